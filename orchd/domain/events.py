@@ -1,0 +1,50 @@
+"""What edges and operators tell the loop. Frozen values; the loop takes them one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.ports import ProbeWord, Verdict
+from orchd.domain.state import DesiredState
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredChanged:
+    """The file was read: this is what it asks for now (bad entries already replaced by their last good)."""
+
+    desired: DesiredState
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChanged:
+    """A runner's verdict changed. `word` and `evidence` are the last probe's."""
+
+    runner: RunnerId
+    verdict: Verdict
+    word: ProbeWord
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartWanted:
+    """A job waits for a cold model."""
+
+    key: ModelKey
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsIdle:
+    """The last session on a runner ended."""
+
+    runner: RunnerId
+
+
+@dataclass(frozen=True, slots=True)
+class RestartAsked:
+    """`orchd restart MODEL`: drain and start anew; a parked one is tried again."""
+
+    key: ModelKey
+
+
+Event = DesiredChanged | HealthChanged | StartWanted | SessionsIdle | RestartAsked

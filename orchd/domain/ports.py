@@ -1,0 +1,203 @@
+"""Protocols of the edges, and the values that pass them. The middle of orchd sees only these.
+
+Time has no port: everything in orchd takes `asyncio`'s loop clock (`loop.time()`, `asyncio.sleep`,
+`asyncio.timeout`), and tests run it on a loop whose clock they move (`tests/virtual_time.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from orchd.domain.ids import Address, ModelKey, RunnerId
+from orchd.domain.model import HealthSpec, Model, RunnerKind, StopSpec, StreamSpec
+
+
+class SightedAs(StrEnum):
+    CREATED = "created"
+    """Prepared, never started."""
+    RUNNING = "running"
+    PAUSED = "paused"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One runner of our instance, as its runtime sees it now.
+
+    Attributes:
+        handle: the runtime's own name for it: container id, or process name.
+        address: None unless running (or paused).
+        exit_code: None unless exited; negative = minus the signal, for processes; 137 for a killed container.
+        gpu_ids: what a GPU count was resolved to.
+    """
+
+    runner: RunnerId
+    handle: str
+    status: SightedAs
+    address: Address | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    gpu_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StopReport:
+    """Which of the stop steps it took.
+
+    Attributes:
+        how: `already_gone`, `signal` (ended by the profile's signal), or `killed` (past the grace).
+        exit_code: as in `Sighting`.
+    """
+
+    how: str
+    exit_code: int | None = None
+
+
+class Runtime(Protocol):
+    """Launches and ends runners of one kind, and remembers them across a kill of orchd.
+
+    What a runtime makes bears the instance, the runner's id and its generation, so that `sightings()` alone is enough
+    to adopt it. Every call is safe to repeat. A Runtime has no opinion: the planner says what to do.
+    """
+
+    kind: RunnerKind
+
+    async def open(self) -> None:
+        """Connect, take the instance's lock, create what all runners share. May be called again after a failure.
+
+        Raises:
+            EngineUnavailable: can't be reached now; call again later.
+            AlreadyRunning: another daemon holds this instance.
+        """
+
+    async def sightings(self) -> tuple[Sighting, ...]:
+        """Return every runner of our instance, running or not.
+
+        Raises:
+            EngineUnavailable: unknown; says nothing about the runners.
+        """
+
+    async def prepare(self, model: Model, runner: RunnerId, progress: Callable[[str], None]) -> str:
+        """Do all that can fail before the runner starts, and return its handle. Idempotent by `runner`.
+
+        Containers: pull by the entry's policy, telling `progress` one short line at a time, and create. Processes:
+        check the command.
+
+        Raises:
+            LaunchError: with the reason in plain words.
+            EngineUnavailable: not the entry's fault.
+        """
+
+    async def start(self, handle: str) -> Address:
+        """Start what was prepared and return where it will answer. Starting what runs already is fine.
+
+        Raises:
+            LaunchError, EngineUnavailable.
+        """
+
+    async def resume(self, handle: str) -> None:
+        """Unpause a runner that was paused by hand."""
+
+    async def stop(self, handle: str, stop: StopSpec) -> StopReport:
+        """Send the signal, wait for the grace, kill; return how it ended. What is gone already is fine.
+
+        Raises:
+            EngineUnavailable.
+        """
+
+    async def remove(self, handle: str) -> None:
+        """Remove what is left of it. What is gone already is fine.
+
+        Raises:
+            EngineUnavailable.
+        """
+
+    async def tail(self, handle: str, lines: int) -> tuple[str, ...]:
+        """Return the last lines that it logged, oldest first; empty if there are none or it is gone."""
+
+    async def watch(self, hurry: Callable[[], None]) -> None:
+        """Run until cancelled: call `hurry` whenever something about our runners has changed.
+
+        It only hurries the loop's next look; a lost or silent stream costs a delay, nothing else.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections and locks; runners go on."""
+
+
+class ProbeWord(StrEnum):
+    """What one probe says, after container contract 5.2."""
+
+    READY = "ready"
+    BUSY = "busy"
+    LOADING = "loading"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+    """A word or body we can't read: keeps the verdict, counts nothing."""
+    FAILED = "failed"
+    """A code or body that is a failure."""
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    """Refused, reset, no such name: loading inside the start window, else a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """Attributes:
+    evidence: one short line for a person: code and body, or the transport error; no secrets.
+    duration_s: of the probe.
+    """
+
+    word: ProbeWord
+    evidence: str
+    duration_s: float = 0.0
+
+
+class Prober(Protocol):
+    async def probe(self, address: Address, health: HealthSpec, *, early: bool) -> ProbeResult:
+        """Ask once, within `health.timeout_s`. Never raises for anything the runner does.
+
+        `early`: still inside the start window (for `early_loading_codes`).
+        """
+
+    async def close_streams(self, address: Address, stream: StreamSpec, timeout_s: float) -> str:
+        """Ask the container to end its streams before it is stopped; return one line on what it said. Never raises."""
+
+
+class Verdict(StrEnum):
+    """What health tells the loop: one event per change."""
+
+    READY = "ready"
+    LOADING = "loading"
+    FAILED = "failed"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """Attributes:
+    current: the last good definition of its key; others are generations whose runners may still be there.
+    """
+
+    model: Model
+    current: bool
+
+
+class Store(Protocol):
+    """What must survive a kill -9. One writer; each call is one transaction, durable when it returns."""
+
+    async def models(self) -> tuple[StoredModel, ...]:
+        """Return every stored definition.
+
+        Raises:
+            StoreError.
+        """
+
+    async def save_models(self, current: tuple[Model, ...]) -> None:
+        """Make these the last good definitions; former ones stay as older generations until `forget_generations`."""
+
+    async def forget_generations(self, keep: frozenset[tuple[ModelKey, str]]) -> None:
+        """Drop definitions that are neither current nor in `keep` (key, generation)."""

@@ -1,0 +1,159 @@
+"""What the file asks for, and what a reader of orchd may see of it. Frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.lifecycle import RunnerEvent, RunnerState
+from orchd.domain.model import Model
+from orchd.errors import Code
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    """The entry (or file) does not apply as written."""
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with `aiModels.json`, in words that name the place and the way out.
+
+    Attributes:
+        line, column: 1-based; 0 = not known.
+        entry: 0-based index in the array; None = the file as a whole.
+        field: dotted name of the field, such as `health.interval_s`; empty = the entry as a whole.
+        unknown_key: only for warnings that `orchd check --strict` turns into errors.
+    """
+
+    severity: Severity
+    code: Code
+    message: str
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    entry: int | None = None
+    field: str = ""
+    key: ModelKey | None = None
+    unknown_key: bool = False
+
+    def __str__(self) -> str:
+        place = self.file
+        if self.line:
+            place += f":{self.line}"
+            if self.column:
+                place += f":{self.column}"
+        named = [f"entry {self.entry + 1}"] if self.entry is not None else []
+        named += [f"({self.key})"] if self.key else []
+        named += [f"field {self.field}"] if self.field else []
+        where = f"{place}: " if place else ""
+        what = f"{' '.join(named)}: " if named else ""
+        return f"{where}{what}{self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredState:
+    """What shall be.
+
+    Attributes:
+        models: by key, in the file's order.
+        problems: of the newest reading of the file.
+        held_over: keys that run on from their last good definition because the file or their entry is bad.
+        file_hash: first 12 hex digits of the SHA-256 of the last file that applied; empty = none yet.
+    """
+
+    models: Mapping[ModelKey, Model] = field(default_factory=lambda: MappingProxyType({}))
+    problems: tuple[Problem, ...] = ()
+    held_over: frozenset[ModelKey] = frozenset()
+    file_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One line of a model's history.
+
+    Attributes:
+        at: Unix time, seconds.
+        why: what caused it. `evidence`: what it was concluded from (probe answer, exit code, last log lines).
+    """
+
+    at: float
+    runner: RunnerId
+    event: RunnerEvent
+    before: RunnerState
+    after: RunnerState
+    why: str
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerStatus:
+    """Attributes:
+    since: Unix time of the state. `sessions`: that it holds now.
+    handle: container id or process name; None = none.
+    detail: the reason of the state in one line: last error, pull progress, probe evidence.
+    retry_at: Unix time of the next start; None = none planned.
+    """
+
+    runner: RunnerId
+    state: RunnerState
+    since: float
+    wanted: bool
+    detail: str = ""
+    handle: str | None = None
+    address: str | None = None
+    sessions: int = 0
+    restarts: int = 0
+    retry_at: float | None = None
+    last_log: tuple[str, ...] = ()
+    last_stop: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """Attributes:
+    ready: a session can begin on it now, if a slot is free.
+    startable: cold, and its first job would start it.
+    reason: why it is not ready, in plain words; empty when ready.
+    held_over: runs from its last good definition, since its entry is bad now.
+    """
+
+    model: Model
+    ready: bool
+    startable: bool
+    reason: str
+    sessions: int
+    waiting: int
+    runners: tuple[RunnerStatus, ...]
+    history: tuple[Happening, ...]
+    held_over: bool = False
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeStatus:
+    kind: str
+    up: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a reader may know, at one moment. Made by the loop after each change.
+
+    Attributes:
+        at: Unix time. `converged`: nothing is under way and nothing is left to do.
+    """
+
+    at: float = 0.0
+    models: Mapping[ModelKey, ModelStatus] = field(default_factory=lambda: MappingProxyType({}))
+    problems: tuple[Problem, ...] = ()
+    runtimes: tuple[RuntimeStatus, ...] = ()
+    file_hash: str = ""
+    reload_ok: bool = False
+    reload_at: float = 0.0
+    converged: bool = False

@@ -1,0 +1,160 @@
+"""Every error that can reach an operator or a caller. Imports nothing of ours.
+
+A class exists where somebody handles it differently. `code` is stable: it is the log field, the metric label, the
+`Livepeer-Error` header and the `error` member of the JSON body. The codes of the public capability-broker protocol
+are used where they fit (`capability_not_served`, `capacity_exhausted`, `backend_unavailable`, `internal_error`).
+Messages start with "cannot" and name the thing and its value; they never contain a secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """All codes, so that metrics can be set to zero at start and tests can walk them."""
+
+    # A job's way: each is one HTTP status (see `JobRefused.status`).
+    UNKNOWN_MODEL = "capability_not_served"
+    MODEL_NOT_NAMED = "model_not_named"
+    BAD_REQUEST = "bad_request"
+    FORBIDDEN = "forbidden"
+    BODY_TOO_LARGE = "body_too_large"
+    CAPACITY_EXHAUSTED = "capacity_exhausted"
+    NOT_READY = "not_ready"
+    HOLD_FULL = "hold_full"
+    HOLD_TIMEOUT = "hold_timeout"
+    DRAINING = "draining"
+    STREAMS_UNSUPPORTED = "streams_unsupported"
+    HOOK_FAILED = "hook_failed"
+    SHUTTING_DOWN = "shutting_down"
+    BACKEND_UNAVAILABLE = "backend_unavailable"
+    BACKEND_BROKE = "backend_broke"
+    BACKEND_TIMEOUT = "backend_timeout"
+    BODY_STALLED = "body_stalled"
+    INTERNAL = "internal_error"
+
+    # The operator's file and settings.
+    FILE_UNREADABLE = "file_unreadable"
+    FILE_MALFORMED = "file_malformed"
+    ENTRY_INVALID = "entry_invalid"
+    SETTING_INVALID = "setting_invalid"
+    SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - a code, not a secret
+
+    # Runtimes, stores, locks.
+    ENGINE_UNAVAILABLE = "engine_unavailable"
+    ENGINE_REFUSED = "engine_refused"
+    IMAGE_UNAVAILABLE = "image_unavailable"
+    LAUNCH_REFUSED = "launch_refused"
+    GPU_UNAVAILABLE = "gpu_unavailable"
+    ALREADY_RUNNING = "already_running"
+    STORE_BROKEN = "store_broken"
+    ADDRESS_IN_USE = "address_in_use"
+    DAEMON_UNREACHABLE = "daemon_unreachable"
+    UNKNOWN_TARGET = "unknown_target"
+
+
+class OrchdError(Exception):
+    """Base of all our errors.
+
+    Attributes:
+        code: stable word for logs, metrics and bodies.
+        message: one sentence for a person: what is wrong, with which value, and what to do.
+    """
+
+    code: Code = Code.INTERNAL
+
+    def __init__(self, message: str, *, code: Code | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+
+
+class SettingsError(OrchdError):
+    """A setting is unknown, of the wrong type or out of range. The daemon does not start."""
+
+    code = Code.SETTING_INVALID
+
+
+class FileProblem(OrchdError):
+    """`aiModels.json` as a whole can't be used; nothing that runs changes."""
+
+    code = Code.FILE_MALFORMED
+
+
+class AlreadyRunning(OrchdError):
+    """Another daemon holds the state directory or the instance; a person must decide which one stays."""
+
+    code = Code.ALREADY_RUNNING
+
+
+class StoreError(OrchdError):
+    """The SQLite store can't be opened, migrated or written."""
+
+    code = Code.STORE_BROKEN
+
+
+class EngineUnavailable(OrchdError):
+    """The runtime can't be reached at all (Docker Engine down or silent). Retried; says nothing about containers."""
+
+    code = Code.ENGINE_UNAVAILABLE
+
+
+class LaunchError(OrchdError):
+    """A runner can't be prepared or started: image missing, arguments refused, no GPU. Retried with backoff."""
+
+    code = Code.LAUNCH_REFUSED
+
+
+class DaemonUnreachable(OrchdError):
+    """A command can't reach the running daemon."""
+
+    code = Code.DAEMON_UNREACHABLE
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    retryable: bool
+
+
+# Our own refusals are never 401: go-livepeer drops a capability for good when its worker answers 401.
+JOB_ANSWERS: dict[Code, _Answer] = {
+    Code.UNKNOWN_MODEL: _Answer(404, False),
+    Code.MODEL_NOT_NAMED: _Answer(400, False),
+    Code.BAD_REQUEST: _Answer(400, False),
+    Code.FORBIDDEN: _Answer(403, False),
+    Code.BODY_TOO_LARGE: _Answer(413, False),
+    Code.BODY_STALLED: _Answer(408, False),
+    Code.CAPACITY_EXHAUSTED: _Answer(503, True),
+    Code.NOT_READY: _Answer(503, True),
+    Code.HOLD_FULL: _Answer(503, True),
+    Code.HOLD_TIMEOUT: _Answer(503, True),
+    Code.DRAINING: _Answer(503, True),
+    Code.STREAMS_UNSUPPORTED: _Answer(503, True),
+    Code.HOOK_FAILED: _Answer(503, True),
+    Code.SHUTTING_DOWN: _Answer(503, True),
+    Code.BACKEND_UNAVAILABLE: _Answer(502, True),
+    Code.BACKEND_BROKE: _Answer(502, True),
+    Code.BACKEND_TIMEOUT: _Answer(504, True),
+    Code.INTERNAL: _Answer(500, False),
+}
+
+
+class JobRefused(OrchdError):
+    """A job gets an answer of our own instead of the runner's. `code` is one of `JOB_ANSWERS`.
+
+    Attributes:
+        retry_after_s: whole seconds for `Retry-After` and `Livepeer-Backoff`; sent with every 503.
+    """
+
+    def __init__(self, code: Code, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def status(self) -> int:
+        """HTTP status of the answer, 400 to 504."""
+        return JOB_ANSWERS[self.code].status

@@ -1,0 +1,51 @@
+"""One hold on a model: begins once, ends once, in exactly one outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchd.domain.ids import Address, ModelKey, RunnerId, SessionId
+
+
+class SessionKind(StrEnum):
+    """Why it began, and thereby how it ends."""
+
+    JOB = "job"
+    """A batch job, an SSE answer or a WebSocket: ends with its request."""
+
+
+class Outcome(StrEnum):
+    """How a job or session ended: the `outcome` label. One word each, whoever caused it."""
+
+    OK = "ok"
+    """The runner's whole answer reached the caller, whatever its status."""
+    REFUSED = "refused"
+    """Our own answer: no slot, not ready, hook, bad request."""
+    CLIENT_GONE = "client_gone"
+    BACKEND_FAILED = "backend_failed"
+    TIMEOUT = "timeout"
+    ABORTED = "aborted"
+    """Cut by orchd: drain deadline, runner gone, shutdown."""
+    ERROR = "error"
+    """A bug of ours."""
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """Attributes:
+    began_at, progress_at: loop clock, seconds; progress is the last byte that moved either way.
+    abort: set by whoever serves the session; the table calls it (at most once) with the reason to cut it.
+    outcome: None while it runs.
+    """
+
+    id: SessionId
+    key: ModelKey
+    runner: RunnerId
+    address: Address
+    kind: SessionKind
+    began_at: float
+    progress_at: float
+    abort: Callable[[str], None] | None = None
+    outcome: Outcome | None = None
