@@ -1,0 +1,1 @@
+"""From what the file asks for and what the runtimes show, to actions: `plan` decides, `loop` is the single writer."""

@@ -1,0 +1,157 @@
+"""Asks each runner again and again, one task for each, and reports when its verdict changes.
+
+Loading is reported twice where a runner is silent at first and then says itself that it loads: from then on its time
+to load counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from orchd.domain.events import HealthChanged
+from orchd.domain.ids import Address, ModelKey, RunnerId
+from orchd.domain.model import Model
+from orchd.domain.ports import Prober, ProbeResult, ProbeWord, Verdict
+from orchd.health.verdict import SILENCE, Streak, judge
+from orchd.tasks import cancel, spawn
+
+log = structlog.get_logger("orchd.health")
+
+LOADING_PERIOD_S = 1.0
+"""A runner that loads is asked at least this often, so that it is used as soon as it is ready."""
+
+GAP_S = 0.1
+"""Between the end of a probe and the next one, however many failed jobs hurry it."""
+
+JITTER = 0.1
+"""Part of the period, either way: runners started together are not asked together for ever."""
+
+
+@dataclass(slots=True, eq=False)
+class _Watched:
+    """Attributes:
+    since: loop clock, when its launch began.
+    wake: ends the pause between two probes.
+    """
+
+    runner: RunnerId
+    model: Model
+    address: Address
+    since: float
+    streak: Streak = field(default_factory=Streak)
+    last: ProbeResult | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Poller:
+    """Polls the health of runners.
+
+    Args:
+        report: called at the first verdict of a runner and at each change.
+        progress_at: when a byte of one of its sessions last moved, on the loop clock; None without sessions.
+        on_probe: called with the word and the seconds of each probe, for metrics.
+    """
+
+    def __init__(
+        self,
+        prober: Prober,
+        *,
+        report: Callable[[HealthChanged], None],
+        progress_at: Callable[[RunnerId], float | None],
+        on_probe: Callable[[ModelKey, str, float], None],
+    ) -> None:
+        self._prober = prober
+        self._report = report
+        self._progress_at = progress_at
+        self._on_probe = on_probe
+        self._watched: dict[RunnerId, _Watched] = {}
+        self._tasks: dict[RunnerId, asyncio.Task[Any]] = {}
+
+    def watch(self, runner: RunnerId, model: Model, address: Address, *, since: float) -> None:
+        """Begin to poll, at once. `since`: loop clock when its launch began; the start window counts from there.
+
+        An external runner has no start window: nobody knows when it was started, so silence is a failure.
+        """
+        self.unwatch(runner)
+        watched = self._watched[runner] = _Watched(runner, model, address, since)
+        self._tasks[runner] = spawn(self._poll(watched), name=f"health {runner}")
+
+    def update(self, runner: RunnerId, model: Model) -> None:
+        """Go on by other health knobs, keeping what was seen so far."""
+        if watched := self._watched.get(runner):
+            watched.model = model
+            watched.wake.set()
+
+    def unwatch(self, runner: RunnerId) -> None:
+        """Forget it; nothing more is reported about it."""
+        if self._watched.pop(runner, None):
+            self._tasks.pop(runner).cancel()
+
+    def hurry(self, runner: RunnerId) -> None:
+        """Ask now, or once more as soon as the probe under way is done: that one may have begun too early to know."""
+        if watched := self._watched.get(runner):
+            watched.wake.set()
+
+    def last(self, runner: RunnerId) -> ProbeResult | None:
+        """Return its newest probe, also one that changed nothing."""
+        watched = self._watched.get(runner)
+        return watched.last if watched else None
+
+    async def close(self) -> None:
+        tasks = tuple(self._tasks.values())
+        self._watched.clear()
+        self._tasks.clear()
+        await cancel(*tasks)
+
+    async def _poll(self, watched: _Watched) -> None:
+        while True:
+            watched.wake.clear()
+            await self._probe(watched)
+            period = _period(watched)
+            await asyncio.sleep(min(GAP_S, period))
+            try:
+                async with asyncio.timeout(period - min(GAP_S, period)):
+                    await watched.wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _probe(self, watched: _Watched) -> None:
+        now, model, before = asyncio.get_running_loop().time, watched.model, watched.streak
+        early = model.managed and not before.been_ready and now() < watched.since + model.start_timeout_s
+        result = await self._prober.probe(watched.address, model.health, early=early)
+        self._on_probe(model.key, result.word, result.duration_s)
+        last, watched.last = watched.last, result
+        puzzled = last is not None and last.word is ProbeWord.UNKNOWN
+        if result.word is ProbeWord.UNKNOWN and not puzzled:
+            key = model.key
+            log.warning("health_unknown", pipeline=key.pipeline, model_id=key.model_id, evidence=result.evidence)
+        progress_at = self._progress_at(watched.runner)
+        watched.streak = judge(
+            before,
+            result.word,
+            model.health,
+            early=early,
+            tolerated=model.health.tolerate_timeout_while_busy
+            and progress_at is not None
+            and now() - progress_at < model.inference.timeout_s,
+        )
+        verdict = watched.streak.verdict
+        spoke_up = (
+            verdict is Verdict.LOADING and last is not None and last.word in SILENCE and result.word not in SILENCE
+        )
+        if verdict is not None and (verdict is not before.verdict or spoke_up):
+            self._report(HealthChanged(watched.runner, verdict, result.word, result.evidence))
+
+
+def _period(watched: _Watched) -> float:
+    """Return the seconds until the next probe."""
+    period = watched.model.health.interval_s
+    if watched.streak.verdict in (None, Verdict.LOADING):
+        period = min(period, LOADING_PERIOD_S)
+    return period * random.uniform(1 - JITTER, 1 + JITTER)

@@ -1,0 +1,205 @@
+"""Calls to the runtimes, each as a task whose end is news to the loop. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from orchd import tasks
+from orchd.domain.ids import Address, RunnerId
+from orchd.domain.model import RunnerKind, StopSpec
+from orchd.domain.ports import Prober, Runtime, Sighting, StopReport
+from orchd.errors import EngineUnavailable, OrchdError
+from orchd.reconcile.runner import Runner
+
+log = structlog.get_logger("orchd.reconcile")
+
+LOG_LINES = 20
+"""Last lines kept of a runner that ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    id: RunnerId
+    handle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    id: RunnerId
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A prepare, start or resume did not work. `blameless`: the engine was away; not the entry's fault."""
+
+    id: RunnerId
+    reason: str
+    blameless: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    id: RunnerId
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Stopped and removed."""
+
+    id: RunnerId
+    report: StopReport
+    last_log: tuple[str, ...]
+    streams: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndFailed:
+    """It may still be there; to be tried again."""
+
+    id: RunnerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    id: RunnerId
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """All runners of one runtime. `at`: loop time when the look began."""
+
+    kind: RunnerKind
+    at: float
+    sightings: tuple[Sighting, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDown:
+    kind: RunnerKind
+    reason: str
+
+
+CallNews = Prepared | Started | Failed | Resumed | Ended | EndFailed | Progress | Looked | EngineDown
+
+
+class Calls:
+    """One call at a time per runner; the loop sees to that by `Runner.busy`."""
+
+    def __init__(
+        self, runtimes: Mapping[RunnerKind, Runtime], prober: Prober, post: Callable[[CallNews], None]
+    ) -> None:
+        self._runtimes = runtimes
+        self._prober = prober
+        self._post = post
+        self._tasks: dict[RunnerId, asyncio.Task[Any]] = {}
+        self._strays: set[str] = set()
+
+    def prepare(self, runner: Runner) -> None:
+        """Answers with Prepared or Failed; tells Progress."""
+        runtime = self._runtimes[runner.model.kind]
+        loop = asyncio.get_running_loop()
+
+        def progress(text: str) -> None:  # runtimes may call this from their own threads
+            loop.call_soon_threadsafe(self._post, Progress(runner.id, text))
+
+        async def call() -> None:
+            self._post(Prepared(runner.id, await runtime.prepare(runner.model, runner.id, progress)))
+
+        self._run(runner.id, "prepare", call)
+
+    def start(self, runner: Runner) -> None:
+        """Answers with Started or Failed."""
+        runtime, handle = self._runtimes[runner.model.kind], runner.handle
+        assert handle is not None
+
+        async def call() -> None:
+            self._post(Started(runner.id, await runtime.start(handle)))
+
+        self._run(runner.id, "start", call)
+
+    def resume(self, runner: Runner) -> None:
+        """Answers with Resumed or Failed."""
+        runtime, handle = self._runtimes[runner.model.kind], runner.handle
+        assert handle is not None
+
+        async def call() -> None:
+            await runtime.resume(handle)
+            self._post(Resumed(runner.id))
+
+        self._run(runner.id, "resume", call)
+
+    def end(self, runner: Runner) -> None:
+        """Stop and remove; cuts a prepare under way short. Answers with Ended or EndFailed."""
+        unfinished = self._tasks.get(runner.id)
+        if not runner.model.managed:
+            self._post(Ended(runner.id, StopReport("already_gone"), (), ""))
+            return
+        self._run(runner.id, "end", lambda: self._end(runner, unfinished))
+
+    async def _end(self, runner: Runner, unfinished: asyncio.Task[Any] | None) -> None:
+        if unfinished is not None:
+            await tasks.cancel(unfinished)
+        runtime, model = self._runtimes[runner.model.kind], runner.model
+        try:
+            handle = runner.handle or await self._handle_of(runtime, runner.id)
+            if handle is None:
+                self._post(Ended(runner.id, StopReport("already_gone"), (), ""))
+                return
+            streams = ""
+            if model.stop.close_streams and runner.address is not None and not runner.fault:
+                streams = await self._prober.close_streams(runner.address, model.stream, model.stop.grace_s / 2)
+            report = await runtime.stop(handle, model.stop)
+            last_log = await runtime.tail(handle, LOG_LINES)
+            await runtime.remove(handle)
+        except OrchdError as exc:
+            self._post(EndFailed(runner.id, exc.message))
+        else:
+            self._post(Ended(runner.id, report, last_log, streams))
+
+    def remove_stray(self, kind: RunnerKind, handle: str, stop: StopSpec) -> None:
+        """Stop and remove one that no definition wants; tried again at the next look if it fails."""
+        if handle in self._strays:
+            return
+        self._strays.add(handle)
+        runtime = self._runtimes[kind]
+
+        async def call() -> None:
+            try:
+                await runtime.stop(handle, stop)
+                await runtime.remove(handle)
+            except OrchdError as exc:
+                log.warning("stray_stays", kind=kind, handle=handle, reason=exc.message)
+            finally:
+                self._strays.discard(handle)
+
+        tasks.spawn(call(), name=f"remove stray {handle[:12]}")
+
+    async def close(self) -> None:
+        """Cut all calls; what they began is found again by the next start."""
+        await tasks.cancel(*self._tasks.values())
+
+    def _run(self, id: RunnerId, what: str, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def guarded() -> None:
+            try:
+                await call()
+            except OrchdError as exc:
+                self._post(Failed(id, exc.message, blameless=isinstance(exc, EngineUnavailable)))
+            finally:
+                if self._tasks.get(id) is task:
+                    del self._tasks[id]
+
+        task = tasks.spawn(guarded(), name=f"{what} {id}")
+        self._tasks[id] = task
+
+    @staticmethod
+    async def _handle_of(runtime: Runtime, id: RunnerId) -> str | None:
+        """A prepare that was cut short may have left one behind."""
+        return next((s.handle for s in await runtime.sightings() if s.runner == id), None)

@@ -1,0 +1,98 @@
+"""All runners and their history. `move` is the one place in orchd where a runner's state changes.
+
+Owned by `loop.py` and used from nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.lifecycle import RunnerEvent, RunnerState, next_state
+from orchd.domain.model import Model
+from orchd.domain.state import Happening
+from orchd.errors import Code
+from orchd.reconcile.runner import Runner
+from orchd.sessions.table import SessionTable
+
+log = structlog.get_logger("orchd.reconcile")
+
+HISTORY = 50
+"""Events kept per model."""
+
+
+class Fleet:
+    """The runners by id. Entering READY opens a replica for sessions and leaving READY closes it, in the same step."""
+
+    def __init__(self, table: SessionTable) -> None:
+        self.runners: dict[RunnerId, Runner] = {}
+        self._table = table
+        self._history: dict[ModelKey, deque[Happening]] = {}
+
+    def of(self, key: ModelKey) -> list[Runner]:
+        """Return the model's runners, oldest replica first."""
+        return sorted((r for r in self.runners.values() if r.id.key == key), key=lambda r: r.id)
+
+    def add(self, id: RunnerId, model: Model) -> Runner:
+        """Know a new runner, in COLD; also one whose model is not desired, left by an earlier orchd."""
+        if not self._table.known(id.key):
+            self._table.define(id.key, model.max_sessions, hold_limit=0)
+        runner = Runner(id, model, since=asyncio.get_running_loop().time())
+        self.runners[id] = runner
+        return runner
+
+    def drop(self, id: RunnerId) -> None:
+        """Forget a runner of which nothing is left."""
+        del self.runners[id]
+        if not self.of(id.key):
+            self._history.pop(id.key, None)
+
+    def note(self, id: RunnerId, **changes: Any) -> Runner:
+        """Change what is known of a runner, but not its state."""
+        runner = replace(self.runners[id], **changes)
+        self.runners[id] = runner
+        return runner
+
+    def move(self, id: RunnerId, event: RunnerEvent, why: str, evidence: str = "", **changes: Any) -> Runner:
+        """Take `event`, and change what else is known with it.
+
+        Raises:
+            IllegalMove: the state has no such event; callers check `accepts` where news may be late.
+        """
+        before = self.runners[id]
+        state = next_state(before.state, event)
+        now = asyncio.get_running_loop().time()
+        runner = replace(before, state=state, since=now if state is not before.state else before.since, **changes)
+        self.runners[id] = runner
+        if state is before.state:
+            return runner
+        if state is RunnerState.READY:
+            assert runner.address is not None
+            self._table.open(id, runner.address, runner.model.sessions_per_replica)
+        elif before.state is RunnerState.READY:
+            self._table.close(id, Code.NOT_READY, why)
+        self._history.setdefault(id.key, deque(maxlen=HISTORY)).append(
+            Happening(time.time(), id, event, before.state, state, why, evidence)
+        )
+        log.info(
+            "runner_state",
+            pipeline=id.key.pipeline,
+            model_id=id.key.model_id,
+            replica=id.replica,
+            generation=id.generation,
+            before=before.state,
+            state=state,
+            why=why,
+            evidence=evidence,
+        )
+        return runner
+
+    def history(self, key: ModelKey) -> tuple[Happening, ...]:
+        """Return the model's newest events, oldest first."""
+        return tuple(self._history.get(key, ()))

@@ -1,0 +1,215 @@
+"""What the loop hears of runners: health verdicts, looks at the runtimes, and the ends of its own calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from orchd.domain.events import HealthChanged
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.lifecycle import PROBED, RunnerEvent, RunnerState, accepts
+from orchd.domain.model import Model, RunnerKind, StopSpec
+from orchd.domain.ports import ProbeWord, SightedAs, Sighting, Verdict
+from orchd.reconcile import backoff, calls, observe
+from orchd.reconcile.act import Hands
+from orchd.reconcile.fleet import Fleet
+from orchd.reconcile.runner import Runner
+from orchd.sessions.table import SessionTable
+from orchd.settings import ReconcileSettings
+
+log = structlog.get_logger("orchd.reconcile")
+
+E = RunnerEvent
+S = RunnerState
+
+REMEMBERED_S = 300.0
+"""A look that began before a runner was removed may still show it; no look takes this long."""
+
+
+class Ears:
+    """A part of the loop: called only from its turns.
+
+    Args:
+        generations: definitions by (key, generation), for adoption; the loop adds to it.
+        down: why a runtime can't be used; shared with the loop.
+        jitter: 0 to 1.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        table: SessionTable,
+        hands: Hands,
+        pending: calls.Calls,
+        generations: dict[tuple[ModelKey, str], Model],
+        down: dict[RunnerKind, str],
+        rules: ReconcileSettings,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._fleet = fleet
+        self._table = table
+        self._hands = hands
+        self._calls = pending
+        self._generations = generations
+        self._down = down
+        self._rules = rules
+        self._jitter = jitter
+        self._removed: dict[str, float] = {}
+
+    def health(self, event: HealthChanged) -> None:
+        runner = self._fleet.runners.get(event.runner)
+        if runner is None or runner.state not in PROBED:
+            return
+        now = asyncio.get_running_loop().time()
+        said = f"probe: {event.evidence}"
+        loading_since = None
+        match event.verdict:
+            case Verdict.READY:
+                move, runner = E.PROBE_READY, replace(runner, unready_failures=0)
+            case Verdict.LOADING:
+                move = E.PROBE_LOADING
+                if event.word not in (ProbeWord.UNREACHABLE, ProbeWord.TIMEOUT):
+                    loading_since = runner.loading_since if runner.loading_since is not None else now
+            case Verdict.ERROR if runner.model.managed and runner.state is not S.DRAINING:
+                self._hands.fail(runner, E.GIVE_UP, "error", f"it says that it is in error ({event.evidence})")
+                return
+            case _:
+                move = E.PROBE_FAILED
+        self._fleet.move(
+            runner.id,
+            move,
+            f"health is {event.verdict}",
+            event.evidence,
+            detail="" if event.verdict is Verdict.READY else said,
+            loading_since=loading_since,
+            unready_failures=runner.unready_failures,
+            failures=self._hands.forgiven(runner),
+        )
+
+    def look(self, event: calls.Looked) -> None:
+        self._removed = {handle: at for handle, at in self._removed.items() if at >= event.at - REMEMBERED_S}
+        fresh = [s for s in event.sightings if self._removed.get(s.handle, -1.0) < event.at]
+        for news in observe.observe(event.kind, fresh, self._fleet.runners, event.at):
+            match news:
+                case observe.Found(sighting):
+                    self._adopt(event.kind, sighting)
+                case observe.Doubled(sighting):
+                    self._calls.remove_stray(event.kind, sighting.handle, StopSpec())
+                case observe.Gone(id, why, out_of_memory):
+                    word = "out_of_memory" if out_of_memory else "exited"
+                    self._hands.fail(self._fleet.runners[id], E.EXITED, word, why)
+                case observe.SeenRunning(id, sighting, unasked):
+                    self._see_running(id, sighting, unasked)
+
+    def _see_running(self, id: RunnerId, sighting: Sighting, unasked: bool) -> None:
+        runner = self._fleet.note(id, paused=sighting.status is SightedAs.PAUSED)
+        if unasked:
+            self._fleet.move(id, E.START, "somebody else started it")
+            self._on_started(self._fleet.runners[id], sighting)
+        elif sighting.address is not None and sighting.address != runner.address:
+            moved = self._fleet.note(id, address=sighting.address)
+            self._hands.probe(moved)
+            if runner.state is S.READY:
+                self._table.open(id, sighting.address, runner.model.sessions_per_replica)
+
+    def _adopt(self, kind: RunnerKind, sighting: Sighting) -> None:
+        id = sighting.runner
+        model = self._generations.get((id.key, id.generation))
+        if model is None or model.kind is not kind:
+            log.info("stray_removed", kind=kind, runner=str(id), handle=sighting.handle)
+            former = next((m for (key, _), m in self._generations.items() if key == id.key), None)
+            self._calls.remove_stray(kind, sighting.handle, former.stop if former else StopSpec())
+            return
+        runner = self._fleet.runners.get(id) or self._fleet.add(id, model)
+        if runner.state is not S.COLD:
+            self._fleet.move(id, E.RESET, "one was found")
+        runner = self._fleet.note(id, handle=sighting.handle)
+        why = "left by an earlier orchd"
+        match sighting.status:
+            case SightedAs.CREATED:
+                self._fleet.move(id, E.FOUND_CREATED, why)
+            case SightedAs.EXITED:
+                self._hands.fail(runner, E.FOUND_DEAD, "exited", "it had exited while orchd was away")
+            case _:
+                self._on_started(runner, sighting, E.FOUND_RUNNING, why)
+                self._fleet.note(id, paused=sighting.status is SightedAs.PAUSED)
+
+    def _on_started(
+        self, runner: Runner, at: Sighting | calls.Started, move: RunnerEvent = E.STARTED, why: str = "it was started"
+    ) -> None:
+        now = asyncio.get_running_loop().time()
+        changes: dict[str, Any] = {"address": at.address, "busy": False, "launched_at": now, "called_at": now}
+        self._hands.probe(self._fleet.move(runner.id, move, why, loading_since=None, **changes))
+
+    def call(self, event: calls.CallNews) -> None:
+        assert not isinstance(event, calls.Looked | calls.EngineDown)
+        runner = self._fleet.runners[event.id]
+        if runner.state is S.STOPPING and not isinstance(event, calls.Ended | calls.EndFailed):
+            return  # late news of a call that the stop has cut short
+        done: dict[str, Any] = {"busy": False, "called_at": asyncio.get_running_loop().time()}
+        match event:
+            case calls.Progress(_, text):
+                if runner.state is S.PULLING:
+                    self._fleet.note(runner.id, detail=text)
+            case calls.Prepared(_, handle) if runner.state is S.PULLING:
+                self._fleet.move(runner.id, E.PREPARE_OK, "it is prepared", handle=handle, detail="", **done)
+            case calls.Started() if runner.state is S.STARTING:
+                self._on_started(runner, event)
+            case calls.Resumed():
+                log.warning("runner_unpaused", pipeline=runner.id.key.pipeline, model_id=runner.id.key.model_id)
+                self._fleet.note(runner.id, paused=False, **done)
+            case calls.Failed(_, reason, blameless):
+                runner = self._fleet.note(runner.id, detail=reason, **done)
+                if blameless:
+                    # Nothing more is asked of this runtime until it has shown its runners again.
+                    self._down[runner.model.kind] = reason
+                if accepts(runner.state, E.LAUNCH_FAILED):
+                    if blameless:
+                        self._hands.end(self._fleet.move(runner.id, E.LAUNCH_FAILED, reason))
+                    else:
+                        self._hands.fail(runner, E.LAUNCH_FAILED, "launch_failed", reason)
+            case calls.Ended():
+                self._ended(self._fleet.note(runner.id, **done), event)
+            case calls.EndFailed(_, reason):
+                self._fleet.note(runner.id, detail=reason, **done)
+            case _:
+                pass
+
+    def _ended(self, runner: Runner, event: calls.Ended) -> None:
+        if runner.handle is not None:
+            self._removed[runner.handle] = runner.called_at
+        self._table.abort(runner.id, runner.fault or "the runner was stopped")
+        now = asyncio.get_running_loop().time()
+        stop = event.report.how
+        if event.report.exit_code is not None:
+            stop += f", exit code {event.report.exit_code}"
+        if event.streams:
+            stop += f"; streams: {event.streams}"
+        changes: dict[str, Any] = {
+            "handle": None,
+            "address": None,
+            "leaving": None,
+            "paused": False,
+            "loading_since": None,
+            "last_stop": stop,
+        }
+        if not runner.fault:
+            self._fleet.move(runner.id, E.STOPPED, f"stopped ({stop})", **changes)
+            return
+        rules = self._rules
+        failures = (*backoff.recent(runner.failures, now, rules), now)
+        unready = runner.unready_failures + 1
+        changes |= {"failures": failures, "unready_failures": unready, "last_log": event.last_log}
+        changes |= {"detail": runner.fault, "restarts": runner.restarts + 1}
+        tail = " | ".join(event.last_log[-3:])
+        if backoff.parked(failures, unready, rules):
+            why = f"failed {len(failures)} times, the last time because {runner.fault}"
+            self._fleet.move(runner.id, E.STOPPED_TOO_OFTEN, why, tail, **changes)
+            return
+        wait = backoff.delay_s(len(failures), rules, self._jitter())
+        why = f"{runner.fault}; started again in {wait:.1f} s"
+        self._fleet.move(runner.id, E.STOPPED_AFTER_FAILURE, why, tail, retry_at=now + wait, **changes)

@@ -1,0 +1,49 @@
+"""Looks at all runners of one runtime: at once when something stirs, and from time to time in any case."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from orchd import tasks
+from orchd.domain.ports import Runtime
+from orchd.errors import EngineUnavailable
+from orchd.reconcile.calls import EngineDown, Looked
+
+SETTLE_S = 0.02
+"""Several engine events of one happening are one look."""
+
+
+async def lookout(runtime: Runtime, period_s: float, post: Callable[[Looked | EngineDown], None]) -> None:
+    """Run until cancelled: post a Looked or EngineDown at least every `period_s` seconds.
+
+    Raises:
+        AlreadyRunning: the engine came up, and another daemon holds our instance on it.
+    """
+    loop = asyncio.get_running_loop()
+    stirred = asyncio.Event()
+    watch: asyncio.Task[None] | None = None
+    is_open = False
+    try:
+        while True:
+            stirred.clear()
+            at = loop.time()
+            try:
+                if not is_open:
+                    await runtime.open()
+                    is_open = True
+                if watch is None:
+                    watch = tasks.spawn(runtime.watch(stirred.set), name=f"watch {runtime.kind}")
+                post(Looked(runtime.kind, at, await runtime.sightings()))
+            except EngineUnavailable as exc:
+                is_open = False
+                post(EngineDown(runtime.kind, exc.message))
+            try:
+                async with asyncio.timeout(period_s):
+                    await stirred.wait()
+                await asyncio.sleep(SETTLE_S)
+            except TimeoutError:
+                pass
+    finally:
+        if watch is not None:
+            await tasks.cancel(watch)

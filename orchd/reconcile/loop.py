@@ -1,0 +1,255 @@
+"""The single writer. Takes events one by one, moves states, asks the plan what to do next, and has it done.
+
+Everything here is synchronous, save waiting for the next event: between two events nobody sees a half-made change,
+and a slot is never given on a replica that is being closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from orchd.domain import events
+from orchd.domain.ids import ModelKey
+from orchd.domain.lifecycle import RunnerState
+from orchd.domain.model import Model, RunnerKind
+from orchd.domain.ports import Prober, Runtime
+from orchd.domain.state import DesiredState, Snapshot
+from orchd.health.poller import Poller
+from orchd.metrics import Metrics
+from orchd.reconcile import calls, plan, view
+from orchd.reconcile.act import Hands
+from orchd.reconcile.fleet import Fleet
+from orchd.reconcile.hear import Ears
+from orchd.reconcile.runner import Runner
+from orchd.reconcile.standing import standing
+from orchd.sessions.table import SessionTable
+from orchd.settings import Settings
+
+log = structlog.get_logger("orchd.reconcile")
+
+S = RunnerState
+
+MOST_ROUNDS = 100
+"""Plans made in a row for one event; more would mean that plan and loop disagree for ever."""
+
+
+class Loop:
+    """Owns desired state, fleet and the opening of replicas.
+
+    Args:
+        runtimes: by kind; a kind that is absent is refused when a model needs it.
+        generations: definitions by (key, generation), so that runners of an earlier orchd can be adopted though an
+            edit has come since.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        runtimes: Mapping[RunnerKind, Runtime],
+        prober: Prober,
+        table: SessionTable,
+        metrics: Metrics,
+        generations: Mapping[tuple[ModelKey, str], Model],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._table = table
+        self._metrics = metrics
+        self._runtimes = runtimes
+        self._generations = dict(generations)
+        self._desired = DesiredState()
+        self._desired_at = 0.0
+        self._down: dict[RunnerKind, str] = dict.fromkeys(runtimes, "it was not looked at yet")
+        self._fleet = Fleet(table)
+        self._calls = calls.Calls(runtimes, prober, self.post)
+        self.poller = Poller(prober, report=self.post, progress_at=table.progress_at, on_probe=metrics.probed)
+        rules = settings.reconcile
+        self._hands = Hands(self._fleet, table, self._calls, self.poller, metrics, rules)
+        self._ears = Ears(self._fleet, table, self._hands, self._calls, self._generations, self._down, rules, jitter)
+        self._ending: frozenset[RunnerKind] = frozenset()
+        self._queue: deque[events.Event | calls.CallNews] = deque()
+        self._stirred = asyncio.Event()
+        self._changed: set[asyncio.Event] = set()
+
+    # -- from outside ------------------------------------------------------------------------------------------------
+
+    def post(self, event: events.Event | calls.CallNews) -> None:
+        """Tell the loop something; it takes it in its next turn."""
+        self._queue.append(event)
+        self._stirred.set()
+
+    def models(self) -> Mapping[ModelKey, Model]:
+        """Return what jobs may ask for: the desired models and those that still drain."""
+        leaving = {r.id.key: r.model for r in self._fleet.runners.values() if r.id.key not in self._desired.models}
+        return {**leaving, **self._desired.models}
+
+    def snapshot(self) -> Snapshot:
+        """Return everything a reader may know."""
+        return view.snapshot(
+            self._desired,
+            self.models(),
+            self._fleet,
+            self._table,
+            self._down,
+            tuple(self._runtimes),
+            self._engine_down,
+            self._desired_at,
+            self._converged(),
+        )
+
+    async def run(self) -> None:
+        """Take events until cancelled."""
+        try:
+            while True:
+                self._turn()
+                await self._wait()
+        finally:
+            await self._calls.close()
+            await self.poller.close()
+
+    async def end(self, kinds: frozenset[RunnerKind], timeout_s: float, tell: Callable[[str], None]) -> None:
+        """Drain, stop and remove all runners of `kinds`, while `run` goes on; returns when done or out of time."""
+        self._ending = kinds
+        self._stirred.set()
+        changed = asyncio.Event()
+        self._changed.add(changed)
+        told = ""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while left := [r for r in self._fleet.runners.values() if r.model.kind in kinds]:
+                    text = ", ".join(f"{r.id.key} {r.state}" for r in left)
+                    if text != told:
+                        tell(text)
+                        told = text
+                    changed.clear()
+                    await changed.wait()
+        except TimeoutError:
+            tell(f"gave up after {timeout_s:g} s; still there: {told}")
+        finally:
+            self._changed.discard(changed)
+
+    # -- turning -----------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        self._stirred.clear()
+        while self._queue:
+            self._take(self._queue.popleft())
+        for _ in range(MOST_ROUNDS):
+            todo = plan.plan(self._world())
+            if not todo:
+                break
+            for action in todo:
+                self._hands.do(action)
+        else:
+            log.error("plan_never_ends", todo=[repr(a) for a in todo[:5]])
+        self._publish()
+
+    async def _wait(self) -> None:
+        now = asyncio.get_running_loop().time()
+        deadline = plan.next_deadline(self._world())
+        patience = self._settings.reconcile.period_s
+        if deadline is not None and deadline > now:
+            patience = min(patience, deadline - now)
+        try:
+            async with asyncio.timeout(patience):
+                await self._stirred.wait()
+        except TimeoutError:
+            pass
+
+    def _world(self) -> plan.World:
+        held = {r: n for r in self._fleet.runners if (n := self._table.active_on(r))}
+        desired = self._desired.models
+        if self._ending:
+            desired = {k: m for k, m in desired.items() if m.kind not in self._ending}
+        return plan.World(
+            desired=desired,
+            runners=self._fleet.runners,
+            sessions=held,
+            awaited=frozenset(k for k in desired if self._table.waiting(k)),
+            up=frozenset(kind for kind in self._runtimes if kind not in self._down),
+            now=asyncio.get_running_loop().time(),
+            settings=self._settings.reconcile,
+        )
+
+    def _engine_down(self, model: Model) -> str:
+        """Why `model`'s runtime can't be used now; empty = it can."""
+        if not model.managed:
+            return ""
+        if model.kind not in self._runtimes:
+            return f"cannot launch a {model.kind} here: switched off by the settings (docker.enabled)"
+        return self._down.get(model.kind, "")
+
+    def _converged(self) -> bool:
+        """Whether nothing is under way, and nothing more would happen if the world stood still."""
+
+        def at_rest(runner: Runner) -> bool:
+            if runner.state is S.COLD:
+                return not runner.model.warm and not self._engine_down(runner.model)
+            return runner.state in (S.READY, S.FAILED) or (runner.state is S.UNHEALTHY and not runner.model.managed)
+
+        known = {r.id.key for r in self._fleet.runners.values()}
+        return (
+            not self._queue and set(self._desired.models) <= known and all(map(at_rest, self._fleet.runners.values()))
+        )
+
+    def _publish(self) -> None:
+        models = self.models()
+        for key in set(self._table.keys()) - set(models):
+            self._table.forget(key)
+            self._metrics.forget(key)
+        for key, model in models.items():
+            self._metrics.define(key, model.max_sessions)
+            runners = self._fleet.of(key)
+            stand = standing(
+                model, runners, leaving=key not in self._desired.models, engine_down=self._engine_down(model)
+            )
+            self._table.set_closed(key, startable=stand.startable, code=stand.code, reason=stand.reason)
+            counts: dict[str, int] = {}
+            for runner in runners:
+                counts[runner.state] = counts.get(runner.state, 0) + 1
+            self._metrics.state(key, counts, stand.ready, stand.startable)
+        for changed in self._changed:
+            changed.set()
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def _take(self, event: events.Event | calls.CallNews) -> None:
+        match event:
+            case events.DesiredChanged(desired):
+                self._desire(desired)
+            case events.StartWanted() | events.SessionsIdle():
+                if isinstance(event, events.SessionsIdle) and event.runner in self._fleet.runners:
+                    self._fleet.note(event.runner, idle_since=asyncio.get_running_loop().time())
+            case events.RestartAsked(key):
+                for runner in self._fleet.of(key):
+                    self._fleet.note(runner.id, restart_asked=True)
+            case events.HealthChanged():
+                self._ears.health(event)
+            case calls.Looked():
+                if self._down.pop(event.kind, None) is not None:
+                    log.info("runtime_up", runtime=event.kind)
+                self._metrics.runtime_up(event.kind, up=True)
+                self._ears.look(event)
+            case calls.EngineDown(kind, reason):
+                if self._down.get(kind) != reason:
+                    needed = any(m.kind is kind for m in self.models().values())
+                    log.log(30 if needed else 10, "runtime_down", runtime=kind, reason=reason)
+                self._down[kind] = reason
+                self._metrics.runtime_up(kind, up=False)
+            case _:
+                if event.id in self._fleet.runners:
+                    self._ears.call(event)
+
+    def _desire(self, desired: DesiredState) -> None:
+        for key, model in desired.models.items():
+            if self._desired.models.get(key) != model or not self._table.known(key):
+                self._table.define(key, model.max_sessions, self._settings.jobs.hold_limit)
+            self._generations[key, model.generation] = model
+        self._desired = desired
+        self._desired_at = time.time()

@@ -1,0 +1,267 @@
+"""Desired models and known runners -> the actions that bring them together. Pure: no clock, no I/O, no state.
+
+It runs after every event and on a timer, always from what is known now; so a lost event costs a delay and not a leak,
+and an action that is still under way (`Runner.busy`) is simply not asked for again.
+
+A replica is replaced in this order: the new generation is prepared beside the old one (pull, create, arguments
+checked); only when that worked is the old one drained and stopped; then the new one is started. With several replicas
+one is replaced at a time, and the next only when the former is ready again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.lifecycle import ALIVE, RunnerState
+from orchd.domain.model import Model, RunnerKind
+from orchd.reconcile.actions import (
+    Action,
+    Attach,
+    Create,
+    Drain,
+    Forget,
+    GiveUp,
+    Prepare,
+    Reset,
+    Resume,
+    Start,
+    Stop,
+    Unpause,
+    Update,
+)
+from orchd.reconcile.runner import Leaving, Runner
+from orchd.settings import ReconcileSettings
+
+S = RunnerState
+SERVING = frozenset({S.LOADING, S.READY, S.UNHEALTHY})
+GOING = frozenset({S.DRAINING, S.STOPPING})
+DOWN = frozenset({S.COLD, S.BACKOFF, S.FAILED})
+ASKED = "an operator asked for a restart"
+RETRY_S = 1.0
+"""Seconds before a call that did not go through is made again."""
+NOT_AWAITED = "no job waits for it any more"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that a plan is made from.
+
+    Attributes:
+        sessions: open sessions per runner; absent = none.
+        awaited: cold models that a job waits for.
+        up: kinds of runtime that answer and whose runners are known.
+        now: loop clock, seconds.
+    """
+
+    desired: Mapping[ModelKey, Model]
+    runners: Mapping[RunnerId, Runner]
+    sessions: Mapping[RunnerId, int]
+    awaited: frozenset[ModelKey]
+    up: frozenset[RunnerKind]
+    now: float
+    settings: ReconcileSettings
+
+    def held(self, runner: Runner) -> int:
+        return self.sessions.get(runner.id, 0)
+
+
+def plan(world: World) -> tuple[Action, ...]:
+    """Return the next actions. Empty when all is as it shall be, or everything left to do is under way."""
+    by_key: dict[ModelKey, list[Runner]] = {key: [] for key in world.desired}
+    for runner in world.runners.values():
+        by_key.setdefault(runner.id.key, []).append(runner)
+    actions: list[Action] = []
+    for key, runners in by_key.items():
+        model = world.desired.get(key)
+        if model is None:
+            for runner in runners:
+                actions += _retire(runner, world, "it left aiModels.json")
+        else:
+            actions += _plan_model(model, runners, world)
+    return tuple(actions)
+
+
+def _plan_model(model: Model, runners: list[Runner], world: World) -> Iterable[Action]:
+    chosen = _choose_replicas(model, runners, world)
+    ours = {r.id.replica: r for r in runners if r.id.generation == model.generation}
+    idle_since = _idle_since(runners, world)
+    for runner in runners:
+        if runner.id.replica not in chosen:
+            yield from _retire(runner, world, f"replicas is {model.replicas} now")
+    one_leaves = False
+    for replica in chosen:
+        heir = ours.get(replica)
+        if heir is None:
+            yield Create(RunnerId(model.key, replica, model.generation), model)
+            continue
+        if heir.model != model:
+            yield Update(heir.id, model)
+            if heir.state in (S.BACKOFF, S.FAILED):
+                yield Reset(heir.id, "its entry was edited")
+            continue
+        others_ready = not one_leaves and _others_ready(model, replica, chosen, runners)
+        elders = [r for r in runners if r.id.replica == replica and r.id.generation != model.generation]
+        steps = [step for elder in elders for step in _succeed(elder, heir, world, others_ready, idle_since)]
+        steps += _advance(heir, elders, world, others_ready, idle_since)
+        one_leaves = one_leaves or any(isinstance(s, Drain) and s.leaving is not Leaving.IDLE for s in steps)
+        yield from steps
+
+
+def _idle_since(runners: list[Runner], world: World) -> float | None:
+    """Return since when no replica holds a session; None = one does. A cold model is stopped as a whole or not."""
+    if any(world.held(r) for r in runners):
+        return None
+    return max((max(r.idle_since, r.since) for r in runners if r.state is S.READY), default=None)
+
+
+def _choose_replicas(model: Model, runners: list[Runner], world: World) -> tuple[int, ...]:
+    """Return which replica numbers shall be: those that exist, the emptiest left out; then the lowest free ones."""
+
+    def worth(replica: int) -> tuple[bool, int, int]:
+        mine = [r for r in runners if r.id.replica == replica]
+        going = all(r.state in GOING for r in mine)
+        return (going, -sum(world.held(r) for r in mine), replica)
+
+    existing = sorted({r.id.replica for r in runners}, key=worth)
+    chosen = existing[: model.replicas]
+    free = 0
+    while len(chosen) < model.replicas:
+        if free not in chosen:
+            chosen.append(free)
+        free += 1
+    return tuple(sorted(chosen))
+
+
+def _others_ready(model: Model, replica: int, chosen: tuple[int, ...], runners: list[Runner]) -> bool:
+    """Return whether no other replica is down or being replaced, so that this one may leave for a moment."""
+
+    def fine(other: int) -> bool:
+        states = {r.state for r in runners if r.id.replica == other}
+        return S.READY in states or (not model.warm and states == {S.COLD})
+
+    return all(fine(other) for other in chosen if other != replica)
+
+
+def _succeed(
+    elder: Runner, heir: Runner, world: World, others_ready: bool, idle_since: float | None
+) -> Iterable[Action]:
+    """Let go of a former generation once its heir can take over; until then it is looked after like a wanted one."""
+    fit = heir.state in ALIVE if heir.model.managed else heir.state is S.READY
+    nothing_to_lose = elder.state in GOING or elder.state is S.COLD
+    if nothing_to_lose or (fit and (others_ready or elder.state is not S.READY)):
+        yield from _retire(elder, world, f"replaced by generation {heir.id.generation}")
+    elif not fit:
+        yield from _advance(elder, [], world, others_ready, idle_since)
+
+
+def _retire(runner: Runner, world: World, why: str) -> Iterable[Action]:
+    """Take the next step towards its end: drain, stop, forget."""
+    match runner.state:
+        case S.COLD | S.BACKOFF | S.FAILED:
+            yield Forget(runner.id)
+        case S.PULLING | S.PREPARED:
+            # A pull under way is cut short; its runner never ran.
+            if runner.state is S.PULLING or not runner.busy:
+                yield Stop(runner.id, why)
+        case S.STARTING:
+            pass  # in a moment it is LOADING
+        case S.LOADING | S.READY | S.UNHEALTHY:
+            yield Drain(runner.id, Leaving.RETIRED, why)
+        case S.DRAINING | S.STOPPING:
+            yield from _finish(runner, world)
+
+
+def _finish(runner: Runner, world: World) -> Iterable[Action]:
+    """Bring a draining or stopping runner to its end."""
+    if runner.busy or (runner.model.kind not in world.up and runner.model.managed):
+        return
+    if runner.state is S.STOPPING:
+        if world.now < runner.called_at + RETRY_S:
+            return
+        yield Stop(runner.id, "the last try to stop it did not go through")
+    elif not world.held(runner):
+        yield Stop(runner.id, "drained")
+    elif world.now >= runner.drain_until:
+        yield Stop(runner.id, f"the drain deadline passed with {world.held(runner)} sessions")
+
+
+def _advance(
+    runner: Runner, elders: list[Runner], world: World, others_ready: bool, idle_since: float | None
+) -> Iterable[Action]:
+    """Take the next step of a runner that shall go on as it is defined."""
+    model = runner.model
+    if runner.busy:
+        return
+    if runner.state is S.DRAINING and runner.leaving is Leaving.RETIRED:
+        yield Resume(runner.id)
+    elif runner.state in GOING:
+        yield from _finish(runner, world)
+    elif runner.restart_asked and runner.state in SERVING and (others_ready or runner.state is not S.READY):
+        yield Drain(runner.id, Leaving.RESTART, ASKED)
+    elif not model.managed:
+        if runner.state is S.COLD:
+            yield Attach(runner.id)
+    elif model.kind in world.up:
+        yield from _launch(runner, elders, world)
+        yield from _tend(runner, world, idle_since)
+
+
+def _launch(runner: Runner, elders: list[Runner], world: World) -> Iterable[Action]:
+    """Bring up a managed runner that is down, if it shall be up."""
+    model = runner.model
+    wanted = model.warm or model.key in world.awaited or runner.restart_asked or any(e.state in ALIVE for e in elders)
+    match runner.state:
+        case S.COLD if wanted:
+            yield Prepare(runner.id)
+        case S.BACKOFF | S.FAILED if runner.restart_asked:
+            yield Reset(runner.id, ASKED)
+        case S.BACKOFF if world.now >= runner.retry_at:
+            yield Prepare(runner.id) if wanted else Reset(runner.id, NOT_AWAITED)
+        case S.PREPARED if all(e.state in DOWN for e in elders):
+            yield Start(runner.id)
+        case _:
+            pass
+
+
+def _tend(runner: Runner, world: World, idle_since: float | None) -> Iterable[Action]:
+    """Heal a managed runner that runs, or stop it when its model is idle."""
+    model, state, now = runner.model, runner.state, world.now
+    if runner.paused and now >= runner.called_at + RETRY_S:
+        yield Unpause(runner.id)
+    if state is S.LOADING and runner.loading_since is not None:
+        if now - runner.loading_since >= model.loading_timeout_s:
+            yield GiveUp(runner.id, f"it still said that it loads after {model.loading_timeout_s:g} s")
+    elif state is S.UNHEALTHY and now - runner.since >= model.health.restart_after_s:
+        yield GiveUp(runner.id, f"it stayed unhealthy for {model.health.restart_after_s:g} s: {runner.detail}")
+    elif (
+        state is S.READY
+        and not (model.warm or model.key in world.awaited)
+        and idle_since is not None
+        and now - idle_since >= model.idle_timeout_s
+    ):
+        yield Drain(runner.id, Leaving.IDLE, f"no session for {model.idle_timeout_s:g} s")
+
+
+def next_deadline(world: World) -> float | None:
+    """Return the loop time at which the plan may change by the clock alone; None = never."""
+    times: list[float] = []
+    for runner in world.runners.values():
+        model = runner.model
+        match runner.state:
+            case S.BACKOFF:
+                times.append(runner.retry_at)
+            case S.STOPPING if not runner.busy:
+                times.append(runner.called_at + RETRY_S)
+            case S.DRAINING:
+                times.append(runner.drain_until)
+            case S.UNHEALTHY if model.managed:
+                times.append(runner.since + model.health.restart_after_s)
+            case S.LOADING if runner.loading_since is not None and model.managed:
+                times.append(runner.loading_since + model.loading_timeout_s)
+            case S.READY if not model.warm and model.managed and not world.held(runner):
+                times.append(max(runner.idle_since, runner.since) + model.idle_timeout_s)
+            case _:
+                pass
+    return min(times, default=None)

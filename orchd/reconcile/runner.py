@@ -1,0 +1,67 @@
+"""What the loop knows of one runner. Frozen: only `loop.py` replaces it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchd.domain.ids import Address, RunnerId
+from orchd.domain.lifecycle import RunnerState
+from orchd.domain.model import Model
+
+
+class Leaving(StrEnum):
+    """Why it drains: decides whether an edit taken back may call it back."""
+
+    RETIRED = "retired"
+    """Its model left the file, was edited, or has fewer replicas now."""
+    IDLE = "idle"
+    RESTART = "restart"
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """All times are of the loop clock, in seconds.
+
+    Attributes:
+        model: the definition that it serves; offer-only fields are kept up to date.
+        since: of the state.
+        handle: the runtime's name for it; None before it was prepared.
+        busy: a call to the runtime about it is under way; nothing else is begun meanwhile.
+        called_at: when the last such call ended; older sightings say nothing.
+        launched_at: start of the start window.
+        loading_since: since when it says itself that it loads.
+        idle_since: since when it holds no session.
+        leaving, drain_until: while draining.
+        fault: why it goes down by itself; empty = on purpose, or not its own fault.
+        detail: the newest word on it, for people.
+        failures: when it failed, as far as not forgotten since.
+        unready_failures: how often in a row without having been ready.
+        retry_at: in BACKOFF.
+        restart_asked: drain and start anew as soon as the other replicas allow it.
+        paused: stopped in its tracks by somebody else's hand.
+    """
+
+    id: RunnerId
+    model: Model
+    state: RunnerState = RunnerState.COLD
+    since: float = 0.0
+    handle: str | None = None
+    address: Address | None = None
+    busy: bool = False
+    called_at: float = -1.0
+    launched_at: float = 0.0
+    loading_since: float | None = None
+    idle_since: float = 0.0
+    leaving: Leaving | None = None
+    drain_until: float = 0.0
+    fault: str = ""
+    detail: str = ""
+    failures: tuple[float, ...] = ()
+    unready_failures: int = 0
+    retry_at: float = 0.0
+    restarts: int = 0
+    restart_asked: bool = False
+    paused: bool = False
+    last_log: tuple[str, ...] = ()
+    last_stop: str = ""

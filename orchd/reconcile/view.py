@@ -1,0 +1,93 @@
+"""From the loop's own records to what others may read. Pure, but for the two clocks that turn loop time into dates."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.lifecycle import RunnerState
+from orchd.domain.model import Model, RunnerKind
+from orchd.domain.state import DesiredState, ModelStatus, RunnerStatus, RuntimeStatus, Severity, Snapshot
+from orchd.reconcile.fleet import Fleet
+from orchd.reconcile.runner import Runner
+from orchd.reconcile.standing import standing
+from orchd.sessions.table import SessionTable
+
+
+def snapshot(
+    desired: DesiredState,
+    models: Mapping[ModelKey, Model],
+    fleet: Fleet,
+    table: SessionTable,
+    down: Mapping[RunnerKind, str],
+    kinds: Sequence[RunnerKind],
+    engine_down: Callable[[Model], str],
+    reloaded_at: float,
+    converged: bool,
+) -> Snapshot:
+    """Return everything a reader may know, with loop times turned into Unix times.
+
+    Args:
+        models: the desired models and those that still drain.
+        kinds: the runtimes that there are; `down`: why some can't be used.
+    """
+    date = time.time() - asyncio.get_running_loop().time()
+    errors = [p for p in desired.problems if p.severity is Severity.ERROR]
+    return Snapshot(
+        at=time.time(),
+        models=MappingProxyType(
+            {key: _model(key, model, desired, fleet, table, engine_down(model), date) for key, model in models.items()}
+        ),
+        problems=desired.problems,
+        runtimes=tuple(RuntimeStatus(kind, kind not in down, down.get(kind, "")) for kind in kinds),
+        file_hash=desired.file_hash,
+        reload_ok=not errors,
+        reload_at=reloaded_at,
+        converged=converged,
+    )
+
+
+def _model(
+    key: ModelKey,
+    model: Model,
+    desired: DesiredState,
+    fleet: Fleet,
+    table: SessionTable,
+    engine_down: str,
+    date: float,
+) -> ModelStatus:
+    runners = fleet.of(key)
+    leaving = key not in desired.models
+    stand = standing(model, runners, leaving=leaving, engine_down=engine_down)
+    return ModelStatus(
+        model=model,
+        ready=stand.ready,
+        startable=stand.startable,
+        reason=stand.reason,
+        sessions=table.active(key),
+        waiting=table.waiting(key),
+        runners=tuple(_runner(r, model, table, leaving, date) for r in runners),
+        history=fleet.history(key),
+        held_over=key in desired.held_over,
+        leaving=leaving,
+    )
+
+
+def _runner(runner: Runner, model: Model, table: SessionTable, leaving: bool, date: float) -> RunnerStatus:
+    return RunnerStatus(
+        runner=runner.id,
+        state=runner.state,
+        since=date + runner.since,
+        wanted=not leaving and runner.id.generation == model.generation,
+        detail=runner.detail or runner.fault,
+        handle=runner.handle,
+        address=runner.address.url if runner.address else None,
+        sessions=table.active_on(runner.id),
+        restarts=runner.restarts,
+        retry_at=date + runner.retry_at if runner.state is RunnerState.BACKOFF else None,
+        last_log=runner.last_log,
+        last_stop=runner.last_stop,
+    )

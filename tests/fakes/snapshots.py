@@ -1,0 +1,153 @@
+"""A snapshot with one model of each sort that a reader may meet, and a secret planted in every text it could reach."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from orchd.domain.ids import Address, ModelKey, RunnerId
+from orchd.domain.lifecycle import RunnerEvent as E
+from orchd.domain.lifecycle import RunnerState as S
+from orchd.domain.model import (
+    ContainerLaunch,
+    ExternalLaunch,
+    HealthSpec,
+    InferenceSpec,
+    Launch,
+    MetricsSpec,
+    Model,
+    ProcessLaunch,
+    Secret,
+    StopSpec,
+    StreamSpec,
+)
+from orchd.domain.money import Price
+from orchd.domain.state import Happening, ModelStatus, Problem, RunnerStatus, RuntimeStatus, Severity, Snapshot
+from orchd.errors import Code
+
+SECRET = "planted-51e8a0c7d4"
+NOW = 1_700_000_000.0
+
+
+def model(
+    pipeline: str, model_id: str, launch: Launch | None = None, *, replicas: int = 1, max_sessions: int = 1
+) -> Model:
+    return Model(
+        key=ModelKey(pipeline, model_id),
+        launch=launch
+        or ContainerLaunch(image="ghcr.io/acme/runner:1.2", env=(("HF_TOKEN", SECRET),), args=("--key", SECRET)),
+        profile="batch",
+        health=HealthSpec(),
+        stream=StreamSpec(),
+        inference=InferenceSpec(path=f"/{pipeline}"),
+        metrics=MetricsSpec(),
+        stop=StopSpec(),
+        replicas=replicas,
+        max_sessions=max_sessions,
+        warm=True,
+        token=Secret(SECRET),
+        price=Price(Fraction(3, 2), 1),
+    )
+
+
+def runner(of: Model, replica: int, state: S, age: float, detail: str = "", **more: object) -> RunnerStatus:
+    return RunnerStatus(
+        RunnerId(of.key, replica, of.generation),
+        state,
+        NOW - age,
+        wanted=True,
+        detail=detail,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def status(of: Model, *runners: RunnerStatus, **more: object) -> ModelStatus:
+    fields: dict[str, object] = {
+        "ready": any(one.state is S.READY for one in runners),
+        "startable": False,
+        "reason": "",
+        "sessions": sum(one.sessions for one in runners),
+        "waiting": 0,
+        "history": (),
+    }
+    return ModelStatus(model=of, runners=runners, **(fields | more))  # type: ignore[arg-type]
+
+
+def snapshot(*, green_sessions: int = 1) -> Snapshot:
+    green = model(
+        "live/video-to-video", "green-tint-cpu", ProcessLaunch(("python3", "x.py", SECRET), "/"), max_sessions=4
+    )
+    sdxl = model("text-to-image", "stabilityai/sdxl-turbo", replicas=2, max_sessions=8)
+    llm = model("llm", "meta-llama/Meta-Llama-3.1-8B-Instruct")
+    cold = model("audio-to-text", "openai/whisper-large-v3")
+    remote = model("image-to-text", "図書館/キャプション", ExternalLaunch(Address("10.0.0.9", 9000)))
+    died = "exited with code 137, out of memory; started 6 times within 10 minutes, each time it failed"
+    moves = (
+        (E.PREPARE, S.COLD, S.PULLING, "its entry is warm", ""),
+        (E.PREPARE_OK, S.PULLING, S.PREPARED, "container created", "image ghcr.io/acme/runner:1.2 is here"),
+        (E.START, S.PREPARED, S.STARTING, "nothing else holds its place", ""),
+        (E.STARTED, S.STARTING, S.LOADING, "container runs", ""),
+        (
+            E.EXITED,
+            S.LOADING,
+            S.STOPPING,
+            "the container ended by itself",
+            f"exit code 137, OOM killed; Bearer {SECRET}",
+        ),
+        (E.STOPPED_TOO_OFTEN, S.STOPPING, S.FAILED, died, f"last log line: token={SECRET}"),
+    )
+    history = tuple(
+        Happening(NOW - 300 + 7 * n, RunnerId(llm.key, 0, llm.generation), *move) for n, move in enumerate(moves)
+    )
+    all_models = (
+        status(
+            green,
+            runner(green, 0, S.READY, 190, sessions=green_sessions, handle="p-1", address="http://127.0.0.1:40001"),
+        ),
+        status(
+            sdxl,
+            runner(sdxl, 0, S.READY, 90_000, sessions=3, restarts=1),
+            runner(sdxl, 1, S.BACKOFF, 4, "exited with code 1: CUDA error", retry_at=NOW + 8, restarts=3),
+        ),
+        status(
+            llm,
+            runner(llm, 0, S.FAILED, 258, died, restarts=6, last_log=("loading shards 3/4", f"\x1b[31mtoken={SECRET}")),
+            reason=f"replica 0 failed: {died}",
+            history=history,
+        ),
+        status(cold, startable=True, reason="cold: its first job starts it", waiting=2),
+        status(remote, runner(remote, 0, S.UNHEALTHY, 31, f"connection refused, Authorization: Bearer {SECRET}")),
+    )
+    return Snapshot(
+        at=NOW,
+        models={one.model.key: one for one in all_models},
+        problems=(
+            Problem(
+                Severity.ERROR,
+                Code.ENTRY_INVALID,
+                "cannot read health.interval_s = 'often': a number of seconds is expected",
+                file="/etc/orchd/aiModels.json",
+                line=41,
+                column=7,
+                entry=2,
+                field="health.interval_s",
+                key=llm.key,
+            ),
+            Problem(
+                Severity.WARNING,
+                Code.ENTRY_INVALID,
+                "unknown key maxSesions; did you mean maxSessions?",
+                file="/etc/orchd/aiModels.json",
+                line=12,
+                entry=0,
+            ),
+        ),
+        runtimes=(
+            RuntimeStatus(
+                "container", up=False, detail="cannot reach Docker Engine at /var/run/docker.sock: no such file"
+            ),
+            RuntimeStatus("process", up=True),
+        ),
+        file_hash="1f0c9a3b7d21",
+        reload_ok=True,
+        reload_at=NOW - 125,
+    )

@@ -1,0 +1,472 @@
+"""What the loop does, told as an operator would see it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from orchd.domain.lifecycle import RunnerState as S
+from orchd.domain.model import Model, StopSpec
+from orchd.domain.ports import ProbeWord, SightedAs
+from orchd.errors import Code, JobRefused
+from orchd.sessions.session import Outcome, Session, SessionKind
+from orchd.settings import ReconcileSettings, Settings
+from tests.fakes.models import container_model, external_model
+from tests.reconcile.world import World
+from tests.virtual_time import virtual_time
+
+
+def edited(model: Model, image: str = "image:2") -> Model:
+    return container_model(model.key.model_id, image, replicas=model.replicas, max_sessions=model.max_sessions)
+
+
+@virtual_time
+async def test_a_warm_model_comes_up_and_takes_sessions() -> None:
+    async with World().orchd(a := container_model()) as world:
+        await world.until_states(a, [S.READY])
+        session = world.begin(a)
+        with pytest.raises(JobRefused) as refused:
+            world.begin(a)
+        assert refused.value.code is Code.CAPACITY_EXHAUSTED
+        world.table.end(session, Outcome.OK)
+        assert world.runtime.count("prepare") == world.runtime.count("start") == 1
+
+
+@virtual_time
+async def test_a_cold_model_starts_on_its_first_job_and_stops_when_idle() -> None:
+    async with World().orchd(a := container_model(warm=False, idle_timeout_s=100.0)) as world:
+        await world.until_quiet()
+        assert world.states(a) == [S.COLD]
+        assert world.status(a).startable
+        waiting = world.wait_for(a)
+        session = await asyncio.wait_for(waiting, 30)
+        assert isinstance(session, Session)
+        await asyncio.sleep(500)
+        assert world.states(a) == [S.READY], "a running session keeps it"
+        world.table.end(session, Outcome.OK)
+        await asyncio.sleep(90)
+        assert world.states(a) == [S.READY]
+        await asyncio.sleep(20)
+        assert world.states(a) == [S.COLD]
+        assert not world.runtime.containers
+
+
+@virtual_time
+async def test_replicas_of_a_cold_model_stop_together_or_not_at_all() -> None:
+    a = container_model(warm=False, idle_timeout_s=100.0, replicas=2, max_sessions=2, sessions_per_replica=1)
+    async with World().orchd(a) as world:
+        await world.until_quiet()
+        session = await world.wait_for(a)
+        await world.until_states(a, [S.READY, S.READY])
+        await asyncio.sleep(500)
+        assert world.states(a) == [S.READY, S.READY]
+        assert isinstance(session, Session)
+
+
+@virtual_time
+async def test_an_offer_only_edit_restarts_nothing() -> None:
+    async with World().orchd(a := container_model()) as world:
+        await world.until_quiet()
+        before = world.running()
+        world.want(replace(a, max_sessions=3, idle_timeout_s=1.0, stop=StopSpec(grace_s=99.0)))
+        await asyncio.sleep(60)
+        assert world.running() == before
+        for _ in range(3):
+            world.begin(a)
+        assert world.status(a).sessions == 3
+
+
+@virtual_time
+async def test_an_edit_prepares_the_new_one_first_then_drains_then_starts() -> None:
+    async with World().orchd(a := container_model()) as world:
+        await world.until_quiet()
+        session = world.begin(a)
+        world.want(b := edited(a))
+        await world.until("new one created", holds=lambda: len(world.runtime.containers) == 2)
+        await asyncio.sleep(20)
+        assert [c.status for c in world.runtime.containers.values()] == [SightedAs.RUNNING, SightedAs.CREATED]
+        with pytest.raises(JobRefused):
+            world.begin(a)
+        world.table.end(session, Outcome.OK)
+        await world.until_quiet()
+        assert len(world.running(b)) == len(world.runtime.containers) == 1
+        assert world.states(b) == [S.READY]
+
+
+@virtual_time
+async def test_a_bad_new_image_leaves_the_old_one_serving_and_says_why() -> None:
+    async with World().orchd(a := container_model()) as world:
+        world.runtime.bad_images.add("image:typo")
+        await world.until_quiet()
+        before = world.running()
+        world.want(edited(a, "image:typo"))
+        await asyncio.sleep(1000)
+        assert world.running() == before
+        status = world.status(a)
+        assert status.ready
+        assert "cannot pull image:typo: not found" in "".join(r.detail for r in status.runners)
+        world.runtime.kill(before[0].handle)
+        await world.until("the old one was healed", holds=lambda: len(world.running(a)) == 1)
+        world.want(b := edited(a, "image:3"))
+        await world.until_quiet()
+        assert len(world.running(b)) == len(world.runtime.containers) == 1
+
+
+@virtual_time
+async def test_sessions_past_the_drain_deadline_are_cut() -> None:
+    async with World().orchd(a := container_model()) as world:
+        await world.until_quiet()
+        session, cut = world.begin(a), list[str]()
+        session.abort = cut.append
+        world.want()
+        await asyncio.sleep(world.settings.reconcile.drain_timeout_s - 5)
+        assert not cut
+        assert len(world.running()) == 1
+        await asyncio.sleep(10)
+        assert len(cut) == 1
+        assert "drain deadline" in cut[0]
+        world.table.end(session, Outcome.ABORTED)
+        await world.until("gone", holds=lambda: not world.runtime.containers)
+        assert a.key not in world.loop.snapshot().models
+
+
+@virtual_time
+async def test_an_edit_taken_back_while_draining_calls_the_old_one_back() -> None:
+    async with World().orchd(a := container_model()) as world:
+        await world.until_quiet()
+        before = world.running()
+        world.begin(a)
+        world.want()
+        await world.until_states(a, [S.DRAINING])
+        with pytest.raises(JobRefused) as refused:
+            world.begin(a)
+        assert refused.value.code is Code.DRAINING
+        world.want(a)
+        await world.until_states(a, [S.READY])
+        assert world.running() == before
+
+
+@virtual_time
+async def test_a_dead_container_is_started_again_with_growing_waits_then_parked() -> None:
+    rules = ReconcileSettings(failure_limit=4)
+    async with World(Settings(reconcile=rules)).orchd(a := container_model()) as world:
+        for _ in range(3):
+            await world.until_states(a, [S.READY])
+            world.runtime.kill(world.running()[0].handle, exit_code=3)
+            await world.until_states(a, [S.BACKOFF])
+        await world.until_states(a, [S.READY])
+        world.runtime.kill(world.running()[0].handle, exit_code=3)
+        await world.until_states(a, [S.FAILED])
+        waits = [h.why for h in world.status(a).history if h.after is S.BACKOFF]
+        assert [w.rsplit(" ", 2)[-2] for w in waits] == ["1.0", "2.0", "4.0"]
+        assert "exited with code 3" in world.status(a).reason
+        assert world.runners(a)[0].last_log == ("a last word",)
+        await asyncio.sleep(5000)
+        assert world.states(a) == [S.FAILED], "parked for good"
+        world.restart(a.key)
+        await world.until_states(a, [S.READY])
+
+
+@virtual_time
+async def test_a_parked_model_is_tried_again_when_its_entry_is_edited() -> None:
+    world = World(Settings(reconcile=ReconcileSettings(failure_limit=2)))
+    world.runtime.bad_images.add("image:1")
+    async with world.orchd(a := container_model()):
+        await world.until_states(a, [S.FAILED])
+        world.runtime.bad_images.clear()
+        world.want(replace(a, max_sessions=2))
+        await world.until_states(a, [S.READY])
+
+
+@virtual_time
+async def test_failures_are_forgotten_after_a_long_time_ready() -> None:
+    rules = ReconcileSettings(failure_limit=2)
+    async with World(Settings(reconcile=rules)).orchd(a := container_model()) as world:
+        for _ in range(6):
+            await world.until_states(a, [S.READY])
+            await asyncio.sleep(rules.backoff_reset_s + 1)
+            world.runtime.kill(world.running()[0].handle)
+            await world.until_states(a, [S.BACKOFF])
+        await world.until_states(a, [S.READY])
+
+
+@virtual_time
+async def test_an_unhealthy_runner_keeps_its_sessions_and_is_replaced_if_it_stays_so() -> None:
+    async with World().orchd(a := container_model(max_sessions=2)) as world:
+        await world.until_quiet()
+        container = world.running()[0]
+        assert container.address is not None
+        world.begin(a)
+        world.prober.words[container.address] = ProbeWord.FAILED
+        await world.until_states(a, [S.UNHEALTHY])
+        assert world.table.active(a.key) == 1
+        with pytest.raises(JobRefused):
+            world.begin(a)
+        del world.prober.words[container.address]
+        await world.until_states(a, [S.READY])
+        world.begin(a)
+        world.prober.words[container.address] = ProbeWord.UNREACHABLE
+        await world.until("replaced", holds=lambda: container.handle not in world.runtime.containers)
+        await world.until_states(a, [S.READY])
+
+
+@virtual_time
+async def test_a_runner_that_says_error_is_recreated_at_once_with_backoff() -> None:
+    async with World().orchd(a := container_model()) as world:
+        await world.until_quiet()
+        container = world.running()[0]
+        assert container.address is not None
+        world.prober.words[container.address] = ProbeWord.ERROR
+        await world.until_states(a, [S.BACKOFF])
+        await world.until_states(a, [S.READY])
+        assert world.running()[0].handle != container.handle
+
+
+@virtual_time
+async def test_a_runner_that_never_leaves_loading_is_given_up_after_its_time() -> None:
+    world = World()
+    # Refused for a while, as before the port opens, and then LOADING for ever.
+    world.prober.otherwise = ProbeWord.UNREACHABLE
+    async with world.orchd(a := container_model(loading_timeout_s=50.0, start_timeout_s=30.0)):
+        await world.until("running", holds=lambda: len(world.running()) == 1)
+        address = world.running()[0].address
+        assert address is not None
+        await asyncio.sleep(20)
+        assert world.states(a) == [S.LOADING]
+        world.prober.otherwise = ProbeWord.LOADING
+        await asyncio.sleep(40)
+        assert world.states(a) == [S.LOADING]
+        await asyncio.sleep(20)
+        assert world.running() == [] or world.running()[0].address != address
+        assert "still said that it loads after 50 s" in str([h.why for h in world.status(a).history])
+
+
+@virtual_time
+async def test_a_paused_container_is_unpaused() -> None:
+    async with World().orchd(a := container_model()) as world:
+        await world.until_quiet()
+        world.runtime.pause(world.running()[0].handle)
+        await world.until("unpaused", holds=lambda: len(world.running()) == 1)
+        assert world.runtime.count("start") == 1
+        assert world.states(a) == [S.READY]
+
+
+@virtual_time
+async def test_a_container_removed_by_hand_is_made_anew() -> None:
+    async with World().orchd(a := container_model()) as world:
+        await world.until_quiet()
+        world.runtime.vanish(world.running()[0].handle)
+        await world.until_states(a, [S.BACKOFF])
+        await world.until_states(a, [S.READY])
+        assert len(world.running(a)) == 1
+
+
+@virtual_time
+async def test_an_engine_that_is_away_at_start_is_waited_for() -> None:
+    world = World()
+    world.runtime.down = True
+    async with world.orchd(a := container_model()):
+        await asyncio.sleep(300)
+        assert world.states(a) == [S.COLD]
+        assert "told to be down" in world.status(a).reason
+        world.runtime.down = False
+        await world.until_states(a, [S.READY])
+        assert world.runners(a)[0].restarts == 0
+
+
+@virtual_time
+async def test_an_engine_that_goes_away_takes_no_running_model_with_it() -> None:
+    async with World().orchd(a := container_model()) as world:
+        await world.until_quiet()
+        before = world.running()
+        world.runtime.down = True
+        await asyncio.sleep(100)
+        assert world.status(a).ready
+        world.want(edited(a))
+        await asyncio.sleep(100)
+        world.runtime.down = False
+        await world.until_quiet()
+        assert before[0].handle not in world.runtime.containers
+        assert len(world.running()) == 1
+
+
+@virtual_time
+async def test_a_new_life_adopts_what_runs_without_a_restart() -> None:
+    world = World()
+    a, b = container_model("a"), container_model("b")
+    async with world.orchd(a, b):
+        await world.until_quiet()
+        before = world.running()
+    async with world.orchd(a, b):
+        await world.until_states(a, [S.READY])
+        await world.until_states(b, [S.READY])
+        assert world.running() == before
+        assert world.runtime.count("start") == 2
+
+
+@virtual_time
+async def test_a_new_life_with_an_edited_file_replaces_in_order() -> None:
+    world = World()
+    async with world.orchd(a := container_model()):
+        await world.until_quiet()
+        old = world.running()[0]
+    world.runtime.bad_images.add("image:2")
+    async with world.orchd(b := edited(a)):
+        await asyncio.sleep(100)
+        assert world.running() == [old], "the old one serves while the new image can't be had"
+        assert world.status(b).ready
+        world.runtime.bad_images.clear()
+        await world.until("replaced", holds=lambda: len(world.running(b)) == 1)
+        await world.until("old one gone", holds=lambda: len(world.runtime.containers) == 1)
+
+
+@virtual_time
+async def test_a_new_life_removes_what_no_definition_knows() -> None:
+    world = World()
+    async with world.orchd(container_model("a")):
+        await world.until_quiet()
+    world.generations.clear()
+    world.models.clear()
+    async with world.orchd(b := container_model("b")):
+        await world.until_states(b, [S.READY])
+        await world.until("stray gone", holds=lambda: len(world.runtime.containers) == 1)
+
+
+@virtual_time
+async def test_replicas_are_replaced_one_at_a_time() -> None:
+    a = container_model(replicas=3, max_sessions=3)
+    async with World().orchd(a) as world:
+        await world.until_quiet()
+        world.want(b := edited(a))
+        lowest = 3
+        for _ in range(1200):
+            ready = sum(s is S.READY for s in world.states(b))
+            lowest = min(lowest, ready)
+            await asyncio.sleep(0.05)
+        assert len(world.running(b)) == len(world.runtime.containers) == 3
+        assert lowest == 2
+
+
+@virtual_time
+async def test_fewer_replicas_drain_the_emptiest() -> None:
+    a = container_model(replicas=3, max_sessions=3, sessions_per_replica=1)
+    async with World().orchd(a) as world:
+        await world.until_quiet()
+        sessions = [world.begin(a) for _ in range(3)]
+        world.table.end(sessions[0], Outcome.OK)
+        world.want(replace(a, replicas=2, max_sessions=2))
+        await world.until("two left", holds=lambda: len(world.running()) == 2)
+        assert world.table.active(a.key) == 2
+        assert {s.runner for s in sessions[1:]} == {c.runner for c in world.running()}
+
+
+@virtual_time
+async def test_sessions_of_other_models_are_not_touched_by_an_edit() -> None:
+    a, b = container_model("a"), container_model("b")
+    async with World().orchd(a, b) as world:
+        await world.until_quiet()
+        session, cut = world.begin(b), list[str]()
+        session.abort = cut.append
+        before = world.running(b)
+        for image in ("image:2", "image:3", "image:4"):
+            world.want(edited(a, image), b)
+            await asyncio.sleep(100)
+        world.want(b)
+        await world.until("a gone", holds=lambda: len(world.runtime.containers) == 1)
+        assert not cut
+        assert world.running(b) == before
+        assert session.outcome is None
+
+
+@virtual_time
+async def test_an_external_model_is_only_probed() -> None:
+    world = World()
+    x = external_model()
+    address = x.launch.address  # type: ignore[union-attr]
+    world.prober.words[address] = ProbeWord.UNREACHABLE
+    async with world.orchd(x):
+        await world.until_states(x, [S.UNHEALTHY])
+        with pytest.raises(JobRefused) as refused:
+            world.begin(x)
+        assert refused.value.code is Code.NOT_READY
+        del world.prober.words[address]
+        await world.until_states(x, [S.READY])
+        world.begin(x)
+        world.prober.words[address] = ProbeWord.ERROR
+        await world.until_states(x, [S.UNHEALTHY])
+        assert not world.runtime.calls or world.runtime.count("prepare") == 0
+
+
+@virtual_time
+async def test_a_removed_external_model_goes_when_its_session_ends() -> None:
+    async with World().orchd(x := external_model()) as world:
+        await world.until_states(x, [S.READY])
+        session = world.begin(x)
+        world.want()
+        await asyncio.sleep(1)
+        assert x.key in world.loop.snapshot().models
+        world.table.end(session, Outcome.OK)
+        await world.until("gone", holds=lambda: x.key not in world.loop.snapshot().models)
+
+
+@virtual_time
+async def test_restart_drains_and_starts_anew() -> None:
+    async with World().orchd(a := container_model()) as world:
+        await world.until_quiet()
+        before = world.running()[0].handle
+        session = world.begin(a)
+        world.restart(a.key)
+        await world.until_states(a, [S.DRAINING])
+        world.table.end(session, Outcome.OK)
+        await world.until_states(a, [S.READY])
+        assert world.running()[0].handle != before
+
+
+@virtual_time
+async def test_a_pull_that_nobody_wants_any_more_is_cut_short() -> None:
+    world = World()
+    world.runtime.delay_s = 100.0
+    async with world.orchd(a := container_model()):
+        await world.until_states(a, [S.PULLING])
+        world.want()
+        await asyncio.sleep(1)
+        world.runtime.delay_s = 0.1
+        await world.until("gone", holds=lambda: a.key not in world.loop.snapshot().models)
+        assert not world.runtime.containers
+
+
+@virtual_time
+async def test_a_cold_start_that_fails_for_good_refuses_those_who_wait() -> None:
+    world = World(Settings(reconcile=ReconcileSettings(failure_limit=2)))
+    world.runtime.bad_images.add("image:1")
+    async with world.orchd(a := container_model(warm=False)):
+        await world.until_quiet()
+        refused = await world.wait_for(a)
+        assert isinstance(refused, JobRefused)
+        assert refused.code is Code.NOT_READY
+        assert "cannot pull image:1" in refused.message
+        with pytest.raises(JobRefused):
+            world.table.begin(a.key, SessionKind.JOB)
+
+
+@virtual_time
+async def test_streams_are_closed_before_a_runner_is_stopped_on_purpose() -> None:
+    a = container_model(stop=StopSpec(close_streams=True))
+    async with World().orchd(a) as world:
+        await world.until_quiet()
+        address = world.running()[0].address
+        world.want()
+        await world.until("gone", holds=lambda: not world.runtime.containers)
+        assert world.prober.closed == [address]
+
+
+@virtual_time
+async def test_ending_a_kind_stops_all_of_it_and_tells_what_it_waits_for() -> None:
+    async with World().orchd(a := container_model("a"), container_model("b")) as world:
+        await world.until_quiet()
+        told: list[str] = []
+        await world.loop.end(frozenset({a.kind}), 60.0, told.append)
+        assert not world.runtime.containers
+        assert "text-to-image/a stopping" in " ".join(told)

@@ -1,0 +1,205 @@
+"""The planner, by itself: whatever it is shown, its actions are legal moves, and following them leads to rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchd.domain.ids import RunnerId
+from orchd.domain.lifecycle import ALIVE, RunnerEvent, RunnerState, accepts
+from orchd.domain.model import Model, RunnerKind
+from orchd.reconcile import actions
+from orchd.reconcile.plan import RETRY_S, World, next_deadline, plan
+from orchd.reconcile.runner import Leaving, Runner
+from orchd.settings import ReconcileSettings
+from tests.fakes.models import container_model, external_model
+
+S, E = RunnerState, RunnerEvent
+RULES = ReconcileSettings()
+
+MOVES: dict[type, RunnerEvent] = {
+    actions.Prepare: E.PREPARE,
+    actions.Start: E.START,
+    actions.Attach: E.ATTACH,
+    actions.Drain: E.DRAIN,
+    actions.Resume: E.RESUME,
+    actions.Stop: E.STOP,
+    actions.GiveUp: E.GIVE_UP,
+    actions.Reset: E.RESET,
+}
+
+MODELS = st.one_of(
+    st.builds(
+        container_model,
+        st.sampled_from("ab"),
+        st.sampled_from(["image:1", "image:2", "image:3"]),
+        warm=st.booleans(),
+        replicas=st.integers(1, 3),
+        max_sessions=st.just(3),
+        idle_timeout_s=st.just(50.0),
+    ),
+    st.builds(external_model, st.sampled_from("ab")),
+)
+
+
+@st.composite
+def runners(draw: st.DrawFn) -> dict[RunnerId, Runner]:
+    known: dict[RunnerId, Runner] = {}
+    for _ in range(draw(st.integers(0, 5))):
+        model: Model = draw(MODELS)
+        state = draw(st.sampled_from(RunnerState))
+        if not model.managed and state in (S.PULLING, S.PREPARED, S.STARTING, S.BACKOFF, S.FAILED):
+            state = S.READY
+        id = RunnerId(model.key, draw(st.integers(0, 3)), model.generation)
+        busy = state in (S.PULLING, S.STARTING) or (state is S.STOPPING and draw(st.booleans()))
+        known[id] = Runner(
+            id,
+            model,
+            state,
+            busy=busy,
+            since=draw(st.sampled_from([0.0, 990.0])),
+            idle_since=draw(st.sampled_from([0.0, 990.0])),
+            retry_at=draw(st.sampled_from([0.0, 1010.0])),
+            drain_until=draw(st.sampled_from([0.0, 1010.0])),
+            loading_since=draw(st.sampled_from([None, 0.0, 990.0])),
+            leaving=draw(st.sampled_from(Leaving)) if state is S.DRAINING else None,
+            restart_asked=draw(st.booleans()),
+            paused=draw(st.booleans()) if state in ALIVE and model.managed else False,
+        )
+    return known
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    known = draw(runners())
+    desired = {m.key: m for m in draw(st.lists(MODELS, max_size=3))}
+    return World(
+        desired=desired,
+        runners=known,
+        sessions={id: draw(st.integers(1, 2)) for id in known if draw(st.booleans())},
+        awaited=frozenset(k for k in desired if draw(st.booleans())),
+        up=frozenset({RunnerKind.CONTAINER}) if draw(st.booleans()) else frozenset(),
+        now=1000.0,
+        settings=RULES,
+    )
+
+
+@settings(max_examples=2000)
+@given(worlds())
+def test_every_action_is_a_legal_move_and_asks_nothing_of_a_runtime_that_is_away(world: World) -> None:
+    for action in plan(world):
+        if isinstance(action, actions.Create):
+            assert action.id not in world.runners
+            continue
+        runner = world.runners[action.id]
+        if type(action) in MOVES:
+            assert accepts(runner.state, MOVES[type(action)]), (action, runner)
+        if isinstance(action, actions.Prepare | actions.Start | actions.Unpause):
+            assert runner.model.kind in world.up
+            assert not runner.busy
+        if isinstance(action, actions.Forget):
+            assert runner.state in (S.COLD, S.BACKOFF, S.FAILED)
+            assert (
+                world.desired.get(runner.id.key) is None
+                or runner.id
+                not in {RunnerId(m.key, r, m.generation) for m in world.desired.values() for r in range(m.replicas)}
+                or len([r for r in world.runners if r.key == runner.id.key]) > 1
+            )
+
+
+@settings(max_examples=2000)
+@given(worlds())
+def test_a_serving_runner_is_never_stopped_without_draining(world: World) -> None:
+    for action in plan(world):
+        if isinstance(action, actions.Stop) and world.runners[action.id].state is S.READY:
+            raise AssertionError(action)
+
+
+@settings(max_examples=2000)
+@given(worlds())
+def test_no_model_loses_more_than_one_ready_replica_at_once_to_an_edit(world: World) -> None:
+    steps = plan(world)
+    for key, model in world.desired.items():
+        ready = {r.id.replica for r in world.runners.values() if r.id.key == key and r.state is S.READY}
+        if len(ready) < model.replicas:
+            continue
+        left = [
+            a
+            for a in steps
+            if isinstance(a, actions.Drain)
+            and a.id.key == key
+            and a.leaving is not Leaving.IDLE
+            and "replicas is" not in a.why
+            and world.runners[a.id].state is S.READY
+            and not any(
+                r.state is S.READY and r.id.replica == a.id.replica and r.id != a.id for r in world.runners.values()
+            )
+        ]
+        assert len(left) <= 1, left
+
+
+def _carry_out(world: World, action: actions.Action) -> World:
+    """The smallest loop there is: everything asked for works at once."""
+    known = dict(world.runners)
+    if isinstance(action, actions.Create):
+        known[action.id] = Runner(action.id, action.model, since=world.now)
+        return replace(world, runners=known)
+    runner = known[action.id]
+    match action:
+        case actions.Forget():
+            del known[action.id]
+        case actions.Update(_, model):
+            known[action.id] = replace(runner, model=model)
+        case actions.Prepare():
+            known[action.id] = replace(runner, state=S.PREPARED, restart_asked=False)
+        case actions.Start() | actions.Attach() | actions.Resume():
+            known[action.id] = replace(
+                runner, state=S.READY, since=world.now, idle_since=world.now, restart_asked=False, leaving=None
+            )
+        case actions.Unpause():
+            known[action.id] = replace(runner, paused=False)
+        case actions.Drain(_, leaving, _):
+            known[action.id] = replace(runner, state=S.DRAINING, leaving=leaving, drain_until=world.now)
+        case actions.Stop() | actions.GiveUp() | actions.Reset():
+            known[action.id] = replace(runner, state=S.COLD, busy=False, leaving=None, paused=False)
+    return replace(world, runners=known, sessions={k: v for k, v in world.sessions.items() if k in known})
+
+
+@settings(max_examples=2000)
+@given(worlds())
+def test_following_the_plan_leads_to_what_is_desired(world: World) -> None:
+    # What is under way ends well, and time passes.
+    done = {
+        id: replace(
+            r,
+            busy=False,
+            called_at=world.now - RETRY_S,
+            retry_at=0.0,
+            drain_until=0.0,
+            state={S.PULLING: S.PREPARED, S.STARTING: S.READY, S.LOADING: S.READY, S.UNHEALTHY: S.READY}.get(
+                r.state, r.state
+            ),
+        )
+        for id, r in world.runners.items()
+    }
+    world = replace(world, runners=done, up=frozenset({RunnerKind.CONTAINER}), sessions={})
+    for _ in range(200):
+        steps = plan(world)
+        if not steps:
+            break
+        world = _carry_out(world, steps[0])
+    else:
+        raise AssertionError(f"never at rest: {plan(world)}")
+    for key, model in world.desired.items():
+        mine = [r for r in world.runners.values() if r.id.key == key]
+        parked = [r for r in mine if r.state is S.FAILED]
+        if parked:
+            continue  # waits for an operator
+        assert len(mine) == model.replicas
+        assert all(r.id.generation == model.generation and r.model == model for r in mine)
+        up = model.warm or not model.managed or key in world.awaited
+        assert all(r.state is S.READY for r in mine) or not up
+    assert not [r for r in world.runners.values() if r.id.key not in world.desired]
+    assert next_deadline(world) is None or next_deadline(world)

@@ -1,0 +1,133 @@
+"""The real loop, table and poller over a fake engine and prober, on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry
+
+from orchd import tasks
+from orchd.domain.events import DesiredChanged, RestartAsked, SessionsIdle, StartWanted
+from orchd.domain.ids import ModelKey
+from orchd.domain.lifecycle import RunnerState
+from orchd.domain.model import Model, RunnerKind
+from orchd.domain.ports import SightedAs
+from orchd.domain.state import DesiredState, ModelStatus, RunnerStatus
+from orchd.metrics import Metrics
+from orchd.reconcile.lookout import lookout
+from orchd.reconcile.loop import Loop
+from orchd.sessions.session import Session, SessionKind
+from orchd.sessions.table import Place, SessionTable
+from orchd.settings import Settings
+from tests.fakes.prober import FakeProber
+from tests.fakes.runtime import FakeContainer, FakeRuntime
+
+
+@dataclass
+class World:
+    """One machine. `loop` dies and is made anew by `orchd()`; runtime and prober live on."""
+
+    settings: Settings = field(default_factory=Settings)
+    runtime: FakeRuntime = field(default_factory=FakeRuntime)
+    prober: FakeProber = field(default_factory=FakeProber)
+    models: dict[ModelKey, Model] = field(default_factory=dict)
+    generations: dict[tuple[ModelKey, str], Model] = field(default_factory=dict)
+    _loop: Loop | None = None
+    _table: SessionTable | None = None
+
+    @property
+    def loop(self) -> Loop:
+        assert self._loop is not None
+        return self._loop
+
+    @property
+    def table(self) -> SessionTable:
+        assert self._table is not None
+        return self._table
+
+    @asynccontextmanager
+    async def orchd(self, *models: Model) -> AsyncIterator[World]:
+        """One life of the daemon; ends as by a kill."""
+        clock = asyncio.get_running_loop().time
+        self._table = SessionTable(
+            on_idle=lambda runner: self.loop.post(SessionsIdle(runner)),
+            on_wanted=lambda key: self.loop.post(StartWanted(key)),
+            clock=clock,
+        )
+        metrics = Metrics(CollectorRegistry(), "test")
+        runtimes: Mapping[RunnerKind, FakeRuntime] = {RunnerKind.CONTAINER: self.runtime}
+        self._loop = Loop(
+            self.settings, runtimes, self.prober, self._table, metrics, self.generations, jitter=lambda: 0.0
+        )
+        if models:
+            self.want(*models)
+        elif self.models:
+            self.want(*self.models.values())
+        root = [
+            tasks.spawn(self._loop.run(), name="loop"),
+            tasks.spawn(lookout(self.runtime, self.settings.reconcile.period_s, self._loop.post), name="lookout"),
+        ]
+        try:
+            yield self
+        finally:
+            await tasks.cancel(*root)
+
+    def want(self, *models: Model) -> None:
+        """The file asks for exactly these now."""
+        self.models = {m.key: m for m in models}
+        self.generations |= {(m.key, m.generation): m for m in models}
+        self.loop.post(DesiredChanged(DesiredState(models=self.models)))
+
+    def restart(self, key: ModelKey) -> None:
+        self.loop.post(RestartAsked(key))
+
+    def status(self, model: Model | ModelKey) -> ModelStatus:
+        return self.loop.snapshot().models[model.key if isinstance(model, Model) else model]
+
+    def runners(self, model: Model) -> tuple[RunnerStatus, ...]:
+        snapshot = self.loop.snapshot()
+        return snapshot.models[model.key].runners if model.key in snapshot.models else ()
+
+    def states(self, model: Model) -> list[RunnerState]:
+        return [r.state for r in self.runners(model)]
+
+    def running(self, model: Model | None = None) -> list[FakeContainer]:
+        """Containers that run; of this very generation, if one is given."""
+        return [
+            c
+            for c in self.runtime.containers.values()
+            if c.status is SightedAs.RUNNING
+            and (model is None or (c.runner.key, c.runner.generation) == (model.key, model.generation))
+        ]
+
+    async def until(self, what: str, seconds: float = 600.0, *, holds: object) -> None:
+        """Wait until the callable `holds` is true, at most so many virtual seconds."""
+        assert callable(holds)
+        for _ in range(int(seconds / 0.05)):
+            if holds():
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"never: {what}; {self.loop.snapshot()}")
+
+    async def until_states(self, model: Model, states: Iterable[RunnerState]) -> None:
+        wanted = list(states)
+        await self.until(f"{model.key} in {wanted}", holds=lambda: self.states(model) == wanted)
+
+    async def until_quiet(self) -> None:
+        await self.until("converged", 3600, holds=lambda: self.loop.snapshot().converged)
+
+    def begin(self, model: Model) -> Session:
+        session = self.table.begin(model.key, SessionKind.JOB)
+        assert isinstance(session, Session)
+        return session
+
+    def wait_for(self, model: Model) -> asyncio.Future[object]:
+        """Take a place in the queue of a cold model."""
+        place = self.table.begin(model.key, SessionKind.JOB)
+        assert isinstance(place, Place)
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        place.resolve = future.set_result
+        return future
