@@ -6,12 +6,34 @@ are in `load_settings`; the rest of orchd receives a frozen `Settings` and never
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
-Positive = Annotated[float, Field(gt=0)]
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Return host and port of `host:port`; an IPv6 host is given in brackets and returned without.
+
+    Raises:
+        ValueError: not of that form, or the port is above 65535. Port 0 is fine: the system picks one.
+    """
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):([0-9]{1,5})", listen)
+    if found is None or int(found[3]) > 65535:
+        raise ValueError("it should be host:port, such as 127.0.0.1:8937 or [::1]:8937")
+    return found[1] or found[2], int(found[3])
+
+
+def _check_listen(listen: str) -> str:
+    split_listen(listen)
+    return listen
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AtLeastOne = Annotated[int, Field(ge=1)]
+Listen = Annotated[str, AfterValidator(_check_listen)]
 
 
 class _Section(BaseModel):
@@ -21,7 +43,7 @@ class _Section(BaseModel):
 class JobsSettings(_Section):
     """The job listener."""
 
-    listen: str = Field("127.0.0.1:8937", description="host:port where jobs arrive")
+    listen: Listen = Field("127.0.0.1:8937", description="host:port where jobs arrive")
     max_header_kb: AtLeastOne = Field(64, description="KiB; longest request head that is accepted")
     connect_timeout_s: Positive = Field(5.0, description="seconds; to connect to a runner")
     between_bytes_timeout_s: Positive = Field(60.0, description="seconds; between two pieces of a body, either way")
@@ -38,16 +60,13 @@ class JobsSettings(_Section):
 class AdminSettings(_Section):
     """The read-only admin listener: /healthz, /readyz, /status, /metrics."""
 
-    listen: str = Field("127.0.0.1:8938", description="host:port of the admin pages")
+    listen: Listen = Field("127.0.0.1:8938", description="host:port of the admin pages")
 
 
 class DockerSettings(_Section):
     """Docker Engine. DOCKER_HOST and Docker's own credentials are honoured."""
 
-    enabled: Literal["auto", "always", "never"] = Field(
-        "auto",
-        description="auto = only if an entry has an image, always = also to clean up at start, never = refuse images",
-    )
+    enabled: bool = Field(True, description="false = never talk to an engine; entries with an image are not launched")
     network: str = Field("orchd", description="shared bridge network; created if missing")
     reach: Literal["auto", "name", "address", "loopback"] = Field(
         "auto",
@@ -76,12 +95,22 @@ class ReconcileSettings(_Section):
     backoff_min_s: Positive = Field(1.0, description="seconds; wait before the first new start of a failed runner")
     backoff_max_s: Positive = Field(60.0, description="seconds; longest such wait")
     backoff_reset_s: Positive = Field(60.0, description="seconds; ready so long, a runner's failures are forgotten")
-    failure_limit: AtLeastOne = Field(6, description="failures within the window (or never ready between) that park it")
+    failure_limit: AtLeastOne = Field(
+        10, description="failures within the window (or never ready between) that park it"
+    )
     failure_window_s: Positive = Field(600.0, description="seconds; that window")
     drain_timeout_s: Positive = Field(60.0, description="seconds; sessions of a leaving runner may go on this long")
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.backoff_min_s > self.backoff_max_s:
+            raise ValueError(f"backoff_min_s = {self.backoff_min_s} is above backoff_max_s = {self.backoff_max_s}")
+        return self
+
 
 class LogSettings(_Section):
+    """What is logged, and how it looks."""
+
     format: Literal["auto", "json", "text"] = Field("auto", description="auto = text on a terminal, else JSON")
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity written")
 
@@ -112,3 +141,49 @@ class Settings(_Section):
     process: ProcessSettings = ProcessSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     log: LogSettings = LogSettings()
+
+
+class Setting(NamedTuple):
+    """One setting, as people name it: `jobs.listen`, `--jobs-listen`, `ORCHD_JOBS_LISTEN`."""
+
+    name: str
+    field: FieldInfo
+
+    @property
+    def flag(self) -> str:
+        return "--" + re.sub(r"[._]", "-", self.name)
+
+    @property
+    def env(self) -> str:
+        return "ORCHD_" + self.name.replace(".", "_").upper()
+
+    @property
+    def description(self) -> str:
+        return self.field.description or ""
+
+    @property
+    def default(self) -> str:
+        """The default as text, the way a flag takes it."""
+        value = self.field.default
+        return ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def all_settings(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[Setting]:
+    """Yield every setting, in the order of the classes."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from all_settings(field.annotation, f"{name}.")
+        else:
+            yield Setting(prefix + name, field)
+
+
+SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in all_settings()}
+
+
+def settings_table() -> str:
+    """Return all settings as a Markdown table; the README holds it."""
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for setting in SETTINGS.values():
+        default = f"`{setting.default}`" if setting.default else "(empty)"
+        rows.append(f"| `{setting.name}` | {default} | {setting.description.replace('|', chr(92) + '|')} |")
+    return "\n".join(rows) + "\n"

@@ -1,2 +1,51 @@
-def main() -> int:
-    return 0
+"""The commands. Each module has `add_parser` and `run(args, settings)`, which returns the exit code.
+
+Exit codes: 0 done; 1 `orchd check` found errors; 2 the command or its settings are wrong, or it failed; 3 the daemon
+can't be reached; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+
+from orchd import __version__
+from orchd.cli.flags import settings_of
+from orchd.errors import DaemonUnreachable, OrchdError
+
+COMMANDS = ("run", "check", "status", "restart", "down", "schema", "demo")
+
+FAILED, UNREACHABLE, INTERRUPTED = 2, 3, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; what goes wrong is said on stderr."""
+    args = build_parser().parse_args(argv)
+    try:
+        code: int = args.run(args, settings_of(args, os.environ))
+        sys.stdout.flush()
+    except OrchdError as exc:
+        print(f"orchd: {exc.message}", file=sys.stderr)
+        return UNREACHABLE if isinstance(exc, DaemonUnreachable) else FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `orchd status | head`: nobody reads on, which is fine
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="orchd", description="Keeps model containers true to aiModels.json.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"orchd {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        if importlib.util.find_spec(f"orchd.cli.{name}"):
+            importlib.import_module(f"orchd.cli.{name}").add_parser(commands)
+    return parser

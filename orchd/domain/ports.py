@@ -201,3 +201,5 @@ class Store(Protocol):
 
     async def forget_generations(self, keep: frozenset[tuple[ModelKey, str]]) -> None:
         """Drop definitions that are neither current nor in `keep` (key, generation)."""
+
+    async def close(self) -> None: ...

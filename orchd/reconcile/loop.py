@@ -27,7 +27,7 @@ from orchd.reconcile.act import Hands
 from orchd.reconcile.fleet import Fleet
 from orchd.reconcile.hear import Ears
 from orchd.reconcile.runner import Runner
-from orchd.reconcile.standing import standing
+from orchd.reconcile.standing import Standing, standing
 from orchd.sessions.table import SessionTable
 from orchd.settings import Settings
 
@@ -100,8 +100,44 @@ class Loop:
             tuple(self._runtimes),
             self._engine_down,
             self._desired_at,
-            self._converged(),
+            self.converged(),
         )
+
+    def converged(self) -> bool:
+        """Whether nothing is under way, and nothing more would happen if the world stood still."""
+
+        def at_rest(runner: Runner) -> bool:
+            if runner.state is S.COLD:
+                return not runner.model.warm and not self._engine_down(runner.model)
+            return runner.state in (S.READY, S.FAILED) or (runner.state is S.UNHEALTHY and not runner.model.managed)
+
+        known = {r.id.key for r in self._fleet.runners.values()}
+        return (
+            not self._queue and set(self._desired.models) <= known and all(map(at_rest, self._fleet.runners.values()))
+        )
+
+    def generations(self) -> frozenset[tuple[ModelKey, str]]:
+        """Return what runners there are of."""
+        return frozenset((r.key, r.generation) for r in self._fleet.runners)
+
+    def standing(self, key: ModelKey) -> Standing:
+        """Return how a model of `models()` stands.
+
+        Raises:
+            KeyError: it is not one of them.
+        """
+        model = self.models()[key]
+        leaving = key not in self._desired.models
+        return standing(model, self._fleet.of(key), leaving=leaving, engine_down=self._engine_down(model))
+
+    async def changed(self) -> None:
+        """Return after the loop's next turn."""
+        turned = asyncio.Event()
+        self._changed.add(turned)
+        try:
+            await turned.wait()
+        finally:
+            self._changed.discard(turned)
 
     async def run(self) -> None:
         """Take events until cancelled."""
@@ -117,8 +153,6 @@ class Loop:
         """Drain, stop and remove all runners of `kinds`, while `run` goes on; returns when done or out of time."""
         self._ending = kinds
         self._stirred.set()
-        changed = asyncio.Event()
-        self._changed.add(changed)
         told = ""
         try:
             async with asyncio.timeout(timeout_s):
@@ -127,12 +161,9 @@ class Loop:
                     if text != told:
                         tell(text)
                         told = text
-                    changed.clear()
-                    await changed.wait()
+                    await self.changed()
         except TimeoutError:
             tell(f"gave up after {timeout_s:g} s; still there: {told}")
-        finally:
-            self._changed.discard(changed)
 
     # -- turning -----------------------------------------------------------------------------------------------------
 
@@ -175,6 +206,7 @@ class Loop:
             up=frozenset(kind for kind in self._runtimes if kind not in self._down),
             now=asyncio.get_running_loop().time(),
             settings=self._settings.reconcile,
+            **({"unwanted_why": "orchd takes its runners down"} if self._ending else {}),
         )
 
     def _engine_down(self, model: Model) -> str:
@@ -185,19 +217,6 @@ class Loop:
             return f"cannot launch a {model.kind} here: switched off by the settings (docker.enabled)"
         return self._down.get(model.kind, "")
 
-    def _converged(self) -> bool:
-        """Whether nothing is under way, and nothing more would happen if the world stood still."""
-
-        def at_rest(runner: Runner) -> bool:
-            if runner.state is S.COLD:
-                return not runner.model.warm and not self._engine_down(runner.model)
-            return runner.state in (S.READY, S.FAILED) or (runner.state is S.UNHEALTHY and not runner.model.managed)
-
-        known = {r.id.key for r in self._fleet.runners.values()}
-        return (
-            not self._queue and set(self._desired.models) <= known and all(map(at_rest, self._fleet.runners.values()))
-        )
-
     def _publish(self) -> None:
         models = self.models()
         for key in set(self._table.keys()) - set(models):
@@ -206,9 +225,7 @@ class Loop:
         for key, model in models.items():
             self._metrics.define(key, model.max_sessions)
             runners = self._fleet.of(key)
-            stand = standing(
-                model, runners, leaving=key not in self._desired.models, engine_down=self._engine_down(model)
-            )
+            stand = self.standing(key)
             self._table.set_closed(key, startable=stand.startable, code=stand.code, reason=stand.reason)
             counts: dict[str, int] = {}
             for runner in runners:

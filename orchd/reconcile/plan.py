@@ -53,6 +53,7 @@ class World:
         awaited: cold models that a job waits for.
         up: kinds of runtime that answer and whose runners are known.
         now: loop clock, seconds.
+        unwanted_why: what to tell of a runner whose model is not desired.
     """
 
     desired: Mapping[ModelKey, Model]
@@ -62,6 +63,7 @@ class World:
     up: frozenset[RunnerKind]
     now: float
     settings: ReconcileSettings
+    unwanted_why: str = "it left aiModels.json"
 
     def held(self, runner: Runner) -> int:
         return self.sessions.get(runner.id, 0)
@@ -77,7 +79,7 @@ def plan(world: World) -> tuple[Action, ...]:
         model = world.desired.get(key)
         if model is None:
             for runner in runners:
-                actions += _retire(runner, world, "it left aiModels.json")
+                actions += _retire(runner, world, world.unwanted_why)
         else:
             actions += _plan_model(model, runners, world)
     return tuple(actions)

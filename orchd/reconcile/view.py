@@ -35,7 +35,7 @@ def snapshot(
         kinds: the runtimes that there are; `down`: why some can't be used.
     """
     date = time.time() - asyncio.get_running_loop().time()
-    errors = [p for p in desired.problems if p.severity is Severity.ERROR]
+    refused = any(p.severity is Severity.ERROR and p.entry is None for p in desired.problems)
     return Snapshot(
         at=time.time(),
         models=MappingProxyType(
@@ -44,7 +44,7 @@ def snapshot(
         problems=desired.problems,
         runtimes=tuple(RuntimeStatus(kind, kind not in down, down.get(kind, "")) for kind in kinds),
         file_hash=desired.file_hash,
-        reload_ok=not errors,
+        reload_ok=not refused,
         reload_at=reloaded_at,
         converged=converged,
     )

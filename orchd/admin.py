@@ -1,0 +1,99 @@
+"""The read-only admin pages: is orchd alive, can it serve, what does it do, and its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from orchd.domain.state import Snapshot
+from orchd.errors import Code, OrchdError
+from orchd.metrics import Metrics
+from orchd.settings import split_listen
+from orchd.status_view import find_model, readiness, status
+
+INDEX = """orchd, admin pages (read only)
+
+/healthz   200 while the event loop turns
+/readyz    200 while jobs can be served, else 503 with the reasons
+/status    all models, their runners and latest events, as JSON; ?model=NAME for one
+/metrics   for Prometheus
+"""
+
+CLOSE_TIMEOUT_S = 1.0
+"""A page takes milliseconds; what is still open then is an idle connection."""
+
+
+class AdminServer:
+    """Args:
+    listen: `host:port`.
+    snapshot: the newest one.
+    accepting: whether jobs are taken: the job listener is up, and orchd is not shutting down.
+    """
+
+    def __init__(
+        self, listen: str, *, snapshot: Callable[[], Snapshot], metrics: Metrics, accepting: Callable[[], bool]
+    ) -> None:
+        self._listen = listen
+        self._snapshot = snapshot
+        self._metrics = metrics
+        self._accepting = accepting
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/", self._index),
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/status", self._status),
+                web.get("/metrics", self._render),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT_S)
+
+    @property
+    def port(self) -> int:
+        """The port in use; differs from the setting if that is 0."""
+        port: int = self._runner.addresses[0][1]
+        return port
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OrchdError: `address_in_use`: taken, or not an address of this host.
+        """
+        host, port = split_listen(self._listen)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as exc:
+            await self._runner.cleanup()
+            raise OrchdError(
+                f"cannot listen on {self._listen} for the admin pages: {exc.strerror or exc};"
+                " choose another address with --admin-listen",
+                code=Code.ADDRESS_IN_USE,
+            ) from exc
+
+    async def close(self) -> None:
+        await self._runner.cleanup()
+
+    async def _index(self, _request: web.Request) -> web.Response:
+        return web.Response(text=INDEX)
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        ready, body = readiness(self._snapshot(), self._accepting())
+        return web.json_response(body, status=200 if ready else 503)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        snapshot = self._snapshot()
+        name = request.query.get("model")
+        try:
+            return web.json_response(status(snapshot, find_model(name, snapshot.models) if name else None))
+        except OrchdError as exc:
+            return web.json_response({"error": exc.code, "message": exc.message}, status=404)
+
+    async def _render(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.render(), headers={"Content-Type": self._metrics.content_type})

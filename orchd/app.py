@@ -1,0 +1,304 @@
+"""The composition root: builds every part once, starts the root tasks, and stops all in reverse order.
+
+What orchd is made of can be read from `_build` and `_start`; what a stop does from `_stop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from orchd import __version__, tasks
+from orchd.admin import AdminServer
+from orchd.catalog.codec import dump_model, load_model
+from orchd.catalog.reload import Catalog
+from orchd.catalog.watch import ModelsFile
+from orchd.control import ControlServer
+from orchd.domain.events import DesiredChanged, RestartAsked, SessionsIdle, StartWanted
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import RunnerKind, StopSpec
+from orchd.domain.ports import Runtime, Store
+from orchd.domain.state import DesiredState, Severity
+from orchd.errors import EngineUnavailable, StoreError
+from orchd.health.probe import HttpProber
+from orchd.jobs.hooks import AcceptAll, Hooks
+from orchd.jobs.server import JobServer
+from orchd.locks import StateLock
+from orchd.metrics import Metrics
+from orchd.notify import Notifier, watchdog_period_s
+from orchd.reconcile.lookout import lookout
+from orchd.reconcile.loop import Loop
+from orchd.runtime.containers import DockerRuntime
+from orchd.runtime.process import ProcessRuntime
+from orchd.sessions.table import SessionTable
+from orchd.settings import Settings
+from orchd.settings_load import resolve_state_dir
+from orchd.store import SqliteStore
+
+log = structlog.get_logger("orchd.app")
+
+END_TIMEOUT_S = 60.0
+"""Longest time for stopping runners at the end; each has its own grace within it."""
+
+
+class Edges:
+    """Makes the edges that tests exchange."""
+
+    def runtimes(self, settings: Settings, state_dir: Path, metrics: Metrics) -> dict[RunnerKind, Runtime]:
+        """Return the runtimes by kind, not yet opened."""
+        made: dict[RunnerKind, Runtime] = {
+            RunnerKind.PROCESS: ProcessRuntime(settings.process, instance=settings.instance, state_dir=state_dir)
+        }
+        if settings.docker.enabled:
+            made[RunnerKind.CONTAINER] = DockerRuntime(
+                settings.docker,
+                instance=settings.instance,
+                state_dir=str(state_dir),
+                on_event=metrics.runtime_event,
+            )
+        return made
+
+    async def store(self, state_dir: Path) -> Store:
+        """Return the opened store."""
+        store = SqliteStore(state_dir / "orchd.db", dump_model, load_model)
+        await store.open()
+        return store
+
+
+class App:
+    """One daemon, from its locks to its last word.
+
+    Args:
+        env: the environment; only what systemd and the settings' defaults need is read from it.
+    """
+
+    def __init__(self, settings: Settings, env: Mapping[str, str], edges: Edges | None = None) -> None:
+        self._settings = settings
+        self._env = env
+        self._edges = edges or Edges()
+        self._notifier = Notifier(env)
+        self._stop = asyncio.Event()
+        self._accepting = False
+        self._ended = False
+
+    def stop(self) -> None:
+        """Ask the daemon to end; `run` returns when it has."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Live: returns after `stop`, `orchd down`, or raises when a root task failed.
+
+        Raises:
+            OrchdError: AlreadyRunning, StoreError, ADDRESS_IN_USE and the like: nothing was touched, or it was let go.
+        """
+        async with AsyncExitStack() as stack:
+            await self._build(stack)
+            roots = await self._start(stack)
+            try:
+                await self._live(roots)
+            finally:
+                await self._wind_down()
+
+    # -- building ----------------------------------------------------------------------------------------------------
+
+    async def _build(self, stack: AsyncExitStack) -> None:
+        settings = self._settings
+        state_dir = resolve_state_dir(settings, self._env)
+        lock = StateLock(state_dir)
+        lock.acquire()
+        stack.callback(lock.release)
+        self._store = await self._edges.store(state_dir)
+        stack.push_async_callback(self._store.close)
+        stored = await self._store.models()
+
+        self._metrics = Metrics(CollectorRegistry(), __version__)
+        self._runtimes = self._edges.runtimes(settings, state_dir, self._metrics)
+        for runtime in self._runtimes.values():
+            stack.push_async_callback(runtime.close)
+            try:
+                await runtime.open()
+            except EngineUnavailable as exc:
+                # Only of interest if an entry needs it; the loop tells when one does.
+                log.debug("runtime_not_there_yet", runtime=runtime.kind, reason=exc.message)
+
+        self._table = SessionTable(
+            on_idle=lambda runner: self._loop.post(SessionsIdle(runner)),
+            on_wanted=lambda key: self._loop.post(StartWanted(key)),
+            on_count=self._metrics.sessions,
+            clock=asyncio.get_running_loop().time,
+        )
+        self._prober = HttpProber()
+        stack.push_async_callback(self._prober.close)
+        generations = {(s.model.key, s.model.generation): s.model for s in stored}
+        self._loop = Loop(settings, self._runtimes, self._prober, self._table, self._metrics, generations)
+        credentials = self._env.get("CREDENTIALS_DIRECTORY")
+        self._catalog = Catalog(
+            ModelsFile(Path(settings.models_file), settings.models_poll_s),
+            [s.model for s in stored if s.current],
+            Path(credentials) if credentials else None,
+        )
+        self._jobs = JobServer(
+            settings.jobs,
+            self._table,
+            self._loop.models,
+            self._readiness,
+            Hooks([AcceptAll()], timeout_s=settings.jobs.hook_timeout_s),
+            self._metrics,
+            self._loop.poller.hurry,
+        )
+        self._admin = AdminServer(
+            settings.admin.listen,
+            snapshot=self._loop.snapshot,
+            metrics=self._metrics,
+            accepting=lambda: self._accepting,
+        )
+        self._control = ControlServer(state_dir, keys=self._loop.models, restart=self._restart, down=self._take_down)
+
+    async def _start(self, stack: AsyncExitStack) -> list[asyncio.Task[Any]]:
+        """Start listeners and root tasks. Listeners first: an address that is taken must not cost anything."""
+        await self._jobs.start()
+        stack.push_async_callback(self._jobs.close)
+        await self._admin.start()
+        stack.push_async_callback(self._admin.close)
+        await self._control.start()
+        stack.push_async_callback(self._control.close)
+
+        # What is wanted must be known before the runtimes show what is there, or all of it would look unwanted.
+        await self._apply(await self._catalog.load())
+        roots = [tasks.spawn(self._loop.run(), name="loop"), tasks.spawn(self._reload(), name="reload")]
+        roots.append(tasks.spawn(self._tidy(), name="tidy"))
+        period_s = self._settings.reconcile.period_s
+        for kind, runtime in self._runtimes.items():
+            roots.append(tasks.spawn(lookout(runtime, period_s, self._loop.post), name=f"look at {kind}"))
+        if (watchdog_s := watchdog_period_s(self._env)) is not None:
+            roots.append(tasks.spawn(self._notifier.watchdog(watchdog_s), name="watchdog"))
+        stack.push_async_callback(tasks.cancel, *roots)
+        self._accepting = True
+        self._notifier.ready()
+        log.info("orchd_ready", version=__version__, instance=self._settings.instance)
+        return roots
+
+    # -- living ------------------------------------------------------------------------------------------------------
+
+    async def _live(self, roots: list[asyncio.Task[Any]]) -> None:
+        stop = tasks.spawn(self._stop.wait(), name="wait for the end")
+        try:
+            done, _ = await asyncio.wait([stop, *roots], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await tasks.cancel(stop)
+        for task in done - {stop}:
+            task.result()  # raises what ended it
+
+    async def _apply(self, desired: DesiredState) -> None:
+        """Keep what is good, then have the loop bring it about."""
+        try:
+            await self._store.save_models(self._catalog.last_good())
+        except StoreError as exc:
+            # A full disk must not keep an edit from being served; it would only be unknown after a restart.
+            log.error("last_good_not_saved", reason=exc.message)
+        errors = [p for p in desired.problems if p.severity is Severity.ERROR]
+        refused = any(p.entry is None for p in errors)
+        warnings = len(desired.problems) - len(errors)
+        self._metrics.reloaded(not refused, time.time(), desired.file_hash, len(errors), warnings)
+        self._loop.post(DesiredChanged(desired))
+
+    async def _reload(self) -> None:
+        async for desired in self._catalog.changes():
+            await self._apply(desired)
+
+    async def _tidy(self) -> None:
+        """Forget former definitions once no runner of theirs is left."""
+        known: frozenset[tuple[ModelKey, str]] = frozenset()
+        while True:
+            await self._loop.changed()
+            if not self._loop.converged():
+                continue
+            live = self._loop.generations()
+            if live != known:
+                try:
+                    await self._store.forget_generations(live)
+                    known = live
+                except StoreError as exc:
+                    log.warning("store_not_tidied", reason=exc.message)
+
+    def _readiness(self, key: ModelKey) -> tuple[bool, str]:
+        stand = self._loop.standing(key)
+        return stand.ready, stand.reason
+
+    async def _restart(self, key: ModelKey) -> None:
+        log.info("restart_asked", pipeline=key.pipeline, model_id=key.model_id)
+        self._loop.post(RestartAsked(key))
+
+    async def _take_down(self) -> AsyncIterator[str]:
+        """`orchd down`: everything of ours, and then the daemon itself."""
+        log.info("down_asked")
+        yield "no new jobs are taken; waiting for those that run"
+        await self._drain()
+        news: asyncio.Queue[str | None] = asyncio.Queue()
+
+        async def end() -> None:
+            try:
+                await self._loop.end(frozenset(RunnerKind), END_TIMEOUT_S, news.put_nowait)
+            finally:
+                news.put_nowait(None)
+
+        ending = tasks.spawn(end(), name="take down")
+        while (line := await news.get()) is not None:
+            yield line
+        await ending
+        self._ended = True
+        self.stop()
+
+    # -- ending ------------------------------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        self._accepting = False
+        self._jobs.stop_accepting()
+        await self._jobs.drain(self._settings.shutdown_drain_s)
+
+    async def _wind_down(self) -> None:
+        """Jobs first, then the runners that must not outlive us; the exit stack does the rest."""
+        self._notifier.stopping()
+        log.info("orchd_stopping", on_stop=self._settings.on_stop)
+        await self._drain()
+        if not self._ended:
+            kinds = {RunnerKind.PROCESS}
+            if self._settings.on_stop == "stop":
+                kinds.add(RunnerKind.CONTAINER)
+            await self._loop.end(frozenset(kinds), END_TIMEOUT_S, lambda text: log.info("stopping_runners", left=text))
+        log.info("orchd_stopped")
+
+
+async def take_down(settings: Settings, env: Mapping[str, str], edges: Edges | None = None) -> AsyncIterator[str]:
+    """Stop and remove every runner of ours while no daemon runs: what `keep` or a kill left behind.
+
+    Raises:
+        AlreadyRunning: a daemon does run; it must be asked instead.
+        EngineUnavailable: the engine can't be reached, so nobody knows what runs there.
+    """
+    edges = edges or Edges()
+    state_dir = resolve_state_dir(settings, env)
+    async with AsyncExitStack() as stack:
+        lock = StateLock(state_dir)
+        lock.acquire()
+        stack.callback(lock.release)
+        store: Store = await edges.store(state_dir)
+        stack.push_async_callback(store.close)
+        stops = {(s.model.key, s.model.generation): s.model.stop for s in await store.models()}
+        for runtime in edges.runtimes(settings, state_dir, Metrics(CollectorRegistry(), __version__)).values():
+            stack.push_async_callback(runtime.close)
+            await runtime.open()
+            for seen in await runtime.sightings():
+                yield f"stopping {seen.runner.key} ({runtime.kind} {seen.handle[:12]})"
+                report = await runtime.stop(
+                    seen.handle, stops.get((seen.runner.key, seen.runner.generation), StopSpec())
+                )
+                await runtime.remove(seen.handle)
+                yield f"removed {seen.runner.key} ({report.how})"

@@ -1,0 +1,160 @@
+"""What an entry's runner is launched with: container, process, or nothing (external). Pure.
+
+The world outside the file comes in through `World`; what can't be read there is the entry's problem.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from orchd.catalog import values
+from orchd.catalog.draft import Draft
+from orchd.catalog.profiles import Profile
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import ContainerLaunch, ExternalLaunch, Launch, ProcessLaunch, Secret
+from orchd.errors import Code
+
+KINDS = ("image", "command", "url")
+_CONTAINER_KNOBS = (
+    *("port", "entrypoint", "args", "volumes", "gpus", "memory", "shm_size", "cpus", "user", "cap_add", "pull"),
+    *("labels", "init"),
+)
+_LAUNCHED_KNOBS = ("env", "env_file", "replicas")
+_SELF_REGISTERING = ("ORCH_URL", "ORCH_SECRET")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What resolving an entry may know beyond the file.
+
+    Attributes:
+        file: name of `aiModels.json` to show in problems.
+        folder: absolute; where it lies.
+        read_text: text of a file that an entry names. Raises OSError, or ValueError where it is no UTF-8 text.
+        readable_by_others: anybody on the host can read `aiModels.json`.
+    """
+
+    file: str
+    folder: str
+    read_text: Callable[[str], str]
+    readable_by_others: bool = False
+
+
+def kind_of(draft: Draft) -> str | None:
+    """Return `image`, `command` or `url`; None if the entry has none of them. More than one is its problem."""
+    there = [name for name in KINDS if draft.has(name)]
+    if len(there) > 1:
+        draft.error(f"cannot choose between {' and '.join(there)}: keep one of them", there[1])
+    if not there:
+        return None
+    misplaced = [name for name in _CONTAINER_KNOBS if there[0] != "image" and draft.has(name)]
+    misplaced += [name for name in _LAUNCHED_KNOBS if there[0] == "url" and draft.has(name)]
+    for name in misplaced:
+        who = "a process is told its free port" if (name, there[0]) == ("port", "command") else _WHY[there[0]]
+        draft.error(f"cannot use {name} in an entry with {there[0]}: {who}", name)
+    if there[0] == "url" and draft.has("optimization_flags"):
+        draft.warning("has no effect on a url entry: orchd does not start it", "optimization_flags")
+    return there[0]
+
+
+_WHY = {"command": "it is for containers (image)", "url": "orchd does not start what a url names"}
+
+
+def launch_of(draft: Draft, key: ModelKey, profile: Profile, stop_signal: str, world: World) -> Launch | None:
+    """Return what to launch; None if a problem was found on the way (it is then in the draft)."""
+    entry = draft.entry
+    if entry.url:
+        return ExternalLaunch(entry.url)
+    env = _environment(draft, key, profile, world)
+    if entry.command:
+        return ProcessLaunch(tuple(entry.command), world.folder, env)
+    if entry.image is None:
+        return None
+    knobs: dict[str, Any] = {
+        name: value
+        for name, value in entry.given()
+        if name in ("entrypoint", "args", "gpus", "cpus", "user", "cap_add", "pull", "init")
+    }
+    return ContainerLaunch(
+        entry.image,
+        port=entry.port or profile.port,
+        env=env,
+        volumes=tuple(_beside(volume, world.folder) for volume in entry.volumes or ()),
+        memory_bytes=entry.memory,
+        shm_bytes=entry.shm_size,
+        labels=tuple(sorted((entry.labels or {}).items())),
+        stop_signal=stop_signal,
+        **knobs,
+    )
+
+
+def token_of(draft: Draft, world: World) -> Secret | None:
+    """Return the bearer token, from wherever the entry has it."""
+    entry = draft.entry
+    if draft.has("token") and draft.has("token_file"):
+        draft.error("cannot choose between token and token_file: keep one of them", "token_file")
+    if draft.has("token") and world.readable_by_others:
+        draft.warning("others on this host can read the token: use token_file, or chmod 600", "token")
+    if entry.token_file is None:
+        return entry.token
+    text = _read(draft, "token_file", entry.token_file, world)
+    if text is None:
+        return None
+    try:
+        return values.token(text.strip())
+    except ValueError as exc:
+        draft.error(f"cannot use the content of this file: {exc}", "token_file", code=Code.SECRET_UNREADABLE)
+        return None
+
+
+def _environment(draft: Draft, key: ModelKey, profile: Profile, world: World) -> tuple[tuple[str, str], ...]:
+    """Later sources win: defaults, optimization_flags, env_file in its order, env."""
+    env = {"PIPELINE": key.pipeline, "MODEL_ID": key.model_id}
+    if profile.capability_name:
+        env["CAPABILITY_NAME"] = str(key)
+    env |= draft.entry.optimization_flags or {}
+    for path in draft.entry.env_file or ():
+        text = _read(draft, "env_file", path, world)
+        env |= _env_lines(draft, path, text or "")
+    env |= draft.entry.env or {}
+    for name in _SELF_REGISTERING:
+        if name in env:
+            source = "env" if name in (draft.entry.env or {}) else "env_file"
+            draft.warning(f"{name} makes the container register itself, past orchd: remove it", source)
+    return tuple(sorted(env.items()))
+
+
+def _env_lines(draft: Draft, path: str, text: str) -> dict[str, str]:
+    """Read `NAME=value` lines as Docker does: values verbatim, `#` comments, blank lines skipped."""
+    env: dict[str, str] = {}
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        stripped = line.removesuffix("\r").lstrip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        name, equals, value = stripped.partition("=")
+        if not equals or not name or name != name.rstrip() or " " in name or "\0" in stripped:
+            draft.error(f"cannot read line {number} of {path}: expected NAME=value", "env_file")
+        else:
+            env[name] = value
+    return env
+
+
+def _read(draft: Draft, field: str, path: str, world: World) -> str | None:
+    # A token_file is not named: what stands there by mistake may be the token itself.
+    shown = "the file" if field == "token_file" else path
+    try:
+        return world.read_text(path)
+    except OSError as exc:
+        draft.error(f"cannot read {shown}: {exc.strerror or 'it failed'}", field, code=Code.SECRET_UNREADABLE)
+    except ValueError:
+        draft.error(f"cannot read {shown}: it is not UTF-8 text", field, code=Code.SECRET_UNREADABLE)
+    return None
+
+
+def _beside(volume: str, folder: str) -> str:
+    """Make a host path that begins with a dot absolute: Docker Engine wants it so."""
+    host, colon, rest = volume.partition(":")
+    return f"{posixpath.normpath(posixpath.join(folder, host))}{colon}{rest}" if host.startswith(".") else volume

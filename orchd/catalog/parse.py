@@ -1,0 +1,268 @@
+"""Bytes of `aiModels.json` -> its entries, each with the line it begins on. Pure; never raises.
+
+The array's elements are read one by one, so that an entry knows its place and that what is wrong inside one entry
+(a key written twice, a number beyond all sense) stays that entry's fault. What breaks the JSON itself breaks the
+file: nothing can then be said about the entries behind it. Bounds keep a hostile or torn file cheap.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from orchd.domain.state import Problem, Severity
+from orchd.errors import Code
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_ENTRIES = 10_000
+MAX_DEPTH = 16
+MAX_DIGITS = 100
+"""Digits of a number, and bound of its decimal exponent: whatever comes through converts to int or Fraction cheaply."""
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]')
+_COLON = re.compile(r"[ \t\r\n]*:")
+_EXPECTED = {
+    "Expecting value": "expected a value",
+    "Expecting ',' delimiter": "expected ',' or the closing bracket",
+    "Expecting ':' delimiter": "expected ':' after the key",
+    "Expecting property name enclosed in double quotes": 'expected a key in double quotes or "}"',
+    "Unterminated string starting at": "expected a closing double quote for the text that starts here",
+    "Invalid control character at": "expected no line break or other control character inside a text",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RawEntry:
+    """One element of the array, as written.
+
+    Attributes:
+        index: 0-based. `line`: 1-based, where it begins.
+        value: as JSON gives it; numbers are int or Decimal.
+        text: its own JSON; may hold secrets.
+        faults: what makes the entry unusable before its fields are even looked at; messages.
+        repeated: keys that some object of it has more than once.
+    """
+
+    index: int
+    line: int
+    value: Any = field(repr=False)
+    text: str = field(repr=False)
+    faults: tuple[str, ...] = ()
+    repeated: frozenset[str] = frozenset()
+
+    def line_of(self, *path: str) -> int:
+        """Return the line of the key at `path` (names as written), or of the deepest part of it that is there."""
+        depth = found = at = 0
+        for token in _TOKEN.finditer(self.text) if path else ():
+            if token[0] in "{[":
+                depth += 1
+            elif token[0] in "}]":
+                depth -= 1
+            elif (
+                depth == found + 1
+                and _COLON.match(self.text, token.end())
+                and json.loads(token[0], strict=False) == path[found]
+            ):
+                found, at = found + 1, token.start()
+                if found == len(path):
+                    break
+        return self.line + self.text.count("\n", 0, at)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A readable file: its entries in order, and warnings about the file as a whole."""
+
+    entries: tuple[RawEntry, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
+def parse(data: bytes, file: str) -> Parsed | Problem:
+    """Return the entries of the file, or the one problem that makes it unreadable as a whole.
+
+    Args:
+        file: name to show in problems.
+    """
+    if len(data) > MAX_BYTES:
+        size = f"{len(data) / 2**20:.1f}"
+        return _unreadable(file, f"cannot read a file of {size} MiB: the limit is {MAX_BYTES >> 20} MiB")
+    warnings: tuple[Problem, ...] = ()
+    if data.startswith(b"\xef\xbb\xbf"):
+        data = data[3:]
+        what = "starts with a byte order mark: orchd reads past it, go-livepeer refuses the file"
+        warnings = (Problem(Severity.WARNING, Code.FILE_MALFORMED, what, file, 1, 1),)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as exc:
+        before = data[: exc.start].decode()
+        what = f"cannot read byte 0x{data[exc.start]:02x}: expected UTF-8 text"
+        return _malformed(file, before, len(before), what)
+    try:
+        return Parsed(tuple(_entries(text)), warnings)
+    except _Malformed as exc:
+        return _malformed(file, text, exc.at, exc.message)
+
+
+class _Malformed(Exception):
+    """The JSON breaks at the character `at`."""
+
+    def __init__(self, at: int, message: str) -> None:
+        super().__init__(message)
+        self.at, self.message = at, message
+
+
+def _entries(text: str) -> Iterator[RawEntry]:
+    """Yield the elements of the array that `text` is.
+
+    Raises:
+        _Malformed: it is none.
+    """
+    at = _skip(text, 0)
+    if not text.startswith("[", at):
+        found = {"": "an empty file", "{": "an object (put it into [ ])"}.get(text[at : at + 1], "something else")
+        raise _Malformed(at, f"cannot read {found}: expected a JSON array, '[' first; no models at all is []")
+    reader = _ElementReader(text)
+    at = _skip(text, at + 1)
+    if text.startswith("]", at):
+        return _nothing_after(text, at)
+    while True:
+        entry, at = reader.read(at)
+        yield entry
+        at = _skip(text, at)
+        if text.startswith("]", at):
+            return _nothing_after(text, at)
+        if not text.startswith(",", at):
+            raise _Malformed(at, _what(text, at, "expected ',' or ']' after the entry"))
+        at = _skip(text, at + 1)
+
+
+def _nothing_after(text: str, closing: int) -> None:
+    at = _skip(text, closing + 1)
+    if at < len(text):
+        raise _Malformed(at, _what(text, at, "expected nothing after the array"))
+
+
+class _ElementReader:
+    """Reads elements out of one text and keeps count of lines."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._index = self._line_at = 0
+        self._line = 1
+        self._faults: list[str] = []
+        self._repeated: set[str] = set()
+        self._decoder = json.JSONDecoder(
+            object_pairs_hook=self._object,
+            parse_int=self._int,
+            parse_float=self._decimal,
+            parse_constant=self._constant,
+        )
+
+    def read(self, start: int) -> tuple[RawEntry, int]:
+        """Return the element that begins at `start`, and where it ends."""
+        if self._index == MAX_ENTRIES:
+            raise _Malformed(start, f"cannot take more than {MAX_ENTRIES} entries")
+        self._faults, self._repeated = [], set()
+        try:
+            value, end = self._decoder.raw_decode(self._text, start)
+        except json.JSONDecodeError as exc:
+            raise _Malformed(exc.pos, _what(self._text, exc.pos, _EXPECTED.get(exc.msg, exc.msg))) from None
+        except RecursionError:
+            raise _Malformed(start, "cannot read this entry: it is nested too deeply") from None
+        self._line += self._text.count("\n", self._line_at, start)
+        self._line_at = start
+        faults = (*self._faults, *_unusable(value))
+        entry = RawEntry(self._index, self._line, value, self._text[start:end], faults, frozenset(self._repeated))
+        self._index += 1
+        return entry, end
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for name, times in Counter(name for name, _ in pairs).items():
+            if times > 1:
+                self._repeated.add(name)
+                self._faults.append(f"cannot tell which {_quoted(name)} is meant: it is written {times} times")
+        return dict(pairs)
+
+    def _int(self, digits: str) -> int:
+        return int(digits) if len(digits) <= MAX_DIGITS else self._senseless(digits)
+
+    def _decimal(self, digits: str) -> Decimal | int:
+        try:
+            number = Decimal(digits)
+        except InvalidOperation:
+            return self._senseless(digits)
+        return number if len(digits) <= MAX_DIGITS >= abs(number.adjusted()) else self._senseless(digits)
+
+    def _constant(self, word: str) -> int:
+        self._faults.append(f"cannot use {word}: JSON has no such number")
+        return 0
+
+    def _senseless(self, digits: str) -> int:
+        self._faults.append(f"cannot use the number {digits[:12]}...: it is beyond all sense")
+        return 0
+
+
+def _unusable(value: Any) -> Iterator[str]:
+    """Say what no field could take, wherever it stands: text that isn't storable, nesting without end."""
+    level, depth = [value], 0
+    texts: list[str] = []
+    while level and depth <= MAX_DEPTH:
+        depth += 1
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, str):
+                texts.append(item)
+            elif isinstance(item, dict):
+                texts += item
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+        level = below
+    if level:
+        yield f"cannot use an entry nested deeper than {MAX_DEPTH} levels"
+    if any("\0" in text for text in texts):
+        yield "cannot use text with a NUL character (\\u0000)"
+    if any("\ud800" <= char <= "\udfff" for text in texts if not text.isascii() for char in text):
+        yield "cannot use text with half of a surrogate pair (\\ud800 to \\udfff)"
+
+
+def _what(text: str, at: int, expected: str) -> str:
+    """Return the message for a break at `at`, with a hint at the usual slips."""
+    found = text[at : at + 1]
+    hint = ""
+    if not found:
+        hint = "; the file ends too early"
+    elif found in "/#":
+        hint = "; JSON has no comments: remove it"
+    elif found == "'":
+        hint = "; JSON wants double quotes"
+    elif (found in "}]" and text[:at].rstrip().endswith(",")) or (
+        found == "," and text[at + 1 :].lstrip()[:1] in ("}", "]")
+    ):
+        hint = "; remove the trailing comma"
+    return f"cannot read on: {expected}{hint}"
+
+
+def _skip(text: str, at: int) -> int:
+    blank = _BLANK.match(text, at)
+    return blank.end() if blank else at
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name[:40])
+
+
+def _malformed(file: str, text: str, at: int, message: str) -> Problem:
+    line = text.count("\n", 0, at) + 1
+    column = at - text.rfind("\n", 0, at)
+    return Problem(Severity.ERROR, Code.FILE_MALFORMED, message, file, line, column)
+
+
+def _unreadable(file: str, message: str) -> Problem:
+    return Problem(Severity.ERROR, Code.FILE_UNREADABLE, message, file)

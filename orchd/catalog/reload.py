@@ -1,0 +1,89 @@
+"""The file as the daemon sees it: each reading becomes a DesiredState in which nothing good is lost.
+
+The caller keeps `last_good()` in the store and tells the loop; see docs/aiModels.md for the rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
+
+import structlog
+
+from orchd.catalog.keep import merge
+from orchd.catalog.launch import World
+from orchd.catalog.reading import Reading, understand
+from orchd.catalog.watch import Content, ModelsFile, side_reader
+from orchd.domain.model import Model
+from orchd.domain.state import DesiredState, Problem, Severity
+
+log = structlog.get_logger("orchd.catalog")
+
+_LOGGED = 100
+"""Problems of one reading that are logged one by one."""
+
+
+class Catalog:
+    """Reads the file at start and whenever it changes.
+
+    Args:
+        last_good: definitions of the last run, from the store.
+        credentials: `$CREDENTIALS_DIRECTORY`, where relative `token_file`s are looked for first.
+    """
+
+    def __init__(self, file: ModelsFile, last_good: Iterable[Model] = (), credentials: Path | None = None) -> None:
+        self._file = file
+        self._credentials = credentials
+        self._state = DesiredState({model.key: model for model in last_good})
+        self._logged: tuple[Problem, ...] | None = None
+
+    def last_good(self) -> tuple[Model, ...]:
+        """Return the definitions to save: what resolved, and what is held over."""
+        return tuple(self._state.models.values())
+
+    async def load(self) -> DesiredState:
+        """Read the file now and return what shall be. Never raises for what is in it or wrong with it."""
+        return await self._take(await self._file.read())
+
+    async def changes(self) -> AsyncGenerator[DesiredState, None]:
+        """Yield what shall be, each time that the file's content has changed since it was last read; for ever."""
+        async for content in self._file.changes():
+            yield await self._take(content)
+
+    async def _take(self, content: Content | Problem) -> DesiredState:
+        reading = await asyncio.to_thread(read_content, self._file.path, content, self._credentials)
+        self._state = merge(reading, self._state.models, self._state.file_hash)
+        self._log(reading, self._state)
+        return self._state
+
+    def _log(self, reading: Reading, state: DesiredState) -> None:
+        file = str(self._file.path)
+        if state.problems != self._logged:
+            for problem in state.problems[:_LOGGED]:
+                level = logging.ERROR if problem.severity is Severity.ERROR else logging.WARNING
+                about = {"pipeline": problem.key.pipeline, "model_id": problem.key.model_id} if problem.key else {}
+                log.log(level, "models_file_problem", problem=str(problem), code=problem.code.value, **about)
+            if (more := len(state.problems) - _LOGGED) > 0:
+                log.warning("models_file_problems_left_out", file=file, count=more)
+        self._logged = state.problems
+        counts = {
+            "models": len(state.models),
+            "held_over": sorted(map(str, state.held_over)),
+            "errors": reading.count(Severity.ERROR),
+            "warnings": reading.count(Severity.WARNING),
+        }
+        if reading.usable:
+            log.info("models_file_applied", file=file, hash=reading.file_hash, **counts)
+        else:
+            log.error("models_file_refused", file=file, **counts)
+
+
+def read_content(path: Path, content: Content | Problem, credentials: Path | None) -> Reading:
+    """Return what the content of the file at `path` asks for. Blocks while it reads the files that entries name."""
+    if isinstance(content, Problem):
+        return Reading(problems=(content,))
+    folder = path.absolute().parent
+    world = World(str(path), str(folder), side_reader(folder, credentials), content.readable_by_others)
+    return understand(content.data, world)

@@ -1,0 +1,205 @@
+"""EDGE: the file itself. Reads it, and notices when it changes.
+
+What counts is the content: whatever happens around the file (rename, symlink swap, a folder that comes and goes), it
+is read again and compared. watchfiles (inotify) only says when to look; every `poll_s` we look anyway, since network
+mounts report nothing. Not the file is watched but the folders of everything that its path passes through: editors and
+mounts replace files, and Kubernetes swaps a symlink two steps away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+from watchfiles import Change, awatch
+
+from orchd.catalog.parse import MAX_BYTES
+from orchd.domain.state import Problem, Severity
+from orchd.errors import Code
+from orchd.tasks import cancel, spawn
+
+log = structlog.get_logger("orchd.catalog")
+
+MAX_SIDE_BYTES = 1024 * 1024
+"""Of a file that an entry names."""
+_MAX_LINKS = 40
+_DEBOUNCE_MS, _STEP_MS = 60, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Attributes:
+    readable_by_others: by its mode; not part of what makes two contents differ.
+    """
+
+    data: bytes = field(repr=False)
+    readable_by_others: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What to watch.
+
+    Attributes:
+        points: real paths whose change can change the content: the file, and symlinks on the way to it; or the first
+            thing on the way that is missing.
+        folders: those that hold the points, each with its inode number (a folder may be replaced by another).
+    """
+
+    points: frozenset[str]
+    folders: frozenset[tuple[str, int]]
+
+
+Watcher = Callable[[Places], AsyncIterator[object]]
+"""Yields whenever something happened to one of the places."""
+
+
+def read_models_file(path: Path) -> Content | Problem:
+    """Return the file's content, or why it can't be had. Blocks; a file that is too large is not read."""
+    try:
+        data, mode = _read(path, MAX_BYTES)
+    except OSError as exc:
+        what = f"cannot read the file: {exc.strerror}"
+        return Problem(Severity.ERROR, Code.FILE_UNREADABLE, what, str(path))
+    return Content(data, bool(mode & stat.S_IROTH))
+
+
+def side_reader(folder: Path, credentials: Path | None) -> Callable[[str], str]:
+    """Return the reader of files that entries name: relative ones in `credentials` first, then in `folder`."""
+
+    def read_text(name: str) -> str:
+        path = folder / name
+        if credentials and (credentials / name).is_file():
+            path = credentials / name
+        return _read(path, MAX_SIDE_BYTES)[0].decode()
+
+    return read_text
+
+
+class ModelsFile:
+    """One path, and what was last read there.
+
+    Args:
+        poll_s: the file is looked at this often, whatever the watcher says.
+    """
+
+    def __init__(self, path: Path, poll_s: float, watcher: Watcher | None = None) -> None:
+        self.path = path.absolute()
+        self._poll_s = poll_s
+        self._watcher = watcher or _inotify
+        self._given: Content | Problem | None = None
+
+    async def read(self) -> Content | Problem:
+        """Return what is there now. `changes` then starts from it."""
+        self._given = await asyncio.to_thread(read_models_file, self.path)
+        return self._given
+
+    async def changes(self) -> AsyncGenerator[Content | Problem, None]:
+        """Yield what is there whenever it differs from what was last given, for ever. Never raises."""
+        hurry = asyncio.Event()
+        watching: asyncio.Task[None] | None = None
+        watched: Places | None = None
+        try:
+            while True:
+                places = await asyncio.to_thread(_places, self.path)
+                if watching is None or watching.done() or places != watched:
+                    if watching:
+                        await cancel(watching)
+                    watching, watched = spawn(self._watch(places, hurry), name="models-file-watch"), places
+                    await asyncio.sleep(0)  # it is watched from here on: what happens after this read is not missed
+                hurry.clear()
+                before = self._given
+                if await self.read() != before:
+                    assert self._given is not None
+                    yield self._given
+                    continue  # it may have changed while the reader of this was busy
+                try:
+                    async with asyncio.timeout(self._poll_s):
+                        await hurry.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            if watching:
+                await cancel(watching)
+
+    async def _watch(self, places: Places, hurry: asyncio.Event) -> None:
+        try:
+            async for _ in self._watcher(places):
+                hurry.set()
+        except Exception as exc:  # noqa: BLE001 - whatever stops the watcher: polling goes on
+            log.debug("models_file_not_watched", file=str(self.path), error=repr(exc))
+
+
+async def _inotify(places: Places) -> AsyncIterator[object]:
+    folders = {folder for folder, _ in places.folders}
+
+    def matters(_: Change, path: str) -> bool:
+        return path in places.points or path in folders
+
+    async for change in awatch(*folders, watch_filter=matters, debounce=_DEBOUNCE_MS, step=_STEP_MS, recursive=False):
+        yield change
+
+
+def _read(path: Path, limit: int) -> tuple[bytes, int]:
+    """Return content and mode of a regular file.
+
+    Raises:
+        OSError: it can't be read, is no regular file, or is larger than `limit`.
+    """
+    # O_NONBLOCK: opening a pipe must not wait for its writer.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as exc:
+        raise OSError(0, "the path holds a NUL character") from exc
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(0, "it is no regular file")
+        # One more than allowed: it may grow while it is read.
+        data = b""
+        while about.st_size <= limit and len(data) <= limit and (piece := os.read(descriptor, limit + 1 - len(data))):
+            data += piece
+    finally:
+        os.close(descriptor)
+    if about.st_size > limit or len(data) > limit:
+        raise OSError(0, f"it is larger than {limit >> 20} MiB")
+    return data, about.st_mode
+
+
+def _places(path: Path) -> Places:
+    """Walk `path` as the system does, one name at a time, and note what the walk depends on."""
+    points: set[str] = set()
+    at, names, links = Path("/"), deque(path.parts[1:]), 0
+    while names:
+        name = names.popleft()
+        step = at.parent if name == ".." else at / name
+        try:
+            target = step.readlink() if step.is_symlink() else None
+            there = target is not None or step.exists()
+        except OSError:
+            target, there = None, False
+        if target is not None and links < _MAX_LINKS:
+            links += 1
+            points.add(str(step))
+            names.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
+            at = Path("/") if target.is_absolute() else at
+        elif not there or not names:
+            points.add(str(step))
+            break
+        else:
+            at = step
+    return Places(frozenset(points), frozenset(filter(None, map(_folder, points))))
+
+
+def _folder(point: str) -> tuple[str, int] | None:
+    folder = Path(point).parent
+    try:
+        return str(folder), folder.stat().st_ino
+    except OSError:
+        return None

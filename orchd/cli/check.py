@@ -1,0 +1,123 @@
+"""`orchd check`: what is wrong with aiModels.json, and what it would run. Reads the file only, starts nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from orchd.catalog.reading import Reading
+from orchd.catalog.reload import read_content
+from orchd.catalog.watch import read_models_file
+from orchd.cli.flags import add_settings_flags
+from orchd.cli.text import RED, YELLOW, Cell, Look, look_of, pad, printable, table
+from orchd.domain.model import Model
+from orchd.domain.money import Price
+from orchd.domain.state import Problem, Severity
+from orchd.settings import Settings
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "check", help="say what is wrong with aiModels.json, here and for go-livepeer", allow_abbrev=False
+    )
+    parser.add_argument("file", metavar="FILE", nargs="?", help="in place of the setting models_file")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--strict", action="store_true", help="unknown keys are errors")
+    add_settings_flags(parser, only=("models_file",))
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Return 1 if there are errors, else 0."""
+    path = Path(args.file or settings.models_file)
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    reading = read_content(path, read_models_file(path), Path(credentials) if credentials else None)
+    if args.strict:
+        reading = replace(reading, problems=tuple(map(_strict, reading.problems)))
+    print(json.dumps(as_json(reading, str(path)), indent=2) if args.json else as_text(reading, look_of(sys.stdout)))
+    return 1 if reading.count(Severity.ERROR) else 0
+
+
+def _strict(problem: Problem) -> Problem:
+    return replace(problem, severity=Severity.ERROR) if problem.unknown_key else problem
+
+
+def as_text(reading: Reading, look: Look) -> str:
+    """Return the problems line by line, a table of the models, and a summary."""
+    lines = [
+        f"{look.paint(pad(problem.severity, 7), RED if problem.severity is Severity.ERROR else YELLOW)}  "
+        f"{printable(str(problem))}"
+        for problem in reading.problems
+    ]
+    if reading.models:
+        head = ("MODEL", "KIND", "PROFILE", "SESSIONS", "REPLICAS", "START", "PRICE")
+        lines += [""] * bool(lines) + table(head, map(_row, reading.models.values()), look) + [""]
+    errors, warnings = reading.count(Severity.ERROR), reading.count(Severity.WARNING)
+    counts = {"model": len(reading.models), "error": errors, "warning": warnings}
+    lines.append(", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items()))
+    return "\n".join(lines)
+
+
+def as_json(reading: Reading, file: str) -> dict[str, Any]:
+    """Return the same for machines; no secrets, prices as exact text."""
+    return {
+        "file": file,
+        "ok": not reading.count(Severity.ERROR),
+        "hash": reading.file_hash,
+        "problems": [
+            {
+                "severity": problem.severity,
+                "code": problem.code,
+                "message": problem.message,
+                "line": problem.line,
+                "column": problem.column,
+                "entry": problem.entry,
+                "field": problem.field,
+                "pipeline": problem.key.pipeline if problem.key else None,
+                "model_id": problem.key.model_id if problem.key else None,
+                "unknown_key": problem.unknown_key,
+            }
+            for problem in reading.problems
+        ],
+        "models": [
+            {
+                "pipeline": model.key.pipeline,
+                "model_id": model.key.model_id,
+                "kind": model.kind,
+                "profile": model.profile,
+                "max_sessions": model.max_sessions,
+                "replicas": model.replicas,
+                "warm": model.warm,
+                "price": _price_json(model.price),
+                "gateway_prices": {gateway: _price_json(price) for gateway, price in model.gateway_prices},
+            }
+            for model in reading.models.values()
+        ],
+    }
+
+
+def _row(model: Model) -> tuple[Cell, ...]:
+    start = "" if not model.managed else "warm" if model.warm else "cold"
+    more = f" (+{len(model.gateway_prices)} for gateways)" if model.gateway_prices else ""
+    texts = (str(model.key), model.kind, model.profile, model.max_sessions, model.replicas, start)
+    return (*(Cell(printable(str(text))) for text in texts), Cell(_price_text(model.price) + more))
+
+
+def _price_text(price: Price | None) -> str:
+    if price is None:
+        return "not offered for pay"
+    if price.per_unit == 0:
+        return "free"
+    units = "unit" if price.pixels_per_unit == 1 else f"{price.pixels_per_unit} units"
+    return f"{float(price.per_unit):.12g} {price.currency} per {units}"
+
+
+def _price_json(price: Price | None) -> dict[str, Any] | None:
+    if price is None:
+        return None
+    return {"per_unit": str(price.per_unit), "pixels_per_unit": price.pixels_per_unit, "currency": price.currency}

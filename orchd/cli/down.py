@@ -1,0 +1,47 @@
+"""`orchd down`: stop and remove every runner of ours, and the daemon; also what a daemon that is gone left behind."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+
+from orchd.app import take_down
+from orchd.cli.client import ask_down
+from orchd.cli.flags import add_settings_flags
+from orchd.errors import DaemonUnreachable
+from orchd.logs import configure_logs
+from orchd.settings import Settings
+from orchd.settings_load import resolve_state_dir
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "down", help="drain, stop and remove every runner of ours, and end the daemon", allow_abbrev=False
+    )
+    add_settings_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(_args: argparse.Namespace, settings: Settings) -> int:
+    try:
+        ask_down(resolve_state_dir(settings, os.environ), _say)
+    except DaemonUnreachable:
+        _say("no daemon runs; looking for what it left behind")
+        configure_logs(settings.log.format, "warning", sys.stderr)
+        asyncio.run(_clean_up(settings))
+    except KeyboardInterrupt:
+        _say("no longer waiting; orchd goes on taking everything down")
+        raise
+    _say("all runners are gone")
+    return 0
+
+
+async def _clean_up(settings: Settings) -> None:
+    async for line in take_down(settings, os.environ):
+        _say(line)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,26 @@
+"""`orchd restart MODEL`: drain its runners and start them anew; a parked one is tried again."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from orchd.cli.client import ask_restart
+from orchd.cli.flags import add_settings_flags
+from orchd.settings import Settings
+from orchd.settings_load import resolve_state_dir
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "restart", help="drain a model's runners and start them anew; try a failed one again", allow_abbrev=False
+    )
+    parser.add_argument("model", metavar="MODEL", help="pipeline/model_id, or a model_id that only one pipeline has")
+    add_settings_flags(parser, only=("state_dir",))
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    model = ask_restart(resolve_state_dir(settings, os.environ), args.model)
+    print(f"{model}: restart begun; follow it with `orchd status {model} --watch`")
+    return 0

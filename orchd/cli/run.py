@@ -1,0 +1,51 @@
+"""`orchd run`: the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import resource
+import signal
+import sys
+
+from orchd.app import App, Edges
+from orchd.cli.flags import add_settings_flags
+from orchd.logs import configure_logs
+from orchd.settings import Settings
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("run", help="run the daemon", allow_abbrev=False)
+    add_settings_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(_args: argparse.Namespace, settings: Settings) -> int:
+    run_daemon(settings)
+    return 0
+
+
+def run_daemon(settings: Settings, edges: Edges | None = None) -> None:
+    """Live until SIGTERM, SIGINT or `orchd down`.
+
+    Raises:
+        OrchdError: it could not start, or a part of it failed for good.
+    """
+    configure_logs(settings.log.format, settings.log.level, sys.stderr)
+    _raise_descriptor_limit()
+    asyncio.run(_live(settings, edges))
+
+
+async def _live(settings: Settings, edges: Edges | None) -> None:
+    app = App(settings, os.environ, edges)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, app.stop)
+    await app.run()
+
+
+def _raise_descriptor_limit() -> None:
+    """A session takes two descriptors; the soft limit is often 1,024 only for the sake of old programs."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

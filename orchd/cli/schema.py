@@ -1,0 +1,19 @@
+"""`orchd schema`: the JSON Schema of aiModels.json, for editors and other tools."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from orchd.catalog.schema import json_schema
+from orchd.settings import Settings
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("schema", help="print the JSON Schema of aiModels.json", allow_abbrev=False)
+    parser.set_defaults(run=run)
+
+
+def run(_args: argparse.Namespace, _settings: Settings) -> int:
+    print(json.dumps(json_schema(), indent=2))
+    return 0

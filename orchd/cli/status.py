@@ -1,0 +1,240 @@
+"""`orchd status [MODEL]`: what runs, since when, and why not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from orchd.cli.client import get_status
+from orchd.cli.flags import add_settings_flags
+from orchd.cli.text import BOLD, DIM, GREEN, RED, YELLOW, Cell, Look, ago, look_of, pad, printable, table
+from orchd.errors import DaemonUnreachable
+from orchd.settings import Settings
+
+Json = Mapping[str, Any]
+
+WATCH_PERIOD_S = 1.0
+CLEAR = "\x1b[H\x1b[J"
+LOG_LINES = 10
+
+COLOURS = {
+    "ready": GREEN,
+    "cold": DIM,
+    "failed": RED,
+    "backoff": RED,
+    "unhealthy": RED,
+}
+"""Colour of a state; those on the way are yellow."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("status", help="show what runs, since when, and why not", allow_abbrev=False)
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="one model: its runners and latest events")
+    parser.add_argument("--json", action="store_true", help="print what /status says")
+    parser.add_argument("--watch", action="store_true", help="go on: redraw on a terminal, else print what changes")
+    add_settings_flags(parser, only=("admin.listen",))
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    if args.watch:
+        return _watch(args, settings.admin.listen)
+    status = get_status(settings.admin.listen, args.model)
+    print(json.dumps(status, indent=2) if args.json else _page(status, args.model, look_of(sys.stdout)))
+    return 0
+
+
+def _page(status: Json, model: str | None, look: Look) -> str:
+    return model_page(status, look) if model else overview(status, look)
+
+
+def _watch(args: argparse.Namespace, listen: str) -> int:
+    """Until interrupted, ask every second; a daemon that is away is said so, and waited for."""
+    redraw = sys.stdout.isatty() and not args.json
+    seen: dict[str, str] = {}
+    while True:
+        try:
+            status = get_status(listen, args.model)
+            if redraw:
+                print(CLEAR + _page(status, args.model, look_of(sys.stdout)), flush=True)
+            elif args.json:
+                _print_new({"": json.dumps({**status, "at": 0})}, seen)
+            else:
+                _print_new(states(status), seen)
+        except DaemonUnreachable as exc:
+            if redraw:
+                print(CLEAR + exc.message, flush=True)
+            else:
+                print(exc.message, file=sys.stderr, flush=True)
+        time.sleep(WATCH_PERIOD_S)
+
+
+def _print_new(lines: dict[str, str], seen: dict[str, str]) -> None:
+    for name, line in lines.items():
+        if seen.get(name) != line:
+            print(line, flush=True)
+    seen.clear()
+    seen.update(lines)
+
+
+def states(status: Json) -> dict[str, str]:
+    """Return one line for each model and each problem, by name; none of them changes by the mere passing of time."""
+    lines = {}
+    for model in status["models"]:
+        name, state, sessions, replicas, _since, detail = (cell.text for cell in _row(model, status["at"]))
+        lines[name] = f"{name}: {state}, sessions {sessions}, replicas {replicas}" + (f": {detail}" if detail else "")
+    return lines | {
+        problem["text"]: f"{problem['severity']}: {printable(problem['text'])}" for problem in status["problems"]
+    }
+
+
+def overview(status: Json, look: Look) -> str:
+    """Return the page of all models."""
+    now = status["at"]
+    lines: list[str] = []
+    if status["models"]:
+        head = ("MODEL", "STATE", "SESSIONS", "REPLICAS", "SINCE", "DETAIL")
+        lines += table(head, (_row(model, now) for model in status["models"]), look)
+    else:
+        lines.append("No models. Add an entry to the models file.")
+    for runtime in status["runtimes"]:
+        if not runtime["up"]:
+            lines += ["", look.paint(f"The {runtime['kind']} runtime is down", RED)]
+            lines += look.wrap(printable(runtime["detail"]), "    ")
+    lines += _problems(status["problems"], look)
+    lines += ["", look.paint(_file_line(status["file"], now), DIM if status["file"]["ok"] else RED)]
+    return "\n".join(lines)
+
+
+def model_page(status: Json, look: Look) -> str:
+    """Return the page of one model, the only one in `status`."""
+    [model] = status["models"]
+    now = status["at"]
+    sessions = model["sessions"]
+    facts = {
+        "state": model["state"],
+        "why": _why(model),
+        "runs": f"{model['source']} ({model['kind']}, profile {model['profile']})",
+        "start": ""
+        if model["kind"] == "external"
+        else "at once (warm)"
+        if model["warm"]
+        else "by its first job (cold)",
+        "sessions": f"{sessions['active']} of {sessions['max']}, {sessions['waiting']} waiting",
+        "price": _price(model["price"]),
+    }
+    lines = [look.paint(printable(_name(model)), BOLD)]
+    for name, value in facts.items():
+        if value:
+            first, *more = look.wrap(printable(value), " " * 12)
+            colour = _colour(value) if name == "state" else None
+            lines += [f"  {name:<10}{look.paint(first.strip(), colour)}", *more]
+    if model["runners"]:
+        head = ("REPLICA", "STATE", "SESSIONS", "RESTARTS", "SINCE", "DETAIL")
+        lines += ["", *table(head, (_runner_row(runner, now) for runner in model["runners"]), look)]
+    for runner in model["runners"]:
+        if runner["last_log"]:
+            lines += ["", f"Last log lines of replica {runner['replica']}"]
+            lines += [look.paint(f"    {printable(line)}", DIM) for line in runner["last_log"][-LOG_LINES:]]
+    lines += _problems(status["problems"], look)
+    if model["history"]:
+        lines += ["", "Events, latest first"]
+        lines += _events(model["history"], look)
+    return "\n".join(lines)
+
+
+def _row(model: Json, now: float) -> list[Cell]:
+    runners = [runner for runner in model["runners"] if runner["wanted"]]
+    ready = sum(runner["state"] == "ready" for runner in runners)
+    sessions = model["sessions"]
+    since = min((runner["since"] for runner in runners if runner["state"] == model["state"]), default=None)
+    waiting = f" (+{sessions['waiting']})" if sessions["waiting"] else ""
+    return [
+        Cell(printable(_name(model))),
+        Cell(model["state"], _colour(model["state"])),
+        Cell(f"{sessions['active']}/{sessions['max']}{waiting}"),
+        Cell(f"{ready}/{model['replicas']}", YELLOW if ready < model["replicas"] and model["ready"] else None),
+        Cell(ago(now - since) if since is not None else "-"),
+        Cell(_why(model)),
+    ]
+
+
+def _runner_row(runner: Json, now: float) -> list[Cell]:
+    detail = runner["detail"]
+    if runner["retry_at"] is not None:
+        detail = f"next start in {ago(runner['retry_at'] - now)}; {detail}"
+    return [
+        Cell(str(runner["replica"]) + ("" if runner["wanted"] else " (leaving)")),
+        Cell(runner["state"], _colour(runner["state"])),
+        Cell(str(runner["sessions"])),
+        Cell(str(runner["restarts"])),
+        Cell(ago(now - runner["since"])),
+        Cell(printable(detail)),
+    ]
+
+
+def _why(model: Json) -> str:
+    """Return in one line what is to be known of a model beside its state."""
+    notes = [model["reason"]]
+    if model["leaving"]:
+        notes.append("no longer in the file, finishing its sessions")
+    if model["held_over"]:
+        notes.append("running from its last good definition, its entry is bad")
+    if model["ready"] or not model["reason"]:
+        notes += [
+            f"replica {runner['replica']} {runner['state']}: {runner['detail']}"
+            for runner in model["runners"]
+            if runner["wanted"] and runner["state"] != "ready"
+        ]
+    return printable("; ".join(note for note in notes if note))
+
+
+def _events(history: list[Json], look: Look) -> list[str]:
+    lines = []
+    for one in reversed(history):
+        at = datetime.fromtimestamp(one["at"]).astimezone().strftime("%b %d %H:%M:%S")
+        move = f"{one['before']} -> {one['after']}"
+        lines.append(f"  {look.paint(at, DIM)}  #{one['replica']}  {move}")
+        lines += look.wrap(printable(one["why"]), "      ")
+        if one["evidence"]:
+            lines += [look.paint(line, DIM) for line in look.wrap(printable(one["evidence"]), "      ")]
+    return lines
+
+
+def _problems(problems: list[Json], look: Look) -> list[str]:
+    if not problems:
+        return []
+    lines = ["", "Problems"]
+    for problem in problems:
+        first, *more = look.wrap(printable(problem["text"]), "           ")
+        colour = RED if problem["severity"] == "error" else YELLOW
+        lines += [f"  {look.paint(pad(problem['severity'], 7), colour)}  {first.strip()}", *more]
+    return lines
+
+
+def _file_line(file: Json, now: float) -> str:
+    if not file["ok"] and not file["hash"]:
+        return "Models file: none has applied yet"
+    if not file["ok"]:
+        return f"Models file: the newest does not apply; running from {file['hash']}"
+    return f"Models file: applied {ago(now - file['at'])} ago ({file['hash']})"
+
+
+def _price(price: Json | None) -> str:
+    if price is None:
+        return "not offered for pay"
+    units = "unit" if price["pixels_per_unit"] == 1 else f"{price['pixels_per_unit']} units"
+    return f"{price['per_unit']} {price['currency']} per {units}"
+
+
+def _name(model: Json) -> str:
+    return f"{model['pipeline']}/{model['model_id']}"
+
+
+def _colour(state: str) -> str:
+    return COLOURS.get(state, YELLOW)

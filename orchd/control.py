@@ -1,0 +1,119 @@
+"""The unix socket behind `orchd restart` and `orchd down`: only who may write in the state directory can use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from orchd.domain.ids import ModelKey
+from orchd.errors import Code, OrchdError
+from orchd.status_view import find_model
+
+SOCKET_NAME = "control.sock"
+CLOSE_TIMEOUT_S = 1.0
+
+
+@contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """Give a name of `path` that fits into a socket address (108 bytes), however deep its folder lies."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+class ControlServer:
+    """Args:
+    state_dir: holds the socket; the caller has its lock, so a socket that lies there is a dead one's.
+    keys: the models that there are.
+    restart: asks for a restart of one of them.
+    down: stops and removes all that is ours, yielding one line whenever there is news; then the daemon ends.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        keys: Callable[[], Iterable[ModelKey]],
+        restart: Callable[[ModelKey], Awaitable[None]],
+        down: Callable[[], AsyncIterator[str]],
+    ) -> None:
+        self._path = state_dir / SOCKET_NAME
+        self._keys = keys
+        self._restart = restart
+        self._down = down
+        app = web.Application()
+        app.add_routes([web.post("/restart", self._on_restart), web.post("/down", self._on_down)])
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT_S)
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OrchdError: `address_in_use`: the socket can't be made.
+        """
+        await self._runner.setup()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._path.unlink(missing_ok=True)
+            os.fchmod(sock.fileno(), 0o600)  # before it has a name: there is no moment in which others may connect
+            with short_path(self._path) as name:
+                sock.bind(name)
+            await web.SockSite(self._runner, sock).start()
+        except OSError as exc:
+            sock.close()
+            await self._runner.cleanup()
+            raise OrchdError(
+                f"cannot listen on {self._path} for orders: {exc.strerror or exc}", code=Code.ADDRESS_IN_USE
+            ) from exc
+
+    async def close(self) -> None:
+        await self._runner.cleanup()
+        self._path.unlink(missing_ok=True)
+
+    async def _on_restart(self, request: web.Request) -> web.Response:
+        try:
+            key = find_model(_model_of(await request.read()), self._keys())
+            await self._restart(key)
+        except OrchdError as exc:
+            return web.json_response({"error": exc.code, "message": exc.message}, status=400)
+        return web.json_response({"model": str(key)})
+
+    async def _on_down(self, request: web.Request) -> web.StreamResponse:
+        """Answer with one JSON object per line: `{"line"}` for news, at last `{"done": true}` or `{"error"}`."""
+        answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await answer.prepare(request)
+        listening = True
+
+        async def tell(**news: object) -> None:
+            nonlocal listening
+            if listening:
+                try:
+                    await answer.write(json.dumps(news).encode() + b"\n")
+                except ConnectionError:
+                    listening = False  # who asked has left; what they asked for goes on
+
+        try:
+            async for line in self._down():
+                await tell(line=line)
+            await tell(done=True)
+        except OrchdError as exc:
+            await tell(error=exc.code, message=exc.message)
+        return answer
+
+
+def _model_of(order: bytes) -> str:
+    try:
+        model = json.loads(order)["model"]
+        if isinstance(model, str):
+            return model
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise OrchdError('cannot read the order: {"model": NAME} is expected', code=Code.BAD_REQUEST)

@@ -1,0 +1,50 @@
+"""The lock of a state directory: one daemon per directory, and a kill -9 lets go of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from orchd.errors import AlreadyRunning, SettingsError
+
+
+class StateLock:
+    """Held from `acquire` until `release` or the end of the process, however it ends."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / "lock"
+        self._fd: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock; make the state directory (0700) if missing.
+
+        Raises:
+            AlreadyRunning: another daemon has it.
+            SettingsError: the directory can't be made or written.
+        """
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise SettingsError(
+                f"cannot use state directory {self._path.parent}: {exc.strerror}; name another one with --state-dir"
+            ) from exc
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            holder = os.read(fd, 20).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise AlreadyRunning(
+                f"cannot use state directory {self._path.parent}: another orchd (pid {holder}) runs on it; "
+                "stop that one, or give this one a --state-dir of its own"
+            ) from exc
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        self._fd = fd
+
+    def release(self) -> None:
+        """Let go. The file stays: removing it would let two daemons lock two different files of one name."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None

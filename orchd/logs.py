@@ -1,0 +1,101 @@
+"""structlog set-up, called once by the composition root.
+
+One line per event: JSON, or readable text on a terminal. What libraries log through `logging` (aiohttp, docker,
+asyncio) passes the same processors, from WARNING up. Secrets are taken out last, right before a line is rendered.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from orchd.domain.model import Secret
+from orchd.domain.redact import REDACTED, is_secret_name, scrub
+
+OURS = "orchd"
+
+_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+"""Makes control characters visible: a line of text stays one line, and can't steer the terminal."""
+
+
+def configure_logs(format: Literal["auto", "json", "text"], level: str, stream: TextIO) -> None:
+    """Send all logs to `stream`: ours from `level` (`debug` ... `error`) up, those of libraries from WARNING up."""
+    terminal = stream.isatty()
+    as_text = format == "text" or (format == "auto" and terminal)
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if as_text else "iso", utc=not as_text),
+    ]
+    last: list[Processor] = (
+        [
+            _one_line,
+            structlog.dev.ConsoleRenderer(
+                colors=terminal and not os.environ.get("NO_COLOR"),
+                exception_formatter=structlog.dev.plain_traceback,
+                sort_keys=False,
+            ),
+        ]
+        if as_text
+        else [structlog.processors.JSONRenderer()]
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                # As plain text: prettier formatters print local variables, and those hold secrets.
+                structlog.processors.format_exc_info,
+                redact,
+                *last,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger(OURS).setLevel(threshold)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Take out `Secret`s, values under names such as `token`, and whatever looks like an `Authorization` value."""
+    return {name: REDACTED if is_secret_name(name) else _clean(value) for name, value in event.items()}
+
+
+def _clean(value: Any) -> Any:
+    match value:
+        case str():
+            return scrub(value)
+        case Secret():
+            return REDACTED
+        case None | bool() | int() | float():
+            return value
+        case Mapping():
+            return {
+                name: REDACTED if isinstance(name, str) and is_secret_name(name) else _clean(inner)
+                for name, inner in value.items()
+            }
+        case list() | tuple() | set() | frozenset():
+            return [_clean(inner) for inner in value]
+        case _:
+            return scrub(repr(value) if not isinstance(value, os.PathLike) else str(value))
+
+
+def _one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {
+        name: value.translate(_VISIBLE) if isinstance(value, str) and name != "exception" else value
+        for name, value in event.items()
+    }

@@ -1,0 +1,60 @@
+"""What systemd is told: ready, stopping, a status line, and that the event loop still turns.
+
+Source: sd_notify(3), sd_watchdog_enabled(3). Without `$NOTIFY_SOCKET` nothing is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping
+
+import structlog
+
+log = structlog.get_logger("orchd.notify")
+
+
+class Notifier:
+    """Sends datagrams to the socket that `env` names. A message that can't be sent is logged, never raised."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        name = env.get("NOTIFY_SOCKET", "")
+        self._address = f"\0{name[1:]}" if name.startswith("@") else name
+
+    def ready(self) -> None:
+        """The listeners are up. Models may still load."""
+        self._send("READY=1")
+
+    def stopping(self) -> None:
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """Show one line in `systemctl status`."""
+        self._send(f"STATUS={' '.join(text.split())}")
+
+    async def watchdog(self, period_s: float) -> None:
+        """Until cancelled, say every `period_s` that we live: a loop that hangs stops saying so."""
+        while True:
+            self._send("WATCHDOG=1")
+            await asyncio.sleep(period_s)
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.setblocking(False)
+                sock.sendto(message.encode(), self._address)
+        except OSError as exc:
+            log.warning("notify_failed", message=message.partition("=")[0], error=str(exc))
+
+
+def watchdog_period_s(env: Mapping[str, str]) -> float | None:
+    """Return how often systemd wants to hear from us: half its time-out, in seconds; None = not at all."""
+    usec = env.get("WATCHDOG_USEC", "")
+    if not usec.isdecimal() or int(usec) == 0:
+        return None
+    if env.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None  # meant for another process, whose environment we inherited
+    return int(usec) / 2 / 1_000_000

@@ -1,0 +1,303 @@
+"""The Runtime over containers of a Docker Engine. Their labels are its memory: it keeps nothing that must survive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from orchd.domain.ids import Address, RunnerId
+from orchd.domain.model import ContainerLaunch, GpuRequest, Model, RunnerKind, StopSpec
+from orchd.domain.ports import SightedAs, Sighting, StopReport
+from orchd.errors import AlreadyRunning, Code, EngineUnavailable, LaunchError
+from orchd.runtime import spec
+from orchd.runtime.claim import Claim, own_container_id
+from orchd.runtime.engine import Engine, Refused
+from orchd.runtime.gpus import known_gpus
+from orchd.runtime.images import Images
+from orchd.runtime.reach import Reach, address_of, choose_reach, is_routed
+from orchd.settings import DockerSettings
+
+log = structlog.get_logger("orchd.runtime")
+
+EVENTS = ("start", "die", "oom", "pause", "unpause", "destroy")
+"""The events that hurry the loop: words of a metric's label."""
+
+_STATUS = {
+    "created": SightedAs.CREATED,
+    "running": SightedAs.RUNNING,
+    "restarting": SightedAs.RUNNING,
+    "paused": SightedAs.PAUSED,
+}
+_LINE_LENGTH = 500
+_RECONNECT_MIN_S, _RECONNECT_MAX_S = 1.0, 30.0
+_SERVICE_UNAVAILABLE = 503
+
+
+def ignore(kind: str, event: str) -> None:
+    """Nobody counts events."""
+
+
+class DockerRuntime:
+    """See `orchd.domain.ports.Runtime`.
+
+    Args:
+        on_event: told of each container event of this instance, as (kind, event): a metric.
+    """
+
+    kind = RunnerKind.CONTAINER
+
+    def __init__(
+        self,
+        settings: DockerSettings,
+        *,
+        instance: str,
+        state_dir: str,
+        on_event: Callable[[str, str], None] = ignore,
+    ) -> None:
+        self._settings = settings
+        self._instance = instance
+        self._state_dir = state_dir
+        self._on_event = on_event
+        self._engine = Engine(settings.call_timeout_s)
+        self._images = Images(self._engine, settings.pull_stall_s)
+        self._claim: Claim | None = None
+        self._reach = Reach.ADDRESS
+        # Held from the choice of GPUs until the label that tells of it exists.
+        self._choosing = asyncio.Lock()
+        self._unread: set[str] = set()
+
+    @property
+    def _ours(self) -> str:
+        return f"{spec.INSTANCE}={self._instance}"
+
+    async def open(self) -> None:
+        network = self._settings.network
+        await self._engine.connect()
+        own = await self._own_container()
+        if self._claim is None:
+            self._claim = Claim(
+                self._engine,
+                self._instance,
+                self._state_dir,
+                container_id=own["Id"] if own else "",
+                container_started_at=own["State"]["StartedAt"] if own else "",
+            )
+        await self._claim.take()
+        if await self._engine.ensure_network(network, {spec.INSTANCE: self._instance}):
+            log.info("network_created", network=network)
+        self._reach = choose_reach(
+            self._settings.reach,
+            network,
+            own_networks=own["NetworkSettings"]["Networks"].keys() if own else None,
+            routed=is_routed(await self._engine.info(), local=self._engine.local),
+        )
+        log.info("engine_connected", engine=self._engine.where, network=network, reach=self._reach.value)
+
+    async def _own_container(self) -> dict[str, Any] | None:
+        """Return the inspection of the container that orchd runs in, if it is one of this engine."""
+        found = own_container_id()
+        return await self._engine.inspect(found) if found else None
+
+    async def close(self) -> None:
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            try:
+                await claim.release()
+            except EngineUnavailable as error:  # the next daemon sees that we are gone
+                log.warning("claim_not_released", error=str(error))
+        await self._engine.close()
+
+    async def sightings(self) -> tuple[Sighting, ...]:
+        await self._keep_claim()
+        entries = await self._engine.containers(self._ours)
+        self._unread &= {entry["Id"] for entry in entries}
+        found = [await self._sighting(entry) for entry in entries]
+        return tuple(sighting for sighting in found if sighting is not None)
+
+    async def _keep_claim(self) -> None:
+        """Take the claim again if somebody pruned it; if another daemon was quicker, touch nothing from now on."""
+        if self._claim is None:
+            raise EngineUnavailable("cannot look at containers: not connected")
+        try:
+            await self._claim.take()
+        except AlreadyRunning as error:
+            raise EngineUnavailable(error.message, code=Code.ALREADY_RUNNING) from error
+
+    async def _sighting(self, entry: dict[str, Any]) -> Sighting | None:
+        handle, labels = entry["Id"], entry["Labels"]
+        runner = spec.runner_of(entry["Names"][0].removeprefix("/") if entry["Names"] else "", labels)
+        if runner is None:
+            if handle not in self._unread:
+                log.warning("container_not_ours", container=entry["Names"], why="its name and our labels do not agree")
+            self._unread.add(handle)
+            return None
+        status = _STATUS.get(entry["State"], SightedAs.EXITED)
+        gpu_ids = spec.gpu_ids_of(labels)
+        if status is SightedAs.EXITED:
+            inspected = await self._engine.inspect(handle)
+            if inspected is None:
+                return None
+            state = inspected["State"]
+            return Sighting(
+                runner,
+                handle,
+                status,
+                exit_code=state["ExitCode"],
+                oom_killed=state["OOMKilled"],
+                gpu_ids=gpu_ids,
+            )
+        address = self._address(entry, labels) if status is not SightedAs.CREATED else None
+        return Sighting(runner, handle, status, address=address, gpu_ids=gpu_ids)
+
+    def _address(self, container: dict[str, Any], labels: dict[str, str]) -> Address | None:
+        return address_of(container, self._reach, self._settings.network, int(labels[spec.PORT]))
+
+    async def prepare(self, model: Model, runner: RunnerId, progress: Callable[[str], None]) -> str:
+        launch = model.launch
+        if not isinstance(launch, ContainerLaunch):
+            raise TypeError(f"{runner} is no container")
+        name = spec.container_name(self._instance, runner)
+        if (existing := await self._existing(name, runner)) is not None:
+            return existing
+        await self._images.provide(launch.image, launch.pull, progress)
+        gpus: tuple[tuple[str, ...], ...] = ()
+        if launch.gpus is not None and launch.gpus.mode == "count":
+            gpus = await known_gpus(self._settings.gpu_ids, self._settings.call_timeout_s)
+        async with self._choosing:
+            body = spec.create_body(
+                self._instance,
+                runner,
+                launch,
+                self._settings,
+                gpu_ids=await self._chosen(launch.gpus, gpus),
+                publish=self._reach is Reach.LOOPBACK,
+            )
+            try:
+                return await self._engine.create(name, body)
+            except Refused as refused:
+                raise _launch_error(f"create the container of {runner.key}", refused) from refused
+
+    async def _existing(self, name: str, runner: RunnerId) -> str | None:
+        """Return the id of the runner's container if it is still of use; remove what is left of a dead one."""
+        found = await self._engine.inspect(name)
+        if found is None:
+            return None
+        if spec.runner_of(name, found["Config"]["Labels"] or {}) != runner:
+            raise LaunchError(
+                f"cannot create the container {name} of {runner.key}: somebody else's container has this name; "
+                "rename or remove that one"
+            )
+        if found["State"]["Status"] in _STATUS:
+            return str(found["Id"])
+        await self._engine.remove(found["Id"])
+        return None
+
+    async def _chosen(self, request: GpuRequest | None, gpus: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+        if request is None:
+            return ()
+        if request.mode == "all":
+            return (spec.ALL_GPUS,)
+        if request.mode == "ids":
+            return request.ids
+        entries = await self._engine.containers(self._ours)
+        taken = [spec.gpu_ids_of(entry["Labels"]) for entry in entries if entry["State"] in _STATUS]
+        return spec.choose_gpus(request.count, gpus, taken)
+
+    async def start(self, handle: str) -> Address:
+        what = f"start the container {handle[:12]}"
+        try:
+            await self._engine.start(handle)
+        except Refused as refused:
+            raise _launch_error(what, refused) from refused
+        found = await self._engine.inspect(handle)
+        if found is None:
+            raise LaunchError(f"cannot {what}: it was removed")
+        address = self._address(found, found["Config"]["Labels"])
+        if address is None:
+            raise LaunchError(
+                f"cannot {what}: it ended at once, or left the network {self._settings.network} "
+                f"(status {found['State']['Status']}, exit code {found['State']['ExitCode']})"
+            )
+        return address
+
+    async def resume(self, handle: str) -> None:
+        await self._engine.unpause(handle)
+
+    async def stop(self, handle: str, stop: StopSpec) -> StopReport:
+        state = await self._state(handle)
+        if state is None or not state["Running"]:
+            return StopReport("already_gone", _exit_code(state))
+        try:
+            await self._signal(handle, stop.signal)
+            return StopReport("signal", _exit_code(await self._ended(handle, stop.grace_s)))
+        except TimeoutError:
+            await self._signal(handle, "SIGKILL")
+        try:
+            return StopReport("killed", _exit_code(await self._ended(handle, self._settings.call_timeout_s)))
+        except TimeoutError as exc:
+            raise EngineUnavailable(f"cannot end the container {handle[:12]}: it runs on after SIGKILL") from exc
+
+    async def _signal(self, handle: str, signal: str) -> None:
+        await self._engine.unpause(handle)  # a frozen process takes no signal
+        try:
+            await self._engine.kill(handle, signal)
+        except Refused as refused:  # ended or removed meanwhile; or a signal that this engine does not know
+            log.info("signal_refused", container=handle[:12], signal=signal, reason=refused.reason)
+
+    async def _ended(self, handle: str, limit_s: float) -> dict[str, Any] | None:
+        """Wait until it does not run; asks again and again, since a waiting call would hold a thread for long."""
+        pause = 0.05
+        async with asyncio.timeout(limit_s):
+            while (state := await self._state(handle)) is not None and state["Running"]:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, 0.5)
+        return state
+
+    async def _state(self, handle: str) -> dict[str, Any] | None:
+        found = await self._engine.inspect(handle)
+        return None if found is None else found["State"]
+
+    async def remove(self, handle: str) -> None:
+        await self._engine.remove(handle)
+
+    async def tail(self, handle: str, lines: int) -> tuple[str, ...]:
+        try:
+            text = await self._engine.logs(handle, lines)
+        except EngineUnavailable:
+            return ()
+        return tuple(line[:_LINE_LENGTH] for line in text.decode(errors="replace").splitlines()[-lines:])
+
+    async def watch(self, hurry: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def noted(event: str) -> None:
+            self._on_event(self.kind.value, event)
+            hurry()
+
+        def take(message: dict[str, Any]) -> None:
+            loop.call_soon_threadsafe(noted, message["Action"])
+
+        pause = _RECONNECT_MIN_S
+        while True:
+            began = loop.time()
+            lost = "it ended"
+            try:
+                await self._engine.events(self._ours, EVENTS, take)
+            except EngineUnavailable as error:
+                lost = error.message
+            log.warning("event_stream_lost", why=lost)
+            pause = _RECONNECT_MIN_S if loop.time() - began > _RECONNECT_MAX_S else min(2 * pause, _RECONNECT_MAX_S)
+            await asyncio.sleep(pause)
+            hurry()  # for what nobody heard meanwhile
+
+
+def _exit_code(state: dict[str, Any] | None) -> int | None:
+    return None if state is None or state["Status"] == "created" else int(state["ExitCode"])
+
+
+def _launch_error(what: str, refused: Refused) -> LaunchError | Refused:
+    """The entry's fault, unless the engine itself is not in service."""
+    return refused if refused.status == _SERVICE_UNAVAILABLE else spec.launch_failure(what, refused.reason)

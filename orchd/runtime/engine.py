@@ -1,0 +1,313 @@
+"""Docker Engine over the `docker` package: the only file that knows it.
+
+The package blocks, so each call runs on a bounded pool of threads, and is given up after `docker.call_timeout_s`.
+What comes in and goes out are plain values; what goes wrong is one of ours. Long answers (events, pulls) have
+threads and connections of their own, which can be cut: a blocked read ends at once when its socket is shut down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import docker
+import urllib3
+from docker.errors import APIError, DockerException, StreamParseError
+from docker.utils import kwargs_from_env, parse_repository_tag
+
+from orchd.errors import Code, EngineUnavailable
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+CALLS, PULLS, STREAMS = 8, 4, 2
+
+
+class Refused(EngineUnavailable):
+    """The engine answered, with an error.
+
+    Attributes:
+        status: HTTP status: 404 = no such thing, 409 = not in the state for it.
+        reason: the engine's own words.
+    """
+
+    code = Code.ENGINE_REFUSED
+
+    def __init__(self, message: str, *, status: int, reason: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+@contextlib.contextmanager
+def _translated(where: str) -> Iterator[None]:
+    """Turn whatever the package and what it stands on raise into ours."""
+    try:
+        yield
+    except APIError as exc:
+        reason = str(exc.explanation or exc).strip()
+        message = f"cannot do this on Docker Engine at {where}: {reason}"
+        raise Refused(message, status=exc.status_code or 500, reason=reason) from exc
+    except (OSError, urllib3.exceptions.HTTPError) as exc:  # all of requests' are OSErrors
+        raise EngineUnavailable(_unreachable(where, exc)) from exc
+    except (DockerException, StreamParseError, ValueError) as exc:
+        if isinstance(exc.__cause__, OSError):  # a fresh client's question for the version
+            raise EngineUnavailable(_unreachable(where, exc)) from exc
+        message = f"cannot use Docker Engine at {where}: {exc}"
+        raise Refused(message, status=400, reason=str(exc)) from exc
+
+
+def _unreachable(where: str, exc: Exception) -> str:
+    if "Permission denied" in str(exc):
+        return f"cannot open Docker Engine at {where}: permission denied; may this user use it (group docker)?"
+    return f"cannot reach Docker Engine at {where}: {exc}; does it run? DOCKER_HOST names another"
+
+
+class _Cut:
+    """Ends a client's requests from another thread, however far they are."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+
+    def watch(self, client: docker.APIClient) -> None:
+        """Note the connections that `client` opens from now on.
+
+        No library on the way names the socket of a request whose answer has not begun (a pull from a registry that
+        is silent), so it is noted where it is made.
+        """
+        adapter: Any = client.get_adapter(client.base_url)
+        get_pool = adapter.get_connection_with_tls_context
+
+        def get_noting_pool(*args: Any, **kwargs: Any) -> Any:
+            pool = get_pool(*args, **kwargs)
+            pool._new_conn = lambda: self._noting(type(pool)._new_conn(pool))  # noqa: SLF001
+            return pool
+
+        adapter.get_connection_with_tls_context = get_noting_pool
+
+    def _noting(self, connection: Any) -> Any:
+        connect = connection.connect
+
+        def connect_and_note() -> None:
+            connect()
+            with self._lock:
+                self._sockets.append(connection.sock)
+            if self.done:
+                self.cut()
+
+        connection.connect = connect_and_note
+        return connection
+
+    def cut(self) -> None:
+        """Shut the connections down: who reads from them gets an error at once, and the engine sees it too."""
+        self.done = True
+        with self._lock:
+            for each in self._sockets:
+                with contextlib.suppress(OSError):  # closed already
+                    each.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connections; an answer that was not read to its end would keep its own open."""
+        with self._lock:
+            for each in self._sockets:
+                each.close()
+
+
+class Engine:
+    """A connection to one Docker Engine: the one that DOCKER_HOST names, else the local socket.
+
+    Every method raises `EngineUnavailable` where the engine can't be reached or is silent, and `Refused` where it
+    says no.
+    """
+
+    def __init__(self, call_timeout_s: float) -> None:
+        self.where = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        self._timeout_s = call_timeout_s
+        self._client: docker.APIClient | None = None
+        self._calls = ThreadPoolExecutor(CALLS, "docker-call")
+        self._pulls = ThreadPoolExecutor(PULLS, "docker-pull")
+        self._streams = ThreadPoolExecutor(STREAMS, "docker-events")
+
+    @property
+    def local(self) -> bool:
+        """The engine is reached over a unix socket."""
+        return self.where.startswith(("unix:", "http+unix:", "/"))
+
+    async def connect(self) -> None:
+        """Ask the engine for its version, on a fresh connection."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        self._client = await self._guarded(lambda: self._new_client("auto"))
+
+    async def close(self) -> None:
+        """Let go of connections and threads; what still runs on them ends by its own time limit."""
+        for pool in (self._calls, self._pulls, self._streams):
+            pool.shutdown(wait=False, cancel_futures=True)
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _new_client(self, version: str) -> docker.APIClient:
+        return docker.APIClient(version=version, timeout=self._timeout_s, **kwargs_from_env())  # type: ignore[arg-type]
+
+    async def _guarded(self, work: Callable[[], T]) -> T:
+        def translated() -> T:
+            with _translated(self.where):
+                return work()
+
+        future = asyncio.get_running_loop().run_in_executor(self._calls, translated)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await future
+        except TimeoutError as exc:
+            raise EngineUnavailable(
+                f"cannot get an answer from Docker Engine at {self.where} within {self._timeout_s:g} s"
+            ) from exc
+
+    async def _call(self, work: Callable[[docker.APIClient], T]) -> T:
+        client = self._client
+        if client is None:
+            raise EngineUnavailable(f"cannot use Docker Engine at {self.where}: not connected")
+        return await self._guarded(lambda: work(client))
+
+    async def info(self) -> Json:
+        """As `docker info`."""
+        return await self._call(lambda client: client.info())
+
+    # Containers. `which` is an id or a name.
+
+    async def containers(self, label: str) -> list[Json]:
+        """Return the list entries of all containers with `label` (`name` or `name=value`), running or not."""
+        found = await self._call(lambda client: client.containers(all=True, filters={"label": label}))
+        return list(found)
+
+    async def inspect(self, which: str) -> Json | None:
+        """As `docker inspect`; None = no such container."""
+        return await self._or_none(lambda client: client.inspect_container(which))
+
+    async def create(self, name: str, body: Mapping[str, Any]) -> str:
+        """Create a container and return its id; the engine checks the arguments."""
+        made = await self._call(lambda client: client.create_container_from_config(dict(body), name))  # type: ignore[no-untyped-call]
+        return str(made["Id"])
+
+    async def start(self, which: str) -> None:
+        """Fine if it runs already."""
+        await self._call(lambda client: client.start(which))
+
+    async def kill(self, which: str, signal: str) -> None:
+        """Send `signal`; `Refused` 409 if it does not run."""
+        await self._call(lambda client: client.kill(which, signal))
+
+    async def unpause(self, which: str) -> None:
+        """Fine if it is not paused, or gone."""
+        await self._ignoring((404, 409, 500), lambda client: client.unpause(which))
+
+    async def remove(self, which: str) -> None:
+        """Kill and remove it with its anonymous volumes. Fine if it is gone or going."""
+        await self._ignoring((404, 409), lambda client: client.remove_container(which, v=True, force=True))
+
+    async def logs(self, which: str, lines: int) -> bytes:
+        """Return its last lines, standard output and error as they came."""
+        return await self._call(lambda client: client.logs(which, tail=lines))
+
+    # Images, networks, volumes.
+
+    async def has_image(self, image: str) -> bool:
+        """The engine holds `image`."""
+        return await self._or_none(lambda client: client.inspect_image(image)) is not None  # type: ignore[no-untyped-call]
+
+    async def ensure_network(self, name: str, labels: dict[str, str]) -> bool:
+        """Create the bridge network `name` if there is none; return whether it was created."""
+        if await self._or_none(lambda client: client.inspect_network(name)) is not None:
+            return False
+        await self._ignoring(
+            (409,), lambda client: client.create_network(name, driver="bridge", check_duplicate=True, labels=labels)
+        )
+        return True
+
+    async def volumes(self, label: str) -> list[Json]:
+        """Return all volumes with `label`."""
+        found = await self._call(lambda client: client.volumes(filters={"label": label}))
+        return list(found["Volumes"] or ())
+
+    async def create_volume(self, name: str, labels: dict[str, str]) -> None:
+        """Create the volume; one that exists stays as it is, labels included: the engine tests and sets in one step."""
+        await self._call(lambda client: client.create_volume(name, labels=labels))
+
+    async def remove_volume(self, name: str) -> None:
+        """Fine if it is gone."""
+        await self._ignoring((404,), lambda client: client.remove_volume(name))
+
+    async def _or_none(self, work: Callable[[docker.APIClient], T]) -> T | None:
+        try:
+            return await self._call(work)
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise
+
+    async def _ignoring(self, statuses: Sequence[int], work: Callable[[docker.APIClient], object]) -> None:
+        try:
+            await self._call(work)
+        except Refused as refused:
+            if refused.status not in statuses:
+                raise
+
+    # Long answers.
+
+    async def pull(self, image: str, take: Callable[[Json], None]) -> None:
+        """Pull `image` with Docker's own credentials; `take` gets each message, **on the pulling thread**.
+
+        Cancelled, the connection is cut, on which the engine gives the pull up.
+        """
+        repository, tag = parse_repository_tag(image)
+
+        def messages(client: docker.APIClient) -> Iterator[Json]:
+            found: Iterator[Json] = client.pull(repository, tag or "latest", stream=True, decode=True)
+            return found
+
+        await self._read(self._pulls, messages, take)
+
+    async def events(self, label: str, names: Sequence[str], take: Callable[[Json], None]) -> None:
+        """Give `take` each event of containers with `label`, **on the reading thread**, until the stream ends."""
+        filters = {"type": "container", "label": label, "event": list(names)}
+        await self._read(self._streams, lambda client: client.events(filters=filters, decode=True), take)
+
+    async def _read(
+        self,
+        pool: ThreadPoolExecutor,
+        open_: Callable[[docker.APIClient], Iterator[Json]],
+        take: Callable[[Json], None],
+    ) -> None:
+        if self._client is None:
+            raise EngineUnavailable(f"cannot use Docker Engine at {self.where}: not connected")
+        version = self._client.api_version
+        cut = _Cut()
+
+        def work() -> None:
+            with (
+                _translated(self.where),
+                contextlib.closing(cut),
+                contextlib.closing(self._new_client(version)) as client,
+            ):
+                cut.watch(client)
+                for message in open_(client):
+                    if cut.done:
+                        return
+                    take(message)
+
+        future = asyncio.get_running_loop().run_in_executor(pool, work)
+        try:
+            await asyncio.shield(future)
+        finally:
+            cut.cut()
+            future.cancel()  # if no thread has taken it up yet

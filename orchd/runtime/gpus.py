@@ -1,0 +1,50 @@
+"""Which GPUs this machine has, as its driver's library (NVML) says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pynvml  # type: ignore[import-untyped]
+
+from orchd.errors import Code, LaunchError
+
+
+def driver_gpus() -> tuple[tuple[str, str], ...]:
+    """Return each GPU as (UUID, index), in the driver's order. Blocks, for up to seconds.
+
+    Raises:
+        LaunchError: there is no driver, or it does not answer.
+    """
+    try:
+        pynvml.nvmlInit()
+        try:
+            return _listed()
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError as exc:
+        raise LaunchError(
+            f"cannot choose a GPU: the NVIDIA driver says: {exc}; without a driver here (orchd in a container), "
+            "name the GPUs in docker.gpu_ids, or in the entry's `gpus` by id",
+            code=Code.GPU_UNAVAILABLE,
+        ) from exc
+
+
+def _listed() -> tuple[tuple[str, str], ...]:
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    return tuple((str(pynvml.nvmlDeviceGetUUID(handle)), str(index)) for index, handle in enumerate(handles))
+
+
+async def known_gpus(named: Sequence[str], limit_s: float) -> tuple[tuple[str, ...], ...]:
+    """Return the GPUs to choose from, each by all its names: those that the settings name, else the driver's.
+
+    Raises:
+        LaunchError: none are named, and the driver can't tell, or does not within `limit_s` seconds.
+    """
+    if named:
+        return tuple((each,) for each in named)
+    try:
+        async with asyncio.timeout(limit_s):
+            return await asyncio.to_thread(driver_gpus)
+    except TimeoutError as exc:
+        raise LaunchError("cannot choose a GPU: the NVIDIA driver does not answer", code=Code.GPU_UNAVAILABLE) from exc

@@ -1,0 +1,73 @@
+"""Log files of process runners: written by the children themselves, so they go on when orchd is gone.
+
+A file over its bound is cut in place to its last half: the writers hold it open with O_APPEND and go on at its new
+end. What they write in the very moment of the cut may be lost.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger("orchd.runtime")
+
+TAIL_BYTES = 65536
+LINE_CHARS = 500
+KEPT = 50
+"""Files of runners that are gone; the oldest beyond that are deleted."""
+
+
+class Logs:
+    """Attributes:
+    folder: holds `<runner name>.log`.
+    max_bytes: bound of one file.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self.folder = folder
+        self.max_bytes = max_bytes
+
+    def path(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def open_for(self, name: str) -> tuple[int, int]:
+        """Return a descriptor for a child to append to, and the size of what is there already."""
+        fd = os.open(self.path(name), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return fd, os.fstat(fd).st_size
+
+    def tail(self, name: str, lines: int, since: int) -> tuple[str, ...]:
+        """Return the last lines after byte `since`, oldest first, each at most 500 characters."""
+        try:
+            with self.path(name).open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                # A file smaller than `since` was cut meanwhile.
+                file.seek(max(size - TAIL_BYTES, since if since <= size else 0, 0))
+                text = file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ()
+        return tuple(line[:LINE_CHARS] for line in text.splitlines()[-lines:])
+
+    def bound(self, alive: frozenset[str]) -> None:
+        """Cut files that are too long, delete the oldest of those whose runners are not `alive`."""
+        gone = []
+        for path in self.folder.glob("*.log"):
+            try:
+                self._cut(path)
+                if path.stem not in alive:
+                    gone.append((path.stat().st_mtime, path))
+            except OSError as exc:
+                log.warning("runner_log_not_bounded", path=str(path), error=str(exc))
+        for _, path in sorted(gone, reverse=True)[KEPT:]:
+            path.unlink(missing_ok=True)
+
+    def _cut(self, path: Path) -> None:
+        if path.stat().st_size <= self.max_bytes:
+            return
+        with path.open("rb") as file:
+            file.seek(-(self.max_bytes // 2), os.SEEK_END)
+            kept = file.read().partition(b"\n")[2]  # Begin with a whole line.
+        with path.open("ab") as file:
+            file.truncate(0)
+            file.write(kept)

@@ -1,0 +1,297 @@
+"""Who holds which slot of which replica, and who waits for one. The only owner of these facts.
+
+The loop opens and closes replicas; jobs begin and end sessions. There is no await in here: a call sees the table and
+changes it in one step, so checking is taking, and `max_sessions` is exact.
+
+A model with no open replica answers as `set_closed` says: either it refuses, or it is startable, and then jobs wait
+in the order they came. A place in that queue turns into a session inside the call that frees the slot (`open`, `end`,
+`define`), so nobody can overtake.
+
+Callbacks run inside these calls and must not call the table back, save `Place.resolve`, which is called when the
+table is consistent again.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from orchd.domain.ids import Address, ModelKey, RunnerId, SessionId
+from orchd.errors import Code, JobRefused
+from orchd.sessions.session import Outcome, Session, SessionKind
+
+NOT_STARTED = "it has not been started yet"
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """A job's place in the queue of a cold model.
+
+    Attributes:
+        resolve: set by the job in the step that took the place; called at most once, with what came of it.
+    """
+
+    key: ModelKey
+    kind: SessionKind
+    resolve: Callable[[Session | JobRefused], None]
+
+
+@dataclass(eq=False, slots=True)
+class _Replica:
+    runner: RunnerId
+    address: Address
+    limit: int | None = None
+    is_open: bool = True
+    sessions: set[Session] = field(default_factory=set)
+
+    @property
+    def has_room(self) -> bool:
+        return self.is_open and (self.limit is None or len(self.sessions) < self.limit)
+
+
+@dataclass(eq=False, slots=True)
+class _Model:
+    max_sessions: int
+    hold_limit: int
+    defined: bool = True
+    startable: bool = False
+    code: Code = Code.NOT_READY
+    reason: str = NOT_STARTED
+    active: int = 0
+    replicas: dict[RunnerId, _Replica] = field(default_factory=dict)
+    waiting: deque[Place] = field(default_factory=deque)
+
+    @property
+    def is_open(self) -> bool:
+        return any(replica.is_open for replica in self.replicas.values())
+
+    def emptiest(self) -> _Replica | None:
+        """Return the open replica with the fewest sessions and room for one more; None = nothing may begin."""
+        if self.active >= self.max_sessions:
+            return None
+        free = [replica for replica in self.replicas.values() if replica.has_room]
+        return min(free, key=lambda replica: (len(replica.sessions), replica.runner.replica), default=None)
+
+
+def _ignore(key: ModelKey, active: int) -> None:
+    """Nobody counts."""
+
+
+def _unset(result: Session | JobRefused) -> None:
+    raise AssertionError("Place.resolve was not set in the step that took the place")
+
+
+class SessionTable:
+    """Args:
+    on_idle: the last session of this runner has ended.
+    on_wanted: a job took a place in the queue of this startable model.
+    on_count: this model holds so many sessions now.
+    clock: seconds; the loop's clock (which is `time.monotonic` on asyncio's own loops).
+    """
+
+    def __init__(
+        self,
+        *,
+        on_idle: Callable[[RunnerId], None],
+        on_wanted: Callable[[ModelKey], None],
+        on_count: Callable[[ModelKey, int], None] = _ignore,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_idle = on_idle
+        self._on_wanted = on_wanted
+        self._on_count = on_count
+        self._clock = clock
+        self._models: dict[ModelKey, _Model] = {}
+
+    # The loop's side.
+
+    def define(self, key: ModelKey, max_sessions: int, hold_limit: int) -> None:
+        """Make the model known, or change its limits. A lowered limit cuts nobody.
+
+        Args:
+            max_sessions: >= 1; most sessions at once over all replicas and generations.
+            hold_limit: >= 0; most jobs that wait while it is cold, and never more than `max_sessions`.
+        """
+        model = self._models.get(key)
+        if model is None:
+            self._models[key] = _Model(max_sessions, hold_limit)
+            return
+        if not model.defined:  # Forgotten, and sessions of its former life still run: they count, the rest is anew.
+            model.defined, model.startable = True, False
+            model.code, model.reason = Code.NOT_READY, NOT_STARTED
+        model.max_sessions, model.hold_limit = max_sessions, hold_limit
+        self._seat(key, model)
+
+    def forget(self, key: ModelKey) -> None:
+        """Let no session begin any more; running ones go on. Jobs that wait are refused."""
+        if (model := self._models.get(key)) is None:
+            return
+        model.defined = False
+        for replica in list(model.replicas.values()):
+            self._shut(model, replica)
+        self._turn_away(key, model, Code.UNKNOWN_MODEL, "it is no longer served")
+        self._drop_if_done(key, model)
+
+    def open(self, runner: RunnerId, address: Address, limit: int | None) -> None:
+        """Let sessions begin on this runner; waiting jobs do so at once.
+
+        Args:
+            limit: most sessions on this runner; None = no limit of its own.
+
+        Raises:
+            KeyError: the model was not defined.
+        """
+        model = self._models[runner.key]
+        if not model.defined:
+            raise KeyError(runner.key)
+        replica = model.replicas.setdefault(runner, _Replica(runner, address))
+        replica.address, replica.limit, replica.is_open = address, limit, True
+        self._seat(runner.key, model)
+
+    def close(self, runner: RunnerId, code: Code, reason: str) -> None:
+        """Let no session begin on this runner; running ones go on. Unknown runners are fine.
+
+        If it was the last open one, the model refuses with `code` and `reason` until `set_closed` says otherwise.
+        """
+        model = self._models.get(runner.key)
+        if model is None or (replica := model.replicas.get(runner)) is None:
+            return
+        self._shut(model, replica)
+        if not model.is_open:
+            self.set_closed(runner.key, startable=False, code=code, reason=reason)
+
+    def abort(self, runner: RunnerId, reason: str) -> int:
+        """Cut the sessions of this runner, each at most once; return how many were cut now."""
+        model = self._models.get(runner.key)
+        replica = model.replicas.get(runner) if model else None
+        cut = 0
+        for session in list(replica.sessions) if replica else []:
+            if session.abort is not None:
+                abort, session.abort = session.abort, None
+                abort(reason)
+                cut += 1
+        return cut
+
+    def set_closed(self, key: ModelKey, *, startable: bool, code: Code, reason: str) -> None:
+        """Say what a job gets while no replica is open: a place in the queue if startable, else `code`.
+
+        Args:
+            reason: completes "cannot begin a session of KEY: ...".
+
+        Raises:
+            KeyError: the model was not defined.
+        """
+        model = self._models[key]
+        model.startable, model.code, model.reason = startable, code, reason
+        if not startable and not model.is_open:
+            self._turn_away(key, model, code, reason)
+
+    # Reading. A reader may inform; it must not decide whether a session may begin.
+
+    def keys(self) -> tuple[ModelKey, ...]:
+        return tuple(key for key, model in self._models.items() if model.defined)
+
+    def known(self, key: ModelKey) -> bool:
+        return key in self._models and self._models[key].defined
+
+    def active(self, key: ModelKey) -> int:
+        """Return the sessions of all replicas and generations."""
+        return self._models[key].active if key in self._models else 0
+
+    def waiting(self, key: ModelKey) -> int:
+        return len(self._models[key].waiting) if key in self._models else 0
+
+    def active_on(self, runner: RunnerId) -> int:
+        return len(self._sessions(runner))
+
+    def progress_at(self, runner: RunnerId) -> float | None:
+        """Return when one of its sessions last moved a byte (loop clock, seconds); None if it has none."""
+        return max((session.progress_at for session in self._sessions(runner)), default=None)
+
+    def _sessions(self, runner: RunnerId) -> set[Session]:
+        model = self._models.get(runner.key)
+        replica = model.replicas.get(runner) if model else None
+        return replica.sessions if replica else set()
+
+    # The jobs' side.
+
+    def begin(self, key: ModelKey, kind: SessionKind) -> Session | Place:
+        """Take a slot of the least-loaded open replica, or a place in the queue of a cold model.
+
+        Raises:
+            JobRefused: UNKNOWN_MODEL, CAPACITY_EXHAUSTED, HOLD_FULL, or what `set_closed` or `close` gave.
+        """
+        model = self._models.get(key)
+        if model is None or not model.defined:
+            raise _refusal(key, Code.UNKNOWN_MODEL, "it is not served here")
+        if (replica := model.emptiest()) is not None:
+            return self._begin(key, model, replica, kind)
+        if model.is_open:
+            raise _refusal(key, Code.CAPACITY_EXHAUSTED, f"all its sessions are taken ({model.active} run)")
+        if not model.startable:
+            raise _refusal(key, model.code, model.reason)
+        if len(model.waiting) >= min(model.hold_limit, model.max_sessions):
+            raise _refusal(key, Code.HOLD_FULL, f"it is being started and {len(model.waiting)} jobs wait for it")
+        place = Place(key, kind, _unset)
+        model.waiting.append(place)
+        self._on_wanted(key)
+        return place
+
+    def leave(self, place: Place) -> None:
+        """Give a place in the queue back. One that was resolved or left before is fine."""
+        model = self._models.get(place.key)
+        if model is not None and place in model.waiting:
+            model.waiting.remove(place)
+            self._drop_if_done(place.key, model)
+
+    def end(self, session: Session, outcome: Outcome) -> bool:
+        """Give the slot back. The first call wins and returns True; every later one returns False, changing nothing."""
+        if session.outcome is not None:
+            return False
+        session.outcome, session.abort = outcome, None
+        model = self._models[session.key]
+        replica = model.replicas[session.runner]
+        replica.sessions.remove(session)
+        model.active -= 1
+        if not replica.is_open and not replica.sessions:
+            del model.replicas[session.runner]
+        self._on_count(session.key, model.active)
+        self._seat(session.key, model)
+        if not replica.sessions:
+            self._on_idle(session.runner)
+        self._drop_if_done(session.key, model)
+        return True
+
+    def _begin(self, key: ModelKey, model: _Model, replica: _Replica, kind: SessionKind) -> Session:
+        now = self._clock()
+        session = Session(SessionId(uuid.uuid4().hex), key, replica.runner, replica.address, kind, now, now)
+        replica.sessions.add(session)
+        model.active += 1
+        self._on_count(key, model.active)
+        return session
+
+    def _seat(self, key: ModelKey, model: _Model) -> None:
+        """Turn places into sessions, in order, as far as slots go."""
+        while model.defined and model.waiting and (replica := model.emptiest()) is not None:
+            place = model.waiting.popleft()
+            place.resolve(self._begin(key, model, replica, place.kind))
+
+    def _turn_away(self, key: ModelKey, model: _Model, code: Code, reason: str) -> None:
+        while model.waiting:
+            model.waiting.popleft().resolve(_refusal(key, code, reason))
+
+    def _shut(self, model: _Model, replica: _Replica) -> None:
+        replica.is_open = False
+        if not replica.sessions:
+            del model.replicas[replica.runner]
+
+    def _drop_if_done(self, key: ModelKey, model: _Model) -> None:
+        if not model.defined and not model.active and not model.waiting and self._models.get(key) is model:
+            del self._models[key]
+
+
+def _refusal(key: ModelKey, code: Code, reason: str) -> JobRefused:
+    return JobRefused(code, f"cannot begin a session of {key}: {reason}")

@@ -1,0 +1,185 @@
+"""What a reader of orchd is shown: `Snapshot` as JSON, whether orchd can serve, and which model a name means.
+
+Fields are chosen one by one, never dumped whole: a model's definition holds secrets. Text that others wrote (log
+lines, health bodies) is scrubbed of the secrets that we gave them. The shape is documented in docs/status.md and is
+an interface, as the metrics are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.lifecycle import RunnerState
+from orchd.domain.model import ContainerLaunch, ExternalLaunch, Model
+from orchd.domain.money import Price
+from orchd.domain.redact import scrub, secrets_of
+from orchd.domain.state import Happening, ModelStatus, Problem, RunnerStatus, Snapshot
+from orchd.errors import Code, OrchdError
+
+Json = dict[str, Any]
+
+_TELLING = (
+    *(RunnerState.FAILED, RunnerState.BACKOFF, RunnerState.UNHEALTHY, RunnerState.LOADING, RunnerState.STARTING),
+    *(RunnerState.PREPARED, RunnerState.PULLING, RunnerState.DRAINING, RunnerState.STOPPING, RunnerState.READY),
+)
+"""Of several runners' states the one that tells most about a model that is not ready."""
+
+
+def find_model(name: str, keys: Iterable[ModelKey]) -> ModelKey:
+    """Return the key that `name` means: `pipeline/model_id`, or a model id that only one pipeline has.
+
+    Raises:
+        OrchdError: `unknown_target`, naming the keys that there are or that `name` could mean.
+    """
+    known = sorted(keys)
+    found = [key for key in known if str(key) == name] or [key for key in known if key.model_id == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise OrchdError(
+            f"cannot tell which model {name!r} means: {', '.join(map(str, found))}; name the pipeline too",
+            code=Code.UNKNOWN_TARGET,
+        )
+    raise OrchdError(
+        f"cannot find model {name!r}: there is {', '.join(map(str, known)) or 'none at all'}", code=Code.UNKNOWN_TARGET
+    )
+
+
+def readiness(snapshot: Snapshot, accepting: bool) -> tuple[bool, Json]:
+    """Return whether orchd can serve, and what `/readyz` says. A bad entry is listed, and does not count."""
+    reasons = []
+    if not accepting:
+        reasons.append("orchd does not take jobs: it is starting or shutting down")
+    if not snapshot.file_hash and not snapshot.models:
+        reasons.append("no models file has applied yet")
+    return not reasons, {
+        "status": "not ready" if reasons else "ready",
+        "reasons": reasons,
+        "problems": [str(problem) for problem in snapshot.problems],
+    }
+
+
+def status(snapshot: Snapshot, only: ModelKey | None = None) -> Json:
+    """Return `/status`: all models, or `only` one of them."""
+    models = [snapshot.models[only]] if only else list(snapshot.models.values())
+    return {
+        "at": snapshot.at,
+        "converged": snapshot.converged,
+        "file": {"hash": snapshot.file_hash, "ok": snapshot.reload_ok, "at": snapshot.reload_at},
+        "problems": [
+            _problem(problem)
+            for problem in snapshot.problems
+            if only is None or problem.key == only or problem.entry is None
+        ],
+        "runtimes": [asdict(runtime) for runtime in snapshot.runtimes],
+        "models": [_model(model) for model in models],
+    }
+
+
+def model_state(model: ModelStatus) -> str:
+    """Return one word for all runners of a model: `ready`, else the most telling state of those that shall be."""
+    if model.ready:
+        return RunnerState.READY
+    states = {runner.state for runner in model.runners if runner.wanted} or {runner.state for runner in model.runners}
+    return next((state for state in _TELLING if state in states), RunnerState.COLD)
+
+
+def _model(status: ModelStatus) -> Json:
+    model = status.model
+    secrets = secrets_of(model)
+
+    def clean(text: str) -> str:
+        return scrub(text, secrets)
+
+    return {
+        "pipeline": model.key.pipeline,
+        "model_id": model.key.model_id,
+        "state": model_state(status),
+        "ready": status.ready,
+        "startable": status.startable,
+        "reason": clean(status.reason),
+        "held_over": status.held_over,
+        "leaving": status.leaving,
+        "kind": model.kind,
+        "source": _source(model),
+        "profile": model.profile,
+        "generation": model.generation,
+        "warm": model.warm,
+        "replicas": model.replicas,
+        "sessions": {"active": status.sessions, "max": model.max_sessions, "waiting": status.waiting},
+        "price": _price(model.price),
+        "gateway_prices": [{"gateway": gateway, **(_price(price) or {})} for gateway, price in model.gateway_prices],
+        "runners": [_runner(runner, clean) for runner in status.runners],
+        "history": [_happening(one, clean) for one in status.history],
+    }
+
+
+def _source(model: Model) -> str:
+    """Return what the entry names: image, program or URL. Arguments are left out, they may hold secrets."""
+    match model.launch:
+        case ContainerLaunch(image=image):
+            return image
+        case ExternalLaunch(address=address):
+            return address.url
+        case process:
+            return process.argv[0]
+
+
+def _price(price: Price | None) -> Json | None:
+    if price is None:
+        return None
+    # As text: a price is exact, a JSON number is a float to most readers.
+    return {
+        "per_unit": str(price.per_unit),
+        "pixels_per_unit": price.pixels_per_unit,
+        "currency": price.currency,
+    }
+
+
+def _runner(runner: RunnerStatus, clean: Callable[[str], str]) -> Json:
+    return {
+        "replica": runner.runner.replica,
+        "generation": runner.runner.generation,
+        "state": runner.state,
+        "since": runner.since,
+        "wanted": runner.wanted,
+        "detail": clean(runner.detail),
+        "handle": runner.handle,
+        "address": runner.address,
+        "sessions": runner.sessions,
+        "restarts": runner.restarts,
+        "retry_at": runner.retry_at,
+        "last_log": [clean(line) for line in runner.last_log],
+        "last_stop": clean(runner.last_stop),
+    }
+
+
+def _happening(one: Happening, clean: Callable[[str], str]) -> Json:
+    return {
+        "at": one.at,
+        "replica": one.runner.replica,
+        "generation": one.runner.generation,
+        "event": one.event,
+        "before": one.before,
+        "after": one.after,
+        "why": clean(one.why),
+        "evidence": clean(one.evidence),
+    }
+
+
+def _problem(problem: Problem) -> Json:
+    return {
+        "severity": problem.severity,
+        "code": problem.code,
+        "text": str(problem),
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "entry": problem.entry,
+        "field": problem.field,
+        "pipeline": problem.key.pipeline if problem.key else None,
+        "model_id": problem.key.model_id if problem.key else None,
+    }

@@ -1,0 +1,197 @@
+"""The durable store: SQLite in the state directory. Holds what must survive a kill -9; later work adds tables.
+
+One connection, on one thread of its own: the event loop never waits for a disk, and there is one writer by
+construction. Each call is one transaction, and on the disk when it returns (WAL with `synchronous=FULL`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Model
+from orchd.domain.ports import StoredModel
+from orchd.errors import StoreError
+
+log = structlog.get_logger("orchd.store")
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_S = 5.0
+"""The state lock keeps other daemons away; a person with the sqlite3 shell may still hold the file for a moment."""
+
+
+class SqliteStore:
+    """`ports.Store` over one file.
+
+    Args:
+        path: the file; its folder exists already.
+        dump: a model as text; holds secrets, so the file is 0600.
+        load: the reverse. Raises ValueError, KeyError or TypeError for text that it can't read (an older orchd's).
+    """
+
+    def __init__(self, path: Path, dump: Callable[[Model], str], load: Callable[[str], Model]) -> None:
+        self._path = path
+        self._dump = dump
+        self._load = load
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._db: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Create or open the file and bring it to the newest version.
+
+        Raises:
+            StoreError: damaged, written by a newer orchd, or not accessible.
+        """
+        await self._run(self._open)
+
+    async def close(self) -> None:
+        """Let go of the file. The store can't be used afterwards."""
+        await self._run(self._close)
+        self._thread.shutdown()
+
+    async def models(self) -> tuple[StoredModel, ...]:
+        rows = await self._run(
+            lambda: self._connection.execute(
+                "SELECT pipeline, model_id, generation, definition, current FROM models"
+                " ORDER BY pipeline, model_id, generation"
+            ).fetchall()
+        )
+        found = []
+        for pipeline, model_id, generation, definition, current in rows:
+            try:
+                found.append(StoredModel(self._load(definition), bool(current)))
+            except (ValueError, KeyError, TypeError) as exc:
+                # Its text may quote a secret of the definition, so only its name is told.
+                log.warning(
+                    "stored_model_unreadable",
+                    pipeline=pipeline,
+                    model_id=model_id,
+                    generation=generation,
+                    error=type(exc).__name__,
+                )
+        return tuple(found)
+
+    async def save_models(self, current: tuple[Model, ...]) -> None:
+        now = time.time()
+        rows = [(m.key.pipeline, m.key.model_id, m.generation, self._dump(m), now) for m in current]
+
+        def write() -> None:
+            with self._transaction() as db:
+                db.execute("UPDATE models SET current = 0 WHERE current = 1")
+                db.executemany(
+                    "INSERT INTO models (pipeline, model_id, generation, definition, current, saved_at)"
+                    " VALUES (?, ?, ?, ?, 1, ?) ON CONFLICT (pipeline, model_id, generation) DO UPDATE"
+                    " SET definition = excluded.definition, current = 1, saved_at = excluded.saved_at",
+                    rows,
+                )
+
+        await self._run(write)
+
+    async def forget_generations(self, keep: frozenset[tuple[ModelKey, str]]) -> None:
+        def write() -> None:
+            with self._transaction() as db:
+                former = db.execute("SELECT pipeline, model_id, generation FROM models WHERE current = 0").fetchall()
+                db.executemany(
+                    "DELETE FROM models WHERE pipeline = ? AND model_id = ? AND generation = ?",
+                    [row for row in former if (ModelKey(row[0], row[1]), row[2]) not in keep],
+                )
+
+        await self._run(write)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        def translated() -> T:
+            try:
+                return work()
+            except sqlite3.DatabaseError as exc:
+                raise StoreError(_explain(self._path, exc)) from exc
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, translated)
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise StoreError(f"cannot use the store {self._path}: it is not open")
+        return self._db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        db = self._connection
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            db.rollback()
+            raise
+
+    def _open(self) -> None:
+        try:
+            # Before SQLite does, so that it is never readable for others; -wal and -shm take over its mode.
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.fchmod(fd, 0o600)
+            os.close(fd)
+        except OSError as exc:
+            raise StoreError(f"cannot open the store {self._path}: {exc.strerror}") from exc
+        db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA foreign_keys = ON")
+            if (verdict := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(" ".join(verdict.split()))
+            self._migrate(db)
+        except BaseException:
+            db.close()
+            raise
+        self._db = db
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        steps = migrations()
+        version: int = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(steps):
+            raise StoreError(
+                f"cannot use the store {self._path}: it has version {version}, and this orchd knows up to"
+                f" {len(steps)}; run the newer orchd that wrote it, or move the file away"
+            )
+        for number, script in enumerate(steps[version:], start=version + 1):
+            # If it fails or we are killed, the transaction goes with the connection.
+            db.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+            log.info("store_migrated", version=number)
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+def migrations() -> list[str]:
+    """Return the SQL scripts in order; the n-th brings the store to version n.
+
+    They lie in `orchd/migrations`, named by number, and are never changed once released.
+    """
+    scripts = {file.name: file.read_text() for file in files("orchd").joinpath("migrations").iterdir()}
+    return [scripts[name] for name in sorted(scripts) if re.fullmatch(r"\d{4}_\w+\.sql", name)]
+
+
+def _explain(path: Path, exc: sqlite3.DatabaseError) -> str:
+    """Return what to tell a person about SQLite's `exc`. Primary result codes: sqlite.org/rescode.html."""
+    primary = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return (
+            f"cannot read the store {path}: it is damaged ({exc}); move it away (with its -wal and -shm files),"
+            " and orchd reads aiModels.json anew"
+        )
+    return f"cannot use the store {path}: {exc}"

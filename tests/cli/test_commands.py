@@ -1,0 +1,207 @@
+"""The command line as a whole: exit codes, and what is said on which stream."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import pty
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from orchd import __version__
+from orchd.admin import AdminServer
+from orchd.cli import main
+from orchd.control import ControlServer
+from orchd.domain.ids import ModelKey
+from orchd.metrics import Metrics
+from tests.fakes.snapshots import SECRET, snapshot
+
+MODEL = "text-to-image/stabilityai/sdxl-turbo"
+PATIENCE_S = 60.0
+
+
+class Daemon:
+    """Admin pages and socket over the sample snapshot, on a thread with a loop of its own."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir
+        self.snapshot = snapshot()
+        self.restarted: list[ModelKey] = []
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+
+    def __enter__(self) -> Daemon:
+        self._thread.start()
+        assert self._started.wait(PATIENCE_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        metrics = Metrics(CollectorRegistry(), "1")
+        admin = AdminServer("127.0.0.1:0", snapshot=lambda: self.snapshot, metrics=metrics, accepting=lambda: True)
+        control = ControlServer(
+            self.state_dir, keys=lambda: self.snapshot.models, restart=self._restart, down=self._down
+        )
+        await admin.start()
+        await control.start()
+        self.listen = f"127.0.0.1:{admin.port}"
+        self._started.set()
+        await self._stop.wait()
+        await control.close()
+        await admin.close()
+
+    async def _restart(self, key: ModelKey) -> None:
+        self.restarted.append(key)
+
+    async def _down(self) -> AsyncIterator[str]:
+        yield "2 runners drain"
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    with Daemon(tmp_path) as daemon:
+        yield daemon
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.toml"
+    empty.touch()
+    monkeypatch.setenv("ORCHD_CONFIG", str(empty))
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"orchd {__version__}\n")
+
+
+def test_python_m_orchd_is_the_same(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "orchd", "--version"], capture_output=True, timeout=PATIENCE_S)
+    assert (done.returncode, done.stdout.decode()) == (0, f"orchd {__version__}\n")
+
+
+def test_status_prints_the_overview_one_model_or_json(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    at = ["--admin-listen", daemon.listen]
+    assert main(["status", *at]) == 0
+    assert capsys.readouterr().out.startswith("MODEL ")
+    assert main(["status", "sdxl-turbo", *at]) == 2
+    assert "cannot find model 'sdxl-turbo'" in capsys.readouterr().err
+    assert main(["status", "stabilityai/sdxl-turbo", *at]) == 0
+    assert capsys.readouterr().out.startswith(f"{MODEL}\n")
+    assert main(["status", "--json", *at]) == 0
+    out = capsys.readouterr().out
+    assert len(json.loads(out)["models"]) == 5
+    assert SECRET not in out
+
+
+def test_restart_and_down_use_the_socket(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    at = ["--state-dir", str(daemon.state_dir)]
+    assert main(["restart", MODEL, *at]) == 0
+    assert [str(key) for key in daemon.restarted] == [MODEL]
+    assert capsys.readouterr().out.startswith(f"{MODEL}: restart begun")
+    assert main(["down", *at]) == 0
+    assert capsys.readouterr().out == "2 runners drain\nall runners are gone\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "advice"),
+    [
+        (["status", "--admin-listen", "127.0.0.1:1"], "--admin-listen"),
+        (["restart", "m", "--state-dir", "/nowhere"], "--state-dir"),
+        (["down", "--state-dir", "/nowhere"], "--state-dir"),
+    ],
+)
+def test_no_daemon_is_exit_code_3_with_the_way_out(
+    argv: list[str], advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("orchd: cannot reach orchd at ")
+    assert advice in said.err
+
+
+def test_something_else_at_the_admin_address_is_not_taken_for_orchd(capsys: pytest.CaptureFixture[str]) -> None:
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    async def ask() -> int:
+        async with await asyncio.start_server(other, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            return await asyncio.to_thread(main, ["status", "--admin-listen", f"127.0.0.1:{port}"])
+
+    assert asyncio.run(ask()) == 3
+    assert "what answers there is not orchd" in capsys.readouterr().err
+
+
+def test_a_wrong_setting_is_exit_code_2(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHD_ADMIN_LISTEN", "nowhere")
+    assert main(["status"]) == 2
+    assert "environment variable ORCHD_ADMIN_LISTEN" in capsys.readouterr().err
+
+
+def test_flags_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["status", "--admin", "127.0.0.1:1"])
+    assert ended.value.code == 2
+
+
+def started(*argv: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "orchd", *argv]
+    return subprocess.Popen(command, stdout=stdout, env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "80"})
+
+
+def test_watch_prints_what_changes(daemon: Daemon) -> None:
+    with started("status", "--watch", "--admin-listen", daemon.listen) as command:
+        assert command.stdout
+        first = [command.stdout.readline().decode() for _ in range(7)]
+        assert first[0] == "live/video-to-video/green-tint-cpu: ready, sessions 1/4, replicas 1/1\n"
+        daemon.snapshot = snapshot(green_sessions=2)
+        changed = command.stdout.readline().decode()
+        command.kill()
+    assert changed == "live/video-to-video/green-tint-cpu: ready, sessions 2/4, replicas 1/1\n"
+
+
+def test_watch_redraws_on_a_terminal(daemon: Daemon) -> None:
+    ours, theirs = pty.openpty()
+    with started("status", "--watch", "--admin-listen", daemon.listen, stdout=theirs) as command:
+        os.close(theirs)
+        drawn = b""
+        with contextlib.suppress(OSError):  # EIO: it ended
+            while drawn.count(b"\x1b[H\x1b[J") < 2:
+                drawn += os.read(ours, 65536)
+        command.kill()
+    os.close(ours)
+    assert b"\x1b[32mready" in drawn
+
+
+def test_an_interrupt_ends_it_quietly(daemon: Daemon) -> None:
+    with started("status", "--watch", "--admin-listen", daemon.listen) as command:
+        assert command.stdout
+        command.stdout.readline()
+        command.send_signal(2)
+        assert command.wait(PATIENCE_S) == 130
+
+
+def test_a_reader_that_leaves_is_no_error(daemon: Daemon) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with started("status", "--admin-listen", daemon.listen, stdout=theirs) as command:
+        os.close(theirs)
+        assert command.wait(PATIENCE_S) == 0

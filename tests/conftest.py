@@ -1,0 +1,79 @@
+"""What a machine must have for all tests, and one line at the end on what it lacked.
+
+With ORCHD_TEST_REQUIRE_ALL=1 (as `.ci/run` sets) a test that can't run fails; else it is left out and named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import docker
+import pytest
+from docker.errors import DockerException
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+from tests.docker_images import BASE
+
+REQUIRE_ALL = os.environ.get("ORCHD_TEST_REQUIRE_ALL") == "1"
+
+# The machines are shared and slow at times: no test depends on how long an example takes.
+hypothesis_settings.register_profile("orchd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("orchd")
+
+_left_out: Counter[str] = Counter()
+
+
+def _cannot_run(why: str) -> None:
+    if REQUIRE_ALL:
+        pytest.fail(f"this machine must be able to run everything, but has {why}")
+    _left_out[why] += 1
+    pytest.skip(why)
+
+
+@cache
+def _no_docker() -> str:
+    """Why real containers can't be had; empty = they can."""
+    try:
+        client = docker.DockerClient(version="auto")
+    except DockerException:
+        return "no Docker Engine"
+    try:
+        with contextlib.closing(client):
+            client.images.get(BASE)
+    except DockerException:
+        return f"no image {BASE} (see .ci/run)"
+    return ""
+
+
+@pytest.fixture(autouse=True)
+def _docker_if_marked(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("docker") and (why := _no_docker()):
+        _cannot_run(why)
+
+
+@pytest.fixture(scope="session")
+def needs() -> Callable[[str], str]:
+    """Return the path of a program; leaves the test out where it is missing."""
+
+    def find(program: str) -> str:
+        path = shutil.which(program)
+        if path is None:
+            _cannot_run(f"no {program}")
+        assert path is not None
+        return path
+
+    return find
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    yield
+    if _left_out:
+        what = "; ".join(f"{why}: {count} tests" for why, count in _left_out.most_common())
+        terminalreporter.write_line(f"NOT RUN on this machine: {what}", yellow=True, bold=True)

@@ -1,0 +1,118 @@
+"""From a row of probes to few verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchd.domain.model import HealthSpec
+from orchd.domain.ports import ProbeWord as W
+from orchd.domain.ports import Verdict
+from orchd.health.verdict import SILENCE, Streak, judge
+
+Probe = tuple[W, bool, bool]
+probes = st.lists(st.tuples(st.sampled_from(W), st.booleans(), st.booleans()), max_size=40)
+specs = st.builds(HealthSpec, failures=st.integers(1, 4), successes=st.integers(1, 4))
+
+
+def after(
+    words: Iterable[W], health: HealthSpec, *, early: bool = False, tolerated: bool = False
+) -> list[Verdict | None]:
+    """The verdict after each of `words`."""
+    streak, verdicts = Streak(), []
+    for word in words:
+        streak = judge(streak, word, health, early=early, tolerated=tolerated)
+        verdicts.append(streak.verdict)
+    return verdicts
+
+
+@pytest.mark.parametrize("word", [W.READY, W.BUSY])
+def test_one_good_answer_makes_ready_by_default(word: W) -> None:
+    assert after([word], HealthSpec()) == [Verdict.READY]
+
+
+def test_good_answers_count_only_in_a_row() -> None:
+    words = [W.READY, W.FAILED, W.READY, W.READY, W.READY]
+    assert after(words, HealthSpec(successes=3)) == [None, None, None, None, Verdict.READY]
+
+
+@pytest.mark.parametrize("word", [W.FAILED, W.UNREACHABLE, W.TIMEOUT])
+def test_failures_count_only_in_a_row(word: W) -> None:
+    words = [W.READY, word, W.READY, word, word, word]
+    assert after(words, HealthSpec(failures=2)) == [
+        Verdict.READY,
+        Verdict.READY,
+        Verdict.READY,
+        Verdict.READY,
+        Verdict.FAILED,
+        Verdict.FAILED,
+    ]
+
+
+@pytest.mark.parametrize("word", sorted(SILENCE))
+def test_silence_is_loading_inside_the_start_window(word: W) -> None:
+    assert after([word] * 5, HealthSpec(), early=True) == [Verdict.LOADING] * 5
+
+
+def test_a_bad_code_counts_inside_the_start_window_too() -> None:
+    assert after([W.FAILED] * 2, HealthSpec(failures=2), early=True) == [None, Verdict.FAILED]
+
+
+def test_what_the_runner_says_itself_holds_at_once() -> None:
+    words = [W.READY, W.LOADING, W.READY, W.ERROR, W.READY]
+    assert after(words, HealthSpec()) == [Verdict.READY, Verdict.LOADING, Verdict.READY, Verdict.ERROR, Verdict.READY]
+
+
+def test_an_unreadable_answer_keeps_the_verdict_and_counts_nothing() -> None:
+    words = [W.READY, W.FAILED, W.UNKNOWN, W.FAILED]
+    assert after(words, HealthSpec(failures=2)) == [Verdict.READY, Verdict.READY, Verdict.READY, Verdict.FAILED]
+
+
+def test_an_unreadable_first_answer_is_shown_as_loading() -> None:
+    assert after([W.UNKNOWN], HealthSpec()) == [Verdict.LOADING]
+
+
+def test_timeouts_of_a_busy_runner_with_progress_do_not_count() -> None:
+    assert after([W.READY, *[W.TIMEOUT] * 9], HealthSpec(failures=1), tolerated=True) == [Verdict.READY] * 10
+    assert after([W.READY, W.UNREACHABLE], HealthSpec(failures=1), tolerated=True)[-1] is Verdict.FAILED
+
+
+@given(probes, specs)
+def test_a_verdict_is_always_earned(probes: list[Probe], health: HealthSpec) -> None:
+    """READY only by enough good answers in a row, FAILED only by enough failures in a row, ERROR only by its word."""
+    streak = Streak()
+    good = bad = 0
+    for word, early, tolerated in probes:
+        before, streak = streak, judge(streak, word, health, early=early, tolerated=tolerated)
+        counts_nothing = word is W.UNKNOWN or (word is W.TIMEOUT and tolerated)
+        fails = word is W.FAILED or (word in SILENCE and not early)
+        if not counts_nothing:
+            good = good + 1 if word in (W.READY, W.BUSY) else 0
+            bad = bad + 1 if fails else 0
+        assert (streak.successes, streak.failures) == (good, bad)
+        if counts_nothing:
+            assert streak.verdict is before.verdict or (before.verdict is None and streak.verdict is Verdict.LOADING)
+        elif streak.verdict is not before.verdict:
+            assert {
+                Verdict.READY: good >= health.successes,
+                Verdict.FAILED: bad >= health.failures,
+                Verdict.ERROR: word is W.ERROR,
+                Verdict.LOADING: word is W.LOADING or (word in SILENCE and early),
+            }[streak.verdict or Verdict.LOADING]
+
+
+@given(probes, specs)
+def test_enough_of_the_same_always_decide(probes: list[Probe], health: HealthSpec) -> None:
+    """Whatever came before, a runner that is well for long enough is ready, and a silent one failed."""
+    streak = Streak()
+    for word, early, tolerated in probes:
+        streak = judge(streak, word, health, early=early, tolerated=tolerated)
+    well = dead = streak
+    for _ in range(health.successes):
+        well = judge(well, W.READY, health, early=False, tolerated=False)
+    for _ in range(health.failures):
+        dead = judge(dead, W.UNREACHABLE, health, early=False, tolerated=False)
+    assert (well.verdict, dead.verdict) == (Verdict.READY, Verdict.FAILED)

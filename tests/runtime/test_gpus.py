@@ -1,0 +1,89 @@
+"""The driver's library as a small stand-in, compiled here and loaded as the real one would be; and none at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchd.runtime.gpus import known_gpus
+
+FAKE = r"""
+#include <stdio.h>
+typedef int nvmlReturn_t;
+static int devices[] = {0, 1};
+nvmlReturn_t nvmlInitWithFlags(unsigned flags) { return INIT; }
+nvmlReturn_t nvmlShutdown(void) { return 0; }
+nvmlReturn_t nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return 0; }
+nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) { *device = &devices[index]; return 0; }
+nvmlReturn_t nvmlDeviceGetUUID(void *device, char *uuid, unsigned length) {
+    snprintf(uuid, length, "GPU-%d", *(int *)device);
+    return 0;
+}
+const char *nvmlErrorString(nvmlReturn_t result) { return "driver trouble"; }
+"""
+
+ASK = """
+import asyncio, sys
+from orchd.errors import LaunchError
+from orchd.runtime.gpus import known_gpus
+try:
+    print(asyncio.run(known_gpus((), 30)))
+except LaunchError as error:
+    print(error.code, error.message)
+"""
+
+
+def ask(library: Path) -> str:
+    """What a process says in which the loader looks into `library` first."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASK],
+        env={**os.environ, "LD_LIBRARY_PATH": str(library)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout.strip()
+
+
+def compile_fake(folder: Path, init: int) -> None:
+    source = folder / "nvml.c"
+    source.write_text(FAKE)
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    assert compiler, "needs a C compiler (Debian: gcc, libc6-dev)"
+    made = folder / "libnvidia-ml.so.1"
+    subprocess.run([compiler, "-shared", "-fPIC", f"-DINIT={init}", "-o", made, source], check=True)
+
+
+def test_gpus_are_known_by_uuid_and_index(tmp_path: Path) -> None:
+    compile_fake(tmp_path, init=0)
+    assert ask(tmp_path) == "(('GPU-0', '0'), ('GPU-1', '1'))"
+
+
+@pytest.mark.parametrize(
+    ("init", "says"),
+    [(9, "Driver Not Loaded"), (15, "GPU is lost")],
+)
+def test_a_driver_that_does_not_work_is_quoted(tmp_path: Path, init: int, says: str) -> None:
+    compile_fake(tmp_path, init=init)
+    answer = ask(tmp_path)
+    assert answer.startswith("gpu_unavailable cannot choose a GPU: the NVIDIA driver says: ")
+    assert says in answer
+
+
+def test_without_a_driver_the_message_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "libnvidia-ml.so.1").write_text("no library")  # hides a real one
+    answer = ask(tmp_path)
+    assert answer.startswith(
+        "gpu_unavailable cannot choose a GPU: the NVIDIA driver says: NVML Shared Library Not Found"
+    )
+    assert "docker.gpu_ids" in answer
+
+
+async def test_gpus_named_in_the_settings_are_taken_as_they_are() -> None:
+    assert await known_gpus(("GPU-a", "1"), 1) == (("GPU-a",), ("1",))

@@ -1,0 +1,201 @@
+"""Pulls by a real Docker Engine, from a real registry on loopback and from ones that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import docker
+import pytest
+from docker.errors import ImageNotFound
+
+from orchd.errors import Code, EngineUnavailable, LaunchError
+from orchd.runtime.engine import PULLS
+from orchd.tasks import cancel, spawn
+from tests.docker_images import small_image
+from tests.runtime.bench import Bench, runner_of
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of an empty registry (Debian package docker-registry)."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("needs docker-registry (Debian: apt-get install docker-registry)")
+    folder: Path = tmp_path_factory.mktemp("registry")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config = folder / "config.yml"
+    config.write_text(
+        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {folder}/data\nhttp:\n  addr: {address}\n"
+    )
+    with (folder / "log").open("wb") as log:
+        serving = subprocess.Popen([program, "serve", config], stdout=log, stderr=log)
+    try:
+        host, port = address.split(":")
+        for _ in range(200):
+            try:
+                socket.create_connection((host, int(port))).close()
+                break
+            except OSError:
+                assert serving.poll() is None, (folder / "log").read_text()
+                time.sleep(0.05)
+        yield address
+    finally:
+        serving.terminate()
+        serving.wait()
+
+
+@pytest.fixture
+def pushed(client: docker.APIClient, registry: str) -> Iterator[str]:
+    """An image that is in the registry and not on the engine."""
+    name = f"{registry}/team/image-{secrets.token_hex(4)}:v1"
+    small_image(name)
+    for line in client.push(name, stream=True, decode=True):
+        assert "error" not in line, line
+    client.remove_image(name)
+    yield name
+    remove_image(client, name)
+
+
+def remove_image(client: docker.APIClient, name: str) -> None:
+    try:
+        client.remove_image(name, force=True)
+    except ImageNotFound:
+        return
+
+
+async def prepare(bench: Bench, image: str, pull: str = "missing") -> list[str]:
+    """Prepare a runner of `image`; return the lines of progress."""
+    wanted = bench.model(f"org/{secrets.token_hex(4)}", image=image, pull=pull, args=("/file",))
+    lines: list[str] = []
+    await bench.runtime.prepare(wanted, runner_of(wanted), lines.append)
+    return lines
+
+
+async def test_a_missing_image_is_pulled_with_progress_and_then_is_there(bench: Bench, pushed: str) -> None:
+    lines = await prepare(bench, pushed)
+    assert lines[0].startswith(f"pulling {pushed}")
+    assert await prepare(bench, pushed) == []
+    assert await prepare(bench, pushed, "never") == []
+
+
+async def test_always_pulls_even_what_is_there(bench: Bench, pushed: str) -> None:
+    await prepare(bench, pushed)
+    assert (await prepare(bench, pushed, "always"))[0].startswith(f"pulling {pushed}")
+
+
+async def test_never_says_how_to_get_it(bench: Bench) -> None:
+    with pytest.raises(LaunchError, match=r"cannot use no-such-image:v1: .* docker pull no-such-image:v1") as info:
+        await prepare(bench, "no-such-image:v1", "never")
+    assert info.value.code is Code.IMAGE_UNAVAILABLE
+
+
+async def test_a_tag_that_is_not_there(bench: Bench, pushed: str) -> None:
+    missing = pushed.replace(":v1", ":v2")
+    with pytest.raises(LaunchError, match=f"cannot pull {missing}: the registry has no such image or tag") as info:
+        await prepare(bench, missing)
+    assert info.value.code is Code.IMAGE_UNAVAILABLE
+
+
+async def test_a_registry_that_is_down(bench: Bench) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        image = f"127.0.0.1:{free.getsockname()[1]}/x:v1"
+    with pytest.raises(LaunchError, match=f"cannot pull {image}: its registry can't be reached"):
+        await prepare(bench, image)
+
+
+async def test_a_registry_that_wants_a_login(bench: Bench) -> None:
+    refusal = b'HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm="r"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'
+    async with fake_registry(refusal) as fake:
+        with pytest.raises(LaunchError, match=f"cannot pull {fake.image}: the registry refuses us; docker login"):
+            await prepare(bench, fake.image)
+
+
+@pytest.mark.parametrize("name", ["Upper/Case", "a b", "http://x/y", "x:y:z", "", "../../x"])
+async def test_what_is_no_name_of_an_image_is_the_entrys_fault(bench: Bench, name: str) -> None:
+    with pytest.raises(LaunchError) as info:
+        await prepare(bench, name)
+    assert info.value.message.startswith("cannot ")
+
+
+async def test_a_pull_that_stalls_is_given_up(bench: Bench) -> None:
+    await bench.runtime.close()
+    bench.runtime = bench.fresh(pull_stall_s=0.3)
+    await bench.runtime.open()
+    async with fake_registry() as fake:
+        with pytest.raises(LaunchError, match=f"cannot pull {fake.image}: no progress for 0.3 s"):
+            await prepare(bench, fake.image)
+
+
+async def test_cancelled_pulls_end_at_once_and_leave_nothing(bench: Bench, pushed: str) -> None:
+    """As many as there are threads, and one that still waits for its turn; then another pull passes."""
+    async with fake_registry() as fake:
+        pulls = [spawn(prepare(bench, f"{fake.image}{n}"), name="pull") for n in range(PULLS + 1)]
+        async with asyncio.timeout(30):
+            await fake.asked.wait()
+            await cancel(*pulls)
+            await prepare(bench, pushed)
+
+
+async def test_an_engine_that_goes_away_is_not_the_images_fault(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The engine answers the question for the image, then its socket is gone."""
+    engine = bench.runtime._engine
+    has_image = engine.has_image
+
+    async def then_gone(image: str) -> bool:
+        found = await has_image(image)
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/gone.sock")
+        return found
+
+    monkeypatch.setattr(engine, "has_image", then_gone)
+    with pytest.raises(EngineUnavailable):
+        await prepare(bench, "127.0.0.1:1/x:v1")
+    monkeypatch.delenv("DOCKER_HOST")
+
+
+class FakeRegistry:
+    """Attributes:
+    asked: the engine has sent a request that is not answered.
+    """
+
+    def __init__(self, image: str) -> None:
+        self.image = image
+        self.asked = asyncio.Event()
+
+
+@asynccontextmanager
+async def fake_registry(answer: bytes | None = None) -> AsyncIterator[FakeRegistry]:
+    """A registry that answers every request with `answer`, or says that it is one and then nothing more."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            if (first := await reader.read(1)) in (b"", b"\x16"):  # a TLS greeting: the engine tries again without
+                return
+            head = first + await reader.readuntil(b"\r\n\r\n")
+            if answer is not None:
+                writer.write(answer)
+            elif head.startswith(b"GET /v2/ "):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            else:
+                fake.asked.set()
+                await closing.wait()
+
+    closing = asyncio.Event()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    fake = FakeRegistry(f"127.0.0.1:{server.sockets[0].getsockname()[1]}/x:v1")
+    async with server:
+        yield fake
+        closing.set()

@@ -1,0 +1,485 @@
+"""The process runtime over real children."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from orchd.domain.ids import Address, RunnerId
+from orchd.domain.model import StopSpec
+from orchd.domain.ports import Runtime, SightedAs, Sighting
+from orchd.errors import EngineUnavailable, LaunchError
+from orchd.runtime.process import ProcessRuntime
+from orchd.runtime.process_launch import free_port
+from orchd.runtime.process_marks import Marks
+from orchd.settings import ProcessSettings
+from orchd.tasks import cancel, spawn
+from tests.runners.local import BOUND_S, SCRIPTED, LocalRunner
+from tests.runtime.process_models import KEY, PYTHON, RUNNER, model_of, scripted_model
+
+TERM = StopSpec(grace_s=BOUND_S)
+INSTANCE = f"t-process-{secrets.token_hex(4)}"
+
+
+@asynccontextmanager
+async def runtime_in(state_dir: Path, instance: str = INSTANCE) -> AsyncIterator[ProcessRuntime]:
+    """A runtime that leaves nothing behind."""
+    runtime: Runtime
+    runtime = made = ProcessRuntime(ProcessSettings(), instance=instance, state_dir=state_dir)
+    await runtime.open()
+    try:
+        yield made
+    finally:
+        for sighting in await made.sightings():
+            await made.remove(sighting.handle)
+        assert Marks(instance, state_dir).scan() == []
+        await made.close()
+
+
+@pytest.fixture
+async def runtime(tmp_path: Path) -> AsyncIterator[ProcessRuntime]:
+    async with runtime_in(tmp_path) as runtime:
+        yield runtime
+
+
+async def until(true: Callable[[], Awaitable[bool]]) -> None:
+    """Ask until it is so: for what nothing tells us of."""
+    async with asyncio.timeout(BOUND_S):
+        while not await true():  # noqa: ASYNC110 - /proc and files have no events
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def talk(address: Address) -> AsyncIterator[LocalRunner]:
+    """Wait until it answers, then talk to it."""
+    async with aiohttp.ClientSession() as client, asyncio.timeout(BOUND_S):
+        while True:
+            try:
+                async with client.get(f"{address.url}/_env") as answer:
+                    pid = (await answer.json())["pid"]
+                    break
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.01)
+        yield LocalRunner(address.port, client, pid)
+
+
+async def start(runtime: ProcessRuntime, **script: object) -> Address:
+    return await runtime.start(await runtime.prepare(scripted_model(**script), RUNNER, print))
+
+
+async def sight(runtime: ProcessRuntime) -> Sighting:
+    (sighting,) = await runtime.sightings()
+    return sighting
+
+
+async def ended(runtime: ProcessRuntime) -> Sighting:
+    """Wait until it is seen to have ended."""
+    await seen_as(runtime, SightedAs.EXITED)
+    return await sight(runtime)
+
+
+async def seen_as(runtime: ProcessRuntime, status: SightedAs) -> None:
+    async def seen() -> bool:
+        return (await sight(runtime)).status is status
+
+    await until(seen)
+
+
+async def logged(runtime: ProcessRuntime, line: str) -> None:
+    async def said() -> bool:
+        return line in await runtime.tail(RUNNER.name, 10)
+
+    await until(said)
+
+
+def descriptors(pid: int) -> dict[str, str]:
+    return {link.name: str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+# Prepare and start.
+
+
+async def test_from_prepared_to_gone(runtime: ProcessRuntime) -> None:
+    assert await runtime.sightings() == ()
+    handle = await runtime.prepare(scripted_model(), RUNNER, print)
+    assert handle == RUNNER.name
+    assert await sight(runtime) == Sighting(RUNNER, handle, SightedAs.CREATED)
+    address = await runtime.start(handle)
+    assert await sight(runtime) == Sighting(RUNNER, handle, SightedAs.RUNNING, address)
+    async with talk(address) as runner, runner.client.get(f"{runner.url}/health") as answer:
+        assert await answer.json() == {"status": "ok"}
+    report = await runtime.stop(handle, TERM)
+    assert (report.how, report.exit_code) == ("signal", 0)
+    assert await sight(runtime) == Sighting(RUNNER, handle, SightedAs.EXITED, exit_code=0)
+    await runtime.remove(handle)
+    assert await runtime.sightings() == ()
+
+
+async def test_every_call_may_be_repeated(runtime: ProcessRuntime) -> None:
+    address = await start(runtime)
+    assert await start(runtime) == address
+    assert len(Marks(INSTANCE, runtime._marks.state_dir).scan()) == 1
+    for how in ("signal", "already_gone"):
+        assert (await runtime.stop(RUNNER.name, TERM)).how == how
+    for _ in range(2):
+        await runtime.remove(RUNNER.name)
+    assert (await runtime.stop(RUNNER.name, TERM)).how == "already_gone"
+
+
+async def test_the_port_is_told_in_argument_and_environment(runtime: ProcessRuntime) -> None:
+    model = model_of(PYTHON, str(SCRIPTED), "--port", "{port}", PORT="1", HOST="127.0.0.1")
+    address = await runtime.start(await runtime.prepare(model, RUNNER, print))
+    async with talk(address) as runner, runner.client.get(f"{runner.url}/_env") as answer:
+        assert (await answer.json())["env"]["PORT"] == str(address.port)
+
+
+async def test_the_child_gets_nothing_of_ours_but_what_a_program_needs(
+    runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ORCHD_SECRET", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "AWS_SECRET_ACCESS_KEY", "STATE_DIRECTORY"):
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    model = model_of(PYTHON, str(SCRIPTED), COLOUR="green", ORCHD_RUNNER="forged")
+    address = await runtime.start(await runtime.prepare(model, RUNNER, print))
+    async with talk(address) as runner, runner.client.get(f"{runner.url}/_env") as answer:
+        env = (await answer.json())["env"]
+    assert "secret" not in env.values()
+    assert (env["COLOUR"], env["CUDA_VISIBLE_DEVICES"], env["HOST"]) == ("green", "1", "127.0.0.1")
+    assert json.loads(env["ORCHD_RUNNER"]) == [KEY.pipeline, KEY.model_id, 0, RUNNER.generation]
+    allowed = {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "HOST", "PORT", "COLOUR", "SPT_NOENV"}
+    # LC_CTYPE is set by Python itself at start.
+    assert not [
+        name for name in env if not (name in allowed | {"LC_CTYPE"} or name.startswith(("ORCHD_", "CUDA_", "NVIDIA_")))
+    ]
+
+
+async def test_descriptors_of_ours_are_not_handed_down(runtime: ProcessRuntime) -> None:
+    async with talk(await start(runtime)) as runner:
+        opened = descriptors(runner.pid)
+    log = str(runtime._logs.path(RUNNER.name))
+    assert (opened.pop("0"), opened.pop("1"), opened.pop("2")) == ("/dev/null", log, log)
+    # The rest is its own event loop's and listener's.
+    assert not [target for target in opened.values() if not target.startswith(("socket:", "anon_inode:"))]
+
+
+@pytest.mark.parametrize(
+    ("argv", "cwd", "said"),
+    [
+        (("serve",), "/no/such/folder", "its folder /no/such/folder does not exist"),
+        (("no-such-program",), "/", "no such program on PATH"),
+        (("./no-such-file",), "/tmp", "there is no file /tmp/no-such-file"),
+        (("/etc/passwd",), "/", "/etc/passwd is not executable"),
+    ],
+)
+async def test_a_command_that_cannot_run_is_found_before_it_starts(
+    runtime: ProcessRuntime, argv: tuple[str, ...], cwd: str, said: str
+) -> None:
+    with pytest.raises(LaunchError, match=r"^cannot run ") as caught:
+        await runtime.prepare(model_of(*argv, cwd=cwd), RUNNER, print)
+    assert said in caught.value.message
+    assert await runtime.sightings() == ()
+
+
+async def test_a_program_may_be_named_by_folder_or_by_the_entrys_own_path(
+    runtime: ProcessRuntime, tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "own-program"
+    program.write_text(f"#!{PYTHON}\nimport signal\nsignal.pause()\n")
+    program.chmod(0o755)
+    for number, model in enumerate(
+        [
+            model_of("./own-program", cwd=str(tmp_path / "bin")),
+            model_of("own-program", PATH=str(tmp_path / "bin")),
+        ]
+    ):
+        handle = await runtime.prepare(model, replace(RUNNER, replica=number), print)
+        await runtime.start(handle)
+    assert [sighting.status for sighting in await runtime.sightings()] == [SightedAs.RUNNING] * 2
+
+
+async def test_a_program_that_vanished_since_it_was_checked_is_refused_in_plain_words(
+    runtime: ProcessRuntime, tmp_path: Path
+) -> None:
+    program = tmp_path / "program"
+    program.write_text("not a program")
+    program.chmod(0o755)
+    handle = await runtime.prepare(model_of(str(program)), RUNNER, print)
+    with pytest.raises(LaunchError, match=r"^cannot start .*program' in /: Exec format error$"):
+        await runtime.start(handle)
+    program.unlink()
+    with pytest.raises(LaunchError, match="No such file or directory"):
+        await runtime.start(handle)
+    assert (await sight(runtime)).status is SightedAs.CREATED
+
+
+async def test_what_was_not_prepared_is_not_started(runtime: ProcessRuntime) -> None:
+    with pytest.raises(LaunchError, match="was not prepared"):
+        await runtime.start("unknown")
+
+
+def test_a_port_is_not_given_twice() -> None:
+    taken: set[int] = set()
+    for _ in range(200):
+        port = free_port(taken)
+        assert port not in taken
+        taken.add(port)
+
+
+async def test_logs_that_cannot_be_kept_are_an_error_of_the_engine(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("in the way")
+    with pytest.raises(EngineUnavailable, match="cannot make the folder for logs"):
+        await ProcessRuntime(ProcessSettings(), instance=INSTANCE, state_dir=tmp_path).open()
+
+
+# Exits.
+
+
+async def test_an_exit_is_seen_hurried_and_reaped(runtime: ProcessRuntime) -> None:
+    hurried = asyncio.Event()
+    watch = spawn(runtime.watch(hurried.set), name="watch")
+    async with talk(await start(runtime, crash_after=1)) as runner:
+        with pytest.raises(aiohttp.ClientError):
+            await runner.client.post(f"{runner.url}/echo")
+        await asyncio.wait_for(hurried.wait(), BOUND_S)
+        with pytest.raises(ProcessLookupError):  # Not even a zombie.
+            os.kill(runner.pid, 0)
+    assert (await sight(runtime)).exit_code == 3
+    await cancel(watch)
+
+
+async def test_an_exit_by_signal_is_a_negative_code(runtime: ProcessRuntime) -> None:
+    async with talk(await start(runtime)) as runner:
+        os.kill(runner.pid, signal.SIGKILL)
+    assert (await ended(runtime)).exit_code == -9
+
+
+async def test_one_that_ends_at_once_has_ended(runtime: ProcessRuntime) -> None:
+    await start(runtime, exit_at_once=0)
+    assert (await ended(runtime)).exit_code == 0
+    await start(runtime)
+    assert (await sight(runtime)).status is SightedAs.EXITED, "started a second time unasked"
+
+
+async def test_one_stopped_by_hand_is_paused_and_resumed(runtime: ProcessRuntime) -> None:
+    async with talk(await start(runtime)) as runner:
+        os.kill(runner.pid, signal.SIGSTOP)
+        await seen_as(runtime, SightedAs.PAUSED)
+        assert (await sight(runtime)).address == runner.address
+        await runtime.resume(RUNNER.name)
+        assert (await runner.seen())["requests"] == 0
+    assert (await sight(runtime)).status is SightedAs.RUNNING
+
+
+# Stop.
+
+
+async def test_the_profiles_signal_is_sent(runtime: ProcessRuntime) -> None:
+    async with talk(await start(runtime, term="ignore")):
+        report = await runtime.stop(RUNNER.name, StopSpec(signal="SIGINT", grace_s=BOUND_S))
+    assert (report.how, report.exit_code) == ("signal", 130)
+
+
+async def test_one_that_ignores_the_signal_is_killed_after_the_grace(runtime: ProcessRuntime) -> None:
+    async with talk(await start(runtime, term="ignore")):
+        report = await runtime.stop(RUNNER.name, StopSpec(grace_s=0.1))
+    assert (report.how, report.exit_code) == ("killed", -9)
+
+
+async def test_a_stop_that_was_cancelled_can_be_repeated(runtime: ProcessRuntime) -> None:
+    async with talk(await start(runtime, term="ignore")):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await runtime.stop(RUNNER.name, TERM)
+        assert (await sight(runtime)).status is SightedAs.RUNNING
+        assert (await runtime.stop(RUNNER.name, StopSpec(grace_s=0.1))).how == "killed"
+
+
+async def test_the_grace_is_also_that_of_the_leaders_children(runtime: ProcessRuntime) -> None:
+    """A shell in front ends at once; the model behind it may finish its job."""
+    model = scripted_model("sh", "-c", f"{PYTHON} {SCRIPTED} & wait", term="drain")
+    handle = await runtime.prepare(model, RUNNER, print)
+    shell_ended = asyncio.Event()
+    watch = spawn(runtime.watch(shell_ended.set), name="watch")
+    async with talk(await runtime.start(handle)) as runner:
+        job = spawn(runner.client.post(f"{runner.url}/gate/a").__aenter__(), name="job")
+        await runner.seen(waiting=1)
+        stop = spawn(runtime.stop(handle, TERM), name="stop")
+        await asyncio.wait_for(shell_ended.wait(), BOUND_S)
+        await runner.open_gate("a")
+        assert (await job).status == 200
+        assert (await stop).how == "signal"
+        assert runtime._marks.scan() == []
+    await cancel(watch)
+
+
+@pytest.mark.parametrize("setsid", [False, True])
+async def test_a_stop_ends_what_the_runner_started_too(runtime: ProcessRuntime, setsid: bool) -> None:
+    async with talk(await start(runtime, spawn=["sleep", "600"], spawn_setsid=setsid)):
+        assert len(runtime._marks.scan()) == 2
+        assert (await runtime.stop(RUNNER.name, TERM)).how == "signal"
+    assert runtime._marks.scan() == []
+
+
+async def test_a_child_in_a_session_of_its_own_that_ignores_the_signal_is_killed(runtime: ProcessRuntime) -> None:
+    ignores = [
+        PYTHON,
+        "-c",
+        "import signal; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); signal.pause()",
+    ]
+    async with talk(await start(runtime, spawn=ignores, spawn_setsid=True)):
+        await logged(runtime, "deaf")
+        assert (await runtime.stop(RUNNER.name, StopSpec(grace_s=0.2))).how == "killed"
+    assert runtime._marks.scan() == []
+
+
+async def test_remove_ends_what_is_left_of_a_dead_runner(runtime: ProcessRuntime) -> None:
+    async with talk(await start(runtime, spawn=["sleep", "600"])) as runner:
+        os.kill(runner.pid, signal.SIGKILL)
+    await ended(runtime)
+    assert len(runtime._marks.scan()) == 1
+    await runtime.remove(RUNNER.name)
+    assert runtime._marks.scan() == []
+
+
+async def test_remove_ends_one_that_runs(runtime: ProcessRuntime) -> None:
+    async with talk(await start(runtime, term="ignore")):
+        await runtime.remove(RUNNER.name)
+    assert await runtime.sightings() == ()
+
+
+async def test_runners_are_stopped_each_on_its_own(runtime: ProcessRuntime) -> None:
+    other = RunnerId(KEY, 1, RUNNER.generation)
+    address = await runtime.start(await runtime.prepare(scripted_model(), other, print))
+    async with talk(address) as runner:
+        await start(runtime)
+        await runtime.stop(RUNNER.name, StopSpec(grace_s=0))
+        await runtime.remove(RUNNER.name)
+        assert (await runner.seen())["active"] == 0
+    assert (await sight(runtime)).runner == other
+
+
+# Logs.
+
+
+async def test_what_it_prints_is_logged_and_only_this_runs_lines_are_shown(runtime: ProcessRuntime) -> None:
+    await start(runtime, say=["first"], open_after_s=-1)
+    await logged(runtime, "first")
+    await runtime.remove(RUNNER.name)
+    await start(runtime, say=["second", "third"], open_after_s=-1)
+    await logged(runtime, "third")
+    assert await runtime.tail(RUNNER.name, 10) == ("second", "third")
+    assert runtime._logs.path(RUNNER.name).read_text() == "first\nsecond\nthird\n"
+
+
+async def test_a_look_keeps_the_logs_within_their_bound(runtime: ProcessRuntime) -> None:
+    path = runtime._logs.path(RUNNER.name)
+    path.write_bytes(b"line\n" * 3_000_000)
+    await runtime.sightings()
+    assert path.stat().st_size <= 5 * 1024 * 1024
+
+
+# After a kill -9 of orchd.
+
+
+@asynccontextmanager
+async def killed_daemon(state_dir: Path, instance: str = INSTANCE, **script: object) -> AsyncIterator[None]:
+    """A daemon that started one runner and was killed."""
+    daemon = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.runtime.process_daemon",
+        instance,
+        str(state_dir),
+        json.dumps(script),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert daemon.stdout is not None
+    async with asyncio.timeout(BOUND_S):
+        assert await daemon.stdout.readline() == b"started\n"
+    daemon.kill()
+    await daemon.communicate()
+    try:
+        yield
+    finally:
+        async with runtime_in(state_dir, instance):
+            pass  # It ends whatever is left.
+
+
+async def test_a_runner_is_adopted_as_it_is(tmp_path: Path) -> None:
+    async with killed_daemon(tmp_path, say=["hello"], spawn=["sleep", "600"]), runtime_in(tmp_path) as runtime:
+        found = await sight(runtime)
+        assert (found.runner, found.handle, found.status) == (RUNNER, RUNNER.name, SightedAs.RUNNING)
+        assert found.address is not None
+        async with talk(found.address) as runner:
+            assert await start(runtime) == found.address, "started a second one"
+            assert (await sight(runtime)) == found
+            async with runner.client.get(f"{runner.url}/_env") as answer:
+                assert (await answer.json())["pid"] == runner.pid
+        assert (await runtime.tail(RUNNER.name, 10))[0] == "hello"
+        report = await runtime.stop(RUNNER.name, TERM)
+        assert (report.how, report.exit_code) == ("signal", None)
+        assert runtime._marks.scan() == []
+
+
+async def test_the_exit_of_an_adopted_runner_is_seen(tmp_path: Path) -> None:
+    async with killed_daemon(tmp_path), runtime_in(tmp_path) as runtime:
+        hurried = asyncio.Event()
+        watch = spawn(runtime.watch(hurried.set), name="watch")
+        address = (await sight(runtime)).address
+        assert address is not None
+        async with talk(address) as runner:
+            os.kill(runner.pid, signal.SIGKILL)
+        await asyncio.wait_for(hurried.wait(), BOUND_S)
+        assert await sight(runtime) == Sighting(RUNNER, RUNNER.name, SightedAs.EXITED)
+        await cancel(watch)
+
+
+async def test_a_rest_without_its_leader_counts_as_exited_and_is_ended(tmp_path: Path) -> None:
+    async with killed_daemon(tmp_path, spawn=["sleep", "600"]), runtime_in(tmp_path) as runtime:
+        address = (await sight(runtime)).address
+        assert address is not None
+        async with talk(address) as runner:
+            os.kill(runner.pid, signal.SIGKILL)
+        await ended(runtime)
+        async with runtime_in(tmp_path) as later:
+            assert await sight(later) == Sighting(RUNNER, RUNNER.name, SightedAs.EXITED)
+            assert (await later.stop(RUNNER.name, TERM)).how == "already_gone"
+            await later.remove(RUNNER.name)
+            assert await later.sightings() == ()
+
+
+@pytest.mark.parametrize("other", ["instance", "state_dir"])
+async def test_runners_of_others_are_neither_seen_nor_touched(tmp_path: Path, other: str) -> None:
+    (tmp_path / "other").mkdir()
+    instance, state_dir = (INSTANCE + "-x", tmp_path) if other == "instance" else (INSTANCE, tmp_path / "other")
+    async with killed_daemon(state_dir, instance), runtime_in(tmp_path) as runtime:
+        assert await runtime.sightings() == ()
+        assert (await runtime.stop(RUNNER.name, StopSpec(grace_s=0))).how == "already_gone"
+        await runtime.remove(RUNNER.name)
+        async with runtime_in(state_dir, instance) as theirs:
+            assert (await sight(theirs)).status is SightedAs.RUNNING
+
+
+async def test_closing_leaves_the_runners_alone(tmp_path: Path) -> None:
+    async with runtime_in(tmp_path) as first:
+        address = await start(first)
+        await first.close()
+        async with runtime_in(tmp_path) as second:
+            assert await sight(second) == Sighting(RUNNER, RUNNER.name, SightedAs.RUNNING, address)
+        # The child is still the first one's to reap.
+        child = first._runners[RUNNER.name].child
+        assert child is not None
+        assert child.wait(BOUND_S) is not None
+        first._runners.clear()

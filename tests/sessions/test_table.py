@@ -1,0 +1,328 @@
+"""The session table: limits, queues, ends; by example, then against a simple model of it under any order of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from orchd.domain.ids import Address, ModelKey, RunnerId
+from orchd.errors import Code, JobRefused
+from orchd.sessions.session import Outcome, Session, SessionKind
+from orchd.sessions.table import Place, SessionTable
+
+KEY = ModelKey("image", "org/one")
+ADDRESS = Address("127.0.0.1", 9000)
+
+
+def runner(replica: int = 0, generation: str = "0123456789ab") -> RunnerId:
+    return RunnerId(KEY, replica, generation)
+
+
+class Told:
+    """A table, and all that it tells."""
+
+    def __init__(self, max_sessions: int = 2, hold_limit: int = 4) -> None:
+        self.idle: list[RunnerId] = []
+        self.wanted: list[ModelKey] = []
+        self.counts: list[int] = []
+        self.now = 0.0
+        self.table = SessionTable(
+            on_idle=self.idle.append,
+            on_wanted=self.wanted.append,
+            on_count=lambda key, active: self.counts.append(active),
+            clock=lambda: self.now,
+        )
+        self.table.define(KEY, max_sessions, hold_limit)
+
+    def begin(self) -> Session:
+        session = self.table.begin(KEY, SessionKind.JOB)
+        assert isinstance(session, Session)
+        return session
+
+    def wait(self) -> tuple[Place, list[Session | JobRefused]]:
+        place = self.table.begin(KEY, SessionKind.JOB)
+        assert isinstance(place, Place)
+        results: list[Session | JobRefused] = []
+        place.resolve = results.append
+        return place, results
+
+    def refused(self) -> JobRefused:
+        with pytest.raises(JobRefused) as caught:
+            self.table.begin(KEY, SessionKind.JOB)
+        return caught.value
+
+    def cold(self, *, startable: bool = True) -> None:
+        self.table.set_closed(KEY, startable=startable, code=Code.NOT_READY, reason="it is cold")
+
+
+def test_no_more_than_max_sessions_begin_and_an_end_makes_room() -> None:
+    told = Told(max_sessions=2)
+    told.table.open(runner(), ADDRESS, None)
+    first, second = told.begin(), told.begin()
+    assert told.refused().code is Code.CAPACITY_EXHAUSTED
+    assert told.table.end(first, Outcome.OK)
+    assert told.begin().id not in {first.id, second.id}
+    assert told.counts == [1, 2, 1, 2]
+
+
+def test_the_first_end_wins() -> None:
+    told = Told()
+    told.table.open(runner(), ADDRESS, None)
+    session = told.begin()
+    assert told.table.end(session, Outcome.TIMEOUT)
+    assert not told.table.end(session, Outcome.OK)
+    assert session.outcome is Outcome.TIMEOUT
+    assert told.table.active(KEY) == 0
+
+
+def test_sessions_go_to_the_least_loaded_replica_and_ties_to_the_lowest() -> None:
+    told = Told(max_sessions=9)
+    for replica in (2, 0, 1):
+        told.table.open(runner(replica), ADDRESS, 2)
+    assert [told.begin().runner.replica for _ in range(6)] == [0, 1, 2, 0, 1, 2]
+    assert told.refused().code is Code.CAPACITY_EXHAUSTED, "each replica holds its limit"
+
+
+def test_a_lowered_limit_cuts_nobody_and_lets_nobody_in_until_fewer_run() -> None:
+    told = Told(max_sessions=3)
+    told.table.open(runner(), ADDRESS, None)
+    sessions = [told.begin() for _ in range(3)]
+    told.table.define(KEY, 1, 4)
+    assert told.table.active(KEY) == 3
+    for session in sessions:
+        assert told.refused().code is Code.CAPACITY_EXHAUSTED
+        told.table.end(session, Outcome.OK)
+    told.begin()
+
+
+def test_a_closed_replica_keeps_its_sessions_which_still_count() -> None:
+    told = Told(max_sessions=2)
+    old, new = runner(generation="aaaaaaaaaaaa"), runner(generation="bbbbbbbbbbbb")
+    told.table.open(old, ADDRESS, None)
+    session = told.begin()
+    told.table.close(old, Code.DRAINING, "it is replaced")
+    assert told.refused().code is Code.DRAINING
+    told.table.open(new, ADDRESS, None)
+    assert told.begin().runner == new
+    assert told.refused().code is Code.CAPACITY_EXHAUSTED
+    assert told.table.active_on(old) == 1
+    told.table.end(session, Outcome.OK)
+    assert told.idle == [old]
+    assert told.table.active_on(old) == 0
+
+
+def test_a_cold_model_holds_jobs_in_order_and_seats_them_when_a_replica_opens() -> None:
+    told = Told(max_sessions=2, hold_limit=9)
+    told.cold()
+    _, first = told.wait()
+    _, second = told.wait()
+    assert told.refused().code is Code.HOLD_FULL, "no more wait than could begin"
+    assert told.wanted == [KEY, KEY]
+    told.table.open(runner(), ADDRESS, 1)
+    assert isinstance(first[0], Session)
+    assert second == []
+    assert told.refused().code is Code.CAPACITY_EXHAUSTED, "nobody overtakes"
+    told.table.end(first[0], Outcome.OK)
+    assert isinstance(second[0], Session)
+    assert told.idle == [], "the slot went straight to the next"
+    told.table.end(second[0], Outcome.OK)
+    assert told.idle == [runner()]
+
+
+def test_who_leaves_the_queue_is_not_seated() -> None:
+    told = Told()
+    told.cold()
+    place, left = told.wait()
+    _, stayed = told.wait()
+    told.table.leave(place)
+    told.table.leave(place)
+    told.table.open(runner(), ADDRESS, None)
+    assert left == []
+    assert isinstance(stayed[0], Session)
+
+
+def test_a_start_that_failed_turns_the_queue_away() -> None:
+    told = Told()
+    told.cold()
+    _, waiting = told.wait()
+    told.cold(startable=False)
+    (refusal,) = waiting
+    assert isinstance(refusal, JobRefused)
+    assert (refusal.code, refusal.status) == (Code.NOT_READY, 503)
+    assert "it is cold" in refusal.message
+    assert told.refused().code is Code.NOT_READY
+
+
+def test_a_raised_limit_seats_who_waits() -> None:
+    told = Told(max_sessions=2)
+    told.cold()
+    waits = [told.wait()[1] for _ in range(2)]
+    told.table.define(KEY, 1, 4)
+    told.table.open(runner(), ADDRESS, None)
+    assert [len(results) for results in waits] == [1, 0]
+    told.table.define(KEY, 2, 4)
+    assert [len(results) for results in waits] == [1, 1]
+
+
+def test_abort_tells_each_session_of_the_runner_once() -> None:
+    told = Told(max_sessions=3)
+    for replica in (0, 1):
+        told.table.open(runner(replica), ADDRESS, None)
+    cut: list[str] = []
+    for session in (told.begin(), told.begin(), told.begin()):
+        session.abort = cut.append
+    assert told.table.abort(runner(0), "it goes") == 2
+    assert told.table.abort(runner(0), "it goes") == 0
+    assert told.table.abort(runner(7), "never was") == 0
+    assert cut == ["it goes", "it goes"]
+    assert told.table.active(KEY) == 3, "they end when their jobs do"
+
+
+def test_a_forgotten_model_is_unknown_though_its_sessions_go_on() -> None:
+    told = Told()
+    told.cold()
+    _, waiting = told.wait()
+    told.table.open(runner(), ADDRESS, None)
+    session = waiting[0]
+    assert isinstance(session, Session)
+    told.table.forget(KEY)
+    assert told.refused().code is Code.UNKNOWN_MODEL
+    assert not told.table.known(KEY)
+    assert told.table.keys() == ()
+    with pytest.raises(KeyError):
+        told.table.open(runner(), ADDRESS, None)
+    told.table.define(KEY, 1, 4)
+    told.table.open(runner(1), ADDRESS, None)
+    assert told.refused().code is Code.CAPACITY_EXHAUSTED, "the session of its former life counts"
+    told.table.end(session, Outcome.OK)
+    told.begin()
+
+
+def test_progress_is_the_newest_of_a_runners_sessions() -> None:
+    told = Told()
+    told.table.open(runner(), ADDRESS, None)
+    assert told.table.progress_at(runner()) is None
+    told.now = 5.0
+    first = told.begin()
+    assert (first.began_at, told.table.progress_at(runner())) == (5.0, 5.0)
+    told.now = 6.0
+    told.begin()
+    first.progress_at = 9.0
+    assert told.table.progress_at(runner()) == 9.0
+
+
+class TableMachine(RuleBasedStateMachine):
+    """Any calls in any order. The model of it: a list of sessions, a list of places, and what is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.max_sessions, self.hold_limit = 2, 2
+        self.startable = False
+        self.open: dict[RunnerId, int | None] = {}
+        self.running: list[Session] = []
+        self.queue: list[Place] = []
+        self.idle: list[RunnerId] = []
+        self.table = SessionTable(on_idle=self.idle.append, on_wanted=lambda key: None, clock=lambda: 0.0)
+        self.table.define(KEY, 2, 2)
+
+    def on(self, which: RunnerId) -> int:
+        return sum(session.runner == which for session in self.running)
+
+    def roomy(self) -> list[RunnerId]:
+        if len(self.running) >= self.max_sessions:
+            return []
+        return [r for r, limit in self.open.items() if limit is None or self.on(r) < limit]
+
+    def took(self, session: Session) -> None:
+        roomy = self.roomy()
+        assert session.runner in roomy
+        assert self.on(session.runner) == min(map(self.on, roomy))
+        self.running.append(session)
+
+    def resolver(self, place: Place) -> Callable[[Session | JobRefused], None]:
+        def resolve(result: Session | JobRefused) -> None:
+            assert self.queue[0] is place, "in order"
+            self.queue.pop(0)
+            if isinstance(result, Session):
+                self.took(result)
+            else:
+                assert not self.open, "turned away though a replica is open"
+                assert not self.startable
+
+        return resolve
+
+    @rule()
+    def begin(self) -> None:
+        try:
+            got = self.table.begin(KEY, SessionKind.JOB)
+        except JobRefused as refusal:
+            if self.open:
+                assert refusal.code is Code.CAPACITY_EXHAUSTED
+            elif self.startable:
+                assert refusal.code is Code.HOLD_FULL
+                assert len(self.queue) >= min(self.hold_limit, self.max_sessions)
+            else:
+                assert refusal.code is Code.NOT_READY
+            assert not self.roomy()
+        else:
+            if isinstance(got, Session):
+                self.took(got)
+            else:
+                assert self.startable
+                assert not self.open
+                self.queue.append(got)
+                assert len(self.queue) <= min(self.hold_limit, self.max_sessions)
+                got.resolve = self.resolver(got)
+
+    @rule(n=st.integers(0, 9), outcome=st.sampled_from(Outcome))
+    def end(self, n: int, outcome: Outcome) -> None:
+        if self.running:
+            session = self.running.pop(n % len(self.running))
+            self.idle.clear()
+            assert self.table.end(session, outcome)
+            assert not self.table.end(session, Outcome.OK)
+            assert (session.runner in self.idle) == (self.on(session.runner) == 0)
+
+    @rule(n=st.integers(0, 9))
+    def leave(self, n: int) -> None:
+        if self.queue:
+            self.table.leave(self.queue.pop(n % len(self.queue)))
+
+    @rule(replica=st.integers(0, 2), generation=st.sampled_from("ab"), limit=st.sampled_from((None, 1, 2)))
+    def open_one(self, replica: int, generation: str, limit: int | None) -> None:
+        which = runner(replica, generation * 12)
+        self.open[which] = limit
+        self.table.open(which, ADDRESS, limit)
+
+    @rule(replica=st.integers(0, 2), generation=st.sampled_from("ab"))
+    def close_one(self, replica: int, generation: str) -> None:
+        which = runner(replica, generation * 12)
+        if self.open.pop(which, 0) != 0 and not self.open:
+            self.startable = False
+        self.table.close(which, Code.NOT_READY, "it was closed")
+
+    @rule(startable=st.booleans())
+    def close_all(self, startable: bool) -> None:
+        self.startable = startable
+        self.table.set_closed(KEY, startable=startable, code=Code.NOT_READY, reason="it is cold")
+
+    @rule(max_sessions=st.integers(1, 4), hold_limit=st.integers(0, 4))
+    def resize(self, max_sessions: int, hold_limit: int) -> None:
+        self.max_sessions, self.hold_limit = max_sessions, hold_limit
+        self.table.define(KEY, max_sessions, hold_limit)
+
+    @invariant()
+    def counts_agree(self) -> None:
+        assert self.table.active(KEY) == len(self.running)
+        assert self.table.waiting(KEY) == len(self.queue)
+        for which in {session.runner for session in self.running} | set(self.open):
+            assert self.table.active_on(which) == self.on(which)
+        assert not (self.queue and self.roomy()), "somebody waits though there is room"
+
+
+TestTableMachine = TableMachine.TestCase
+TestTableMachine.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)

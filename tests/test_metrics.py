@@ -1,0 +1,218 @@
+"""Metrics: names, types and labels are an interface; label values are bounded whatever callers and runners do."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from orchd.admin import AdminServer
+from orchd.domain.ids import ModelKey
+from orchd.domain.lifecycle import RunnerState
+from orchd.domain.state import Snapshot
+from orchd.errors import JOB_ANSWERS, Code
+from orchd.metrics import OUTCOMES, PROCESSING_ERRORS, RESTART_REASONS, RUNTIME_EVENTS, Metrics
+from orchd.sessions.session import Outcome
+from tests.prometheus import Prometheus
+
+KEY = ModelKey("text-to-image", 'org/na"me')
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+INTERFACE = {
+    "byoc_errors": ("counter", {"source", "pipeline", "model_id", "type"}),
+    "byoc_frame_latency_ms": ("histogram", {"source", "pipeline", "model_id"}),
+    "byoc_sessions_active": ("gauge", {"source", "pipeline", "model_id"}),
+    "orchd_build_info": ("gauge", {"version", "python"}),
+    "orchd_file_problems": ("gauge", {"severity"}),
+    "orchd_job_errors": ("counter", {"pipeline", "model_id", "code"}),
+    "orchd_job_first_byte_seconds": ("histogram", {"pipeline", "model_id"}),
+    "orchd_job_hold_seconds": ("histogram", {"pipeline", "model_id"}),
+    "orchd_job_seconds": ("histogram", {"pipeline", "model_id"}),
+    "orchd_jobs": ("counter", {"pipeline", "model_id", "outcome"}),
+    "orchd_model_ready": ("gauge", {"pipeline", "model_id"}),
+    "orchd_model_startable": ("gauge", {"pipeline", "model_id"}),
+    "orchd_probe_seconds": ("histogram", {"pipeline", "model_id"}),
+    "orchd_probes": ("counter", {"pipeline", "model_id", "result"}),
+    "orchd_reload_hash": ("gauge", set()),
+    "orchd_reload_success": ("gauge", set()),
+    "orchd_reload_timestamp_seconds": ("gauge", set()),
+    "orchd_runner_restarts": ("counter", {"pipeline", "model_id", "reason"}),
+    "orchd_runners": ("gauge", {"pipeline", "model_id", "state"}),
+    "orchd_runtime_events": ("counter", {"runtime", "event"}),
+    "orchd_runtime_up": ("gauge", {"runtime"}),
+    "orchd_sessions_active": ("gauge", {"pipeline", "model_id"}),
+    "orchd_sessions_max": ("gauge", {"pipeline", "model_id"}),
+}
+"""Family (without `_total`): type, labels."""
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry(), "1.2.3")
+
+
+def samples(metrics: Metrics) -> Samples:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+    }
+
+
+def value(metrics: Metrics, name: str, key: ModelKey | None = None, **labels: str) -> float | None:
+    model = {"pipeline": key.pipeline, "model_id": key.model_id} if key else {}
+    return samples(metrics).get((name, frozenset((model | labels).items())))
+
+
+def use_all(metrics: Metrics) -> None:
+    metrics.define(KEY, 3)
+    metrics.job_finished(KEY, "ok", "", total_s=3.0, first_byte_s=0.5, held_s=1.0)
+    metrics.job_finished(KEY, "backend_failed", Code.BACKEND_BROKE, total_s=0.2, first_byte_s=None, held_s=0.0)
+    metrics.sessions(KEY, 2)
+    metrics.state(KEY, {"ready": 2, "backoff": 1}, ready=True, startable=False)
+    metrics.restarted(KEY, "exited")
+    metrics.probed(KEY, "ready", 0.01)
+    metrics.reloaded(True, 1_700_000_000.0, "abcdef012345", errors=1, warnings=2)
+    metrics.runtime_event("container", "die")
+    metrics.runtime_up("container", True)
+
+
+def test_families_types_and_labels_are_the_documented_ones(metrics: Metrics) -> None:
+    use_all(metrics)
+    found = {
+        family.name: (family.type, {label for s in family.samples for label in s.labels} - {"le"})
+        for family in text_string_to_metric_families(metrics.render().decode())
+        if family.name.startswith(("orchd_", "byoc_"))
+    }
+    assert found == INTERFACE
+
+
+def test_what_happened_is_counted_where_it_belongs(metrics: Metrics) -> None:
+    use_all(metrics)
+    assert value(metrics, "orchd_jobs_total", KEY, outcome="ok") == 1
+    assert value(metrics, "orchd_jobs_total", KEY, outcome="backend_failed") == 1
+    assert value(metrics, "orchd_job_errors_total", KEY, code="backend_broke") == 1
+    assert value(metrics, "orchd_job_seconds_sum", KEY) == pytest.approx(3.2)
+    assert value(metrics, "orchd_job_first_byte_seconds_count", KEY) == 1
+    assert value(metrics, "orchd_job_hold_seconds_sum", KEY) == 1.0
+    assert value(metrics, "orchd_sessions_active", KEY) == 2
+    assert value(metrics, "orchd_sessions_max", KEY) == 3
+    assert value(metrics, "orchd_runners", KEY, state="ready") == 2
+    assert value(metrics, "orchd_runners", KEY, state="failed") == 0
+    assert value(metrics, "orchd_model_ready", KEY) == 1
+    assert value(metrics, "orchd_model_startable", KEY) == 0
+    assert value(metrics, "orchd_runner_restarts_total", KEY, reason="exited") == 1
+    assert value(metrics, "orchd_probes_total", KEY, result="ready") == 1
+    assert value(metrics, "orchd_reload_success") == 1
+    assert value(metrics, "orchd_reload_timestamp_seconds") == 1_700_000_000.0
+    assert value(metrics, "orchd_reload_hash") == 0xABCDEF012345
+    assert value(metrics, "orchd_file_problems", severity="warning") == 2
+    assert value(metrics, "orchd_runtime_events_total", runtime="container", event="die") == 1
+    assert value(metrics, "orchd_runtime_up", runtime="container") == 1
+
+
+def test_the_documents_names_hold_what_orchd_measures(metrics: Metrics) -> None:
+    """Latency is milliseconds of the runner's work: waiting for a cold model is not in it, nor are failed jobs."""
+    use_all(metrics)
+    assert value(metrics, "byoc_sessions_active", KEY, source="orchd") == 2
+    assert value(metrics, "byoc_frame_latency_ms_sum", KEY, source="orchd") == pytest.approx(2000)
+    assert value(metrics, "byoc_frame_latency_ms_count", KEY, source="orchd") == 1
+    assert value(metrics, "byoc_errors_total", KEY, source="orchd", type="backend_broke") == 1
+
+
+def test_a_failed_reading_keeps_the_time_and_hash_of_the_last_good_one(metrics: Metrics) -> None:
+    metrics.reloaded(True, 100.0, "00000000000a", errors=0, warnings=0)
+    metrics.reloaded(False, 200.0, "00000000000a", errors=1, warnings=0)
+    assert value(metrics, "orchd_reload_success") == 0
+    assert value(metrics, "orchd_reload_timestamp_seconds") == 100.0
+    assert value(metrics, "orchd_reload_hash") == 10
+
+
+def test_a_defined_model_has_every_series_at_zero(metrics: Metrics) -> None:
+    metrics.define(KEY, 1)
+    assert all(value(metrics, "orchd_jobs_total", KEY, outcome=word) == 0 for word in Outcome)
+    assert all(value(metrics, "orchd_job_errors_total", KEY, code=code) == 0 for code in JOB_ANSWERS)
+    assert all(value(metrics, "orchd_runners", KEY, state=state) == 0 for state in RunnerState)
+    assert all(value(metrics, "byoc_errors_total", KEY, source="orchd", type=code) == 0 for code in PROCESSING_ERRORS)
+
+
+def test_defining_again_changes_the_limit_and_keeps_the_counts(metrics: Metrics) -> None:
+    use_all(metrics)
+    metrics.define(KEY, 9)
+    assert value(metrics, "orchd_sessions_max", KEY) == 9
+    assert value(metrics, "orchd_jobs_total", KEY, outcome="ok") == 1
+
+
+def test_a_forgotten_model_leaves_no_series_and_late_news_of_it_make_none(metrics: Metrics) -> None:
+    before = set(samples(metrics))
+    use_all(metrics)
+    metrics.forget(KEY)
+    metrics.forget(KEY)
+    metrics.sessions(KEY, 1)
+    metrics.state(KEY, {}, ready=False, startable=False)
+    metrics.restarted(KEY, "exited")
+    metrics.probed(KEY, "ready", 0.1)
+    metrics.job_finished(KEY, "aborted", "", total_s=1.0, first_byte_s=None, held_s=0.0)
+    assert {s for s in set(samples(metrics)) - before if "orchd_runtime_up" not in s[0]} == set()
+    assert value(metrics, "orchd_jobs_total", ModelKey("", ""), outcome="aborted") == 1
+
+
+def test_jobs_that_name_unknown_models_share_one_series(metrics: Metrics) -> None:
+    before = set(samples(metrics))
+    for n in range(100):
+        key = ModelKey("made-up", str(n)) if n % 2 else None
+        metrics.job_finished(key, "refused", Code.UNKNOWN_MODEL, total_s=0.1, first_byte_s=None, held_s=0.0)
+    assert set(samples(metrics)) == before
+    assert value(metrics, "orchd_jobs_total", ModelKey("", ""), outcome="refused") == 100
+
+
+def test_an_unknown_word_is_counted_as_other(metrics: Metrics) -> None:
+    metrics.define(KEY, 1)
+    before = set(samples(metrics))
+    metrics.restarted(KEY, "exec_create: sh -c 'id'")
+    metrics.runtime_event("container", "exec_create: sh -c 'id'")
+    assert set(samples(metrics)) == before
+    assert value(metrics, "orchd_runner_restarts_total", KEY, reason="other") == 1
+    assert value(metrics, "orchd_runtime_events_total", runtime="container", event="other") == 1
+
+
+def test_the_words_are_those_of_the_rest_of_orchd() -> None:
+    assert set(OUTCOMES) == {str(word) for word in Outcome}
+    assert "other" in RESTART_REASONS
+    assert "other" in RUNTIME_EVENTS
+
+
+def test_process_and_build_are_told(metrics: Metrics) -> None:
+    names = {name for name, _ in samples(metrics)}
+    assert {"process_resident_memory_bytes", "process_open_fds", "python_info", "python_gc_collections_total"} <= names
+    assert any(name == "orchd_build_info" and ("version", "1.2.3") in labels for name, labels in samples(metrics))
+
+
+def test_promtool_finds_nothing_but_the_documents_own_name(metrics: Metrics, needs: Callable[[str], str]) -> None:
+    use_all(metrics)
+    checked = subprocess.run(
+        [needs("promtool"), "check", "metrics"], input=metrics.render(), capture_output=True, timeout=60
+    )
+    assert checked.stderr.decode().splitlines() == [
+        "byoc_frame_latency_ms metric names should not contain abbreviated units"
+    ]
+
+
+async def test_a_real_prometheus_scrapes_them(metrics: Metrics, needs: Callable[[str], str], tmp_path: Path) -> None:
+    """With the scrape example that we ship, aimed at this test's port."""
+    use_all(metrics)
+    admin = AdminServer("127.0.0.1:0", snapshot=Snapshot, metrics=metrics, accepting=lambda: True)
+    await admin.start()
+    try:
+        async with Prometheus(needs("prometheus"), tmp_path, target=f"127.0.0.1:{admin.port}") as prometheus:
+            assert await prometheus.until('up{job="orchd"} == 1') != []
+            [build] = await prometheus.until("orchd_build_info")
+            assert build["metric"]["version"] == "1.2.3"
+            [jobs] = await prometheus.until('orchd_jobs_total{outcome="ok",pipeline="text-to-image"}')
+            assert (jobs["metric"]["model_id"], jobs["value"][1]) == (KEY.model_id, "1")
+    finally:
+        await admin.close()

@@ -1,0 +1,205 @@
+"""Settings: one schema behind file, environment, flags, `config/orchd.toml` and the README's table."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchd import settings_load
+from orchd.cli.flags import add_settings_flags, settings_of
+from orchd.errors import Code, SettingsError
+from orchd.settings import SETTINGS, Settings, settings_table, split_listen
+from orchd.settings_load import config_file, load_settings, resolve_state_dir
+
+SHIPPED = Path(__file__).parents[1] / "config" / "orchd.toml"
+
+
+def loaded(
+    text: str, tmp_path: Path, env: dict[str, str] | None = None, argv: dict[str, str] | None = None
+) -> Settings:
+    file = tmp_path / "orchd.toml"
+    file.write_text(text)
+    return load_settings(argv=argv or {}, env=env or {}, file=file)
+
+
+def refused(text: str, tmp_path: Path, env: dict[str, str] | None = None, argv: dict[str, str] | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        loaded(text, tmp_path, env, argv)
+    assert caught.value.code is Code.SETTING_INVALID
+    return caught.value.message
+
+
+class TestShippedFile:
+    def test_it_loads_and_is_what_orchd_does_without_it(self) -> None:
+        assert load_settings(argv={}, env={}, file=SHIPPED) == Settings()
+
+    def test_it_holds_every_setting_with_its_explanation_right_above(self) -> None:
+        section, before, found = "", "", {}
+        for line in SHIPPED.read_text().splitlines():
+            if header := re.fullmatch(r"\[(\w+)\]", line):
+                section = f"{header[1]}."
+            elif "=" in line and not line.startswith("#"):
+                found[section + line.split(" =")[0]] = before
+            before = line
+        assert found == {name: f"# {setting.description}" for name, setting in SETTINGS.items()}
+
+    def test_every_number_has_a_unit_in_its_explanation(self) -> None:
+        units = ("seconds", "KiB", "MiB", "jobs", "processes", "files", "failures")
+        for setting in SETTINGS.values():
+            if isinstance(setting.field.default, int | float):
+                assert any(unit in setting.description for unit in units), setting.name
+
+
+class TestPrecedence:
+    def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(self, tmp_path: Path) -> None:
+        text = "[jobs]\nhold_limit = 1\nhold_timeout_s = 1\nhook_timeout_s = 1\n"
+        env = {"ORCHD_JOBS_HOLD_LIMIT": "2", "ORCHD_JOBS_HOLD_TIMEOUT_S": "2"}
+        jobs = loaded(text, tmp_path, env, {"jobs.hold_limit": "3"}).jobs
+        assert (jobs.hold_limit, jobs.hold_timeout_s, jobs.hook_timeout_s) == (3, 2.0, 1.0)
+        assert jobs.connect_timeout_s == Settings().jobs.connect_timeout_s
+
+    def test_lists_are_comma_separated_outside_the_file(self, tmp_path: Path) -> None:
+        assert loaded("", tmp_path, {"ORCHD_DOCKER_GPU_IDS": "0, GPU-1,"}).docker.gpu_ids == ("0", "GPU-1")
+        assert loaded('docker.gpu_ids = ["0"]', tmp_path).docker.gpu_ids == ("0",)
+
+    def test_what_steers_the_test_suite_or_names_the_file_is_no_setting(self, tmp_path: Path) -> None:
+        env = {"ORCHD_CONFIG": "/x", "ORCHD_TEST_REQUIRE_ALL": "1", "PATH": "/bin"}
+        assert loaded("", tmp_path, env) == Settings()
+
+    @given(
+        st.fixed_dictionaries({}, optional={name: st.sampled_from(["env", "flag"]) for name in SETTINGS}),
+    )
+    def test_defaults_given_anywhere_change_nothing(self, where: dict[str, str]) -> None:
+        """Flags and variables take a default as the settings table shows it."""
+        env = {SETTINGS[name].env: SETTINGS[name].default for name, place in where.items() if place == "env"}
+        argv = {name: SETTINGS[name].default for name, place in where.items() if place == "flag"}
+        assert load_settings(argv=argv, env=env, file=None) == Settings()
+
+
+class TestErrors:
+    def test_an_unknown_setting_names_the_nearest_and_its_line(self, tmp_path: Path) -> None:
+        message = refused("\n[jobs]\nholdlimit = 3\n", tmp_path)
+        assert message.startswith("cannot ")
+        assert f"{tmp_path}/orchd.toml:3" in message
+        assert message.endswith("nearest known one is jobs.hold_limit")
+
+    def test_an_unknown_section_names_the_nearest(self, tmp_path: Path) -> None:
+        message = refused("[dockr]\nnetwork = 'x'\n", tmp_path)
+        assert "orchd.toml:1" in message
+        assert message.endswith("nearest known one is docker")
+
+    def test_an_unknown_variable_names_the_nearest_and_not_its_value(self, tmp_path: Path) -> None:
+        message = refused("", tmp_path, {"ORCHD_MODEL_FILE": "planted-value"})
+        assert message.endswith("nearest known one is ORCHD_MODELS_FILE")
+        assert "planted-value" not in message
+
+    @pytest.mark.parametrize(
+        ("text", "env", "argv", "parts"),
+        [
+            ("[jobs]\nhold_limit = 'x'", {}, {}, ("jobs.hold_limit = 'x'", "orchd.toml:2", "valid integer")),
+            ("[jobs]\nhold_limit = true", {}, {}, ("jobs.hold_limit = True", "orchd.toml:2", "valid integer")),
+            ("jobs.hold_timeout_s = inf", {}, {}, ("jobs.hold_timeout_s = inf", "orchd.toml:1", "finite")),
+            ("", {"ORCHD_JOBS_HOLD_TIMEOUT_S": "0"}, {}, ("variable ORCHD_JOBS_HOLD_TIMEOUT_S", "greater than 0")),
+            ("", {}, {"log.level": "loud"}, ("flag --log-level", "'loud'", "'debug', 'info', 'warning' or 'error'")),
+            ("instance = 'Big One'", {}, {}, ("instance = 'Big One'", "orchd.toml:1", "pattern")),
+            ("[docker]\ngpu_ids = [0]", {}, {}, ("docker.gpu_ids = (0,)", "orchd.toml:2", "valid string")),
+            ("jobs = 3", {}, {}, ("jobs = 3", "orchd.toml:1", "[jobs] is a section")),
+            ("[models_file]", {}, {}, ("models_file = {}", "orchd.toml:1", "valid string")),
+            ("", {}, {"jobs.listen": "8937"}, ("--jobs-listen", "'8937'", "host:port")),
+            ("", {}, {"reconcile.backoff_min_s": "61"}, ("[reconcile]", "61", "backoff_max_s = 60")),
+        ],
+    )
+    def test_a_wrong_value_says_which_where_and_what_is_expected(
+        self, text: str, env: dict[str, str], argv: dict[str, str], parts: tuple[str, ...], tmp_path: Path
+    ) -> None:
+        message = refused(text, tmp_path, env, argv)
+        assert message.startswith("cannot ")
+        assert [part for part in parts if part not in message] == []
+
+    def test_all_problems_are_told_at_once(self, tmp_path: Path) -> None:
+        message = refused("nonsense = 1\n[log]\nlevel = 'x'\n", tmp_path, {"ORCHD_NONSENSE": "1"})
+        assert len(message.splitlines()) == 3
+
+    def test_a_file_that_is_no_toml_or_missing_is_named(self, tmp_path: Path) -> None:
+        assert re.search(r"cannot read settings file .*orchd.toml: .*line 1", refused("a = = 1", tmp_path))
+        with pytest.raises(SettingsError, match=r"cannot read settings file /nowhere/x\.toml: No such file"):
+            load_settings(argv={}, env={}, file=Path("/nowhere/x.toml"))
+
+
+class TestListen:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:8937", ("::1", 8937)), ("my-host:65535", ("my-host", 65535))],
+    )
+    def test_host_and_port(self, text: str, expected: tuple[str, int]) -> None:
+        assert split_listen(text) == expected
+
+    @pytest.mark.parametrize("text", ["", "8937", ":8937", "::1:8937", "h:65536", "h:-1", "h:x", "http://h:1", "h:1 "])
+    def test_anything_else_is_refused(self, text: str) -> None:
+        with pytest.raises(ValueError, match="host:port"):
+            split_listen(text)
+
+
+class TestConfigFile:
+    def test_flag_then_environment_then_etc_then_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        etc = tmp_path / "etc.toml"
+        monkeypatch.setattr(settings_load, "CONFIG_FILE", etc)
+        assert config_file(None, {}) is None
+        etc.touch()
+        assert config_file(None, {}) == etc
+        assert config_file(None, {"ORCHD_CONFIG": "/env"}) == Path("/env")
+        assert config_file("/flag", {"ORCHD_CONFIG": "/env"}) == Path("/flag")
+
+
+class TestStateDir:
+    def test_the_setting_wins_and_becomes_absolute(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert resolve_state_dir(Settings(state_dir="s"), {"STATE_DIRECTORY": "/x"}) == tmp_path / "s"
+
+    def test_else_the_first_one_that_systemd_gives(self) -> None:
+        assert resolve_state_dir(Settings(), {"STATE_DIRECTORY": "/x:/y"}) == Path("/x")
+
+    @pytest.mark.parametrize("writable", [True, False])
+    def test_else_var_lib_if_we_may_write_there_else_the_users(
+        self, writable: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("os.access", lambda path, mode: writable)
+        monkeypatch.setenv("HOME", "/home/op")
+        expected = Path("/var/lib/orchd") if writable else Path("/home/op/.local/state/orchd")
+        assert resolve_state_dir(Settings(), {}) == expected
+
+
+class TestFlagsAndTable:
+    def test_every_setting_has_a_flag_whose_help_gives_description_and_default(self) -> None:
+        parser = argparse.ArgumentParser()
+        add_settings_flags(parser)
+        text = " ".join(parser.format_help().split())
+        for setting in SETTINGS.values():
+            assert setting.flag in text
+            assert " ".join(f"{setting.description} (default: {setting.default or 'empty'})".split()) in text
+
+    def test_a_flag_reaches_the_settings(self, tmp_path: Path) -> None:
+        parser = argparse.ArgumentParser()
+        add_settings_flags(parser)
+        args = parser.parse_args(["--jobs-listen", "[::1]:1", "--config", str(SHIPPED)])
+        assert settings_of(args, {"ORCHD_JOBS_HOLD_LIMIT": "2"}).jobs.listen == "[::1]:1"
+
+    def test_flags_and_variables_are_different_for_different_settings(self) -> None:
+        assert len({s.flag for s in SETTINGS.values()}) == len({s.env for s in SETTINGS.values()}) == len(SETTINGS)
+
+    def test_the_table_has_one_row_for_each_setting(self) -> None:
+        rows = settings_table().splitlines()[2:]
+        assert len(rows) == len(SETTINGS)
+        assert "| `jobs.listen` | `127.0.0.1:8937` | host:port where jobs arrive |" in rows
+        assert all(len(re.findall(r"(?<!\\)\|", row)) == 4 for row in rows)
+
+    def test_defaults_in_the_shipped_file_are_of_the_types_that_toml_has(self) -> None:
+        tree = tomllib.loads(SHIPPED.read_text())
+        assert isinstance(tree["jobs"]["hold_limit"], int)
+        assert isinstance(tree["jobs"]["hold_timeout_s"], float)

@@ -1,0 +1,120 @@
+"""What a reader is shown: chosen fields, no secrets, and which model a name means."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.lifecycle import RunnerState as S
+from orchd.domain.state import Snapshot
+from orchd.errors import Code, OrchdError
+from orchd.status_view import find_model, model_state, readiness, status
+from tests.fakes import snapshots
+from tests.fakes.snapshots import SECRET, runner, snapshot
+
+DOCUMENTED = (Path(__file__).parents[1] / "docs" / "status.md").read_text()
+KEYS = [ModelKey("llm", "org/a"), ModelKey("llm", "b"), ModelKey("upscale", "b"), ModelKey("org", "a")]
+
+
+class TestFindModel:
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [("llm/org/a", KEYS[0]), ("upscale/b", KEYS[2]), ("org/a", KEYS[3])],
+        ids=["full name", "full name of one of two", "a full name goes before a bare id"],
+    )
+    def test_a_name_that_means_one_model(self, name: str, expected: ModelKey) -> None:
+        assert find_model(name, KEYS) == expected
+
+    def test_a_bare_id_is_enough_where_one_pipeline_has_it(self) -> None:
+        assert find_model("org/a", KEYS[:3]) == KEYS[0]
+
+    @pytest.mark.parametrize(
+        ("name", "keys", "said"),
+        [
+            ("b", KEYS, "cannot tell which model 'b' means: llm/b, upscale/b; name the pipeline too"),
+            ("c", KEYS[:2], "cannot find model 'c': there is llm/b, llm/org/a"),
+            ("c", [], "cannot find model 'c': there is none at all"),
+        ],
+    )
+    def test_any_other_name_is_refused_with_the_choices(self, name: str, keys: list[ModelKey], said: str) -> None:
+        with pytest.raises(OrchdError, match=f"^{re.escape(said)}$") as caught:
+            find_model(name, keys)
+        assert caught.value.code is Code.UNKNOWN_TARGET
+
+
+class TestReadiness:
+    def test_a_bad_entry_is_listed_and_is_no_reason(self) -> None:
+        ready, body = readiness(snapshot(), accepting=True)
+        assert ready
+        assert body["reasons"] == []
+        assert len(body["problems"]) == 2
+
+    def test_an_empty_file_that_applied_is_fine(self) -> None:
+        assert readiness(Snapshot(file_hash="4f53cda18c2b"), accepting=True)[0]
+
+    def test_models_held_over_without_a_file_are_fine(self) -> None:
+        assert readiness(Snapshot(models=snapshot().models), accepting=True)[0]
+
+    @pytest.mark.parametrize(
+        ("seen", "accepting", "reason"),
+        [
+            (snapshot(), False, "orchd does not take jobs: it is starting or shutting down"),
+            (Snapshot(), True, "no models file has applied yet"),
+        ],
+    )
+    def test_what_keeps_it_from_serving_is_told(self, seen: Snapshot, accepting: bool, reason: str) -> None:
+        ready, body = readiness(seen, accepting)
+        assert not ready
+        assert body["reasons"] == [reason]
+
+
+class TestStatus:
+    def test_no_secret_is_in_it_even_where_a_runner_wrote_it(self) -> None:
+        text = json.dumps(status(snapshot()))
+        assert SECRET not in text
+        assert "***" in text
+
+    def test_one_model_brings_its_problems_and_those_of_the_whole_file(self) -> None:
+        llm = ModelKey("llm", "meta-llama/Meta-Llama-3.1-8B-Instruct")
+        one = status(snapshot(), llm)
+        assert [m["model_id"] for m in one["models"]] == [llm.model_id]
+        assert [p["line"] for p in one["problems"]] == [41]
+
+    def test_prices_are_exact(self) -> None:
+        assert status(snapshot())["models"][0]["price"] == {"per_unit": "3/2", "pixels_per_unit": 1, "currency": "wei"}
+
+    def test_every_field_is_documented_and_every_documented_one_is_there(self) -> None:
+        named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([a-z_.\[\]]+)`", DOCUMENTED))))
+        shown = names(status(snapshot()))
+        assert shown - named == set()
+        words = {"true", "null", "error", "warning", "container", "process", "external", "ready", "gateway"}
+        assert named - shown - words == set()
+
+    @pytest.mark.parametrize(
+        ("states", "expected"),
+        [
+            ((), "cold"),
+            ((S.COLD,), "cold"),
+            ((S.READY, S.FAILED), "ready"),
+            ((S.LOADING, S.FAILED), "failed"),
+            ((S.STARTING, S.LOADING), "loading"),
+            ((S.COLD, S.PULLING), "pulling"),
+        ],
+    )
+    def test_one_word_tells_most_about_all_runners(self, states: tuple[S, ...], expected: str) -> None:
+        of = snapshots.model("p", "m")
+        assert model_state(snapshots.status(of, *(runner(of, n, s, 1) for n, s in enumerate(states)))) == expected
+
+
+def names(value: Any) -> set[str]:
+    """Return the names of all members in `value`, at any depth."""
+    if isinstance(value, dict):
+        return set(value) | {name for inner in value.values() for name in names(inner)}
+    if isinstance(value, list):
+        return {name for inner in value for name in names(inner)}
+    return set()

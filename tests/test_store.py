@@ -1,0 +1,260 @@
+"""The durable store: what is saved is there after any death, and nobody else can read it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from orchd import store as store_module
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import ContainerLaunch, Model, RunnerKind
+from orchd.domain.ports import Store, StoredModel
+from orchd.errors import Code, StoreError
+from orchd.store import SqliteStore, migrations
+from tests.fakes.models import container_model
+
+SECRET = "planted-9c1f77aa02"
+
+
+def dump(model: Model) -> str:
+    """Just enough of a model for these tests."""
+    assert model.launch.kind is RunnerKind.CONTAINER
+    return json.dumps([model.key.pipeline, model.key.model_id, model.launch.image, model.max_sessions])
+
+
+def load(text: str) -> Model:
+    pipeline, model_id, image, max_sessions = json.loads(text)
+    return container_model(key=ModelKey(pipeline, model_id), launch=ContainerLaunch(image), max_sessions=max_sessions)
+
+
+def model(name: str, image: str = "image:1", max_sessions: int = 1) -> Model:
+    return container_model(name, image, max_sessions=max_sessions)
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(folder / "orchd.db", dump, load)
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
+def as_sets(stored: tuple[StoredModel, ...]) -> tuple[set[Model], set[Model]]:
+    return {s.model for s in stored if s.current}, {s.model for s in stored if not s.current}
+
+
+async def test_it_is_the_store_that_the_loop_expects(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        port: Store = store
+        assert await port.models() == ()
+
+
+async def test_what_was_saved_is_there_in_the_next_life(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.save_models((model("a"), model("b/ü", max_sessions=3)))
+    async with opened(tmp_path) as store:
+        assert as_sets(await store.models()) == ({model("a"), model("b/ü", max_sessions=3)}, set())
+
+
+async def test_a_former_generation_stays_until_it_is_forgotten(tmp_path: Path) -> None:
+    old, new, gone = model("a", "image:1"), model("a", "image:2"), model("b")
+    async with opened(tmp_path) as store:
+        await store.save_models((old, gone))
+        await store.save_models((new,))
+        assert as_sets(await store.models()) == ({new}, {old, gone})
+        await store.forget_generations(frozenset({(old.key, old.generation)}))
+        assert as_sets(await store.models()) == ({new}, {old})
+        await store.save_models((old,))
+        assert as_sets(await store.models()) == ({old}, {new})
+        await store.forget_generations(frozenset())
+        assert as_sets(await store.models()) == ({old}, set())
+
+
+async def test_an_edit_that_keeps_the_generation_replaces_the_definition(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.save_models((model("a", max_sessions=1),))
+        await store.save_models((model("a", max_sessions=9),))
+        assert as_sets(await store.models()) == ({model("a", max_sessions=9)}, set())
+
+
+MODELS = st.builds(model, st.sampled_from("abc"), st.sampled_from(["i:1", "i:2", "i:3"]), st.integers(1, 3))
+SAVES = st.lists(MODELS, max_size=3, unique_by=lambda m: m.key).map(tuple)
+KEEPS = st.frozensets(MODELS.map(lambda m: (m.key, m.generation)), max_size=3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(SAVES | KEEPS, max_size=8))
+async def test_any_course_of_calls_leaves_what_a_dict_would_hold(
+    calls: list[tuple[Model, ...] | frozenset[tuple[ModelKey, str]]],
+) -> None:
+    rows: dict[tuple[ModelKey, str], StoredModel] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        async with opened(Path(folder)) as store:
+            for call in calls:
+                if isinstance(call, tuple):
+                    await store.save_models(call)
+                    rows = {at: replace(row, current=False) for at, row in rows.items()}
+                    rows |= {(m.key, m.generation): StoredModel(m, current=True) for m in call}
+                else:
+                    await store.forget_generations(call)
+                    rows = {at: row for at, row in rows.items() if row.current or at in call}
+                assert set(await store.models()) == set(rows.values())
+
+
+async def test_files_are_readable_by_their_owner_only_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        async with opened(tmp_path) as store:
+            await store.save_models((model("a"),))
+            for name in ("orchd.db", "orchd.db-wal", "orchd.db-shm"):
+                assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
+
+
+async def test_a_file_that_was_opened_up_is_closed_again(tmp_path: Path) -> None:
+    (tmp_path / "orchd.db").touch()
+    (tmp_path / "orchd.db").chmod(0o644)
+    async with opened(tmp_path):
+        assert stat.S_IMODE((tmp_path / "orchd.db").stat().st_mode) == 0o600
+
+
+async def test_it_writes_ahead_and_waits_for_the_disk(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        ask = store._connection.execute
+        pragmas = await store._run(
+            lambda: [ask(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "foreign_keys")]
+        )
+    assert pragmas == ["wal", 2, 1]
+
+
+async def test_a_file_that_is_no_database_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "orchd.db").write_bytes(b"this is no database " * 100)
+    await assert_damaged(tmp_path)
+
+
+async def test_damage_in_the_middle_is_found_at_the_start(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.save_models(tuple(model(f"m{n}", "x" * 2000) for n in range(20)))
+    with (tmp_path / "orchd.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * 12288)
+    await assert_damaged(tmp_path)
+
+
+async def assert_damaged(folder: Path) -> None:
+    with pytest.raises(StoreError, match=r"cannot read the store .*orchd\.db: .*move it away") as caught:
+        async with opened(folder):
+            pass
+    assert caught.value.code is Code.STORE_BROKEN
+
+
+async def test_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "orchd.db")) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match=r"it has version 99, and this orchd knows up to \d+"):
+        async with opened(tmp_path):
+            pass
+    with closing(sqlite3.connect(tmp_path / "orchd.db")) as db:
+        assert db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+
+
+async def test_a_migration_that_fails_leaves_the_version_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as store:
+        await store.save_models((model("a"),))
+    monkeypatch.setattr(store_module, "migrations", lambda: [*migrations(), "DROP TABLE models; SELECT nonsense;"])
+    with pytest.raises(StoreError, match="nonsense"):
+        async with opened(tmp_path):
+            pass
+    monkeypatch.undo()
+    async with opened(tmp_path) as store:
+        assert len(await store.models()) == 1
+
+
+async def test_an_old_store_gets_only_the_migrations_that_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as store:
+        await store.save_models((model("a"),))
+    monkeypatch.setattr(store_module, "migrations", lambda: [*migrations(), "CREATE TABLE later (x);"])
+    async with opened(tmp_path) as store:
+        assert len(await store.models()) == 1
+    with closing(sqlite3.connect(tmp_path / "orchd.db")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (len(migrations()) + 1,)
+
+
+async def test_a_row_that_cannot_be_read_is_skipped_and_told_without_its_content(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.save_models((model("a"), model("b")))
+    with closing(sqlite3.connect(tmp_path / "orchd.db")) as db:
+        db.execute("UPDATE models SET definition = ? WHERE model_id = 'a'", [f'{{"token": "{SECRET}"'])
+        db.commit()
+    async with opened(tmp_path) as store:
+        with capture_logs() as logs:
+            assert as_sets(await store.models()) == ({model("b")}, set())
+    assert [(line["event"], line["model_id"]) for line in logs] == [("stored_model_unreadable", "a")]
+    assert SECRET not in str(logs)
+
+
+async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"cannot open the store .*/no/orchd\.db: No such file"):
+        async with opened(tmp_path / "no"):
+            pass
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from tests.test_store import SqliteStore, dump, load, model
+
+async def main() -> None:
+    store = SqliteStore(Path(sys.argv[1]), dump, load)
+    await store.open()
+    for n in range(1_000_000):
+        # All of one round, or none of it: five models of one image.
+        await store.save_models(tuple(model(name, f"image:{n}") for name in "abcde"))
+        await store.forget_generations(frozenset())
+        print(n, file=sys.stderr, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 7])
+async def test_a_kill_in_the_middle_of_writing_leaves_one_whole_round(rounds: int, tmp_path: Path) -> None:
+    """Every write that had returned is there, or a later one; never half of one."""
+    told = killed_after(rounds, tmp_path / "orchd.db")
+    async with opened(tmp_path) as store:
+        current, _former = as_sets(await store.models())
+    assert {m.key.model_id for m in current} == set("abcde")
+    images = {m.launch.image for m in current if m.launch.kind is RunnerKind.CONTAINER}
+    assert len(images) == 1
+    assert int(images.pop().removeprefix("image:")) >= told
+
+
+def killed_after(rounds: int, file: Path) -> int:
+    command = [sys.executable, "-c", WRITER, str(file)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=Path(__file__).parents[1]) as writer:
+        assert writer.stderr
+        for _ in range(rounds + 1):
+            told = int(writer.stderr.readline())
+        writer.kill()
+    return told
