@@ -165,7 +165,15 @@ class Setting(NamedTuple):
     def default(self) -> str:
         """The default as text, the way a flag takes it."""
         value = self.field.default
-        return ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+        match value:
+            case tuple():
+                return ",".join(value)
+            case bool():
+                return str(value).lower()
+            case float():
+                return f"{value:g}"
+            case _:
+                return str(value)
 
 
 def all_settings(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[Setting]:

@@ -24,6 +24,8 @@ KEY_FIELDS = ("pipeline", "model_id")
 MAY_HOLD_SECRETS = frozenset(
     {"token", "token_file", "url", "command", "entrypoint", "args", "env", "optimization_flags", "labels"}
 )
+_MOST = 20
+"""Faults, wrong values and unknown keys that are told one by one: an entry may hold any number of them."""
 _SHOWN = 60
 """Characters of a value that are repeated in a message."""
 
@@ -111,7 +113,7 @@ class Draft:
 
     def _read(self, value: dict[str, Any]) -> None:
         self.key = key_of(self.raw)  # first, so that all problems bear it
-        for fault in self.raw.faults:
+        for fault in self.raw.faults[:_MOST]:
             self.error(fault)
         if self.raw.faults:
             return
@@ -125,10 +127,14 @@ class Draft:
         """Return the known fields under their own names; null is absent."""
         names = {squash(name): name for name in model.model_fields}
         fields: dict[str, Any] = {}
+        unknown = 0
         for written, item in value.items():
             path = (*(self._written[above].path if above else ()), written)
             name = names.get(squash(written))
             if name is None:
+                unknown += 1
+                if unknown > _MOST:
+                    continue
                 near = nearest(written, model.model_fields)
                 hint = f"did you mean {near}?" if near else "it means nothing to orchd"
                 self.warning(f"unknown key: {hint}", *path, unknown_key=True)
@@ -142,6 +148,8 @@ class Draft:
                 self._written[(*above, name)] = _Written(path, item)
                 if not above and name in SECTIONS and isinstance(item, dict):
                     fields[name] = self._fold(item, SECTIONS[name], (name,))
+        if unknown > _MOST:
+            self.warning(f"unknown keys: {unknown - _MOST} more", *above, unknown_key=True)
         return fields
 
     def _validate(self, fields: dict[str, Any]) -> None:
@@ -149,7 +157,7 @@ class Draft:
             self.entry = Entry.model_validate(fields)
         except ValidationError as exc:
             errors = exc.errors(include_url=False)
-            for error in errors:
+            for error in errors[:_MOST]:
                 names = tuple(part for part in error["loc"] if isinstance(part, str))
                 place = "".join(f" at position {part + 1}" for part in error["loc"] if isinstance(part, int))
                 shown = "this value" if names[0] in MAY_HOLD_SECRETS else _shown(error["input"])

@@ -264,12 +264,13 @@ def json_schema() -> dict[str, Any]:
     entry = Entry.model_json_schema(schema_generator=_Readable)
     parts = entry.pop("$defs")
     for part in (entry, *parts.values()):
-        part["additionalProperties"] = True
         part.pop("title", None)
-        for name in list(part["properties"]):
-            part["properties"][name].pop("title", None)
+        for name, field in list(part.get("properties", {}).items()):
+            field.pop("title", None)
             if (other := camel(name)) != name:
-                part["properties"][other] = {**part["properties"][name], "description": f"same as {name}"}
+                part["properties"][other] = {**field, "description": f"same as {name}"}
+        if "properties" in part:
+            part["additionalProperties"] = True
     entry["required"] = ["pipeline", "model_id"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -18,6 +18,7 @@ from orchd.domain.events import HealthChanged
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.domain.ports import Prober, ProbeResult, ProbeWord, Verdict
+from orchd.domain.redact import scrub, secrets_of
 from orchd.health.verdict import SILENCE, Streak, judge
 from orchd.tasks import cancel, spawn
 
@@ -125,6 +126,7 @@ class Poller:
         now, model, before = asyncio.get_running_loop().time, watched.model, watched.streak
         early = model.managed and not before.been_ready and now() < watched.since + model.start_timeout_s
         result = await self._prober.probe(watched.address, model.health, early=early)
+        result = replace(result, evidence=scrub(result.evidence, secrets_of(model)))
         self._on_probe(model.key, result.word, result.duration_s)
         last, watched.last = watched.last, result
         puzzled = last is not None and last.word is ProbeWord.UNKNOWN

@@ -13,6 +13,7 @@ from orchd import tasks
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import RunnerKind, StopSpec
 from orchd.domain.ports import Prober, Runtime, Sighting, StopReport
+from orchd.domain.redact import scrub, secrets_of
 from orchd.errors import EngineUnavailable, OrchdError
 from orchd.reconcile.runner import Runner
 
@@ -157,7 +158,8 @@ class Calls:
             if model.stop.close_streams and runner.address is not None and not runner.fault:
                 streams = await self._prober.close_streams(runner.address, model.stream, model.stop.grace_s / 2)
             report = await runtime.stop(handle, model.stop)
-            last_log = await runtime.tail(handle, LOG_LINES)
+            secrets = secrets_of(model)
+            last_log = tuple(scrub(line, secrets) for line in await runtime.tail(handle, LOG_LINES))
             await runtime.remove(handle)
         except OrchdError as exc:
             self._post(EndFailed(runner.id, exc.message))

@@ -63,7 +63,7 @@ def models(runner: Address) -> tuple[Model, ...]:
         model("solo", "org/only", runner, "/raw"),
         model("live-video-to-video", "tint", runner, "/echo"),
         model("single", "one", runner, "/echo", max_sessions=1),
-        model("secret", "one", runner, "/echo", token="s3cret"),  # noqa: S106 - of the test
+        model("secret", "one", runner, "/echo", token="s3cret"),
         model("small", "one", runner, "/raw", max_body_mb=1),
         model("impatient", "one", runner, "/echo", timeout_s=0.5),
         model("gone", "one", UNREACHABLE, "/echo"),
@@ -111,8 +111,8 @@ async def serve(runner_port: int) -> None:
         if line.startswith(b"GET /start-cold"):
             table.open(RunnerId(cold, 0, offered[cold].generation), runner, None)
         state = {
-            "active": {key.pipeline: table.active(key) for key in table.keys()},
-            "waiting": {key.pipeline: table.waiting(key) for key in table.keys()},
+            "active": {str(key): table.active(key) for key in offered},
+            "waiting": {str(key): table.waiting(key) for key in offered},
         }
         body = json.dumps(state).encode()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body))

@@ -69,6 +69,15 @@ def test_no_list_of_entries_crashes_it(entries: list[Any]) -> None:
     assert len(reading.models) <= len(entries)
 
 
+def test_an_entry_with_any_number_of_faults_tells_only_some() -> None:
+    """Each told fault is looked up in the text: all of them would take hours."""
+    many = range(100_000)
+    assert 20 < len(read(entry(**{f"x{number}": 1 for number in many})).problems) < 30
+    assert 20 <= len(errors(read(entry(volumes=list(many))))) < 30
+    twice = ",".join(f'"x{number}": 1, "x{number}": 2' for number in many)
+    assert 20 <= len(errors(read_text(f"[{{{twice}}}]"))) < 30
+
+
 # Kinds.
 
 

@@ -24,6 +24,7 @@ from orchd.settings import JobsSettings
 
 KEY = ModelKey("image", "org/one")
 ADDRESS = Address("127.0.0.1", 9000)
+ANSWER = Answer(200, "OK", (("Content-Type", "text/plain"),))
 
 
 def a_model(key: ModelKey = KEY, **knobs: Any) -> Model:
@@ -174,7 +175,7 @@ class FakeExchange:
 @dataclass
 class FakeRunners:
     turns: Turns
-    answer: Answer = Answer(200, "OK", (("Content-Type", "text/plain"),))
+    answer: Answer = ANSWER
     pieces: tuple[bytes, ...] = (b"an", b"swer")
     exchanges: list[FakeExchange] = field(default_factory=list)
 

@@ -1,0 +1,127 @@
+"""`orchd check` and `orchd schema`, as a person or a script calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchd.cli import main
+from tests.catalog.helpers import entry
+
+SECRET = "hunter2-do-not-show"
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CREDENTIALS_DIRECTORY", "ORCHD_MODELS_FILE", "ORCHD_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def write(path: Path, *entries: Any) -> str:
+    path.write_text("[\n" + ",\n".join(map(json.dumps, entries)) + "\n]")
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway = entry(gateway="0x" + "1" * 40)
+    assert main(["check", write(tmp_path / "f.json", entry(maxSessions=2), gateway)]) == 0
+    *_, head, row, blank, summary = capsys.readouterr().out.splitlines()
+    assert head.split() == ["MODEL", "KIND", "PROFILE", "SESSIONS", "REPLICAS", "START", "PRICE"]
+    cells = [
+        "llm/acme/small",
+        "container",
+        "byoc",
+        "2",
+        "1",
+        "cold",
+        *["1", "wei", "per", "unit", "(+1", "for", "gateways)"],
+    ]
+    assert row.split() == cells
+    assert (blank, summary) == ("", "1 model, 0 errors, 0 warnings")
+
+
+def test_errors_are_lines_with_their_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "f.json", entry(model_id="good"), entry(replicas=0, token=f"{SECRET} x"))
+    assert main(["check", file]) == 1
+    out = capsys.readouterr().out
+    assert f"error    {file}:3: entry 2 (llm/acme/small) field replicas: cannot use 0: it should be" in out
+    assert "llm/good " in out
+    assert "1 model, 2 errors, 0 warnings" in out
+    assert SECRET not in out
+
+
+@pytest.mark.parametrize(("text", "said"), [("[{", "expected a key"), ("", "an empty file"), (None, "No such file")])
+def test_a_file_that_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, said: str
+) -> None:
+    path = tmp_path / "f.json"
+    if text is not None:
+        path.write_text(text)
+    assert main(["check", str(path)]) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_unknown_keys_are_errors_only_if_strict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "f.json", entry(maxSesions=1))
+    assert main(["check", file]) == 0
+    assert "warning  " in capsys.readouterr().out
+    assert main(["check", "--strict", file]) == 1
+    assert "error    " in capsys.readouterr().out
+
+
+def test_json_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "f.json", entry(price_per_unit=0.005, token=SECRET), entry(model_id="b", replicas=0))
+    assert main(["check", "--json", file]) == 1
+    out = capsys.readouterr().out
+    assert SECRET not in out
+    report = json.loads(out)
+    assert (report["file"], report["ok"]) == (file, False)
+    [problem] = report["problems"]
+    assert (problem["severity"], problem["code"], problem["line"]) == ("error", "entry_invalid", 3)
+    assert (problem["model_id"], problem["field"], problem["entry"]) == ("b", "replicas", 1)
+    assert report["models"] == [
+        {
+            "pipeline": "llm",
+            "model_id": "acme/small",
+            "kind": "container",
+            "profile": "byoc",
+            "max_sessions": 1,
+            "replicas": 1,
+            "warm": False,
+            "price": {"per_unit": "1/200", "pixels_per_unit": 1, "currency": "wei"},
+            "gateway_prices": {},
+        }
+    ]
+
+
+def test_the_file_is_that_of_the_settings_unless_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ORCHD_MODELS_FILE", write(tmp_path / "other.json", entry(model_id="other")))
+    assert main(["check"]) == 0
+    assert "llm/other" in capsys.readouterr().out
+    assert main(["check", write(tmp_path / "named.json", entry(model_id="named"))]) == 0
+    assert "llm/named" in capsys.readouterr().out
+
+
+def test_tokens_are_found_among_the_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / "t").write_text("s3cret")
+    file = write(tmp_path / "f.json", entry(token_file="t"))
+    assert main(["check", file]) == 1
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    assert main(["check", file]) == 0
+
+
+def test_nothing_in_the_file_can_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["check", write(tmp_path / "f.json", entry(**{"\x1b[31mx": 1}))])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["items"] == {"$ref": "#/$defs/Entry"}
