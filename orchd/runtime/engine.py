@@ -115,10 +115,11 @@ class _Cut:
                     each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the connections; an answer that was not read to its end would keep its own open."""
+        """Close the connections for good; an answer not read to its end would keep its own open."""
         with self._lock:
             for each in self._sockets:
-                each.close()
+                if (descriptor := each.detach()) >= 0:
+                    os.close(descriptor)
 
 
 class Engine:

@@ -121,7 +121,6 @@ def test_restart_and_down_use_the_socket(daemon: Daemon, capsys: pytest.CaptureF
     [
         (["status", "--admin-listen", "127.0.0.1:1"], "--admin-listen"),
         (["restart", "m", "--state-dir", "/nowhere"], "--state-dir"),
-        (["down", "--state-dir", "/nowhere"], "--state-dir"),
     ],
 )
 def test_no_daemon_is_exit_code_3_with_the_way_out(

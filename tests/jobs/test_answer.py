@@ -42,7 +42,7 @@ async def read(raw: bytes, method: str = "POST", *, ends: bool = True) -> tuple[
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n1\r\na\r\n0\r\n\r\n", 200, b"a"),
         (b"HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n", 204, b""),
         (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", 304, b""),
-        (b"HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 103 Hint\r\nA: b\r\n\r\nHTTP/1.1 201 Made\r\nContent-Length: 1\r\n\r\na", 201, b"a"),
+        (b"HTTP/1.1 100 A\r\n\r\nHTTP/1.1 103 B\r\nC: d\r\n\r\nHTTP/1.1 201\r\nContent-Length: 1\r\n\r\na", 201, b"a"),
         (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\nraw", 101, b"raw"),
     ],
 )  # fmt: skip
@@ -57,9 +57,9 @@ def test_an_answer_to_head_has_no_body_whatever_it_says() -> None:
 
 
 def test_headers_come_as_they_are() -> None:
-    raw = b"HTTP/1.1 200 All is \xe9\r\nX-a:1\r\nx-A: \xff 2\t \r\nX-Empty:\r\nX-Fold: a\r\n  b\r\nContent-Length:0\r\n\r\n"
+    raw = b"HTTP/1.1 200 \xe9\r\nX-a:1\r\nx-A: \xff 2\t \r\nX-Empty:\r\nX-Fold: a\r\n  b\r\nContent-Length:0\r\n\r\n"
     answer, _ = run_virtual(read(raw))
-    assert answer.reason == "All is \xe9"
+    assert answer.reason == "\xe9"
     assert answer.headers == (
         ("X-a", "1"),
         ("x-A", "\xff 2"),

@@ -86,7 +86,7 @@ def worlds(draw: st.DrawFn) -> World:
     )
 
 
-@settings(max_examples=2000)
+@settings(max_examples=600)
 @given(worlds())
 def test_every_action_is_a_legal_move_and_asks_nothing_of_a_runtime_that_is_away(world: World) -> None:
     for action in plan(world):
@@ -109,7 +109,7 @@ def test_every_action_is_a_legal_move_and_asks_nothing_of_a_runtime_that_is_away
             )
 
 
-@settings(max_examples=2000)
+@settings(max_examples=600)
 @given(worlds())
 def test_a_serving_runner_is_never_stopped_without_draining(world: World) -> None:
     for action in plan(world):
@@ -117,7 +117,7 @@ def test_a_serving_runner_is_never_stopped_without_draining(world: World) -> Non
             raise AssertionError(action)
 
 
-@settings(max_examples=2000)
+@settings(max_examples=600)
 @given(worlds())
 def test_no_model_loses_more_than_one_ready_replica_at_once_to_an_edit(world: World) -> None:
     steps = plan(world)
@@ -167,7 +167,7 @@ def _carry_out(world: World, action: actions.Action) -> World:
     return replace(world, runners=known, sessions={k: v for k, v in world.sessions.items() if k in known})
 
 
-@settings(max_examples=2000)
+@settings(max_examples=600)
 @given(worlds())
 def test_following_the_plan_leads_to_what_is_desired(world: World) -> None:
     # What is under way ends well, and time passes.

@@ -1,0 +1,155 @@
+"""`orchd run` as a child of the demo: a folder, an instance and ports of its own, and nothing of the user's settings."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from orchd.errors import OrchdError
+from orchd.runtime.process_launch import free_port
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+PATIENCE_S = 90.0
+"""Longest wait for anything; it takes a second or two, save on a machine that is very busy."""
+
+END_TIMEOUT_S = 60.0
+LOG_LINES = 20
+_POLL_S = 0.02
+_FOREIGN = ("ORCHD_", "NOTIFY_SOCKET", "WATCHDOG_", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY")
+"""Of the environment: what would make the child another one than the demo wants."""
+
+
+class Child:
+    """Attributes:
+    instance: `demo-` and 8 hex digits; everything that the child makes bears it.
+    folder: holds all of its files; `close` removes it.
+    """
+
+    def __init__(self, *, docker: bool) -> None:
+        self.instance = f"demo-{secrets.token_hex(4)}"
+        self.folder = Path(tempfile.mkdtemp(prefix=f"orchd-{self.instance}-"))
+        self.models_file = self.folder / "aiModels.json"
+        self.jobs_port = free_port(set())
+        self._admin_port = free_port({self.jobs_port})
+        self._log = self.folder / "orchd.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._env = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+        settings: Json = {
+            "models_file": str(self.models_file),
+            "state_dir": str(self.folder / "state"),
+            "instance": self.instance,
+            "on_stop": "stop",
+            "jobs.listen": f"127.0.0.1:{self.jobs_port}",
+            "admin.listen": f"127.0.0.1:{self._admin_port}",
+            "docker.enabled": docker,
+            "docker.network": f"orchd-{self.instance}",
+            "log.format": "text",
+        }
+        self._config = self.folder / "orchd.toml"
+        # A JSON string or bool is one of TOML as well.
+        self._config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
+
+    def write_models(self, entries: Iterable[Json]) -> None:
+        """Replace aiModels.json as an editor does, in one step."""
+        draft = self.models_file.with_suffix(".new")
+        draft.write_text(json.dumps(list(entries), indent=2))
+        draft.rename(self.models_file)
+
+    def start(self) -> None:
+        """Start it. It leads a session of its own: Ctrl-C reaches the demo alone, which ends it in an orderly way."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - ourselves
+                self._argv("run"),
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def is_up(self) -> bool:
+        """Its pages answer."""
+        try:
+            return self._get("/readyz")[0] == http.client.OK
+        except OSError:
+            return False
+
+    def model(self, model_id: str) -> Json | None:
+        """Return what /status says of the model; None = it is not known."""
+        _, body = self._get("/status")
+        return next((model for model in json.loads(body)["models"] if model["model_id"] == model_id), None)
+
+    def until(self, what: str, holds: Callable[[], T]) -> T:
+        """Wait until `holds()` is true, and return it.
+
+        Raises:
+            OrchdError: the child ended, or it takes longer than `PATIENCE_S`.
+        """
+        assert self._process is not None, "start() comes first"
+        deadline = time.monotonic() + PATIENCE_S
+        while not (result := holds()):
+            if self._process.poll() is not None:
+                raise OrchdError(f"cannot {what}: `orchd run` ended with exit code {self._process.returncode}")
+            if time.monotonic() > deadline:
+                raise OrchdError(f"cannot {what}: it takes longer than {PATIENCE_S:g} s")
+            time.sleep(_POLL_S)
+        return result
+
+    def last_log(self) -> list[str]:
+        """Return the last lines of its log."""
+        return self._log.read_text(errors="replace").splitlines()[-LOG_LINES:] if self._log.exists() else []
+
+    def close(self) -> None:
+        """End it with all of its runners, whatever state it is in, and remove its folder.
+
+        Raises:
+            OrchdError: some may be left; the folder is then too, to look into.
+        """
+        if self._process is not None and self._end(self._process) != 0:
+            self._take_down()
+        shutil.rmtree(self.folder)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> int:
+        process.terminate()
+        try:
+            return process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def _take_down(self) -> None:
+        """It failed, or was killed before it could take a signal: look for what it left."""
+        down = subprocess.run(  # noqa: S603 - ourselves
+            self._argv("down"),
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if down.returncode != 0:
+            raise OrchdError(f"cannot take down what the demo started; its files are in {self.folder}: {down.stderr}")
+
+    def _argv(self, command: str) -> list[str]:
+        return [sys.executable, "-m", "orchd", command, "--config", str(self._config)]
+
+    def _get(self, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._admin_port, timeout=PATIENCE_S)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()

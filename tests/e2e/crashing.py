@@ -1,0 +1,101 @@
+"""`orchd run` that ends by SIGKILL right before or right after one chosen call of a runtime or of the store.
+
+The folder ORCHD_TEST_KILL holds `armed`: one line, a free word and the moment to die at, such as `17 after:start:1`
+(after the first `start` since this line was written) or `17 never`. Every moment that passes goes to the file `passed`
+of that folder, which begins anew with each new line; so a run that never dies lists all moments that there are.
+
+The calls are those of the runtime under test: containers if the engine is enabled, else processes.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import orchd.cli.run
+from orchd.app import Edges
+from orchd.cli import main
+from orchd.domain.model import RunnerKind
+from orchd.domain.ports import Runtime, Store
+from orchd.metrics import Metrics
+from orchd.settings import Settings
+
+CALLS = frozenset(
+    {"open", "sightings", "prepare", "start", "resume", "stop", "remove", "tail"}
+    | {"models", "save_models", "forget_generations"}
+)
+
+T = TypeVar("T")
+
+
+class Injector:
+    """Counts calls by name, and ends the process at the armed moment."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._armed = ""
+        self._counts: Counter[str] = Counter()
+
+    async def call(self, name: str, made: Callable[..., Awaitable[T]], *args: Any) -> T:
+        armed = (self._folder / "armed").read_text()
+        if armed != self._armed:
+            self._armed = armed
+            self._counts.clear()
+            (self._folder / "passed").write_text("")
+        self._counts[name] += 1
+        number = self._counts[name]
+        self._pass(armed, f"before:{name}:{number}")
+        result = await made(*args)
+        self._pass(armed, f"after:{name}:{number}")
+        return result
+
+    def _pass(self, armed: str, moment: str) -> None:
+        if armed != self._armed:
+            return  # The call began before this line was written.
+        if armed.split()[1] == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with (self._folder / "passed").open("a") as passed:
+            passed.write(f"{moment}\n")
+
+
+class Watched:
+    """Passes everything on; calls go through the injector."""
+
+    def __init__(self, inner: Any, injector: Injector) -> None:
+        self._inner = inner
+        self._injector = injector
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._inner, name)
+        return functools.partial(self._injector.call, name, attribute) if name in CALLS else attribute
+
+
+class CrashingEdges(Edges):
+    def __init__(self, injector: Injector) -> None:
+        self._injector = injector
+
+    def runtimes(self, settings: Settings, state_dir: Path, metrics: Metrics) -> dict[RunnerKind, Runtime]:
+        made = super().runtimes(settings, state_dir, metrics)
+        kind = RunnerKind.CONTAINER if settings.docker.enabled else RunnerKind.PROCESS
+        made[kind] = cast(Runtime, Watched(made[kind], self._injector))
+        return made
+
+    async def store(self, state_dir: Path) -> Store:
+        return cast(Store, Watched(await super().store(state_dir), self._injector))
+
+
+def crash(folder: Path) -> int:
+    """Run the command line with these edges in place of orchd's own."""
+    edges = CrashingEdges(Injector(folder))
+    orchd.cli.run.run_daemon = functools.partial(orchd.cli.run.run_daemon, edges=edges)
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(crash(Path(os.environ["ORCHD_TEST_KILL"])))
