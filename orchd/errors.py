@@ -78,12 +78,6 @@ class SettingsError(OrchdError):
     code = Code.SETTING_INVALID
 
 
-class FileProblem(OrchdError):
-    """`aiModels.json` as a whole can't be used; nothing that runs changes."""
-
-    code = Code.FILE_MALFORMED
-
-
 class AlreadyRunning(OrchdError):
     """Another daemon holds the state directory or the instance; a person must decide which one stays."""
 

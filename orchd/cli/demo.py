@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from orchd.cli.steps import Steps
 from orchd.cli.text import printable
 from orchd.demo import green_tint
 from orchd.demo.child import Child
-from orchd.demo.frame import BLACK, FrameJob, tinted
+from orchd.demo.frame import FrameJob, tinted
 from orchd.demo.image import DemoEngine
 from orchd.errors import OrchdError
 from orchd.settings import Settings
@@ -150,17 +151,16 @@ def _show(steps: Steps, child: Child, engine: DemoEngine | None) -> None:
 def _ready(child: Child, model_id: str) -> str:
     """Wait until the model is ready, and return what runs it."""
 
-    def ready() -> Json | None:
+    def ready() -> str | None:
         model = child.model(model_id)
-        if model is None:
-            return None
-        [runner] = model["runners"] or [None]
-        if runner and runner["state"] in DOWN_STATES:
-            raise OrchdError("\n    ".join([f"cannot start {model_id}: {runner['detail']}", *runner["last_log"]]))
-        return runner if model["ready"] else None
+        for runner in model["runners"] if model else ():
+            if runner["state"] in DOWN_STATES:
+                raise OrchdError("\n    ".join([f"cannot start {model_id}: {runner['detail']}", *runner["last_log"]]))
+            if model["ready"]:
+                return f"a {model['kind']} at {runner['address']}"
+        return None
 
-    runner = child.until(f"get {model_id} ready", ready)
-    return f"{runner['handle'][:40]} answers at {runner['address']}"
+    return child.until(f"get {model_id} ready", ready)
 
 
 def _send_frame(child: Child, model_id: str) -> str:
@@ -179,4 +179,4 @@ def _refusal(child: Child) -> str:
     text = body.decode(errors="replace")
     if status != 404 or SECOND not in text:
         raise OrchdError(f"cannot see {FIRST} refused: HTTP {status}: {text}")
-    return f"404, {text}"
+    return f"404: {json.loads(body)['message']}"

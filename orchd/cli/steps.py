@@ -9,7 +9,7 @@ from typing import TextIO
 
 from orchd.cli.text import DIM, GREEN, RED, look_of
 
-TITLE_WIDTH = 38
+TITLE_WIDTH = 42
 _TELL_EVERY_S = 5.0
 
 

@@ -1,4 +1,4 @@
-"""`orchd run` as a child of the demo: a folder, an instance and ports of its own, and nothing of the user's settings."""
+"""`orchd run` as a child of the demo: a folder, an instance and ports of its own, none of the user's settings."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Child:
         _, body = self._get("/status")
         return next((model for model in json.loads(body)["models"] if model["model_id"] == model_id), None)
 
-    def until(self, what: str, holds: Callable[[], T]) -> T:
+    def until(self, what: str, holds: Callable[[], T | None]) -> T:
         """Wait until `holds()` is true, and return it.
 
         Raises:

@@ -43,7 +43,7 @@ class DemoEngine:
         self._label = f"{INSTANCE}={instance}"
         self._pulled = ""
         with _told():
-            self._client = docker.APIClient(version="auto", timeout=CALL_TIMEOUT_S, **kwargs_from_env())  # type: ignore[arg-type]
+            self._client = docker.APIClient(version="auto", timeout=CALL_TIMEOUT_S, **kwargs_from_env())
 
     def build(self, program: Path, progress: Callable[[str], None]) -> str:
         """Make `image` of the program; return the base that was taken: $ORCHD_DEMO_BASE, else what is there."""

@@ -7,6 +7,7 @@ and a slot is never given on a replica that is being closed.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections import deque
@@ -65,6 +66,7 @@ class Loop:
         self._generations = dict(generations)
         self._desired = DesiredState()
         self._desired_at = 0.0
+        self._models: Mapping[ModelKey, Model] = {}
         self._down: dict[RunnerKind, str] = dict.fromkeys(runtimes, "it was not looked at yet")
         self._fleet = Fleet(table)
         self._calls = calls.Calls(runtimes, prober, self.post)
@@ -86,8 +88,7 @@ class Loop:
 
     def models(self) -> Mapping[ModelKey, Model]:
         """Return what jobs may ask for: the desired models and those that still drain."""
-        leaving = {r.id.key: r.model for r in self._fleet.runners.values() if r.id.key not in self._desired.models}
-        return {**leaving, **self._desired.models}
+        return self._models
 
     def snapshot(self) -> Snapshot:
         """Return everything a reader may know."""
@@ -206,7 +207,7 @@ class Loop:
             up=frozenset(kind for kind in self._runtimes if kind not in self._down),
             now=asyncio.get_running_loop().time(),
             settings=self._settings.reconcile,
-            **({"unwanted_why": "orchd takes its runners down"} if self._ending else {}),
+            unwanted_why="orchd takes its runners down" if self._ending else "it left aiModels.json",
         )
 
     def _engine_down(self, model: Model) -> str:
@@ -218,7 +219,8 @@ class Loop:
         return self._down.get(model.kind, "")
 
     def _publish(self) -> None:
-        models = self.models()
+        leaving = {r.id.key: r.model for r in self._fleet.runners.values() if r.id.key not in self._desired.models}
+        models = self._models = {**leaving, **self._desired.models}
         for key in set(self._table.keys()) - set(models):
             self._table.forget(key)
             self._metrics.forget(key)
@@ -240,9 +242,11 @@ class Loop:
         match event:
             case events.DesiredChanged(desired):
                 self._desire(desired)
-            case events.StartWanted() | events.SessionsIdle():
-                if isinstance(event, events.SessionsIdle) and event.runner in self._fleet.runners:
-                    self._fleet.note(event.runner, idle_since=asyncio.get_running_loop().time())
+            case events.StartWanted():
+                pass  # the plan looks at the table itself
+            case events.SessionsIdle(runner):
+                if runner in self._fleet.runners:
+                    self._fleet.note(runner, idle_since=asyncio.get_running_loop().time())
             case events.RestartAsked(key):
                 for runner in self._fleet.of(key):
                     self._fleet.note(runner.id, restart_asked=True)
@@ -256,7 +260,7 @@ class Loop:
             case calls.EngineDown(kind, reason):
                 if self._down.get(kind) != reason:
                     needed = any(m.kind is kind for m in self.models().values())
-                    log.log(30 if needed else 10, "runtime_down", runtime=kind, reason=reason)
+                    log.log(logging.WARNING if needed else logging.DEBUG, "runtime_down", runtime=kind, reason=reason)
                 self._down[kind] = reason
                 self._metrics.runtime_up(kind, up=False)
             case _:

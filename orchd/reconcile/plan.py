@@ -63,7 +63,7 @@ class World:
     up: frozenset[RunnerKind]
     now: float
     settings: ReconcileSettings
-    unwanted_why: str = "it left aiModels.json"
+    unwanted_why: str
 
     def held(self, runner: Runner) -> int:
         return self.sessions.get(runner.id, 0)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 
 PATIENCE_S = 90.0
 """Upper bound of every wait: for machines that are slow, never for how long something should take."""
@@ -180,6 +181,44 @@ class Daemon:
         _, body = await self.get("/status")
         assert isinstance(body, dict)
         return body
+
+    async def model(self, model_id: str) -> dict[str, Any]:
+        """Return what /status says of one model; empty if it has none of this id."""
+        models = (await self.status())["models"]
+        return next((model for model in models if model["model_id"] == model_id), {})
+
+    async def until_model(self, model_id: str, what: str, holds: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """Wait until `holds` is true of what /status says of a model, and return that."""
+        seen: dict[str, Any] = {}
+
+        async def now() -> bool:
+            nonlocal seen
+            seen = await self.model(model_id)
+            return bool(holds(seen))
+
+        try:
+            await self.until(f"{model_id} {what}", now)
+        except AssertionError as exc:
+            raise AssertionError(f"{exc}; {json.dumps(seen, indent=1)}") from None
+        return seen
+
+    async def until_state(self, model_id: str, state: str) -> dict[str, Any]:
+        return await self.until_model(model_id, f"is {state}", lambda model: model.get("state") == state)
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of the samples of this name that have these labels."""
+        async with self.client.get(f"http://127.0.0.1:{self.admin_port}/metrics") as answer:
+            families = text_string_to_metric_families(await answer.text())
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+    async def job(
+        self, model_id: str, do: str = "/echo", body: bytes = b"", pipeline: str = "text-to-image"
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        """Send a job to a scripted runner; `do`: what it shall do. Return status, body and headers of the answer."""
+        headers = {"X-Model-Id": model_id, "X-Do": do}
+        async with self.client.post(f"{self.url}/{pipeline}", data=body, headers=headers) as answer:
+            return answer.status, await answer.read(), answer.headers
 
     async def until(self, what: str, holds: Callable[[], Any]) -> Any:
         """Wait until `holds()` (awaited if it must be) is true, and return it."""

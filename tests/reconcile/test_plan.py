@@ -83,6 +83,7 @@ def worlds(draw: st.DrawFn) -> World:
         up=frozenset({RunnerKind.CONTAINER}) if draw(st.booleans()) else frozenset(),
         now=1000.0,
         settings=RULES,
+        unwanted_why="nobody wants it",
     )
 
 
