@@ -73,11 +73,12 @@ def run(args: argparse.Namespace, _settings: Settings) -> int:
 
 
 def _tell_failure(exc: Exception, child: Child | None) -> None:
-    lines = [f"    | {printable(line)}" for line in child.last_log()] if child is not None else []
-    if lines:
-        lines = ["The last lines of its log:", *lines]
-    what = exc.message if isinstance(exc, OrchdError) else f"cannot finish the demo: {exc or type(exc).__name__}"
-    print("\n".join(["", f"orchd: {what}", *lines, ""]), file=sys.stderr, flush=True)
+    lines = [exc.message if isinstance(exc, OrchdError) else f"cannot finish the demo: {exc}"]
+    if child is not None and not isinstance(exc, OrchdError) and child.exit_code is not None:
+        lines[0] += f"; `orchd run` ended with exit code {child.exit_code}"
+    if child is not None and (log := child.last_log()):
+        lines += ["The last lines of its log:", *(f"    | {printable(line)}" for line in log)]
+    print("\norchd: " + "\n".join(lines) + "\n", file=sys.stderr, flush=True)
 
 
 def _clean_up(child: Child | None, engine: DemoEngine | None) -> None:
@@ -152,8 +153,9 @@ def _ready(child: Child, model_id: str) -> str:
     """Wait until the model is ready, and return what runs it."""
 
     def ready() -> str | None:
-        model = child.model(model_id)
-        for runner in model["runners"] if model else ():
+        if (model := child.model(model_id)) is None:
+            return None
+        for runner in model["runners"]:
             if runner["state"] in DOWN_STATES:
                 raise OrchdError("\n    ".join([f"cannot start {model_id}: {runner['detail']}", *runner["last_log"]]))
             if model["ready"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -79,12 +80,14 @@ class Child:
                 start_new_session=True,
             )
 
+    @property
+    def exit_code(self) -> int | None:
+        """None = it runs, or was not started."""
+        return self._process.poll() if self._process is not None else None
+
     def is_up(self) -> bool:
         """Its pages answer."""
-        try:
-            return self._get("/readyz")[0] == http.client.OK
-        except OSError:
-            return False
+        return self._get("/readyz")[0] == http.client.OK
 
     def model(self, model_id: str) -> Json | None:
         """Return what /status says of the model; None = it is not known."""
@@ -97,15 +100,16 @@ class Child:
         Raises:
             OrchdError: the child ended, or it takes longer than `PATIENCE_S`.
         """
-        assert self._process is not None, "start() comes first"
         deadline = time.monotonic() + PATIENCE_S
-        while not (result := holds()):
-            if self._process.poll() is not None:
-                raise OrchdError(f"cannot {what}: `orchd run` ended with exit code {self._process.returncode}")
+        while True:
+            with contextlib.suppress(OSError, http.client.HTTPException):  # It does not listen yet, or any more.
+                if result := holds():
+                    return result
+            if self.exit_code is not None:
+                raise OrchdError(f"cannot {what}: `orchd run` ended with exit code {self.exit_code}")
             if time.monotonic() > deadline:
                 raise OrchdError(f"cannot {what}: it takes longer than {PATIENCE_S:g} s")
             time.sleep(_POLL_S)
-        return result
 
     def last_log(self) -> list[str]:
         """Return the last lines of its log."""

@@ -42,12 +42,12 @@ class DemoEngine:
         self.image = f"orchd-{instance}:latest"
         self._label = f"{INSTANCE}={instance}"
         self._pulled = ""
-        with _told():
+        with _told("run the demo", "; does it run? `orchd demo --runtime process` needs none"):
             self._client = docker.APIClient(version="auto", timeout=CALL_TIMEOUT_S, **kwargs_from_env())
 
     def build(self, program: Path, progress: Callable[[str], None]) -> str:
         """Make `image` of the program; return the base that was taken: $ORCHD_DEMO_BASE, else what is there."""
-        with _told():
+        with _told("build the demo's image"):
             base = os.environ.get("ORCHD_DEMO_BASE") or (LOCAL_BASE if self._has(LOCAL_BASE) else PULLED_BASE)
             if not self._has(base):
                 self._pull(base, progress)
@@ -75,38 +75,43 @@ class DemoEngine:
         try:
             for message in self._client.pull(repository, tag or "latest", stream=True, decode=True):
                 if "error" in message:
-                    raise OrchdError(pull_failure(base, str(message["error"])))
+                    raise _no_base(base, str(message["error"]))
                 tracker.take(message)
                 progress(tracker.line())
         except APIError as exc:
-            raise OrchdError(pull_failure(base, str(exc.explanation or exc))) from exc
+            raise _no_base(base, str(exc.explanation or exc)) from exc
 
     def close(self) -> None:
         """Remove every container, volume, network and image of the demo, and the base if it had to be pulled."""
         mine = {"label": self._label}
-        with _told(), contextlib.closing(self._client) as client:
+        with _told("remove what the demo made"), contextlib.closing(self._client) as client:
             for container in client.containers(all=True, filters=mine):
                 client.remove_container(container["Id"], v=True, force=True)
             for volume in client.volumes(filters=mine)["Volumes"] or ():
                 client.remove_volume(volume["Name"])
             for network in client.networks(filters=mine):
                 client.remove_network(network["Id"])
-            names = [image["Id"] for image in client.images(all=True, filters=mine)]  # Children before their parents.
-            for name in [*names, *filter(None, [self._pulled])]:
-                with contextlib.suppress(ImageNotFound):  # Gone with its child, or never there.
-                    client.remove_image(name, force=True)
+            while images := client.images(all=True, filters=mine):
+                parents = {image["ParentId"] for image in images}
+                for image in images:
+                    if image["Id"] not in parents:  # Its unnamed parents go with it.
+                        client.remove_image(image["Id"], force=True)
+            if self._pulled:
+                with contextlib.suppress(ImageNotFound):
+                    client.remove_image(self._pulled)
+
+
+def _no_base(base: str, reason: str) -> OrchdError:
+    return OrchdError(f"{pull_failure(base, reason)}; set ORCHD_DEMO_BASE to an image with python3 that is here")
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _told(what: str, advice: str = "") -> Iterator[None]:
     try:
         yield
     except (DockerException, OSError) as exc:
         where = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-        raise OrchdError(
-            f"cannot run the demo with containers on Docker Engine at {where}: {exc}; "
-            "`orchd demo --runtime process` needs no Docker"
-        ) from exc
+        raise OrchdError(f"cannot {what} on Docker Engine at {where}: {exc}{advice}") from exc
 
 
 def _context(files: dict[str, bytes]) -> io.BytesIO:

@@ -21,6 +21,7 @@ from orchd.jobs.request import Headers, request_id
 from orchd.settings import JobsSettings
 
 MIB = 1024 * 1024
+VERSIONS = ((1, 0), (1, 1))
 BODILESS = frozenset({204, 304})
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, with no time: closing resets.
 MALFORMED = JobRefused(Code.BAD_REQUEST, "cannot read the request: it is not well-formed HTTP/1.1")
@@ -131,10 +132,17 @@ class HttpCaller:
         self._chunked = False
         self._bodiless = False
 
-    @property
-    def head_bytes(self) -> int:
-        """Size of the request's head, about: its line and headers as they came."""
-        return len(self.method) + len(self.target) + 12 + sum(len(n) + len(v) + 4 for n, v in self.headers)
+    def unreadable(self) -> JobRefused | None:
+        """Return why we do not take the request, although aiohttp could parse it."""
+        if self._request.version not in VERSIONS:
+            return MALFORMED
+        size = (
+            len(self.method) + len(self.target) + 12 + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        )
+        if size > self._settings.max_header_kb * 1024:
+            longest = f"its head is longer than {self._settings.max_header_kb} KiB"
+            return JobRefused(Code.BAD_REQUEST, f"cannot read the request: {longest}")
+        return None
 
     async def read(self, limit: int = PIECE_BYTES) -> bytes:
         try:

@@ -78,10 +78,8 @@ def route(method: str, target: str, headers: Headers, models: Mapping[ModelKey, 
     if path.startswith("/models/"):
         return _base_url_route(_origin_form(target), models)
     if method != "POST":
-        raise JobRefused(
-            Code.UNKNOWN_MODEL,
-            f"cannot serve {method} {path[:200]}: jobs are POST /PIPELINE, or under /models/PIPELINE/MODEL_ID/",
-        )
+        hint = "(jobs are POST /PIPELINE, or anything under /models/PIPELINE/MODEL_ID/)"
+        raise unknown_model(f"{method} {path[:100]} {hint}", models)
     pipelines = _pipelines(path[1:], models)
     named = {value for name, value in headers if name.lower() == "x-model-id" and value}
     if len(named) > 1:

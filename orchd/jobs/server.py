@@ -110,17 +110,15 @@ class JobServer:
         assert isinstance(connection, Connection)
         caller = HttpCaller(request, connection)
         caller.keep_alive = caller.keep_alive and not self._leaving
-        if caller.head_bytes > self._settings.max_header_kb * 1024:
-            await self._refuse_head(caller)
+        if (why := caller.unreadable()) is not None:
+            await self._refuse(caller, why)
         else:
             await self._handler.handle(caller)
         await caller.drop_rest()
         return Sent(keep_alive=caller.keep_alive)
 
-    async def _refuse_head(self, caller: HttpCaller) -> None:
-        why = JobRefused(
-            Code.BAD_REQUEST, f"cannot read the request: its head is longer than {self._settings.max_header_kb} KiB"
-        )
+    async def _refuse(self, caller: HttpCaller, why: JobRefused) -> None:
+        caller.keep_alive = False
         try:
             await caller.answer(why.status, *rendered(why, request_id(caller.headers)))
         except CallerGone:

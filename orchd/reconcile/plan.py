@@ -234,7 +234,7 @@ def _tend(runner: Runner, world: World, idle_since: float | None) -> Iterable[Ac
         yield Unpause(runner.id)
     if state is S.LOADING and runner.loading_since is not None:
         if now - runner.loading_since >= model.loading_timeout_s:
-            yield GiveUp(runner.id, f"it still said that it loads after {model.loading_timeout_s:g} s")
+            yield GiveUp(runner.id, f"it was not ready after {model.loading_timeout_s:g} s of loading: {runner.detail}")
     elif state is S.UNHEALTHY and now - runner.since >= model.health.restart_after_s:
         yield GiveUp(runner.id, f"it stayed unhealthy for {model.health.restart_after_s:g} s: {runner.detail}")
     elif (

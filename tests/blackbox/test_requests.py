@@ -144,11 +144,7 @@ def test_the_runners_headers_reach_the_caller(server: Server, runner: Runner) ->
     reply = server.ask("GET", "/models/single/one/scripted")
     assert (reply.status, reply.body) == (401, b"no"), "the runner's own answer, not ours"
     assert reply.all("Set-Cookie") == ["a=1", "b=2"]
-    assert (reply.one("X-Odd"), reply.one("X-Metadata"), reply.one("Server")) == (
-        "\xff".encode().decode("latin-1"),
-        "m",
-        "mine",
-    ) or (reply.one("X-Odd") == "\xff")
+    assert (reply.one("X-Odd"), reply.one("X-Metadata"), reply.one("Server")) == ("\xff", "m", "mine")
     assert reply.one("X-Hop") is None
     assert reply.one("Keep-Alive") is None
     assert reply.one("Content-Type") is None, "none was given"
@@ -320,11 +316,13 @@ def test_a_body_that_breaks_its_framing_later_is_a_client_error(server: Server, 
         assert wire.ended()
 
 
-def test_a_malformed_request_behind_a_good_one_does_not_spoil_it(server: Server) -> None:
+def test_a_malformed_request_behind_a_good_one_does_not_spoil_it(server: Server, runner: Runner) -> None:
     with server.wire() as wire:
-        wire.request("POST", "/solo", body=b"good")
+        wire.request("POST", "/single", ("X-Do", "/gate/good"), body=b"good")
+        runner.seen("?waiting=1")
         wire.send(b"GARBAGE\r\n\r\n")
-        assert wire.reply().body == b"good"
+        runner.open_gate("good")
+        assert wire.reply().json()["gate"] == "good"
         assert 400 <= wire.reply().status < 500
         assert wire.ended()
 

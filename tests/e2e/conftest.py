@@ -46,6 +46,7 @@ async def make(tmp_path: Path, instance: str) -> AsyncIterator[Start]:
     for daemon in made:
         if daemon.process is not None:
             await daemon.kill()
+            await daemon.end()
 
 
 @pytest.fixture(scope="session")

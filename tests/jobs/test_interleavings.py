@@ -120,7 +120,8 @@ class Scenario:
                 assert active <= self.max_sessions, "more sessions than max_sessions"
                 (where,) = (n for n in range(REPLICAS) if on[n] > self.on[n])
                 assert where in self.open, "a session began on a closed replica"
-                assert self.limits[where] is None or on[where] <= self.limits[where], "more than the replica's limit"
+                limit = self.limits[where]
+                assert limit is None or on[where] <= limit, "more than the replica's limit"
                 assert all(on[where] - 1 <= on[n] for n in self.open if self.has_room(n, on)), "not the least loaded"
             self.last_active, self.on = active, on
         assert active >= 0
@@ -234,9 +235,9 @@ class Scenario:
         for caller, task in self.jobs:
             assert task.cancelled() or task.exception() is None
             if caller not in self.cancelled:
-                assert caller.started or caller.turns.failing, "no answer at all"
+                assert caller.started or self.turns.failing, "no answer at all"
                 done = caller.finished or caller.broken or caller.answers == 1
-                assert done or caller.turns.failing, "an answer that neither ended nor broke"
+                assert done or self.turns.failing, "an answer that neither ended nor broke"
 
 
 async def play(seeds: range) -> None:

@@ -240,7 +240,7 @@ async def test_a_runner_that_never_leaves_loading_is_given_up_after_its_time() -
         assert world.states(a) == [S.LOADING]
         await asyncio.sleep(20)
         assert world.running() == [] or world.running()[0].address != address
-        assert "still said that it loads after 50 s" in str([h.why for h in world.status(a).history])
+        assert "it was not ready after 50 s of loading: probe: " in str([h.why for h in world.status(a).history])
 
 
 @virtual_time

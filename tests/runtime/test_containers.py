@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 import docker
@@ -285,11 +286,9 @@ async def test_an_unreachable_engine_is_said_so_everywhere(monkeypatch: pytest.M
 
 
 async def test_a_silent_engine_is_given_up_after_the_timeout(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_unix_server(say_nothing, f"{tmp_path}/silent.sock"):
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(f"{tmp_path}/silent.sock")
+        silent.listen()
         monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/silent.sock")
         runtime = DockerRuntime(DockerSettings(call_timeout_s=0.2), instance="t-silent", state_dir="/")
         with pytest.raises(EngineUnavailable):

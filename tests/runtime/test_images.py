@@ -181,7 +181,8 @@ async def fake_registry(answer: bytes | None = None) -> AsyncIterator[FakeRegist
     """A registry that answers every request with `answer`, or says that it is one and then nothing more."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer):
+        serving.append(asyncio.current_task())
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError):
             if (first := await reader.read(1)) in (b"", b"\x16"):  # a TLS greeting: the engine tries again without
                 return
             head = first + await reader.readuntil(b"\r\n\r\n")
@@ -194,8 +195,10 @@ async def fake_registry(answer: bytes | None = None) -> AsyncIterator[FakeRegist
                 await closing.wait()
 
     closing = asyncio.Event()
+    serving: list[asyncio.Task[None] | None] = []
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     fake = FakeRegistry(f"127.0.0.1:{server.sockets[0].getsockname()[1]}/x:v1")
     async with server:
         yield fake
         closing.set()
+        await asyncio.gather(*filter(None, serving))
