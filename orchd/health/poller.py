@@ -25,7 +25,9 @@ from orchd.tasks import cancel, spawn
 log = structlog.get_logger("orchd.health")
 
 LOADING_PERIOD_S = 1.0
-"""A runner that loads is asked at least this often, so that it is used as soon as it is ready."""
+"""A runner that loads is asked at least this often, so that it is used as soon as it is ready; one that was started
+a moment ago more often still, since many open their port within the first second.
+"""
 
 GAP_S = 0.1
 """Between the end of a probe and the next one, however many failed jobs hurry it."""
@@ -155,5 +157,6 @@ def _period(watched: _Watched) -> float:
     """Return the seconds until the next probe."""
     period = watched.model.health.interval_s
     if watched.streak.verdict in (None, Verdict.LOADING):
-        period = min(period, LOADING_PERIOD_S)
+        age_s = asyncio.get_running_loop().time() - watched.since
+        period = min(period, LOADING_PERIOD_S, max(GAP_S, age_s / 4))
     return period * random.uniform(1 - JITTER, 1 + JITTER)

@@ -57,8 +57,9 @@ class Hands:
                 if runner.state is S.READY and runner.address is not None:
                     self._table.open(runner.id, runner.address, model.sessions_per_replica)
             case actions.Prepare():
+                why = "its wait is over" if runner.state is S.BACKOFF else "it shall run"
                 changes: dict[str, Any] = {"busy": True, "fault": "", "detail": "", "restart_asked": False}
-                self._calls.prepare(fleet.move(runner.id, E.PREPARE, "it shall run", **changes))
+                self._calls.prepare(fleet.move(runner.id, E.PREPARE, why, **changes))
             case actions.Start():
                 self._calls.start(fleet.move(runner.id, E.START, "nothing stands in its way", busy=True))
             case actions.Attach():

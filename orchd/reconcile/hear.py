@@ -207,7 +207,7 @@ class Ears:
         changes |= {"detail": runner.fault, "restarts": runner.restarts + 1}
         tail = " | ".join(event.last_log[-3:])
         if backoff.parked(failures, unready, rules):
-            why = f"failed {len(failures)} times, the last time because {runner.fault}"
+            why = f"failed {len(failures)} times, the last time: {runner.fault}"
             self._fleet.move(runner.id, E.STOPPED_TOO_OFTEN, why, tail, **changes)
             return
         wait = backoff.delay_s(len(failures), rules, self._jitter())

@@ -1,0 +1,60 @@
+"""When the lookout looks, on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from orchd import tasks
+from orchd.reconcile.calls import EngineDown, Looked
+from orchd.reconcile.lookout import AGAIN_S, SETTLE_S, lookout
+from tests.fakes.runtime import FakeRuntime
+from tests.virtual_time import virtual_time
+
+PERIOD_S = 30.0
+
+
+@asynccontextmanager
+async def looking(runtime: FakeRuntime) -> AsyncIterator[list[Looked | EngineDown]]:
+    news: list[Looked | EngineDown] = []
+    task = tasks.spawn(lookout(runtime, PERIOD_S, news.append), name="lookout")
+    await asyncio.sleep(1)
+    try:
+        yield news
+    finally:
+        await tasks.cancel(task)
+
+
+@virtual_time
+async def test_it_looks_from_time_to_time_though_nothing_stirs() -> None:
+    async with looking(FakeRuntime(delay_s=0.0)) as news:
+        await asyncio.sleep(10 * PERIOD_S)
+        assert len(news) == 11
+
+
+@virtual_time
+async def test_what_shows_only_some_time_after_it_stirred_is_seen_soon() -> None:
+    runtime = FakeRuntime(delay_s=0.0)
+    async with looking(runtime) as news:
+        assert runtime.hurry is not None
+        before = len(news)
+        runtime.hurry()
+        await asyncio.sleep(SETTLE_S + sum(AGAIN_S) + 0.1)
+        assert len(news) == before + 1 + len(AGAIN_S)
+        await asyncio.sleep(PERIOD_S / 2)
+        assert len(news) == before + 1 + len(AGAIN_S), "and then it rests again"
+
+
+@virtual_time
+async def test_an_engine_that_comes_back_is_opened_again() -> None:
+    runtime = FakeRuntime(delay_s=0.0)
+    async with looking(runtime) as news:
+        runtime.down = True
+        await asyncio.sleep(2 * PERIOD_S)
+        assert isinstance(news[-1], EngineDown)
+        opened = runtime.count("open")
+        runtime.down = False
+        await asyncio.sleep(2 * PERIOD_S)
+        assert isinstance(news[-1], Looked)
+        assert runtime.count("open") > opened
