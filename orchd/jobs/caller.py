@@ -12,6 +12,7 @@ import struct
 from email.utils import formatdate
 from http import HTTPStatus
 
+import structlog
 from aiohttp import StreamReader, web
 
 from orchd.errors import Code, JobRefused
@@ -20,8 +21,11 @@ from orchd.jobs.refusal import rendered
 from orchd.jobs.request import Headers, request_id
 from orchd.settings import JobsSettings
 
+log = structlog.get_logger("orchd.jobs")
+
 MIB = 1024 * 1024
 VERSIONS = ((1, 0), (1, 1))
+PEER_LEFT = frozenset({7, 8})  # Linux's TCP states CLOSE (reset) and CLOSE_WAIT.
 BODILESS = frozenset({204, 304})
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, with no time: closing resets.
 MALFORMED = JobRefused(Code.BAD_REQUEST, "cannot read the request: it is not well-formed HTTP/1.1")
@@ -63,6 +67,14 @@ class Connection(web.RequestHandler):
         if self._garbled and self.reading is not None and not self.reading.is_eof():
             self.reading.set_exception(web.RequestPayloadError())
 
+    def end_if_left(self) -> None:
+        """Cancel what is served here if the caller has left and we can't see it, as we read no further now."""
+        transport = self.transport
+        if transport is not None and not transport.is_reading():
+            sock: socket.socket = transport.get_extra_info("socket")
+            if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in PEER_LEFT:
+                transport.abort()
+
     @property
     def upgrading(self) -> bool:
         """aiohttp stopped parsing behind a request that asks to switch protocols."""
@@ -86,16 +98,15 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is not HTTP; aiohttp calls it with what it could not parse."""
-        if request.transport is not None:
+        """Answer what aiohttp could not parse. It also comes here with a bug of ours, of which nothing can be said."""
+        if status >= 500:
+            log.error("request_crashed", exc_info=exc)
+            self.force_close()
+        elif request.transport is not None:
             headers, body = rendered(MALFORMED, request_id(()))
-            request.transport.write(_head(MALFORMED.status, "", (*headers, *_framing(body, close=True))) + body)
+            headers = (*headers, ("Content-Length", str(len(body))), ("Connection", "close"))
+            request.transport.write(_head(MALFORMED.status, "", headers) + body)
         return _Malformed(self)
-
-
-def _framing(body: bytes, *, close: bool) -> Headers:
-    length = ("Content-Length", str(len(body)))
-    return (length, ("Connection", "close")) if close else (length,)
 
 
 def _head(status: int, reason: str, headers: Headers) -> bytes:

@@ -7,6 +7,8 @@ header bytes that are not UTF-8 and an empty query, and asks idempotent requests
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
 
 from orchd.domain.ids import Address
@@ -15,6 +17,7 @@ from orchd.jobs.ports import PIECE_BYTES, Answer, RunnerBroke, RunnerUnreachable
 from orchd.jobs.request import Headers
 
 BUFFER_BYTES = 2 * PIECE_BYTES
+LEFT_OVER_PIECES = 16  # An early answer is short; a long one is lost with its connection.
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -34,7 +37,7 @@ class HttpRunners:
         reader = asyncio.StreamReader(limit=BUFFER_BYTES, loop=loop)
         try:
             transport, protocol = await loop.create_connection(
-                lambda: _Connection(reader, loop=loop),
+                lambda: _Connection(reader, loop),
                 address.host,
                 address.port,
                 ssl=self._tls if address.scheme == "https" else None,
@@ -45,13 +48,33 @@ class HttpRunners:
 
 
 class _Connection(asyncio.StreamReaderProtocol):
-    """Keeps what was read when the connection is lost: a runner may answer and reset without reading the body."""
+    """Keeps the answer when the connection is lost: a runner may answer, and reset without reading the body."""
 
     lost: Exception | None = None
 
+    def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(reader, loop=loop)
+        self._reader = reader
+        self._wire: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert isinstance(transport, asyncio.Transport)
+        self._wire = transport
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = exc
+        if exc is not None and self._wire is not None and self._wire.get_extra_info("sslcontext") is None:
+            self._read_left_over(self._wire.get_extra_info("socket").dup())
         super().connection_lost(None)
+
+    def _read_left_over(self, sock: socket.socket) -> None:
+        """A failed write closes before what has arrived is read; the kernel still has it."""
+        with sock, contextlib.suppress(OSError):
+            sock.setblocking(False)
+            for _ in range(LEFT_OVER_PIECES):
+                if data := sock.recv(PIECE_BYTES):
+                    self._reader.feed_data(data)
 
 
 class HttpExchange:

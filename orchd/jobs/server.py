@@ -21,9 +21,11 @@ from orchd.jobs.refusal import rendered
 from orchd.jobs.request import request_id
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings, split_listen
+from orchd.tasks import cancel, spawn
 
 log = structlog.get_logger("orchd.jobs")
 
+LOOKOUT_PERIOD_S = 1.0
 LAST_WORDS_S = 2.0  # For answers that are being sent when everything else has ended.
 
 
@@ -53,6 +55,7 @@ class JobServer:
         )
         self._connections = web.Server(self._serve, handler_cancellation=True)
         self._listener: asyncio.Server | None = None
+        self._lookout: asyncio.Task[None] | None = None
         self._leaving = False
 
     @property
@@ -80,6 +83,7 @@ class JobServer:
                 "choose another address with jobs.listen",
                 code=Code.ADDRESS_IN_USE if exc.errno == errno.EADDRINUSE else Code.SETTING_INVALID,
             ) from exc
+        self._lookout = spawn(self._look_out(), name="lookout for callers that left")
         log.info("jobs_listening", listen=self._settings.listen, port=self.port)
 
     def stop_accepting(self) -> None:
@@ -104,6 +108,15 @@ class JobServer:
         self._connections.pre_shutdown()
         await self._connections.shutdown(LAST_WORDS_S)
         await self._handler.idle()
+        if self._lookout is not None:
+            await cancel(self._lookout)
+
+    async def _look_out(self) -> None:
+        while True:
+            await asyncio.sleep(LOOKOUT_PERIOD_S)
+            for connection in self._connections.connections:
+                if isinstance(connection, Connection):
+                    connection.end_if_left()
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol

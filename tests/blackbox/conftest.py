@@ -48,6 +48,11 @@ class Runner:
     def open_gate(self, name: str, n: int | None = None) -> None:
         self.ask(f"/_open/{name}" + (f"?n={n}" if n else ""), "POST")
 
+    def script(self, **changes: object) -> None:
+        with Wire(self.port) as wire:
+            wire.request("POST", "/_script", body=json.dumps(changes).encode())
+            assert wire.reply().status == 200
+
     def seen(self, query: str = "") -> Any:
         return self.ask(f"/_seen{query}")
 

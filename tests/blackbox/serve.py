@@ -66,6 +66,7 @@ def models(runner: Address) -> tuple[Model, ...]:
         model("secret", "one", runner, "/echo", token="s3cret"),
         model("small", "one", runner, "/raw", max_body_mb=1),
         model("impatient", "one", runner, "/echo", timeout_s=0.5),
+        model("patient", "one", runner, "/echo", timeout_s=600.0),
         model("gone", "one", UNREACHABLE, "/echo"),
         model("stream", "one", runner, "/echo", stream=True),
         model("unready", "one", runner, "/echo"),
@@ -110,6 +111,9 @@ async def serve(runner_port: int) -> None:
         line = await reader.readuntil(b"\r\n\r\n")
         if line.startswith(b"GET /start-cold"):
             table.open(RunnerId(cold, 0, offered[cold].generation), runner, None)
+        if line.startswith(b"GET /stop-cold"):
+            table.close(RunnerId(cold, 0, offered[cold].generation), Code.NOT_READY, "it is cold")
+            table.set_closed(cold, startable=True, code=Code.NOT_READY, reason="it is cold")
         state = {
             "active": {str(key): table.active(key) for key in offered},
             "waiting": {str(key): table.waiting(key) for key in offered},

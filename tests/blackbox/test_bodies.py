@@ -135,6 +135,13 @@ def push_on(wire: Wire) -> None:
     wire.some()
 
 
+@pytest.mark.parametrize("size", [10, 200_000, 3_000_000])
+def test_a_runner_that_answers_early_and_closes_is_heard(server: Server, size: int) -> None:
+    for _ in range(20):
+        reply = server.ask("POST", "/single", ("X-Do", "/early?code=413&close=1"), body=b"x" * size)
+        assert (reply.status, reply.json()) == (413, {"early": True})
+
+
 def test_both_ways_at_once(server: Server) -> None:
     with server.wire() as wire:
         wire.head("POST", "/solo", ("Transfer-Encoding", "chunked"))

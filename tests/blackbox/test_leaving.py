@@ -31,6 +31,22 @@ def test_a_caller_that_leaves_cancels_the_work_and_frees_the_slot(
     runner.seen("?idle=1")  # None of these would ever end by itself.
 
 
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_caller_that_leaves_while_its_runner_does_not_read_frees_the_slot(
+    server: Server, runner: Runner, how: str
+) -> None:
+    runner.script(mute=True)
+    try:
+        wire = server.wire()
+        # Less than all of the body, so that it waits; little enough that the sockets hold it, and the end behind it.
+        wire.head("POST", "/patient", ("Content-Length", "100000000"))
+        wire.send(b"x" * 6_000_000)
+        (wire.reset if how == "reset" else wire.socket.close)()
+        until(lambda: server.sessions() == 0, "the slot is back")
+    finally:
+        runner.script(mute=False)
+
+
 def test_a_caller_that_leaves_while_it_is_held_leaves_the_queue(server: Server) -> None:
     wire = server.wire()
     wire.request("POST", "/cold", body=b"x")

@@ -137,10 +137,7 @@ def test_without_a_token_no_credentials_reach_the_runner(server: Server) -> None
 def test_the_runners_headers_reach_the_caller(server: Server, runner: Runner) -> None:
     headers = [["Set-Cookie", "a=1"], ["Set-Cookie", "b=2"], ["X-Odd", "\xff"], ["X-Metadata", "m"], ["Server", "mine"]]
     hops = [["Connection", "X-Hop"], ["X-Hop", "gone"], ["Keep-Alive", "timeout=1"]]
-    script = {"routes": {"/scripted": {"code": 401, "headers": [*headers, *hops], "body": "no"}}}
-    with Wire(runner.port) as wire:
-        wire.request("POST", "/_script", body=json.dumps(script).encode())
-        wire.reply()
+    runner.script(routes={"/scripted": {"code": 401, "headers": [*headers, *hops], "body": "no"}})
     reply = server.ask("GET", "/models/single/one/scripted")
     assert (reply.status, reply.body) == (401, b"no"), "the runner's own answer, not ours"
     assert reply.all("Set-Cookie") == ["a=1", "b=2"]
@@ -174,14 +171,12 @@ def test_full_is_503_and_the_slot_is_free_with_the_answer(server: Server, runner
 
 def test_a_cold_model_holds_its_job(server: Server) -> None:
     with server.wire() as wire:
-        wire.request("POST", "/cold", ("Expect", "100-continue"), body=None)
-        wire.socket.close()
-    with server.wire() as wire:
         wire.request("POST", "/cold", body=b"held")
         until(lambda: server.waiting() == 1, "it waits")
         assert server.sessions() == 0
         server.state("/start-cold")
         assert wire.reply().json()["length"] == 4
+    server.state("/stop-cold")
 
 
 @pytest.mark.parametrize("chunked", [False, True])

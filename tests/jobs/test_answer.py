@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchd.jobs.answer import HEAD_BYTES, Body, read_answer
@@ -118,6 +118,7 @@ def test_a_piece_is_passed_on_before_its_chunk_has_ended() -> None:
     run_virtual(run())
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6))
 def test_chunks_of_any_size_are_the_body(chunks: list[bytes]) -> None:
     framed = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
@@ -128,6 +129,7 @@ def test_chunks_of_any_size_are_the_body(chunks: list[bytes]) -> None:
             run_virtual(read(raw[:-7]))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_is_an_answer_or_breaks(noise: bytes) -> None:
     for raw in (

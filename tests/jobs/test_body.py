@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchd.jobs.body import READ_AHEAD_BYTES, model_id_in
@@ -65,11 +65,13 @@ def test_of_a_body_that_goes_on_only_what_is_certain_counts(kind: str, start: by
     assert model_id_in(kind, start, complete=False) == named
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(["application/json", FORM, MULTIPART, "", "text/plain"]), st.booleans())
 def test_no_body_is_too_odd(body: bytes, kind: str, complete: bool) -> None:
     model_id_in(kind, body, complete=complete)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.text(max_size=5), st.recursive(st.none() | st.text(max_size=5) | st.integers(), st.lists), max_size=4

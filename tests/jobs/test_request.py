@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchd.domain.ids import ModelKey
@@ -178,6 +178,7 @@ NAMES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(NAMES, st.one_of(NAMES, st.text(string.printable[:95], max_size=12))), max_size=12))
 def test_nothing_secret_and_nothing_of_the_connection_passes_and_all_else_does(given_headers: list[Header]) -> None:
     headers: Headers = tuple(
