@@ -7,7 +7,6 @@ and a slot is never given on a replica that is being closed.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 from collections import deque
@@ -68,6 +67,7 @@ class Loop:
         self._desired_at = 0.0
         self._models: Mapping[ModelKey, Model] = {}
         self._down: dict[RunnerKind, str] = dict.fromkeys(runtimes, "it was not looked at yet")
+        self._told_down: dict[RunnerKind, str] = {}
         self._fleet = Fleet(table)
         self._calls = calls.Calls(runtimes, prober, self.post)
         self.poller = Poller(prober, report=self.post, progress_at=table.progress_at, on_probe=metrics.probed)
@@ -244,24 +244,25 @@ class Loop:
                 self._desire(desired)
             case events.StartWanted():
                 pass  # the plan looks at the table itself
-            case events.SessionsIdle(runner):
-                if runner in self._fleet.runners:
-                    self._fleet.note(runner, idle_since=asyncio.get_running_loop().time())
+            case events.SessionsIdle(id):
+                if id in self._fleet.runners:
+                    self._fleet.note(id, idle_since=asyncio.get_running_loop().time())
             case events.RestartAsked(key):
                 for runner in self._fleet.of(key):
                     self._fleet.note(runner.id, restart_asked=True)
             case events.HealthChanged():
                 self._ears.health(event)
             case calls.Looked():
+                self._told_down.pop(event.kind, None)
                 if self._down.pop(event.kind, None) is not None:
                     log.info("runtime_up", runtime=event.kind)
                 self._metrics.runtime_up(event.kind, up=True)
                 self._ears.look(event)
             case calls.EngineDown(kind, reason):
-                if self._down.get(kind) != reason:
-                    needed = any(m.kind is kind for m in self.models().values())
-                    log.log(logging.WARNING if needed else logging.DEBUG, "runtime_down", runtime=kind, reason=reason)
                 self._down[kind] = reason
+                if self._told_down.get(kind) != reason and any(m.kind is kind for m in self.models().values()):
+                    self._told_down[kind] = reason
+                    log.warning("runtime_down", runtime=kind, reason=reason)
                 self._metrics.runtime_up(kind, up=False)
             case _:
                 if event.id in self._fleet.runners:
