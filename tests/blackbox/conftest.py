@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import pytest
 
+from tests.blackbox import serve
 from tests.blackbox.wire import BOUND_S, Reply, Wire
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +64,7 @@ class Runner:
 @dataclass(frozen=True)
 class Server:
     port: int
-    control: int
+    admin: int
     pid: int
 
     def wire(self, **options: Any) -> Wire:
@@ -74,17 +75,26 @@ class Server:
             wire.request(method, target, *headers, body=body)
             return wire.reply(method)
 
-    def state(self, target: str = "/") -> dict[str, dict[str, int]]:
-        with Wire(self.control) as wire:
-            wire.request("GET", target)
-            state: dict[str, dict[str, int]] = wire.reply("GET").json()
-            return state
+    def state(self) -> dict[str, dict[str, int]]:
+        """Return the sessions and waiting jobs of each model, by pipeline and model id."""
+        return {f"{m['pipeline']}/{m['model_id']}": m["sessions"] for m in serve.status(self.admin)["models"]}
 
     def sessions(self) -> int:
-        return sum(self.state()["active"].values())
+        return sum(each["active"] for each in self.state().values())
 
     def waiting(self) -> int:
-        return sum(self.state()["waiting"].values())
+        return sum(each["waiting"] for each in self.state().values())
+
+    def let_cold_start(self) -> None:
+        """Let the runner of `cold` finish loading."""
+
+        def address() -> str | None:
+            models = serve.status(self.admin)["models"]
+            runners: list[dict[str, Any]] = next(m["runners"] for m in models if m["pipeline"] == "cold")
+            return next((r["address"] for r in runners if r["state"] == "loading"), None)
+
+        until(lambda: address() is not None, "it loads")
+        Runner(int(str(address()).rsplit(":", 1)[1])).script(health_word="ok")
 
     def peak_kb(self) -> int:
         """Most memory that the process ever had, KiB."""
@@ -92,12 +102,13 @@ class Server:
         return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
 
-def start_server(runner_port: int) -> tuple[Server, subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.blackbox.serve", str(runner_port)], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    ports = json.loads("{" + line_of(process.stdout, "{"))
-    return Server(ports["port"], ports["control"], process.pid), process
+def start_server(runner_port: int, folder: Path) -> tuple[Server, subprocess.Popen[str]]:
+    jobs_port, admin_port = serve.free_port(), serve.free_port()
+    process, gone = serve.launch(folder, runner_port, jobs_port, admin_port)
+    until(lambda: process.poll() is not None or serve.settled(admin_port), "it is up")
+    assert process.poll() is None, (folder / "log").read_text()
+    gone.join()
+    return Server(jobs_port, admin_port, process.pid), process
 
 
 def stop(process: subprocess.Popen[str]) -> int:
@@ -124,8 +135,8 @@ def runner() -> Iterator[Runner]:
 
 
 @pytest.fixture(scope="session")
-def shared_server(runner: Runner) -> Iterator[Server]:
-    server, process = start_server(runner.port)
+def shared_server(runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server, process = start_server(runner.port, tmp_path_factory.mktemp("blackbox"))
     try:
         yield server
     finally:

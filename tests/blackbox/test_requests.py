@@ -174,9 +174,8 @@ def test_a_cold_model_holds_its_job(server: Server) -> None:
         wire.request("POST", "/cold", body=b"held")
         until(lambda: server.waiting() == 1, "it waits")
         assert server.sessions() == 0
-        server.state("/start-cold")
+        server.let_cold_start()
         assert wire.reply().json()["length"] == 4
-    server.state("/stop-cold")
 
 
 @pytest.mark.parametrize("chunked", [False, True])

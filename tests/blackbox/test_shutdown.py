@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +14,8 @@ from tests.blackbox.wire import BOUND_S, Closed, Wire
 
 
 @pytest.fixture
-def ending(runner: Runner) -> Iterator[tuple[Server, subprocess.Popen[str]]]:
-    server, process = start_server(runner.port)
+def ending(runner: Runner, tmp_path: Path) -> Iterator[tuple[Server, subprocess.Popen[str]]]:
+    server, process = start_server(runner.port, tmp_path)
     yield server, process
     assert stop(process) == 0
 
