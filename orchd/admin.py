@@ -7,7 +7,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from orchd.domain.state import Snapshot
-from orchd.errors import Code, OrchdError
+from orchd.errors import Code, OrchdError, reason_of
 from orchd.metrics import Metrics
 from orchd.settings import split_listen
 from orchd.status_view import find_model, readiness, status
@@ -69,7 +69,7 @@ class AdminServer:
         except OSError as exc:
             await self._runner.cleanup()
             raise OrchdError(
-                f"cannot listen on {self._listen} for the admin pages: {exc.strerror or exc};"
+                f"cannot listen on {self._listen} for the admin pages: {reason_of(exc)};"
                 " choose another address with --admin-listen",
                 code=Code.ADDRESS_IN_USE,
             ) from exc

@@ -8,6 +8,7 @@ Messages start with "cannot" and name the thing and its value; they never contai
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -53,6 +54,11 @@ class Code(StrEnum):
     ADDRESS_IN_USE = "address_in_use"
     DAEMON_UNREACHABLE = "daemon_unreachable"
     UNKNOWN_TARGET = "unknown_target"
+
+
+def reason_of(exc: OSError) -> str:
+    """Return the system's own words for it, without those that a library puts around them."""
+    return os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or str(exc)
 
 
 class OrchdError(Exception):

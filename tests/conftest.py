@@ -29,7 +29,7 @@ hypothesis_settings.load_profile("orchd")
 _left_out: Counter[str] = Counter()
 
 
-def _cannot_run(why: str) -> None:
+def cannot_run(why: str) -> None:
     if REQUIRE_ALL:
         pytest.fail(f"this machine must be able to run everything, but has {why}")
     _left_out[why] += 1
@@ -54,7 +54,7 @@ def _no_docker() -> str:
 @pytest.fixture(autouse=True)
 def _docker_if_marked(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("docker") and (why := _no_docker()):
-        _cannot_run(why)
+        cannot_run(why)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +64,7 @@ def needs() -> Callable[[str], str]:
     def find(program: str) -> str:
         path = shutil.which(program)
         if path is None:
-            _cannot_run(f"no {program}")
+            cannot_run(f"no {program}")
         assert path is not None
         return path
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
-from orchd.errors import Code, JobRefused, OrchdError
+from orchd.errors import Code, JobRefused, OrchdError, reason_of
 from orchd.jobs.caller import Connection, HttpCaller, Sent
 from orchd.jobs.forward import HttpRunners
 from orchd.jobs.handle import Handler, JobMetrics
@@ -79,8 +79,8 @@ class JobServer:
             )
         except OSError as exc:
             raise OrchdError(
-                f"cannot listen on {self._settings.listen} for jobs: {exc.strerror or exc}; end what uses it, or "
-                "choose another address with jobs.listen",
+                f"cannot listen on {self._settings.listen} for jobs: {reason_of(exc)}; "
+                "choose another address with --jobs-listen",
                 code=Code.ADDRESS_IN_USE if exc.errno == errno.EADDRINUSE else Code.SETTING_INVALID,
             ) from exc
         self._lookout = spawn(self._look_out(), name="lookout for callers that left")

@@ -101,7 +101,7 @@ class Calls:
         self._prober = prober
         self._post = post
         self._tasks: dict[RunnerId, asyncio.Task[Any]] = {}
-        self._strays: set[str] = set()
+        self._strays: dict[str, asyncio.Task[Any]] = {}
 
     def prepare(self, runner: Runner) -> None:
         """Answers with Prepared or Failed; tells Progress."""
@@ -170,7 +170,6 @@ class Calls:
         """Stop and remove one that no definition wants; tried again at the next look if it fails."""
         if handle in self._strays:
             return
-        self._strays.add(handle)
         runtime = self._runtimes[kind]
 
         async def call() -> None:
@@ -180,13 +179,13 @@ class Calls:
             except OrchdError as exc:
                 log.warning("stray_stays", kind=kind, handle=handle, reason=exc.message)
             finally:
-                self._strays.discard(handle)
+                del self._strays[handle]
 
-        tasks.spawn(call(), name=f"remove stray {handle[:12]}")
+        self._strays[handle] = tasks.spawn(call(), name=f"remove stray {handle[:12]}")
 
     async def close(self) -> None:
         """Cut all calls; what they began is found again by the next start."""
-        await tasks.cancel(*self._tasks.values())
+        await tasks.cancel(*self._tasks.values(), *self._strays.values())
 
     def _run(self, id: RunnerId, what: str, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def guarded() -> None:

@@ -35,6 +35,7 @@ log = structlog.get_logger("orchd.reconcile")
 
 S = RunnerState
 
+NOT_SEEN = "it was not looked at yet"
 MOST_ROUNDS = 100
 """Plans made in a row for one event; more would mean that plan and loop disagree for ever."""
 
@@ -66,7 +67,7 @@ class Loop:
         self._desired = DesiredState()
         self._desired_at = 0.0
         self._models: Mapping[ModelKey, Model] = {}
-        self._down: dict[RunnerKind, str] = dict.fromkeys(runtimes, "it was not looked at yet")
+        self._down: dict[RunnerKind, str] = dict.fromkeys(runtimes, NOT_SEEN)
         self._told_down: dict[RunnerKind, str] = {}
         self._fleet = Fleet(table)
         self._calls = calls.Calls(runtimes, prober, self.post)
@@ -112,10 +113,10 @@ class Loop:
                 return not runner.model.warm and not self._engine_down(runner.model)
             return runner.state in (S.READY, S.FAILED) or (runner.state is S.UNHEALTHY and not runner.model.managed)
 
+        if self._queue or NOT_SEEN in self._down.values():
+            return False
         known = {r.id.key for r in self._fleet.runners.values()}
-        return (
-            not self._queue and set(self._desired.models) <= known and all(map(at_rest, self._fleet.runners.values()))
-        )
+        return set(self._desired.models) <= known and all(map(at_rest, self._fleet.runners.values()))
 
     def generations(self) -> frozenset[tuple[ModelKey, str]]:
         """Return what runners there are of."""
@@ -248,8 +249,11 @@ class Loop:
                 if id in self._fleet.runners:
                     self._fleet.note(id, idle_since=asyncio.get_running_loop().time())
             case events.RestartAsked(key):
+                model = self._desired.models.get(key)
                 for runner in self._fleet.of(key):
-                    self._fleet.note(runner.id, restart_asked=True)
+                    # A former generation is there because this one can't be: it serves on while this is tried again.
+                    if model is not None and runner.id.generation == model.generation:
+                        self._fleet.note(runner.id, restart_asked=True)
             case events.HealthChanged():
                 self._ears.health(event)
             case calls.Looked():

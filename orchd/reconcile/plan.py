@@ -38,6 +38,11 @@ S = RunnerState
 SERVING = frozenset({S.LOADING, S.READY, S.UNHEALTHY})
 GOING = frozenset({S.DRAINING, S.STOPPING})
 DOWN = frozenset({S.COLD, S.BACKOFF, S.FAILED})
+_KEPT = (
+    *(S.READY, S.UNHEALTHY, S.LOADING, S.STARTING, S.DRAINING),
+    *(S.PREPARED, S.PULLING, S.BACKOFF, S.FAILED, S.STOPPING, S.COLD),
+)
+"""Of several former generations of a replica the first in this order serves on until there is an heir."""
 ASKED = "an operator asked for a restart"
 RETRY_S = 1.0
 """Seconds before a call that did not go through is made again."""
@@ -105,7 +110,7 @@ def _plan_model(model: Model, runners: list[Runner], world: World) -> Iterable[A
             continue
         others_ready = not one_leaves and _others_ready(model, replica, chosen, runners)
         elders = [r for r in runners if r.id.replica == replica and r.id.generation != model.generation]
-        steps = [step for elder in elders for step in _succeed(elder, heir, world, others_ready, idle_since)]
+        steps = [*_succeed(elders, heir, world, others_ready, idle_since)]
         steps += _advance(heir, elders, world, others_ready, idle_since)
         one_leaves = one_leaves or any(isinstance(s, Drain) and s.leaving is not Leaving.IDLE for s in steps)
         yield from steps
@@ -147,15 +152,20 @@ def _others_ready(model: Model, replica: int, chosen: tuple[int, ...], runners: 
 
 
 def _succeed(
-    elder: Runner, heir: Runner, world: World, others_ready: bool, idle_since: float | None
+    elders: list[Runner], heir: Runner, world: World, others_ready: bool, idle_since: float | None
 ) -> Iterable[Action]:
-    """Let go of a former generation once its heir can take over; until then it is looked after like a wanted one."""
+    """Let go of former generations once their heir can take over; until then one of them goes on as if it were wanted.
+
+    There are several if an edit came while the last one was still being brought about.
+    """
     fit = heir.state in ALIVE if heir.model.managed else heir.state is S.READY
-    nothing_to_lose = elder.state in GOING or elder.state is S.COLD
-    if nothing_to_lose or (fit and (others_ready or elder.state is not S.READY)):
-        yield from _retire(elder, world, f"replaced by generation {heir.id.generation}")
-    elif not fit:
-        yield from _advance(elder, [], world, others_ready, idle_since)
+    keeper = None if fit else min(elders, key=lambda r: _KEPT.index(r.state), default=None)
+    for elder in elders:
+        if elder is keeper and elder.state is not S.COLD:
+            others = [r for r in elders if r is not elder]
+            yield from _advance(elder, others, world, others_ready, idle_since)
+        elif not fit or others_ready or elder.state is not S.READY:
+            yield from _retire(elder, world, f"replaced by generation {heir.id.generation}")
 
 
 def _retire(runner: Runner, world: World, why: str) -> Iterable[Action]:

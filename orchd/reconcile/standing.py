@@ -57,7 +57,7 @@ def standing(model: Model, runners: Sequence[Runner], *, leaving: bool, engine_d
     if leaving:
         return Standing(False, False, Code.DRAINING, "the model is leaving: it is no longer in aiModels.json")
     best = min(runners, key=lambda r: _HOPE.index(r.state), default=None)
-    if engine_down and (best is None or best.state in _COMING):
+    if engine_down and (best is None or best.state in (*_COMING, S.STOPPING)):
         return Standing(False, False, reason=engine_down)
     if model.managed and not model.warm and _can_come(runners):
         return Standing(False, True, reason="cold: its first job starts it")
@@ -87,7 +87,7 @@ def _reason(runner: Runner) -> str:
         S.LOADING: "it is loading",
         S.UNHEALTHY: "it fails its health probes",
         S.DRAINING: "it is draining" if runner.leaving is not Leaving.RESTART else "it is draining for a restart",
-        S.STOPPING: "it is being stopped",
+        S.STOPPING: "it failed and is being removed" if runner.fault else "it is being stopped",
         S.BACKOFF: "it failed and is about to be started again",
         S.FAILED: "it failed too often and is parked until its entry is edited or `orchd restart` is used",
     }

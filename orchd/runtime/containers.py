@@ -68,6 +68,8 @@ class DockerRuntime:
         # Held from the choice of GPUs until the label that tells of it exists.
         self._choosing = asyncio.Lock()
         self._unread: set[str] = set()
+        # Heard to die and not looked at since: the engine's list calls them running until their network is taken down.
+        self._died: set[str] = set()
 
     @property
     def _ours(self) -> str:
@@ -113,7 +115,9 @@ class DockerRuntime:
     async def sightings(self) -> tuple[Sighting, ...]:
         await self._keep_claim()
         entries = await self._engine.containers(self._ours)
-        self._unread &= {entry["Id"] for entry in entries}
+        there = {entry["Id"] for entry in entries}
+        self._unread &= there
+        self._died &= there
         found = [await self._sighting(entry) for entry in entries]
         return tuple(sighting for sighting in found if sighting is not None)
 
@@ -136,19 +140,22 @@ class DockerRuntime:
             return None
         status = _STATUS.get(entry["State"], SightedAs.EXITED)
         gpu_ids = spec.gpu_ids_of(labels)
-        if status is SightedAs.EXITED:
+        if status is SightedAs.EXITED or handle in self._died:
+            self._died.discard(handle)
             inspected = await self._engine.inspect(handle)
             if inspected is None:
                 return None
             state = inspected["State"]
-            return Sighting(
-                runner,
-                handle,
-                status,
-                exit_code=state["ExitCode"],
-                oom_killed=state["OOMKilled"],
-                gpu_ids=gpu_ids,
-            )
+            if state["Status"] not in _STATUS:
+                return Sighting(
+                    runner,
+                    handle,
+                    SightedAs.EXITED,
+                    exit_code=state["ExitCode"],
+                    oom_killed=state["OOMKilled"],
+                    gpu_ids=gpu_ids,
+                )
+            status = _STATUS[state["Status"]]  # It runs again.
         address = self._address(entry, labels) if status is not SightedAs.CREATED else None
         return Sighting(runner, handle, status, address=address, gpu_ids=gpu_ids)
 
@@ -216,11 +223,11 @@ class DockerRuntime:
         if found is None:
             raise LaunchError(f"cannot {what}: it was removed")
         address = self._address(found, found["Config"]["Labels"])
+        if address is None and not found["State"]["Running"]:
+            of_memory = ", out of memory" if found["State"]["OOMKilled"] else ""
+            raise LaunchError(f"cannot {what}: it ended at once with exit code {found['State']['ExitCode']}{of_memory}")
         if address is None:
-            raise LaunchError(
-                f"cannot {what}: it ended at once, or left the network {self._settings.network} "
-                f"(status {found['State']['Status']}, exit code {found['State']['ExitCode']})"
-            )
+            raise LaunchError(f"cannot {what}: it is not on the network {self._settings.network}")
         return address
 
     async def resume(self, handle: str) -> None:
@@ -273,12 +280,14 @@ class DockerRuntime:
     async def watch(self, hurry: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
 
-        def noted(event: str) -> None:
+        def noted(event: str, handle: str) -> None:
+            if event == "die":
+                self._died.add(handle)
             self._on_event(self.kind.value, event)
             hurry()
 
         def take(message: dict[str, Any]) -> None:
-            loop.call_soon_threadsafe(noted, message["Action"])
+            loop.call_soon_threadsafe(noted, message["Action"], message["Actor"]["ID"])
 
         pause = _RECONNECT_MIN_S
         while True:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import docker
 import urllib3
 from docker.errors import APIError, DockerException, StreamParseError
-from docker.utils import kwargs_from_env, parse_repository_tag
+from docker.utils import kwargs_from_env, parse_host, parse_repository_tag
 
 from orchd.errors import Code, EngineUnavailable
 
@@ -64,9 +64,24 @@ def _translated(where: str) -> Iterator[None]:
 
 
 def _unreachable(where: str, exc: Exception) -> str:
-    if "Permission denied" in str(exc):
+    words = str(exc)
+    cause: BaseException | None = exc
+    while (
+        cause is not None
+    ):  # the first cause says it plainly, and whatever library stands before it says it its own way
+        if isinstance(cause, TimeoutError):
+            return _silent(where)
+        words = (isinstance(cause, OSError) and cause.strerror) or words
+        cause = cause.__cause__ or cause.__context__
+    if "ermission denied" in words:
         return f"cannot open Docker Engine at {where}: permission denied; may this user use it (group docker)?"
-    return f"cannot reach Docker Engine at {where}: {exc}; does it run? DOCKER_HOST names another"
+    return f"cannot reach Docker Engine at {where}: {words}; does it run? DOCKER_HOST names another"
+
+
+def _silent(where: str) -> str:
+    return (
+        f"cannot get an answer from Docker Engine at {where} in time (docker.call_timeout_s): it hangs or is overloaded"
+    )
 
 
 class _Cut:
@@ -130,7 +145,8 @@ class Engine:
     """
 
     def __init__(self, call_timeout_s: float) -> None:
-        self.where = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        self._environment = {name: value for name, value in os.environ.items() if name.startswith("DOCKER_")}
+        self.where = self._environment.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         self._timeout_s = call_timeout_s
         self._client: docker.APIClient | None = None
         self._calls = ThreadPoolExecutor(CALLS, "docker-call")
@@ -158,7 +174,12 @@ class Engine:
             self._client = None
 
     def _new_client(self, version: str) -> docker.APIClient:
-        return docker.APIClient(version=version, timeout=self._timeout_s, **kwargs_from_env())  # type: ignore[arg-type]
+        if self.local:
+            # The package's own error for a missing socket is a riddle, and leaves a descriptor open.
+            with socket.socket(socket.AF_UNIX) as door:
+                door.settimeout(self._timeout_s)
+                door.connect(str(parse_host(self.where)).removeprefix("http+unix://"))
+        return docker.APIClient(version=version, timeout=self._timeout_s, **kwargs_from_env(self._environment))  # type: ignore[arg-type]
 
     async def _guarded(self, work: Callable[[], T]) -> T:
         def translated() -> T:
@@ -170,9 +191,7 @@ class Engine:
             async with asyncio.timeout(self._timeout_s):
                 return await future
         except TimeoutError as exc:
-            raise EngineUnavailable(
-                f"cannot get an answer from Docker Engine at {self.where} within {self._timeout_s:g} s"
-            ) from exc
+            raise EngineUnavailable(_silent(self.where)) from exc
 
     async def _call(self, work: Callable[[docker.APIClient], T]) -> T:
         client = self._client

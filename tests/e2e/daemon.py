@@ -57,7 +57,7 @@ class Daemon:
         env: Mapping[str, str] | None = None,
         main: Sequence[str] = ("orchd",),
     ) -> None:
-        self.folder = folder
+        self.folder, self.instance = folder, instance
         self.models = folder / "aiModels.json"
         self.state = folder / "state"
         self.log = folder / "orchd.log"
@@ -92,7 +92,7 @@ class Daemon:
 
     async def start(self, *, wait: bool = True) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self.models.exists():
+        if not (self.models.exists() or self.models.is_symlink()):
             self.models.write_text("[]")
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -156,6 +156,7 @@ class Daemon:
 
     def write(self, *entries: dict[str, Any]) -> None:
         """Replace aiModels.json by an atomic rename."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.models.with_suffix(".new")
         draft.write_text(json.dumps(entries, indent=2))
         draft.rename(self.models)

@@ -131,9 +131,16 @@ async def test_the_demo_shows_a_job_an_edit_and_a_removal_and_leaves_nothing(run
         assert_engine_clean(run.instance)
 
 
-@pytest.mark.parametrize("runtime", ["process", CONTAINERS])
-@pytest.mark.parametrize("when", ["instance", "ready"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("runtime", "when", "number"),
+    [
+        ("process", "instance", signal.SIGINT),
+        ("process", "ready", signal.SIGINT),
+        ("process", "ready", signal.SIGTERM),
+        pytest.param("docker", "instance", signal.SIGINT, marks=pytest.mark.docker),
+        pytest.param("docker", "ready", signal.SIGINT, marks=pytest.mark.docker),
+    ],
+)
 async def test_an_interrupted_demo_leaves_nothing(
     runtime: str, when: str, number: signal.Signals, tmp_path: Path
 ) -> None:

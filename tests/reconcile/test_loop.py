@@ -425,6 +425,60 @@ async def test_restart_drains_and_starts_anew() -> None:
 
 
 @virtual_time
+async def test_a_restart_tries_a_bad_new_generation_again_and_leaves_the_old_one_serving() -> None:
+    world = World(Settings(reconcile=ReconcileSettings(failure_limit=1)))
+    world.runtime.bad_images.add("image:typo")
+    async with world.orchd(a := container_model()):
+        await world.until_quiet()
+        before = world.running()
+        world.want(b := edited(a, "image:typo"))
+        await world.until("parked", holds=lambda: S.FAILED in world.states(a))
+        world.restart(a.key)
+        await asyncio.sleep(60)
+        assert world.running() == before
+        assert world.status(a).ready
+        world.runtime.bad_images.clear()
+        world.restart(a.key)
+        await world.until_quiet()
+        assert len(world.running(b)) == len(world.runtime.containers) == 1
+
+
+@virtual_time
+async def test_an_edit_while_the_last_one_still_drains_calls_the_old_one_back_until_the_newest_is_prepared() -> None:
+    async with World().orchd(a := container_model()) as world:
+        await world.until_quiet()
+        before = world.running()
+        session = world.begin(a)
+        world.want(b := edited(a))
+        await world.until_states(
+            a, [S.PREPARED, S.DRAINING] if b.generation < a.generation else [S.DRAINING, S.PREPARED]
+        )
+        world.runtime.bad_images.add("image:typo")
+        world.want(edited(a, "image:typo"))
+        await world.until("taken again", holds=lambda: world.status(a).ready)
+        await asyncio.sleep(100)
+        assert world.running() == list(world.runtime.containers.values()) == before
+        world.want(c := edited(a, "image:3"))
+        await asyncio.sleep(10)
+        assert world.running() == before, "never two generations at once"
+        world.table.end(session, Outcome.OK)
+        await world.until_quiet()
+        assert len(world.running(c)) == len(world.runtime.containers) == 1
+
+
+@virtual_time
+async def test_nothing_is_at_rest_before_the_first_look() -> None:
+    world = World()
+    async with world.orchd(container_model()):
+        await world.until_quiet()
+    async with world.orchd():
+        world.want()
+        assert not world.loop.converged()
+        await world.until_quiet()
+        assert not world.runtime.containers
+
+
+@virtual_time
 async def test_a_pull_that_nobody_wants_any_more_is_cut_short() -> None:
     world = World()
     world.runtime.delay_s = 100.0

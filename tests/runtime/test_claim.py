@@ -20,7 +20,7 @@ from orchd.runtime.claim import Holder, Life, container_id_in, judge, start_tick
 from orchd.runtime.containers import DockerRuntime
 from orchd.settings import DockerSettings
 from tests.docker_images import BASE
-from tests.runtime.bench import Bench
+from tests.runtime.bench import Bench, eventually
 
 ME = Holder("n1", boot_id="boot", pid_ns="pid:[1]", pid="10", start_ticks="100", host="h", state_dir="/s")
 HOST = replace(ME, nonce="n2", pid="20", start_ticks="200")
@@ -228,7 +228,7 @@ async def test_a_daemon_in_a_container_reaches_by_name_and_dies_with_its_contain
     )["Id"]
     try:
         client.start(box)
-        assert await_held(line.decode() for line in client.logs(box, stream=True, follow=True)) == "name"
+        await eventually(lambda: client.logs(box).endswith(b"\nname\n"))
         [holder] = claims(client, instance).values()
         assert holder.container_id == box
         second = runtime_of(instance)

@@ -180,7 +180,7 @@ async def test_remove_takes_the_anonymous_volumes_along(bench: Bench) -> None:
 
 
 async def test_the_tail_is_the_last_lines_cut_and_readable(bench: Bench) -> None:
-    script = r"for n in 1 2 3; do echo line $n; done; printf 'bad \377 byte\n' >&2; head -c 900 /dev/zero | tr '\0' x"
+    script = r"for n in 1 2 3; do echo line $n; done; printf 'bad \377 byte\n'; head -c 900 /dev/zero | tr '\0' x"
     handle = await bench.prepare(bench.model(args=("sh", "-c", script)))
     assert await bench.runtime.tail(handle, 10) == ()
     bench.client.start(handle)
@@ -314,6 +314,26 @@ async def test_watch_hurries_on_each_change_and_ends_when_cancelled(bench: Bench
     await eventually(lambda: "container destroy" in heard)
     await cancel(watching)
     assert set(heard) == {f"container {event}" for event in ("start", "pause", "unpause", "die", "destroy")}
+
+
+async def test_a_container_is_seen_dead_as_soon_as_its_death_is_heard(bench: Bench) -> None:
+    """The engine's own list calls it running until its network is taken down, long after the event."""
+    died, hurried = asyncio.Event(), asyncio.Event()
+    runtime = bench.runtime
+    runtime._on_event = lambda _, event: died.set() if event == "die" else None
+    watching = spawn(runtime.watch(hurried.set), name="watch")
+    async with asyncio.timeout(30):
+        replica = 0
+        while not hurried.is_set():
+            handle = await bench.launch(bench.model(), replica)
+            replica += 1
+        killing = spawn(asyncio.to_thread(bench.client.kill, handle), name="kill")
+        await died.wait()
+    seen = {sighting.handle: sighting for sighting in await runtime.sightings()}
+    assert seen[handle].status is SightedAs.EXITED
+    assert seen[handle].exit_code == 137
+    await killing
+    await cancel(watching)
 
 
 async def test_watch_comes_back_after_the_engine_was_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

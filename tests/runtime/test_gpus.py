@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,17 +51,15 @@ def ask(library: Path) -> str:
     return done.stdout.strip()
 
 
-def compile_fake(folder: Path, init: int) -> None:
+def compile_fake(compiler: str, folder: Path, init: int) -> None:
     source = folder / "nvml.c"
     source.write_text(FAKE)
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    assert compiler, "needs a C compiler (Debian: gcc, libc6-dev)"
     made = folder / "libnvidia-ml.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", f"-DINIT={init}", "-o", made, source], check=True)
 
 
-def test_gpus_are_known_by_uuid_and_index(tmp_path: Path) -> None:
-    compile_fake(tmp_path, init=0)
+def test_gpus_are_known_by_uuid_and_index(tmp_path: Path, needs: Callable[[str], str]) -> None:
+    compile_fake(needs("gcc"), tmp_path, init=0)
     assert ask(tmp_path) == "(('GPU-0', '0'), ('GPU-1', '1'))"
 
 
@@ -69,8 +67,10 @@ def test_gpus_are_known_by_uuid_and_index(tmp_path: Path) -> None:
     ("init", "says"),
     [(9, "Driver Not Loaded"), (15, "GPU is lost")],
 )
-def test_a_driver_that_does_not_work_is_quoted(tmp_path: Path, init: int, says: str) -> None:
-    compile_fake(tmp_path, init=init)
+def test_a_driver_that_does_not_work_is_quoted(
+    tmp_path: Path, needs: Callable[[str], str], init: int, says: str
+) -> None:
+    compile_fake(needs("gcc"), tmp_path, init=init)
     answer = ask(tmp_path)
     assert answer.startswith("gpu_unavailable cannot choose a GPU: the NVIDIA driver says: ")
     assert says in answer

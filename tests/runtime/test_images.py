@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,11 +26,9 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def registry(tmp_path_factory: pytest.TempPathFactory, needs: Callable[[str], str]) -> Iterator[str]:
     """host:port of an empty registry (Debian package docker-registry)."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        pytest.skip("needs docker-registry (Debian: apt-get install docker-registry)")
+    program = needs("docker-registry")
     folder: Path = tmp_path_factory.mktemp("registry")
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -151,19 +148,24 @@ async def test_cancelled_pulls_end_at_once_and_leave_nothing(bench: Bench, pushe
 async def test_an_engine_that_goes_away_is_not_the_images_fault(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The engine answers the question for the image, then its socket is gone."""
-    engine = bench.runtime._engine
-    has_image = engine.has_image
+    """The engine answers the question for the image, then there is no way to it any more."""
+    door = tmp_path / "docker.sock"
+    door.symlink_to("/var/run/docker.sock")
+    await bench.runtime.close()
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{door}")
+    bench.runtime = bench.fresh()
+    await bench.runtime.open()
+    has_image = bench.runtime._engine.has_image
 
     async def then_gone(image: str) -> bool:
         found = await has_image(image)
-        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/gone.sock")
+        door.unlink()
         return found
 
-    monkeypatch.setattr(engine, "has_image", then_gone)
-    with pytest.raises(EngineUnavailable):
+    monkeypatch.setattr(bench.runtime._engine, "has_image", then_gone)
+    with pytest.raises(EngineUnavailable, match="No such file"):
         await prepare(bench, "127.0.0.1:1/x:v1")
-    monkeypatch.delenv("DOCKER_HOST")
+    door.symlink_to("/var/run/docker.sock")
 
 
 class FakeRegistry:

@@ -1,0 +1,57 @@
+"""The bench still works; how fast anything is, no test asks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.daemon import PATIENCE_S, ROOT
+
+TITLES = (
+    "Latency at 1 connection",
+    "Requests per second at 16 connections",
+    "Frames at 4 connections",
+    "Memory",
+    "From the saved file to a process",
+    "From the saved file to a container",
+    "From a container's death to not ready",
+    "Start-up",
+)
+
+
+async def bench(temp: Path, *flags: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.bench", "--quick", *flags),
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(temp)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(2 * PATIENCE_S):
+        out, _ = await process.communicate()
+    assert process.returncode == 0, out.decode()
+    assert_empty(temp)
+    return out.decode()
+
+
+def assert_empty(folder: Path) -> None:
+    assert list(folder.iterdir()) == []
+
+
+async def test_without_docker_every_section_is_there_and_what_is_left_out_is_named(tmp_path: Path) -> None:
+    text = await bench(tmp_path, "--no-docker")
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == list(TITLES)
+    assert text.count("Left out: as asked for by --no-docker.") == 3
+    assert "| frames/s |" in text
+
+
+@pytest.mark.docker
+async def test_with_docker_nothing_is_left_out(tmp_path: Path) -> None:
+    text = await bench(tmp_path)
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == list(TITLES)
+    assert "Left out" not in text
+    assert "| all 2 adopted and ready" in text

@@ -1,0 +1,173 @@
+"""Docker Engine comes late, falls silent, loses its event stream, restarts: orchd goes on, says so, and heals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from tests.conftest import cannot_run
+from tests.docker_images import runner_image
+from tests.e2e.conftest import Start
+from tests.e2e.daemon import Daemon
+from tests.e2e.engines import Dockerd, Proxy
+from tests.e2e.scripts import container, process
+
+pytestmark = pytest.mark.docker
+
+NEVER = "3600"
+IMPATIENT = {"docker.call_timeout_s": "1"}
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
+    async with Proxy(tmp_path / "docker.sock") as proxy:
+        yield proxy
+
+
+async def docker_is(daemon: Daemon, up: bool) -> str:
+    """Wait until orchd says that the engine is up or down, and return the reason it gives."""
+    seen: dict[str, Any] = {}
+
+    async def so() -> bool:
+        [runtime] = [one for one in (await daemon.status())["runtimes"] if one["kind"] == "container"]
+        seen.update(runtime)
+        return bool(runtime["up"] is up)
+
+    await daemon.until(f"the engine is {'up' if up else 'down'}", so)
+    assert await daemon.metric("orchd_runtime_up", runtime="container") == int(up)
+    return str(seen["detail"])
+
+
+async def test_an_engine_that_comes_later(docked: Start, proxy: Proxy) -> None:
+    """Everything else works meanwhile; nothing that the engine lacks is held against an entry."""
+    async with docked(env={"DOCKER_HOST": proxy.url}, settings={"reconcile.failure_limit": "1"}) as daemon:
+        daemon.write(container("boxed"), process("bare"), container("cold", warm=False))
+        await daemon.until_state("bare", "ready")
+        assert (await daemon.job("bare"))[0] == 200
+        reason = await docker_is(daemon, up=False)
+        place = f"Docker Engine at {proxy.url}"
+        assert reason == f"cannot reach {place}: No such file or directory; does it run? DOCKER_HOST names another"
+        assert (await daemon.get("/readyz"))[0] == 200
+        for name in ("boxed", "cold"):
+            status, body, headers = await daemon.job(name)
+            assert (status, headers["Livepeer-Error"]) == (503, "not_ready")
+            assert reason in json.loads(body)["message"]
+        _, page = await daemon.command("status", *daemon.flags("admin.listen"))
+        assert "The container runtime is down" in page
+        assert len(daemon.events("runtime_down")) == 1, "said once, not at every look"
+
+        await proxy.start()
+        model = await daemon.until_state("boxed", "ready")
+        assert (await daemon.job("boxed"))[0] == 200
+        assert (await daemon.job("cold"))[0] == 200
+        assert model["runners"][0]["restarts"] == 0
+        assert await docker_is(daemon, up=True) == ""
+
+
+async def test_an_engine_that_hangs_or_goes_while_its_containers_serve(
+    docked: Start, proxy: Proxy, api: docker.APIClient
+) -> None:
+    """Jobs go on, nothing is restarted, and an edit made meanwhile is brought about afterwards."""
+    await proxy.start()
+    async with docked(env={"DOCKER_HOST": proxy.url}, settings=IMPATIENT) as daemon:
+        daemon.write(container("m"))
+        handle = (await daemon.until_state("m", "ready"))["runners"][0]["handle"]
+
+        proxy.silent = "HTTP/1.1"
+        reason = await docker_is(daemon, up=False)
+        assert reason.startswith(f"cannot get an answer from Docker Engine at {proxy.url} in time"), reason
+        assert (await daemon.job("m"))[0] == 200
+        proxy.silent = ""
+        await docker_is(daemon, up=True)
+
+        await proxy.stop()
+        await docker_is(daemon, up=False)
+        daemon.write(container("m"), container("new"))
+        await daemon.until_model("new", "waits for the engine", lambda m: "Docker Engine" in m.get("reason", ""))
+        assert (await daemon.job("m"))[0] == 200
+        await proxy.start()
+        await daemon.until_state("new", "ready")
+        model = await daemon.model("m")
+        assert (model["runners"][0]["handle"], model["runners"][0]["restarts"]) == (handle, 0)
+        assert [one["after"] for one in model["history"]].count("ready") == 1
+        assert api.inspect_container(handle)["State"]["Running"]
+
+
+async def test_an_engine_that_falls_silent_in_the_middle_of_a_launch(docked: Start, proxy: Proxy) -> None:
+    """It is not the entry's fault: nothing counts as a failure, and nothing is there twice in the end."""
+    await proxy.start()
+    settings = {**IMPATIENT, "reconcile.failure_limit": "1"}
+    async with docked(env={"DOCKER_HOST": proxy.url}, settings=settings) as daemon:
+        await docker_is(daemon, up=True)
+        for step in ("/containers/create", "/start"):
+            proxy.silent = step
+            daemon.write(container("m", env={"STEP": step}))
+            await daemon.until_model(
+                "m",
+                f"got stuck at {step}",
+                lambda m: any("Docker Engine" in one["why"] for one in m.get("history", ())),
+            )
+            proxy.silent = ""
+            model = await daemon.until_state("m", "ready")
+            assert model["runners"][0]["restarts"] == 0
+            assert (await daemon.job("m"))[0] == 200
+            daemon.write()
+            await daemon.until_model("m", "is gone", lambda m: not m)
+
+
+async def test_a_silent_event_stream_costs_only_time(docked: Start, proxy: Proxy, api: docker.APIClient) -> None:
+    """The stream stays open and says nothing: the periodic look sees what died."""
+    await proxy.start()
+    proxy.silent = "/events"
+    async with docked(env={"DOCKER_HOST": proxy.url}) as daemon:
+        daemon.write(container("m"))
+        before = (await daemon.until_state("m", "ready"))["runners"][0]["handle"]
+        api.kill(before)
+        model = await daemon.until_model("m", "is back", lambda m: m["ready"] and m["runners"][0]["handle"] != before)
+        assert any("it exited with code 137" in one["why"] for one in model["history"])
+        assert await daemon.metric("orchd_runtime_events_total", runtime="container") == 0
+
+
+async def test_a_lost_event_stream_is_taken_up_again(docked: Start, proxy: Proxy, api: docker.APIClient) -> None:
+    """The periodic look is switched off here: only the new stream can tell of a death."""
+    await proxy.start()
+    async with docked(env={"DOCKER_HOST": proxy.url}, settings={"reconcile.period_s": NEVER}) as daemon:
+        daemon.write(container("m"))
+        before = (await daemon.until_state("m", "ready"))["runners"][0]["handle"]
+        await proxy.cut()
+        await daemon.until("the loss was told", lambda: daemon.events("event_stream_lost"))
+        await daemon.until("there is a new stream", lambda: proxy.streams == 2)
+        api.kill(before)
+        await daemon.until_model("m", "is back", lambda m: m["ready"] and m["runners"][0]["handle"] != before)
+        assert await daemon.metric("orchd_runtime_events_total", runtime="container", event="die") == 1
+
+
+async def test_containers_that_die_with_their_engine_are_started_anew(docked: Start) -> None:
+    if os.geteuid() != 0:
+        cannot_run("no root, for a Docker Engine of the test's own")
+    async with Dockerd() as engine:
+        await asyncio.to_thread(engine.load, runner_image())
+        async with docked(env={"DOCKER_HOST": engine.url}, settings={"on_stop": "stop"}) as daemon:
+            daemon.write(container("m"))
+            before = (await daemon.until_state("m", "ready"))["runners"][0]["handle"]
+            await engine.stop()
+            await docker_is(daemon, up=False)
+            await daemon.until_model(
+                "m", "names the engine", lambda m: m["reason"].startswith("cannot reach Docker Engine at ")
+            )
+            status, _, headers = await daemon.job("m")
+            assert (status, headers["Livepeer-Error"]) == (503, "not_ready")
+
+            await engine.start()
+            model = await daemon.until_state("m", "ready")
+            assert model["runners"][0]["handle"] != before
+            assert (await daemon.job("m"))[0] == 200
+            with engine.api() as api:
+                assert len(api.containers(all=True)) == 1
