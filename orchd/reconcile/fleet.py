@@ -6,6 +6,7 @@ Owned by `loop.py` and used from nowhere else.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from dataclasses import replace
@@ -25,6 +26,13 @@ log = structlog.get_logger("orchd.reconcile")
 
 HISTORY = 50
 """Events kept per model."""
+
+_LEVELS = {
+    RunnerState.UNHEALTHY: logging.WARNING,
+    RunnerState.BACKOFF: logging.WARNING,
+    RunnerState.FAILED: logging.ERROR,
+}
+"""Of the log line that tells of a state which a person may have to look at."""
 
 
 class Fleet:
@@ -80,7 +88,8 @@ class Fleet:
         self._history.setdefault(id.key, deque(maxlen=HISTORY)).append(
             Happening(time.time(), id, event, before.state, state, why, evidence)
         )
-        log.info(
+        log.log(
+            _LEVELS.get(state, logging.INFO),
             "runner_state",
             pipeline=id.key.pipeline,
             model_id=id.key.model_id,

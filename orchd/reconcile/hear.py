@@ -26,6 +26,7 @@ log = structlog.get_logger("orchd.reconcile")
 E = RunnerEvent
 S = RunnerState
 
+OFF_NETWORK = "it runs, but is not on the shared network"
 REMEMBERED_S = 300.0
 """A look that began before a runner was removed may still show it; no look takes this long."""
 
@@ -107,7 +108,9 @@ class Ears:
 
     def _see_running(self, id: RunnerId, sighting: Sighting, unasked: bool) -> None:
         runner = self._fleet.note(id, paused=sighting.status is SightedAs.PAUSED)
-        if unasked:
+        if unasked and sighting.address is None:
+            self._hands.fail(runner, E.EXITED, "exited", OFF_NETWORK)
+        elif unasked:
             self._fleet.move(id, E.START, "somebody else started it")
             self._on_started(self._fleet.runners[id], sighting)
         elif sighting.address is not None and sighting.address != runner.address:
@@ -134,6 +137,8 @@ class Ears:
                 self._fleet.move(id, E.FOUND_CREATED, why)
             case SightedAs.EXITED:
                 self._hands.fail(runner, E.FOUND_DEAD, "exited", "it had exited while orchd was away")
+            case _ if sighting.address is None:
+                self._hands.fail(runner, E.FOUND_DEAD, "exited", OFF_NETWORK)
             case _:
                 self._on_started(runner, sighting, E.FOUND_RUNNING, why)
                 self._fleet.note(id, paused=sighting.status is SightedAs.PAUSED)

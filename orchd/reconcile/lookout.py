@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from orchd import tasks
 from orchd.domain.ports import Runtime
@@ -12,9 +12,6 @@ from orchd.reconcile.calls import EngineDown, Looked
 
 SETTLE_S = 0.02
 """Several engine events of one happening are one look."""
-
-AGAIN_S = (0.1, 0.3, 1.0)
-"""Pauses between the further looks after something stirred: Docker tells of a death about 0.1 s before it shows it."""
 
 
 async def lookout(runtime: Runtime, period_s: float, post: Callable[[Looked | EngineDown], None]) -> None:
@@ -27,7 +24,6 @@ async def lookout(runtime: Runtime, period_s: float, post: Callable[[Looked | En
     stirred = asyncio.Event()
     watch: asyncio.Task[None] | None = None
     is_open = False
-    pauses: Iterator[float] = iter(())
     try:
         while True:
             stirred.clear()
@@ -43,9 +39,8 @@ async def lookout(runtime: Runtime, period_s: float, post: Callable[[Looked | En
                 is_open = False
                 post(EngineDown(runtime.kind, exc.message))
             try:
-                async with asyncio.timeout(min(period_s, next(pauses, period_s))):
+                async with asyncio.timeout(period_s):
                     await stirred.wait()
-                pauses = iter(AGAIN_S)
                 await asyncio.sleep(SETTLE_S)
             except TimeoutError:
                 pass

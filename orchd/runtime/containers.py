@@ -179,7 +179,7 @@ class DockerRuntime:
                 runner,
                 launch,
                 self._settings,
-                gpu_ids=await self._chosen(launch.gpus, gpus),
+                gpu_ids=await self._chosen(launch.gpus, gpus, runner),
                 publish=self._reach is Reach.LOOPBACK,
             )
             try:
@@ -202,7 +202,9 @@ class DockerRuntime:
         await self._engine.remove(found["Id"])
         return None
 
-    async def _chosen(self, request: GpuRequest | None, gpus: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    async def _chosen(
+        self, request: GpuRequest | None, gpus: tuple[tuple[str, ...], ...], runner: RunnerId
+    ) -> tuple[str, ...]:
         if request is None:
             return ()
         if request.mode == "all":
@@ -210,7 +212,12 @@ class DockerRuntime:
         if request.mode == "ids":
             return request.ids
         entries = await self._engine.containers(self._ours)
-        taken = [spec.gpu_ids_of(entry["Labels"]) for entry in entries if entry["State"] in _STATUS]
+        # The generation that this one replaces will have given its GPUs back.
+        taken = [
+            spec.gpu_ids_of(entry["Labels"])
+            for entry in entries
+            if entry["State"] in _STATUS and not spec.same_replica(entry["Labels"], runner)
+        ]
         return spec.choose_gpus(request.count, gpus, taken)
 
     async def start(self, handle: str) -> Address:

@@ -66,9 +66,8 @@ def _translated(where: str) -> Iterator[None]:
 def _unreachable(where: str, exc: Exception) -> str:
     words = str(exc)
     cause: BaseException | None = exc
-    while (
-        cause is not None
-    ):  # the first cause says it plainly, and whatever library stands before it says it its own way
+    # The first cause says it plainly, and whatever library stands before it says it its own way.
+    while cause is not None:
         if isinstance(cause, TimeoutError):
             return _silent(where)
         words = (isinstance(cause, OSError) and cause.strerror) or words

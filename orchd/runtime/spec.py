@@ -64,6 +64,12 @@ def runner_of(name: str, found: Mapping[str, str]) -> RunnerId | None:
     return runner if name == container_name(found.get(INSTANCE, ""), runner) else None
 
 
+def same_replica(found: Mapping[str, str], runner: RunnerId) -> bool:
+    """Return whether labels tell of the runner's replica, of whichever generation."""
+    told = (found.get(PIPELINE), found.get(MODEL_ID), found.get(REPLICA))
+    return told == (runner.key.pipeline, runner.key.model_id, str(runner.replica))
+
+
 def gpu_ids_of(found: Mapping[str, str]) -> tuple[str, ...]:
     """Read the label `orchd.gpu_ids`."""
     return tuple(filter(None, found.get(GPU_IDS, "").split(",")))
@@ -165,6 +171,10 @@ def launch_failure(what: str, reason: str) -> LaunchError:
             f"cannot {what}: Docker can't give it a GPU; are the NVIDIA driver and nvidia-container-toolkit "
             f"installed? (Docker says: {reason})",
             code=Code.GPU_UNAVAILABLE,
+        )
+    if "unable to start container process" in lower:
+        return LaunchError(
+            f"cannot {what}: its program can't be run; check `entrypoint`, `args` and `user` (Docker says: {reason})"
         )
     if "no such image" in lower:
         return LaunchError(f"cannot {what}: its image is gone (Docker says: {reason})", code=Code.IMAGE_UNAVAILABLE)

@@ -216,6 +216,7 @@ async def test_arguments_that_docker_refuses_are_said(docked: Start) -> None:
     async with docked(settings=PARKS_SOON) as daemon:
         daemon.write(container("m", entrypoint="/no/such/program"))
         model = await daemon.until_state("m", "failed")
+        assert "its program can't be run; check `entrypoint`, `args` and `user`" in model["reason"]
         assert "/no/such/program" in model["reason"]
 
 

@@ -21,10 +21,12 @@ class FakeContainer:
     port: int = 0
     exit_code: int | None = None
     oom_killed: bool = False
+    on_network: bool = True
 
     @property
     def address(self) -> Address | None:
-        return Address("fake", self.port) if self.status in (SightedAs.RUNNING, SightedAs.PAUSED) else None
+        runs = self.status in (SightedAs.RUNNING, SightedAs.PAUSED)
+        return Address("fake", self.port) if runs and self.on_network else None
 
 
 @dataclass

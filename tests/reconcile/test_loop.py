@@ -335,6 +335,20 @@ async def test_a_new_life_removes_what_no_definition_knows() -> None:
 
 
 @virtual_time
+async def test_what_runs_off_the_network_is_not_adopted_but_made_anew() -> None:
+    world = World()
+    async with world.orchd(a := container_model()):
+        await world.until_quiet()
+        old = world.running()[0]
+    old.on_network = False
+    async with world.orchd(a):
+        await world.until_states(a, [S.BACKOFF])
+        assert "not on the shared network" in world.status(a).reason
+        await world.until_states(a, [S.READY])
+        assert world.running()[0].handle != old.handle
+
+
+@virtual_time
 async def test_replicas_are_replaced_one_at_a_time() -> None:
     a = container_model(replicas=3, max_sessions=3)
     async with World().orchd(a) as world:

@@ -383,6 +383,18 @@ async def test_counted_gpus_are_spread_over_the_least_loaded_ids(bench: Bench) -
         await bench.prepare(bench.model("org/four", gpus=GpuRequest("count", count=4)))
 
 
+async def test_a_new_generation_may_have_the_gpu_of_the_one_that_it_replaces(bench: Bench) -> None:
+    """Or two models that are replaced in turn would end on one GPU."""
+    await bench.runtime.close()
+    bench.runtime = bench.fresh(gpu_ids=("GPU-a", "GPU-b"))
+    await bench.runtime.open()
+    for model_id in ("org/one", "org/two"):
+        await bench.prepare(bench.model(model_id, gpus=GpuRequest("count", count=1)))
+    handle = await bench.prepare(bench.model("org/two", gpus=GpuRequest("count", count=1), args=("new",)))
+    seen = {sighting.handle: sighting.gpu_ids for sighting in await bench.runtime.sightings()}
+    assert seen[handle] == ("GPU-b",)
+
+
 async def test_a_gpu_that_the_engine_can_not_give_is_said_plainly(bench: Bench) -> None:
     handle = await bench.prepare(bench.model(gpus=GpuRequest("ids", ids=("GPU-no-such-device",))))
     with pytest.raises(LaunchError, match="Docker can't give it a GPU") as info:
