@@ -21,7 +21,7 @@ from orchd.catalog.codec import dump_model, load_model
 from orchd.catalog.reload import Catalog
 from orchd.catalog.watch import ModelsFile
 from orchd.control import ControlServer
-from orchd.domain.events import DesiredChanged, RestartAsked, SessionsIdle, StartWanted
+from orchd.domain.events import DesiredChanged, RestartAsked, StartWanted
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import RunnerKind, StopSpec
 from orchd.domain.ports import Runtime, Store
@@ -129,7 +129,7 @@ class App:
                 log.debug("runtime_not_there_yet", runtime=runtime.kind, reason=exc.message)
 
         self._table = SessionTable(
-            on_idle=lambda runner: self._loop.post(SessionsIdle(runner)),
+            on_idle=lambda runner: self._loop.sessions_idle(runner),
             on_wanted=lambda key: self._loop.post(StartWanted(key)),
             on_count=self._metrics.sessions,
             clock=asyncio.get_running_loop().time,

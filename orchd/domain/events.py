@@ -34,17 +34,10 @@ class StartWanted:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionsIdle:
-    """The last session on a runner ended."""
-
-    runner: RunnerId
-
-
-@dataclass(frozen=True, slots=True)
 class RestartAsked:
     """`orchd restart MODEL`: drain and start anew; a parked one is tried again."""
 
     key: ModelKey
 
 
-Event = DesiredChanged | HealthChanged | StartWanted | SessionsIdle | RestartAsked
+Event = DesiredChanged | HealthChanged | StartWanted | RestartAsked

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from orchd.domain import events
-from orchd.domain.ids import ModelKey
+from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import Prober, Runtime
@@ -86,6 +86,14 @@ class Loop:
         """Tell the loop something; it takes it in its next turn."""
         self._queue.append(event)
         self._stirred.set()
+
+    def sessions_idle(self, id: RunnerId) -> None:
+        """Take note that the last session on a runner has ended. No turn for each job: only a drain waits for this."""
+        runner = self._fleet.runners.get(id)
+        if runner is not None:
+            self._fleet.note(id, idle_since=asyncio.get_running_loop().time())
+            if runner.state is S.DRAINING:
+                self._stirred.set()
 
     def models(self) -> Mapping[ModelKey, Model]:
         """Return what jobs may ask for: the desired models and those that still drain."""
@@ -245,9 +253,6 @@ class Loop:
                 self._desire(desired)
             case events.StartWanted():
                 pass  # the plan looks at the table itself
-            case events.SessionsIdle(id):
-                if id in self._fleet.runners:
-                    self._fleet.note(id, idle_since=asyncio.get_running_loop().time())
             case events.RestartAsked(key):
                 model = self._desired.models.get(key)
                 for runner in self._fleet.of(key):

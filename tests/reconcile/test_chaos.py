@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchd import tasks
-from orchd.domain.ids import Address, ModelKey
+from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import ContainerLaunch, ExternalLaunch, Model, StopSpec
-from orchd.domain.ports import ProbeWord, SightedAs
+from orchd.domain.ports import ProbeWord, SightedAs, Sighting
 from orchd.errors import EngineUnavailable, JobRefused
 from orchd.sessions.session import Outcome, Session, SessionKind
 from orchd.sessions.table import Place
@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 NAMES = ("a", "b", "c")
 UNTOUCHED = container_model("untouched", "image:u", replicas=2, max_sessions=2, sessions_per_replica=1)
+MANY = 99
 IDLE_S = 15.0
 RULES = ReconcileSettings(backoff_max_s=8.0, drain_timeout_s=30.0)
 PAUSES = (0.0, 0.0, 0.02, 0.05, 0.08, 0.12, 0.4, 1.0, 3.0, 20.0)
@@ -55,6 +56,9 @@ class Engine(FakeRuntime):
         if self.down:
             raise EngineUnavailable("cannot read the fake engine's answer: it was told to be down")
         return result
+
+    async def sightings(self) -> tuple[Sighting, ...]:
+        return await self._through(super().sightings())
 
     async def prepare(self, model: Model, *args: Any) -> str:
         return await self._through(super().prepare(model, *args))
@@ -90,7 +94,7 @@ class Chaos:
         self.wanted = {"a", "b", "x"}
         self.sessions: list[Session] = []
         self.places: list[Place] = []
-        self.allowed: dict[ModelKey, int] = {}
+        self.allowed: dict[ModelKey | RunnerId, int] = {}
         self.untouched: set[str] = set()
         self.held: Session | None = None
         self.by_hand: set[str] = set()
@@ -193,6 +197,8 @@ class Chaos:
         loop = asyncio.get_running_loop()
 
         def cut(reason: str) -> None:
+            runner = self.world.loop._fleet.runners[session.runner]
+            assert runner.state is not S.DRAINING or loop.time() >= runner.drain_until, f"cut: {reason}"
             loop.call_soon(self._end, session)
 
         session.abort = cut
@@ -214,15 +220,19 @@ class Chaos:
         if self.untouched:
             assert self.untouched == {c.handle for c in self.world.running() if c.runner.key == UNTOUCHED.key}
             self._hold_on()
-        table = self.world.table
+        table, fleet = self.world.table, self.world.loop._fleet
         for model in self.world.models.values():
-            active = table.active(model.key)
-            allowed = max(model.max_sessions, self.allowed.get(model.key, 0))
-            assert active <= allowed, f"{model.key}: {active} sessions, {allowed} are allowed"
-            self.allowed[model.key] = max(model.max_sessions, active)
+            self._within(model.key, table.active(model.key), model.max_sessions)
+        for runner in fleet.runners.values():
+            self._within(runner.id, table.active_on(runner.id), runner.model.sessions_per_replica or MANY)
         if self.world.loop.converged():  # as the app does
             keep = self.world.loop.generations() | {(m.key, m.generation) for m in self.world.models.values()}
             self.world.generations = {k: m for k, m in self.world.generations.items() if k in keep}
+
+    def _within(self, what: ModelKey | RunnerId, active: int, limit: int) -> None:
+        """So many sessions and no more; a limit that was lowered cuts nobody."""
+        assert active <= max(limit, self.allowed.get(what, 0)), f"{what}: {active} sessions, the limit is {limit}"
+        self.allowed[what] = max(limit, active)
 
     def _hold_on(self) -> None:
         """A session on the untouched model begins as soon as it can, and ends with orchd alone."""

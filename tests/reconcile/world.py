@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry
 
 from orchd import tasks
-from orchd.domain.events import DesiredChanged, RestartAsked, SessionsIdle, StartWanted
+from orchd.domain.events import DesiredChanged, RestartAsked, StartWanted
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
@@ -53,7 +53,7 @@ class World:
         """One life of the daemon; ends as by a kill."""
         clock = asyncio.get_running_loop().time
         self._table = SessionTable(
-            on_idle=lambda runner: self.loop.post(SessionsIdle(runner)),
+            on_idle=lambda runner: self.loop.sessions_idle(runner),
             on_wanted=lambda key: self.loop.post(StartWanted(key)),
             clock=clock,
         )
