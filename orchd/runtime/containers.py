@@ -304,7 +304,8 @@ class DockerRuntime:
                 await self._engine.events(self._ours, EVENTS, take)
             except EngineUnavailable as error:
                 lost = error.message
-            log.warning("event_stream_lost", why=lost)
+            if lost != told:  # while the engine is away, once and not at every try
+                log.warning("event_stream_lost", why=lost)
             pause = _RECONNECT_MIN_S if loop.time() - began > _RECONNECT_MAX_S else min(2 * pause, _RECONNECT_MAX_S)
             await asyncio.sleep(pause)
             hurry()  # for what nobody heard meanwhile

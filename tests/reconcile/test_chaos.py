@@ -58,7 +58,9 @@ class Engine(FakeRuntime):
         return result
 
     async def sightings(self) -> tuple[Sighting, ...]:
-        return await self._through(super().sightings())
+        seen = await super().sightings()
+        await asyncio.sleep(self.delay_s)
+        return seen
 
     async def prepare(self, model: Model, *args: Any) -> str:
         return await self._through(super().prepare(model, *args))
