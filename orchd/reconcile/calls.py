@@ -51,9 +51,10 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Stopped and removed."""
+    """Stopped and removed. `handle`: of what was; None = there was nothing."""
 
     id: RunnerId
+    handle: str | None
     report: StopReport
     last_log: tuple[str, ...]
     streams: str
@@ -141,7 +142,7 @@ class Calls:
         """Stop and remove; cuts a prepare under way short. Answers with Ended or EndFailed."""
         unfinished = self._tasks.get(runner.id)
         if not runner.model.managed:
-            self._post(Ended(runner.id, StopReport("already_gone"), (), ""))
+            self._post(Ended(runner.id, None, StopReport("already_gone"), (), ""))
             return
         self._run(runner.id, "end", lambda: self._end(runner, unfinished))
 
@@ -152,7 +153,7 @@ class Calls:
         try:
             handle = runner.handle or await self._handle_of(runtime, runner.id)
             if handle is None:
-                self._post(Ended(runner.id, StopReport("already_gone"), (), ""))
+                self._post(Ended(runner.id, None, StopReport("already_gone"), (), ""))
                 return
             streams = ""
             if model.stop.close_streams and runner.address is not None and not runner.fault:
@@ -164,7 +165,7 @@ class Calls:
         except OrchdError as exc:
             self._post(EndFailed(runner.id, exc.message))
         else:
-            self._post(Ended(runner.id, report, last_log, streams))
+            self._post(Ended(runner.id, handle, report, last_log, streams))
 
     def remove_stray(self, kind: RunnerKind, handle: str, stop: StopSpec) -> None:
         """Stop and remove one that no definition wants; tried again at the next look if it fails."""

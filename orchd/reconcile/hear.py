@@ -185,8 +185,8 @@ class Ears:
                 pass
 
     def _ended(self, runner: Runner, event: calls.Ended) -> None:
-        if runner.handle is not None:
-            self._removed[runner.handle] = runner.called_at
+        if event.handle is not None:
+            self._removed[event.handle] = runner.called_at
         self._table.abort(runner.id, runner.fault or "the runner was stopped")
         now = asyncio.get_running_loop().time()
         stop = event.report.how

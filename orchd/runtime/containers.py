@@ -296,7 +296,7 @@ class DockerRuntime:
         def take(message: dict[str, Any]) -> None:
             loop.call_soon_threadsafe(noted, message["Action"], message["Actor"]["ID"])
 
-        pause = _RECONNECT_MIN_S
+        pause, told = _RECONNECT_MIN_S, ""
         while True:
             began = loop.time()
             lost = "it ended"
@@ -304,9 +304,11 @@ class DockerRuntime:
                 await self._engine.events(self._ours, EVENTS, take)
             except EngineUnavailable as error:
                 lost = error.message
-            if lost != told:  # while the engine is away, once and not at every try
+            lasted = loop.time() - began > _RECONNECT_MAX_S
+            if lasted or lost != told:  # not at every try while the engine is away
                 log.warning("event_stream_lost", why=lost)
-            pause = _RECONNECT_MIN_S if loop.time() - began > _RECONNECT_MAX_S else min(2 * pause, _RECONNECT_MAX_S)
+            told = lost
+            pause = _RECONNECT_MIN_S if lasted else min(2 * pause, _RECONNECT_MAX_S)
             await asyncio.sleep(pause)
             hurry()  # for what nobody heard meanwhile
 

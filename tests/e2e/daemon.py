@@ -195,7 +195,12 @@ class Daemon:
         async def now() -> bool:
             nonlocal seen
             seen = await self.model(model_id)
-            return bool(holds(seen))
+            try:
+                return bool(holds(seen))
+            except LookupError:
+                if seen.get("runners"):
+                    raise
+                return False  # the model is not there yet, or none of its runners
 
         try:
             await self.until(f"{model_id} {what}", now)

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import cannot_run
 from tests.docker_images import runner_image
 from tests.e2e.conftest import Start
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import PATIENCE_S, Daemon
 from tests.e2e.engines import Dockerd, Proxy
 from tests.e2e.scripts import container, process
 
@@ -62,6 +62,7 @@ async def test_an_engine_that_comes_later(docked: Start, proxy: Proxy) -> None:
         _, page = await daemon.command("status", *daemon.flags("admin.listen"))
         assert "The container runtime is down" in page
         assert len(daemon.events("runtime_down")) == 1, "said once, not at every look"
+        assert daemon.events("event_stream_lost") == []
 
         await proxy.start()
         model = await daemon.until_state("boxed", "ready")
@@ -69,6 +70,28 @@ async def test_an_engine_that_comes_later(docked: Start, proxy: Proxy) -> None:
         assert (await daemon.job("cold"))[0] == 200
         assert model["runners"][0]["restarts"] == 0
         assert await docker_is(daemon, up=True) == ""
+
+
+async def test_an_engine_that_comes_later_and_belongs_to_another_daemon(
+    docked: Start, proxy: Proxy, api: docker.APIClient, instance: str
+) -> None:
+    """It ends as it would have at its start: with exit code 2, its reason, its own processes, and nothing else."""
+    async with docked("first") as first:
+        first.write(container("m"))
+        handle = (await first.until_state("m", "ready"))["runners"][0]["handle"]
+        second = docked("second", env={"DOCKER_HOST": proxy.url})
+        second.write(container("m"), process("bare"))
+        await second.start()
+        await second.until_state("bare", "ready")
+        await proxy.start()
+        assert second.process is not None
+        async with asyncio.timeout(PATIENCE_S):
+            assert await second.process.wait() == 2
+        last = second.log_text().strip().splitlines()[-1]
+        assert last.startswith(f"orchd: cannot run the instance {instance} on Docker Engine at {proxy.url}: process ")
+        assert second.events("orchd_stopped")
+        assert (await first.job("m"))[0] == 200
+        assert [one["Id"] for one in api.containers(filters={"label": f"orchd.instance={instance}"})] == [handle]
 
 
 async def test_an_engine_that_hangs_or_goes_while_its_containers_serve(
@@ -159,9 +182,9 @@ async def test_containers_that_die_with_their_engine_are_started_anew(docked: St
             before = (await daemon.until_state("m", "ready"))["runners"][0]["handle"]
             await engine.stop()
             await docker_is(daemon, up=False)
-            await daemon.until_model(
-                "m", "names the engine", lambda m: m["reason"].startswith("cannot reach Docker Engine at ")
-            )
+            # Whether orchd saw the container end before the engine went is a matter of milliseconds.
+            reasons = ("cannot reach Docker Engine at ", "it fails its health probes")
+            await daemon.until_model("m", "is not ready", lambda m: not m["ready"] and m["reason"].startswith(reasons))
             status, _, headers = await daemon.job("m")
             assert (status, headers["Livepeer-Error"]) == (503, "not_ready")
 

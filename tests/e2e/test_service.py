@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -221,14 +222,28 @@ async def test_the_soft_descriptor_limit_is_raised_to_the_hard_one(make: Start) 
 # -- ready, and the first file ---------------------------------------------------------------------------------------
 
 
+async def unready(daemon: Daemon) -> dict[str, Any]:
+    """Return what /readyz says with its 503, once the daemon takes jobs and has read its file."""
+    seen: dict[str, Any] = {}
+
+    async def read() -> bool:
+        status, body = await daemon.get("/readyz")
+        assert status == 503
+        seen.update(body)
+        return bool(body["problems"])
+
+    await daemon.until("it has started", lambda: daemon.events("orchd_ready"))
+    await daemon.until("it tells what is wrong with its file", read)
+    return seen
+
+
 async def test_an_unreadable_file_at_the_very_first_start(make: Start) -> None:
     """Nothing is known to run, so it is up and not ready, says why, and takes the file as soon as it is good."""
     daemon = make()
     daemon.folder.mkdir()
     daemon.models.write_text('[{"pipeline": "text-to-image",,]')
     async with daemon:
-        status, body = await daemon.get("/readyz")
-        assert status == 503
+        body = await unready(daemon)
         assert body["reasons"] == ["no models file has applied yet"]
         [problem] = body["problems"]
         assert problem.startswith(f"{daemon.models}:1:31: cannot read on: expected a key in double quotes")
@@ -247,8 +262,7 @@ async def test_a_file_that_is_missing_at_the_first_start_is_waited_for(make: Sta
     daemon.models.symlink_to(daemon.folder / "later.json")
     await daemon.start(wait=False)
     await daemon.until_up()
-    status, body = await daemon.get("/readyz")
-    assert status == 503
+    body = await unready(daemon)
     assert body["problems"] == [f"{daemon.models}: cannot read the file: No such file or directory"]
     (daemon.folder / "later.json").write_text(json.dumps([process("m")]))
     await daemon.until_state("m", "ready")
