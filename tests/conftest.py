@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -19,6 +20,10 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from tests.docker_images import BASE
+
+# A shell ignores SIGINT for what it runs in the background, and so would all our children, `orchd` among them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRE_ALL = os.environ.get("ORCHD_TEST_REQUIRE_ALL") == "1"
 

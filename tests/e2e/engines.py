@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import shutil
 import signal
 import socket
@@ -98,12 +99,17 @@ class Proxy:
 
 
 class Dockerd:
-    """A Docker Engine of the test's own, with one image; `async with` leaves nothing of it."""
+    """A Docker Engine of the test's own; `async with` leaves nothing of it.
+
+    It has a network namespace of its own, with a route to its containers: in ours it would remove or re-address
+    docker0, the bridge of the machine's own engine, whatever its flags say.
+    """
 
     def __init__(self) -> None:
         # Short: containerd's socket lies below it, and a socket's path may have 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="t-dockerd-"))
         self.url = f"unix://{self._folder}/docker.sock"
+        self._space = f"t{secrets.token_hex(5)}"
         self._process: asyncio.subprocess.Process | None = None
 
     @contextlib.contextmanager
@@ -112,6 +118,18 @@ class Dockerd:
             yield client
 
     async def __aenter__(self) -> Self:
+        for words in (
+            f"netns add {self._space}",
+            f"link add {self._space} type veth peer name eth0 netns {self._space}",
+            f"addr add 10.214.0.1/30 dev {self._space}",
+            f"link set {self._space} up",
+            f"-n {self._space} link set lo up",
+            f"-n {self._space} addr add 10.214.0.2/30 dev eth0",
+            f"-n {self._space} link set eth0 up",
+            f"-n {self._space} route add default via 10.214.0.1",
+            "route add 10.213.0.0/16 via 10.214.0.2",
+        ):
+            await self._ip(words)
         await self.start()
         return self
 
@@ -119,28 +137,24 @@ class Dockerd:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._process is None or self._process.returncode is not None:
-                await self.start()
-            await asyncio.to_thread(self._empty)
             await self.stop()
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
+            await self._ip(f"netns del {self._space}")  # and with it all bridges, the link and its route
 
-    def _empty(self) -> None:
-        """Bridges would outlive their engine."""
-        with self.api() as api:
-            for container in api.containers(all=True):
-                api.remove_container(container["Id"], force=True)
-            for network in api.networks(filters={"type": "custom"}):
-                api.remove_network(network["Id"])
+    @staticmethod
+    async def _ip(words: str) -> None:
+        process = await asyncio.create_subprocess_exec("ip", *words.split())
+        assert await process.wait() == 0, f"ip {words}"
 
     async def start(self) -> None:
         folder = self._folder
         with (folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *("dockerd", f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"),
-                # Not --bridge=none: on that, dockerd removes docker0, which is the machine's own engine's.
-                *(f"--host={self.url}", "--iptables=false", "--default-address-pool=base=10.213.0.0/16,size=24"),
+                *("nsenter", f"--net=/run/netns/{self._space}", "dockerd"),
+                *(f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"),
+                *(f"--host={self.url}", "--bridge=none", "--iptables=false"),
+                "--default-address-pool=base=10.213.0.0/16,size=24",
                 stdout=log,
                 stderr=log,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,11 @@ async def test_a_lost_event_stream_is_taken_up_again(docked: Start, proxy: Proxy
         assert await daemon.metric("orchd_runtime_events_total", runtime="container", event="die") == 1
 
 
-async def test_containers_that_die_with_their_engine_are_started_anew(docked: Start) -> None:
+async def test_containers_that_die_with_their_engine_are_started_anew(
+    docked: Start, needs: Callable[[str], str]
+) -> None:
+    for program in ("dockerd", "ip", "nsenter"):
+        needs(program)
     if os.geteuid() != 0:
         cannot_run("no root, for a Docker Engine of the test's own")
     async with Dockerd() as engine:
