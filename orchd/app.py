@@ -120,10 +120,12 @@ class App:
 
         self._metrics = Metrics(CollectorRegistry(), __version__)
         self._runtimes = self._edges.runtimes(settings, state_dir, self._metrics)
+        self._opened: set[RunnerKind] = set()
         for runtime in self._runtimes.values():
             stack.push_async_callback(runtime.close)
             try:
                 await runtime.open()
+                self._opened.add(runtime.kind)
             except EngineUnavailable as exc:
                 # Only of interest if an entry needs it; the loop tells when one does.
                 log.debug("runtime_not_there_yet", runtime=runtime.kind, reason=exc.message)
@@ -176,7 +178,8 @@ class App:
         roots.append(tasks.spawn(self._tidy(), name="tidy"))
         period_s = self._settings.reconcile.period_s
         for kind, runtime in self._runtimes.items():
-            roots.append(tasks.spawn(lookout(runtime, period_s, self._loop.post), name=f"look at {kind}"))
+            looking = lookout(runtime, period_s, self._loop.post, is_open=kind in self._opened)
+            roots.append(tasks.spawn(looking, name=f"look at {kind}"))
         if (watchdog_s := watchdog_period_s(self._env)) is not None:
             roots.append(tasks.spawn(self._notifier.watchdog(watchdog_s), name="watchdog"))
         stack.push_async_callback(tasks.cancel, *roots)

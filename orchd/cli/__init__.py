@@ -7,16 +7,14 @@ can't be reached; 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
 
 from orchd import __version__
+from orchd.cli import check, demo, down, restart, run, schema, status
 from orchd.cli.flags import settings_of
 from orchd.errors import DaemonUnreachable, OrchdError
-
-COMMANDS = ("run", "check", "status", "restart", "down", "schema", "demo")
 
 FAILED, UNREACHABLE, INTERRUPTED = 2, 3, 130
 
@@ -45,7 +43,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"orchd {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        if importlib.util.find_spec(f"orchd.cli.{name}"):
-            importlib.import_module(f"orchd.cli.{name}").add_parser(commands)
+    for command in (run, check, status, restart, down, schema, demo):
+        command.add_parser(commands)
     return parser

@@ -173,6 +173,7 @@ class Loop:
                         told = text
                     await self.changed()
         except TimeoutError:
+            log.warning("runners_left_behind", left=told, waited_s=timeout_s)
             tell(f"gave up after {timeout_s:g} s; still there: {told}")
 
     # -- turning -----------------------------------------------------------------------------------------------------
