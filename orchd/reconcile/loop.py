@@ -270,7 +270,8 @@ class Loop:
                 self._ears.look(event)
             case calls.EngineDown(kind, reason):
                 self._down[kind] = reason
-                if self._told_down.get(kind) != reason and any(m.kind is kind for m in self.models().values()):
+                needed = any(m.kind is kind for m in (*self._desired.models.values(), *self._models.values()))
+                if needed and self._told_down.get(kind) != reason:
                     self._told_down[kind] = reason
                     log.warning("runtime_down", runtime=kind, reason=reason)
                 self._metrics.runtime_up(kind, up=False)

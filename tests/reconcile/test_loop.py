@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+import structlog
 
 from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.model import Model, StopSpec
@@ -274,6 +275,18 @@ async def test_an_engine_that_is_away_at_start_is_waited_for() -> None:
         world.runtime.down = False
         await world.until_states(a, [S.READY])
         assert world.runners(a)[0].restarts == 0
+
+
+@virtual_time
+async def test_an_engine_that_is_away_is_told_of_at_the_first_look() -> None:
+    world = World()
+    world.runtime.down = True
+    with structlog.testing.capture_logs() as lines:
+        async with world.orchd(container_model()):
+            await asyncio.sleep(world.settings.reconcile.period_s / 2)
+            assert [line["event"] for line in lines].count("runtime_down") == 1
+            await asyncio.sleep(10 * world.settings.reconcile.period_s)
+            assert [line["event"] for line in lines].count("runtime_down") == 1, "and only then"
 
 
 @virtual_time
