@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
-import tarfile
 from pathlib import Path
 
 import docker
 from docker.errors import ImageNotFound
+
+from orchd.demo.image import build_context
 
 BASE = os.environ.get("ORCHD_TEST_BASE", "orchd-test-base:latest")
 RUNNER = "orchd-test-runner:latest"
@@ -43,7 +43,12 @@ def runner_image() -> str:
         except ImageNotFound:
             pass
         client.images.build(
-            fileobj=_context(files), custom_context=True, tag=RUNNER, labels={_CONTENT: content}, rm=True, forcerm=True
+            fileobj=build_context(files),
+            custom_context=True,
+            tag=RUNNER,
+            labels={_CONTENT: content},
+            rm=True,
+            forcerm=True,
         )
     return RUNNER
 
@@ -52,15 +57,4 @@ def small_image(tag: str) -> None:
     """Make `tag`, an image of some kilobytes that can't be run: for pulls."""
     with contextlib.closing(docker.DockerClient(version="auto")) as client:
         files = {"Dockerfile": b"FROM scratch\nCOPY file /file\n", "file": os.urandom(200_000)}
-        client.images.build(fileobj=_context(files), custom_context=True, tag=tag, rm=True, forcerm=True)
-
-
-def _context(files: dict[str, bytes]) -> io.BytesIO:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    packed.seek(0)
-    return packed
+        client.images.build(fileobj=build_context(files), custom_context=True, tag=tag, rm=True, forcerm=True)

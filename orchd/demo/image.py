@@ -53,7 +53,7 @@ class DemoEngine:
                 self._pull(base, progress)
             progress(f"building {self.image}")
             dockerfile = _DOCKERFILE.format(base=base, label=self._label)
-            context = _context({"Dockerfile": dockerfile.encode(), "green_tint.py": program.read_bytes()})
+            context = build_context({"Dockerfile": dockerfile.encode(), "green_tint.py": program.read_bytes()})
             for message in self._client.build(
                 fileobj=context, custom_context=True, tag=self.image, rm=True, forcerm=True, decode=True
             ):
@@ -114,7 +114,8 @@ def _told(what: str, advice: str = "") -> Iterator[None]:
         raise OrchdError(f"cannot {what} on Docker Engine at {where}: {exc}{advice}") from exc
 
 
-def _context(files: dict[str, bytes]) -> io.BytesIO:
+def build_context(files: dict[str, bytes]) -> io.BytesIO:
+    """Return files by name as the tar that an image is built from."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for name, data in files.items():
