@@ -28,9 +28,11 @@ from orchd.domain.ports import Runtime, Store
 from orchd.domain.state import DesiredState, Severity
 from orchd.errors import EngineUnavailable, StoreError
 from orchd.health.probe import HttpProber
-from orchd.jobs.hooks import AcceptAll, Hooks
+from orchd.jobs.hooks import Hooks, JobHook
+from orchd.jobs.lines import JobLines
 from orchd.jobs.server import JobServer
 from orchd.locks import StateLock
+from orchd.logs import Lines
 from orchd.metrics import Metrics
 from orchd.notify import Notifier, watchdog_period_s
 from orchd.reconcile.lookout import lookout
@@ -65,6 +67,10 @@ class Edges:
             )
         return made
 
+    def hooks(self, settings: Settings) -> list[JobHook]:
+        """Return who has a say about jobs, in order. orchd ships with none yet: every caller is served."""
+        return []
+
     async def store(self, state_dir: Path) -> Store:
         """Return the opened store."""
         store = SqliteStore(state_dir / "orchd.db", dump_model, load_model)
@@ -77,12 +83,16 @@ class App:
 
     Args:
         env: the environment; only what systemd and the settings' defaults need is read from it.
+        lines: where the lines of jobs go; None = where all lines go, at a cost.
     """
 
-    def __init__(self, settings: Settings, env: Mapping[str, str], edges: Edges | None = None) -> None:
+    def __init__(
+        self, settings: Settings, env: Mapping[str, str], edges: Edges | None = None, lines: Lines | None = None
+    ) -> None:
         self._settings = settings
         self._env = env
         self._edges = edges or Edges()
+        self._lines = lines
         self._notifier = Notifier(env)
         self._stop = asyncio.Event()
         self._accepting = False
@@ -133,7 +143,7 @@ class App:
         self._table = SessionTable(
             on_idle=lambda runner: self._loop.sessions_idle(runner),
             on_wanted=lambda key: self._loop.post(StartWanted(key)),
-            on_count=self._metrics.sessions,
+            on_closed=lambda runner: self._jobs.runner_closed(runner),
             clock=asyncio.get_running_loop().time,
         )
         self._prober = HttpProber()
@@ -151,10 +161,14 @@ class App:
             self._table,
             self._loop.models,
             self._readiness,
-            Hooks([AcceptAll()], timeout_s=settings.jobs.hook_timeout_s),
+            Hooks(self._edges.hooks(settings), timeout_s=settings.jobs.hook_timeout_s),
             self._metrics,
+            JobLines(self._lines),
             self._loop.poller.hurry,
+            self._env,
         )
+        self._metrics.sessions_from(self._table.active)
+        self._metrics.connections_from(self._jobs.connections)
         self._admin = AdminServer(
             settings.admin.listen,
             snapshot=self._loop.snapshot,

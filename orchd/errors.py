@@ -30,10 +30,16 @@ class Code(StrEnum):
     STREAMS_UNSUPPORTED = "streams_unsupported"
     HOOK_FAILED = "hook_failed"
     SHUTTING_DOWN = "shutting_down"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    HEADER_TOO_LARGE = "header_too_large"
+    HEADER_TIMEOUT = "header_timeout"
     BACKEND_UNAVAILABLE = "backend_unavailable"
+    BACKEND_CONNECT_TIMEOUT = "backend_connect_timeout"
     BACKEND_BROKE = "backend_broke"
     BACKEND_TIMEOUT = "backend_timeout"
+    BACKEND_STALLED = "backend_stalled"
     BODY_STALLED = "body_stalled"
+    CALLER_STALLED = "caller_stalled"
     INTERNAL = "internal_error"
 
     # The operator's file and settings.
@@ -128,6 +134,9 @@ JOB_ANSWERS: dict[Code, _Answer] = {
     Code.FORBIDDEN: _Answer(403, False),
     Code.BODY_TOO_LARGE: _Answer(413, False),
     Code.BODY_STALLED: _Answer(408, False),
+    Code.CALLER_STALLED: _Answer(408, False),
+    Code.HEADER_TIMEOUT: _Answer(408, False),
+    Code.HEADER_TOO_LARGE: _Answer(431, False),
     Code.CAPACITY_EXHAUSTED: _Answer(503, True),
     Code.NOT_READY: _Answer(503, True),
     Code.HOLD_FULL: _Answer(503, True),
@@ -136,9 +145,12 @@ JOB_ANSWERS: dict[Code, _Answer] = {
     Code.STREAMS_UNSUPPORTED: _Answer(503, True),
     Code.HOOK_FAILED: _Answer(503, True),
     Code.SHUTTING_DOWN: _Answer(503, True),
+    Code.TOO_MANY_CONNECTIONS: _Answer(503, True),
     Code.BACKEND_UNAVAILABLE: _Answer(502, True),
     Code.BACKEND_BROKE: _Answer(502, True),
+    Code.BACKEND_CONNECT_TIMEOUT: _Answer(504, True),
     Code.BACKEND_TIMEOUT: _Answer(504, True),
+    Code.BACKEND_STALLED: _Answer(504, True),
     Code.INTERNAL: _Answer(500, False),
 }
 

@@ -6,6 +6,7 @@ asyncio) passes the same processors, from WARNING up. Secrets are taken out last
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Mapping
@@ -23,8 +24,47 @@ _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 """Makes control characters visible: a line of text stays one line, and can't steer the terminal."""
 
 
-def configure_logs(format: Literal["auto", "json", "text"], level: str, stream: TextIO) -> None:
-    """Send all logs to `stream`: ours from `level` (`debug` ... `error`) up, those of libraries from WARNING up."""
+class Lines:
+    """Lines that are ready-made, into the same stream; those of one turn of the loop go out together.
+
+    For what is written thousands of times a second. Order among all lines is kept.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._waiting: list[str] = []
+
+    def write(self, line: str) -> None:
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._waiting.append(line)
+
+    def flush(self) -> None:
+        if self._waiting:
+            text = "".join(self._waiting)
+            self._waiting.clear()
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except OSError:  # A log that nobody takes must not stop jobs; `logging` does the same.
+                return
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    def __init__(self, stream: TextIO, lines: Lines) -> None:
+        super().__init__(stream)
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.flush()
+        super().emit(record)
+
+
+def configure_logs(format: Literal["auto", "json", "text"], level: str, stream: TextIO) -> Lines | None:
+    """Send all logs to `stream`: ours from `level` (`debug` ... `error`) up, those of libraries from WARNING up.
+
+    Returns where lines of JSON that are ready-made go; None where lines are made for people, or INFO is not wanted.
+    """
     terminal = stream.isatty()
     as_text = format == "text" or (format == "auto" and terminal)
     shared: list[Processor] = [
@@ -45,7 +85,8 @@ def configure_logs(format: Literal["auto", "json", "text"], level: str, stream: 
         if as_text
         else [structlog.processors.JSONRenderer()]
     )
-    handler = logging.StreamHandler(stream)
+    lines = Lines(stream)
+    handler = _Handler(stream, lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -68,6 +109,7 @@ def configure_logs(format: Literal["auto", "json", "text"], level: str, stream: 
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
+    return lines if not as_text and threshold <= logging.INFO else None
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -11,7 +11,8 @@ outside (`source="orchd"`).
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TypeVar
 
 from prometheus_client import (
@@ -33,11 +34,10 @@ from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import RunnerKind
 from orchd.domain.ports import ProbeWord
 from orchd.domain.state import Severity
-from orchd.errors import JOB_ANSWERS, Code
+from orchd.errors import Code
+from orchd.job_metrics import JobCollector, JobSeries
 
 OTHER = "other"
-OUTCOMES = ("ok", "refused", "client_gone", "backend_failed", "timeout", "aborted", "error")
-"""The words of `sessions.Outcome`, which this module may not import; a test keeps the two the same."""
 RESTART_REASONS = (
     *("exited", "out_of_memory", "unhealthy", "error", "loading_timeout", "launch_failed", "operator"),
     OTHER,
@@ -46,11 +46,9 @@ RUNTIME_EVENTS = (
     *("create", "start", "restart", "die", "oom", "kill", "stop", "pause", "unpause", "destroy", "stream_lost"),
     OTHER,
 )
-PROCESSING_ERRORS = (Code.BACKEND_UNAVAILABLE, Code.BACKEND_BROKE, Code.BACKEND_TIMEOUT, Code.INTERNAL)
-"""Codes that mean that the model did not do its work: the `type` of `byoc_errors_total`."""
-
+SIDES = ("caller", "runner")
+CLOSED = ("idle", "header_timeout")
 MODEL = ("pipeline", "model_id")
-JOB_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 PROBE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 Family = TypeVar("Family", bound=MetricWrapperBase)
@@ -66,6 +64,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry
         self._models: dict[ModelKey, _ModelSeries] = {}
+        self._active: Callable[[ModelKey], int] = lambda key: 0
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -79,20 +78,6 @@ class Metrics:
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(name, text, labels, buckets=buckets, registry=registry)
 
-        self.jobs = counter("orchd_jobs_total", "Jobs by how they ended.", *MODEL, "outcome")
-        self.job_errors = counter(
-            "orchd_job_errors_total", "Jobs that failed or were refused, by code.", *MODEL, "code"
-        )
-        self.job_seconds = histogram(
-            "orchd_job_seconds", "From a job's arrival to its end, waiting included.", JOB_BUCKETS, *MODEL
-        )
-        self.first_byte_seconds = histogram(
-            "orchd_job_first_byte_seconds", "From a job's arrival to the runner's first byte.", JOB_BUCKETS, *MODEL
-        )
-        self.hold_seconds = histogram(
-            "orchd_job_hold_seconds", "How long jobs that waited for a cold model did so.", JOB_BUCKETS, *MODEL
-        )
-        self.sessions_active = gauge("orchd_sessions_active", "Sessions now.", *MODEL)
         self.sessions_max = gauge("orchd_sessions_max", "Most sessions at once.", *MODEL)
         self.runners = gauge("orchd_runners", "Runners by state.", *MODEL, "state")
         self.model_ready = gauge("orchd_model_ready", "1 = a session can begin if a slot is free.", *MODEL)
@@ -100,16 +85,8 @@ class Metrics:
         self.restarts = counter("orchd_runner_restarts_total", "Runners started anew, by reason.", *MODEL, "reason")
         self.probes = counter("orchd_probes_total", "Health probes by what they said.", *MODEL, "result")
         self.probe_seconds = histogram("orchd_probe_seconds", "Duration of health probes.", PROBE_BUCKETS, *MODEL)
-        self.byoc_sessions = gauge("byoc_sessions_active", "Sessions now, as orchd counts them.", "source", *MODEL)
-        self.byoc_latency = histogram(
-            "byoc_frame_latency_ms",
-            "Milliseconds from forwarding a job that succeeded to its end, as orchd measures them.",
-            tuple(seconds * 1000 for seconds in JOB_BUCKETS),
-            *("source", *MODEL),
-        )
-        self.byoc_errors = counter(
-            "byoc_errors_total", "Jobs that the model failed, as orchd sees them, by type.", "source", *MODEL, "type"
-        )
+        self._no_model = JobSeries()
+        registry.register(JobCollector(self._job_series, lambda key: self._active(key)))
         self._reload_success = gauge("orchd_reload_success", "1 = the newest reading of the models file applied.")
         self._reload_timestamp = gauge("orchd_reload_timestamp_seconds", "Unix time of the last reading that applied.")
         self._reload_hash = gauge("orchd_reload_hash", "First 48 bits of the SHA-256 of the file that applied last.")
@@ -118,6 +95,9 @@ class Metrics:
             "orchd_runtime_events_total", "What runtimes reported about our runners.", "runtime", "event"
         )
         self._runtime_up = gauge("orchd_runtime_up", "1 = the runtime can be reached.", "runtime")
+        self._connections = gauge("orchd_connections", "Connections for jobs that are open now.", "side")
+        closed = counter("orchd_connections_closed_total", "Callers' connections that orchd closed.", "reason")
+        self._closed = {reason: closed.labels(reason) for reason in CLOSED}
         gauge("orchd_build_info", "What runs; always 1.", "version", "python").labels(
             version, platform.python_version()
         ).set(1)
@@ -126,7 +106,6 @@ class Metrics:
         for kind in (RunnerKind.CONTAINER, RunnerKind.PROCESS):
             for event in RUNTIME_EVENTS:
                 self._runtime_events.labels(kind, event)
-        self._unknown = _JobSeries(self, "", "")
 
     def define(self, key: ModelKey, max_sessions: int) -> None:
         """Make the series of a model, at zero; for one that has them, set only its limit."""
@@ -158,24 +137,31 @@ class Metrics:
             first_byte_s: from its arrival to the runner's first byte; None = there was none.
             held_s: waiting for a cold model; 0 = it did not wait.
         """
-        series = (self._models.get(key) if key else None) or self._unknown
-        series.jobs[outcome].inc()
-        series.job_seconds.observe(total_s)
-        if code:
-            series.job_errors[code].inc()
-        if first_byte_s is not None:
-            series.first_byte_seconds.observe(first_byte_s)
-        if held_s > 0:
-            series.hold_seconds.observe(held_s)
-        if outcome == "ok":
-            series.byoc_latency.observe((total_s - held_s) * 1000)
-        if code in series.byoc_errors:
-            series.byoc_errors[code].inc()
+        series = self._models.get(key) if key is not None else None
+        jobs = self._no_model if series is None else series.jobs
+        jobs.finished(outcome, code, total_s, first_byte_s, held_s)
 
-    def sessions(self, key: ModelKey, active: int) -> None:
-        if series := self._models.get(key):
-            series.sessions_active.set(active)
-            series.byoc_sessions.set(active)
+    def request_refused(self, code: Code) -> None:
+        """Count what was refused before it was a job: it names no model."""
+        self._no_model.codes[code] += 1
+
+    def connection_closed(self, reason: str) -> None:
+        """Count a caller's connection that we closed: one of `CLOSED`."""
+        self._closed[reason].inc()
+
+    def connections_from(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Take the numbers of open connections from there, when they are asked for."""
+        for side in SIDES:
+            self._connections.labels(side).set_function(partial(_number, read, side))
+
+    def sessions_from(self, active: Callable[[ModelKey], int]) -> None:
+        """Take the numbers of sessions from there, when they are asked for."""
+        self._active = active
+
+    def _job_series(self) -> Iterator[tuple[ModelKey | None, JobSeries]]:
+        yield None, self._no_model
+        for key, series in self._models.items():
+            yield key, series.jobs
 
     def state(self, key: ModelKey, counts: Mapping[str, int], ready: bool, startable: bool) -> None:
         """Set how many runners are in which `RunnerState`; states that `counts` lacks have none."""
@@ -220,21 +206,24 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class _JobSeries:
-    """The series that a job counts in, looked up once."""
+def _number(read: Callable[[], Mapping[str, int]], side: str) -> float:
+    return read()[side]
+
+
+class _ModelSeries:
+    """The series of one model, looked up once."""
 
     def __init__(self, metrics: Metrics, *model: str) -> None:
         self._made: list[tuple[MetricWrapperBase, tuple[str, ...]]] = []
         one = self._one
-        self.jobs = {word: one(metrics.jobs, *model, word) for word in OUTCOMES}
-        self.job_errors: dict[str, Counter] = {code: one(metrics.job_errors, *model, code) for code in JOB_ANSWERS}
-        self.job_seconds = one(metrics.job_seconds, *model)
-        self.first_byte_seconds = one(metrics.first_byte_seconds, *model)
-        self.hold_seconds = one(metrics.hold_seconds, *model)
-        self.byoc_latency = one(metrics.byoc_latency, "orchd", *model)
-        self.byoc_errors: dict[str, Counter] = {
-            code: one(metrics.byoc_errors, "orchd", *model, code) for code in PROCESSING_ERRORS
-        }
+        self.jobs = JobSeries()
+        self.sessions_max = one(metrics.sessions_max, *model)
+        self.runners: dict[str, Gauge] = {state: one(metrics.runners, *model, state) for state in RunnerState}
+        self.model_ready = one(metrics.model_ready, *model)
+        self.model_startable = one(metrics.model_startable, *model)
+        self.restarts = {reason: one(metrics.restarts, *model, reason) for reason in RESTART_REASONS}
+        self.probes: dict[str, Counter] = {word: one(metrics.probes, *model, word) for word in ProbeWord}
+        self.probe_seconds = one(metrics.probe_seconds, *model)
 
     def _one(self, family: Family, *labels: str) -> Family:
         self._made.append((family, labels))
@@ -243,20 +232,3 @@ class _JobSeries:
     def remove(self) -> None:
         for family, labels in self._made:
             family.remove(*labels)
-
-
-class _ModelSeries(_JobSeries):
-    """All series of one model."""
-
-    def __init__(self, metrics: Metrics, *model: str) -> None:
-        super().__init__(metrics, *model)
-        one = self._one
-        self.sessions_active = one(metrics.sessions_active, *model)
-        self.sessions_max = one(metrics.sessions_max, *model)
-        self.runners: dict[str, Gauge] = {state: one(metrics.runners, *model, state) for state in RunnerState}
-        self.model_ready = one(metrics.model_ready, *model)
-        self.model_startable = one(metrics.model_startable, *model)
-        self.restarts = {reason: one(metrics.restarts, *model, reason) for reason in RESTART_REASONS}
-        self.probes: dict[str, Counter] = {word: one(metrics.probes, *model, word) for word in ProbeWord}
-        self.probe_seconds = one(metrics.probe_seconds, *model)
-        self.byoc_sessions = one(metrics.byoc_sessions, "orchd", *model)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 
@@ -31,9 +31,30 @@ def _check_listen(listen: str) -> str:
     return listen
 
 
+def _check_job_listen(listen: str) -> str:
+    if listen == "systemd":
+        return listen
+    if listen.startswith("unix:"):
+        if not listen.startswith("unix:/") or len(listen.encode()) > 5 + 107:
+            raise ValueError(
+                "a unix socket needs an absolute path of at most 107 bytes, such as unix:/run/orchd/jobs.sock"
+            )
+        return listen
+    try:
+        return _check_listen(listen)
+    except ValueError as exc:
+        raise ValueError(f"{exc}, or unix:/PATH, or systemd") from exc
+
+
+def _split(value: object) -> object:
+    """One address, or several with commas, may be given as plain text."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Listen = Annotated[str, AfterValidator(_check_listen)]
+JobListen = Annotated[str, AfterValidator(_check_job_listen)]
 
 
 class _Section(BaseModel):
@@ -43,11 +64,19 @@ class _Section(BaseModel):
 class JobsSettings(_Section):
     """The job listener."""
 
-    listen: Listen = Field("127.0.0.1:8937", description="host:port where jobs arrive")
+    listen: Annotated[tuple[JobListen, ...], BeforeValidator(_split), Field(min_length=1)] = Field(
+        ("127.0.0.1:8937",),
+        description="listeners for jobs: host:port, unix:/PATH or systemd (sockets that its unit hands over); a list",
+    )
+    max_connections: AtLeastOne = Field(8192, description="connections of callers at once; beyond it, 503")
     max_header_kb: AtLeastOne = Field(64, description="KiB; longest request head that is accepted")
+    header_timeout_s: Positive = Field(10.0, description="seconds; for a request's head to arrive whole")
     connect_timeout_s: Positive = Field(5.0, description="seconds; to connect to a runner")
     between_bytes_timeout_s: Positive = Field(60.0, description="seconds; between two pieces of a body, either way")
     keepalive_s: Positive = Field(90.0, description="seconds; an idle connection is kept (go-livepeer pools 60 s)")
+    runner_idle_s: Positive = Field(
+        4.0, description="seconds; an idle connection to a runner is kept (common servers close theirs after 5 s)"
+    )
     hold_limit: Annotated[int, Field(ge=0)] = Field(
         16, description="jobs; most that wait for one cold model to start (and never more than its maxSessions)"
     )

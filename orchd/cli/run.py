@@ -11,7 +11,8 @@ import sys
 
 from orchd.app import App, Edges
 from orchd.cli.flags import add_settings_flags
-from orchd.logs import configure_logs
+from orchd.logs import Lines, configure_logs
+from orchd.loops import fast_loop
 from orchd.settings import Settings
 
 
@@ -32,13 +33,14 @@ def run_daemon(settings: Settings, edges: Edges | None = None) -> None:
     Raises:
         OrchdError: it could not start, or a part of it failed for good.
     """
-    configure_logs(settings.log.format, settings.log.level, sys.stderr)
+    lines = configure_logs(settings.log.format, settings.log.level, sys.stderr)
     _raise_descriptor_limit()
-    asyncio.run(_live(settings, edges))
+    with asyncio.Runner(loop_factory=fast_loop()) as runner:
+        runner.run(_live(settings, edges, lines))
 
 
-async def _live(settings: Settings, edges: Edges | None) -> None:
-    app = App(settings, os.environ, edges)
+async def _live(settings: Settings, edges: Edges | None, lines: Lines | None) -> None:
+    app = App(settings, os.environ, edges, lines)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType
 
 SessionId = NewType("SessionId", str)
@@ -21,6 +21,13 @@ class ModelKey:
 
     pipeline: str
     model_id: str
+    _hash: int = field(init=False, repr=False, compare=False, default=0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.pipeline, self.model_id)))
+
+    def __hash__(self) -> int:
+        return self._hash  # Made once: each job asks several times.
 
     def __str__(self) -> str:
         return f"{self.pipeline}/{self.model_id}"
@@ -48,6 +55,13 @@ class RunnerId:
     key: ModelKey
     replica: int
     generation: str
+    _hash: int = field(init=False, repr=False, compare=False, default=0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.key, self.replica, self.generation)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         return f"{self.key}#{self.replica}@{self.generation}"

@@ -1,297 +1,365 @@
-"""EDGE. One connection of a caller, and one request on it, over aiohttp's low-level server.
+"""EDGE. One caller's connection: its requests in order, what is read when, and how it ends.
 
-aiohttp parses requests and keeps order on the connection. Answers are written here, so that they are what `handle`
-says and nothing else.
+    AWAITING -> a head is there -> SERVING -> answered -> AWAITING, or DROPPING what is left of the body, or LEAVING:
+    our half is closed, and what still comes is dropped, so that closing does not destroy the answer.
+
+There is one deadline; what it means follows from the state.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
-from email.utils import formatdate
-from http import HTTPStatus
-
-import structlog
-from aiohttp import StreamReader, web
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
 
 from orchd.errors import Code, JobRefused
-from orchd.jobs.ports import PIECE_BYTES, CallerGone
+from orchd.http1 import render
+from orchd.http1.names import Header
+from orchd.http1.parser import Message, RequestParser
+from orchd.http1.rules import AnswerHead, Malformed, RequestHead
+from orchd.jobs.ports import CallerGone, Owner
 from orchd.jobs.refusal import rendered
-from orchd.jobs.request import Headers, request_id
+from orchd.jobs.request import persistence
+from orchd.jobs.transfer import Transfer
+from orchd.jobs.wire import Wire
 from orchd.settings import JobsSettings
 
-log = structlog.get_logger("orchd.jobs")
-
 MIB = 1024 * 1024
-VERSIONS = ((1, 0), (1, 1))
-PEER_LEFT = frozenset({7, 8})  # Linux's TCP states CLOSE (reset) and CLOSE_WAIT.
-BODILESS = frozenset({204, 304})
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, with no time: closing resets.
-MALFORMED = JobRefused(Code.BAD_REQUEST, "cannot read the request: it is not well-formed HTTP/1.1")
+SLICE_BYTES = 64 * 1024  # Parsed at a time, so that few pipelined requests are in memory beyond the one that is served.
+AHEAD_BYTES = 64 * 1024
+NEVER = float("inf")
 
 
-class Connection(web.RequestHandler):
-    """Args:
-    server: counts connections and is told of their requests.
-    """
+class State(Enum):
+    AWAITING = "awaiting"
+    SERVING = "serving"
+    DROPPING = "dropping"
+    LEAVING = "leaving"
 
-    def __init__(self, server: web.Server, settings: JobsSettings) -> None:
-        head = settings.max_header_kb * 1024
-        super().__init__(
-            server,
-            loop=asyncio.get_running_loop(),
-            keepalive_timeout=settings.keepalive_s,
-            access_log=None,  # type: ignore[arg-type]  # aiohttp's own way to switch it off
-            max_line_size=head,
-            max_field_size=head,
-            lingering_time=0,  # `drop_rest` does that, within our bounds.
-            read_bufsize=PIECE_BYTES,
-            auto_decompress=False,
-        )
-        self.settings = settings
-        self.reading: StreamReader | None = None
-        self.tunnel: StreamReader | None = None
-        self._garbled = False
+
+class Hub(Protocol):
+    """What all connections of callers share."""
+
+    settings: JobsSettings
+    clock: Callable[[], float]
+    leaving: bool
+    date: render.Date
+
+    def joined(self, connection: CallerConnection) -> JobRefused | None:
+        """Count it; a refusal if there is no room for it."""
+
+    def left(self, connection: CallerConnection) -> None: ...
+
+    def serve(self, connection: CallerConnection) -> None:
+        """Serve its `message`; ends, now or later, with `done`."""
+
+    def refused(self, why: JobRefused) -> str:
+        """Count a request that never became a job, and return its id."""
+
+    def closed(self, reason: str) -> None:
+        """Count a connection that we closed."""
+
+
+class CallerConnection(Wire):
+    """After `jobs.ports.Caller`."""
+
+    message: Message[RequestHead]
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self.parser = RequestParser(hub.settings.max_header_kb * 1024)
+        self.state = State.AWAITING
+        self.peer = ""
+        self.deadline = NEVER
+        self.answered = False
+        self.transfer: Transfer | None = None
+        self.held = b""
+        self._owner: Owner | None = None
+        self._collect = 0
+        self._advancing = False
+        self._keep = True
+        self._continued = False
+        self._tunnel = False
         self._dropped = 0
 
+    # What happens to the connection.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        name = transport.get_extra_info("peername")
+        self.peer = str(name[0]) if isinstance(name, tuple) else ""
+        self.deadline = self._hub.clock() + self._hub.settings.header_timeout_s
+        if (why := self._hub.joined(self)) is not None:
+            self._refuse(why)
+
     def data_received(self, data: bytes) -> None:
-        if self._garbled:  # Nothing behind a malformed request can be understood; it is dropped, within bounds.
+        if self._tunnel:
+            if self.transfer is not None:
+                self.transfer.caller_said(data)
+            return None
+        state = self.state
+        if state is State.LEAVING:
+            return self._drop(len(data))
+        if state is State.DROPPING:
             self._dropped += len(data)
-            if self._dropped > self.settings.refused_body_mb * MIB and self.transport is not None:
-                self.transport.abort()
+        if len(data) <= SLICE_BYTES and not self.held:
+            self.parser.feed(data)
+        else:
+            self.held += data
+            self._feed_held()
+        if state is State.AWAITING:
+            return self._advance()
+        if state is State.DROPPING:
+            return self._drop_body()
+        return self._more_body()
+
+    def eof_received(self) -> bool:
+        if self._tunnel and self.transfer is not None:
+            self.transfer.caller_finished()
+            return True
+        self._gone()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self._gone()
+        self.forget_socket()
+        self._hub.left(self)
+        self.parser.close()
+
+    def _gone(self) -> None:
+        if (owner := self._owner) is not None:
+            owner.fail(CallerGone())
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        if self.transfer is not None:
+            self.transfer.download_changed()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self.transfer is not None:
+            self.transfer.download_changed()
+
+    # Requests in, one after the other.
+
+    def _feed_held(self) -> None:
+        """Parse no further than into the second request that waits."""
+        parser = self.parser
+        while self.held and len(parser.messages) < 2 and parser.broken is None:
+            piece, self.held = self.held[:SLICE_BYTES], self.held[SLICE_BYTES:]
+            parser.feed(piece)
+
+    def _advance(self) -> None:
+        """Serve what is there. Not by recursion: a thousand refusals may be waiting."""
+        if self._advancing:
             return
-        super().data_received(data)
-        # aiohttp queues what it could not parse, and leaves whoever reads the body that broke waiting for ever.
-        self._garbled = bool(self._messages) and hasattr(self._messages[-1][0], "exc")
-        if self._garbled and self.reading is not None and not self.reading.is_eof():
-            self.reading.set_exception(web.RequestPayloadError())
+        self._advancing = True
+        parser = self.parser
+        while self.state is State.AWAITING and not self.closed:
+            if self.held and not parser.messages:
+                self._feed_held()
+            if not parser.messages:
+                break
+            self.message = parser.messages[0]
+            self.state = State.SERVING
+            self.answered = self._continued = False
+            self._keep = self.message.head.keep_alive
+            self._hub.serve(self)
+        self._advancing = False
+        if self.state is State.AWAITING and not self.closed:
+            if parser.broken is not None:
+                self._refuse(_refusal(parser.broken))
+                return
+            if not self.reading:
+                self.set_reading(True)
+            settings, now = self._hub.settings, self._hub.clock()
+            if not parser.mid_head:
+                self.deadline = now + settings.keepalive_s
+            elif self.deadline > now + settings.header_timeout_s:
+                self.deadline = now + settings.header_timeout_s
+        elif self.state is State.SERVING:
+            self.choose_reading()
 
-    def end_if_left(self) -> None:
-        """Cancel what is served here if the caller has left and we can't see it, as we read no further now."""
-        transport = self.transport
-        if transport is not None and not transport.is_reading():
-            sock: socket.socket = transport.get_extra_info("socket")
-            if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in PEER_LEFT:
-                transport.abort()
+    def _more_body(self) -> None:
+        if self._owner is None:
+            return None
+        if not self.message.ended and (broken := self.parser.broken) is not None:
+            self._keep = False
+            return self._owner.fail(JobRefused(Code.BAD_REQUEST, f"cannot read the body: the request {broken.why}"))
+        if self.transfer is not None:
+            self.transfer.upload_changed()
+        elif self._collect:
+            self._owner.moved()
+            self.collect(self._collect)
+        return self.choose_reading()
 
-    @property
-    def upgrading(self) -> bool:
-        """aiohttp stopped parsing behind a request that asks to switch protocols."""
-        return self._upgraded
+    def choose_reading(self) -> None:
+        """Read while there is use for it: for the body, or, behind it, to see the caller leave."""
+        if self.state is not State.SERVING or self._tunnel:
+            return
+        if self.message.ended:
+            wanted = len(self.parser.messages) == 1 and not self.held and self.parser.broken is None
+        elif self.transfer is not None:
+            wanted = self.transfer.wants_body()
+        else:
+            wanted = sum(map(len, self.message.pieces)) < AHEAD_BYTES
+        if wanted is not self.reading:
+            self.set_reading(wanted)
+
+    # What the owner of the request asks for.
+
+    def own(self, owner: Owner) -> None:
+        self._owner = owner
+
+    def collect(self, most: int) -> None:
+        self._collect = most
+        if self.message.ended or sum(map(len, self.message.pieces)) >= most:
+            self._collect = 0
+            if self._owner is not None:
+                self._owner.deliver(None)
+
+    def proceed(self) -> None:
+        if self.message.head.expects and not self._continued and not self.message.received:
+            self._continued = True
+            self.write(render.CONTINUE)
+
+    def write(self, data: bytes) -> None:
+        if not self.closed:
+            self.answered = self.answered or data is not render.CONTINUE
+            self.transport.write(data)
+
+    def write_interim(self, head: AnswerHead) -> None:
+        if not self.closed:
+            self.transport.write(render.status_line(head.status, head.reason) + render.lines(head.headers) + b"\r\n")
+
+    def keeps_alive(self, answer: AnswerHead) -> bool:
+        request = self.message.head
+        if self._hub.leaving or (answer.length is None and not request.modern):
+            self._keep = False
+        return self._keep
+
+    def answer(self, status: int, headers: list[Header], body: bytes) -> None:
+        message = self.message
+        self._keep = self._keep and not self._hub.leaving and (message.ended or self._fits(message))
+        head = render.status_line(status, b"") + render.lines(headers) + b"Content-Length: %d\r\n" % len(body)
+        head += self._hub.date.line() + persistence(message.head, keep_alive=self._keep)
+        self.write(head if message.head.method == b"HEAD" else head + body)
+
+    def _fits(self, message: Message[RequestHead]) -> bool:
+        """A body that we mean to read to its end does not cost the caller its connection."""
+        waits = message.head.expects and not self._continued and not message.received
+        length = message.head.length
+        return not waits and length is not None and length <= self._hub.settings.refused_body_mb * MIB
+
+    def break_off(self) -> None:
+        self.abort(reset=True)
 
     def begin_tunnel(self) -> None:
         """From now on, what the caller sends is not HTTP."""
-        self.tunnel = StreamReader(self, limit=PIECE_BYTES, loop=asyncio.get_running_loop())
-        self.set_parser(_Raw(self.tunnel))  # type: ignore[arg-type]  # all that aiohttp asks of a parser
+        self._tunnel = True
+        self._keep = False
+        self.set_reading(True)
+        rest, self.parser.rest = self.parser.rest, b""
+        if rest and self.transfer is not None:
+            self.transfer.caller_said(rest)
 
-    def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio: true keeps our half open
-        if self.tunnel is None:
+    def done(self) -> None:
+        self._owner = self.transfer = None
+        self._collect = 0
+        if self.closed:
             return None
-        self.tunnel.feed_eof()
-        return True
+        message, parser = self.message, self.parser
+        if self._tunnel:
+            return self.close()
+        if not message.ended:
+            if not self._keep or not self._fits(message) or parser.broken is not None:
+                return self._leave()
+            self.state = State.DROPPING
+            self.deadline = self._hub.clock() + self._hub.settings.refused_body_s
+            self._dropped = 0
+            return self._drop_body()
+        if not self._keep:
+            return self._leave()
+        parser.messages.popleft()
+        self.state = State.AWAITING
+        if parser.switched:
+            parser.go_on()  # An upgrade that was declined: what follows it is HTTP.
+        return self._advance()
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what aiohttp could not parse. It also comes here with a bug of ours, of which nothing can be said."""
-        if status >= 500:
-            log.error("request_crashed", exc_info=exc)
-            self.force_close()
-        elif request.transport is not None:
-            headers, body = rendered(MALFORMED, request_id(()))
-            headers = (*headers, ("Content-Length", str(len(body))), ("Connection", "close"))
-            request.transport.write(_head(MALFORMED.status, "", headers) + body)
-        return _Malformed(self)
+    # Ways out.
 
+    def _drop_body(self) -> None:
+        message = self.message
+        message.pieces.clear()
+        self._feed_held()
+        message.pieces.clear()
+        if self.parser.broken is not None and not message.ended:
+            return self._leave()
+        if self._dropped > self._hub.settings.refused_body_mb * MIB + SLICE_BYTES:
+            return self.abort()
+        if message.ended:
+            self.parser.messages.popleft()
+            self.state = State.AWAITING
+            return self._advance()
+        return self.set_reading(True)
 
-def _head(status: int, reason: str, headers: Headers) -> bytes:
-    if not reason and status in HTTPStatus._value2member_map_:
-        reason = HTTPStatus(status).phrase
-    dated = any(name.lower() == "date" for name, _ in headers)
-    lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers)]
-    if not dated and status != 101:
-        lines.append(f"Date: {formatdate(usegmt=True)}")
-    return "\r\n".join((*lines, "", "")).encode("latin-1")
+    def _refuse(self, why: JobRefused) -> None:
+        """Answer what is no request, and leave."""
+        headers, body = rendered(why, self._hub.refused(why))
+        head = render.status_line(why.status, b"") + render.lines(headers) + b"Content-Length: %d\r\n" % len(body)
+        self.write(head + self._hub.date.line() + b"Connection: close\r\n\r\n" + body)
+        self._leave()
 
+    def _leave(self) -> None:
+        """Say that nothing more comes, and give the caller time to read what came."""
+        self.state = State.LEAVING
+        self._dropped = 0
+        self.held = b""
+        self.deadline = self._hub.clock() + self._hub.settings.refused_body_s
+        self.write_eof()
+        self.set_reading(True)
 
-class HttpCaller:
-    """Caller of one request, after `jobs.ports`."""
+    def _drop(self, size: int) -> None:
+        self._dropped += size
+        if self._dropped > self._hub.settings.refused_body_mb * MIB:
+            self.abort()
 
-    def __init__(self, request: web.BaseRequest, connection: Connection) -> None:
-        self._request = request
-        self._connection = connection
-        self._settings = connection.settings
-        self._content = connection.reading = request.content
-        self.method = request.method
-        self.target = request.raw_path.encode("utf-8", "surrogateescape").decode("latin-1")
-        self.headers: Headers = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in request.raw_headers)
-        peer = connection.peername
-        self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
-        self.length = request.content_length
-        self.has_body = request.body_exists
-        asked = request.headers.get("Upgrade", "").lower() if not self.has_body else ""
-        self.upgrade = asked if asked == "websocket" and request.method == "GET" and connection.upgrading else ""
-        self.started = False
-        self.keep_alive = request.keep_alive
-        self._modern = request.version >= (1, 1)
-        self._waits = self._modern and self.has_body and request.headers.get("Expect", "").lower() == "100-continue"
-        self._chunked = False
-        self._bodiless = False
+    def expire(self) -> None:
+        """The deadline has passed."""
+        self.deadline = NEVER
+        match self.state:
+            case State.SERVING:
+                if self._owner is not None:
+                    self._owner.expire()
+            case State.AWAITING if self.parser.mid_head:
+                seconds = self._hub.settings.header_timeout_s
+                self._hub.closed("header_timeout")
+                self._refuse(
+                    JobRefused(Code.HEADER_TIMEOUT, f"cannot read the request: its head took longer than {seconds:g} s")
+                )
+            case State.AWAITING:
+                self._hub.closed("idle")
+                self.close()
+            case State.DROPPING:
+                self._leave()
+            case State.LEAVING:
+                self.abort()
 
-    def unreadable(self) -> JobRefused | None:
-        """Return why we do not take the request, although aiohttp could parse it."""
-        if self._request.version not in VERSIONS:
-            return MALFORMED
-        size = (
-            len(self.method) + len(self.target) + 12 + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        )
-        if size > self._settings.max_header_kb * 1024:
-            longest = f"its head is longer than {self._settings.max_header_kb} KiB"
-            return JobRefused(Code.BAD_REQUEST, f"cannot read the request: {longest}")
-        return None
+    def end_if_left(self) -> None:
+        """See the caller leave although nothing is read from it now; call it from time to time."""
+        if not self.reading and not self.closed and self.peer_left():
+            self._gone()
+            self.abort()
 
-    async def read(self, limit: int = PIECE_BYTES) -> bytes:
-        try:
-            return await (self._connection.tunnel or self._content).read(limit)
-        except web.RequestPayloadError as exc:
-            self.keep_alive = False
-            raise JobRefused(Code.BAD_REQUEST, "cannot read the body: its framing is broken") from exc
-        except (ConnectionError, RuntimeError) as exc:  # RuntimeError: aiohttp's way to say that it is closed.
-            raise CallerGone from exc
-
-    async def proceed(self) -> None:
-        if self._waits:
-            self._waits = False
-            self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    async def start(self, status: int, reason: str, headers: Headers) -> None:
-        self._bodiless = self.method == "HEAD" or status in BODILESS
-        sized = any(name.lower() == "content-length" for name, _ in headers)
-        if status == 101:
-            self.keep_alive = False
-            self._connection.begin_tunnel()
-        elif not sized and not self._bodiless:
-            self._chunked = self._modern
-            self.keep_alive = self.keep_alive and self._modern
-            headers = (*headers, ("Transfer-Encoding", "chunked")) if self._chunked else headers
-        if status != 101:
-            headers = (*headers, *self._persistence())
-        self.started = True
-        self._send(_head(status, reason, headers))
-        await self._drain()
-
-    async def write(self, piece: bytes) -> None:
-        if not self._bodiless:
-            self._send(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
-            await self._drain()
-
-    async def finish(self) -> None:
-        if self._chunked:
-            self._send(b"0\r\n\r\n")
-        await self._drain()
-
-    def break_off(self) -> None:
-        self.keep_alive = False
-        if (transport := self._request.transport) is not None:
-            sock: socket.socket = transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            transport.abort()
-
-    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        if not self._content.is_eof():
-            # A body that we mean to read to its end does not cost the caller its connection.
-            fits = self.length is not None and self.length <= self._settings.refused_body_mb * MIB
-            self.keep_alive = self.keep_alive and fits and not self._waits
-        self.started = True
-        headers = (*headers, ("Content-Length", str(len(body))), *self._persistence())
-        self._send(_head(status, "", headers) + (b"" if self.method == "HEAD" else body))
-        await self._drain()
-
-    async def drop_rest(self) -> None:
-        """Read and drop what is left of the body, within bounds, so that closing does not destroy the answer."""
-        if self._content.is_eof() or self._connection.tunnel is not None:
-            return
-        transport = self._request.transport
-        if not self.keep_alive and transport is not None and transport.can_write_eof():
-            transport.write_eof()
-        left = self._settings.refused_body_mb * MIB
-        try:
-            async with asyncio.timeout(self._settings.refused_body_s):
-                while left > 0 and (piece := await self.read()):
-                    left -= len(piece)
-        except (TimeoutError, CallerGone, JobRefused):
-            self.keep_alive = False
-
-    def _persistence(self) -> Headers:
-        if not self.keep_alive:
-            return (("Connection", "close"),)
-        return () if self._modern else (("Connection", "keep-alive"),)
-
-    def _send(self, data: bytes) -> None:
-        transport = self._request.transport
-        if transport is None or transport.is_closing():
-            raise CallerGone
-        transport.write(data)
-
-    async def _drain(self) -> None:
-        try:
-            await self._request.writer.drain()
-        except ConnectionError as exc:
-            raise CallerGone from exc
+    def end_if_idle(self) -> None:
+        """orchd stops: a connection on which nothing is served is closed."""
+        if self.state is State.AWAITING:
+            self.close()
 
 
-class Sent(web.StreamResponse):
-    """What aiohttp wants back from a handler: the answer is written already."""
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        super().__init__()
-        self._keep = keep_alive
-
-    @property
-    def keep_alive(self) -> bool:
-        return self._keep
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Written already."""
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Written already."""
-
-
-class _Malformed(Sent):
-    """Before the connection closes, the caller gets time to read why."""
-
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(keep_alive=False)
-        self._connection = connection
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        await _linger(self._connection.transport, self._connection.settings.refused_body_s)
-
-
-async def _linger(transport: asyncio.Transport | None, seconds: float) -> None:
-    """Say that nothing more comes, and wait until the caller closes (which cancels us), or so long."""
-    if transport is not None and not transport.is_closing():
-        if transport.can_write_eof():
-            transport.write_eof()
-        await asyncio.sleep(seconds)
-
-
-class _Raw:
-    """Stands where aiohttp expects a WebSocket parser, and passes the bytes on as they are."""
-
-    def __init__(self, into: StreamReader) -> None:
-        self._into = into
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self._into.feed_data(data)
-        return False, b""
-
-    def feed_eof(self) -> None:
-        if not self._into.is_eof():
-            self._into.feed_eof()
+def _refusal(why: Malformed) -> JobRefused:
+    code = Code.HEADER_TOO_LARGE if why.status == 431 else Code.BAD_REQUEST
+    hint = "; the limit is set by jobs.max_header_kb" if code is Code.HEADER_TOO_LARGE else ""
+    return JobRefused(code, f"cannot read the request: it {why.why}{hint}")

@@ -1,46 +1,73 @@
 """Every decision about one job, in order. Knows callers and runners only by `jobs.ports`.
 
     route -> hooks.identify -> slot, or a place in the queue of a cold model -> hooks.admit -> 100 Continue
-          -> request and answer, streaming -> slot free -> settled
+          -> a connection to the runner -> request and answer, streaming -> slot free -> settled
 
-`Handler.handle` is the one place where a job ends: whatever happens in `_serve` (answer complete, refusal, time-out,
-cut, the caller's leaving, which is a cancel) comes out of it as at most one exception, is judged once, and frees the
-slot in the same step.
+`_flow` is the one place where a job ends: whatever happens in `_serve` (answer complete, refusal, time-out, cut, the
+caller's leaving) comes out of it as at most one exception, is judged once, and frees the slot in the same step.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
 
 import structlog
 
-from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.errors import Code, JobRefused
+from orchd.http1.names import Memo
+from orchd.http1.render import Date
+from orchd.http1.rules import SWITCHING, RequestHead
 from orchd.jobs.body import READ_AHEAD_BYTES, model_id_in
-from orchd.jobs.hooks import Hooks, Job
-from orchd.jobs.ports import Caller, CallerGone, RunnerClient
+from orchd.jobs.hooks import Hooks
+from orchd.jobs.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, RunnerUnreachable, TooMuch
 from orchd.jobs.refusal import rendered
-from orchd.jobs.relay import Relay, check_size
-from orchd.jobs.request import AskBody, HealthAsked, ToRunner, batch_route, route
+from orchd.jobs.request import (
+    AskBody,
+    HealthAsked,
+    Ids,
+    Route,
+    ToRunner,
+    batch_route,
+    chunked_down,
+    host_line,
+    request_id,
+    route,
+    to_caller,
+    to_runner,
+)
 from orchd.jobs.run import Aborted, Run
 from orchd.sessions.session import Outcome, Session, SessionKind
-from orchd.sessions.table import SessionTable
+from orchd.sessions.table import Place, SessionTable
 from orchd.settings import JobsSettings
 from orchd.tasks import spawn
 
 log = structlog.get_logger("orchd.jobs")
 
+MIB = 1024 * 1024
+NOWHERE: tuple[Address | None, bytes] = (None, b"")
 OUTCOMES = {
     Code.BACKEND_UNAVAILABLE: Outcome.BACKEND_FAILED,
     Code.BACKEND_BROKE: Outcome.BACKEND_FAILED,
+    Code.BACKEND_CONNECT_TIMEOUT: Outcome.TIMEOUT,
     Code.BACKEND_TIMEOUT: Outcome.TIMEOUT,
+    Code.BACKEND_STALLED: Outcome.TIMEOUT,
     Code.BODY_STALLED: Outcome.TIMEOUT,
+    Code.CALLER_STALLED: Outcome.TIMEOUT,
     Code.INTERNAL: Outcome.ERROR,
 }
-RUNNERS_FAULT = frozenset({Code.BACKEND_UNAVAILABLE, Code.BACKEND_BROKE, Code.BACKEND_TIMEOUT})
+RUNNERS_FAULT = frozenset(
+    {
+        Code.BACKEND_UNAVAILABLE,
+        Code.BACKEND_BROKE,
+        Code.BACKEND_CONNECT_TIMEOUT,
+        Code.BACKEND_TIMEOUT,
+        Code.BACKEND_STALLED,
+    }
+)
 
 
 class JobMetrics(Protocol):
@@ -56,11 +83,32 @@ class JobMetrics(Protocol):
     ) -> None: ...
 
 
+class JobLog(Protocol):
+    def done(self, run: Run, outcome: Outcome, refusal: JobRefused | None, total_s: float) -> None:
+        """Write the line of a job that has ended."""
+
+
+class Plan:
+    """What follows from a request's head alone, while the models stay the same.
+
+    Attributes:
+        requests: by runner, its address and the head that it gets.
+    """
+
+    __slots__ = ("models", "requests", "way")
+
+    def __init__(self, models: Mapping[ModelKey, Model], way: Route) -> None:
+        self.models = models
+        self.way = way
+        self.requests: dict[RunnerId, tuple[Address | None, bytes]] = {}
+
+
 class Handler:
     """Args:
-    models: what is served now.
+    models: what is served now; the same mapping as long as nothing changes.
     status: (ready, why not) of a model, for `/models/.../health`.
     hurry: a job failed on this runner; probe it soon.
+    now: the table's clock, seconds.
     """
 
     def __init__(
@@ -71,22 +119,38 @@ class Handler:
         models: Callable[[], Mapping[ModelKey, Model]],
         status: Callable[[ModelKey], tuple[bool, str]],
         hooks: Hooks,
-        runners: RunnerClient,
+        carrier: Carrier,
         metrics: JobMetrics,
+        job_log: JobLog,
         hurry: Callable[[RunnerId], None],
+        now: Callable[[], float],
+        date: Date,
     ) -> None:
         self._settings = settings
         self._table = table
         self._models = models
         self._status = status
         self._hooks = hooks
-        self._relay = Relay(settings, runners)
+        self._carrier = carrier
         self._metrics = metrics
+        self._log = job_log
         self._hurry = hurry
+        self._now = now
+        self._date = date
+        self._ids = Ids()
+        self._hosts = Memo(host_line)
+        between_s = settings.between_bytes_timeout_s
+        self._patience: Memo[float, dict[Code, float]] = Memo(
+            lambda answer_s: {
+                Code.BODY_STALLED: between_s,
+                Code.BACKEND_TIMEOUT: answer_s,
+                Code.BACKEND_STALLED: between_s,
+                Code.CALLER_STALLED: between_s,
+            }
+        )
         self._running: set[Run] = set()
         self._accounts: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
-        self._idle.set()
         self._leaving = False
 
     def refuse_new(self) -> None:
@@ -96,189 +160,283 @@ class Handler:
     def abort_all(self, reason: str) -> None:
         """Cut every job; each ends as soon as it is its turn."""
         for run in self._running:
-            run.fuse.cut(Aborted(Code.SHUTTING_DOWN, f"cannot go on: {reason}"))
+            run.cut(Aborted(Code.SHUTTING_DOWN, f"cannot go on: {reason}"))
 
     async def idle(self) -> None:
         """Wait until no job runs and every session is settled."""
-        await self._idle.wait()
+        while self._running or self._accounts:
+            self._idle.clear()
+            await self._idle.wait()
 
-    async def handle(self, caller: Caller) -> None:
-        """Serve one request to its end. Cancel it when the caller has left.
+    def new_id(self) -> str:
+        """Return a request id, for an answer to what is no job."""
+        return self._ids.new()
 
-        Raises:
-            CancelledError: only if it was cancelled.
-        """
-        run = Run(caller)
+    def handle(self, caller: Caller) -> None:
+        """Serve the caller's `message`. Returns at once; `caller.done` is called when it has ended."""
+        given = caller.message.head.value(b"livepeer-request-id")
+        run = Run(caller, self._ids.new() if given is None else request_id(given, self._ids), self._now)
+        caller.own(run)
         self._running.add(run)
-        self._idle.clear()
+        run.drive(self._flow(run))
+
+    async def _flow(self, run: Run) -> None:
+        caller = run.caller
         refusal: JobRefused | None = None
         try:
-            async with run.fuse:
-                await self._serve(run)
-        except JobRefused as exc:
-            refusal = exc
-            self._end(
-                run, Outcome.ABORTED if isinstance(exc, Aborted) else OUTCOMES.get(exc.code, Outcome.REFUSED), exc
-            )
-        except (CallerGone, asyncio.CancelledError) as exc:
-            self._end(run, Outcome.CLIENT_GONE)
-            if isinstance(exc, asyncio.CancelledError):
-                raise
-        except Exception as exc:
-            log.error("job_crashed", request_id=run.request_id, exc_info=exc)
-            refusal = JobRefused(Code.INTERNAL, "cannot serve the job: a fault in orchd; its log says more")
-            self._end(run, Outcome.ERROR, refusal)
-        else:
-            self._end(run, Outcome.OK)
-        if refusal is not None and caller.started:
+            await self._serve(run)
+            outcome = Outcome.OK
+        except CallerGone:
+            outcome = Outcome.CLIENT_GONE
+        except Exception as exc:  # noqa: BLE001 - judged here, and here alone
+            refusal = self._judged(run, exc)
+            outcome = Outcome.ABORTED if isinstance(refusal, Aborted) else OUTCOMES.get(refusal.code, Outcome.REFUSED)
+        if run.transfer is not None:
+            run.transfer.stop()
+        self._end(run, outcome, refusal)
+        run.transfer = None
+        if refusal is not None and not caller.answered:
+            caller.answer(refusal.status, *rendered(refusal, run.request_id))
+        elif outcome is not Outcome.OK:
             caller.break_off()
-        elif refusal is not None:
-            await self._refuse(run, refusal)
+        caller.done()
 
-    def _end(self, run: Run, outcome: Outcome, refusal: JobRefused | None = None) -> None:
-        """Free the slot, let the hooks settle, tell log and metrics. One step, once per job."""
-        session, code = run.session, refusal.code if refusal else ""
-        if session is not None and run.ended is not None:
+    def _judged(self, run: Run, exc: Exception) -> JobRefused:
+        match exc:
+            case JobRefused():
+                return exc
+            case RunnerUnreachable():
+                return JobRefused(Code.BACKEND_UNAVAILABLE, f"cannot reach the runner of {run.key}: {exc}")
+            case RunnerBroke():
+                return JobRefused(Code.BACKEND_BROKE, f"cannot finish the job: the runner of {run.key} {exc}")
+            case TooMuch():
+                most = run.model.inference.max_body_mb if run.model else 0
+                return JobRefused(Code.BODY_TOO_LARGE, f"cannot take the body: {run.key} takes at most {most} MiB")
+        log.error("job_crashed", request_id=run.request_id, exc_info=exc)
+        return JobRefused(Code.INTERNAL, "cannot serve the job: a fault in orchd; its log says more")
+
+    def _end(self, run: Run, outcome: Outcome, refusal: JobRefused | None) -> None:
+        """Free the slot, tell log and metrics, let the hooks settle. One step, once per job."""
+        session, total_s = run.session, self._now() - run.began_at
+        if session is not None:
             self._table.end(session, outcome)
-            run.ended.set_result(outcome)
-            if code in RUNNERS_FAULT:
+            if refusal is not None and refusal.code in RUNNERS_FAULT:
                 self._hurry(session.runner)
         if run.counts:
+            code = "" if refusal is None else refusal.code
             self._metrics.job_finished(
-                run.key, outcome, code, total_s=run.age_s, first_byte_s=run.first_byte_s, held_s=run.held_s
+                run.key, outcome, code, total_s=total_s, first_byte_s=run.first_byte_s, held_s=run.held_s
             )
-            log.info(
-                "job_done",
-                request_id=run.request_id,
-                pipeline=run.key.pipeline if run.key else "",
-                model_id=run.key.model_id if run.key else "",
-                replica=session.runner.replica if session else None,
-                outcome=str(outcome),
-                code=str(code),
-                reason=refusal.message if refusal else "",
-                status=run.status or (refusal.status if refusal else 0),
-                bytes_in=run.bytes_in,
-                bytes_out=run.bytes_out,
-                held_s=round(run.held_s, 4),
-                first_byte_s=None if run.first_byte_s is None else round(run.first_byte_s, 4),
-                total_s=round(run.age_s, 4),
-            )
+            self._log.done(run, outcome, refusal, total_s)
+        if session is not None:
+            self._settle(run, session, outcome)
         self._running.discard(run)
-        self._tell_if_idle()
-
-    def _tell_if_idle(self) -> None:
         if not self._running and not self._accounts:
             self._idle.set()
 
-    async def _refuse(self, run: Run, refusal: JobRefused) -> None:
-        headers, body = rendered(refusal, run.request_id)
-        try:
-            await run.caller.answer(refusal.status, headers, body)
-        except CallerGone:
-            log.debug("refusal_unread", request_id=run.request_id)
+    def _settle(self, run: Run, session: Session, outcome: Outcome) -> None:
+        if run.charging is not None:
+            run.charging.set()
+        elif run.outer is None or run.outer.done():
+            if (waits := self._hooks.settle(session, outcome)) is not None:
+                self._account(_awaited(waits), session)
+        else:
+            self._account(self._settle_after(run.outer, session, outcome), session)
+
+    async def _settle_after(self, outer: asyncio.Task[Any], session: Session, outcome: Outcome) -> None:
+        """Settle when the call of a hook that was cut with its job has ended."""
+        await asyncio.wait({outer})
+        if (waits := self._hooks.settle(session, outcome)) is not None:
+            await waits
+
+    def _account(self, work: Coroutine[Any, Any, None], session: Session) -> None:
+        account = spawn(work, name=f"account of session {session.id}")
+        self._accounts.add(account)
+        account.add_done_callback(self._settled)
+
+    def _settled(self, account: asyncio.Task[None]) -> None:
+        self._accounts.discard(account)
+        if not self._running and not self._accounts:
+            self._idle.set()
+
+    # The way of a job.
 
     async def _serve(self, run: Run) -> None:
-        """Raises: JobRefused, CallerGone. Anything else is a bug."""
-        caller = run.caller
+        """Raises: JobRefused, CallerGone, and what `_judged` knows. Anything else is a bug."""
         if self._leaving:
             raise JobRefused(Code.SHUTTING_DOWN, "cannot take the job: orchd is shutting down")
-        models = self._models()
-        way = route(caller.method, caller.target, caller.headers, models)
-        if isinstance(way, HealthAsked):
-            return await self._health(run, way.key)
+        models, head = self._models(), run.head
+        plan = head.memo
+        if not isinstance(plan, Plan) or plan.models is not models:
+            plan = head.memo = Plan(models, route(head.method, head.target.decode("latin-1"), head.headers, models))
+        way = plan.way
         if isinstance(way, AskBody):
-            way = await self._ask_body(run, way, models)
-        key = run.key = way.key
-        model = models[key]
-        if model.stream.post_starts_stream and caller.method == "POST":
+            plan = Plan(models, await self._ask_body(run, way, models))
+            way = plan.way
+        if isinstance(way, HealthAsked):
+            return self._health(run, way.key)
+        assert isinstance(way, ToRunner)
+        run.key = key = way.key
+        run.model = model = models[key]
+        most = model.inference.max_body_mb * MIB
+        if model.stream.post_starts_stream and head.method == b"POST":
             raise JobRefused(
                 Code.STREAMS_UNSUPPORTED,
                 f"cannot start a stream of {key}: a POST to this kind of container starts a realtime stream, and orchd "
                 "does not carry those yet",
             )
-        check_size(model, caller.length or 0)
-        job = Job(run.request_id, key, caller.method, caller.target, caller.headers, caller.peer, run.began_at)
-        await self._hooks.identify(job)
-        session = await self._slot(run, job)
-        await self._hooks.admit(job)
-        await caller.proceed()
-        return await self._relay.pass_on(run, session.address, model, way.target)
+        if most and (head.length or 0) > most:
+            raise TooMuch
+        if (waits := self._hooks.identify(run)) is not None:
+            await run.outside(_awaited(waits))
+        session = self._table.begin(key, SessionKind.JOB)
+        if isinstance(session, Session):
+            self._took(run, session)
+        else:
+            session = await self._slot(run, key, session)
+        if (waits := self._hooks.admit(run)) is not None:
+            await run.outside(_awaited(waits))
+        run.admitted = True
+        if self._hooks.charging:
+            self._charge(run, session)
+        run.caller.proceed()
+        address, request = plan.requests.get(session.runner, NOWHERE)
+        if address is not session.address:
+            request = self._request(head, session.address, model, way.target)
+            plan.requests[session.runner] = session.address, request
+        return await self._pass_on(run, session, model, request, most)
 
-    async def _health(self, run: Run, key: ModelKey) -> None:
+    def _request(self, head: RequestHead, address: Address, model: Model, target: str) -> bytes:
+        """Return the head that the runner gets."""
+        token = model.token.value if model.token else None
+        path = f"{address.base_path}{target}".encode("latin-1", "replace")
+        return to_runner(head, path, self._hosts[address], token=token)
+
+    def _health(self, run: Run, key: ModelKey) -> None:
         run.counts = False
         ready, reason = self._status(key)
         if not ready:
             raise JobRefused(Code.NOT_READY, f"cannot begin a session of {key}: {reason}")
-        headers = (("Content-Type", "application/json"), ("Livepeer-Request-Id", run.request_id))
-        await run.caller.answer(200, headers, b'{"status":"ok"}')
+        headers = [(b"Content-Type", b"application/json"), (b"Livepeer-Request-Id", run.request_id.encode())]
+        run.caller.answer(200, headers, b'{"status":"ok"}')
 
     async def _ask_body(self, run: Run, way: AskBody, models: Mapping[ModelKey, Model]) -> ToRunner:
-        """Read ahead until the body ends or the bound is reached, and look for the model in what there is."""
-        caller = run.caller
+        """Wait until the body ends or the bound is reached, and look for the model in what there is."""
+        caller, head = run.caller, run.head
         seconds = self._settings.between_bytes_timeout_s
-        message = f"cannot tell the model: the caller sent no byte of the body for {seconds:g} s"
-        complete = not caller.has_body
-        if caller.has_body:
-            await caller.proceed()
-        while not complete and len(run.ahead) < READ_AHEAD_BYTES:
-            run.fuse.within(seconds, Code.BODY_STALLED, message)
-            piece = await caller.read(READ_AHEAD_BYTES - len(run.ahead))
-            run.ahead += piece
-            complete = not piece
-        run.fuse.within(None)
-        content_type = next((value for name, value in caller.headers if name.lower() == "content-type"), "")
-        named = model_id_in(content_type, run.ahead, complete=complete)
+        text = f"cannot tell the model: the caller sent no byte of the body for {seconds:g} s"
+        run.within(seconds, Code.BODY_STALLED, lambda *_: text)
+        caller.proceed()
+        caller.collect(READ_AHEAD_BYTES)
+        await run.wait()
+        run.without_limit()
+        message = caller.message
+        ahead = b"".join(message.pieces)
+        content_type = (head.value(b"content-type") or b"").decode("latin-1")
+        complete = message.ended and len(ahead) <= READ_AHEAD_BYTES
+        named = model_id_in(content_type, ahead[:READ_AHEAD_BYTES], complete=complete)
         if named is None:
             raise JobRefused(
                 Code.MODEL_NOT_NAMED,
                 f"cannot tell the model: {' and '.join(sorted(way.pipelines))} has several; name one in the header "
                 f"X-Model-Id, or as model_id in the first {READ_AHEAD_BYTES // 1024} KiB of a JSON or form body",
             )
-        return batch_route(way.pipelines, named, caller.target, models)
+        return batch_route(way.pipelines, named, head.target.decode("latin-1"), models)
 
-    async def _slot(self, run: Run, job: Job) -> Session:
-        """Take a slot, at once or after a wait in the queue; `_end` gives it back, whatever happens from here on."""
-        taken = self._table.begin(job.key, SessionKind.JOB)
-        if isinstance(taken, Session):
-            return self._took(run, job, taken)
-        result: asyncio.Future[Session | JobRefused] = asyncio.get_running_loop().create_future()
+    async def _slot(self, run: Run, key: ModelKey, place: Place) -> Session:
+        """Wait in the queue of a cold model; `_end` gives the slot back, whatever happens from here on."""
 
         def resolve(what: Session | JobRefused) -> None:
-            # The slot is ours in this very step, even if the job is cut or cancelled before it wakes.
+            # The slot is ours in this very step, even if the job is cut before it wakes.
             if isinstance(what, Session):
-                self._took(run, job, what)
-            if not result.done():
-                result.set_result(what)
+                self._took(run, what)
+            run.deliver_soon(what)
 
-        taken.resolve = resolve
-        queued_s = run.age_s
+        place.resolve = resolve
+        queued_at = self._now()
         seconds = self._settings.hold_timeout_s
-        message = f"cannot begin a session of {job.key}: it was not ready within {seconds:g} s"
-        run.fuse.within(seconds, Code.HOLD_TIMEOUT, message)
+        text = f"cannot begin a session of {key}: it was not ready within {seconds:g} s"
+        run.within(seconds, Code.HOLD_TIMEOUT, lambda *_: text)
         try:
-            got = await result
+            got = await run.wait()
         finally:
-            self._table.leave(taken)
-            run.held_s = run.age_s - queued_s
-        run.fuse.within(None)
+            self._table.leave(place)
+            run.held_s = self._now() - queued_at
+        run.without_limit()
         if isinstance(got, JobRefused):
             raise got
+        assert isinstance(got, Session)
         return got
 
-    def _took(self, run: Run, job: Job, session: Session) -> Session:
-        run.session = job.session = session
-        run.ended = asyncio.get_running_loop().create_future()
-        session.abort = lambda reason: run.fuse.cut(Aborted(Code.DRAINING, f"cannot go on: {reason}"))
-        account = spawn(
-            self._hooks.account(
-                job, run.ended, lambda no: run.fuse.cut(Aborted(no.code, no.message, retry_after_s=no.retry_after_s))
-            ),
-            name=f"account of session {session.id}",
-        )
-        self._accounts.add(account)
-        account.add_done_callback(self._settled)
-        return session
+    def _took(self, run: Run, session: Session) -> None:
+        run.session = session
+        session.abort = run.abort
 
-    def _settled(self, account: asyncio.Task[None]) -> None:
-        self._accounts.discard(account)
-        self._tell_if_idle()
+    def _charge(self, run: Run, session: Session) -> None:
+        """Keep a task beside the job that charges for it, and settles when both have ended."""
+        ended = run.charging = asyncio.Event()
+
+        async def account() -> None:
+            await self._hooks.charge(
+                session, ended, lambda no: run.cut(Aborted(no.code, no.message, retry_after_s=no.retry_after_s))
+            )
+            await ended.wait()
+            assert session.outcome is not None
+            if (waits := self._hooks.settle(session, session.outcome)) is not None:
+                await waits
+
+        self._account(account(), session)
+
+    async def _pass_on(self, run: Run, session: Session, model: Model, request: bytes, most: int) -> None:
+        """Return when the whole answer has reached the caller."""
+        run.patience_s = self._patience[model.inference.timeout_s]
+        connection = self._carrier.take(session.runner)
+        while True:
+            if connection is None:
+                connection = await self._connect(run, session)
+            run.explain = _explain_late
+            transfer = run.transfer = self._carrier.carry(run, run.caller, connection, most)
+            transfer.send(request)
+            try:
+                answer = await run.wait()
+                break
+            except RunnerBroke as exc:
+                if not (exc.unseen and connection.reused and transfer.retained is not None):
+                    raise
+                transfer.stop()
+                run.caller.message.pieces[:] = [transfer.retained] if transfer.retained else []
+                run.forgive()
+                connection = None
+        run.status = answer.status
+        now = self._now()
+        run.first_byte_s = now - run.began_at
+        session.progress_at = now
+        if answer.status == SWITCHING and not run.head.upgrade:
+            raise RunnerBroke("switched protocols unasked")
+        keep_alive = run.caller.keeps_alive(answer)
+        reply = to_caller(answer, run.head, run.request_id, self._date.line(), keep_alive=keep_alive)
+        transfer.start(reply, chunked=chunked_down(answer, run.head))
+        await run.wait()
+
+    async def _connect(self, run: Run, session: Session) -> Connection:
+        seconds = self._settings.connect_timeout_s
+        text = f"cannot reach the runner of {session.key}: no connection within {seconds:g} s"
+        run.within(seconds, Code.BACKEND_CONNECT_TIMEOUT, lambda *_: text)
+        connecting = self._carrier.connect(session.runner, session.address)
+        return await run.outside(connecting, late=self._carrier.give_back)
+
+
+def _explain_late(code: Code, run: Run) -> str:
+    seconds = run.patience_s[code]
+    match code:
+        case Code.BODY_STALLED:
+            return f"cannot go on: the caller sent no byte of the body for {seconds:g} s"
+        case Code.CALLER_STALLED:
+            return f"cannot go on: the caller took no byte for {seconds:g} s"
+        case Code.BACKEND_STALLED:
+            return f"cannot go on: the runner moved no byte for {seconds:g} s"
+    return f"cannot wait longer: the runner of {run.key} gave no answer for {seconds:g} s"
+
+
+async def _awaited(waits: Any) -> None:
+    await waits

@@ -1,18 +1,18 @@
-"""The two edges of a job, as the deciding code sees them: the caller, and the runner."""
+"""What the deciding code knows of the two edges of a job: its caller, and whatever carries it to its runner."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
-from orchd.domain.ids import Address
-from orchd.jobs.request import Headers
-
-PIECE_BYTES = 64 * 1024
+from orchd.domain.ids import Address, RunnerId
+from orchd.errors import Code
+from orchd.http1.names import Header
+from orchd.http1.parser import Message
+from orchd.http1.rules import AnswerHead, RequestHead
 
 
 class CallerGone(Exception):
-    """The caller's connection is lost."""
+    """The caller's connection is lost, or it has said that it sends no more before its answer was whole."""
 
 
 class RunnerUnreachable(Exception):
@@ -20,125 +20,118 @@ class RunnerUnreachable(Exception):
 
 
 class RunnerBroke(Exception):
-    """The runner's connection was lost, or its answer is not HTTP."""
+    """The runner's connection was lost, or its answer is not HTTP.
+
+    Attributes:
+        unseen: it is certain that the runner has seen nothing of the request.
+    """
+
+    def __init__(self, how: str, *, unseen: bool = False) -> None:
+        super().__init__(how)
+        self.unseen = unseen
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Head of a runner's answer, with its headers as they came. `reason` may be empty."""
+class TooMuch(Exception):
+    """The body is longer than allowed."""
 
-    status: int
-    reason: str
-    headers: Headers
+
+class Owner(Protocol):
+    """Whose job it is, as the edges see it. Each call may end the job before it returns."""
+
+    def deliver(self, what: object) -> None:
+        """Give what is waited for: what came of the body, the answer's head, its end."""
+
+    def fail(self, why: Exception) -> None:
+        """CallerGone, RunnerBroke, TooMuch, or JobRefused if the body's framing is broken."""
+
+    def moved(self) -> None:
+        """Bytes moved, either way."""
+
+    def wait_for(self, late: Code) -> None:
+        """From now on, this code names who is late."""
+
+    def expire(self) -> None:
+        """The deadline has passed."""
 
 
 class Caller(Protocol):
-    """One request and its caller.
+    """One connection and the request on it that is served now.
 
     Attributes:
-        headers: as they came, in order.
-        length: of the body, from `Content-Length`; None = it comes in chunks, or there is none.
-        has_body: there is a body to read.
-        upgrade: protocol that the request asks to switch to, lower case; empty = none.
-        started: the head of an answer has been sent.
+        message: that request; its body grows while it comes.
+        deadline: the owner's `expire` is called when this time has passed (the handler's clock).
+        answered: the head of an answer has been sent.
     """
 
-    method: str
-    target: str
-    headers: Headers
+    message: Message[RequestHead]
     peer: str
-    length: int | None
-    has_body: bool
-    upgrade: str
-    started: bool
+    deadline: float
+    answered: bool
 
-    async def read(self, limit: int = PIECE_BYTES) -> bytes:
-        """Return the next piece of the body, empty at its end; after `start(101)`, of what the caller sends.
+    def own(self, owner: Owner) -> None:
+        """Tell this one, from now on until `done`."""
 
-        Raises:
-            CallerGone.
-            JobRefused: BAD_REQUEST, the body is malformed.
-        """
+    def collect(self, most: int) -> None:
+        """Have the owner be delivered None once the body has ended or `most` bytes of it are there, maybe at once."""
 
-    async def proceed(self) -> None:
+    def proceed(self) -> None:
         """Send `100 Continue` if the caller waits for it and has not had it."""
 
-    async def start(self, status: int, reason: str, headers: Headers) -> None:
-        """Send the head of the answer. With `Content-Length` among the headers the body is sized.
+    def keeps_alive(self, answer: AnswerHead) -> bool:
+        """Return whether the connection can go on behind this answer."""
 
-        Raises:
-            CallerGone.
-        """
-
-    async def write(self, piece: bytes) -> None:
-        """Send a piece of the answer's body at once; wait while the caller is slower than we are.
-
-        Raises:
-            CallerGone.
-        """
-
-    async def finish(self) -> None:
-        """End the answer's body.
-
-        Raises:
-            CallerGone.
-        """
+    def answer(self, status: int, headers: list[Header], body: bytes) -> None:
+        """Send an answer of our own."""
 
     def break_off(self) -> None:
-        """Reset the connection, so that the answer can't look complete."""
+        """Reset the connection, so that an answer that has begun can't look complete."""
 
-    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send an answer of our own. What is left of the request's body is dropped, within bounds.
-
-        Raises:
-            CallerGone.
-        """
+    def done(self) -> None:
+        """The request is answered, refused or broken off: go on with what follows."""
 
 
-class Exchange(Protocol):
-    """One request to a runner, over a connection of its own."""
+class Transfer(Protocol):
+    """One attempt at one job on one connection to a runner.
 
-    async def request(self, method: str, target: str, headers: Headers, *, has_body: bool, length: int | None) -> None:
-        """Send the head. The address gives `Host` and what comes before `target`; `length` None = chunked, if any body.
+    Attributes:
+        retained: the whole body that was sent, if it is small; None = it is not at hand any more.
+    """
 
-        Raises:
-            RunnerBroke.
-        """
+    bytes_in: int
+    bytes_out: int
+    retained: bytes | None
 
-    async def write(self, piece: bytes) -> None:
-        """Send a piece of the body (after an answer of 101: of the new protocol).
+    def send(self, head: bytes) -> None:
+        """Begin: the owner gets the answer's head delivered."""
 
-        Raises:
-            RunnerBroke.
-        """
+    def start(self, head: bytes, *, chunked: bool) -> None:
+        """Begin the answer to the caller: the owner is delivered None when all of it has gone out."""
 
-    async def finish(self) -> None:
-        """End the body; after 101, close our half of the connection.
-
-        Raises:
-            RunnerBroke.
-        """
-
-    async def answer(self) -> Answer:
-        """Return the head of the final answer, or of 101.
-
-        Raises:
-            RunnerBroke.
-        """
-
-    async def read(self) -> bytes:
-        """Return the next piece of the answer's body as it comes; empty at its end.
-
-        Raises:
-            RunnerBroke: also where the body ends short of its framing.
-        """
-
-    def close(self) -> None:
-        """Drop the connection. Always safe, at any time."""
+    def stop(self) -> None:
+        """Let go of both sides. Always safe."""
 
 
-class RunnerClient(Protocol):
-    async def connect(self, address: Address) -> Exchange:
+class Connection(Protocol):
+    """Attributes:
+    reused: it has served a job before.
+    """
+
+    reused: bool
+
+
+class Carrier(Protocol):
+    """Connections to runners."""
+
+    def take(self, runner: RunnerId) -> Connection | None:
+        """Return one that idles; None = there is none."""
+
+    async def connect(self, runner: RunnerId, address: Address) -> Connection:
         """Raises:
         RunnerUnreachable.
         """
+
+    def give_back(self, connection: Connection) -> None:
+        """It came too late: nobody needs it."""
+
+    def carry(self, owner: Owner, caller: Caller, connection: Connection, most: int) -> Transfer:
+        """Bring the two together. `most`: bytes of the body; 0 = no limit."""

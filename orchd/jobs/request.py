@@ -1,42 +1,46 @@
 """Which model a request is for, and what of its headers goes on. Pure.
 
-Headers are pairs of text in which each character is one byte (latin-1), so that every byte comes out as it went in.
+Headers are pairs of bytes, as they came. A target is text in which each character is one byte (latin-1).
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from orchd.domain.ids import ModelKey
+from orchd.domain.ids import Address, ModelKey
 from orchd.domain.model import Model
 from orchd.errors import Code, JobRefused
-
-Header = tuple[str, str]
-Headers = tuple[Header, ...]
+from orchd.http1 import render
+from orchd.http1.names import LOWER, Header, Memo
+from orchd.http1.rules import NO_NAMES, SWITCHING, AnswerHead, RequestHead
 
 HOP_BY_HOP = frozenset(
     {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
     }
 )
-# Each connection has its own: the edge writes the runner's host, and the framing that the body came with.
-OURS = frozenset({"host", "expect", "content-length"})
+# Each connection has its own: we write the runner's host, and the framing that the body came with.
+OURS = frozenset({b"host", b"expect", b"content-length"})
 FORM = "application/x-www-form-urlencoded"
 PATH_SAFE = "/?%:@!$&'()*+,;="  # What a path of the operator's may hold as it is.
 NAMED_AT_MOST = 20
-REQUEST_ID = re.compile(r"[\x21-\x7e]{1,64}")
+REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,64}")
+KEEP_ALIVE = b"Connection: keep-alive\r\n\r\n"
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+NEVER_HOPS = frozenset({b"content-length"})
+"""What a `Connection` header may not declare away: without it the other side would frame the body differently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class AskBody:
 Route = ToRunner | HealthAsked | AskBody
 
 
-def route(method: str, target: str, headers: Headers, models: Mapping[ModelKey, Model]) -> Route:
+def route(method: bytes, target: str, headers: Sequence[Header], models: Mapping[ModelKey, Model]) -> Route:
     """Find the model that a request asks for.
 
     Raises:
@@ -77,16 +81,16 @@ def route(method: str, target: str, headers: Headers, models: Mapping[ModelKey, 
     path = _origin_form(target).partition("?")[0]
     if path.startswith("/models/"):
         return _base_url_route(_origin_form(target), models)
-    if method != "POST":
+    if method != b"POST":
         hint = "(jobs are POST /PIPELINE, or anything under /models/PIPELINE/MODEL_ID/)"
-        raise unknown_model(f"{method} {path[:100]} {hint}", models)
+        raise unknown_model(f"{method.decode('latin-1')} {path[:100]} {hint}", models)
     pipelines = _pipelines(path[1:], models)
-    named = {value for name, value in headers if name.lower() == "x-model-id" and value}
+    named = {value for name, value in headers if LOWER[name] == b"x-model-id" and value}
     if len(named) > 1:
         raise JobRefused(Code.BAD_REQUEST, "cannot tell the model: X-Model-Id is given twice, with different values")
     offered = [key for key in models if key.pipeline in pipelines]
     if named:
-        return batch_route(pipelines, _text(named.pop()), target, models)
+        return batch_route(pipelines, named.pop().strip(b" \t").decode("utf-8", "replace"), target, models)
     if len(offered) == 1:
         return batch_route(pipelines, offered[0].model_id, target, models)
     if not offered:
@@ -150,53 +154,147 @@ def unknown_model(asked: str, models: Iterable[ModelKey]) -> JobRefused:
     return JobRefused(Code.UNKNOWN_MODEL, f"cannot serve {asked[:200]}: {offered}")
 
 
-def request_id(headers: Headers) -> str:
+class Ids:
+    """Ids that are new in this process and unlikely elsewhere; cheap, as there is one for each job."""
+
+    def __init__(self) -> None:
+        self._start = f"{uuid.uuid4().hex[:20]}"
+        self._count = itertools.count()
+
+    def new(self) -> str:
+        return f"{self._start}{next(self._count):012x}"
+
+
+def request_id(given: bytes, ids: Ids) -> str:
     """Return the caller's `Livepeer-Request-Id` if it is sane (1 to 64 visible ASCII characters), else a new one."""
-    given = next((value for name, value in headers if name.lower() == "livepeer-request-id"), "")
-    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given.decode() if REQUEST_ID.fullmatch(given) else ids.new()
+
+
+def host_line(address: Address) -> bytes:
+    """Return the part of a request's head that is the same for all jobs of a runner."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f" HTTP/1.1\r\nHost: {host}:{address.port}\r\n".encode("latin-1", "replace")
 
 
 def to_runner(
-    headers: Headers, *, token: str | None = None, upgrade: str = "", allow: frozenset[str] = frozenset()
-) -> Headers:
-    """Return the headers that the runner gets, in the caller's order, duplicates kept.
-
-    Without those of the connection: the edge adds `Host` and the framing.
+    head: RequestHead,
+    target: bytes,
+    host: bytes,
+    *,
+    token: str | None = None,
+    allow: frozenset[bytes] = frozenset(),
+) -> bytes:
+    """Return the head that the runner gets: the caller's headers in their order, duplicates kept, without secrets and
+    without what belongs to the caller's connection.
 
     Args:
-        upgrade: protocol that the caller asks to switch to; empty = none.
+        target: path and query, with an external runner's base path.
+        host: of `host_line`.
+        token: bearer token of the entry, if it has one.
         allow: lower-case names that pass although they are secret.
     """
-    gone = HOP_BY_HOP | OURS | _named_by_connection(headers)
-    passed = [(name, value) for name, value in headers if name.lower() not in gone and not _secret(name, allow)]
-    added = [("Connection", "Upgrade"), ("Upgrade", upgrade)] if upgrade else []
-    bearer = [("Authorization", f"Bearer {token}")] if token is not None else []
-    return (*passed, *bearer, *added)
+    parts = [head.method, b" ", target, host]
+    parts += [b"%b: %b\r\n" % field for field in _passing(head.headers, head.hops, _TO_RUNNER, allow)]
+    if token is not None:
+        parts.append(b"Authorization: Bearer %b\r\n" % token.encode("latin-1", "replace"))
+    if head.length is not None:
+        parts.append(b"Content-Length: %d\r\n" % head.length)
+    elif head.chunked:
+        parts.append(b"Transfer-Encoding: chunked\r\n")
+    parts.append(UPGRADE if head.upgrade else KEEP_ALIVE)
+    return b"".join(parts)
 
 
-def to_caller(headers: Headers, *, request_id: str, upgrade: bool = False) -> Headers:
-    """Return the headers that the caller gets: the runner's without those of its connection, and the request id.
+def to_caller(head: AnswerHead, request: RequestHead, request_id: str, date: bytes, *, keep_alive: bool) -> bytes:
+    """Return the head that the caller gets: the runner's without what belongs to its connection, and the request id.
 
-    `Content-Length` stays: it tells a sized answer from a chunked one.
+    Args:
+        date: the line to add where the runner gave none.
+        keep_alive: we will go on with the caller's connection.
     """
-    gone = (HOP_BY_HOP | _named_by_connection(headers) | {"livepeer-request-id"}) - {"content-length"}
-    if any(name.lower() == "transfer-encoding" for name, _ in headers):
-        gone |= {"content-length"}  # RFC 9112, section 6.3: the transfer coding overrides the length.
-    if upgrade:
-        gone -= {"connection", "upgrade"}
-    passed = [(name, value) for name, value in headers if name.lower() not in gone]
-    return (*passed, ("Livepeer-Request-Id", request_id))
+    start = head.memo
+    if start is None:
+        start = head.memo = _start_to_caller(head)
+    end = _switch(head) if head.status == SWITCHING else persistence(request, keep_alive=keep_alive)
+    if chunked_down(head, request):
+        end = b"Transfer-Encoding: chunked\r\n" + end
+    fields, dated = start
+    return b"%bLivepeer-Request-Id: %b\r\n%b%b" % (fields, request_id.encode(), b"" if dated else date, end)
 
 
-def _named_by_connection(headers: Headers) -> frozenset[str]:
-    values = [value for name, value in headers if name.lower() == "connection"]
-    return frozenset(token.strip(" \t").lower() for value in values for token in value.split(","))
+def _start_to_caller(head: AnswerHead) -> tuple[bytes, bool]:
+    """Return what is the same for all callers, and whether a date is in it."""
+    parts = [render.status_line(head.status, head.reason)]
+    sized = dated = False
+    for field in _passing(head.headers, head.hops, _TO_CALLER, NO_NAMES):
+        name = LOWER[field[0]]
+        if name == b"content-length":
+            if sized or head.chunked:
+                continue  # Once is enough, and a transfer coding overrides it (RFC 9112, section 6.3).
+            sized = True
+        elif name == b"date":
+            dated = True
+        parts.append(b"%b: %b\r\n" % field)
+    return b"".join(parts), dated
 
 
-def _secret(name: str, allow: frozenset[str]) -> bool:
-    """Credentials and payment, which are ours and not the runner's.
+def chunked_down(head: AnswerHead, request: RequestHead) -> bool:
+    """Return whether the caller gets the answer's body in chunks: where it has no known length, and 1.1 is spoken."""
+    return request.modern and head.length is None
 
-    An underscore counts as a hyphen here, as it does in servers that make variables of header names.
+
+def persistence(request: RequestHead, *, keep_alive: bool) -> bytes:
+    """Return the end of an answer's head, which says whether the connection stays."""
+    if not keep_alive:
+        return b"Connection: close\r\n\r\n"
+    return b"\r\n" if request.modern else b"Connection: keep-alive\r\n\r\n"
+
+
+def trailers_to_runner(head: RequestHead, trailers: Sequence[Header]) -> list[Header]:
+    """Return those trailers that may pass."""
+    return list(_passing(trailers, head.hops, _TO_RUNNER, NO_NAMES))
+
+
+def trailers_to_caller(head: AnswerHead, trailers: Sequence[Header]) -> list[Header]:
+    """Return those trailers that may pass."""
+    return [
+        field for field in _passing(trailers, head.hops, _TO_CALLER, NO_NAMES) if LOWER[field[0]] != b"content-length"
+    ]
+
+
+def _passing(
+    fields: Iterable[Header], hops: frozenset[bytes], fates: Memo[bytes, bool], allow: frozenset[bytes]
+) -> Iterable[Header]:
+    if not hops and not allow:
+        return [field for field in fields if fates[field[0]]]
+    return [
+        field
+        for field in fields
+        if (fates[field[0]] or LOWER[field[0]] in allow)
+        and (LOWER[field[0]] not in hops or LOWER[field[0]] in NEVER_HOPS)
+    ]
+
+
+def _switch(head: AnswerHead) -> bytes:
+    protocol = next((value for name, value in head.headers if LOWER[name] == b"upgrade"), b"websocket")
+    return b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % protocol
+
+
+def _may_reach_runner(name: bytes) -> bool:
+    """Credentials and payment are ours and not the runner's.
+
+    An underscore counts as a hyphen there, as it does in servers that make variables of header names.
     """
-    plain = name.lower().replace("_", "-")
-    return plain not in allow and (plain in {"authorization", "livepeer"} or plain.startswith("livepeer-"))
+    lower = name.lower()
+    plain = lower.replace(b"_", b"-")
+    secret = plain in (b"authorization", b"livepeer") or plain.startswith(b"livepeer-")
+    return not secret and lower not in HOP_BY_HOP and lower not in OURS
+
+
+def _may_reach_caller(name: bytes) -> bool:
+    lower = name.lower()
+    return lower not in HOP_BY_HOP and lower != b"livepeer-request-id"
+
+
+_TO_RUNNER: Memo[bytes, bool] = Memo(_may_reach_runner)
+_TO_CALLER: Memo[bytes, bool] = Memo(_may_reach_caller)

@@ -1,56 +1,194 @@
-"""One job under way, and what is known of it so far."""
+"""One job under way: what is known of it, and how its flow is driven.
+
+The flow (`Handler._flow`) is a coroutine, so that it reads from top to bottom; but no task drives it. It runs inside
+the calls that bring it news, from one `wait` to the next: a job costs no turn of the loop, and a cut takes effect at
+once. Inside it only `wait` and `outside` may be awaited; whatever needs asyncio proper goes through `outside`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import types
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar
 
-from orchd.domain.ids import ModelKey
-from orchd.errors import JobRefused
-from orchd.jobs.fuse import Fuse
-from orchd.jobs.ports import Caller
-from orchd.jobs.request import request_id
-from orchd.sessions.session import Outcome, Session
+from orchd.domain.model import Model
+from orchd.errors import Code, JobRefused
+from orchd.jobs.hooks import Job
+from orchd.jobs.ports import Caller, Transfer
+from orchd.tasks import spawn
+
+T = TypeVar("T")
+
+NEVER = float("inf")
 
 
 class Aborted(JobRefused):
     """Cut by orchd: a drain's deadline, a runner that goes, shutdown, a hook that will not go on."""
 
 
-class Run:
+class Run(Job):
     """Attributes:
     counts: it is a job; False for questions that orchd answers itself.
-    ended: with a session: gets its outcome when the slot is free.
-    ahead: bytes of the body that were read to find the model.
     status: of the runner's answer; 0 = none yet.
     first_byte_s: from `began_at` to the head of that answer; None = none yet.
+    held_s: waited for a cold model.
+    patience_s: by code, how long whoever it names may take; see `wait_for`.
+    explain: what it means that whoever a code names is late; see `within`.
+    charging: set when the job has ended; None = nobody charges for it.
+    outer: work outside the flow that was begun last; it may still be ending when the job has ended.
     """
 
-    def __init__(self, caller: Caller) -> None:
-        self._clock = asyncio.get_running_loop().time
+    __slots__ = (
+        "_fault", "_flow", "_gift", "_late", "_now", "_patience_s", "_waits", "caller", "charging",
+        "counts", "explain", "first_byte_s", "held_s", "model", "outer", "patience_s", "status", "transfer",
+    )  # fmt: skip
+
+    def __init__(self, caller: Caller, request_id: str, now: Callable[[], float]) -> None:
+        super().__init__(request_id, caller.message.head, caller.peer, now())
         self.caller = caller
-        self.request_id = request_id(caller.headers)
-        self.began_at = self._clock()
-        self.fuse = Fuse()
         self.counts = True
-        self.key: ModelKey | None = None
-        self.session: Session | None = None
-        self.ended: asyncio.Future[Outcome] | None = None
-        self.ahead = b""
-        self.held_s = 0.0
+        self.model: Model | None = None
         self.status = 0
         self.first_byte_s: float | None = None
-        self.bytes_in = 0
-        self.bytes_out = 0
+        self.held_s = 0.0
+        self.transfer: Transfer | None = None
+        self.outer: asyncio.Task[Any] | None = None
+        self.charging: asyncio.Event | None = None
+        self.patience_s: dict[Code, float] = {}
+        self._now = now
+        self._flow: Coroutine[None, object, None] | None = None
+        self._waits = False
+        self._fault: Exception | None = None
+        self._gift: list[object] = []
+        self._late = Code.INTERNAL
+        self._patience_s = caller.deadline = NEVER
+        self.explain: Callable[[Code, Run], str] = lambda code, run: ""
 
-    @property
-    def age_s(self) -> float:
-        return self._clock() - self.began_at
+    # Driving.
 
-    def answered(self, status: int) -> None:
-        self.status, self.first_byte_s = status, self.age_s
-        self.moved()
+    def drive(self, flow: Coroutine[None, object, None]) -> None:
+        """Run `flow` to its first wait. It must handle its own errors."""
+        self._flow = flow
+        self._step(None)
+
+    def deliver(self, what: object) -> None:
+        """Give what is waited for. If nothing is yet, the next `wait` returns it."""
+        if self._waits:
+            self._step(what)
+        else:
+            self._gift.append(what)
+
+    def deliver_soon(self, what: object) -> None:
+        """As `deliver`, but from the loop's next turn: safe to call from anywhere."""
+        asyncio.get_running_loop().call_soon(self.deliver, what)
+
+    def fail(self, why: Exception) -> None:
+        """Raise `why` where the flow waits, or will wait next. Only the first counts."""
+        if self._flow is None or self._fault is not None:
+            return
+        self._fault = why
+        if self._waits:
+            self._step(None)
+
+    def forgive(self) -> None:
+        """The flow has dealt with what failed, and goes on."""
+        self._fault = None
+        self._gift.clear()
+
+    def cut(self, why: Exception) -> None:
+        """As `fail`, but from the loop's next turn: safe to call from anywhere."""
+        asyncio.get_running_loop().call_soon(self.fail, why)
+
+    def _step(self, what: object) -> None:
+        flow = self._flow
+        if flow is None:
+            return
+        self._waits = False
+        try:
+            if self._fault is not None:
+                flow.throw(self._fault)
+            else:
+                flow.send(what)
+        except StopIteration:
+            self._flow = None
+        else:
+            self._waits = True
+
+    async def wait(self) -> Any:
+        """Return what is delivered next; raise what fails."""
+        if self._fault is not None:
+            raise self._fault
+        if self._gift:
+            return self._gift.pop(0)
+        return await _pause()
+
+    async def outside(self, work: Coroutine[Any, Any, T], late: Callable[[T], None] | None = None) -> T:
+        """Return what a coroutine of asyncio's returns, run as a task; it is cancelled if the job is cut meanwhile.
+
+        Args:
+            late: gets what it returns all the same, if that can't be stopped any more.
+        """
+        self.outer = task = spawn(_caught(work), name=f"for job {self.request_id}")
+        over = False
+
+        def ended(task: asyncio.Task[tuple[T | None, Exception | None]]) -> None:
+            if not over:
+                self.deliver(None)
+            elif late is not None and not task.cancelled() and task.result()[1] is None:
+                late(task.result()[0])  # type: ignore[arg-type]
+
+        task.add_done_callback(ended)
+        try:
+            await self.wait()
+        finally:
+            over = True
+            task.cancel()
+        result, error = task.result()
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+    def abort(self, reason: str) -> None:
+        """After `Session.abort`."""
+        self.cut(Aborted(Code.DRAINING, f"cannot go on: {reason}"))
+
+    # Who is late.
+
+    def within(self, seconds: float, late: Code, explain: Callable[[Code, Run], str]) -> None:
+        """Set the deadline to `seconds` from now, and say what it means that it passes."""
+        self._late, self.explain = late, explain
+        self._patience_s = seconds
+        self.caller.deadline = self._now() + seconds
+
+    def without_limit(self) -> None:
+        self.caller.deadline = self._patience_s = NEVER
+
+    def wait_for(self, late: Code) -> None:
+        """Somebody else is waited for now, with the patience that they get. For the same one, nothing changes."""
+        if late is not self._late:
+            self._late = late
+            self._patience_s = seconds = self.patience_s[late]
+            self.caller.deadline = self._now() + seconds
 
     def moved(self) -> None:
-        """A byte moved, either way: a runner whose jobs progress is not dead."""
+        """A byte moved, either way: whoever is waited for gets as long again, and the runner is not dead."""
+        now = self._now()
+        self.caller.deadline = now + self._patience_s
         if self.session is not None:
-            self.session.progress_at = self._clock()
+            self.session.progress_at = now
+
+    def expire(self) -> None:
+        self.fail(JobRefused(self._late, self.explain(self._late, self)))
+
+
+@types.coroutine
+def _pause() -> Generator[None, object, object]:
+    return (yield)
+
+
+async def _caught(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:
+    try:
+        return await work, None
+    except Exception as exc:  # noqa: BLE001 - it is raised again where the job waits for it
+        return None, exc

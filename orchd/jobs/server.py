@@ -1,36 +1,70 @@
-"""EDGE. The job listener: takes connections, hands each request to `handle`, and leaves in an orderly way."""
+"""EDGE. The job listener: takes connections, brings callers, handler and runners together, and leaves in order."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Callable, Mapping
+from socket import AF_UNIX
+from typing import Protocol
 
 import structlog
-from aiohttp import web
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
-from orchd.errors import Code, JobRefused, OrchdError, reason_of
-from orchd.jobs.caller import Connection, HttpCaller, Sent
-from orchd.jobs.forward import HttpRunners
-from orchd.jobs.handle import Handler, JobMetrics
+from orchd.errors import Code, JobRefused
+from orchd.http1.render import Date
+from orchd.jobs.caller import CallerConnection
+from orchd.jobs.handle import Handler, JobLog, JobMetrics
 from orchd.jobs.hooks import Hooks
-from orchd.jobs.ports import CallerGone
-from orchd.jobs.refusal import rendered
-from orchd.jobs.request import request_id
+from orchd.jobs.listen import listen, remove_sockets
+from orchd.jobs.ports import Caller, Connection, Owner
+from orchd.jobs.runner import Pool, RunnerConnection
+from orchd.jobs.splice import Pipes
+from orchd.jobs.transfer import Transfer
 from orchd.sessions.table import SessionTable
-from orchd.settings import JobsSettings, split_listen
-from orchd.tasks import cancel, spawn
+from orchd.settings import JobsSettings
 
 log = structlog.get_logger("orchd.jobs")
 
-LOOKOUT_PERIOD_S = 1.0
+TICK_S = 0.1
+"""How exact time-outs are. One timer for all connections: one each would cost more than many a job."""
+LOOKOUT_TICKS = 10
 LAST_WORDS_S = 2.0  # For answers that are being sent when everything else has ended.
 
 
+class ServerMetrics(JobMetrics, Protocol):
+    def request_refused(self, code: Code) -> None:
+        """A request that never became a job."""
+
+    def connection_closed(self, reason: str) -> None:
+        """We closed a caller's connection."""
+
+
+class _Carrier:
+    """After `jobs.ports.Carrier`."""
+
+    def __init__(self, pool: Pool, pipes: Pipes) -> None:
+        self._pool = pool
+        self._pipes = pipes
+        self.take = pool.take
+        self.connect = pool.connect
+
+    def give_back(self, connection: Connection) -> None:
+        assert isinstance(connection, RunnerConnection)
+        self._pool.release(connection)
+
+    def carry(self, owner: Owner, caller: Caller, connection: Connection, most: int) -> Transfer:
+        assert isinstance(caller, CallerConnection)
+        assert isinstance(connection, RunnerConnection)
+        return Transfer(owner, caller, caller.message, connection, self._pool, self._pipes, most)
+
+
 class JobServer:
-    """Args as `Handler`'s."""
+    """Args as `Handler`'s.
+
+    Attributes:
+        settings, clock, leaving, date: as `caller.Hub` wants them.
+    """
 
     def __init__(
         self,
@@ -39,31 +73,46 @@ class JobServer:
         models: Callable[[], Mapping[ModelKey, Model]],
         status: Callable[[ModelKey], tuple[bool, str]],
         hooks: Hooks,
-        metrics: JobMetrics,
+        metrics: ServerMetrics,
+        job_log: JobLog,
         hurry: Callable[[RunnerId], None],
+        env: Mapping[str, str],
     ) -> None:
-        self._settings = settings
+        self.settings = settings
+        self.clock = asyncio.get_running_loop().time
+        self.leaving = False
+        self.date = Date()
+        self._metrics = metrics
+        self._env = env
+        self._pipes = Pipes()
+        self._pool = Pool(self.clock, settings.runner_idle_s)
         self._handler = Handler(
             settings=settings,
             table=table,
             models=models,
             status=status,
             hooks=hooks,
-            runners=HttpRunners(),
+            carrier=_Carrier(self._pool, self._pipes),
             metrics=metrics,
+            job_log=job_log,
             hurry=hurry,
+            now=self.clock,
+            date=self.date,
         )
-        self._connections = web.Server(self._serve, handler_cancellation=True)
-        self._listener: asyncio.Server | None = None
-        self._lookout: asyncio.Task[None] | None = None
-        self._leaving = False
+        self._connections: set[CallerConnection] = set()
+        self._servers: list[asyncio.Server] = []
+        self._empty = asyncio.Event()
+        self._tick: asyncio.TimerHandle | None = None
+        self._ticks = 0
+
+    # Listening, and leaving.
 
     @property
     def port(self) -> int:
-        """The port in use; differs from the setting if that is 0."""
-        assert self._listener is not None, "start() comes first"
-        port: int = self._listener.sockets[0].getsockname()[1]
-        return port
+        """The first TCP port in use; differs from the setting if that is 0. 0 = none."""
+        return next(
+            (sock.getsockname()[1] for server in self._servers for sock in server.sockets if sock.family != AF_UNIX), 0
+        )
 
     async def start(self) -> None:
         """Listen.
@@ -71,27 +120,18 @@ class JobServer:
         Raises:
             OrchdError: ADDRESS_IN_USE; SETTING_INVALID for an address that can't be listened on.
         """
-        host, port = split_listen(self._settings.listen)
-        loop = asyncio.get_running_loop()
-        try:
-            self._listener = await loop.create_server(
-                lambda: Connection(self._connections, self._settings), host, port, backlog=1024
-            )
-        except OSError as exc:
-            raise OrchdError(
-                f"cannot listen on {self._settings.listen} for jobs: {reason_of(exc)}; "
-                "choose another address with --jobs-listen",
-                code=Code.ADDRESS_IN_USE if exc.errno == errno.EADDRINUSE else Code.SETTING_INVALID,
-            ) from exc
-        self._lookout = spawn(self._look_out(), name="lookout for callers that left")
-        log.info("jobs_listening", listen=self._settings.listen, port=self.port)
+        self._servers = await listen(self.settings.listen, lambda: CallerConnection(self), self._env)
+        log.info("jobs_listening", listen=list(self.settings.listen), port=self.port)
 
     def stop_accepting(self) -> None:
         """Take no more connections; new requests on those that there are get 503, and running ones go on."""
-        self._leaving = True
+        self.leaving = True
         self._handler.refuse_new()
-        if self._listener is not None:
-            self._listener.close()
+        if self._servers:
+            for server in self._servers:
+                server.close()
+            self._servers = []
+            remove_sockets(self.settings.listen)
 
     async def drain(self, deadline_s: float) -> None:
         """Wait until every job has ended and is settled; after `deadline_s` cut those that still run."""
@@ -103,36 +143,73 @@ class JobServer:
             await self._handler.idle()
 
     async def close(self) -> None:
-        """Close listener and connections; jobs that still run are cancelled."""
+        """Close listeners and connections; jobs that still run are cut."""
         self.stop_accepting()
-        self._connections.pre_shutdown()
-        await self._connections.shutdown(LAST_WORDS_S)
+        self._handler.abort_all("orchd is shutting down")
         await self._handler.idle()
-        if self._lookout is not None:
-            await cancel(self._lookout)
-
-    async def _look_out(self) -> None:
-        while True:
-            await asyncio.sleep(LOOKOUT_PERIOD_S)
-            for connection in self._connections.connections:
-                if isinstance(connection, Connection):
-                    connection.end_if_left()
-
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        connection = request.protocol
-        assert isinstance(connection, Connection)
-        caller = HttpCaller(request, connection)
-        caller.keep_alive = caller.keep_alive and not self._leaving
-        if (why := caller.unreadable()) is not None:
-            await self._refuse(caller, why)
-        else:
-            await self._handler.handle(caller)
-        await caller.drop_rest()
-        return Sent(keep_alive=caller.keep_alive)
-
-    async def _refuse(self, caller: HttpCaller, why: JobRefused) -> None:
-        caller.keep_alive = False
+        for connection in list(self._connections):
+            connection.end_if_idle()
         try:
-            await caller.answer(why.status, *rendered(why, request_id(caller.headers)))
-        except CallerGone:
-            log.debug("refusal_unread")
+            async with asyncio.timeout(LAST_WORDS_S):
+                while self._connections:
+                    self._empty.clear()
+                    await self._empty.wait()
+        except TimeoutError:
+            for connection in list(self._connections):
+                connection.abort()
+        self._pool.close()
+        self._pipes.close()
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+
+    def runner_closed(self, runner: RunnerId) -> None:
+        """Jobs may no longer begin on this runner: its idle connections are of no use."""
+        self._pool.retire(runner)
+
+    def connections(self) -> Mapping[str, int]:
+        """Return how many connections are open now, by side."""
+        return {"caller": len(self._connections), "runner": len(self._pool)}
+
+    # What callers' connections share.
+
+    def joined(self, connection: CallerConnection) -> JobRefused | None:
+        self._connections.add(connection)
+        if self._tick is None:
+            self._tick = asyncio.get_running_loop().call_later(TICK_S, self._sweep)
+        if len(self._connections) <= self.settings.max_connections:
+            return None
+        return JobRefused(
+            Code.TOO_MANY_CONNECTIONS,
+            f"cannot take the connection: {self.settings.max_connections} are open, which is the limit "
+            "(jobs.max_connections)",
+        )
+
+    def left(self, connection: CallerConnection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+    def serve(self, connection: CallerConnection) -> None:
+        self._handler.handle(connection)
+
+    def refused(self, why: JobRefused) -> str:
+        self._metrics.request_refused(why.code)
+        request_id = self._handler.new_id()
+        log.info("request_refused", request_id=request_id, code=str(why.code), reason=why.message)
+        return request_id
+
+    def closed(self, reason: str) -> None:
+        self._metrics.connection_closed(reason)
+
+    def _sweep(self) -> None:
+        self._ticks += 1
+        now = self.clock()
+        for connection in [each for each in self._connections if each.deadline <= now]:
+            connection.expire()
+        if self._ticks % LOOKOUT_TICKS == 0:
+            for connection in [each for each in self._connections if not each.reading]:
+                connection.end_if_left()
+        self._pool.sweep(now)
+        more = self._connections or len(self._pool)
+        self._tick = asyncio.get_running_loop().call_later(TICK_S, self._sweep) if more else None

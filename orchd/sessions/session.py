@@ -38,6 +38,7 @@ class Session:
     began_at, progress_at: loop clock, seconds; progress is the last byte that moved either way.
     abort: set by whoever serves the session; the table calls it (at most once) with the reason to cut it.
     outcome: None while it runs.
+    held: where it is counted; the table's own.
     """
 
     id: SessionId
@@ -49,3 +50,4 @@ class Session:
     progress_at: float
     abort: Callable[[str], None] | None = None
     outcome: Outcome | None = None
+    held: object = None

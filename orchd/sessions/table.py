@@ -13,6 +13,7 @@ table is consistent again.
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
 from collections import deque
@@ -46,6 +47,7 @@ class _Replica:
     limit: int | None = None
     is_open: bool = True
     sessions: set[Session] = field(default_factory=set)
+    held: _Held | None = None
 
     @property
     def has_room(self) -> bool:
@@ -72,12 +74,27 @@ class _Model:
         """Return the open replica with the fewest sessions and room for one more; None = nothing may begin."""
         if self.active >= self.max_sessions:
             return None
+        if len(self.replicas) == 1:
+            (only,) = self.replicas.values()
+            return only if only.has_room else None
         free = [replica for replica in self.replicas.values() if replica.has_room]
         return min(free, key=lambda replica: (len(replica.sessions), replica.runner.replica), default=None)
 
 
+@dataclass(eq=False, slots=True)
+class _Held:
+    """Where a session is counted; the same for all of a replica."""
+
+    model: _Model
+    replica: _Replica
+
+
 def _ignore(key: ModelKey, active: int) -> None:
     """Nobody counts."""
+
+
+def _ignore_runner(runner: RunnerId) -> None:
+    """Nobody keeps anything for it."""
 
 
 def _unset(result: Session | JobRefused) -> None:
@@ -89,6 +106,7 @@ class SessionTable:
     on_idle: the last session of this runner has ended.
     on_wanted: a job took a place in the queue of this startable model.
     on_count: this model holds so many sessions now.
+    on_closed: no session begins on this runner any more.
     clock: seconds; the loop's clock (which is `time.monotonic` on asyncio's own loops).
     """
 
@@ -98,13 +116,16 @@ class SessionTable:
         on_idle: Callable[[RunnerId], None],
         on_wanted: Callable[[ModelKey], None],
         on_count: Callable[[ModelKey, int], None] = _ignore,
+        on_closed: Callable[[RunnerId], None] = _ignore_runner,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_idle = on_idle
         self._on_wanted = on_wanted
         self._on_count = on_count
+        self._on_closed = on_closed
         self._clock = clock
         self._models: dict[ModelKey, _Model] = {}
+        self._id_start, self._ids = uuid.uuid4().hex[:20], itertools.count()  # New in this process, unlikely elsewhere.
 
     # The loop's side.
 
@@ -147,7 +168,9 @@ class SessionTable:
         model = self._models[runner.key]
         if not model.defined:
             raise KeyError(runner.key)
-        replica = model.replicas.setdefault(runner, _Replica(runner, address))
+        if (replica := model.replicas.get(runner)) is None:
+            replica = model.replicas[runner] = _Replica(runner, address)
+            replica.held = _Held(model, replica)
         replica.address, replica.limit, replica.is_open = address, limit, True
         self._seat(runner.key, model)
 
@@ -252,22 +275,27 @@ class SessionTable:
         if session.outcome is not None:
             return False
         session.outcome, session.abort = outcome, None
-        model = self._models[session.key]
-        replica = model.replicas[session.runner]
+        held, session.held = session.held, None
+        assert isinstance(held, _Held)
+        model, replica = held.model, held.replica
         replica.sessions.remove(session)
         model.active -= 1
         if not replica.is_open and not replica.sessions:
             del model.replicas[session.runner]
         self._on_count(session.key, model.active)
-        self._seat(session.key, model)
+        if model.waiting:
+            self._seat(session.key, model)
         if not replica.sessions:
             self._on_idle(session.runner)
-        self._drop_if_done(session.key, model)
+        if not model.defined:
+            self._drop_if_done(session.key, model)
         return True
 
     def _begin(self, key: ModelKey, model: _Model, replica: _Replica, kind: SessionKind) -> Session:
         now = self._clock()
-        session = Session(SessionId(uuid.uuid4().hex), key, replica.runner, replica.address, kind, now, now)
+        id = SessionId(f"{self._id_start}{next(self._ids):012x}")
+        session = Session(id, key, replica.runner, replica.address, kind, now, now)
+        session.held = replica.held
         replica.sessions.add(session)
         model.active += 1
         self._on_count(key, model.active)
@@ -284,7 +312,9 @@ class SessionTable:
             model.waiting.popleft().resolve(_refusal(key, code, reason))
 
     def _shut(self, model: _Model, replica: _Replica) -> None:
-        replica.is_open = False
+        if replica.is_open:
+            replica.is_open = False
+            self._on_closed(replica.runner)
         if not replica.sessions:
             del model.replicas[replica.runner]
 

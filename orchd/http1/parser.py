@@ -1,0 +1,312 @@
+"""Bytes -> messages. Pure: no sockets, no waiting.
+
+Heads are read by llhttp (httptools), and never anything else, so that it can't disagree with us about where a body
+ends; bodies are counted or decoded here. A head that came before, byte for byte, means what it meant then: it is looked
+up and not read again.
+
+The parsers never raise: what can't be understood is in `broken`, and whatever was whole before it still counts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, ClassVar, Generic, TypeVar
+
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
+
+from orchd.http1.chunks import ChunkedBody
+from orchd.http1.names import Header
+from orchd.http1.rules import SWITCHING, AnswerHead, Malformed, RequestHead
+
+Head = TypeVar("Head", RequestHead, AnswerHead)
+
+_END = b"\r\n\r\n"
+_KNOWN_HEADS = 1024
+_KNOWN_BYTES = 2048  # Of one head; longer ones hold tickets, which never come twice.
+
+
+class Message(Generic[Head]):
+    """Attributes:
+    pieces: of the body, those that nobody has taken yet.
+    received: bytes of the body that came through the parser, taken or not.
+    trailers: header fields behind a chunked body.
+    ended: the message is whole.
+    """
+
+    __slots__ = ("ended", "head", "pieces", "received", "trailers")
+
+    def __init__(self, head: Head) -> None:
+        self.head: Head = head
+        self.pieces: list[bytes] = []
+        self.received = 0
+        self.trailers: list[Header] = []
+        self.ended = False
+
+    def take(self) -> bytes:
+        """Return what has come of the body since the last call."""
+        pieces = self.pieces
+        if len(pieces) == 1:
+            return pieces.pop()
+        whole = b"".join(pieces)
+        pieces.clear()
+        return whole
+
+
+class _Parser(Generic[Head]):
+    """Attributes:
+    messages: in the order of the connection; whoever is done with one takes it off.
+    broken: why nothing can follow; None = something can.
+    mid_head: bytes of a head have come, and it is not whole.
+    switched: what follows is not for us, or not yet; it is collected in `rest`.
+    """
+
+    def __init__(self, max_head_bytes: int) -> None:
+        self.messages: deque[Message[Head]] = deque()
+        self.broken: Malformed | None = None
+        self.mid_head = False
+        self.switched = False
+        self.rest = b""
+        self._most = max_head_bytes
+        self._open: Message[Head] | None = None
+        self._left = 0  # Bytes to come of the body under way; -1 = until the connection ends.
+        self._chunked: ChunkedBody | None = None
+        self._last = False  # No message follows the one under way.
+        self._llhttp: Any = self._fresh()
+        self._size = 0  # Bytes of the head under way.
+        self._tail = b""  # The last of them.
+        self._headers: list[Header] = []
+        self._line = b""  # Target or reason.
+        self._made: Head | None = None
+
+    def close(self) -> None:
+        """Let go of llhttp, which refers back to us."""
+        del self._llhttp
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the connection."""
+        while data:
+            message = self._open
+            if message is not None:
+                data = self._body(message, data)
+            elif self._last:
+                return
+            elif self.switched:
+                self.rest += data
+                return
+            else:
+                data = self._head(data)
+
+    def passed_by(self) -> None:
+        """The body under way has ended; what was missing of it went another way than through the parser."""
+        assert self._open is not None
+        self._left = 0
+        self._open.ended = True
+        self._open = None
+
+    # Heads.
+
+    def _head(self, data: bytes) -> bytes:
+        """Read a head, or more of it; return what follows it."""
+        if began := not self.mid_head:
+            end = data.find(_END) + 4
+            raw = data[:end]  # Of no use, and known to nobody, where there is no end.
+            if 4 <= end <= self._most and (known := self._known(raw)) is not None:
+                return self._begin(known, data[end:])
+        end = (self._tail + data).find(_END) + 4 - len(self._tail)
+        whole = end + len(self._tail) >= 4
+        raw = data[:end] if whole else data
+        self._size += len(raw)
+        if self._size > self._most:
+            return self._break(Malformed(f"has more than {self._most // 1024} KiB of head", 431))
+        try:
+            self._llhttp.feed_data(raw)
+        except HttpParserUpgrade:
+            pass  # It stops there anyway.
+        except HttpParserCallbackError:
+            if self.broken is None:
+                raise
+            return b""
+        except HttpParserError as exc:
+            return self._break(Malformed(f"is not HTTP/1.1 ({str(exc)[:60]})"))
+        self.mid_head = not whole
+        self._tail = (self._tail + raw)[-3:] if not whole else b""
+        if not whole:
+            return b""
+        self._size = 0
+        head, self._made = self._made, None
+        if head is not None:  # Else there were just empty lines, which may precede a request.
+            self._llhttp = self._fresh()
+            if began and len(raw) <= _KNOWN_BYTES:
+                self._remember(raw, head)
+            return self._begin(head, data[end:])
+        return data[end:]
+
+    def _begin(self, head: Head, rest: bytes) -> bytes:
+        """Begin the message of this head; return what is not yet read."""
+        message = Message(head)
+        self.messages.append(message)
+        if head.length:
+            self._left = head.length
+        elif head.chunked:
+            self._chunked = ChunkedBody(self._most)
+        elif head.until_close:
+            self._left = -1
+        else:
+            message.ended = True
+            return rest
+        self._open = message
+        return rest
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        headers, self._headers = self._headers, []
+        line, self._line = self._line, b""
+        try:
+            self._made = self._understood(line, headers)
+        except Malformed as why:
+            self._break(why)
+            raise
+
+    # Bodies.
+
+    def _body(self, message: Message[Head], data: bytes) -> bytes:
+        """Take what belongs to the body; return what follows it."""
+        pieces = message.pieces
+        if self._chunked is not None:
+            known = len(pieces)
+            try:
+                rest = self._chunked.feed(data, pieces)
+            except Malformed as why:
+                return self._break(why)
+            message.received += sum(map(len, pieces[known:]))
+            if rest is None:
+                return b""
+            message.trailers = self._chunked.trailers
+            self._chunked = None
+            self.passed_by()
+            return rest
+        left, size = self._left, len(data)
+        if left < 0 or size < left:
+            pieces.append(data)
+            message.received += size
+            if left > 0:
+                self._left = left - size
+            return b""
+        pieces.append(data if size == left else data[:left])
+        message.received += left
+        self.passed_by()
+        return data[left:]
+
+    def _break(self, why: Malformed) -> bytes:
+        self.broken = self.broken or why
+        self._last, self._open = True, None
+        return b""
+
+    # What requests and answers differ in.
+
+    def _fresh(self) -> HttpRequestParser | HttpResponseParser:
+        raise NotImplementedError
+
+    def _understood(self, line: bytes, headers: list[Header]) -> Head:
+        """Raises:
+        Malformed.
+        """
+        raise NotImplementedError
+
+    def _known(self, raw: bytes) -> Head | None:
+        raise NotImplementedError
+
+    def _remember(self, raw: bytes, head: Head) -> None:
+        raise NotImplementedError
+
+
+class RequestParser(_Parser[RequestHead]):
+    """`switched` and `rest` hold what follows a request to switch protocols, until somebody has decided: `go_on`."""
+
+    _heads: ClassVar[dict[bytes, RequestHead]] = {}
+
+    def on_url(self, part: bytes) -> None:
+        self._line += part
+
+    def go_on(self) -> None:
+        """What follows is HTTP: the switch was declined."""
+        self.switched = False
+        rest, self.rest = self.rest, b""
+        self.feed(rest)
+
+    def _begin(self, head: RequestHead, rest: bytes) -> bytes:
+        self.switched = bool(head.upgrade)
+        self._last = not head.keep_alive
+        return super()._begin(head, rest)
+
+    def _fresh(self) -> HttpRequestParser:
+        return HttpRequestParser(self)
+
+    def _understood(self, line: bytes, headers: list[Header]) -> RequestHead:
+        llhttp = self._llhttp
+        method = llhttp.get_method()
+        if method == b"CONNECT":
+            raise Malformed("asks for a tunnel to elsewhere")
+        return RequestHead(method, line, llhttp.get_http_version(), headers, keep_alive=llhttp.should_keep_alive())
+
+    def _known(self, raw: bytes) -> RequestHead | None:
+        return self._heads.get(raw)
+
+    def _remember(self, raw: bytes, head: RequestHead) -> None:
+        if len(self._heads) >= _KNOWN_HEADS:
+            self._heads.clear()
+        self._heads[raw] = head
+
+
+class AnswerParser(_Parser[AnswerHead]):
+    """The answers of one connection to a runner; interim ones (1xx) are messages too.
+
+    Attributes:
+        method: of the request that is answered next.
+        rest: what follows 101.
+    """
+
+    _heads: ClassVar[dict[bytes, AnswerHead]] = {}
+
+    def __init__(self, max_head_bytes: int) -> None:
+        super().__init__(max_head_bytes)
+        self.method = b""
+
+    def feed_eof(self) -> None:
+        """The connection has ended, in the proper way."""
+        message = self._open
+        if message is not None and self._left < 0:
+            self.passed_by()
+        elif message is not None or not self.messages or self.messages[-1].head.interim:
+            self._break(Malformed("ends too early"))
+
+    def on_status(self, part: bytes) -> None:
+        self._line += part
+
+    def _begin(self, head: AnswerHead, rest: bytes) -> bytes:
+        self.switched = head.status == SWITCHING
+        return super()._begin(head, rest)
+
+    def _fresh(self) -> HttpResponseParser:
+        return HttpResponseParser(self)
+
+    def _understood(self, line: bytes, headers: list[Header]) -> AnswerHead:
+        llhttp = self._llhttp
+        head = AnswerHead(
+            llhttp.get_status_code(), line, headers, method=self.method, keep_alive=llhttp.should_keep_alive()
+        )
+        if head.status == SWITCHING and not llhttp.should_upgrade():
+            raise Malformed("switches protocols without saying to which")
+        return head
+
+    def _known(self, raw: bytes) -> AnswerHead | None:
+        # What answers HEAD has no body, whatever its head says.
+        return self._heads.get(raw) if self.method != b"HEAD" else None
+
+    def _remember(self, raw: bytes, head: AnswerHead) -> None:
+        if self.method != b"HEAD":
+            if len(self._heads) >= _KNOWN_HEADS:
+                self._heads.clear()
+            self._heads[raw] = head

@@ -1,0 +1,197 @@
+"""What the head of an HTTP/1 message means for the connection: RFC 9112, sections 3, 6 and 9. Pure, and strict.
+
+The parser (llhttp) refuses much of this by itself; the rules do not lean on that, so that they can be read alone.
+A message that two readers could frame differently is refused, never repaired: that is how requests are smuggled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchd.http1.names import LOWER, Header, Memo, tokens
+
+CONTINUE, SWITCHING = 100, 101
+NO_NAMES: frozenset[bytes] = frozenset()
+
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"host", b"expect", b"upgrade"})
+_MATTERS: Memo[bytes, bytes] = Memo(lambda name: lower if (lower := name.lower()) in _FRAMING else b"")
+
+
+class Malformed(Exception):
+    """Not a message that can be understood in just one way.
+
+    Attributes:
+        status: what a caller is told: 400, or 431 for a head that is too long.
+        why: completes "it ...".
+    """
+
+    def __init__(self, why: str, status: int = 400) -> None:
+        super().__init__(why)
+        self.why = why
+        self.status = status
+
+
+class RequestHead:
+    """Attributes:
+    method, target: as they came.
+    modern: HTTP/1.1; False = 1.0.
+    keep_alive: the caller means to go on with the connection.
+    length: of the body, bytes; None = it has no stated length.
+    chunked: the body comes in chunks. Neither length nor chunks: there is no body.
+    expects: the caller waits for `100 Continue`.
+    upgrade: `websocket` if it asks to switch to that, else empty.
+    hops: lower-case names that `Connection` declares to be of this connection only.
+    memo: room for what a reader of the head has made of it. A head may be shared by all requests that have it.
+    """
+
+    until_close = False
+
+    __slots__ = (
+        "_first",
+        "chunked",
+        "expects",
+        "headers",
+        "hops",
+        "keep_alive",
+        "length",
+        "memo",
+        "method",
+        "modern",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(
+        self, method: bytes, target: bytes, version: str, headers: Sequence[Header], *, keep_alive: bool
+    ) -> None:
+        """Args:
+            version: `1.1` or `1.0`.
+
+        Raises:
+            Malformed.
+        """
+        if version not in ("1.1", "1.0"):
+            raise Malformed(f"is of HTTP version {version}; orchd speaks 1.1 and 1.0")
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.modern = modern = version == "1.1"
+        self.keep_alive = keep_alive
+        self.length: int | None = None
+        self.chunked = False
+        self.expects = False
+        self.upgrade = ""
+        self.hops = NO_NAMES
+        self.memo: object = None
+        hosts = 0
+        protocol = expectation = b""
+        self._first: dict[bytes, bytes] = {}
+        for name, value in headers:
+            self._first.setdefault(LOWER[name], value)
+            matters = _MATTERS[name]
+            if not matters:
+                continue
+            if matters == b"host":
+                hosts += 1
+            elif matters == b"content-length":
+                self.length = _length(value, self.length)
+            elif matters == b"transfer-encoding":
+                self.chunked = _chunked(value, again=self.chunked)
+            elif matters == b"connection":
+                self.hops = self.hops.union(tokens(value))
+            elif matters == b"expect":
+                expectation = value
+            else:
+                protocol = value
+        if hosts != 1 and (modern or hosts):
+            raise Malformed("has no Host" if not hosts else "has several Hosts")
+        if self.chunked and self.length is not None:
+            raise Malformed("has both Content-Length and Transfer-Encoding")
+        if self.chunked and not modern:
+            raise Malformed("has a Transfer-Encoding, which HTTP/1.0 does not know")
+        if expectation and modern and self.has_body:
+            self.expects = expectation.strip(b" \t").lower() == b"100-continue"
+        if protocol and modern and method == b"GET" and not self.has_body and b"upgrade" in self.hops:
+            self.upgrade = "websocket" if protocol.strip(b" \t").lower() == b"websocket" else ""
+
+    @property
+    def has_body(self) -> bool:
+        return self.chunked or bool(self.length)
+
+    def value(self, name: bytes) -> bytes | None:
+        """Return the first value under this lower-case name."""
+        value = self._first.get(name)
+        return None if value is None else value.strip(b" \t")
+
+
+class AnswerHead:
+    """Attributes:
+    keep_alive: the runner means to go on with the connection.
+    length: of the body, bytes; 0 where there can be none. None: it comes in chunks, or ends with the connection.
+    until_close: the body ends with the connection.
+    hops: as of a request.
+    memo: what every caller gets of it: see `jobs.request.to_caller`.
+    """
+
+    __slots__ = ("chunked", "headers", "hops", "keep_alive", "length", "memo", "reason", "status", "until_close")
+
+    def __init__(
+        self, status: int, reason: bytes, headers: Sequence[Header], *, method: bytes, keep_alive: bool
+    ) -> None:
+        """Args:
+            method: of the request that this answers.
+
+        Raises:
+            Malformed.
+        """
+        if not 100 <= status <= 999:
+            raise Malformed(f"has the status {status}")
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.keep_alive = keep_alive
+        self.length: int | None = None
+        self.chunked = False
+        self.hops = NO_NAMES
+        self.memo: tuple[bytes, bool] | None = None
+        for header in headers:
+            matters = _MATTERS[header[0]]
+            if not matters:
+                continue
+            if matters == b"content-length":
+                self.length = _length(header[1], self.length)
+            elif matters == b"transfer-encoding":
+                self.chunked = _chunked(header[1], again=self.chunked)
+            elif matters == b"connection":
+                self.hops = self.hops.union(tokens(header[1]))
+        if self.chunked and self.length is not None:
+            raise Malformed("has both Content-Length and Transfer-Encoding")
+        if bodiless(method, status):
+            self.length, self.chunked = 0, False
+        self.until_close = self.length is None and not self.chunked
+
+    @property
+    def interim(self) -> bool:
+        """It precedes the answer proper."""
+        return self.status < 200 and self.status != SWITCHING
+
+
+def bodiless(method: bytes, status: int) -> bool:
+    """Return whether an answer has no body whatever its headers say (RFC 9112, section 6.3)."""
+    return status in (204, 304) or method == b"HEAD" or status < 200
+
+
+def _length(value: bytes, known: int | None) -> int:
+    text = value.strip(b" \t")
+    if not text.isdigit() or len(text) > 18:
+        raise Malformed("has a Content-Length that is no number")
+    length = int(text)
+    if known is not None and known != length:
+        raise Malformed("has two Content-Lengths")
+    return length
+
+
+def _chunked(value: bytes, *, again: bool) -> bool:
+    if again or value.strip(b" \t").lower() != b"chunked":
+        raise Malformed("has a transfer coding that orchd does not know (it knows just chunked)")
+    return True

@@ -1,0 +1,98 @@
+"""EDGE. The sockets on which jobs arrive: TCP, unix, or handed over by systemd."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from orchd.errors import Code, OrchdError, reason_of
+from orchd.settings import split_listen
+
+BACKLOG = 4096
+_FIRST_PASSED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3).
+
+
+async def listen(
+    where: Sequence[str], protocol: Callable[[], asyncio.Protocol], env: Mapping[str, str]
+) -> list[asyncio.Server]:
+    """Open all of `jobs.listen`, or none.
+
+    Raises:
+        OrchdError: ADDRESS_IN_USE; SETTING_INVALID for what can't be listened on.
+    """
+    servers: list[asyncio.Server] = []
+    try:
+        for address in where:
+            try:
+                servers += await _open(address, protocol, env)
+            except OSError as exc:
+                raise OrchdError(
+                    f"cannot listen on {address} for jobs: {reason_of(exc)}; choose another address with --jobs-listen",
+                    code=Code.ADDRESS_IN_USE if exc.errno == errno.EADDRINUSE else Code.SETTING_INVALID,
+                ) from exc
+    except BaseException:
+        for server in servers:
+            server.close()
+        raise
+    return servers
+
+
+async def _open(address: str, protocol: Callable[[], asyncio.Protocol], env: Mapping[str, str]) -> list[asyncio.Server]:
+    loop = asyncio.get_running_loop()
+    if address == "systemd":
+        return [await loop.create_server(protocol, sock=passed, backlog=BACKLOG) for passed in _passed(env)]
+    if address.startswith("unix:"):
+        bound = _bind(Path(address.removeprefix("unix:")))
+        return [await loop.create_unix_server(protocol, sock=bound, backlog=BACKLOG)]
+    return [await loop.create_server(protocol, *split_listen(address), backlog=BACKLOG)]
+
+
+def remove_sockets(where: Sequence[str]) -> None:
+    """Remove the files of unix sockets that we listened on."""
+    for address in where:
+        if address.startswith("unix:"):
+            Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+
+
+def _bind(path: Path) -> socket.socket:
+    """Return a socket bound there, for owner and group; one on which nobody listens any more is replaced.
+
+    Raises:
+        OSError: EADDRINUSE, somebody listens there, or it is no socket.
+    """
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) != 0:
+                path.unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX)
+    try:
+        bound.bind(str(path))
+        path.chmod(0o660)  # A service's umask often leaves just the owner.
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _passed(env: Mapping[str, str]) -> list[socket.socket]:
+    """Return the sockets that systemd handed over (sd_listen_fds(3)).
+
+    Raises:
+        OrchdError: SETTING_INVALID, there are none.
+    """
+    count = int(env.get("LISTEN_FDS", "0")) if env.get("LISTEN_PID") == str(os.getpid()) else 0
+    if not count:
+        raise OrchdError(
+            "cannot listen on systemd for jobs: no socket was handed over; start orchd by a .socket unit "
+            "(deploy/orchd.socket), or choose another address with --jobs-listen",
+            code=Code.SETTING_INVALID,
+        )
+    sockets = []
+    for number in range(_FIRST_PASSED, _FIRST_PASSED + count):
+        os.set_inheritable(number, False)
+        sockets.append(socket.socket(fileno=number))
+    return sockets

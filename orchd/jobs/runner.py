@@ -1,0 +1,217 @@
+"""EDGE. Connections to runners: one request at a time on each, kept for the next where the runner allows it.
+
+A connection that idles is still read from, so one that its runner closes is gone the moment the kernel knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from orchd.domain.ids import Address, RunnerId
+from orchd.http1.parser import AnswerParser
+from orchd.jobs.ports import RunnerUnreachable
+from orchd.jobs.wire import Wire
+
+if TYPE_CHECKING:
+    from orchd.jobs.transfer import Transfer
+
+HEAD_BYTES = 256 * 1024
+LEFT_OVER_BYTES = 1024 * 1024  # An answer that came before its runner reset the connection; a longer one is lost.
+
+
+class RunnerConnection(Wire):
+    """Attributes:
+    transfer: the job on it; None = it idles.
+    reused: it has served a job before.
+    idle_until: when it is closed if it still idles then (loop clock, seconds).
+    """
+
+    def __init__(self, pool: Pool, shelf: _Shelf) -> None:
+        self._pool = pool
+        self.shelf = shelf
+        self.parser = AnswerParser(HEAD_BYTES)
+        self.transfer: Transfer | None = None
+        self.reused = False
+        self.idle_until = 0.0
+        self._sent = self._sent_before = 0
+
+    def begin(self, transfer: Transfer, method: bytes) -> None:
+        self.transfer = transfer
+        self.parser.method = method
+        self._sent_before = self._sent
+
+    def write(self, data: bytes) -> None:
+        self._sent += len(data)
+        self.transport.write(data)
+
+    def passed(self, size: int) -> None:
+        """So many bytes went to the runner by another way than `write`."""
+        self._sent += size
+
+    def unseen(self) -> bool:
+        """Return whether it is certain that the runner has seen nothing of the request under way.
+
+        Certain means: the connection was reset, and the runner's kernel took no byte of the request before that. (The
+        first byte that the kernel counts is the one that opened the connection.)
+        """
+        acked = self.acked()
+        return acked is not None and acked <= self._sent_before + 1 and self.was_reset()
+
+    def data_received(self, data: bytes) -> None:
+        if (transfer := self.transfer) is None:
+            return self._pool.drop(self)  # Nobody asked.
+        if transfer.tunnel:
+            return transfer.runner_said(data)
+        self.parser.feed(data)
+        return transfer.runner_moved()
+
+    def eof_received(self) -> bool:
+        if (transfer := self.transfer) is None:
+            self._pool.drop(self)
+            return False
+        if transfer.tunnel:
+            transfer.runner_finished()
+            return True
+        self._end(proper=True)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed:
+            if self.transfer is not None and not self.transfer.tunnel and exc is not None:
+                for piece in self._left_over():
+                    self.parser.feed(piece)
+            self._end(proper=exc is None)
+        self.forget_socket()
+        self._pool.lost(self)
+        self.parser.close()
+
+    def _end(self, *, proper: bool) -> None:
+        """Tell the job once that nothing more comes; a reset is no proper end of an answer."""
+        self.closed = True
+        if (transfer := self.transfer) is not None:
+            if proper and not transfer.tunnel:
+                self.parser.feed_eof()
+            transfer.runner_lost()
+
+    def _left_over(self) -> list[bytes]:
+        """Return what came before a reset: a runner may answer, and close without having read the body."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            while size < LEFT_OVER_BYTES and (piece := self.socket().recv(64 * 1024)):
+                pieces.append(piece)
+                size += len(piece)
+        except OSError:
+            pass
+        return pieces
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        if self.transfer is not None:
+            self.transfer.upload_changed()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self.transfer is not None:
+            self.transfer.upload_changed()
+
+
+class _Shelf:
+    """The idle connections of one runner, longest idle first. Once closed, none are kept."""
+
+    __slots__ = ("closed", "idle")
+
+    def __init__(self) -> None:
+        self.idle: list[RunnerConnection] = []
+        self.closed = False
+
+
+class Pool:
+    """Connections by runner. Args:
+    clock: seconds; the loop's clock.
+    idle_s: a connection that idles so long is closed.
+    """
+
+    def __init__(self, clock: Callable[[], float], idle_s: float) -> None:
+        self._clock = clock
+        self._idle_s = idle_s
+        self._shelves: dict[RunnerId, _Shelf] = {}
+        self._tls: ssl.SSLContext | None = None
+        self._all: set[RunnerConnection] = set()
+
+    def __len__(self) -> int:
+        """Return how many connections there are, idle or not."""
+        return len(self._all)
+
+    def take(self, runner: RunnerId) -> RunnerConnection | None:
+        """Return the connection that idles for the shortest time; None = there is none."""
+        shelf = self._shelves.get(runner)
+        return shelf.idle.pop() if shelf is not None and shelf.idle else None
+
+    async def connect(self, runner: RunnerId, address: Address) -> RunnerConnection:
+        """Raises:
+        RunnerUnreachable.
+        """
+        if address.scheme == "https" and self._tls is None:
+            self._tls = ssl.create_default_context()
+        shelf = self._shelves.setdefault(runner, _Shelf())
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: RunnerConnection(self, shelf),
+                address.host,
+                address.port,
+                ssl=self._tls if address.scheme == "https" else None,
+            )
+        except (OSError, UnicodeError) as exc:
+            raise RunnerUnreachable(str(exc) or type(exc).__name__) from exc
+        self._all.add(connection)
+        return connection
+
+    def release(self, connection: RunnerConnection) -> None:
+        """Keep a connection whose exchange is whole for the next job."""
+        connection.transfer = None
+        shelf = connection.shelf
+        if connection.closed or shelf.closed:
+            connection.close()
+            return
+        connection.reused = True
+        connection.parser.messages.clear()
+        connection.set_reading(True)
+        connection.idle_until = self._clock() + self._idle_s
+        shelf.idle.append(connection)
+
+    def drop(self, connection: RunnerConnection) -> None:
+        """An idle connection is of no more use."""
+        self._forget(connection)
+        connection.abort()
+
+    def lost(self, connection: RunnerConnection) -> None:
+        self._forget(connection)
+        self._all.discard(connection)
+
+    def retire(self, runner: RunnerId) -> None:
+        """Jobs may no longer begin there: close what idles now, and what is busy with its job."""
+        if (shelf := self._shelves.pop(runner, None)) is not None:
+            shelf.closed = True
+            for connection in shelf.idle:
+                connection.close()
+            shelf.idle.clear()
+
+    def sweep(self, now: float) -> None:
+        """Close what has idled too long; call it from time to time."""
+        for shelf in self._shelves.values():
+            idle = shelf.idle
+            while idle and idle[0].idle_until <= now:
+                idle.pop(0).close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in list(self._all):
+            connection.abort()
+
+    def _forget(self, connection: RunnerConnection) -> None:
+        if connection in connection.shelf.idle:
+            connection.shelf.idle.remove(connection)

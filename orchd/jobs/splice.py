@@ -1,0 +1,174 @@
+"""EDGE. Bytes of known number from one socket to another inside the kernel, where it can: Linux's splice, by a pipe.
+
+Works on duplicates of the two connections' descriptors, since a loop watches a transport's own ones itself. While it
+runs, nobody else reads from the one connection or writes to the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable
+
+WORTH_BYTES = 128 * 1024
+"""Below this, the system calls for setting up cost more than copying."""
+
+_PIPE_BYTES = 1024 * 1024
+_TURN_BYTES = 4 * 1024 * 1024  # Then others get their turn.
+_FLAGS = 0x01 | 0x02  # SPLICE_F_MOVE, SPLICE_F_NONBLOCK
+
+available = hasattr(os, "splice")
+
+
+class SourceEnded(Exception):
+    """The sender closed or lost its connection before all bytes had come."""
+
+
+class SinkBroke(Exception):
+    """The receiver's connection is lost."""
+
+
+class Pipes:
+    """Pipes that are empty and can be used again."""
+
+    def __init__(self, most: int = 64) -> None:
+        self._most = most
+        self._free: list[tuple[int, int]] = []
+
+    def take(self) -> tuple[int, int]:
+        """Raises:
+        OSError: no descriptors are left.
+        """
+        if self._free:
+            return self._free.pop()
+        ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):  # The user's share of pipe memory is spent; the default size works too.
+            fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        return ends
+
+    def give_back(self, ends: tuple[int, int], *, empty: bool) -> None:
+        if empty and len(self._free) < self._most:
+            self._free.append(ends)
+        else:
+            for end in ends:
+                os.close(end)
+
+    def close(self) -> None:
+        while self._free:
+            self.give_back(self._free.pop(), empty=False)
+
+
+class Splice:
+    """Moves `left` bytes from `source` to `sink` (non-blocking sockets), then calls `done` once.
+
+    Args:
+        moved: so many bytes have reached the sink's socket.
+        done: None, or SourceEnded or SinkBroke. Never called after `stop`.
+
+    Attributes:
+        waits_for_sink: it is the receiver that holds things up.
+    """
+
+    __slots__ = (
+        "_done", "_ends", "_in_pipe", "_loop", "_moved", "_pipes", "_reads", "_sink", "_source", "_to_read", "_writes",
+        "waits_for_sink",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        pipes: Pipes,
+        source: int,
+        sink: int,
+        left: int,
+        *,
+        moved: Callable[[int], None],
+        done: Callable[[Exception | None], None],
+    ) -> None:
+        """Raises:
+        OSError: no pipe can be had.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._pipes = pipes
+        self._ends = pipes.take()
+        self._source, self._sink = source, sink
+        self._to_read, self._in_pipe = left, 0
+        self._moved, self._done = moved, done
+        self._reads = self._writes = False
+        self.waits_for_sink = False
+        self._watch_source(True)
+
+    def stop(self) -> None:
+        """Let go of both sockets; bytes that are in the pipe are lost."""
+        if self._source >= 0:
+            self._watch_source(False)
+            self._watch_sink(False)
+            self._source = -1
+            self._pipes.give_back(self._ends, empty=not self._in_pipe)
+
+    def _step(self) -> None:
+        """Fill the pipe and empty it, until one of the two would block."""
+        turn = 0
+        while turn < _TURN_BYTES:
+            room = min(self._to_read, _PIPE_BYTES - self._in_pipe)
+            came = 0
+            if room:
+                try:
+                    came = os.splice(self._source, self._ends[1], room, flags=_FLAGS)
+                except BlockingIOError:
+                    came = -1  # Nothing there, or no room in the pipe.
+                except OSError as exc:
+                    return self._end(SourceEnded(str(exc)))
+                if came == 0:
+                    return self._end(SourceEnded("closed"))
+                if came > 0:
+                    self._to_read -= came
+                    self._in_pipe += came
+            went = 0
+            if self._in_pipe:
+                try:
+                    went = os.splice(self._ends[0], self._sink, self._in_pipe, flags=_FLAGS)
+                except BlockingIOError:
+                    went = -1
+                except OSError as exc:
+                    return self._end(SinkBroke(str(exc)))
+                if went > 0:
+                    self._in_pipe -= went
+                    turn += went
+                    self._moved(went)
+                    if self._source < 0:
+                        return None  # Stopped by whoever was told.
+            if not self._to_read and not self._in_pipe:
+                return self._end(None)
+            if self._in_pipe and went <= 0:
+                self.waits_for_sink = True
+                self._watch_sink(True)
+                return self._watch_source(self._to_read > 0 and self._in_pipe < _PIPE_BYTES // 2)
+            if not self._in_pipe and came <= 0:
+                self.waits_for_sink = False
+                self._watch_sink(False)
+                return self._watch_source(True)
+        self._watch_source(self._to_read > 0)
+        self._watch_sink(self._in_pipe > 0)
+        return None
+
+    def _end(self, why: Exception | None) -> None:
+        self.stop()
+        self._done(why)
+
+    def _watch_source(self, on: bool) -> None:
+        if on is not self._reads:
+            self._reads = on
+            if on:
+                self._loop.add_reader(self._source, self._step)
+            else:
+                self._loop.remove_reader(self._source)
+
+    def _watch_sink(self, on: bool) -> None:
+        if on is not self._writes:
+            self._writes = on
+            if on:
+                self._loop.add_writer(self._sink, self._step)
+            else:
+                self._loop.remove_writer(self._sink)

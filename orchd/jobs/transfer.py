@@ -1,0 +1,382 @@
+"""EDGE. The one file that moves a job's bytes: from its caller's connection to its runner's, and back.
+
+Nothing is queued here and nothing runs: each step is a call from one of the two connections (bytes came, it takes
+bytes again, it ended), and does what can be done now. What holds one side up stops reading from the other, so that at
+most one read of each side is in memory. Whoever decides (`Owner`) is told of the answer's head, of the end, and of what
+went wrong.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchd.errors import Code
+from orchd.http1 import render
+from orchd.http1.parser import Message
+from orchd.http1.rules import CONTINUE, SWITCHING, AnswerHead, RequestHead
+from orchd.jobs.ports import CallerGone, Owner, RunnerBroke, TooMuch
+from orchd.jobs.request import trailers_to_caller, trailers_to_runner
+from orchd.jobs.splice import WORTH_BYTES, Pipes, SinkBroke, Splice, available
+
+if TYPE_CHECKING:
+    from orchd.jobs.caller import CallerConnection
+    from orchd.jobs.runner import Pool, RunnerConnection
+
+RETAINED_BYTES = 64 * 1024
+
+
+class Transfer:
+    """One attempt at one job on one connection to a runner.
+
+    Args:
+        most: bytes of the body; 0 = no limit.
+
+    Attributes:
+        started: the answer's head is on its way to the caller.
+        tunnel: both sides have switched protocols; bytes pass as they are.
+        retained: the whole body that was sent, if it is small; None = it is not at hand.
+    """
+
+    __slots__ = (
+        "_answer", "_chunked_down", "_down", "_down_splice", "_most", "_owner", "_pipes", "_pool", "_up", "_up_splice",
+        "bytes_in", "bytes_out", "caller", "request", "retained", "runner", "started", "tunnel",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        owner: Owner,
+        caller: CallerConnection,
+        request: Message[RequestHead],
+        runner: RunnerConnection,
+        pool: Pool,
+        pipes: Pipes,
+        most: int,
+    ) -> None:
+        self._owner = owner
+        self.caller = caller
+        self.request = request
+        self.runner = runner
+        self._pool = pool
+        self._pipes = pipes
+        self._most = most
+        self._answer: Message[AnswerHead] | None = None
+        self._up = self._down = True  # Still open.
+        self._up_splice: Splice | None = None
+        self._down_splice: Splice | None = None
+        self._chunked_down = False
+        self.started = False
+        self.tunnel = False
+        self.retained: bytes | None = None
+        self.bytes_in = self.bytes_out = 0
+        caller.transfer = self
+        runner.begin(self, request.head.method)
+
+    # The request, up.
+
+    def send(self, head: bytes) -> None:
+        """Begin: the head, and what there is of the body."""
+        request = self.request
+        if request.ended and request.received <= RETAINED_BYTES:
+            self.retained = b"".join(request.pieces)
+        self._push_up(head)
+
+    def upload_changed(self) -> None:
+        """Body came, the request ended, or the runner takes bytes (no more, again)."""
+        if self._up and self._up_splice is None:
+            self._push_up()
+        elif self.tunnel:
+            self.caller.set_reading(not self.runner.paused)
+
+    def _push_up(self, head: bytes = b"") -> None:
+        request, runner = self.request, self.runner
+        if runner.closed:
+            return self._give_up_upload()
+        if runner.paused and not head:
+            return self._waits()
+        data = request.take() if request.pieces else b""
+        if data:
+            self.bytes_in += len(data)
+            if self._most and self.bytes_in > self._most:
+                return self._owner.fail(TooMuch())
+            self._owner.moved()
+            if request.head.chunked:
+                data = render.chunk(data)
+        if request.ended:
+            self._up = False
+            if request.head.chunked:
+                data += render.last_chunk(trailers_to_runner(request.head, request.trailers))
+        if head:
+            data = head + data
+        if data:
+            runner.write(data)
+        if self._up and not runner.paused and self._splice_up():
+            return None
+        return self._waits()
+
+    def _splice_up(self) -> bool:
+        request = self.request
+        left = (request.head.length or 0) - request.received
+        if left < WORTH_BYTES or not available or not (self.caller.plain and self.runner.plain) or self.caller.held:
+            return False
+        self.caller.set_reading(False)
+        try:
+            self._up_splice = Splice(
+                self._pipes,
+                self.caller.socket().fileno(),
+                self.runner.socket().fileno(),
+                left,
+                moved=self._moved_up,
+                done=self._spliced_up,
+            )
+        except OSError:  # No descriptors left: copying needs none.
+            return False
+        self._waits()
+        return True
+
+    def _moved_up(self, size: int) -> None:
+        self.bytes_in += size
+        self.runner.passed(size)
+        self._owner.moved()
+        if self._up_splice is not None and not self.started:
+            self._owner.wait_for(Code.BACKEND_TIMEOUT if self._up_splice.waits_for_sink else Code.BODY_STALLED)
+
+    def _spliced_up(self, why: Exception | None) -> None:
+        self._up_splice = None
+        if why is None:
+            self.caller.parser.passed_by()
+            self._up = False
+            self.caller.choose_reading()
+            self._waits()
+        elif isinstance(why, SinkBroke):
+            self._give_up_upload()
+        else:
+            self._owner.fail(CallerGone())
+
+    def _give_up_upload(self) -> None:
+        """The runner takes no more; it may still answer, and if it does not, that is told when its connection ends."""
+        self._up = False
+        self._waits()
+
+    # The answer, down.
+
+    def runner_moved(self) -> None:
+        """Its parser has something new, or is broken."""
+        answer = self._answer
+        if answer is not None:
+            if self.started and self._down and self._down_splice is None:
+                self._push_down()
+            return None
+        parser = self.runner.parser
+        messages = parser.messages
+        while messages:
+            head = messages[0].head
+            if not head.interim:
+                self._answer = messages[0]
+                self._waits()
+                return self._owner.deliver(head)
+            self._pass_interim(head)
+            messages.popleft()
+        if parser.broken is not None:
+            self._owner.fail(RunnerBroke(f"gave an answer that {parser.broken.why}"))
+        return None
+
+    def _pass_interim(self, head: AnswerHead) -> None:
+        """1xx, save 100, which is between the two of us (RFC 9110, section 15.2)."""
+        if head.status != CONTINUE and self.request.head.modern:
+            self.caller.write_interim(head)
+
+    def start(self, head: bytes, *, chunked: bool) -> None:
+        """Send the answer's head, and let its body follow."""
+        self.started = True
+        self._chunked_down = chunked
+        answer = self._answer
+        assert answer is not None
+        if answer.head.status == SWITCHING:
+            self._begin_tunnel(head)
+        else:
+            self._push_down(head)
+
+    def download_changed(self) -> None:
+        """The caller takes bytes (no more, again)."""
+        if not self.started or self._down_splice is not None:
+            return
+        if not self._down:
+            if not self.caller.paused and not self.tunnel:
+                self._owner.deliver(None)
+            elif self.tunnel:
+                self._tunnel_ended()
+        elif self.tunnel:
+            self.runner.set_reading(not self.caller.paused)
+            self._waits()
+        else:
+            self._push_down()
+
+    def _push_down(self, head: bytes = b"") -> None:
+        answer, caller, owner = self._answer, self.caller, self._owner
+        assert answer is not None
+        if caller.paused and not head:
+            self.runner.set_reading(False)
+            return self._waits()
+        data = answer.take() if answer.pieces else b""
+        if data:
+            self.bytes_out += len(data)
+            owner.moved()
+            if self._chunked_down:
+                data = render.chunk(data)
+        if answer.ended and self._chunked_down:
+            data += (
+                render.last_chunk(trailers_to_caller(answer.head, answer.trailers))
+                if answer.trailers
+                else render.LAST_CHUNK
+            )
+        if head:
+            data = head + data
+        if data:
+            caller.write(data)
+        if answer.ended:
+            self._down = False
+            self._let_runner_go()
+            if not caller.paused:
+                return owner.deliver(None)
+            return self._waits()
+        if (broken := self.runner.parser.broken) is not None:
+            return owner.fail(RunnerBroke(f"gave an answer that {broken.why}"))
+        if self.runner.closed:
+            return owner.fail(RunnerBroke("closed the connection in the middle of its answer"))
+        if not caller.paused and self._splice_down(answer):
+            return None
+        self.runner.set_reading(not caller.paused)
+        return self._waits()
+
+    def _splice_down(self, answer: Message[AnswerHead]) -> bool:
+        left = (answer.head.length or 0) - answer.received
+        if left < WORTH_BYTES or not available or not (self.caller.plain and self.runner.plain):
+            return False
+        self.runner.set_reading(False)
+        try:
+            self._down_splice = Splice(
+                self._pipes,
+                self.runner.socket().fileno(),
+                self.caller.socket().fileno(),
+                left,
+                moved=self._moved_down,
+                done=self._spliced_down,
+            )
+        except OSError:
+            return False
+        self._waits()
+        return True
+
+    def _moved_down(self, size: int) -> None:
+        self.bytes_out += size
+        self._owner.moved()
+        if self._down_splice is not None:
+            late = Code.CALLER_STALLED if self._down_splice.waits_for_sink else Code.BACKEND_STALLED
+            self._owner.wait_for(late)
+
+    def _spliced_down(self, why: Exception | None) -> None:
+        self._down_splice = None
+        if why is None:
+            self.runner.parser.passed_by()
+            self._down = False
+            self._let_runner_go()
+            self._owner.deliver(None)
+        elif isinstance(why, SinkBroke):
+            self._owner.fail(CallerGone())
+        else:
+            self._owner.fail(RunnerBroke("closed the connection in the middle of its answer"))
+
+    def _let_runner_go(self) -> None:
+        """Its answer is whole; so is its connection, if the request is too."""
+        runner, answer = self.runner, self._answer
+        assert answer is not None
+        parser = runner.parser
+        whole = not self._up and self._up_splice is None and answer.head.keep_alive and parser.broken is None
+        if whole and self.request.ended and len(parser.messages) == 1:
+            self._pool.release(runner)
+        else:
+            self._up = False
+            self.stop()
+
+    # After 101.
+
+    def _begin_tunnel(self, head: bytes) -> None:
+        self.tunnel = True
+        self._up = True
+        rest, self.runner.parser.rest = self.runner.parser.rest, b""
+        self.bytes_out += len(rest)
+        self.caller.write(head + rest)
+        self.caller.begin_tunnel()
+
+    def caller_said(self, data: bytes) -> None:
+        self.bytes_in += len(data)
+        self._owner.moved()
+        self.runner.write(data)
+        if self.runner.paused:
+            self.caller.set_reading(False)
+        self._waits()
+
+    def runner_said(self, data: bytes) -> None:
+        self.bytes_out += len(data)
+        self._owner.moved()
+        self.caller.write(data)
+        if self.caller.paused:
+            self.runner.set_reading(False)
+        self._waits()
+
+    def caller_finished(self) -> None:
+        self._up = False
+        self.runner.write_eof()
+        self._tunnel_ended()
+
+    def runner_finished(self) -> None:
+        self._down = False
+        self.caller.write_eof()
+        self._tunnel_ended()
+
+    def _tunnel_ended(self) -> None:
+        if not self._up and not self._down and not self.caller.paused:
+            self._owner.deliver(None)
+
+    # The end.
+
+    def runner_lost(self) -> None:
+        """The runner's connection has ended, for whatever reason; what it sent before is in its parser."""
+        if self.tunnel:
+            if self._down:
+                self._owner.fail(RunnerBroke("reset the connection"))
+            elif self._up:
+                self._up = False
+                self._tunnel_ended()
+            return
+        parser = self.runner.parser
+        if parser.messages or (parser.broken is not None and parser.mid_head):
+            self.runner_moved()
+        if self._answer is None and self.runner.transfer is self:
+            unseen = not parser.messages and self.runner.unseen()
+            self._owner.fail(RunnerBroke("closed the connection before it answered", unseen=unseen))
+
+    def stop(self) -> None:
+        """Let go of both sides. The runner's connection is closed, unless it was released."""
+        for splice in (self._up_splice, self._down_splice):
+            if splice is not None:
+                splice.stop()
+        self._up_splice = self._down_splice = None
+        if self.runner.transfer is self:
+            self.runner.transfer = None
+            self.runner.abort()
+
+    def _waits(self) -> None:
+        """Tell who is waited for now, and read from the caller if that is of use."""
+        self.caller.choose_reading()
+        if self.started:
+            late = Code.CALLER_STALLED if self.caller.paused else Code.BACKEND_STALLED
+        elif self._up and not self.runner.paused:
+            late = Code.BODY_STALLED
+        else:
+            late = Code.BACKEND_TIMEOUT
+        self._owner.wait_for(late)
+
+    def wants_body(self) -> bool:
+        """More of the request's body can be used now."""
+        return self._up and not self.runner.paused and self._up_splice is None

@@ -1,0 +1,97 @@
+"""EDGE. What both sides' connections share: a transport whose every write goes out at once, and its socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from typing import cast
+
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, with no time: closing resets.
+_ACKED = struct.Struct("=120xQ")  # tcpi_bytes_acked of Linux's struct tcp_info, since 4.1.
+
+
+class Wire(asyncio.Protocol):
+    """Attributes:
+    paused: the peer takes no more now; what we wrote last is not all out.
+    reading: we want its bytes.
+    closed: nothing can be sent any more.
+    """
+
+    transport: asyncio.Transport
+    paused = False
+    reading = True
+    closed = False
+    _socket: socket.socket | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only.
+        # No buffer but the kernel's: `paused` says exactly whether all is out, and nothing waits for the loop's turn.
+        self.transport.set_write_buffer_limits(high=0)
+
+    def set_reading(self, on: bool) -> None:
+        if on is not self.reading and not self.closed:
+            self.reading = on
+            if on:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
+
+    def socket(self) -> socket.socket:
+        """Return a duplicate of the connection's socket, kept until the connection is lost."""
+        if self._socket is None:
+            self._socket = socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
+        return self._socket
+
+    @property
+    def plain(self) -> bool:
+        """The bytes on the socket are those that we read and write: there is no TLS."""
+        return self.transport.get_extra_info("sslcontext") is None
+
+    def write_eof(self) -> None:
+        if not self.closed and self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def close(self) -> None:
+        """Close when all is out."""
+        if not self.closed:
+            self.closed = True
+            self.forget_socket()
+            self.transport.close()
+
+    def abort(self, *, reset: bool = False) -> None:
+        """Close now. With `reset` the peer can't take it for a proper end."""
+        if not self.closed:
+            self.closed = True
+            if reset and self.plain:
+                sock = self.transport.get_extra_info("socket")
+                with contextlib.suppress(OSError):  # It is gone already.
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.forget_socket()
+            self.transport.abort()
+
+    def forget_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def peer_left(self) -> bool:
+        """Ask the kernel, where we don't read and so can't see it. False where it can't say."""
+        return self._tcp_info(1)[:1] in (b"\x07", b"\x08")  # CLOSE, CLOSE_WAIT
+
+    def was_reset(self) -> bool:
+        """The peer's kernel has said that it knows no such connection (any more)."""
+        return self._tcp_info(1)[:1] == b"\x07"
+
+    def acked(self) -> int | None:
+        """Return how many bytes the peer's kernel has taken over the connection's life; None = unknown."""
+        info = self._tcp_info(_ACKED.size)
+        return _ACKED.unpack(info)[0] if len(info) == _ACKED.size else None
+
+    def _tcp_info(self, size: int) -> bytes:
+        try:
+            return self.socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
+        except (OSError, AttributeError):
+            return b""
