@@ -123,7 +123,6 @@ class Metrics:
         key: ModelKey | None,
         outcome: str,
         code: str,
-        *,
         total_s: float,
         first_byte_s: float | None,
         held_s: float,

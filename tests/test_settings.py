@@ -50,7 +50,7 @@ class TestShippedFile:
         assert found == {name: f"# {setting.description}" for name, setting in SETTINGS.items()}
 
     def test_every_number_has_a_unit_in_its_explanation(self) -> None:
-        units = ("seconds", "KiB", "MiB", "jobs", "processes", "files", "failures")
+        units = ("seconds", "KiB", "MiB", "jobs", "processes", "files", "failures", "connections")
         for setting in SETTINGS.values():
             if type(setting.field.default) in (int, float):
                 assert any(unit in setting.description for unit in units), setting.name
@@ -145,6 +145,26 @@ class TestListen:
         with pytest.raises(ValueError, match="host:port"):
             split_listen(text)
 
+    def test_jobs_may_have_several_listeners_of_all_kinds(self, tmp_path: Path) -> None:
+        wanted = ("127.0.0.1:0", "[::1]:1", "unix:/run/x.sock", "systemd")
+        assert loaded("", tmp_path, argv={"jobs.listen": ", ".join(wanted)}).jobs.listen == wanted
+        assert loaded(f"jobs.listen = {list(wanted)}", tmp_path).jobs.listen == wanted
+        assert loaded("jobs.listen = '[::1]:1'", tmp_path).jobs.listen == ("[::1]:1",)
+
+    @pytest.mark.parametrize(
+        ("value", "part"),
+        [
+            ("unix:run/x.sock", "absolute path"),
+            ("unix:/" + "x" * 107, "107 bytes"),
+            ("tcp://h:1", "host:port"),
+            ("127.0.0.1", "or systemd"),
+            ("127.0.0.1:0,,systemd", "host:port"),
+            ("", "host:port"),
+        ],
+    )
+    def test_what_is_no_listener_is_refused_with_what_would_be(self, value: str, part: str, tmp_path: Path) -> None:
+        assert part in refused(f"[jobs]\nlisten = '{value}'\n", tmp_path)
+
 
 class TestConfigFile:
     def test_flag_then_environment_then_etc_then_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +208,7 @@ class TestFlagsAndTable:
         parser = argparse.ArgumentParser()
         add_settings_flags(parser)
         args = parser.parse_args(["--jobs-listen", "[::1]:1", "--config", str(SHIPPED)])
-        assert settings_of(args, {"ORCHD_JOBS_HOLD_LIMIT": "2"}).jobs.listen == "[::1]:1"
+        assert settings_of(args, {"ORCHD_JOBS_HOLD_LIMIT": "2"}).jobs.listen == ("[::1]:1",)
 
     def test_flags_and_variables_are_different_for_different_settings(self) -> None:
         assert len({s.flag for s in SETTINGS.values()}) == len({s.env for s in SETTINGS.values()}) == len(SETTINGS)
@@ -196,7 +216,7 @@ class TestFlagsAndTable:
     def test_the_table_has_one_row_for_each_setting(self) -> None:
         rows = settings_table().splitlines()[2:]
         assert len(rows) == len(SETTINGS)
-        assert "| `jobs.listen` | `127.0.0.1:8937` | host:port where jobs arrive |" in rows
+        assert "| `admin.listen` | `127.0.0.1:8938` | host:port of the admin pages |" in rows
         assert all(len(re.findall(r"(?<!\\)\|", row)) == 4 for row in rows)
 
     def test_defaults_in_the_shipped_file_are_of_the_types_that_toml_has(self) -> None:

@@ -1,17 +1,27 @@
-"""Names of things: a model, one of its runners, an address, a session."""
+"""Names of things: a model, one of its runners, an address, a session.
+
+Keys are tuples, since each job looks several things up by them, and tuples are hashed and compared in C.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
-from dataclasses import dataclass, field
-from typing import NewType
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, NewType
 
 SessionId = NewType("SessionId", str)
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class ModelKey:
+def new_ids() -> Iterator[str]:
+    """Yield ids, 32 hex digits, that are new in this process and unlikely in any other; next to free."""
+    return map((uuid.uuid4().hex[:20] + "%012x").__mod__, itertools.count())
+
+
+class ModelKey(NamedTuple):
     """What an entry of `aiModels.json` is about. Case-sensitive; any text without control characters.
 
     Attributes:
@@ -21,13 +31,6 @@ class ModelKey:
 
     pipeline: str
     model_id: str
-    _hash: int = field(init=False, repr=False, compare=False, default=0)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.pipeline, self.model_id)))
-
-    def __hash__(self) -> int:
-        return self._hash  # Made once: each job asks several times.
 
     def __str__(self) -> str:
         return f"{self.pipeline}/{self.model_id}"
@@ -43,8 +46,7 @@ class ModelKey:
         return f"{readable}-{digest}"
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class RunnerId:
+class RunnerId(NamedTuple):
     """One runner: a replica of one generation of a model.
 
     Attributes:
@@ -55,13 +57,6 @@ class RunnerId:
     key: ModelKey
     replica: int
     generation: str
-    _hash: int = field(init=False, repr=False, compare=False, default=0)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.key, self.replica, self.generation)))
-
-    def __hash__(self) -> int:
-        return self._hash
 
     def __str__(self) -> str:
         return f"{self.key}#{self.replica}@{self.generation}"

@@ -60,7 +60,8 @@ class _Parser(Generic[Head]):
     switched: what follows is not for us, or not yet; it is collected in `rest`.
     """
 
-    def __init__(self, max_head_bytes: int) -> None:
+    def __init__(self, max_head_bytes: int, heads: dict[bytes, Head]) -> None:
+        self._heads: dict[bytes, Head] = heads
         self.messages: deque[Message[Head]] = deque()
         self.broken: Malformed | None = None
         self.mid_head = False
@@ -110,7 +111,7 @@ class _Parser(Generic[Head]):
         if began := not self.mid_head:
             end = data.find(_END) + 4
             raw = data[:end]  # Of no use, and known to nobody, where there is no end.
-            if 4 <= end <= self._most and (known := self._known(raw)) is not None:
+            if 4 <= end <= self._most and (known := self._heads.get(raw)) is not None:
                 return self._begin(known, data[end:])
         end = (self._tail + data).find(_END) + 4 - len(self._tail)
         whole = end + len(self._tail) >= 4
@@ -137,7 +138,9 @@ class _Parser(Generic[Head]):
         if head is not None:  # Else there were just empty lines, which may precede a request.
             self._llhttp = self._fresh()
             if began and len(raw) <= _KNOWN_BYTES:
-                self._remember(raw, head)
+                if len(self._heads) >= _KNOWN_HEADS:
+                    self._heads.clear()
+                self._heads[raw] = head
             return self._begin(head, data[end:])
         return data[end:]
 
@@ -145,8 +148,16 @@ class _Parser(Generic[Head]):
         """Begin the message of this head; return what is not yet read."""
         message = Message(head)
         self.messages.append(message)
-        if head.length:
-            self._left = head.length
+        self.switched = head.switches
+        self._last = head.last
+        length = head.length
+        if length:
+            if length == len(rest):  # The usual small body, at once; `_body` would do the same.
+                message.pieces.append(rest)
+                message.received = length
+                message.ended = True
+                return b""
+            self._left = length
         elif head.chunked:
             self._chunked = ChunkedBody(self._most)
         elif head.until_close:
@@ -215,17 +226,14 @@ class _Parser(Generic[Head]):
         """
         raise NotImplementedError
 
-    def _known(self, raw: bytes) -> Head | None:
-        raise NotImplementedError
-
-    def _remember(self, raw: bytes, head: Head) -> None:
-        raise NotImplementedError
-
 
 class RequestParser(_Parser[RequestHead]):
     """`switched` and `rest` hold what follows a request to switch protocols, until somebody has decided: `go_on`."""
 
-    _heads: ClassVar[dict[bytes, RequestHead]] = {}
+    _shared: ClassVar[dict[bytes, RequestHead]] = {}
+
+    def __init__(self, max_head_bytes: int) -> None:
+        super().__init__(max_head_bytes, self._shared)
 
     def on_url(self, part: bytes) -> None:
         self._line += part
@@ -235,11 +243,6 @@ class RequestParser(_Parser[RequestHead]):
         self.switched = False
         rest, self.rest = self.rest, b""
         self.feed(rest)
-
-    def _begin(self, head: RequestHead, rest: bytes) -> bytes:
-        self.switched = bool(head.upgrade)
-        self._last = not head.keep_alive
-        return super()._begin(head, rest)
 
     def _fresh(self) -> HttpRequestParser:
         return HttpRequestParser(self)
@@ -251,28 +254,26 @@ class RequestParser(_Parser[RequestHead]):
             raise Malformed("asks for a tunnel to elsewhere")
         return RequestHead(method, line, llhttp.get_http_version(), headers, keep_alive=llhttp.should_keep_alive())
 
-    def _known(self, raw: bytes) -> RequestHead | None:
-        return self._heads.get(raw)
-
-    def _remember(self, raw: bytes, head: RequestHead) -> None:
-        if len(self._heads) >= _KNOWN_HEADS:
-            self._heads.clear()
-        self._heads[raw] = head
-
 
 class AnswerParser(_Parser[AnswerHead]):
     """The answers of one connection to a runner; interim ones (1xx) are messages too.
 
     Attributes:
-        method: of the request that is answered next.
         rest: what follows 101.
     """
 
-    _heads: ClassVar[dict[bytes, AnswerHead]] = {}
+    _shared: ClassVar[dict[bytes, AnswerHead]] = {}
 
     def __init__(self, max_head_bytes: int) -> None:
-        super().__init__(max_head_bytes)
-        self.method = b""
+        super().__init__(max_head_bytes, self._shared)
+        self._method = b""
+
+    def expect(self, method: bytes) -> None:
+        """Say which request is answered next."""
+        if method is not self._method:
+            self._method = method
+            # What answers HEAD has no body, whatever its head says.
+            self._heads = {} if method == b"HEAD" else self._shared
 
     def feed_eof(self) -> None:
         """The connection has ended, in the proper way."""
@@ -285,28 +286,14 @@ class AnswerParser(_Parser[AnswerHead]):
     def on_status(self, part: bytes) -> None:
         self._line += part
 
-    def _begin(self, head: AnswerHead, rest: bytes) -> bytes:
-        self.switched = head.status == SWITCHING
-        return super()._begin(head, rest)
-
     def _fresh(self) -> HttpResponseParser:
         return HttpResponseParser(self)
 
     def _understood(self, line: bytes, headers: list[Header]) -> AnswerHead:
         llhttp = self._llhttp
         head = AnswerHead(
-            llhttp.get_status_code(), line, headers, method=self.method, keep_alive=llhttp.should_keep_alive()
+            llhttp.get_status_code(), line, headers, method=self._method, keep_alive=llhttp.should_keep_alive()
         )
         if head.status == SWITCHING and not llhttp.should_upgrade():
             raise Malformed("switches protocols without saying to which")
         return head
-
-    def _known(self, raw: bytes) -> AnswerHead | None:
-        # What answers HEAD has no body, whatever its head says.
-        return self._heads.get(raw) if self.method != b"HEAD" else None
-
-    def _remember(self, raw: bytes, head: AnswerHead) -> None:
-        if self.method != b"HEAD":
-            if len(self._heads) >= _KNOWN_HEADS:
-                self._heads.clear()
-            self._heads[raw] = head

@@ -39,7 +39,8 @@ class RequestHead:
     length: of the body, bytes; None = it has no stated length.
     chunked: the body comes in chunks. Neither length nor chunks: there is no body.
     expects: the caller waits for `100 Continue`.
-    upgrade: `websocket` if it asks to switch to that, else empty.
+    switches: it asks to switch to WebSocket.
+    last: no request follows it.
     hops: lower-case names that `Connection` declares to be of this connection only.
     memo: room for what a reader of the head has made of it. A head may be shared by all requests that have it.
     """
@@ -53,12 +54,13 @@ class RequestHead:
         "headers",
         "hops",
         "keep_alive",
+        "last",
         "length",
         "memo",
         "method",
         "modern",
+        "switches",
         "target",
-        "upgrade",
     )
 
     def __init__(
@@ -80,7 +82,6 @@ class RequestHead:
         self.length: int | None = None
         self.chunked = False
         self.expects = False
-        self.upgrade = ""
         self.hops = NO_NAMES
         self.memo: object = None
         hosts = 0
@@ -111,8 +112,10 @@ class RequestHead:
             raise Malformed("has a Transfer-Encoding, which HTTP/1.0 does not know")
         if expectation and modern and self.has_body:
             self.expects = expectation.strip(b" \t").lower() == b"100-continue"
+        self.last = not keep_alive
+        self.switches = False
         if protocol and modern and method == b"GET" and not self.has_body and b"upgrade" in self.hops:
-            self.upgrade = "websocket" if protocol.strip(b" \t").lower() == b"websocket" else ""
+            self.switches = protocol.strip(b" \t").lower() == b"websocket"
 
     @property
     def has_body(self) -> bool:
@@ -129,11 +132,25 @@ class AnswerHead:
     keep_alive: the runner means to go on with the connection.
     length: of the body, bytes; 0 where there can be none. None: it comes in chunks, or ends with the connection.
     until_close: the body ends with the connection.
+    switches: what follows is of another protocol.
+    last: as of a request.
     hops: as of a request.
     memo: what every caller gets of it: see `jobs.request.to_caller`.
     """
 
-    __slots__ = ("chunked", "headers", "hops", "keep_alive", "length", "memo", "reason", "status", "until_close")
+    __slots__ = (
+        "chunked",
+        "headers",
+        "hops",
+        "keep_alive",
+        "last",
+        "length",
+        "memo",
+        "reason",
+        "status",
+        "switches",
+        "until_close",
+    )
 
     def __init__(
         self, status: int, reason: bytes, headers: Sequence[Header], *, method: bytes, keep_alive: bool
@@ -169,6 +186,8 @@ class AnswerHead:
         if bodiless(method, status):
             self.length, self.chunked = 0, False
         self.until_close = self.length is None and not self.chunked
+        self.switches = status == SWITCHING
+        self.last = False
 
     @property
     def interim(self) -> bool:

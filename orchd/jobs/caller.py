@@ -20,7 +20,7 @@ from orchd.http1.parser import Message, RequestParser
 from orchd.http1.rules import AnswerHead, Malformed, RequestHead
 from orchd.jobs.ports import CallerGone, Owner
 from orchd.jobs.refusal import rendered
-from orchd.jobs.request import persistence
+from orchd.jobs.request import interim, persistence
 from orchd.jobs.transfer import Transfer
 from orchd.jobs.wire import Wire
 from orchd.settings import JobsSettings
@@ -32,10 +32,16 @@ NEVER = float("inf")
 
 
 class State(Enum):
+    """Of a caller's connection."""
+
     AWAITING = "awaiting"
     SERVING = "serving"
     DROPPING = "dropping"
     LEAVING = "leaving"
+
+
+# Looked up for each piece of each job.
+AWAITING, SERVING, DROPPING, LEAVING = State.AWAITING, State.SERVING, State.DROPPING, State.LEAVING
 
 
 class Hub(Protocol):
@@ -69,7 +75,7 @@ class CallerConnection(Wire):
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.parser = RequestParser(hub.settings.max_header_kb * 1024)
-        self.state = State.AWAITING
+        self.state = AWAITING
         self.peer = ""
         self.deadline = NEVER
         self.answered = False
@@ -94,25 +100,25 @@ class CallerConnection(Wire):
             self._refuse(why)
 
     def data_received(self, data: bytes) -> None:
+        state = self.state
         if self._tunnel:
             if self.transfer is not None:
                 self.transfer.caller_said(data)
-            return None
-        state = self.state
-        if state is State.LEAVING:
-            return self._drop(len(data))
-        if state is State.DROPPING:
-            self._dropped += len(data)
-        if len(data) <= SLICE_BYTES and not self.held:
-            self.parser.feed(data)
+        elif state is LEAVING:
+            self._drop(len(data))
         else:
-            self.held += data
-            self._feed_held()
-        if state is State.AWAITING:
-            return self._advance()
-        if state is State.DROPPING:
-            return self._drop_body()
-        return self._more_body()
+            if len(data) <= SLICE_BYTES and not self.held:
+                self.parser.feed(data)
+            else:
+                self.held += data
+                self._feed_held()
+            if state is AWAITING:
+                self._advance()
+            elif state is SERVING:
+                self._more_body()
+            else:
+                self._dropped += len(data)
+                self._drop_body()
 
     def eof_received(self) -> bool:
         if self._tunnel and self.transfer is not None:
@@ -154,33 +160,37 @@ class CallerConnection(Wire):
     def _advance(self) -> None:
         """Serve what is there. Not by recursion: a thousand refusals may be waiting."""
         if self._advancing:
-            return
+            return None
         self._advancing = True
-        parser = self.parser
-        while self.state is State.AWAITING and not self.closed:
-            if self.held and not parser.messages:
+        parser, hub = self.parser, self._hub
+        messages = parser.messages
+        while self.state is AWAITING and not self.closed:
+            if not messages:
+                if not self.held:
+                    break
                 self._feed_held()
-            if not parser.messages:
-                break
-            self.message = parser.messages[0]
-            self.state = State.SERVING
+                if not messages:
+                    break
+            self.message = message = messages[0]
+            self.state = SERVING
             self.answered = self._continued = False
-            self._keep = self.message.head.keep_alive
-            self._hub.serve(self)
+            self._keep = message.head.keep_alive
+            hub.serve(self)
         self._advancing = False
-        if self.state is State.AWAITING and not self.closed:
-            if parser.broken is not None:
-                self._refuse(_refusal(parser.broken))
-                return
-            if not self.reading:
-                self.set_reading(True)
-            settings, now = self._hub.settings, self._hub.clock()
-            if not parser.mid_head:
-                self.deadline = now + settings.keepalive_s
-            elif self.deadline > now + settings.header_timeout_s:
-                self.deadline = now + settings.header_timeout_s
-        elif self.state is State.SERVING:
-            self.choose_reading()
+        if self.state is SERVING:
+            return self.choose_reading()
+        return self._await() if self.state is AWAITING and not self.closed else None
+
+    def _await(self) -> None:
+        """Nothing is being served: until when may that be so?"""
+        if self.parser.broken is not None:
+            return self._refuse(_refusal(self.parser.broken))
+        settings, now = self._hub.settings, self._hub.clock()
+        if not self.parser.mid_head:
+            self.deadline = now + settings.keepalive_s
+        elif self.deadline > now + settings.header_timeout_s:
+            self.deadline = now + settings.header_timeout_s
+        return None if self.reading else self.set_reading(True)
 
     def _more_body(self) -> None:
         if self._owner is None:
@@ -197,14 +207,15 @@ class CallerConnection(Wire):
 
     def choose_reading(self) -> None:
         """Read while there is use for it: for the body, or, behind it, to see the caller leave."""
-        if self.state is not State.SERVING or self._tunnel:
+        if self.state is not SERVING or self._tunnel:
             return
-        if self.message.ended:
+        message = self.message
+        if message.ended:
             wanted = len(self.parser.messages) == 1 and not self.held and self.parser.broken is None
         elif self.transfer is not None:
             wanted = self.transfer.wants_body()
         else:
-            wanted = sum(map(len, self.message.pieces)) < AHEAD_BYTES
+            wanted = sum(map(len, message.pieces)) < AHEAD_BYTES
         if wanted is not self.reading:
             self.set_reading(wanted)
 
@@ -232,7 +243,7 @@ class CallerConnection(Wire):
 
     def write_interim(self, head: AnswerHead) -> None:
         if not self.closed:
-            self.transport.write(render.status_line(head.status, head.reason) + render.lines(head.headers) + b"\r\n")
+            self.transport.write(interim(head))
 
     def keeps_alive(self, answer: AnswerHead) -> bool:
         request = self.message.head
@@ -276,14 +287,14 @@ class CallerConnection(Wire):
         if not message.ended:
             if not self._keep or not self._fits(message) or parser.broken is not None:
                 return self._leave()
-            self.state = State.DROPPING
+            self.state = DROPPING
             self.deadline = self._hub.clock() + self._hub.settings.refused_body_s
             self._dropped = 0
             return self._drop_body()
         if not self._keep:
             return self._leave()
         parser.messages.popleft()
-        self.state = State.AWAITING
+        self.state = AWAITING
         if parser.switched:
             parser.go_on()  # An upgrade that was declined: what follows it is HTTP.
         return self._advance()
@@ -301,7 +312,7 @@ class CallerConnection(Wire):
             return self.abort()
         if message.ended:
             self.parser.messages.popleft()
-            self.state = State.AWAITING
+            self.state = AWAITING
             return self._advance()
         return self.set_reading(True)
 
@@ -314,7 +325,7 @@ class CallerConnection(Wire):
 
     def _leave(self) -> None:
         """Say that nothing more comes, and give the caller time to read what came."""
-        self.state = State.LEAVING
+        self.state = LEAVING
         self._dropped = 0
         self.held = b""
         self.deadline = self._hub.clock() + self._hub.settings.refused_body_s
@@ -355,7 +366,7 @@ class CallerConnection(Wire):
 
     def end_if_idle(self) -> None:
         """orchd stops: a connection on which nothing is served is closed."""
-        if self.state is State.AWAITING:
+        if self.state is AWAITING:
             self.close()
 
 

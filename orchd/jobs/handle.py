@@ -15,12 +15,12 @@ from typing import Any, Protocol
 
 import structlog
 
-from orchd.domain.ids import Address, ModelKey, RunnerId
+from orchd.domain.ids import Address, ModelKey, RunnerId, new_ids
 from orchd.domain.model import Model
 from orchd.errors import Code, JobRefused
 from orchd.http1.names import Memo
 from orchd.http1.render import Date
-from orchd.http1.rules import SWITCHING, RequestHead
+from orchd.http1.rules import RequestHead
 from orchd.jobs.body import READ_AHEAD_BYTES, model_id_in
 from orchd.jobs.hooks import Hooks
 from orchd.jobs.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, RunnerUnreachable, TooMuch
@@ -28,7 +28,6 @@ from orchd.jobs.refusal import rendered
 from orchd.jobs.request import (
     AskBody,
     HealthAsked,
-    Ids,
     Route,
     ToRunner,
     batch_route,
@@ -48,7 +47,7 @@ from orchd.tasks import spawn
 log = structlog.get_logger("orchd.jobs")
 
 MIB = 1024 * 1024
-NOWHERE: tuple[Address | None, bytes] = (None, b"")
+OK, JOB = Outcome.OK, SessionKind.JOB
 OUTCOMES = {
     Code.BACKEND_UNAVAILABLE: Outcome.BACKEND_FAILED,
     Code.BACKEND_BROKE: Outcome.BACKEND_FAILED,
@@ -76,7 +75,6 @@ class JobMetrics(Protocol):
         key: ModelKey | None,
         outcome: str,
         code: str,
-        *,
         total_s: float,
         first_byte_s: float | None,
         held_s: float,
@@ -92,15 +90,21 @@ class Plan:
     """What follows from a request's head alone, while the models stay the same.
 
     Attributes:
-        requests: by runner, its address and the head that it gets.
+        model: where the job goes; None = that is not known, or nobody's job.
+        target: there.
+        address: of a runner.
+    request: the head that this runner gets.
     """
 
-    __slots__ = ("models", "requests", "way")
+    __slots__ = ("address", "model", "models", "request", "target", "way")
 
     def __init__(self, models: Mapping[ModelKey, Model], way: Route) -> None:
         self.models = models
         self.way = way
-        self.requests: dict[RunnerId, tuple[Address | None, bytes]] = {}
+        self.model: Model | None = models[way.key] if isinstance(way, ToRunner) else None
+        self.target = way.target if isinstance(way, ToRunner) else ""
+        self.address: Address | None = None
+        self.request = b""
 
 
 class Handler:
@@ -137,7 +141,7 @@ class Handler:
         self._hurry = hurry
         self._now = now
         self._date = date
-        self._ids = Ids()
+        self._ids = new_ids()
         self._hosts = Memo(host_line)
         between_s = settings.between_bytes_timeout_s
         self._patience: Memo[float, dict[Code, float]] = Memo(
@@ -170,12 +174,12 @@ class Handler:
 
     def new_id(self) -> str:
         """Return a request id, for an answer to what is no job."""
-        return self._ids.new()
+        return next(self._ids)
 
     def handle(self, caller: Caller) -> None:
         """Serve the caller's `message`. Returns at once; `caller.done` is called when it has ended."""
-        given = caller.message.head.value(b"livepeer-request-id")
-        run = Run(caller, self._ids.new() if given is None else request_id(given, self._ids), self._now)
+        given = request_id(caller.message.head.value(b"livepeer-request-id"))
+        run = Run(caller, given or next(self._ids), self._now)
         caller.own(run)
         self._running.add(run)
         run.drive(self._flow(run))
@@ -185,19 +189,19 @@ class Handler:
         refusal: JobRefused | None = None
         try:
             await self._serve(run)
-            outcome = Outcome.OK
+            outcome = OK
         except CallerGone:
             outcome = Outcome.CLIENT_GONE
         except Exception as exc:  # noqa: BLE001 - judged here, and here alone
             refusal = self._judged(run, exc)
             outcome = Outcome.ABORTED if isinstance(refusal, Aborted) else OUTCOMES.get(refusal.code, Outcome.REFUSED)
-        if run.transfer is not None:
+        if outcome is not OK and run.transfer is not None:
             run.transfer.stop()
         self._end(run, outcome, refusal)
         run.transfer = None
         if refusal is not None and not caller.answered:
             caller.answer(refusal.status, *rendered(refusal, run.request_id))
-        elif outcome is not Outcome.OK:
+        elif outcome is not OK:
             caller.break_off()
         caller.done()
 
@@ -224,11 +228,9 @@ class Handler:
                 self._hurry(session.runner)
         if run.counts:
             code = "" if refusal is None else refusal.code
-            self._metrics.job_finished(
-                run.key, outcome, code, total_s=total_s, first_byte_s=run.first_byte_s, held_s=run.held_s
-            )
+            self._metrics.job_finished(run.key, outcome, code, total_s, run.first_byte_s, run.held_s)
             self._log.done(run, outcome, refusal, total_s)
-        if session is not None:
+        if session is not None and self._hooks.settling:
             self._settle(run, session, outcome)
         self._running.discard(run)
         if not self._running and not self._accounts:
@@ -269,15 +271,14 @@ class Handler:
         plan = head.memo
         if not isinstance(plan, Plan) or plan.models is not models:
             plan = head.memo = Plan(models, route(head.method, head.target.decode("latin-1"), head.headers, models))
-        way = plan.way
-        if isinstance(way, AskBody):
-            plan = Plan(models, await self._ask_body(run, way, models))
-            way = plan.way
-        if isinstance(way, HealthAsked):
-            return self._health(run, way.key)
-        assert isinstance(way, ToRunner)
-        run.key = key = way.key
-        run.model = model = models[key]
+        if plan.model is None:
+            if isinstance(plan.way, HealthAsked):
+                return self._health(run, plan.way.key)
+            assert isinstance(plan.way, AskBody)
+            plan = Plan(models, await self._ask_body(run, plan.way, models))
+        run.model = model = plan.model
+        assert model is not None
+        run.key = key = model.key
         most = model.inference.max_body_mb * MIB
         if model.stream.post_starts_stream and head.method == b"POST":
             raise JobRefused(
@@ -287,24 +288,26 @@ class Handler:
             )
         if most and (head.length or 0) > most:
             raise TooMuch
-        if (waits := self._hooks.identify(run)) is not None:
+        hooks = self._hooks
+        if hooks.identifying and (waits := hooks.identify(run)) is not None:
             await run.outside(_awaited(waits))
-        session = self._table.begin(key, SessionKind.JOB)
+        session = self._table.begin(key, JOB)
         if isinstance(session, Session):
-            self._took(run, session)
+            run.session = session
+            session.abort = run.abort
         else:
             session = await self._slot(run, key, session)
-        if (waits := self._hooks.admit(run)) is not None:
+        if hooks.admitting and (waits := hooks.admit(run)) is not None:
             await run.outside(_awaited(waits))
         run.admitted = True
-        if self._hooks.charging:
+        if hooks.charging:
             self._charge(run, session)
-        run.caller.proceed()
-        address, request = plan.requests.get(session.runner, NOWHERE)
-        if address is not session.address:
-            request = self._request(head, session.address, model, way.target)
-            plan.requests[session.runner] = session.address, request
-        return await self._pass_on(run, session, model, request, most)
+        if head.expects:
+            run.caller.proceed()
+        address = session.address
+        if plan.address is not address:
+            plan.address, plan.request = address, self._request(head, address, model, plan.target)
+        return await self._pass_on(run, session, model, plan.request, most)
 
     def _request(self, head: RequestHead, address: Address, model: Model, target: str) -> bytes:
         """Return the head that the runner gets."""
@@ -349,7 +352,8 @@ class Handler:
         def resolve(what: Session | JobRefused) -> None:
             # The slot is ours in this very step, even if the job is cut before it wakes.
             if isinstance(what, Session):
-                self._took(run, what)
+                run.session = what
+                what.abort = run.abort
             run.deliver_soon(what)
 
         place.resolve = resolve
@@ -367,10 +371,6 @@ class Handler:
             raise got
         assert isinstance(got, Session)
         return got
-
-    def _took(self, run: Run, session: Session) -> None:
-        run.session = session
-        session.abort = run.abort
 
     def _charge(self, run: Run, session: Session) -> None:
         """Keep a task beside the job that charges for it, and settles when both have ended."""
@@ -411,11 +411,12 @@ class Handler:
         now = self._now()
         run.first_byte_s = now - run.began_at
         session.progress_at = now
-        if answer.status == SWITCHING and not run.head.upgrade:
+        if answer.switches and not run.head.switches:
             raise RunnerBroke("switched protocols unasked")
         keep_alive = run.caller.keeps_alive(answer)
-        reply = to_caller(answer, run.head, run.request_id, self._date.line(), keep_alive=keep_alive)
-        transfer.start(reply, chunked=chunked_down(answer, run.head))
+        chunked = chunked_down(answer, run.head)
+        reply = to_caller(answer, run.head, run.request_id, self._date.line(), chunked=chunked, keep_alive=keep_alive)
+        transfer.start(reply, chunked=chunked)
         await run.wait()
 
     async def _connect(self, run: Run, session: Session) -> Connection:

@@ -97,7 +97,7 @@ class Hooks:
     charge_period_s: seconds between two charges of a session.
 
     Attributes:
-        charging: some hook charges.
+        identifying, admitting, charging, settling: some hook has something to say there.
     """
 
     def __init__(self, hooks: Sequence[JobHook], *, timeout_s: float, charge_period_s: float = 1.0) -> None:
@@ -107,7 +107,8 @@ class Hooks:
         self._settle = _own(hooks, "settle")
         self._timeout_s = timeout_s
         self._charge_period_s = charge_period_s
-        self.charging = bool(self._charge)
+        self.identifying, self.admitting = bool(self._identify), bool(self._admit)
+        self.charging, self.settling = bool(self._charge), bool(self._settle)
 
     def identify(self, job: Job) -> Waits:
         """Ask all. What is returned must be awaited; None = all have answered.
@@ -145,9 +146,16 @@ class Hooks:
         return None
 
     def _ask(self, calls: Sequence[Call], job: Job) -> Waits:
-        for n, call in enumerate(calls):
-            if (waits := self._called(call, job)) is not None:
-                return self._ask_rest(waits, calls[n:], job)
+        call = None
+        try:
+            for call in calls:
+                if (waits := call(job)) is not None:
+                    return self._ask_rest(waits, calls[calls.index(call) :], job)
+        except JobRefused:
+            raise
+        except Exception as exc:
+            assert call is not None
+            raise _failed(call, "failed", exc) from exc
         return None
 
     async def _ask_rest(self, waits: Awaitable[None], calls: Sequence[Call], job: Job) -> None:

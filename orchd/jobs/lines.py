@@ -41,6 +41,7 @@ class JobLines:
         transfer, session = run.transfer, run.session
         bytes_in, bytes_out = (transfer.bytes_in, transfer.bytes_out) if transfer is not None else (0, 0)
         first = "null" if run.first_byte_s is None else f"{run.first_byte_s:.4f}"
+        held = f"{run.held_s:.4f}" if run.held_s else "0.0"
         if refusal is None:
             failure, status = '"code": "", "reason": ""', run.status
         else:
@@ -48,9 +49,9 @@ class JobLines:
             status = run.status or refusal.status
         self._lines.write(
             f'{{"request_id": {quoted(run.request_id)}, {_MODEL[run.key]}, '
-            f'"replica": {"null" if session is None else session.runner.replica}, "outcome": "{outcome.value}", '
+            f'"replica": {"null" if session is None else session.runner.replica}, "outcome": "{outcome}", '
             f'{failure}, "status": {status}, "bytes_in": {bytes_in}, "bytes_out": {bytes_out}, '
-            f'"held_s": {run.held_s:.4f}, "first_byte_s": {first}, "total_s": {total_s:.4f}, "event": "job_done", '
+            f'"held_s": {held}, "first_byte_s": {first}, "total_s": {total_s:.4f}, "event": "job_done", '
             f'"logger": "{LOGGER}", "level": "info", "timestamp": "{self._now()}"}}\n'
         )
 

@@ -5,9 +5,7 @@ Headers are pairs of bytes, as they came. A target is text in which each charact
 
 from __future__ import annotations
 
-import itertools
 import re
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
@@ -17,7 +15,7 @@ from orchd.domain.model import Model
 from orchd.errors import Code, JobRefused
 from orchd.http1 import render
 from orchd.http1.names import LOWER, Header, Memo
-from orchd.http1.rules import NO_NAMES, SWITCHING, AnswerHead, RequestHead
+from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead
 
 HOP_BY_HOP = frozenset(
     {
@@ -154,20 +152,9 @@ def unknown_model(asked: str, models: Iterable[ModelKey]) -> JobRefused:
     return JobRefused(Code.UNKNOWN_MODEL, f"cannot serve {asked[:200]}: {offered}")
 
 
-class Ids:
-    """Ids that are new in this process and unlikely elsewhere; cheap, as there is one for each job."""
-
-    def __init__(self) -> None:
-        self._start = f"{uuid.uuid4().hex[:20]}"
-        self._count = itertools.count()
-
-    def new(self) -> str:
-        return f"{self._start}{next(self._count):012x}"
-
-
-def request_id(given: bytes, ids: Ids) -> str:
-    """Return the caller's `Livepeer-Request-Id` if it is sane (1 to 64 visible ASCII characters), else a new one."""
-    return given.decode() if REQUEST_ID.fullmatch(given) else ids.new()
+def request_id(given: bytes | None) -> str | None:
+    """Return the caller's `Livepeer-Request-Id` if it is sane: 1 to 64 visible ASCII characters."""
+    return given.decode() if given is not None and REQUEST_ID.fullmatch(given) else None
 
 
 def host_line(address: Address) -> bytes:
@@ -201,22 +188,25 @@ def to_runner(
         parts.append(b"Content-Length: %d\r\n" % head.length)
     elif head.chunked:
         parts.append(b"Transfer-Encoding: chunked\r\n")
-    parts.append(UPGRADE if head.upgrade else KEEP_ALIVE)
+    parts.append(UPGRADE if head.switches else KEEP_ALIVE)
     return b"".join(parts)
 
 
-def to_caller(head: AnswerHead, request: RequestHead, request_id: str, date: bytes, *, keep_alive: bool) -> bytes:
+def to_caller(
+    head: AnswerHead, request: RequestHead, request_id: str, date: bytes, *, chunked: bool, keep_alive: bool
+) -> bytes:
     """Return the head that the caller gets: the runner's without what belongs to its connection, and the request id.
 
     Args:
         date: the line to add where the runner gave none.
+        chunked: after `chunked_down`.
         keep_alive: we will go on with the caller's connection.
     """
     start = head.memo
     if start is None:
         start = head.memo = _start_to_caller(head)
-    end = _switch(head) if head.status == SWITCHING else persistence(request, keep_alive=keep_alive)
-    if chunked_down(head, request):
+    end = _switch(head) if head.switches else persistence(request, keep_alive=keep_alive)
+    if chunked:
         end = b"Transfer-Encoding: chunked\r\n" + end
     fields, dated = start
     return b"%bLivepeer-Request-Id: %b\r\n%b%b" % (fields, request_id.encode(), b"" if dated else date, end)
@@ -236,6 +226,12 @@ def _start_to_caller(head: AnswerHead) -> tuple[bytes, bool]:
             dated = True
         parts.append(b"%b: %b\r\n" % field)
     return b"".join(parts), dated
+
+
+def interim(head: AnswerHead) -> bytes:
+    """Return an interim answer (1xx) as the caller gets it."""
+    fields = _passing(head.headers, head.hops, _TO_CALLER, NO_NAMES)
+    return render.status_line(head.status, head.reason) + render.lines(fields) + b"\r\n"
 
 
 def chunked_down(head: AnswerHead, request: RequestHead) -> bool:

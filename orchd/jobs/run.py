@@ -21,6 +21,7 @@ from orchd.tasks import spawn
 T = TypeVar("T")
 
 NEVER = float("inf")
+NOTHING = object()
 
 
 class Aborted(JobRefused):
@@ -60,7 +61,7 @@ class Run(Job):
         self._flow: Coroutine[None, object, None] | None = None
         self._waits = False
         self._fault: Exception | None = None
-        self._gift: list[object] = []
+        self._gift: object = NOTHING
         self._late = Code.INTERNAL
         self._patience_s = caller.deadline = NEVER
         self.explain: Callable[[Code, Run], str] = lambda code, run: ""
@@ -73,11 +74,11 @@ class Run(Job):
         self._step(None)
 
     def deliver(self, what: object) -> None:
-        """Give what is waited for. If nothing is yet, the next `wait` returns it."""
+        """Give what is waited for. If nothing is yet, the next `wait` returns it; there is never more than one such."""
         if self._waits:
             self._step(what)
         else:
-            self._gift.append(what)
+            self._gift = what
 
     def deliver_soon(self, what: object) -> None:
         """As `deliver`, but from the loop's next turn: safe to call from anywhere."""
@@ -94,7 +95,7 @@ class Run(Job):
     def forgive(self) -> None:
         """The flow has dealt with what failed, and goes on."""
         self._fault = None
-        self._gift.clear()
+        self._gift = NOTHING
 
     def cut(self, why: Exception) -> None:
         """As `fail`, but from the loop's next turn: safe to call from anywhere."""
@@ -119,8 +120,10 @@ class Run(Job):
         """Return what is delivered next; raise what fails."""
         if self._fault is not None:
             raise self._fault
-        if self._gift:
-            return self._gift.pop(0)
+        gift = self._gift
+        if gift is not NOTHING:
+            self._gift = NOTHING
+            return gift
         return await _pause()
 
     async def outside(self, work: Coroutine[Any, Any, T], late: Callable[[T], None] | None = None) -> T:

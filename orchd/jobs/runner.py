@@ -40,7 +40,7 @@ class RunnerConnection(Wire):
 
     def begin(self, transfer: Transfer, method: bytes) -> None:
         self.transfer = transfer
-        self.parser.method = method
+        self.parser.expect(method)
         self._sent_before = self._sent
 
     def write(self, data: bytes) -> None:
@@ -179,7 +179,8 @@ class Pool:
             return
         connection.reused = True
         connection.parser.messages.clear()
-        connection.set_reading(True)
+        if not connection.reading:
+            connection.set_reading(True)
         connection.idle_until = self._clock() + self._idle_s
         shelf.idle.append(connection)
 

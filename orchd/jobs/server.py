@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from socket import AF_UNIX
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -17,7 +17,7 @@ from orchd.jobs.caller import CallerConnection
 from orchd.jobs.handle import Handler, JobLog, JobMetrics
 from orchd.jobs.hooks import Hooks
 from orchd.jobs.listen import listen, remove_sockets
-from orchd.jobs.ports import Caller, Connection, Owner
+from orchd.jobs.ports import Connection, Owner
 from orchd.jobs.runner import Pool, RunnerConnection
 from orchd.jobs.splice import Pipes
 from orchd.jobs.transfer import Transfer
@@ -53,10 +53,9 @@ class _Carrier:
         assert isinstance(connection, RunnerConnection)
         self._pool.release(connection)
 
-    def carry(self, owner: Owner, caller: Caller, connection: Connection, most: int) -> Transfer:
-        assert isinstance(caller, CallerConnection)
-        assert isinstance(connection, RunnerConnection)
-        return Transfer(owner, caller, caller.message, connection, self._pool, self._pipes, most)
+    def carry(self, owner: Owner, caller: Any, connection: Any, most: int) -> Transfer:
+        # Any: a CallerConnection and a RunnerConnection, as there are no others; asking takes time in each job.
+        return Transfer(owner, caller, connection, self._pool, self._pipes, most)
 
 
 class JobServer:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from orchd.errors import Code
 from orchd.http1 import render
 from orchd.http1.parser import Message
-from orchd.http1.rules import CONTINUE, SWITCHING, AnswerHead, RequestHead
+from orchd.http1.rules import CONTINUE, AnswerHead, RequestHead
 from orchd.jobs.ports import CallerGone, Owner, RunnerBroke, TooMuch
 from orchd.jobs.request import trailers_to_caller, trailers_to_runner
 from orchd.jobs.splice import WORTH_BYTES, Pipes, SinkBroke, Splice, available
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from orchd.jobs.runner import Pool, RunnerConnection
 
 RETAINED_BYTES = 64 * 1024
+BODY_STALLED, CALLER_STALLED = Code.BODY_STALLED, Code.CALLER_STALLED
+BACKEND_STALLED, BACKEND_TIMEOUT = Code.BACKEND_STALLED, Code.BACKEND_TIMEOUT
 
 
 class Transfer:
@@ -46,7 +48,6 @@ class Transfer:
         self,
         owner: Owner,
         caller: CallerConnection,
-        request: Message[RequestHead],
         runner: RunnerConnection,
         pool: Pool,
         pipes: Pipes,
@@ -54,7 +55,7 @@ class Transfer:
     ) -> None:
         self._owner = owner
         self.caller = caller
-        self.request = request
+        self.request: Message[RequestHead] = caller.message
         self.runner = runner
         self._pool = pool
         self._pipes = pipes
@@ -69,7 +70,7 @@ class Transfer:
         self.retained: bytes | None = None
         self.bytes_in = self.bytes_out = 0
         caller.transfer = self
-        runner.begin(self, request.head.method)
+        runner.begin(self, self.request.head.method)
 
     # The request, up.
 
@@ -77,7 +78,8 @@ class Transfer:
         """Begin: the head, and what there is of the body."""
         request = self.request
         if request.ended and request.received <= RETAINED_BYTES:
-            self.retained = b"".join(request.pieces)
+            pieces = request.pieces
+            self.retained = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._push_up(head)
 
     def upload_changed(self) -> None:
@@ -191,7 +193,7 @@ class Transfer:
         self._chunked_down = chunked
         answer = self._answer
         assert answer is not None
-        if answer.head.status == SWITCHING:
+        if answer.head.switches:
             self._begin_tunnel(head)
         else:
             self._push_down(head)
@@ -336,6 +338,7 @@ class Transfer:
 
     def _tunnel_ended(self) -> None:
         if not self._up and not self._down and not self.caller.paused:
+            self.stop()
             self._owner.deliver(None)
 
     # The end.
@@ -370,11 +373,11 @@ class Transfer:
         """Tell who is waited for now, and read from the caller if that is of use."""
         self.caller.choose_reading()
         if self.started:
-            late = Code.CALLER_STALLED if self.caller.paused else Code.BACKEND_STALLED
+            late = CALLER_STALLED if self.caller.paused else BACKEND_STALLED
         elif self._up and not self.runner.paused:
-            late = Code.BODY_STALLED
+            late = BODY_STALLED
         else:
-            late = Code.BACKEND_TIMEOUT
+            late = BACKEND_TIMEOUT
         self._owner.wait_for(late)
 
     def wants_body(self) -> bool:

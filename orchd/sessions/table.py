@@ -13,14 +13,13 @@ table is consistent again.
 
 from __future__ import annotations
 
-import itertools
 import time
-import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
-from orchd.domain.ids import Address, ModelKey, RunnerId, SessionId
+from orchd.domain.ids import Address, ModelKey, RunnerId, SessionId, new_ids
 from orchd.errors import Code, JobRefused
 from orchd.sessions.session import Outcome, Session, SessionKind
 
@@ -76,7 +75,8 @@ class _Model:
             return None
         if len(self.replicas) == 1:
             (only,) = self.replicas.values()
-            return only if only.has_room else None
+            room = only.is_open and (only.limit is None or len(only.sessions) < only.limit)  # As `has_room`.
+            return only if room else None
         free = [replica for replica in self.replicas.values() if replica.has_room]
         return min(free, key=lambda replica: (len(replica.sessions), replica.runner.replica), default=None)
 
@@ -87,10 +87,6 @@ class _Held:
 
     model: _Model
     replica: _Replica
-
-
-def _ignore(key: ModelKey, active: int) -> None:
-    """Nobody counts."""
 
 
 def _ignore_runner(runner: RunnerId) -> None:
@@ -115,7 +111,7 @@ class SessionTable:
         *,
         on_idle: Callable[[RunnerId], None],
         on_wanted: Callable[[ModelKey], None],
-        on_count: Callable[[ModelKey, int], None] = _ignore,
+        on_count: Callable[[ModelKey, int], None] | None = None,
         on_closed: Callable[[RunnerId], None] = _ignore_runner,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -125,7 +121,7 @@ class SessionTable:
         self._on_closed = on_closed
         self._clock = clock
         self._models: dict[ModelKey, _Model] = {}
-        self._id_start, self._ids = uuid.uuid4().hex[:20], itertools.count()  # New in this process, unlikely elsewhere.
+        self._ids: Iterator[SessionId] = cast(Iterator[SessionId], new_ids())
 
     # The loop's side.
 
@@ -282,7 +278,8 @@ class SessionTable:
         model.active -= 1
         if not replica.is_open and not replica.sessions:
             del model.replicas[session.runner]
-        self._on_count(session.key, model.active)
+        if self._on_count is not None:
+            self._on_count(session.key, model.active)
         if model.waiting:
             self._seat(session.key, model)
         if not replica.sessions:
@@ -293,12 +290,12 @@ class SessionTable:
 
     def _begin(self, key: ModelKey, model: _Model, replica: _Replica, kind: SessionKind) -> Session:
         now = self._clock()
-        id = SessionId(f"{self._id_start}{next(self._ids):012x}")
-        session = Session(id, key, replica.runner, replica.address, kind, now, now)
+        session = Session(next(self._ids), key, replica.runner, replica.address, kind, now, now)
         session.held = replica.held
         replica.sessions.add(session)
         model.active += 1
-        self._on_count(key, model.active)
+        if self._on_count is not None:
+            self._on_count(key, model.active)
         return session
 
     def _seat(self, key: ModelKey, model: _Model) -> None:

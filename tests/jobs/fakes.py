@@ -1,230 +1,171 @@
-"""Both edges of a job without sockets, hooks that do as told, and a workbench that puts the real handler between them.
+"""The job path between two ends that the test holds: real server, handler, hooks and connections, no sockets.
 
-Every await of a fake is a point: `Turns.point`. By default a point passes at once; a test that wants to decide what
-happens when replaces that (`tests/jobs/test_interleavings.py`).
+A `Bench` gives callers (`Bench.caller`) and is the network in which runners are found (`Bench.network`). Both ends are
+`FakeTransport`s: what the test says there arrives at once, and what orchd says is in `sent`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from orchd.domain.ids import Address, ModelKey, RunnerId
-from orchd.domain.model import ExternalLaunch, HealthSpec, InferenceSpec, MetricsSpec, Model, StopSpec, StreamSpec
-from orchd.jobs.handle import Handler
-from orchd.jobs.hooks import Hooks, Job, JobHook
-from orchd.jobs.ports import PIECE_BYTES, Answer
-from orchd.jobs.request import Header, Headers
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.model import Model
+from orchd.errors import Code, JobRefused
+from orchd.jobs.caller import CallerConnection
+from orchd.jobs.hooks import Hooks, Job, JobHook, Waits
+from orchd.jobs.lines import fields
+from orchd.jobs.run import Run
+from orchd.jobs.server import JobServer
 from orchd.sessions.session import Outcome, Session
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings
-
-KEY = ModelKey("image", "org/one")
-ADDRESS = Address("127.0.0.1", 9000)
-ANSWER = Answer(200, "OK", (("Content-Type", "text/plain"),))
-
-
-def a_model(key: ModelKey = KEY, **knobs: Any) -> Model:
-    model = Model(
-        key=key,
-        launch=ExternalLaunch(ADDRESS),
-        profile="byoc",
-        health=HealthSpec(),
-        stream=StreamSpec(),
-        inference=InferenceSpec(f"/{key.pipeline}"),
-        metrics=MetricsSpec(),
-        stop=StopSpec(),
-    )
-    return replace(model, **knobs)
+from tests.faults.message import Message
+from tests.jobs.messages import answer
+from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
+from tests.jobs.transport import FakeTransport
+from tests.virtual_time import settle
 
 
-def runner_of(key: ModelKey, replica: int = 0) -> RunnerId:
-    return RunnerId(key, replica, "0123456789ab")
-
-
-class Turns:
-    """Where the fakes wait. `hang` names the points that never pass, `fail` those that raise."""
+class Network:
+    """Where runners are. Attributes:
+    reply: what they answer to each whole request, at once; None = the test answers.
+    fails: why no connection can be had; None = one can.
+    gate: connecting waits for this.
+    room: as of `FakeTransport`, of new connections.
+    """
 
     def __init__(self) -> None:
-        self.hang: set[str] = set()
-        self.fail: dict[str, Exception] = {}
-        self.passed: Counter[str] = Counter()
-        self.hung: dict[str, asyncio.Event] = {}
+        self.reply: bytes | None = answer()
+        self.fails: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        self.room: int | None = None
+        self.ends: list[FakeTransport] = []
+        self.dialled: list[tuple[str, int]] = []
+        self._made = asyncio.Event()
+        self._answered: Counter[FakeTransport] = Counter()
 
-    async def point(self, name: str) -> None:
-        self.passed[name] += 1
-        if name in self.hang:
-            self.hung.setdefault(name, asyncio.Event()).set()
-            await asyncio.Event().wait()
-        await asyncio.sleep(0)
-        if name in self.fail:
-            raise self.fail[name]
+    async def connect(
+        self, factory: Callable[[], asyncio.Protocol], host: str, port: int, *, ssl: object = None
+    ) -> tuple[FakeTransport, asyncio.Protocol]:
+        """After `loop.create_connection`."""
+        self.dialled.append((host, port))
+        await (asyncio.sleep(0) if self.gate is None else self.gate.wait())
+        if self.fails is not None:
+            raise self.fails
+        protocol = factory()
+        end = FakeTransport(protocol, self.room)
+        self.ends.append(end)
+        self._made.set()
+        try:
+            await asyncio.sleep(0)
+        except BaseException:
+            end.close()
+            raise
+        return end, protocol
 
-    async def reached(self, name: str) -> None:
-        """Wait until somebody hangs there."""
-        await self.hung.setdefault(name, asyncio.Event()).wait()
+    @property
+    def end(self) -> FakeTransport:
+        """The connection that was made last."""
+        return self.ends[-1]
 
+    @property
+    def requests(self) -> list[Message]:
+        return [message for end in self.ends for message in end.messages]
 
-class FakeCaller:
-    def __init__(
-        self,
-        turns: Turns,
-        *headers: Header,
-        target: str = "/image",
-        method: str = "POST",
-        body: tuple[bytes, ...] = (b"body",),
-        sized: bool = True,
-        upgrade: str = "",
-    ) -> None:
-        self.turns = turns
-        self.method, self.target, self.headers = method, target, tuple(headers)
-        self.peer = "192.0.2.1"
-        self.pieces = list(body)
-        self.length = sum(map(len, body)) if sized else None
-        self.has_body = bool(body)
-        self.upgrade = upgrade
-        self.started = False
-        self.status = 0
-        self.reply_headers: dict[str, str] = {}
-        self.reply = b""
-        self.answers = 0
-        self.proceeded = 0
-        self.read_bytes = 0
-        self.finished = False
-        self.broken = False
+    async def connected(self) -> FakeTransport:
+        """Wait for the first connection, and no turn longer."""
+        while not self.ends:
+            await self._made.wait()
+        return self.end
 
-    async def read(self, limit: int = PIECE_BYTES) -> bytes:
-        await self.turns.point("caller.read")
-        if not self.pieces:
-            return b""
-        piece, rest = self.pieces[0][:limit], self.pieces[0][limit:]
-        self.pieces[:1] = [rest] if rest else []
-        self.read_bytes += len(piece)
-        return piece
-
-    async def proceed(self) -> None:
-        self.proceeded += 1
-        await self.turns.point("caller.proceed")
-
-    async def start(self, status: int, reason: str, headers: Headers) -> None:
-        assert not self.started, "two heads"
-        self.started, self.status, self.reply_headers = True, status, dict(headers)
-        await self.turns.point("caller.start")
-
-    async def write(self, piece: bytes) -> None:
-        assert self.started
-        assert not self.finished
-        assert not self.broken
-        self.reply += piece
-        await self.turns.point("caller.write")
-
-    async def finish(self) -> None:
-        assert self.started
-        assert not self.broken
-        await self.turns.point("caller.finish")
-        self.finished = True
-
-    def break_off(self) -> None:
-        assert self.started, "nothing to break off"
-        self.broken = True
-
-    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        assert not self.started, "two heads"
-        self.started, self.status, self.reply_headers, self.reply = True, status, dict(headers), body
-        self.answers += 1
-        await self.turns.point("caller.answer")
-
-
-class FakeExchange:
-    def __init__(self, turns: Turns, answer: Answer, pieces: tuple[bytes, ...]) -> None:
-        self.turns = turns
-        self.head = answer
-        self.pieces = list(pieces)
-        self.sent: tuple[str, str, Headers] | None = None
-        self.body = b""
-        self.ended = False
-        self.closed = False
-
-    async def request(self, method: str, target: str, headers: Headers, *, has_body: bool, length: int | None) -> None:
-        self.sent = (method, target, headers)
-        await self.turns.point("runner.request")
-
-    async def write(self, piece: bytes) -> None:
-        self.body += piece
-        await self.turns.point("runner.write")
-
-    async def finish(self) -> None:
-        await self.turns.point("runner.finish")
-        self.ended = True
-
-    async def answer(self) -> Answer:
-        await self.turns.point("runner.answer")
-        return self.head
-
-    async def read(self) -> bytes:
-        await self.turns.point("runner.read")
-        return self.pieces.pop(0) if self.pieces else b""
-
-    def close(self) -> None:
-        self.closed = True
-
-
-@dataclass
-class FakeRunners:
-    turns: Turns
-    answer: Answer = ANSWER
-    pieces: tuple[bytes, ...] = (b"an", b"swer")
-    exchanges: list[FakeExchange] = field(default_factory=list)
-
-    async def connect(self, address: Address) -> FakeExchange:
-        await self.turns.point("runner.connect")
-        self.exchanges.append(FakeExchange(self.turns, self.answer, self.pieces))
-        return self.exchanges[-1]
+    def turn(self) -> None:
+        """Answer what is whole."""
+        for end in self.ends:
+            whole = sum(message.end is not None for message in end.messages) if self.reply is not None else 0
+            while self.reply is not None and self._answered[end] < whole and not end.over:
+                self._answered[end] += 1
+                end.say(self.reply)
 
 
 @dataclass
 class FakeHook(JobHook):
-    turns: Turns
-    name: str = "hook"
-    settled: list[tuple[Session, Outcome]] = field(default_factory=list)
-    charged: list[float] = field(default_factory=list)
+    """Answers as told, by the name of the call.
+
+    Attributes:
+        waits: these calls are coroutines; others are plain.
+        hangs: these never end by themselves.
+        fails: these raise.
+    """
+
+    waits: set[str] = field(default_factory=set)
+    hangs: set[str] = field(default_factory=set)
+    fails: dict[str, Exception] = field(default_factory=dict)
     identified: list[Job] = field(default_factory=list)
     admitted: list[Job] = field(default_factory=list)
+    charged: list[float] = field(default_factory=list)
+    settled: list[tuple[Session, Outcome]] = field(default_factory=list)
+    running: Counter[str] = field(default_factory=Counter)
 
-    async def identify(self, job: Job) -> None:
+    def identify(self, job: Job) -> Waits:
         assert job.session is None
         self.identified.append(job)
-        await self.turns.point(f"{self.name}.identify")
+        return self.does("identify")
 
-    async def admit(self, job: Job) -> None:
+    def admit(self, job: Job) -> Waits:
         assert job.session is not None
         self.admitted.append(job)
-        await self.turns.point(f"{self.name}.admit")
+        return self.does("admit", job.session)
 
-    async def charge(self, session: Session, used: float) -> None:
+    def settle(self, session: Session, outcome: Outcome) -> Waits:
+        assert session.outcome is outcome
+        assert not self.running[session.id], "settled while another call for the session runs"
+        self.settled.append((session, outcome))
+        return self.does("settle")
+
+    def does(self, call: str, session: Session | None = None) -> Waits:
+        if call in self.waits or call in self.hangs:
+            return self._later(call, session)
+        if call in self.fails:
+            raise self.fails[call]
+        return None
+
+    async def _later(self, call: str, session: Session | None) -> None:
+        if session is not None:
+            self.running[session.id] += 1
+        try:
+            await self.wait(call)
+        finally:
+            if session is not None:
+                self.running[session.id] -= 1
+        if call in self.fails:
+            raise self.fails[call]
+
+    async def wait(self, call: str) -> None:
+        await (asyncio.Event().wait() if call in self.hangs else asyncio.sleep(0))
+
+
+class Charging(FakeHook):
+    def charge(self, session: Session, used: float) -> Waits:
         assert session not in [settled for settled, _ in self.settled]
         self.charged.append(used)
-        await self.turns.point(f"{self.name}.charge")
-
-    async def settle(self, session: Session, outcome: Outcome) -> None:
-        assert session.outcome is outcome
-        self.settled.append((session, outcome))
-        await self.turns.point(f"{self.name}.settle")
+        return self.does("charge", session)
 
 
 @dataclass
 class FakeMetrics:
     jobs: list[tuple[ModelKey | None, str, str, float | None, float]] = field(default_factory=list)
+    refused: list[Code] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
 
     def job_finished(
         self,
         key: ModelKey | None,
         outcome: str,
         code: str,
-        *,
         total_s: float,
         first_byte_s: float | None,
         held_s: float,
@@ -232,67 +173,108 @@ class FakeMetrics:
         assert total_s >= held_s
         self.jobs.append((key, str(outcome), str(code), first_byte_s, held_s))
 
+    def request_refused(self, code: Code) -> None:
+        self.refused.append(code)
+
+    def connection_closed(self, reason: str) -> None:
+        self.closed.append(reason)
+
+
+class FakeLog:
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def done(self, run: Run, outcome: Outcome, refusal: JobRefused | None, total_s: float) -> None:
+        self.lines.append(fields(run, outcome, refusal, total_s))
+
 
 class Bench:
-    """The real handler, table and hooks over fakes, inside a running loop."""
+    """The real server, which does not listen, inside a `VirtualLoop`."""
 
     def __init__(
         self,
-        turns: Turns | None = None,
         *,
         models: tuple[Model, ...] = (a_model(),),
-        hooks: Callable[[Turns], list[FakeHook]] = lambda turns: [FakeHook(turns)],
+        hooks: Sequence[FakeHook] | None = None,
         is_open: bool = True,
         on_count: Callable[[ModelKey, int], None] = lambda key, active: None,
         **settings: Any,
     ) -> None:
-        self.turns = turns or Turns()
+        loop = asyncio.get_running_loop()
         self.models: Mapping[ModelKey, Model] = {model.key: model for model in models}
         self.wanted: list[ModelKey] = []
         self.hurried: list[RunnerId] = []
         self.health: tuple[bool, str] = (True, "")
-        self.settings = JobsSettings(
-            hold_limit=4,
-            hold_timeout_s=20,
-            connect_timeout_s=3,
-            between_bytes_timeout_s=7,
-            hook_timeout_s=2,
-            **settings,
-        )
+        defaults = {"hold_limit": 4, "hold_timeout_s": 20, "connect_timeout_s": 3, "between_bytes_timeout_s": 7}
+        self.settings = JobsSettings(**(defaults | {"hook_timeout_s": 2} | settings))
         self.table = SessionTable(
             on_idle=lambda runner: None,
             on_wanted=self.wanted.append,
             on_count=on_count,
-            clock=asyncio.get_running_loop().time,
+            on_closed=lambda runner: self.server.runner_closed(runner),
+            clock=loop.time,
         )
+        self.hooks = [FakeHook()] if hooks is None else hooks
+        self.metrics = FakeMetrics()
+        self.log = FakeLog()
+        self.server = JobServer(
+            self.settings,
+            self.table,
+            lambda: self.models,
+            lambda key: self.health,
+            Hooks(self.hooks, timeout_s=self.settings.hook_timeout_s),
+            self.metrics,
+            self.log,
+            self.hurried.append,
+            {},
+        )
+        self.handler = self.server._handler
+        self.pool = self.server._pool
+        self.network = Network()
+        loop.create_connection = self.network.connect  # type: ignore[method-assign, assignment]
+        self.callers: list[FakeTransport] = []
         for model in models:
             self.table.define(model.key, model.max_sessions, self.settings.hold_limit)
             if is_open:
                 self.table.open(runner_of(model.key), ADDRESS, None)
-        self.hooks = hooks(self.turns)
-        self.runners = FakeRunners(self.turns)
-        self.metrics = FakeMetrics()
-        self.handler = Handler(
-            settings=self.settings,
-            table=self.table,
-            models=lambda: self.models,
-            status=lambda key: self.health,
-            hooks=Hooks(self.hooks, timeout_s=self.settings.hook_timeout_s, charge_period_s=1.0),
-            runners=self.runners,
-            metrics=self.metrics,
-            hurry=self.hurried.append,
-        )
 
-    def caller(self, *headers: Header, **options: Any) -> FakeCaller:
-        return FakeCaller(self.turns, *headers, **options)
+    def caller(self, data: bytes = b"", room: int | None = None) -> FakeTransport:
+        """Return a new connection on which this has been said."""
+        caller = FakeTransport(CallerConnection(self.server), room)
+        self.callers.append(caller)
+        if data:
+            caller.say(data)
+        return caller
 
-    async def serve(self, *headers: Header, **options: Any) -> FakeCaller:
-        """Serve one job to its end, settled, and return its caller."""
-        caller = self.caller(*headers, **options)
-        await self.handler.handle(caller)
+    def cold(self) -> None:
+        self.table.set_closed(KEY, startable=True, code=Code.NOT_READY, reason="it is cold")
+
+    def open(self) -> None:
+        self.table.open(runner_of(KEY), ADDRESS, None)
+
+    async def settle(self) -> None:
+        """Let all happen that can without time passing."""
+        for _ in range(3):
+            await settle()
+            self.network.turn()
+        await settle()
+
+    async def idle(self) -> None:
+        """Let time pass until every job has ended and is settled."""
+        await self.settle()
         await self.handler.idle()
+        await self.settle()
+
+    async def serve(self, data: bytes) -> FakeTransport:
+        """Return a caller who said this, and whose job has ended."""
+        caller = self.caller(data)
+        await self.idle()
         return caller
 
     @property
     def outcomes(self) -> list[str]:
         return [outcome for _, outcome, _, _, _ in self.metrics.jobs]
+
+    @property
+    def codes(self) -> list[str]:
+        return [code for _, _, code, _, _ in self.metrics.jobs]
