@@ -57,6 +57,7 @@ class _Parser(Generic[Head]):
     messages: in the order of the connection; whoever is done with one takes it off.
     broken: why nothing can follow; None = something can.
     mid_head: bytes of a head have come, and it is not whole.
+    open: the message whose body is under way.
     switched: what follows is not for us, or not yet; it is collected in `rest`.
     """
 
@@ -68,7 +69,7 @@ class _Parser(Generic[Head]):
         self.switched = False
         self.rest = b""
         self._most = max_head_bytes
-        self._open: Message[Head] | None = None
+        self.open: Message[Head] | None = None
         self._left = 0  # Bytes to come of the body under way; -1 = until the connection ends.
         self._chunked: ChunkedBody | None = None
         self._last = False  # No message follows the one under way.
@@ -86,7 +87,7 @@ class _Parser(Generic[Head]):
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the connection."""
         while data:
-            message = self._open
+            message = self.open
             if message is not None:
                 data = self._body(message, data)
             elif self._last:
@@ -99,10 +100,10 @@ class _Parser(Generic[Head]):
 
     def passed_by(self) -> None:
         """The body under way has ended; what was missing of it went another way than through the parser."""
-        assert self._open is not None
+        assert self.open is not None
         self._left = 0
-        self._open.ended = True
-        self._open = None
+        self.open.ended = True
+        self.open = None
 
     # Heads.
 
@@ -165,7 +166,7 @@ class _Parser(Generic[Head]):
         else:
             message.ended = True
             return rest
-        self._open = message
+        self.open = message
         return rest
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -212,7 +213,7 @@ class _Parser(Generic[Head]):
 
     def _break(self, why: Malformed) -> bytes:
         self.broken = self.broken or why
-        self._last, self._open = True, None
+        self._last, self.open = True, None
         return b""
 
     # What requests and answers differ in.
@@ -277,7 +278,7 @@ class AnswerParser(_Parser[AnswerHead]):
 
     def feed_eof(self) -> None:
         """The connection has ended, in the proper way."""
-        message = self._open
+        message = self.open
         if message is not None and self._left < 0:
             self.passed_by()
         elif message is not None or not self.messages or self.messages[-1].head.interim:

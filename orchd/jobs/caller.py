@@ -279,6 +279,7 @@ class CallerConnection(Wire):
     def done(self) -> None:
         self._owner = self.transfer = None
         self._collect = 0
+        self.bulk = False
         if self.closed:
             return None
         message, parser = self.message, self.parser

@@ -17,7 +17,7 @@ _FIRST_PASSED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3).
 
 
 async def listen(
-    where: Sequence[str], protocol: Callable[[], asyncio.Protocol], env: Mapping[str, str]
+    where: Sequence[str], protocol: Callable[[], asyncio.BaseProtocol], env: Mapping[str, str]
 ) -> list[asyncio.Server]:
     """Open all of `jobs.listen`, or none.
 
@@ -41,7 +41,7 @@ async def listen(
     return servers
 
 
-async def _open(address: str, protocol: Callable[[], asyncio.Protocol], env: Mapping[str, str]) -> list[asyncio.Server]:
+async def _open(address: str, protocol: Callable[[], asyncio.BaseProtocol], env: Mapping[str, str]) -> list[asyncio.Server]:
     loop = asyncio.get_running_loop()
     if address == "systemd":
         return [await loop.create_server(protocol, sock=passed, backlog=BACKLOG) for passed in _passed(env)]

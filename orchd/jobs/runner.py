@@ -178,6 +178,7 @@ class Pool:
             connection.close()
             return
         connection.reused = True
+        connection.bulk = False
         connection.parser.messages.clear()
         if not connection.reading:
             connection.set_reading(True)

@@ -61,7 +61,7 @@ class Pipes:
 
 
 class Splice:
-    """Moves `left` bytes from `source` to `sink` (non-blocking sockets), then calls `done` once.
+    """Moves `left` bytes from `source` to `sink` (non-blocking sockets), then calls `done` once; see `start`.
 
     Args:
         moved: so many bytes have reached the sink's socket.
@@ -97,7 +97,10 @@ class Splice:
         self._moved, self._done = moved, done
         self._reads = self._writes = False
         self.waits_for_sink = False
-        self._watch_source(True)
+
+    def start(self) -> None:
+        """Move what can be moved at once, which may be all of it; from then on whenever something can be."""
+        self._step()
 
     def stop(self) -> None:
         """Let go of both sockets; bytes that are in the pipe are lost."""

@@ -111,8 +111,10 @@ class Transfer:
             data = head + data
         if data:
             runner.write(data)
-        if self._up and not runner.paused and self._splice_up():
-            return None
+        if self._up:
+            if not runner.paused and self._splice_up():
+                return None
+            self.caller.bulk = True
         return self._waits()
 
     def _splice_up(self) -> bool:
@@ -120,9 +122,8 @@ class Transfer:
         left = (request.head.length or 0) - request.received
         if left < WORTH_BYTES or not available or not (self.caller.plain and self.runner.plain) or self.caller.held:
             return False
-        self.caller.set_reading(False)
         try:
-            self._up_splice = Splice(
+            splice = self._up_splice = Splice(
                 self._pipes,
                 self.caller.socket().fileno(),
                 self.runner.socket().fileno(),
@@ -132,7 +133,10 @@ class Transfer:
             )
         except OSError:  # No descriptors left: copying needs none.
             return False
-        self._waits()
+        splice.start()
+        if self._up_splice is splice:
+            self.caller.set_reading(False)
+            self._waits()
         return True
 
     def _moved_up(self, size: int) -> None:
@@ -247,6 +251,7 @@ class Transfer:
             return owner.fail(RunnerBroke("closed the connection in the middle of its answer"))
         if not caller.paused and self._splice_down(answer):
             return None
+        self.runner.bulk = True
         self.runner.set_reading(not caller.paused)
         return self._waits()
 
@@ -254,9 +259,8 @@ class Transfer:
         left = (answer.head.length or 0) - answer.received
         if left < WORTH_BYTES or not available or not (self.caller.plain and self.runner.plain):
             return False
-        self.runner.set_reading(False)
         try:
-            self._down_splice = Splice(
+            splice = self._down_splice = Splice(
                 self._pipes,
                 self.runner.socket().fileno(),
                 self.caller.socket().fileno(),
@@ -266,7 +270,10 @@ class Transfer:
             )
         except OSError:
             return False
-        self._waits()
+        splice.start()
+        if self._down_splice is splice:
+            self.runner.set_reading(False)
+            self._waits()
         return True
 
     def _moved_down(self, size: int) -> None:
@@ -303,8 +310,7 @@ class Transfer:
     # After 101.
 
     def _begin_tunnel(self, head: bytes) -> None:
-        self.tunnel = True
-        self._up = True
+        self.tunnel = self._up = True
         rest, self.runner.parser.rest = self.runner.parser.rest, b""
         self.bytes_out += len(rest)
         self.caller.write(head + rest)

@@ -13,8 +13,14 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, with no time: closing resets.
 _ACKED = struct.Struct("=120xQ")  # tcpi_bytes_acked of Linux's struct tcp_info, since 4.1.
 
 
-class Wire(asyncio.Protocol):
+# One of each for all connections: what is read is taken out before anything else is read. Small where a head may come,
+# so that the body behind it stays in the kernel, from where it can be spliced.
+_SMALL, _LARGE = memoryview(bytearray(16 * 1024)), memoryview(bytearray(256 * 1024))
+
+
+class Wire(asyncio.BufferedProtocol):
     """Attributes:
+    bulk: much is coming: read as much as there is at once.
     paused: the peer takes no more now; what we wrote last is not all out.
     reading: we want its bytes.
     closed: nothing can be sent any more.
@@ -24,12 +30,22 @@ class Wire(asyncio.Protocol):
     paused = False
     reading = True
     closed = False
+    bulk = False
     _socket: socket.socket | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only.
         # No buffer but the kernel's: `paused` says exactly whether all is out, and nothing waits for the loop's turn.
         self.transport.set_write_buffer_limits(high=0)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _LARGE if self.bulk else _SMALL
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(_LARGE[:nbytes] if self.bulk else _SMALL[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        raise NotImplementedError
 
     def set_reading(self, on: bool) -> None:
         if on is not self.reading and not self.closed:

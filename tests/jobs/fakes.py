@@ -109,20 +109,26 @@ class FakeHook(JobHook):
     charged: list[float] = field(default_factory=list)
     settled: list[tuple[Session, Outcome]] = field(default_factory=list)
     running: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+    def never(self, what: bool, why: str) -> None:
+        """Note what must not be; raising is of no use here, as that refuses the job."""
+        if what:
+            self.wrong.append(why)
 
     def identify(self, job: Job) -> Waits:
-        assert job.session is None
+        self.never(job.session is not None, "identified with a slot")
         self.identified.append(job)
         return self.does("identify")
 
     def admit(self, job: Job) -> Waits:
-        assert job.session is not None
+        assert job.session is not None, "admitted without a slot"
         self.admitted.append(job)
         return self.does("admit", job.session)
 
     def settle(self, session: Session, outcome: Outcome) -> Waits:
-        assert session.outcome is outcome
-        assert not self.running[session.id], "settled while another call for the session runs"
+        self.never(session.outcome is not outcome, "settled before its end")
+        self.never(self.running[session.id] > 0, "settled while another call for the session runs")
         self.settled.append((session, outcome))
         return self.does("settle")
 
@@ -150,7 +156,7 @@ class FakeHook(JobHook):
 
 class Charging(FakeHook):
     def charge(self, session: Session, used: float) -> Waits:
-        assert session not in [settled for settled, _ in self.settled]
+        self.never(session in [settled for settled, _ in self.settled], "charged after it was settled")
         self.charged.append(used)
         return self.does("charge", session)
 
@@ -264,6 +270,7 @@ class Bench:
         await self.settle()
         await self.handler.idle()
         await self.settle()
+        assert [hook.wrong for hook in self.hooks if hook.wrong] == []
 
     async def serve(self, data: bytes) -> FakeTransport:
         """Return a caller who said this, and whose job has ended."""
