@@ -10,7 +10,6 @@ import itertools
 import re
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, NewType
 
 SessionId = NewType("SessionId", str)
@@ -67,8 +66,7 @@ class RunnerId(NamedTuple):
         return f"{self.key.slug}-{self.replica}-{self.generation}"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where a runner answers HTTP.
 
     Attributes:

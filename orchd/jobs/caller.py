@@ -88,6 +88,8 @@ class CallerConnection(Wire):
         self._continued = False
         self._tunnel = False
         self._dropped = 0
+        self.bypassed = False
+        """Some of the body that the parser waits for went another way."""
 
     # What happens to the connection.
 
@@ -98,8 +100,17 @@ class CallerConnection(Wire):
         self.deadline = self._hub.clock() + self._hub.settings.header_timeout_s
         if (why := self._hub.joined(self)) is not None:
             self._refuse(why)
+            self.close()  # Lingering is for those that there is room for.
 
     def data_received(self, data: bytes) -> None:
+        try:
+            self._take(data)
+        except Exception as exc:
+            if self._owner is None:
+                raise
+            self._owner.fail(exc)
+
+    def _take(self, data: bytes) -> None:
         state = self.state
         if self._tunnel:
             if self.transfer is not None:
@@ -247,7 +258,7 @@ class CallerConnection(Wire):
 
     def keeps_alive(self, answer: AnswerHead) -> bool:
         request = self.message.head
-        if self._hub.leaving or (answer.length is None and not request.modern):
+        if self._hub.leaving or self.bypassed or (answer.length is None and not request.modern):
             self._keep = False
         return self._keep
 
@@ -286,7 +297,7 @@ class CallerConnection(Wire):
         if self._tunnel:
             return self.close()
         if not message.ended:
-            if not self._keep or not self._fits(message) or parser.broken is not None:
+            if not self._keep or self.bypassed or not self._fits(message) or parser.broken is not None:
                 return self._leave()
             self.state = DROPPING
             self.deadline = self._hub.clock() + self._hub.settings.refused_body_s

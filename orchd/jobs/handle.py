@@ -92,19 +92,17 @@ class Plan:
     Attributes:
         model: where the job goes; None = that is not known, or nobody's job.
         target: there.
-        address: of a runner.
-    request: the head that this runner gets.
+        requests: the head that a runner gets, by its address.
     """
 
-    __slots__ = ("address", "model", "models", "request", "target", "way")
+    __slots__ = ("model", "models", "requests", "target", "way")
 
     def __init__(self, models: Mapping[ModelKey, Model], way: Route) -> None:
         self.models = models
         self.way = way
         self.model: Model | None = models[way.key] if isinstance(way, ToRunner) else None
         self.target = way.target if isinstance(way, ToRunner) else ""
-        self.address: Address | None = None
-        self.request = b""
+        self.requests: dict[Address, bytes] = {}
 
 
 class Handler:
@@ -304,10 +302,11 @@ class Handler:
             self._charge(run, session)
         if head.expects:
             run.caller.proceed()
-        address = session.address
-        if plan.address is not address:
-            plan.address, plan.request = address, self._request(head, address, model, plan.target)
-        return await self._pass_on(run, session, model, plan.request, most)
+        request = plan.requests.get(session.address)
+        if request is None:
+            request = self._request(head, session.address, model, plan.target)
+            plan.requests[session.address] = request
+        return await self._pass_on(run, session, model, request, most)
 
     def _request(self, head: RequestHead, address: Address, model: Model, target: str) -> bytes:
         """Return the head that the runner gets."""

@@ -41,7 +41,9 @@ async def listen(
     return servers
 
 
-async def _open(address: str, protocol: Callable[[], asyncio.BaseProtocol], env: Mapping[str, str]) -> list[asyncio.Server]:
+async def _open(
+    address: str, protocol: Callable[[], asyncio.BaseProtocol], env: Mapping[str, str]
+) -> list[asyncio.Server]:
     loop = asyncio.get_running_loop()
     if address == "systemd":
         return [await loop.create_server(protocol, sock=passed, backlog=BACKLOG) for passed in _passed(env)]

@@ -65,8 +65,12 @@ class RunnerConnection(Wire):
             return self._pool.drop(self)  # Nobody asked.
         if transfer.tunnel:
             return transfer.runner_said(data)
-        self.parser.feed(data)
-        return transfer.runner_moved()
+        try:
+            self.parser.feed(data)
+            transfer.runner_moved()
+        except Exception as exc:  # noqa: BLE001 - it is raised again where the job waits for the answer
+            transfer.crashed(exc)
+        return None
 
     def eof_received(self) -> bool:
         if (transfer := self.transfer) is None:
@@ -80,7 +84,7 @@ class RunnerConnection(Wire):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closed:
-            if self.transfer is not None and not self.transfer.tunnel and exc is not None:
+            if exc is not None and self.transfer is not None and self.transfer.reads_runner:
                 for piece in self._left_over():
                     self.parser.feed(piece)
             self._end(proper=exc is None)

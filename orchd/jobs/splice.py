@@ -65,6 +65,7 @@ class Splice:
 
     Args:
         moved: so many bytes have reached the sink's socket.
+        blocked: `waits_for_sink` has changed.
         done: None, or SourceEnded or SinkBroke. Never called after `stop`.
 
     Attributes:
@@ -72,8 +73,8 @@ class Splice:
     """
 
     __slots__ = (
-        "_done", "_ends", "_in_pipe", "_loop", "_moved", "_pipes", "_reads", "_sink", "_source", "_to_read", "_writes",
-        "waits_for_sink",
+        "_blocked", "_done", "_ends", "_in_pipe", "_loop", "_moved", "_pipes", "_reads", "_sink", "_source", "_to_read",
+        "_writes", "waits_for_sink",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +85,7 @@ class Splice:
         left: int,
         *,
         moved: Callable[[int], None],
+        blocked: Callable[[], None],
         done: Callable[[Exception | None], None],
     ) -> None:
         """Raises:
@@ -94,7 +96,7 @@ class Splice:
         self._ends = pipes.take()
         self._source, self._sink = source, sink
         self._to_read, self._in_pipe = left, 0
-        self._moved, self._done = moved, done
+        self._moved, self._blocked, self._done = moved, blocked, done
         self._reads = self._writes = False
         self.waits_for_sink = False
 
@@ -145,16 +147,17 @@ class Splice:
             if not self._to_read and not self._in_pipe:
                 return self._end(None)
             if self._in_pipe and went <= 0:
-                self.waits_for_sink = True
-                self._watch_sink(True)
-                return self._watch_source(self._to_read > 0 and self._in_pipe < _PIPE_BYTES // 2)
+                return self._wait(source=self._to_read > 0 and self._in_pipe < _PIPE_BYTES // 2, sink=True)
             if not self._in_pipe and came <= 0:
-                self.waits_for_sink = False
-                self._watch_sink(False)
-                return self._watch_source(True)
-        self._watch_source(self._to_read > 0)
-        self._watch_sink(self._in_pipe > 0)
-        return None
+                return self._wait(source=True, sink=False)
+        return self._wait(source=self._to_read > 0, sink=self._in_pipe > 0)
+
+    def _wait(self, *, source: bool, sink: bool) -> None:
+        self._watch_source(source)
+        self._watch_sink(sink)
+        if self.waits_for_sink is not sink:
+            self.waits_for_sink = sink
+            self._blocked()
 
     def _end(self, why: Exception | None) -> None:
         self.stop()

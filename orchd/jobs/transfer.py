@@ -84,10 +84,11 @@ class Transfer:
 
     def upload_changed(self) -> None:
         """Body came, the request ended, or the runner takes bytes (no more, again)."""
-        if self._up and self._up_splice is None:
-            self._push_up()
-        elif self.tunnel:
+        if self.tunnel:
             self.caller.set_reading(not self.runner.paused)
+            self._waits()
+        elif self._up and self._up_splice is None:
+            self._push_up()
 
     def _push_up(self, head: bytes = b"") -> None:
         request, runner = self.request, self.runner
@@ -129,10 +130,12 @@ class Transfer:
                 self.runner.socket().fileno(),
                 left,
                 moved=self._moved_up,
+                blocked=self._waits,
                 done=self._spliced_up,
             )
         except OSError:  # No descriptors left: copying needs none.
             return False
+        self.caller.bypassed = True
         splice.start()
         if self._up_splice is splice:
             self.caller.set_reading(False)
@@ -143,15 +146,13 @@ class Transfer:
         self.bytes_in += size
         self.runner.passed(size)
         self._owner.moved()
-        if self._up_splice is not None and not self.started:
-            self._owner.wait_for(Code.BACKEND_TIMEOUT if self._up_splice.waits_for_sink else Code.BODY_STALLED)
 
     def _spliced_up(self, why: Exception | None) -> None:
         self._up_splice = None
         if why is None:
             self.caller.parser.passed_by()
+            self.caller.bypassed = False
             self._up = False
-            self.caller.choose_reading()
             self._waits()
         elif isinstance(why, SinkBroke):
             self._give_up_upload()
@@ -187,8 +188,8 @@ class Transfer:
         return None
 
     def _pass_interim(self, head: AnswerHead) -> None:
-        """1xx, save 100, which is between the two of us (RFC 9110, section 15.2)."""
-        if head.status != CONTINUE and self.request.head.modern:
+        """1xx, save 100, which is between the two of us (RFC 9110, section 15.2). They must not heap up."""
+        if head.status != CONTINUE and self.request.head.modern and not self.caller.paused:
             self.caller.write_interim(head)
 
     def start(self, head: bytes, *, chunked: bool) -> None:
@@ -266,6 +267,7 @@ class Transfer:
                 self.caller.socket().fileno(),
                 left,
                 moved=self._moved_down,
+                blocked=self._waits,
                 done=self._spliced_down,
             )
         except OSError:
@@ -279,9 +281,6 @@ class Transfer:
     def _moved_down(self, size: int) -> None:
         self.bytes_out += size
         self._owner.moved()
-        if self._down_splice is not None:
-            late = Code.CALLER_STALLED if self._down_splice.waits_for_sink else Code.BACKEND_STALLED
-            self._owner.wait_for(late)
 
     def _spliced_down(self, why: Exception | None) -> None:
         self._down_splice = None
@@ -311,6 +310,7 @@ class Transfer:
 
     def _begin_tunnel(self, head: bytes) -> None:
         self.tunnel = self._up = True
+        self.caller.bulk = self.runner.bulk = True
         rest, self.runner.parser.rest = self.runner.parser.rest, b""
         self.bytes_out += len(rest)
         self.caller.write(head + rest)
@@ -334,7 +334,8 @@ class Transfer:
 
     def caller_finished(self) -> None:
         self._up = False
-        self.runner.write_eof()
+        if not self.runner.write_eof():
+            self._down = False  # TLS can't be closed by halves.
         self._tunnel_ended()
 
     def runner_finished(self) -> None:
@@ -358,6 +359,12 @@ class Transfer:
                 self._up = False
                 self._tunnel_ended()
             return
+        self._stop_up_splice()
+        if self._down_splice is not None:
+            self._down_splice.stop()
+            self._down_splice = None
+            self._owner.fail(RunnerBroke("reset the connection in the middle of its answer"))
+            return
         parser = self.runner.parser
         if parser.messages or (parser.broken is not None and parser.mid_head):
             self.runner_moved()
@@ -365,12 +372,22 @@ class Transfer:
             unseen = not parser.messages and self.runner.unseen()
             self._owner.fail(RunnerBroke("closed the connection before it answered", unseen=unseen))
 
+    def crashed(self, why: Exception) -> None:
+        """A bug of ours came up while bytes were looked at."""
+        self._owner.fail(why)
+
+    def _stop_up_splice(self) -> None:
+        if self._up_splice is not None:
+            self._up_splice.stop()
+            self._up_splice = None
+            self._up = False
+
     def stop(self) -> None:
         """Let go of both sides. The runner's connection is closed, unless it was released."""
-        for splice in (self._up_splice, self._down_splice):
-            if splice is not None:
-                splice.stop()
-        self._up_splice = self._down_splice = None
+        self._stop_up_splice()
+        if self._down_splice is not None:
+            self._down_splice.stop()
+            self._down_splice = None
         if self.runner.transfer is self:
             self.runner.transfer = None
             self.runner.abort()
@@ -379,12 +396,21 @@ class Transfer:
         """Tell who is waited for now, and read from the caller if that is of use."""
         self.caller.choose_reading()
         if self.started:
-            late = CALLER_STALLED if self.caller.paused else BACKEND_STALLED
-        elif self._up and not self.runner.paused:
-            late = BODY_STALLED
+            splice = self._down_splice
+            caller_is_late = self.caller.paused if splice is None else splice.waits_for_sink
+            late = CALLER_STALLED if caller_is_late else BACKEND_STALLED
+        elif self._up:
+            splice = self._up_splice
+            runner_is_late = self.runner.paused if splice is None else splice.waits_for_sink
+            late = BACKEND_TIMEOUT if runner_is_late else BODY_STALLED
         else:
             late = BACKEND_TIMEOUT
         self._owner.wait_for(late)
+
+    @property
+    def reads_runner(self) -> bool:
+        """Nobody but its parser takes what the runner sends."""
+        return not self.tunnel and self._down_splice is None
 
     def wants_body(self) -> bool:
         """More of the request's body can be used now."""

@@ -66,9 +66,12 @@ class Wire(asyncio.BufferedProtocol):
         """The bytes on the socket are those that we read and write: there is no TLS."""
         return self.transport.get_extra_info("sslcontext") is None
 
-    def write_eof(self) -> None:
-        if not self.closed and self.transport.can_write_eof():
-            self.transport.write_eof()
+    def write_eof(self) -> bool:
+        """Say that nothing more comes; False where that can't be said."""
+        if self.closed or not self.transport.can_write_eof():
+            return False
+        self.transport.write_eof()
+        return True
 
     def close(self) -> None:
         """Close when all is out."""
