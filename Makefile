@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit lock bench clean
+.PHONY: help demo test check unit lock bench bench-proxy clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@echo "preparing $(VENV) (once; about a minute)"
@@ -45,6 +45,9 @@ unit: $(VENV)/.dev ## only the fast tests
 
 bench: $(VENV)/.dev ## figures against direct calls to the runner
 	@$(BIN)/python -m tests.bench
+
+bench-proxy: $(VENV)/.dev ## figures against nginx and HAProxy; ten minutes
+	@$(BIN)/python -m tests.bench.proxy $(BENCH_ARGS)
 
 lock: $(VENV)/.dev ## renew the lock files after an edit of pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv

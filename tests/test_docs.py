@@ -38,8 +38,8 @@ def test_every_code_a_job_can_get_is_explained_with_its_status() -> None:
 
 def test_every_make_target_and_command_that_is_named_exists() -> None:
     text = README.read_text()
-    targets = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`make (\w+)", text)) <= targets
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([\w-]+)", text)) <= targets
     commands = next(
         action.choices
         for action in build_parser()._actions

@@ -146,7 +146,8 @@ class Run(Job):
             await self.wait()
         finally:
             over = True
-            task.cancel()
+            # Behind its first step, or what it was to await would never be.
+            asyncio.get_running_loop().call_soon(task.cancel)
         result, error = task.result()
         if error is not None:
             raise error

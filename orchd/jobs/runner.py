@@ -6,6 +6,8 @@ A connection that idles is still read from, so one that its runner closes is gon
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import select
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -37,6 +39,14 @@ class RunnerConnection(Wire):
         self.reused = False
         self.idle_until = 0.0
         self._sent = self._sent_before = 0
+        self._poll: select.poll | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        with contextlib.suppress(OSError, AttributeError):  # Out of descriptors, or no such thing on this system.
+            poll = select.poll()
+            poll.register(self.socket().fileno(), select.POLLIN)
+            self._poll = poll
 
     def begin(self, transfer: Transfer, method: bytes) -> None:
         self.transfer = transfer
@@ -51,11 +61,16 @@ class RunnerConnection(Wire):
         """So many bytes went to the runner by another way than `write`."""
         self._sent += size
 
+    def quiet(self) -> bool:
+        """Ask the kernel whether it idles still: neither bytes nor an end have come since the loop looked last."""
+        return self._poll is None or not self._poll.poll(0)
+
     def unseen(self) -> bool:
         """Return whether it is certain that the runner has seen nothing of the request under way.
 
-        Certain means: the connection was reset, and the runner's kernel took no byte of the request before that. (The
-        first byte that the kernel counts is the one that opened the connection.)
+        Called when the runner has closed its side. Certain means: its kernel took no byte of the request before that
+        (the first byte that is counted is the one that opened the connection), and has refused it after that. A reset
+        alone proves nothing: it may overtake the acknowledgement of what was read.
         """
         acked = self.acked()
         return acked is not None and acked <= self._sent_before + 1 and self.was_reset()
@@ -98,7 +113,7 @@ class RunnerConnection(Wire):
         if (transfer := self.transfer) is not None:
             if proper and not transfer.tunnel:
                 self.parser.feed_eof()
-            transfer.runner_lost()
+            transfer.runner_lost(proper=proper)
 
     def _left_over(self) -> list[bytes]:
         """Return what came before a reset: a runner may answer, and close without having read the body."""
@@ -153,7 +168,12 @@ class Pool:
     def take(self, runner: RunnerId) -> RunnerConnection | None:
         """Return the connection that idles for the shortest time; None = there is none."""
         shelf = self._shelves.get(runner)
-        return shelf.idle.pop() if shelf is not None and shelf.idle else None
+        while shelf is not None and shelf.idle:
+            connection = shelf.idle.pop()
+            if connection.quiet():
+                return connection
+            connection.abort()
+        return None
 
     async def connect(self, runner: RunnerId, address: Address) -> RunnerConnection:
         """Raises:

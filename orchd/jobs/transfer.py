@@ -350,8 +350,8 @@ class Transfer:
 
     # The end.
 
-    def runner_lost(self) -> None:
-        """The runner's connection has ended, for whatever reason; what it sent before is in its parser."""
+    def runner_lost(self, *, proper: bool) -> None:
+        """The runner's connection has ended (`proper`: was closed, not reset); what it said before is in its parser."""
         if self.tunnel:
             if self._down:
                 self._owner.fail(RunnerBroke("reset the connection"))
@@ -369,7 +369,7 @@ class Transfer:
         if parser.messages or (parser.broken is not None and parser.mid_head):
             self.runner_moved()
         if self._answer is None and self.runner.transfer is self:
-            unseen = not parser.messages and self.runner.unseen()
+            unseen = proper and not parser.messages and self.runner.unseen()
             self._owner.fail(RunnerBroke("closed the connection before it answered", unseen=unseen))
 
     def crashed(self, why: Exception) -> None:

@@ -23,6 +23,7 @@ from orchd.jobs.server import JobServer
 from orchd.sessions.session import Outcome, Session
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings
+from orchd.jobs.wire import Wire
 from tests.faults.message import Message
 from tests.jobs.messages import answer
 from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
@@ -49,8 +50,8 @@ class Network:
         self._answered: Counter[FakeTransport] = Counter()
 
     async def connect(
-        self, factory: Callable[[], asyncio.Protocol], host: str, port: int, *, ssl: object = None
-    ) -> tuple[FakeTransport, asyncio.Protocol]:
+        self, factory: Callable[[], Wire], host: str, port: int, *, ssl: object = None
+    ) -> tuple[FakeTransport, Wire]:
         """After `loop.create_connection`."""
         self.dialled.append((host, port))
         await (asyncio.sleep(0) if self.gate is None else self.gate.wait())

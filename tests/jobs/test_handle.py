@@ -678,7 +678,8 @@ async def test_health_is_ours_and_is_no_job() -> None:
     caller = await bench.serve(ask)
     assert code_of(caller) is Code.NOT_READY
     assert b"it is loading" in caller.sent
-    assert bench.metrics.jobs == bench.log.lines == []
+    assert bench.metrics.jobs == []
+    assert bench.log.lines == []
     assert bench.network.dialled == []
 
 
