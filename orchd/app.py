@@ -6,6 +6,7 @@ What orchd is made of can be read from `_build` and `_start`; what a stop does f
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
@@ -197,10 +198,19 @@ class App:
         if (watchdog_s := watchdog_period_s(self._env)) is not None:
             roots.append(tasks.spawn(self._notifier.watchdog(watchdog_s), name="watchdog"))
         stack.push_async_callback(tasks.cancel, *roots)
+        await self._known(roots[0])
+        await self._jobs.take_connections()
+        _settle_down()
         self._accepting = True
         self._notifier.ready()
         log.info("orchd_ready", version=__version__, instance=self._settings.instance)
         return roots
+
+    async def _known(self, loop: asyncio.Task[Any]) -> None:
+        """Wait until the loop knows what is wanted, or has failed."""
+        changed = tasks.spawn(self._loop.changed(), name="wait for the first turn")
+        await asyncio.wait({changed, loop}, return_when=asyncio.FIRST_COMPLETED)
+        await tasks.cancel(changed)
 
     # -- living ------------------------------------------------------------------------------------------------------
 
@@ -291,6 +301,16 @@ class App:
                 kinds.add(RunnerKind.CONTAINER)
             await self._loop.end(frozenset(kinds), END_TIMEOUT_S, lambda text: log.info("stopping_runners", left=text))
         log.info("orchd_stopped")
+
+
+def _settle_down() -> None:
+    """Spare what lives as long as the daemon from the garbage collector, and have it look less often.
+
+    Jobs leave nothing for it, but make it look all the time: at the usual settings it took a seventh of all CPU time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 async def take_down(settings: Settings, env: Mapping[str, str], edges: Edges | None = None) -> AsyncIterator[str]:

@@ -19,16 +19,18 @@ _FIRST_PASSED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3).
 async def listen(
     where: Sequence[str], protocol: Callable[[], asyncio.BaseProtocol], env: Mapping[str, str]
 ) -> list[asyncio.Server]:
-    """Open all of `jobs.listen`, or none.
+    """Bind all of `jobs.listen`, or none; connections are taken once `start_serving` is called on them.
 
     Raises:
         OrchdError: ADDRESS_IN_USE; SETTING_INVALID for what can't be listened on.
     """
     servers: list[asyncio.Server] = []
+    opened: list[str] = []
     try:
         for address in where:
             try:
                 servers += await _open(address, protocol, env)
+                opened.append(address)
             except OSError as exc:
                 raise OrchdError(
                     f"cannot listen on {address} for jobs: {reason_of(exc)}; choose another address with --jobs-listen",
@@ -37,6 +39,7 @@ async def listen(
     except BaseException:
         for server in servers:
             server.close()
+        remove_sockets(opened)
         raise
     return servers
 
@@ -46,11 +49,14 @@ async def _open(
 ) -> list[asyncio.Server]:
     loop = asyncio.get_running_loop()
     if address == "systemd":
-        return [await loop.create_server(protocol, sock=passed, backlog=BACKLOG) for passed in _passed(env)]
+        return [
+            await loop.create_server(protocol, sock=passed, backlog=BACKLOG, start_serving=False)
+            for passed in _passed(env)
+        ]
     if address.startswith("unix:"):
         bound = _bind(Path(address.removeprefix("unix:")))
-        return [await loop.create_unix_server(protocol, sock=bound, backlog=BACKLOG)]
-    return [await loop.create_server(protocol, *split_listen(address), backlog=BACKLOG)]
+        return [await loop.create_unix_server(protocol, sock=bound, backlog=BACKLOG, start_serving=False)]
+    return [await loop.create_server(protocol, *split_listen(address), backlog=BACKLOG, start_serving=False)]
 
 
 def remove_sockets(where: Sequence[str]) -> None:
@@ -68,7 +74,8 @@ def _bind(path: Path) -> socket.socket:
     """
     if path.is_socket():
         with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(str(path)) != 0:
+            probe.setblocking(False)  # Where many wait to be accepted, connecting would wait too.
+            if probe.connect_ex(str(path)) == errno.ECONNREFUSED:
                 path.unlink(missing_ok=True)
     bound = socket.socket(socket.AF_UNIX)
     try:
@@ -86,7 +93,8 @@ def _passed(env: Mapping[str, str]) -> list[socket.socket]:
     Raises:
         OrchdError: SETTING_INVALID, there are none.
     """
-    count = int(env.get("LISTEN_FDS", "0")) if env.get("LISTEN_PID") == str(os.getpid()) else 0
+    given = env.get("LISTEN_FDS", "") if env.get("LISTEN_PID") == str(os.getpid()) else ""
+    count = int(given) if given.isdecimal() else 0
     if not count:
         raise OrchdError(
             "cannot listen on systemd for jobs: no socket was handed over; start orchd by a .socket unit "

@@ -114,12 +114,17 @@ class JobServer:
         )
 
     async def start(self) -> None:
-        """Listen.
+        """Bind the listeners.
 
         Raises:
             OrchdError: ADDRESS_IN_USE; SETTING_INVALID for an address that can't be listened on.
         """
         self._servers = await listen(self.settings.listen, lambda: CallerConnection(self), self._env)
+
+    async def take_connections(self) -> None:
+        """From now on; not before it is known what is served, or what waits at the door would be told: nothing."""
+        for server in self._servers:
+            await server.start_serving()
         log.info("jobs_listening", listen=list(self.settings.listen), port=self.port)
 
     def stop_accepting(self) -> None:

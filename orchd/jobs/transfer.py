@@ -315,6 +315,7 @@ class Transfer:
         self.bytes_out += len(rest)
         self.caller.write(head + rest)
         self.caller.begin_tunnel()
+        self._waits()
 
     def caller_said(self, data: bytes) -> None:
         self.bytes_in += len(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import socket
 import struct
 from typing import cast
@@ -36,7 +37,8 @@ class Wire(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only.
         # No buffer but the kernel's: `paused` says exactly whether all is out, and nothing waits for the loop's turn.
-        self.transport.set_write_buffer_limits(high=0)
+        # (With TLS, 0 would pause an empty buffer.)
+        self.transport.set_write_buffer_limits(high=0 if self.plain else 1)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _LARGE if self.bulk else _SMALL
@@ -98,7 +100,12 @@ class Wire(asyncio.BufferedProtocol):
 
     def peer_left(self) -> bool:
         """Ask the kernel, where we don't read and so can't see it. False where it can't say."""
-        return self._tcp_info(1)[:1] in (b"\x07", b"\x08")  # CLOSE, CLOSE_WAIT
+        try:
+            poll = select.poll()
+            poll.register(self.socket().fileno(), select.POLLRDHUP)
+            return bool(poll.poll(0))
+        except (OSError, AttributeError):
+            return False
 
     def was_reset(self) -> bool:
         """The peer's kernel has said that it knows no such connection (any more)."""
