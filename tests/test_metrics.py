@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orchd.admin import AdminServer
@@ -15,7 +17,8 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.state import Snapshot
 from orchd.errors import JOB_ANSWERS, Code
-from orchd.metrics import OUTCOMES, PROCESSING_ERRORS, RESTART_REASONS, RUNTIME_EVENTS, Metrics
+from orchd.job_metrics import JOB_BUCKETS, OUTCOMES, PROCESSING_ERRORS
+from orchd.metrics import RESTART_REASONS, RUNTIME_EVENTS, Metrics
 from orchd.sessions.session import Outcome
 from tests.prometheus import Prometheus
 
@@ -27,6 +30,8 @@ INTERFACE = {
     "byoc_frame_latency_ms": ("histogram", {"source", "pipeline", "model_id"}),
     "byoc_sessions_active": ("gauge", {"source", "pipeline", "model_id"}),
     "orchd_build_info": ("gauge", {"version", "python"}),
+    "orchd_connections": ("gauge", {"side"}),
+    "orchd_connections_closed": ("counter", {"reason"}),
     "orchd_file_problems": ("gauge", {"severity"}),
     "orchd_job_errors": ("counter", {"pipeline", "model_id", "code"}),
     "orchd_job_first_byte_seconds": ("histogram", {"pipeline", "model_id"}),
@@ -70,9 +75,12 @@ def value(metrics: Metrics, name: str, key: ModelKey | None = None, **labels: st
 
 def use_all(metrics: Metrics) -> None:
     metrics.define(KEY, 3)
-    metrics.job_finished(KEY, "ok", "", total_s=3.0, first_byte_s=0.5, held_s=1.0)
-    metrics.job_finished(KEY, "backend_failed", Code.BACKEND_BROKE, total_s=0.2, first_byte_s=None, held_s=0.0)
-    metrics.sessions(KEY, 2)
+    metrics.job_finished(KEY, "ok", "", 3.0, 0.5, 1.0)
+    metrics.job_finished(KEY, "backend_failed", Code.BACKEND_BROKE, 0.2, None, 0.0)
+    metrics.sessions_from(lambda key: 2)
+    metrics.connections_from(lambda: {"caller": 3, "runner": 1})
+    metrics.connection_closed("idle")
+    metrics.request_refused(Code.HEADER_TOO_LARGE)
     metrics.state(KEY, {"ready": 2, "backoff": 1}, ready=True, startable=False)
     metrics.restarted(KEY, "exited")
     metrics.probed(KEY, "ready", 0.01)
@@ -99,7 +107,10 @@ def test_what_happened_is_counted_where_it_belongs(metrics: Metrics) -> None:
     assert value(metrics, "orchd_job_seconds_sum", KEY) == pytest.approx(3.2)
     assert value(metrics, "orchd_job_first_byte_seconds_count", KEY) == 1
     assert value(metrics, "orchd_job_hold_seconds_sum", KEY) == 1.0
+    assert value(metrics, "orchd_job_errors_total", ModelKey("", ""), code="header_too_large") == 1
     assert value(metrics, "orchd_sessions_active", KEY) == 2
+    assert value(metrics, "orchd_connections", side="caller") == 3
+    assert value(metrics, "orchd_connections_closed_total", reason="idle") == 1
     assert value(metrics, "orchd_sessions_max", KEY) == 3
     assert value(metrics, "orchd_runners", KEY, state="ready") == 2
     assert value(metrics, "orchd_runners", KEY, state="failed") == 0
@@ -122,6 +133,38 @@ def test_the_documents_names_hold_what_orchd_measures(metrics: Metrics) -> None:
     assert value(metrics, "byoc_frame_latency_ms_sum", KEY, source="orchd") == pytest.approx(2000)
     assert value(metrics, "byoc_frame_latency_ms_count", KEY, source="orchd") == 1
     assert value(metrics, "byoc_errors_total", KEY, source="orchd", type="backend_broke") == 1
+
+
+SECONDS = st.one_of(st.sampled_from([0.0, *JOB_BUCKETS]), st.floats(0, 1000))
+
+
+@given(st.lists(st.tuples(SECONDS, st.one_of(st.none(), SECONDS), st.one_of(st.just(0.0), SECONDS)), max_size=20))
+def test_histograms_of_jobs_say_what_prometheus_own_would(jobs: list[tuple[float, float | None, float]]) -> None:
+    metrics, theirs = Metrics(CollectorRegistry(), "1.2.3"), CollectorRegistry()
+    names = {
+        "orchd_job_seconds": JOB_BUCKETS,
+        "orchd_job_first_byte_seconds": JOB_BUCKETS,
+        "orchd_job_hold_seconds": JOB_BUCKETS,
+        "byoc_frame_latency_ms": tuple(bound * 1000 for bound in JOB_BUCKETS),
+    }
+    made = [Histogram(name, "-", buckets=buckets, registry=theirs) for name, buckets in names.items()]
+    seconds, first_byte, hold, work = made
+    metrics.define(KEY, 1)
+    for work_s, first_byte_s, held_s in jobs:
+        total_s = work_s + held_s
+        metrics.job_finished(KEY, "ok", "", total_s, first_byte_s, held_s)
+        seconds.observe(total_s)
+        if first_byte_s is not None:
+            first_byte.observe(first_byte_s)
+        if held_s > 0:
+            hold.observe(held_s)
+        work.observe((total_s - held_s) * 1000)
+    ours = samples(metrics)
+    model = {"pipeline": KEY.pipeline, "model_id": KEY.model_id}
+    for family in text_string_to_metric_families(generate_latest(theirs).decode()):
+        for sample in family.samples:
+            more = model | ({"source": "orchd"} if family.name.startswith("byoc") else {})
+            assert ours[sample.name, frozenset((sample.labels | more).items())] == pytest.approx(sample.value)
 
 
 def test_a_failed_reading_keeps_the_time_and_hash_of_the_last_good_one(metrics: Metrics) -> None:
@@ -152,12 +195,11 @@ def test_a_forgotten_model_leaves_no_series_and_late_news_of_it_make_none(metric
     use_all(metrics)
     metrics.forget(KEY)
     metrics.forget(KEY)
-    metrics.sessions(KEY, 1)
     metrics.state(KEY, {}, ready=False, startable=False)
     metrics.restarted(KEY, "exited")
     metrics.probed(KEY, "ready", 0.1)
-    metrics.job_finished(KEY, "aborted", "", total_s=1.0, first_byte_s=None, held_s=0.0)
-    assert {s for s in set(samples(metrics)) - before if "orchd_runtime_up" not in s[0]} == set()
+    metrics.job_finished(KEY, "aborted", "", 1.0, None, 0.0)
+    assert {name for name, _ in set(samples(metrics)) - before} == {"orchd_runtime_up", "orchd_connections"}
     assert value(metrics, "orchd_jobs_total", ModelKey("", ""), outcome="aborted") == 1
 
 
@@ -165,7 +207,7 @@ def test_jobs_that_name_unknown_models_share_one_series(metrics: Metrics) -> Non
     before = set(samples(metrics))
     for n in range(100):
         key = ModelKey("made-up", str(n)) if n % 2 else None
-        metrics.job_finished(key, "refused", Code.UNKNOWN_MODEL, total_s=0.1, first_byte_s=None, held_s=0.0)
+        metrics.job_finished(key, "refused", Code.UNKNOWN_MODEL, 0.1, None, 0.0)
     assert set(samples(metrics)) == before
     assert value(metrics, "orchd_jobs_total", ModelKey("", ""), outcome="refused") == 100
 

@@ -22,7 +22,7 @@ from orchd.jobs.ports import CallerGone, Owner
 from orchd.jobs.refusal import rendered
 from orchd.jobs.request import interim, persistence
 from orchd.jobs.transfer import Transfer
-from orchd.jobs.wire import Wire
+from orchd.jobs.wire import SMALL_BYTES, Batch, Wire
 from orchd.settings import JobsSettings
 
 MIB = 1024 * 1024
@@ -50,6 +50,7 @@ class Hub(Protocol):
     settings: JobsSettings
     clock: Callable[[], float]
     leaving: bool
+    batch: Batch
     date: render.Date
 
     def joined(self, connection: CallerConnection) -> JobRefused | None:
@@ -73,6 +74,7 @@ class CallerConnection(Wire):
     message: Message[RequestHead]
 
     def __init__(self, hub: Hub) -> None:
+        super().__init__(hub.batch)
         self._hub = hub
         self.parser = RequestParser(hub.settings.max_header_kb * 1024)
         self.state = AWAITING
@@ -245,16 +247,18 @@ class CallerConnection(Wire):
     def proceed(self) -> None:
         if self.message.head.expects and not self._continued and not self.message.received:
             self._continued = True
-            self.write(render.CONTINUE)
+            self.send(render.CONTINUE)
 
-    def write(self, data: bytes) -> None:
-        if not self.closed:
-            self.answered = self.answered or data is not render.CONTINUE
-            self.transport.write(data)
+    def write(self, data: bytes, *, whole: bool = False) -> None:
+        """Send what is of an answer; `whole`: it ends with this."""
+        self.answered = True
+        if whole and len(data) <= SMALL_BYTES:
+            self.send_soon(data)
+        else:
+            self.send(data)
 
     def write_interim(self, head: AnswerHead) -> None:
-        if not self.closed:
-            self.transport.write(interim(head))
+        self.send(interim(head))
 
     def keeps_alive(self, answer: AnswerHead) -> bool:
         request = self.message.head
@@ -267,7 +271,7 @@ class CallerConnection(Wire):
         self._keep = self._keep and not self._hub.leaving and (message.ended or self._fits(message))
         head = render.status_line(status, b"") + render.lines(headers) + b"Content-Length: %d\r\n" % len(body)
         head += self._hub.date.line() + persistence(message.head, keep_alive=self._keep)
-        self.write(head if message.head.method == b"HEAD" else head + body)
+        self.write(head if message.head.method == b"HEAD" else head + body, whole=True)
 
     def _fits(self, message: Message[RequestHead]) -> bool:
         """A body that we mean to read to its end does not cost the caller its connection."""
@@ -364,7 +368,10 @@ class CallerConnection(Wire):
                 )
             case State.AWAITING:
                 self._hub.closed("idle")
-                self.close()
+                if self.paused:
+                    self.abort()  # It does not take even the last answer.
+                else:
+                    self.close()
             case State.DROPPING:
                 self._leave()
             case State.LEAVING:

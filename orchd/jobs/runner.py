@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from orchd.domain.ids import Address, RunnerId
 from orchd.http1.parser import AnswerParser
 from orchd.jobs.ports import RunnerUnreachable
-from orchd.jobs.wire import Wire
+from orchd.jobs.wire import SMALL_BYTES, Batch, Wire
 
 if TYPE_CHECKING:
     from orchd.jobs.transfer import Transfer
@@ -32,6 +32,7 @@ class RunnerConnection(Wire):
     """
 
     def __init__(self, pool: Pool, shelf: _Shelf) -> None:
+        super().__init__(pool.batch)
         self._pool = pool
         self.shelf = shelf
         self.parser = AnswerParser(HEAD_BYTES)
@@ -53,9 +54,13 @@ class RunnerConnection(Wire):
         self.parser.expect(method)
         self._sent_before = self._sent
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, *, whole: bool = False) -> None:
+        """Send what is of a request; `whole`: it ends with this."""
         self._sent += len(data)
-        self.transport.write(data)
+        if whole and len(data) <= SMALL_BYTES:
+            self.send_soon(data)
+        else:
+            self.send(data)
 
     def passed(self, size: int) -> None:
         """So many bytes went to the runner by another way than `write`."""
@@ -72,6 +77,8 @@ class RunnerConnection(Wire):
         (the first byte that is counted is the one that opened the connection), and has refused it after that. A reset
         alone proves nothing: it may overtake the acknowledgement of what was read.
         """
+        if self.unsent:
+            return True
         acked = self.acked()
         return acked is not None and acked <= self._sent_before + 1 and self.was_reset()
 
@@ -152,9 +159,11 @@ class Pool:
     """Connections by runner. Args:
     clock: seconds; the loop's clock.
     idle_s: a connection that idles so long is closed.
+    batch: where small requests are sent.
     """
 
-    def __init__(self, clock: Callable[[], float], idle_s: float) -> None:
+    def __init__(self, clock: Callable[[], float], idle_s: float, batch: Batch) -> None:
+        self.batch = batch
         self._clock = clock
         self._idle_s = idle_s
         self._shelves: dict[RunnerId, _Shelf] = {}

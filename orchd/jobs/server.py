@@ -21,6 +21,7 @@ from orchd.jobs.ports import Connection, Owner
 from orchd.jobs.runner import Pool, RunnerConnection
 from orchd.jobs.splice import Pipes
 from orchd.jobs.transfer import Transfer
+from orchd.jobs.wire import Batch
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings
 
@@ -62,7 +63,7 @@ class JobServer:
     """Args as `Handler`'s.
 
     Attributes:
-        settings, clock, leaving, date: as `caller.Hub` wants them.
+        settings, clock, leaving, batch, date: as `caller.Hub` wants them.
     """
 
     def __init__(
@@ -81,10 +82,11 @@ class JobServer:
         self.clock = asyncio.get_running_loop().time
         self.leaving = False
         self.date = Date()
+        self.batch = Batch()
         self._metrics = metrics
         self._env = env
         self._pipes = Pipes()
-        self._pool = Pool(self.clock, settings.runner_idle_s)
+        self._pool = Pool(self.clock, settings.runner_idle_s, self.batch)
         self._handler = Handler(
             settings=settings,
             table=table,

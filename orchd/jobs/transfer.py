@@ -111,7 +111,7 @@ class Transfer:
         if head:
             data = head + data
         if data:
-            runner.write(data)
+            runner.write(data, whole=request.ended)
         if self._up:
             if not runner.paused and self._splice_up():
                 return None
@@ -239,7 +239,7 @@ class Transfer:
         if head:
             data = head + data
         if data:
-            caller.write(data)
+            caller.write(data, whole=answer.ended)
         if answer.ended:
             self._down = False
             self._let_runner_go()

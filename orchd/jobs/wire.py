@@ -14,13 +14,45 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, with no time: closing resets.
 _ACKED = struct.Struct("=120xQ")  # tcpi_bytes_acked of Linux's struct tcp_info, since 4.1.
 
 
+SMALL_BYTES = 16 * 1024
 # One of each for all connections: what is read is taken out before anything else is read. Small where a head may come,
 # so that the body behind it stays in the kernel, from where it can be spliced.
 _SMALL, _LARGE = memoryview(bytearray(16 * 1024)), memoryview(bytearray(256 * 1024))
 
 
+class Batch:
+    """Small writes of one turn of the loop: the first goes out at once, the others one upon the other at its end.
+
+    Whoever receives them is then woken twice and not for each: waking a sleeping processor costs more than a small job.
+    And where there is just one, nobody waits.
+    """
+
+    def __init__(self) -> None:
+        self._began = False
+        self._wires: list[Wire] = []
+
+    def first(self) -> bool:
+        """Return whether this is the first write of the turn; else `add` it."""
+        if self._began:
+            return False
+        self._began = True
+        asyncio.get_running_loop().call_soon(self._end)
+        return True
+
+    def add(self, wire: Wire) -> None:
+        self._wires.append(wire)
+
+    def _end(self) -> None:
+        self._began = False
+        if self._wires:
+            wires, self._wires = self._wires, []
+            for wire in wires:
+                wire.flush()
+
+
 class Wire(asyncio.BufferedProtocol):
     """Attributes:
+    unsent: what `send_soon` keeps until the end of the loop's turn.
     bulk: much is coming: read as much as there is at once.
     paused: the peer takes no more now; what we wrote last is not all out.
     reading: we want its bytes.
@@ -32,7 +64,11 @@ class Wire(asyncio.BufferedProtocol):
     reading = True
     closed = False
     bulk = False
+    unsent = b""
     _socket: socket.socket | None = None
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only.
@@ -48,6 +84,28 @@ class Wire(asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         raise NotImplementedError
+
+    def send(self, data: bytes) -> None:
+        """Send at once; `paused` then says whether all is out."""
+        if not self.closed:
+            if self.unsent:
+                data, self.unsent = self.unsent + data, b""
+            self.transport.write(data)
+
+    def send_soon(self, data: bytes) -> None:
+        """Send by the end of the loop's turn. For what is small and whole; see `Batch`."""
+        if self.unsent:
+            self.unsent += data
+        elif self._batch.first():
+            self.send(data)
+        else:
+            self._batch.add(self)
+            self.unsent = data
+
+    def flush(self) -> None:
+        if self.unsent and not self.closed:
+            data, self.unsent = self.unsent, b""
+            self.transport.write(data)
 
     def set_reading(self, on: bool) -> None:
         if on is not self.reading and not self.closed:
@@ -72,12 +130,14 @@ class Wire(asyncio.BufferedProtocol):
         """Say that nothing more comes; False where that can't be said."""
         if self.closed or not self.transport.can_write_eof():
             return False
+        self.flush()
         self.transport.write_eof()
         return True
 
     def close(self) -> None:
         """Close when all is out."""
         if not self.closed:
+            self.flush()
             self.closed = True
             self.forget_socket()
             self.transport.close()

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from orchd.domain.model import StopSpec
@@ -16,27 +17,39 @@ from orchd.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNIT = (DEPLOY / "orchd.service").read_text()
+SOCKET = (DEPLOY / "orchd.socket").read_text()
 
 
 class Unit(configparser.RawConfigParser):
     """The unit's sections; a key that is given twice keeps its last value."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str = UNIT) -> None:
         super().__init__(strict=False, delimiters=("=",), comment_prefixes=("#",))
-        self.read_string(UNIT)
+        self.read_string(text)
 
     def optionxform(self, optionstr: str) -> str:
         return optionstr
 
 
-def test_systemd_accepts_the_unit(needs: Callable[[str], str], tmp_path: Path) -> None:
-    copy = tmp_path / "orchd.service"
+@pytest.mark.parametrize("unit", ["orchd.service", "orchd.socket"])
+def test_systemd_accepts_the_units(needs: Callable[[str], str], tmp_path: Path, unit: str) -> None:
     assert "ExecStart=/usr/local/bin/orchd run\n" in UNIT
-    copy.write_text(UNIT.replace("/usr/local/bin/orchd", "/bin/true"))
+    (tmp_path / "orchd.service").write_text(UNIT.replace("/usr/local/bin/orchd", "/bin/true"))
+    options = [re.sub("^#(?=[A-Z]\\w+=)", "", line) for line in SOCKET.splitlines(keepends=True)]
+    assert options != SOCKET.splitlines(keepends=True), "what is offered in comments is looked at too"
+    (tmp_path / "orchd.socket").write_text("".join(options))
     verified = subprocess.run(
-        [needs("systemd-analyze"), "verify", "--man=no", copy], capture_output=True, text=True, timeout=60
+        [needs("systemd-analyze"), "verify", "--man=no", tmp_path / unit], capture_output=True, text=True, timeout=60
     )
     assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
+
+
+def test_the_socket_unit_listens_where_orchd_does_by_itself_and_its_socket_files_outlive_it() -> None:
+    assert (Unit(SOCKET)["Socket"]["ListenStream"],) == Settings().jobs.listen
+    paths = re.findall("^#?ListenStream=(/.*)$", SOCKET, re.MULTILINE)
+    gone_with_orchd = f"/run/{Unit()['Service']['RuntimeDirectory']}/"
+    assert paths
+    assert [path for path in paths if path.startswith(gone_with_orchd)] == []
 
 
 def test_systemd_waits_longer_than_orchd_drains_and_stops() -> None:

@@ -20,10 +20,10 @@ from orchd.jobs.hooks import Hooks, Job, JobHook, Waits
 from orchd.jobs.lines import fields
 from orchd.jobs.run import Run
 from orchd.jobs.server import JobServer
+from orchd.jobs.wire import Wire
 from orchd.sessions.session import Outcome, Session
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings
-from orchd.jobs.wire import Wire
 from tests.faults.message import Message
 from tests.jobs.messages import answer
 from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
@@ -77,9 +77,10 @@ class Network:
     def requests(self) -> list[Message]:
         return [message for end in self.ends for message in end.messages]
 
-    async def connected(self) -> FakeTransport:
-        """Wait for the first connection, and no turn longer."""
-        while not self.ends:
+    async def connected(self, number: int = 1) -> FakeTransport:
+        """Wait for so many connections, and no turn longer."""
+        while len(self.ends) < number:
+            self._made.clear()
             await self._made.wait()
         return self.end
 

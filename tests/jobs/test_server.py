@@ -3,61 +3,134 @@
 from __future__ import annotations
 
 import asyncio
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from orchd.errors import Code, OrchdError
-from orchd.jobs.hooks import AcceptAll, Hooks
+from orchd.jobs.hooks import Hooks
 from orchd.jobs.server import JobServer
-from orchd.metrics import Metrics
+from orchd.jobs.wire import Wire
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings
+from tests.jobs.fakes import FakeLog, FakeMetrics
+
+REQUEST = b"POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 
 
-def server_on(listen: str) -> JobServer:
-    settings = JobsSettings(listen=listen)
+@pytest.fixture(autouse=True)
+def _kernel_of_fakes() -> None:
+    """The kernel itself."""
+
+
+def server_on(*listen: str, env: Mapping[str, str] | None = None, **settings: Any) -> JobServer:
     return JobServer(
-        settings,
+        JobsSettings(listen=listen, **settings),
         SessionTable(on_idle=lambda runner: None, on_wanted=lambda key: None),
         dict,
         lambda key: (True, ""),
-        Hooks([AcceptAll()], timeout_s=settings.hook_timeout_s),
-        Metrics(CollectorRegistry(), "test"),
+        Hooks([], timeout_s=5),
+        FakeMetrics(),
+        FakeLog(),
         lambda runner: None,
+        env or {},
     )
+
+
+async def start(server: JobServer) -> None:
+    await server.start()
+    await server.take_connections()
+
+
+async def asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    writer.write(REQUEST)
+    line = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    return line
 
 
 async def test_it_listens_on_the_port_that_the_system_picks_and_lets_go_of_it() -> None:
     server = server_on("127.0.0.1:0")
-    await server.start()
+    await start(server)
     port = server.port
     assert port > 0
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-    assert (await reader.readline()).startswith(b"HTTP/1.1 404 ")
-    writer.close()
+    assert (await asked(*await asyncio.open_connection("127.0.0.1", port))).startswith(b"HTTP/1.1 404 ")
     await server.drain(1.0)
     await server.close()
+    assert server.port == 0
     again = server_on(f"127.0.0.1:{port}")
-    await again.start()
+    await start(again)
     await again.close()
 
 
-async def test_an_address_in_use_is_said_in_plain_words() -> None:
+async def test_it_listens_on_several_addresses_and_on_files(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sock"
+    server = server_on("127.0.0.1:0", f"unix:{path}")
+    await start(server)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert (await asked(*await asyncio.open_unix_connection(path))).startswith(b"HTTP/1.1 404 ")
+    assert (await asked(*await asyncio.open_connection("127.0.0.1", server.port))).startswith(b"HTTP/1.1 404 ")
+    second = server_on(f"unix:{path}")
+    with pytest.raises(OrchdError, match="cannot listen on unix:") as caught:
+        await second.start()
+    assert caught.value.code is Code.ADDRESS_IN_USE
+    await second.close()
+    await server.close()
+    assert not path.exists()
+
+
+async def test_a_socket_on_which_nobody_listens_any_more_is_replaced_and_another_file_is_not(tmp_path: Path) -> None:
+    import socket
+
+    left = tmp_path / "left.sock"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(left))
+    server = server_on(f"unix:{left}")
+    await start(server)
+    assert (await asked(*await asyncio.open_unix_connection(left))).startswith(b"HTTP/1.1 404 ")
+    await server.close()
+    precious = tmp_path / "precious"
+    precious.write_text("keep me")
+    other = server_on(f"unix:{precious}")
+    with pytest.raises(OrchdError):
+        await other.start()
+    assert precious.read_text() == "keep me"
+
+
+async def test_an_address_in_use_is_said_in_plain_words_and_nothing_stays_open() -> None:
     first = server_on("127.0.0.1:0")
-    await first.start()
-    second = server_on(f"127.0.0.1:{first.port}")
+    await start(first)
+    second = server_on("127.0.0.1:0", f"127.0.0.1:{first.port}")
     with pytest.raises(OrchdError, match=f"cannot listen on 127.0.0.1:{first.port} for jobs") as caught:
         await second.start()
     assert caught.value.code is Code.ADDRESS_IN_USE
+    assert second.port == 0
     await second.close()
     await first.close()
 
 
-async def test_an_address_of_another_machine_is_a_wrong_setting() -> None:
-    server = server_on("192.0.2.1:8937")
-    with pytest.raises(OrchdError) as caught:
+@pytest.mark.parametrize("listen", ["192.0.2.1:8937", "systemd", "unix:/no/such/folder/jobs.sock"])
+async def test_what_can_not_be_listened_on_is_a_wrong_setting(listen: str) -> None:
+    server = server_on(listen, env={"LISTEN_FDS": "1", "LISTEN_PID": "1"})
+    with pytest.raises(OrchdError, match="cannot listen on") as caught:
         await server.start()
     assert caught.value.code is Code.SETTING_INVALID
     await server.close()
+
+
+async def test_it_counts_its_connections_and_closes_those_that_idle() -> None:
+    server = server_on("127.0.0.1:0")
+    await start(server)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(REQUEST)
+    await reader.readline()
+    assert server.connections() == {"caller": 1, "runner": 0}
+    assert all(isinstance(connection, Wire) for connection in server._connections)
+    await server.close()
+    assert (await reader.read()).endswith(b"}")
+    writer.close()
+    assert server.connections() == {"caller": 0, "runner": 0}
