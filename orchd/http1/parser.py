@@ -81,8 +81,8 @@ class _Parser(Generic[Head]):
         self._made: Head | None = None
 
     def close(self) -> None:
-        """Let go of llhttp, which refers back to us."""
-        del self._llhttp
+        """Let go of llhttp, which refers back to us. No more may be fed."""
+        self._llhttp = None
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the connection."""

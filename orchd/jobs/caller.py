@@ -105,33 +105,30 @@ class CallerConnection(Wire):
             self.close()  # Lingering is for those that there is room for.
 
     def data_received(self, data: bytes) -> None:
+        state = self.state
         try:
-            self._take(data)
+            if self._tunnel:
+                if self.transfer is not None:
+                    self.transfer.caller_said(data)
+            elif state is LEAVING:
+                self._drop(len(data))
+            else:
+                if len(data) <= SLICE_BYTES and not self.held:
+                    self.parser.feed(data)
+                else:
+                    self.held += data
+                    self._feed_held()
+                if state is AWAITING:
+                    self._advance()
+                elif state is SERVING:
+                    self._more_body()
+                else:
+                    self._dropped += len(data)
+                    self._drop_body()
         except Exception as exc:
             if self._owner is None:
                 raise
             self._owner.fail(exc)
-
-    def _take(self, data: bytes) -> None:
-        state = self.state
-        if self._tunnel:
-            if self.transfer is not None:
-                self.transfer.caller_said(data)
-        elif state is LEAVING:
-            self._drop(len(data))
-        else:
-            if len(data) <= SLICE_BYTES and not self.held:
-                self.parser.feed(data)
-            else:
-                self.held += data
-                self._feed_held()
-            if state is AWAITING:
-                self._advance()
-            elif state is SERVING:
-                self._more_body()
-            else:
-                self._dropped += len(data)
-                self._drop_body()
 
     def eof_received(self) -> bool:
         if self._tunnel and self.transfer is not None:
@@ -178,12 +175,10 @@ class CallerConnection(Wire):
         parser, hub = self.parser, self._hub
         messages = parser.messages
         while self.state is AWAITING and not self.closed:
-            if not messages:
-                if not self.held:
-                    break
+            if self.held:
                 self._feed_held()
-                if not messages:
-                    break
+            if not messages:
+                break
             self.message = message = messages[0]
             self.state = SERVING
             self.answered = self._continued = False
@@ -191,6 +186,9 @@ class CallerConnection(Wire):
             hub.serve(self)
         self._advancing = False
         if self.state is SERVING:
+            if not self.message.ended and (broken := parser.broken) is not None and self._owner is not None:
+                self._keep = False
+                return self._owner.fail(JobRefused(Code.BAD_REQUEST, f"cannot read the body: the request {broken.why}"))
             return self.choose_reading()
         return self._await() if self.state is AWAITING and not self.closed else None
 
@@ -294,6 +292,7 @@ class CallerConnection(Wire):
     def done(self) -> None:
         self._owner = self.transfer = None
         self._collect = 0
+        self.deadline = NEVER
         self.bulk = False
         if self.closed:
             return None

@@ -19,7 +19,7 @@ _FIRST_PASSED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3).
 async def listen(
     where: Sequence[str], protocol: Callable[[], asyncio.BaseProtocol], env: Mapping[str, str]
 ) -> list[asyncio.Server]:
-    """Bind all of `jobs.listen`, or none; connections are taken once `start_serving` is called on them.
+    """Open all of `jobs.listen`, or none. Who connects waits at the door until `start_serving` is called on them.
 
     Raises:
         OrchdError: ADDRESS_IN_USE; SETTING_INVALID for what can't be listened on.
@@ -29,8 +29,11 @@ async def listen(
     try:
         for address in where:
             try:
-                servers += await _open(address, protocol, env)
+                servers += (here := await _open(address, protocol, env))
                 opened.append(address)
+                for bound in (bound for server in here for bound in server.sockets):
+                    with socket.socket(fileno=os.dup(bound.fileno())) as ours:
+                        ours.listen(BACKLOG)
             except OSError as exc:
                 raise OrchdError(
                     f"cannot listen on {address} for jobs: {reason_of(exc)}; choose another address with --jobs-listen",

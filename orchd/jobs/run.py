@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any, TypeVar
 
 from orchd.domain.model import Model
@@ -40,31 +40,32 @@ class Run(Job):
     outer: work outside the flow that was begun last; it may still be ending when the job has ended.
     """
 
-    __slots__ = (
-        "_fault", "_flow", "_gift", "_late", "_now", "_patience_s", "_waits", "caller", "charging",
-        "counts", "explain", "first_byte_s", "held_s", "model", "outer", "patience_s", "status", "transfer",
-    )  # fmt: skip
+    # What most jobs never change is not set anew for each.
+    counts = True
+    model: Model | None = None
+    status = 0
+    first_byte_s: float | None = None
+    held_s = 0.0
+    transfer: Transfer | None = None
+    outer: asyncio.Task[Any] | None = None
+    charging: asyncio.Event | None = None
+    patience_s: Mapping[Code, float] = {}
+    _flow: Coroutine[None, object, None] | None = None
+    _waits = False
+    _fault: Exception | None = None
+    _gift: object = NOTHING
+    _late = Code.INTERNAL
+    _patience_s = NEVER
 
     def __init__(self, caller: Caller, request_id: str, now: Callable[[], float]) -> None:
-        super().__init__(request_id, caller.message.head, caller.peer, now())
+        self.request_id = request_id
+        self.head = caller.message.head
+        self.peer = caller.peer
+        self.began_at = now()
         self.caller = caller
-        self.counts = True
-        self.model: Model | None = None
-        self.status = 0
-        self.first_byte_s: float | None = None
-        self.held_s = 0.0
-        self.transfer: Transfer | None = None
-        self.outer: asyncio.Task[Any] | None = None
-        self.charging: asyncio.Event | None = None
-        self.patience_s: dict[Code, float] = {}
+        self.explain: Callable[[Code, Run], str] = _unexplained
         self._now = now
-        self._flow: Coroutine[None, object, None] | None = None
-        self._waits = False
-        self._fault: Exception | None = None
-        self._gift: object = NOTHING
-        self._late = Code.INTERNAL
-        self._patience_s = caller.deadline = NEVER
-        self.explain: Callable[[Code, Run], str] = lambda code, run: ""
+        caller.deadline = NEVER
 
     # Driving.
 
@@ -184,6 +185,10 @@ class Run(Job):
 
     def expire(self) -> None:
         self.fail(JobRefused(self._late, self.explain(self._late, self)))
+
+
+def _unexplained(code: Code, run: Run) -> str:
+    return f"cannot go on: {code}"
 
 
 @types.coroutine

@@ -114,6 +114,13 @@ class RunnerConnection(Wire):
         self._pool.lost(self)
         self.parser.close()
 
+    def give_up(self) -> None:
+        """It was being made, and nobody wants it: the loop may have begun to tell us of it, and will say no more."""
+        if self.made:
+            self.abort()
+        self.forget_socket()
+        self.parser.close()
+
     def _end(self, *, proper: bool) -> None:
         """Tell the job once that nothing more comes; a reset is no proper end of an answer."""
         self.closed = True
@@ -190,16 +197,20 @@ class Pool:
         """
         if address.scheme == "https" and self._tls is None:
             self._tls = ssl.create_default_context()
-        shelf = self._shelves.setdefault(runner, _Shelf())
+        connection = RunnerConnection(self, self._shelves.setdefault(runner, _Shelf()))
         try:
-            _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: RunnerConnection(self, shelf),
+            await asyncio.get_running_loop().create_connection(
+                lambda: connection,
                 address.host,
                 address.port,
                 ssl=self._tls if address.scheme == "https" else None,
             )
         except (OSError, UnicodeError) as exc:
+            connection.give_up()
             raise RunnerUnreachable(str(exc) or type(exc).__name__) from exc
+        except asyncio.CancelledError:
+            connection.give_up()
+            raise
         self._all.add(connection)
         return connection
 

@@ -116,7 +116,7 @@ class JobServer:
         )
 
     async def start(self) -> None:
-        """Bind the listeners.
+        """Open the listeners; who connects waits for `take_connections`.
 
         Raises:
             OrchdError: ADDRESS_IN_USE; SETTING_INVALID for an address that can't be listened on.

@@ -39,10 +39,18 @@ class Transfer:
         retained: the whole body that was sent, if it is small; None = it is not at hand.
     """
 
-    __slots__ = (
-        "_answer", "_chunked_down", "_down", "_down_splice", "_most", "_owner", "_pipes", "_pool", "_up", "_up_splice",
-        "bytes_in", "bytes_out", "caller", "request", "retained", "runner", "started", "tunnel",
-    )  # fmt: skip
+    # What most jobs never change is not set anew for each.
+    started = False
+    tunnel = False
+    retained: bytes | None = None
+    bytes_in = 0
+    bytes_out = 0
+    _answer: Message[AnswerHead] | None = None
+    _up = True  # Still open.
+    _down = True
+    _up_splice: Splice | None = None
+    _down_splice: Splice | None = None
+    _chunked_down = False
 
     def __init__(
         self,
@@ -60,15 +68,6 @@ class Transfer:
         self._pool = pool
         self._pipes = pipes
         self._most = most
-        self._answer: Message[AnswerHead] | None = None
-        self._up = self._down = True  # Still open.
-        self._up_splice: Splice | None = None
-        self._down_splice: Splice | None = None
-        self._chunked_down = False
-        self.started = False
-        self.tunnel = False
-        self.retained: bytes | None = None
-        self.bytes_in = self.bytes_out = 0
         caller.transfer = self
         runner.begin(self, self.request.head.method)
 
@@ -93,6 +92,8 @@ class Transfer:
     def _push_up(self, head: bytes = b"") -> None:
         request, runner = self.request, self.runner
         if runner.closed:
+            if head:
+                return self._owner.fail(RunnerBroke("closed the connection before it answered", unseen=True))
             return self._give_up_upload()
         if runner.paused and not head:
             return self._waits()
@@ -299,7 +300,13 @@ class Transfer:
         runner, answer = self.runner, self._answer
         assert answer is not None
         parser = runner.parser
-        whole = not self._up and self._up_splice is None and answer.head.keep_alive and parser.broken is None
+        whole = (
+            not self._up
+            and self._up_splice is None
+            and answer.head.keep_alive
+            and parser.broken is None
+            and not runner.paused
+        )
         if whole and self.request.ended and len(parser.messages) == 1:
             self._pool.release(runner)
         else:

@@ -56,12 +56,14 @@ class Wire(asyncio.BufferedProtocol):
     bulk: much is coming: read as much as there is at once.
     paused: the peer takes no more now; what we wrote last is not all out.
     reading: we want its bytes.
+    made: there is a transport.
     closed: nothing can be sent any more.
     """
 
     transport: asyncio.Transport
     paused = False
     reading = True
+    made = False
     closed = False
     bulk = False
     unsent = b""
@@ -71,6 +73,7 @@ class Wire(asyncio.BufferedProtocol):
         self._batch = batch
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.made = True
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only.
         # No buffer but the kernel's: `paused` says exactly whether all is out, and nothing waits for the loop's turn.
         # (With TLS, 0 would pause an empty buffer.)

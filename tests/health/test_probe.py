@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -201,5 +200,5 @@ async def test_closing_streams_ends_one_that_runs(runner: LocalRunner, prober: H
 async def test_closing_streams_never_fails(runner: LocalRunner, prober: HttpProber) -> None:
     await runner.script(**FRESH | {"mute": True})
     assert await prober.close_streams(runner.address, StreamSpec(), 0.1) == "POST /stream/stop: no answer within 0.1 s"
-    gone = replace(runner.address, port=free_port(set()))
+    gone = runner.address._replace(port=free_port(set()))
     assert await prober.close_streams(gone, StreamSpec(), 20) == "POST /stream/stop: Connection refused"

@@ -6,6 +6,7 @@ A scenario is made from its seed alone, so a failure names all that is needed to
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 
@@ -59,7 +60,6 @@ async def ended_after(events: int | None, how: str, *, held: bool, waits: bool) 
     bench.network.reply = None
     caller = bench.caller(room=20)
     whole, reply = request(chunks=[b"ab", b"cd"]), answer(chunks=[b"ef", b"gh"])
-    turn = bench.settle if not waits else None
     past = 0
 
     def next_event() -> Iterator[None]:
@@ -82,9 +82,6 @@ async def ended_after(events: int | None, how: str, *, held: bool, waits: bool) 
         caller.take()
         yield
 
-    import asyncio
-
-    del turn
     for _ in next_event():
         past += 1
         if past == events:

@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -204,7 +203,7 @@ async def test_a_program_may_be_named_by_folder_or_by_the_entrys_own_path(
             model_of("own-program", PATH=str(tmp_path / "bin")),
         ]
     ):
-        handle = await runtime.prepare(model, replace(RUNNER, replica=number), print)
+        handle = await runtime.prepare(model, RUNNER._replace(replica=number), print)
         await runtime.start(handle)
     assert [sighting.status for sighting in await runtime.sightings()] == [SightedAs.RUNNING] * 2
 

@@ -1,0 +1,45 @@
+"""`python -m tests.bench.proxy_orchd TOKEN FLAG...`: `orchd run` with one hook more, which asks for the token."""
+
+from __future__ import annotations
+
+import argparse
+import hmac
+import os
+
+from orchd.app import Edges
+from orchd.cli.flags import add_settings_flags, settings_of
+from orchd.cli.run import run_daemon
+from orchd.errors import Code, JobRefused
+from orchd.jobs.hooks import Job, JobHook
+from orchd.settings import Settings
+
+
+class Bearer(JobHook):
+    """Refuses a job without the token."""
+
+    def __init__(self, token: str) -> None:
+        self._expected = f"Bearer {token}".encode()
+
+    def identify(self, job: Job) -> None:
+        if not hmac.compare_digest(job.header(b"authorization") or b"", self._expected):
+            raise JobRefused(Code.FORBIDDEN, "cannot take the job: its bearer token is not the one")
+
+
+class Guarded(Edges):
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def hooks(self, settings: Settings) -> list[JobHook]:
+        return [Bearer(self._token)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.proxy_orchd", allow_abbrev=False)
+    parser.add_argument("token")
+    add_settings_flags(parser)
+    args = parser.parse_args()
+    run_daemon(settings_of(args, os.environ), Guarded(args.token))
+
+
+if __name__ == "__main__":
+    main()

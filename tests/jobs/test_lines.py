@@ -1,0 +1,163 @@
+"""The fast line of a job says what the general way would."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchd.domain.ids import ModelKey, SessionId
+from orchd.errors import Code, JobRefused
+from orchd.http1.parser import RequestParser
+from orchd.jobs.lines import JobLines
+from orchd.jobs.ports import Caller, Transfer
+from orchd.jobs.run import Run
+from orchd.logs import configure_logs
+from orchd.sessions.session import Outcome, Session, SessionKind
+from tests.jobs.messages import request
+from tests.jobs.model import ADDRESS, runner_of
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root, ours = logging.getLogger(), logging.getLogger("orchd")
+    before = root.handlers, root.level, ours.level
+    yield
+    structlog.reset_defaults()
+    root.handlers, level, our_level = before
+    root.setLevel(level)
+    ours.setLevel(our_level)
+
+
+class Parts:
+    """What a run is made of, as far as a line shows it."""
+
+    def __init__(self, bytes_in: int = 0, bytes_out: int = 0) -> None:
+        parser = RequestParser(65536)
+        parser.feed(request())
+        self.message = parser.messages[0]
+        self.peer, self.deadline = "", 0.0
+        self.bytes_in, self.bytes_out = bytes_in, bytes_out
+
+
+def a_run(request_id: str = "r1", key: ModelKey | None = None, **knobs: Any) -> Run:
+    run = Run(cast(Caller, Parts()), request_id, lambda: 0.0)
+    run.key = key
+    for name, value in knobs.items():
+        setattr(run, name, value)
+    return run
+
+
+ODD = st.one_of(
+    st.text(max_size=30),
+    st.sampled_from(['"', "\\", "\x7f\x00\n", "é模\U0001f600", "\ud800", "Bearer s3cret", "Authorization: Basic abc"]),
+)
+SECONDS = st.floats(0, 1e6)
+
+
+@given(
+    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=64),
+    st.one_of(st.none(), st.tuples(ODD, ODD)),
+    st.one_of(st.none(), st.tuples(st.sampled_from(sorted(Code)), ODD)),
+    st.sampled_from(Outcome),
+    st.tuples(SECONDS, SECONDS, st.one_of(st.none(), SECONDS)),
+    st.one_of(st.none(), st.tuples(st.integers(0, 2**50), st.integers(0, 2**50))),
+    st.tuples(st.sampled_from((0, 200, 500)), st.booleans()),
+)
+def test_the_fast_line_says_what_the_general_way_says(
+    request_id: str,
+    named: tuple[str, str] | None,
+    refused: tuple[Code, str] | None,
+    outcome: Outcome,
+    seconds: tuple[float, float, float | None],
+    moved: tuple[int, int] | None,
+    more: tuple[int, bool],
+) -> None:
+    total_s, held_s, first_byte_s = seconds
+    status, seated = more
+    key = ModelKey(*named) if named is not None else None
+    runner = runner_of(key or ModelKey("a", "b"), 3)
+    session = Session(SessionId("s"), runner.key, runner, ADDRESS, SessionKind.JOB, 0.0, 0.0) if seated else None
+    refusal = JobRefused(refused[0], refused[1]) if refused is not None and refused[0] in answers() else None
+    run = a_run(request_id, key, held_s=held_s, first_byte_s=first_byte_s, status=status, session=session)
+    run.transfer = cast(Transfer, Parts(*moved)) if moved is not None else None
+    written: list[dict[str, Any]] = []
+    for fast in (True, False):
+        stream = io.StringIO()
+
+        async def write(stream: io.StringIO = stream, fast: bool = fast) -> None:
+            lines = configure_logs("json", "info", stream)
+            assert lines is not None
+            JobLines(lines if fast else None).done(run, outcome, refusal, total_s)
+            lines.flush()
+
+        asyncio.run(write())
+        text = stream.getvalue()
+        assert text.count("\n") == 1
+        assert text.endswith("\n")
+        written.append(json.loads(text))
+    stamps = [line.pop("timestamp") for line in written]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", stamp) for stamp in stamps)
+    fast_line, slow_line = written
+    for name in ("held_s", "first_byte_s", "total_s"):
+        got, expected = fast_line.pop(name), slow_line.pop(name)
+        assert got == (None if expected is None else pytest.approx(expected, abs=2e-4))
+    assert fast_line == slow_line
+
+
+def answers() -> set[Code]:
+    from orchd.errors import JOB_ANSWERS
+
+    return set(JOB_ANSWERS)
+
+
+async def test_lines_of_jobs_and_others_keep_their_order_and_come_out_by_the_next_turn() -> None:
+    stream = io.StringIO()
+    fast = configure_logs("json", "info", stream)
+    lines = JobLines(fast)
+    log = structlog.get_logger("orchd.test")
+    lines.done(a_run("1"), Outcome.OK, None, 0.1)
+    lines.done(a_run("2"), Outcome.OK, None, 0.1)
+    log.info("between")
+    lines.done(a_run("3"), Outcome.OK, None, 0.1)
+    assert told(stream) == ["1", "2", "between"]
+    await asyncio.sleep(0)
+    assert told(stream) == ["1", "2", "between", "3"]
+    lines.done(a_run("4"), Outcome.OK, None, 0.1)
+    assert fast is not None
+    fast.flush()
+    fast.flush()
+    assert told(stream) == ["1", "2", "between", "3", "4"]
+
+
+def told(stream: io.StringIO) -> list[str]:
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [line.get("request_id", line["event"]) for line in lines]
+
+
+@pytest.mark.parametrize(("format", "level"), [("text", "info"), ("json", "warning")])
+async def test_where_people_read_or_nobody_does_there_is_no_fast_way(format: Any, level: str) -> None:
+    stream = io.StringIO()
+    assert configure_logs(format, level, stream) is None
+    JobLines(None).done(a_run("r1"), Outcome.OK, None, 0.1)
+    assert ("job_done" in stream.getvalue()) == (format == "text")
+
+
+async def test_a_log_that_nobody_takes_stops_no_job() -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(32, "broken")
+
+    fast = configure_logs("json", "info", Broken())
+    JobLines(fast).done(a_run("r1"), Outcome.OK, None, 0.1)
+    assert fast is not None
+    fast.flush()

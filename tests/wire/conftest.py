@@ -1,0 +1,68 @@
+"""`orchd run`, as it is shipped, before the recording runner; both for the whole session."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.blackbox import serve
+from tests.blackbox.conftest import ROOT, Server, stop, until
+from tests.wire.recorder import Recorder
+
+FLAGS = serve.FLAGS | {
+    "instance": "t-wire",
+    "jobs-between-bytes-timeout-s": "60",
+    "jobs-connect-timeout-s": "30",
+    "jobs-header-timeout-s": "60",
+    "jobs-refused-body-s": "30",
+}
+
+
+def entries(runner: str) -> list[dict[str, Any]]:
+    calm = {"interval_s": 3600, "failures": 1000}
+    common = {"url": runner, "maxSessions": 8, "price_per_unit": 0, "health": calm}
+    inference = {"path": "/echo", "timeout_s": 60, "max_body_mb": 0}
+    names = (("wire", "one"), ("pair", "a"), ("pair", "b"))
+    return [{"pipeline": p, "model_id": m, "inference": inference} | common for p, m in names]
+
+
+@pytest.fixture(scope="session")
+def recorder() -> Iterator[Recorder]:
+    recorder = Recorder()
+    try:
+        yield recorder
+    finally:
+        recorder.close()
+
+
+@pytest.fixture(scope="session")
+def orchd(recorder: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("wire")
+    (folder / "aiModels.json").write_text(json.dumps(entries(f"http://127.0.0.1:{recorder.port}")))
+    server_port, admin_port = serve.free_port(), serve.free_port()
+    flags = FLAGS | {
+        "models-file": str(folder / "aiModels.json"),
+        "state-dir": str(folder / "state"),
+        "jobs-listen": f"127.0.0.1:{server_port}",
+        "admin-listen": f"127.0.0.1:{admin_port}",
+    }
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchd", "run", *(part for k, v in flags.items() for part in (f"--{k}", v))],
+            stderr=log,
+            text=True,
+            cwd=ROOT,
+        )
+    try:
+        until(lambda: process.poll() is not None or serve.settled(admin_port), "it is up")
+        assert process.poll() is None, (folder / "log").read_text()
+        yield Server(server_port, admin_port, process.pid)
+    finally:
+        code = stop(process)
+    assert code == 0
+    assert '"level": "error"' not in (folder / "log").read_text(), "orchd logged a fault of its own"
