@@ -253,7 +253,7 @@ class RequestParser(_Parser[RequestHead]):
         method = llhttp.get_method()
         if method == b"CONNECT":
             raise Malformed("asks for a tunnel to elsewhere")
-        return RequestHead(method, line, llhttp.get_http_version(), headers, keep_alive=llhttp.should_keep_alive())
+        return RequestHead(method, line, llhttp.get_http_version(), headers)
 
 
 class AnswerParser(_Parser[AnswerHead]):
@@ -292,9 +292,7 @@ class AnswerParser(_Parser[AnswerHead]):
 
     def _understood(self, line: bytes, headers: list[Header]) -> AnswerHead:
         llhttp = self._llhttp
-        head = AnswerHead(
-            llhttp.get_status_code(), line, headers, method=self._method, keep_alive=llhttp.should_keep_alive()
-        )
+        head = AnswerHead(llhttp.get_status_code(), line, llhttp.get_http_version(), headers, method=self._method)
         if head.status == SWITCHING and not llhttp.should_upgrade():
             raise Malformed("switches protocols without saying to which")
         return head

@@ -6,6 +6,7 @@ A message that two readers could frame differently is refused, never repaired: t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from orchd.http1.names import LOWER, Header, Memo, tokens
@@ -14,6 +15,8 @@ CONTINUE, SWITCHING = 100, 101
 NO_NAMES: frozenset[bytes] = frozenset()
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"host", b"expect", b"upgrade"})
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
+_REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _MATTERS: Memo[bytes, bytes] = Memo(lambda name: lower if (lower := name.lower()) in _FRAMING else b"")
 
 
@@ -63,22 +66,17 @@ class RequestHead:
         "target",
     )
 
-    def __init__(
-        self, method: bytes, target: bytes, version: str, headers: Sequence[Header], *, keep_alive: bool
-    ) -> None:
+    def __init__(self, method: bytes, target: bytes, version: str, headers: Sequence[Header]) -> None:
         """Args:
             version: `1.1` or `1.0`.
 
         Raises:
             Malformed.
         """
-        if version not in ("1.1", "1.0"):
-            raise Malformed(f"is of HTTP version {version}; orchd speaks 1.1 and 1.0")
+        self.modern = modern = _modern(version)
         self.method = method
         self.target = target
         self.headers = headers
-        self.modern = modern = version == "1.1"
-        self.keep_alive = keep_alive
         self.length: int | None = None
         self.chunked = False
         self.expects = False
@@ -94,6 +92,8 @@ class RequestHead:
                 continue
             if matters == b"host":
                 hosts += 1
+                if not _HOST.fullmatch(value.strip(b" \t")):
+                    raise Malformed("has a Host that is none")
             elif matters == b"content-length":
                 self.length = _length(value, self.length)
             elif matters == b"transfer-encoding":
@@ -112,7 +112,8 @@ class RequestHead:
             raise Malformed("has a Transfer-Encoding, which HTTP/1.0 does not know")
         if expectation and modern and self.has_body:
             self.expects = expectation.strip(b" \t").lower() == b"100-continue"
-        self.last = not keep_alive
+        self.keep_alive = _kept(modern, self.hops)
+        self.last = not self.keep_alive
         self.switches = False
         if protocol and modern and method == b"GET" and not self.has_body and b"upgrade" in self.hops:
             self.switches = protocol.strip(b" \t").lower() == b"websocket"
@@ -152,10 +153,9 @@ class AnswerHead:
         "until_close",
     )
 
-    def __init__(
-        self, status: int, reason: bytes, headers: Sequence[Header], *, method: bytes, keep_alive: bool
-    ) -> None:
+    def __init__(self, status: int, reason: bytes, version: str, headers: Sequence[Header], *, method: bytes) -> None:
         """Args:
+            version: `1.1` or `1.0`.
             method: of the request that this answers.
 
         Raises:
@@ -163,10 +163,12 @@ class AnswerHead:
         """
         if not 100 <= status <= 999:
             raise Malformed(f"has the status {status}")
+        if not _REASON.fullmatch(reason):
+            raise Malformed("has a malformed status line")
+        modern = _modern(version)
         self.status = status
         self.reason = reason
         self.headers = headers
-        self.keep_alive = keep_alive
         self.length: int | None = None
         self.chunked = False
         self.hops = NO_NAMES
@@ -186,6 +188,7 @@ class AnswerHead:
         if bodiless(method, status):
             self.length, self.chunked = 0, False
         self.until_close = self.length is None and not self.chunked
+        self.keep_alive = _kept(modern, self.hops) and not self.until_close
         self.switches = status == SWITCHING
         self.last = False
 
@@ -198,6 +201,17 @@ class AnswerHead:
 def bodiless(method: bytes, status: int) -> bool:
     """Return whether an answer has no body whatever its headers say (RFC 9112, section 6.3)."""
     return status in (204, 304) or method == b"HEAD" or status < 200
+
+
+def _modern(version: str) -> bool:
+    if version not in ("1.1", "1.0"):
+        raise Malformed(f"is of HTTP version {version}; orchd speaks 1.1 and 1.0")
+    return version == "1.1"
+
+
+def _kept(modern: bool, hops: frozenset[bytes]) -> bool:
+    """Whether the connection goes on (RFC 9112, section 9.3): `close` outweighs `keep-alive`."""
+    return b"close" not in hops and (modern or b"keep-alive" in hops)
 
 
 def _length(value: bytes, known: int | None) -> int:

@@ -219,8 +219,8 @@ def _start_to_caller(head: AnswerHead) -> tuple[bytes, bool]:
     for field in _passing(head.headers, head.hops, _TO_CALLER, NO_NAMES):
         name = LOWER[field[0]]
         if name == b"content-length":
-            if sized or head.chunked:
-                continue  # Once is enough, and a transfer coding overrides it (RFC 9112, section 6.3).
+            if sized or head.chunked or head.status == 204:
+                continue  # Once is enough; a transfer coding overrides it; a 204 has none (RFC 9110, section 8.6).
             sized = True
         elif name == b"date":
             dated = True
@@ -230,7 +230,7 @@ def _start_to_caller(head: AnswerHead) -> tuple[bytes, bool]:
 
 def interim(head: AnswerHead) -> bytes:
     """Return an interim answer (1xx) as the caller gets it."""
-    fields = _passing(head.headers, head.hops, _TO_CALLER, NO_NAMES)
+    fields = trailers_to_caller(head, head.headers)
     return render.status_line(head.status, head.reason) + render.lines(fields) + b"\r\n"
 
 

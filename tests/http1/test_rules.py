@@ -11,11 +11,11 @@ HOST = (b"Host", b"orchd.test")
 
 
 def asked(*headers: Header, method: bytes = b"POST", version: str = "1.1", host: bool = True) -> RequestHead:
-    return RequestHead(method, b"/", version, [HOST, *headers] if host else list(headers), keep_alive=True)
+    return RequestHead(method, b"/", version, [HOST, *headers] if host else list(headers))
 
 
 def answered(*headers: Header, status: int = 200, method: bytes = b"POST") -> AnswerHead:
-    return AnswerHead(status, b"", list(headers), method=method, keep_alive=True)
+    return AnswerHead(status, b"", "1.1", list(headers), method=method)
 
 
 @pytest.mark.parametrize(
@@ -144,3 +144,49 @@ def test_interim_answers_precede_the_answer_and_101_is_one() -> None:
 def test_a_status_has_three_digits(status: int) -> None:
     with pytest.raises(Malformed):
         answered(status=status)
+
+
+@pytest.mark.parametrize(
+    ("version", "said", "kept"),
+    [
+        ("1.1", (), True),
+        ("1.1", (b"close",), False),
+        ("1.1", (b"keep-alive, Close",), False),
+        ("1.0", (), False),
+        ("1.0", (b"Keep-Alive",), True),
+        ("1.0", (b"keep-alive, close",), False),
+        ("1.0", (b"keep-alive", b"close"), False),
+    ],
+)
+def test_close_outweighs_keep_alive(version: str, said: tuple[bytes, ...], kept: bool) -> None:
+    connection = [(b"Connection", value) for value in said]
+    assert RequestHead(b"GET", b"/", version, [HOST, *connection]).keep_alive is kept
+    sized = [(b"Content-Length", b"1"), *connection]
+    assert AnswerHead(200, b"", version, sized, method=b"GET").keep_alive is kept
+
+
+def test_an_answer_that_ends_with_its_connection_keeps_nothing() -> None:
+    assert not AnswerHead(200, b"", "1.1", [], method=b"GET").keep_alive
+
+
+@pytest.mark.parametrize("host", [b"a b", b"a:b", b"user@a", b"http://a", b"[::1", b"a\\b", b"\xff"])
+def test_a_host_that_is_none_is_refused(host: bytes) -> None:
+    with pytest.raises(Malformed):
+        RequestHead(b"GET", b"/", "1.1", [(b"Host", host)])
+
+
+@pytest.mark.parametrize("host", [b"", b"a", b"a:80", b"127.0.0.1:8937", b"[::1]:80", b"a.b-c_d:"])
+def test_a_host_is_taken(host: bytes) -> None:
+    assert RequestHead(b"GET", b"/", "1.1", [(b"Host", host)]).keep_alive
+
+
+@pytest.mark.parametrize("reason", [b"O\0K", b"O\x01K", b"O\x7fK"])
+def test_a_reason_with_control_characters_is_refused(reason: bytes) -> None:
+    with pytest.raises(Malformed):
+        AnswerHead(200, reason, "1.1", [], method=b"GET")
+
+
+@pytest.mark.parametrize("version", ["2.0", "0.9", "1.2"])
+def test_answers_of_other_versions_are_refused(version: str) -> None:
+    with pytest.raises(Malformed):
+        AnswerHead(200, b"OK", version, [], method=b"GET")

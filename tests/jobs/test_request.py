@@ -128,11 +128,11 @@ def test_an_inference_path_that_is_no_url_is_encoded() -> None:
 
 
 def asked(headers: Sequence[tuple[str, str]], *, method: bytes = b"POST", version: str = "1.1") -> RequestHead:
-    return RequestHead(method, b"/", version, as_bytes([("Host", "orchd.test"), *headers]), keep_alive=True)
+    return RequestHead(method, b"/", version, as_bytes([("Host", "orchd.test"), *headers]))
 
 
 def answered(headers: Sequence[tuple[str, str]], *, status: int = 200, method: bytes = b"POST") -> AnswerHead:
-    return AnswerHead(status, b"Fine", as_bytes(headers), method=method, keep_alive=True)
+    return AnswerHead(status, b"Fine", "1.1", as_bytes(headers), method=method)
 
 
 def passed(head: RequestHead, **options: Any) -> Pairs:
