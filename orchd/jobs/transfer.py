@@ -247,10 +247,10 @@ class Transfer:
             if not caller.paused:
                 return owner.deliver(None)
             return self._waits()
-        if (broken := self.runner.parser.broken) is not None:
-            return owner.fail(RunnerBroke(f"gave an answer that {broken.why}"))
         if self.runner.closed:
             return owner.fail(RunnerBroke("closed the connection in the middle of its answer"))
+        if (broken := self.runner.parser.broken) is not None:
+            return owner.fail(RunnerBroke(f"gave an answer that {broken.why}"))
         if not caller.paused and self._splice_down(answer):
             return None
         self.runner.bulk = True
@@ -374,11 +374,14 @@ class Transfer:
             self._owner.fail(RunnerBroke("reset the connection in the middle of its answer"))
             return
         parser = self.runner.parser
-        if parser.messages or (parser.broken is not None and parser.mid_head):
+        if parser.messages:
             self.runner_moved()
         if self._answer is None and self.runner.transfer is self:
-            unseen = proper and not parser.messages and self.runner.unseen()
-            self._owner.fail(RunnerBroke("closed the connection before it answered", unseen=unseen))
+            if parser.mid_head:
+                self._owner.fail(RunnerBroke("closed the connection in the middle of its headers"))
+            else:
+                unseen = proper and not parser.messages and self.runner.unseen()
+                self._owner.fail(RunnerBroke("closed the connection before it answered", unseen=unseen))
 
     def crashed(self, why: Exception) -> None:
         """A bug of ours came up while bytes were looked at."""
