@@ -70,7 +70,8 @@ class Wire:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
+        if data:  # Nothing to send can't fail, even if the peer has reset the connection meanwhile.
+            self.socket.sendall(data)
 
     def request(
         self,

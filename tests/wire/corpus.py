@@ -1,59 +1,16 @@
 """Requests, well-formed and hostile, made by rule: each place where a request can deviate x each deviation.
 
 A body is, wherever it can be, itself a request (`SMUGGLED`): who takes its framing otherwise than meant would serve it.
-`NUMBER` stands for the number of the case; it is as long as what takes its place.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from tests.wire.rfc9112 import MAX_HEAD_BYTES, Meaning, read_requests
-
-NUMBER = b"@@@@@@"
-TARGET = b"/models/wire/one/c" + NUMBER
-HOST = b"Host: orchd.test"
-SMUGGLED = b"GET /models/wire/one/s" + NUMBER + b" HTTP/1.1\r\nHost: orchd.test\r\n\r\n"
-MARKER = b"GET /models/wire/one/m" + NUMBER + b" HTTP/1.1\r\nHost: orchd.test\r\nConnection: close\r\n\r\n"
-SIZE = b"%d" % len(SMUGGLED)
-CHUNKED = b"Transfer-Encoding: chunked"
-
-Lines = tuple[bytes, ...]
-
-
-def chunked(body: bytes, trailers: bytes = b"") -> bytes:
-    return b"%x\r\n%b\r\n0\r\n%b\r\n" % (len(body), body, trailers)
-
-
-@dataclass(frozen=True)
-class Case:
-    """Attributes:
-    raw: what the caller sends before its marker.
-    """
-
-    name: str
-    raw: bytes
-
-    def stream(self, number: int) -> bytes:
-        """Return all that the caller sends."""
-        return (self.raw + MARKER).replace(NUMBER, b"%06d" % number)
-
-    def meant(self, number: int) -> Meaning:
-        return read_requests(self.stream(number))
-
-
-def request(
-    *lines: bytes,
-    body: bytes = b"",
-    method: bytes = b"POST",
-    target: bytes = TARGET,
-    version: bytes = b"HTTP/1.1",
-    host: Lines = (HOST,),
-) -> bytes:
-    return b"\r\n".join((b"%b %b %b" % (method, target, version), *host, *lines, b"", body))
-
+from tests.wire.case import CHUNKED, LINE_ENDS, NUMBER, SIZE, SMUGGLED, Case, chunked, request
+from tests.wire.corpus_heads import heads
+from tests.wire.rfc9112 import MAX_HEAD_BYTES
 
 # Numbers: `N` stands for the right length.
 LENGTHS = [
@@ -139,7 +96,6 @@ CHUNK_SIZES = [
     b"N;" + b"a" * (2 * MAX_HEAD_BYTES), b"10000000000000000", b"1000000000000000N", b"10000000N", b"ffffffffffffffff",
     b"fffffffffffffff0", b"7fffffffffffffff", b"8000000000000000", b"-1", b"f" * 30, b"0x0", b"00x",
 ]  # fmt: skip
-LINE_ENDS = [b"\n", b"\r", b"\r\r\n", b"\n\r\n", b"", b" \r\n", b"\r \n", b"\r\n\r\n", b"\x0b\r\n", b"\x00\r\n"]
 TRAILERS = [
     b"X-Sum: 4\r\n", b"X-A: 1\r\nX-B: 2\r\nX-A: 3\r\n", b"X-Empty:\r\n", b"X-Odd: \xff\r\n", b"Content-Length: 5\r\n",
     b"Transfer-Encoding: chunked\r\n", b"Host: evil.test\r\n", b"Authorization: Bearer x\r\n",
@@ -182,6 +138,4 @@ def _chunks() -> Iterator[tuple[str, bytes]]:
 
 
 def made() -> list[Case]:
-    from tests.wire import corpus_heads
-
-    return [Case(name, raw) for name, raw in itertools.chain(_framing(), _chunks(), corpus_heads.heads())]
+    return [Case(name, raw) for name, raw in itertools.chain(_framing(), _chunks(), heads())]

@@ -9,21 +9,11 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.wire.corpus import (
-    CODINGS,
-    LENGTHS,
-    LINE_ENDS,
-    LOOKALIKES,
-    MARKER,
-    NAMES,
-    NUMBER,
-    TARGET,
-    chunk_bodies,
-    chunked,
-    request,
-)
+from tests.wire.case import LINE_ENDS, MARKER, NUMBER, TARGET, chunked, request
+from tests.wire.corpus import CODINGS, LENGTHS, LOOKALIKES, NAMES, chunk_bodies
 from tests.wire.corpus_heads import CONTROLS
-from tests.wire.rfc9112 import Incomplete, Meaning, read_answers, read_requests
+from tests.wire.meaning import Meaning, read_answers, read_requests
+from tests.wire.rfc9112 import Incomplete
 
 SURPLUS = b"HTTP/1.1 200 OK\r\nX-For: /s" + NUMBER + b"\r\nContent-Length: 2\r\n\r\nno"
 SIZE = b"%d" % len(SURPLUS)

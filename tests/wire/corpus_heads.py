@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from tests.wire.corpus import CHUNKED, HOST, LINE_ENDS, NUMBER, SIZE, SMUGGLED, TARGET, chunked, request
+from tests.wire.case import CHUNKED, HOST, LINE_ENDS, NUMBER, SIZE, SMUGGLED, TARGET, chunked, request
 from tests.wire.rfc9112 import MAX_HEAD_BYTES
 
 CONTROLS = [bytes([n]) for n in (*range(32), 127, 128, 160, 255)]

@@ -6,7 +6,8 @@ import socket
 
 from tests.blackbox.wire import Closed, Wire
 from tests.wire.judge import Received
-from tests.wire.rfc9112 import Incomplete, Meaning, read_answers
+from tests.wire.meaning import Meaning, read_answers
+from tests.wire.rfc9112 import Incomplete
 
 
 def send(wire: Wire, data: bytes) -> bool:

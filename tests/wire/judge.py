@@ -9,8 +9,9 @@ import json
 import re
 from dataclasses import dataclass
 
+from tests.wire.meaning import Meaning, read_answers
 from tests.wire.recorder import Seen
-from tests.wire.rfc9112 import Fields, Incomplete, Malformed, Meaning, Message, read_answers
+from tests.wire.rfc9112 import Fields, Incomplete, Malformed, Message
 
 HOPS = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding "

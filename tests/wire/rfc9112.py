@@ -92,7 +92,7 @@ def _members(lines: list[bytes]) -> list[bytes]:
 
 class _Reader:
     def __init__(self, data: bytes, at: int) -> None:
-        self.data, self.at, self.start = data, at, at
+        self.data, self.at = data, at
         self.doubts: set[str] = set()
 
     def line(self, *, bare_lf: bool = False, nul: bool = False) -> bytes:
@@ -148,13 +148,13 @@ class _Reader:
         return tuple(found)
 
     def lengths(self, lines: list[bytes]) -> int | None:
-        members = _members(lines)
-        numbers = [LENGTH.fullmatch(member) for member in members if member]
         if not lines:
             return None
-        if not numbers or any(number is None for number in numbers):
+        members = _members(lines)
+        numbers = [member for member in members if member]
+        if not numbers or not all(LENGTH.fullmatch(number) for number in numbers):
             raise Malformed("Content-Length is not a number")
-        different = {int(number[0]) for number in numbers if number is not None}
+        different = {int(number) for number in numbers}
         if len(different) > 1:
             raise Malformed("Content-Lengths differ")
         if any(len(member) > 18 for member in members):
@@ -328,57 +328,3 @@ def read_answer(data: bytes, at: int, method: bytes, *, closed: bool) -> Message
         doubts=frozenset(reader.doubts),
         end=reader.at,
     )
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What a whole stream of bytes says.
-
-    Attributes:
-        messages: those that are whole, in order. Of answers: one per request, see `interim`.
-        interim: for each answer the interim ones before it; the last entry may have none of its own yet.
-        fault: what ended the reading; None = the sender's will (a request that says close, or the end of the bytes).
-    """
-
-    messages: tuple[Message, ...]
-    fault: Malformed | Incomplete | None = None
-    interim: tuple[tuple[Message, ...], ...] = ()
-    rest: bytes = b""
-
-
-def read_requests(data: bytes, *, max_head: int = MAX_HEAD_BYTES) -> Meaning:
-    """Read all that a caller sends on one connection; what it sends behind a last request means nothing."""
-    found: list[Message] = []
-    at = 0
-    try:
-        while at < len(data) and (not found or found[-1].persists):
-            found.append(read_request(data, at, max_head=max_head))
-            at = found[-1].end
-    except (Malformed, Incomplete) as exc:
-        return Meaning(tuple(found), exc)
-    return Meaning(tuple(found), rest=data[at:])
-
-
-def read_answers(data: bytes, methods: list[bytes], *, closed: bool) -> Meaning:
-    """Read what a server sends in answer to requests of these methods; 101 ends it."""
-    found: list[Message] = []
-    interim: list[tuple[Message, ...]] = []
-    at = 0
-    try:
-        for method in methods:
-            before: list[Message] = []
-            while True:
-                if at == len(data) and not before:
-                    return Meaning(tuple(found), None, tuple(interim))
-                message = read_answer(data, at, method, closed=closed)
-                at = message.end
-                if message.status >= 200 or message.status == 101:
-                    break
-                before.append(message)
-            found.append(message)
-            interim.append(tuple(before))
-            if message.status == 101:
-                break
-    except (Malformed, Incomplete) as exc:
-        return Meaning(tuple(found), exc, tuple(interim), data[at:])
-    return Meaning(tuple(found), None, tuple(interim), data[at:])

@@ -15,7 +15,7 @@ import pytest
 
 from tests.blackbox.conftest import Server, until
 from tests.wire import corpus, corpus_answers
-from tests.wire.corpus import Case
+from tests.wire.case import Case
 from tests.wire.corpus_answers import AnswerCase
 from tests.wire.exchange import exchange
 from tests.wire.judge import Received, judge_answer, judge_request

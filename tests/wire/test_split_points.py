@@ -17,12 +17,13 @@ from orchd.http1.parser import AnswerParser, RequestParser
 from tests.blackbox.conftest import Server, until
 from tests.blackbox.wire import Wire
 from tests.wire import corpus, corpus_answers
-from tests.wire.corpus import Case
+from tests.wire.case import MARKER, Case
 from tests.wire.corpus_answers import AnswerCase
 from tests.wire.exchange import exchange, receive, send
 from tests.wire.judge import Received, judge_answer, judge_request
+from tests.wire.meaning import Meaning, read_answers
 from tests.wire.recorder import Recorder, Script
-from tests.wire.rfc9112 import MAX_HEAD_BYTES, Incomplete, Meaning, read_answers
+from tests.wire.rfc9112 import MAX_HEAD_BYTES, Incomplete
 from tests.wire.test_differential import numbers
 
 REQUESTS = corpus.made()
@@ -73,7 +74,7 @@ def streams() -> list[tuple[str, bytes, Parse]]:
 
 
 STREAMS = streams()
-OF_MARKER = corpus.MARKER.partition(b"\r\n")[2]  # No cut in there tells more than the same cut in a case.
+OF_MARKER = MARKER.partition(b"\r\n")[2]  # No cut in there tells more than the same cut in a case.
 
 
 def cuts(stream: bytes) -> Sequence[int]:
