@@ -189,6 +189,7 @@ class App:
 
         # What is wanted must be known before the runtimes show what is there, or all of it would look unwanted.
         await self._apply(await self._catalog.load())
+        known = tasks.spawn(self._loop.changed(), name="wait for the first turn")  # Before it can have been.
         roots = [tasks.spawn(self._loop.run(), name="loop"), tasks.spawn(self._reload(), name="reload")]
         roots.append(tasks.spawn(self._tidy(), name="tidy"))
         period_s = self._settings.reconcile.period_s
@@ -198,19 +199,14 @@ class App:
         if (watchdog_s := watchdog_period_s(self._env)) is not None:
             roots.append(tasks.spawn(self._notifier.watchdog(watchdog_s), name="watchdog"))
         stack.push_async_callback(tasks.cancel, *roots)
-        await self._known(roots[0])
+        await asyncio.wait({known, roots[0]}, return_when=asyncio.FIRST_COMPLETED)  # Or the loop has failed.
+        await tasks.cancel(known)
         await self._jobs.take_connections()
         _settle_down()
         self._accepting = True
         self._notifier.ready()
         log.info("orchd_ready", version=__version__, instance=self._settings.instance)
         return roots
-
-    async def _known(self, loop: asyncio.Task[Any]) -> None:
-        """Wait until the loop knows what is wanted, or has failed."""
-        changed = tasks.spawn(self._loop.changed(), name="wait for the first turn")
-        await asyncio.wait({changed, loop}, return_when=asyncio.FIRST_COMPLETED)
-        await tasks.cancel(changed)
 
     # -- living ------------------------------------------------------------------------------------------------------
 
