@@ -41,7 +41,7 @@ def parsed(parser: RequestParser | AnswerParser, pieces: Iterable[bytes]) -> Res
     messages = []
     for message in parser.messages:
         head = message.head
-        named = {name: getattr(head, name) for name in type(head).__slots__}
+        named = {name: getattr(head, name) for name in type(head).__slots__ if name != "memo"}
         messages.append((named, message.ended, b"".join(message.pieces), list(message.trailers)))
     broken = parser.broken and (parser.broken.status, parser.broken.why)
     rest = parser.rest
