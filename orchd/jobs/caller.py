@@ -22,7 +22,7 @@ from orchd.jobs.ports import CallerGone, Owner
 from orchd.jobs.refusal import rendered
 from orchd.jobs.request import interim, persistence
 from orchd.jobs.transfer import Transfer
-from orchd.jobs.wire import SMALL_BYTES, Batch, Wire
+from orchd.jobs.wire import Batch, Wire
 from orchd.settings import JobsSettings
 
 MIB = 1024 * 1024
@@ -186,10 +186,7 @@ class CallerConnection(Wire):
             hub.serve(self)
         self._advancing = False
         if self.state is SERVING:
-            if not self.message.ended and (broken := parser.broken) is not None and self._owner is not None:
-                self._keep = False
-                return self._owner.fail(JobRefused(Code.BAD_REQUEST, f"cannot read the body: the request {broken.why}"))
-            return self.choose_reading()
+            return None if self._body_broke() else self.choose_reading()
         return self._await() if self.state is AWAITING and not self.closed else None
 
     def _await(self) -> None:
@@ -204,17 +201,23 @@ class CallerConnection(Wire):
         return None if self.reading else self.set_reading(True)
 
     def _more_body(self) -> None:
-        if self._owner is None:
+        if self._owner is None or self._body_broke():
             return None
-        if not self.message.ended and (broken := self.parser.broken) is not None:
-            self._keep = False
-            return self._owner.fail(JobRefused(Code.BAD_REQUEST, f"cannot read the body: the request {broken.why}"))
         if self.transfer is not None:
             self.transfer.upload_changed()
         elif self._collect:
             self._owner.moved()
             self.collect(self._collect)
         return self.choose_reading()
+
+    def _body_broke(self) -> bool:
+        """Tell the owner if the body under way can't be understood."""
+        broken = self.parser.broken
+        if self._owner is None or broken is None or self.message.ended:
+            return False
+        self._keep = False
+        self._owner.fail(JobRefused(Code.BAD_REQUEST, f"cannot read the body: the request {broken.why}"))
+        return True
 
     def choose_reading(self) -> None:
         """Read while there is use for it: for the body, or, behind it, to see the caller leave."""
@@ -250,10 +253,7 @@ class CallerConnection(Wire):
     def write(self, data: bytes, *, whole: bool = False) -> None:
         """Send what is of an answer; `whole`: it ends with this."""
         self.answered = True
-        if whole and len(data) <= SMALL_BYTES:
-            self.send_soon(data)
-        else:
-            self.send(data)
+        self.send_part(data, whole=whole)
 
     def write_interim(self, head: AnswerHead) -> None:
         self.send(interim(head))
@@ -267,9 +267,13 @@ class CallerConnection(Wire):
     def answer(self, status: int, headers: list[Header], body: bytes) -> None:
         message = self.message
         self._keep = self._keep and not self._hub.leaving and (message.ended or self._fits(message))
-        head = render.status_line(status, b"") + render.lines(headers) + b"Content-Length: %d\r\n" % len(body)
-        head += self._hub.date.line() + persistence(message.head, keep_alive=self._keep)
+        head = self._own_head(status, headers, body) + persistence(message.head, keep_alive=self._keep)
         self.write(head if message.head.method == b"HEAD" else head + body, whole=True)
+
+    def _own_head(self, status: int, headers: list[Header], body: bytes) -> bytes:
+        """Return the head of an answer of our own, but for its end."""
+        length = b"Content-Length: %d\r\n" % len(body)
+        return render.status_line(status, b"") + render.lines(headers) + length + self._hub.date.line()
 
     def _fits(self, message: Message[RequestHead]) -> bool:
         """A body that we mean to read to its end does not cost the caller its connection."""
@@ -334,8 +338,7 @@ class CallerConnection(Wire):
     def _refuse(self, why: JobRefused) -> None:
         """Answer what is no request, and leave."""
         headers, body = rendered(why, self._hub.refused(why))
-        head = render.status_line(why.status, b"") + render.lines(headers) + b"Content-Length: %d\r\n" % len(body)
-        self.write(head + self._hub.date.line() + b"Connection: close\r\n\r\n" + body)
+        self.write(self._own_head(why.status, headers, body) + b"Connection: close\r\n\r\n" + body)
         self._leave()
 
     def _leave(self) -> None:

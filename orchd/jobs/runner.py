@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from orchd.domain.ids import Address, RunnerId
 from orchd.http1.parser import AnswerParser
 from orchd.jobs.ports import RunnerUnreachable
-from orchd.jobs.wire import SMALL_BYTES, Batch, Wire
+from orchd.jobs.wire import Batch, Wire
 
 if TYPE_CHECKING:
     from orchd.jobs.transfer import Transfer
@@ -57,10 +57,7 @@ class RunnerConnection(Wire):
     def write(self, data: bytes, *, whole: bool = False) -> None:
         """Send what is of a request; `whole`: it ends with this."""
         self._sent += len(data)
-        if whole and len(data) <= SMALL_BYTES:
-            self.send_soon(data)
-        else:
-            self.send(data)
+        self.send_part(data, whole=whole)
 
     def passed(self, size: int) -> None:
         """So many bytes went to the runner by another way than `write`."""

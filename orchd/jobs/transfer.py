@@ -8,6 +8,7 @@ went wrong.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchd.errors import Code
@@ -17,6 +18,7 @@ from orchd.http1.rules import CONTINUE, AnswerHead, RequestHead
 from orchd.jobs.ports import CallerGone, Owner, RunnerBroke, TooMuch
 from orchd.jobs.request import trailers_to_caller, trailers_to_runner
 from orchd.jobs.splice import WORTH_BYTES, Pipes, SinkBroke, Splice, available
+from orchd.jobs.wire import Wire
 
 if TYPE_CHECKING:
     from orchd.jobs.caller import CallerConnection
@@ -122,19 +124,10 @@ class Transfer:
     def _splice_up(self) -> bool:
         request = self.request
         left = (request.head.length or 0) - request.received
-        if left < WORTH_BYTES or not available or not (self.caller.plain and self.runner.plain) or self.caller.held:
+        if left < WORTH_BYTES or self.caller.held:
             return False
-        try:
-            splice = self._up_splice = Splice(
-                self._pipes,
-                self.caller.socket().fileno(),
-                self.runner.socket().fileno(),
-                left,
-                moved=self._moved_up,
-                blocked=self._waits,
-                done=self._spliced_up,
-            )
-        except OSError:  # No descriptors left: copying needs none.
+        splice = self._up_splice = self._splice(self.caller, self.runner, left, self._moved_up, self._spliced_up)
+        if splice is None:
             return False
         self.caller.bypassed = True
         splice.start()
@@ -142,6 +135,23 @@ class Transfer:
             self.caller.set_reading(False)
             self._waits()
         return True
+
+    def _splice(
+        self,
+        source: Wire,
+        sink: Wire,
+        left: int,
+        moved: Callable[[int], None],
+        done: Callable[[Exception | None], None],
+    ) -> Splice | None:
+        """Return what moves `left` bytes in the kernel; None where they have to be copied."""
+        if not available or not (source.plain and sink.plain):
+            return None
+        try:
+            ends = source.socket().fileno(), sink.socket().fileno()
+            return Splice(self._pipes, *ends, left, moved=moved, blocked=self._waits, done=done)
+        except OSError:  # No descriptors left: copying needs none.
+            return None
 
     def _moved_up(self, size: int) -> None:
         self.bytes_in += size
@@ -259,19 +269,10 @@ class Transfer:
 
     def _splice_down(self, answer: Message[AnswerHead]) -> bool:
         left = (answer.head.length or 0) - answer.received
-        if left < WORTH_BYTES or not available or not (self.caller.plain and self.runner.plain):
+        if left < WORTH_BYTES:
             return False
-        try:
-            splice = self._down_splice = Splice(
-                self._pipes,
-                self.runner.socket().fileno(),
-                self.caller.socket().fileno(),
-                left,
-                moved=self._moved_down,
-                blocked=self._waits,
-                done=self._spliced_down,
-            )
-        except OSError:
+        splice = self._down_splice = self._splice(self.runner, self.caller, left, self._moved_down, self._spliced_down)
+        if splice is None:
             return False
         splice.start()
         if self._down_splice is splice:
@@ -367,10 +368,9 @@ class Transfer:
                 self._up = False
                 self._tunnel_ended()
             return
-        self._stop_up_splice()
-        if self._down_splice is not None:
-            self._down_splice.stop()
-            self._down_splice = None
+        was_splicing = self._down_splice is not None
+        self._stop_splices()
+        if was_splicing:
             self._owner.fail(RunnerBroke("reset the connection in the middle of its answer"))
             return
         parser = self.runner.parser
@@ -387,18 +387,18 @@ class Transfer:
         """A bug of ours came up while bytes were looked at."""
         self._owner.fail(why)
 
-    def _stop_up_splice(self) -> None:
+    def _stop_splices(self) -> None:
         if self._up_splice is not None:
             self._up_splice.stop()
             self._up_splice = None
             self._up = False
-
-    def stop(self) -> None:
-        """Let go of both sides. The runner's connection is closed, unless it was released."""
-        self._stop_up_splice()
         if self._down_splice is not None:
             self._down_splice.stop()
             self._down_splice = None
+
+    def stop(self) -> None:
+        """Let go of both sides. The runner's connection is closed, unless it was released."""
+        self._stop_splices()
         if self.runner.transfer is self:
             self.runner.transfer = None
             self.runner.abort()

@@ -1,4 +1,4 @@
-"""EDGE. What both sides' connections share: a transport whose every write goes out at once, and its socket."""
+"""EDGE. What both sides' connections share: when writes go out, what is read with, and the socket."""
 
 from __future__ import annotations
 
@@ -94,6 +94,13 @@ class Wire(asyncio.BufferedProtocol):
             if self.unsent:
                 data, self.unsent = self.unsent + data, b""
             self.transport.write(data)
+
+    def send_part(self, data: bytes, *, whole: bool) -> None:
+        """Send what is of a message; `whole`: it ends with this."""
+        if whole and len(data) <= SMALL_BYTES:
+            self.send_soon(data)
+        else:
+            self.send(data)
 
     def send_soon(self, data: bytes) -> None:
         """Send by the end of the loop's turn. For what is small and whole; see `Batch`."""

@@ -100,21 +100,27 @@ def launch(folder: Path, runner_port: int, jobs_port: int, admin_port: int) -> t
     given = [
         {k: v for k, v in e.items() if v is not None} for e in entries(f"http://127.0.0.1:{runner_port}", gone.url)
     ]
-    (folder / "aiModels.json").write_text(json.dumps(given, indent=1))
-    flags = FLAGS | {
+    return run(folder, given, FLAGS, jobs_port, admin_port), gone
+
+
+def run(
+    folder: Path, models: list[dict[str, Any]], flags: dict[str, str], jobs_port: int, admin_port: int
+) -> subprocess.Popen[str]:
+    """Start `orchd run` with this models file; its log is `folder/log`."""
+    (folder / "aiModels.json").write_text(json.dumps(models, indent=1))
+    flags = flags | {
         "models-file": str(folder / "aiModels.json"),
         "state-dir": str(folder / "state"),
         "jobs-listen": f"127.0.0.1:{jobs_port}",
         "admin-listen": f"127.0.0.1:{admin_port}",
     }
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "orchd", "run", *(part for k, v in flags.items() for part in (f"--{k}", v))],
             stderr=log,
             text=True,
             cwd=ROOT,
         )
-    return process, gone
 
 
 def settled(admin_port: int) -> bool:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.blackbox import serve
-from tests.blackbox.conftest import ROOT, Server, stop, until
+from tests.blackbox.conftest import Server, stop, until
 from tests.wire.recorder import Recorder
 
 FLAGS = serve.FLAGS | {
@@ -43,21 +40,9 @@ def recorder() -> Iterator[Recorder]:
 @pytest.fixture(scope="session")
 def orchd(recorder: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("wire")
-    (folder / "aiModels.json").write_text(json.dumps(entries(f"http://127.0.0.1:{recorder.port}")))
     server_port, admin_port = serve.free_port(), serve.free_port()
-    flags = FLAGS | {
-        "models-file": str(folder / "aiModels.json"),
-        "state-dir": str(folder / "state"),
-        "jobs-listen": f"127.0.0.1:{server_port}",
-        "admin-listen": f"127.0.0.1:{admin_port}",
-    }
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "orchd", "run", *(part for k, v in flags.items() for part in (f"--{k}", v))],
-            stderr=log,
-            text=True,
-            cwd=ROOT,
-        )
+    models = entries(f"http://127.0.0.1:{recorder.port}")
+    process = serve.run(folder, models, FLAGS, server_port, admin_port)
     try:
         until(lambda: process.poll() is not None or serve.settled(admin_port), "it is up")
         assert process.poll() is None, (folder / "log").read_text()
