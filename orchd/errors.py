@@ -27,7 +27,9 @@ class Code(StrEnum):
     HOLD_FULL = "hold_full"
     HOLD_TIMEOUT = "hold_timeout"
     DRAINING = "draining"
-    STREAMS_UNSUPPORTED = "streams_unsupported"
+    NOT_OFFERED = "not_offered"
+    STREAM_RUNNING = "stream_running"
+    STREAM_UNKNOWN = "stream_unknown"
     HOOK_FAILED = "hook_failed"
     SHUTTING_DOWN = "shutting_down"
     TOO_MANY_CONNECTIONS = "too_many_connections"
@@ -38,6 +40,7 @@ class Code(StrEnum):
     BACKEND_BROKE = "backend_broke"
     BACKEND_TIMEOUT = "backend_timeout"
     BACKEND_STALLED = "backend_stalled"
+    BACKEND_UNUSABLE = "backend_unusable"
     BODY_STALLED = "body_stalled"
     CALLER_STALLED = "caller_stalled"
     INTERNAL = "internal_error"
@@ -59,6 +62,16 @@ class Code(StrEnum):
     STORE_BROKEN = "store_broken"
     ADDRESS_IN_USE = "address_in_use"
     DAEMON_UNREACHABLE = "daemon_unreachable"
+
+    # The go-livepeer node.
+    NODE_UNREACHABLE = "node_unreachable"
+    NODE_CERTIFICATE = "node_certificate"
+    NODE_REFUSED = "node_refused"
+    NODE_SECRET = "node_secret"  # noqa: S105 - a code, not a secret
+    NODE_CURRENCY = "node_currency"
+    NOT_SPOKEN = "registry_not_spoken"
+    PRICE_UNPUBLISHABLE = "price_unpublishable"
+    RATE_UNAVAILABLE = "rate_unavailable"
     UNKNOWN_TARGET = "unknown_target"
 
 
@@ -142,12 +155,15 @@ JOB_ANSWERS: dict[Code, _Answer] = {
     Code.HOLD_FULL: _Answer(503, True),
     Code.HOLD_TIMEOUT: _Answer(503, True),
     Code.DRAINING: _Answer(503, True),
-    Code.STREAMS_UNSUPPORTED: _Answer(503, True),
+    Code.NOT_OFFERED: _Answer(503, True),
+    Code.STREAM_RUNNING: _Answer(503, True),
+    Code.STREAM_UNKNOWN: _Answer(404, False),
     Code.HOOK_FAILED: _Answer(503, True),
     Code.SHUTTING_DOWN: _Answer(503, True),
     Code.TOO_MANY_CONNECTIONS: _Answer(503, True),
     Code.BACKEND_UNAVAILABLE: _Answer(502, True),
     Code.BACKEND_BROKE: _Answer(502, True),
+    Code.BACKEND_UNUSABLE: _Answer(502, True),
     Code.BACKEND_CONNECT_TIMEOUT: _Answer(504, True),
     Code.BACKEND_TIMEOUT: _Answer(504, True),
     Code.BACKEND_STALLED: _Answer(504, True),

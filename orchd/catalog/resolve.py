@@ -16,10 +16,10 @@ from orchd.catalog.parse import RawEntry
 from orchd.catalog.profiles import OPTIMISED_TIMEOUT_S, PROFILES, Profile
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import InferenceSpec, MetricsSpec, Model
-from orchd.domain.money import Currency, Price
+from orchd.domain.money import Currency, Price, PriceUnit
 from orchd.domain.state import Problem
 
-_PRICE_FIELDS = frozenset({"gateway", "price_per_unit", "pixels_per_unit", "currency"})
+_PRICE_FIELDS = frozenset({"gateway", "price_per_unit", "pixels_per_unit", "price_unit", "currency"})
 _DEFAULT_GATEWAY = "default"
 _IDLE_TIMEOUT_S = 300.0
 
@@ -93,7 +93,12 @@ def _price(draft: Draft) -> Price | None:
     entry = draft.entry
     if draft.bad or entry.price_per_unit is None:
         return None
-    return Price(entry.price_per_unit, entry.pixels_per_unit or 1, entry.currency or Currency.WEI)
+    return Price(
+        entry.price_per_unit,
+        entry.pixels_per_unit or 1,
+        entry.currency or Currency.WEI,
+        entry.price_unit or PriceUnit.SECOND,
+    )
 
 
 def _model(draft: Draft, key: ModelKey, world: World) -> Model | None:
@@ -140,6 +145,8 @@ def _model(draft: Draft, key: ModelKey, world: World) -> Model | None:
         idle_timeout_s=entry.idle_timeout_s or _IDLE_TIMEOUT_S,
         token=token,
         price=_price(draft) if _gateway(draft) == _DEFAULT_GATEWAY else None,
+        capability=entry.capability,
+        persistent=profile.stream.post_starts_stream if entry.mode is None else entry.mode == "persistent",
     )
 
 

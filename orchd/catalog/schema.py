@@ -19,7 +19,7 @@ from orchd.catalog.names import camel
 from orchd.catalog.profiles import PROFILES
 from orchd.domain.ids import Address
 from orchd.domain.model import GpuRequest, HealthKind, Secret
-from orchd.domain.money import Currency
+from orchd.domain.money import Currency, PriceUnit
 
 WHOLE, NUMBER = BeforeValidator(values.whole), BeforeValidator(values.number)
 # Bounds stand before the reader, or the JSON Schema would not know them for `minimum` and `maximum`.
@@ -156,15 +156,27 @@ class Entry(_Fields):
     price_per_unit: (
         Annotated[Fraction, BeforeValidator(values.price), WithJsonSchema({"type": ["number", "string"], "minimum": 0})]
         | None
-    ) = Field(None, description="price of pixels_per_unit compute units in currency; 0 = free, absent = not offered")
+    ) = Field(None, description="price of pixels_per_unit price units in currency; 0 = free, absent = not offered")
     pixels_per_unit: Annotated[int, Field(ge=1), WHOLE] | None = Field(
-        None, description="compute units that price_per_unit buys; default 1"
+        None, description="price units that price_per_unit buys; default 1"
+    )
+    price_unit: Annotated[PriceUnit, Field(strict=False)] | None = Field(
+        None, description="second (default), hour, 720p (an hour of 1280x720 at 30 fps) or fixed (a job or session)"
     )
     currency: Annotated[Currency, Field(strict=False)] | None = Field(
         None, description="of price_per_unit; default wei"
     )
     gateway: Annotated[str, StringConstraints(pattern=_GATEWAY)] | None = Field(
         None, description="Ethereum address of the one gateway that this row's price is for"
+    )
+
+    capability: Name | None = Field(
+        None, description="name under which gateways ask for it; default after orchestrator.capability"
+    )
+    mode: Literal["persistent", "single-shot"] | None = Field(
+        None,
+        description="persistent = a session outlives a request (default where the container carries one stream); "
+        "single-shot = each request is one (default elsewhere)",
     )
 
     warm: bool | None = Field(None, description="true = runs all the time; false (default) = started by its first job")

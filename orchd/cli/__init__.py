@@ -1,7 +1,7 @@
 """The commands. Each module has `add_parser` and `run(args, settings)`, which returns the exit code.
 
-Exit codes: 0 done; 1 `orchd check` found errors; 2 the command or its settings are wrong, or it failed; 3 the daemon
-can't be reached; 130 interrupted.
+Exit codes: 0 done; 1 the models file has errors (`check`, `price`); 2 the command or its settings are wrong, or it
+failed; 3 the daemon can't be reached; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from orchd import __version__
-from orchd.cli import check, demo, down, restart, run, schema, status
+from orchd.cli import check, demo, down, price, restart, run, schema, status
 from orchd.cli.flags import settings_of
 from orchd.errors import DaemonUnreachable, OrchdError
 
@@ -43,6 +43,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"orchd {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (run, check, status, restart, down, schema, demo):
+    for command in (run, check, price, status, restart, down, schema, demo):
         command.add_parser(commands)
     return parser

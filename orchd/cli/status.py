@@ -12,7 +12,9 @@ from typing import Any
 
 from orchd.cli.client import get_status
 from orchd.cli.flags import add_settings_flags
+from orchd.cli.status_node import node_line, node_page, registries_page, standing, streams_page, why_not_offered
 from orchd.cli.text import BOLD, DIM, GREEN, RED, YELLOW, Cell, Look, ago, look_of, pad, printable, table
+from orchd.domain.money import PriceUnit
 from orchd.errors import DaemonUnreachable
 from orchd.settings import Settings
 
@@ -30,6 +32,13 @@ COLOURS = {
     "unhealthy": RED,
 }
 """Colour of a state; those on the way are yellow."""
+
+UNITS = {
+    PriceUnit.SECOND: ("second", "seconds"),
+    PriceUnit.HOUR: ("hour", "hours"),
+    PriceUnit.VIDEO_720P: ("hour of 720p video", "hours of 720p video"),
+    PriceUnit.FIXED: ("job or session", "jobs or sessions"),
+}
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -88,6 +97,13 @@ def states(status: Json) -> dict[str, str]:
     for model in status["models"]:
         name, state, sessions, replicas, _since, detail = (cell.text for cell in _row(model, status["at"]))
         lines[name] = f"{name}: {state}, sessions {sessions}, replicas {replicas}" + (f": {detail}" if detail else "")
+        if status["node"]:
+            words = [f"{registry} {standing(one)}" for registry, one in model["registries"].items()]
+            told = why_not_offered(model, status["node"])
+            offered = f"{name} at go-livepeer: {', '.join(words) or 'no'}"
+            lines[f"{name} offered"] = offered + (f": {told}" if told else "")
+    if node := status["node"]:
+        lines["node"] = node_line(node, None) + (f": {printable(node['error'])}" if node["error"] else "")
     return lines | {
         problem["text"]: f"{problem['severity']}: {printable(problem['text'])}" for problem in status["problems"]
     }
@@ -102,6 +118,7 @@ def overview(status: Json, look: Look) -> str:
         lines += table(head, (_row(model, now) for model in status["models"]), look)
     else:
         lines.append("No models. Add an entry to the models file.")
+    lines += node_page(status, look)
     for runtime in status["runtimes"]:
         if not runtime["up"]:
             lines += ["", look.paint(f"The {runtime['kind']} runtime is down", RED)]
@@ -127,6 +144,7 @@ def model_page(status: Json, look: Look) -> str:
         else "by its first job (cold)",
         "sessions": f"{sessions['active']} of {sessions['max']}, {sessions['waiting']} waiting",
         "price": _price(model["price"]),
+        "offered": f"no: {model['not_offered']}" if model["not_offered"] not in ("", model["reason"]) else "",
     }
     lines = [look.paint(printable(_name(model)), BOLD)]
     for name, value in facts.items():
@@ -137,6 +155,8 @@ def model_page(status: Json, look: Look) -> str:
     if model["runners"]:
         head = ("REPLICA", "STATE", "SESSIONS", "RESTARTS", "SINCE", "DETAIL")
         lines += ["", *table(head, (_runner_row(runner, now) for runner in model["runners"]), look)]
+    lines += registries_page(status, look)
+    lines += streams_page(model["streams"], now, look)
     for runner in model["runners"]:
         if runner["last_log"]:
             lines += ["", f"Last log lines of replica {runner['replica']}"]
@@ -228,7 +248,8 @@ def _file_line(file: Json, now: float) -> str:
 def _price(price: Json | None) -> str:
     if price is None:
         return "not offered for pay"
-    units = "unit" if price["pixels_per_unit"] == 1 else f"{price['pixels_per_unit']} units"
+    one, several = UNITS[price["unit"]]
+    units = one if price["pixels_per_unit"] == 1 else f"{price['pixels_per_unit']} {several}"
     return f"{price['per_unit']} {price['currency']} per {units}"
 
 

@@ -201,6 +201,8 @@ class Model:
         idle_timeout_s: a cold model's runner is stopped after so long without sessions.
         token: sent as bearer to the runner, never to its health route.
         price: None = not offered for pay.
+        capability: what gateways ask for; None = after the daemon's pattern.
+        persistent: sessions outlive a request; else each request is one.
         gateway_prices: (gateway address, price), from rows that differ only in `gateway`.
     """
 
@@ -222,6 +224,8 @@ class Model:
     token: Secret | None = None
     price: Price | None = None
     gateway_prices: tuple[tuple[str, Price], ...] = ()
+    capability: str | None = None
+    persistent: bool = False
 
     @property
     def kind(self) -> RunnerKind:

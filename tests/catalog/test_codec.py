@@ -17,7 +17,9 @@ ENTRIES: list[dict[str, Any]] = [
     entry(),
     entry(profile="ai-runner-live", gpus=["0", "1"], memory="8g", cpus=0.5, entrypoint=["a"], init=True, pull="never"),
     entry(image=..., command=["serve", "{port}"], env={"A": "ü\n"}, token="s3cret", stop={"grace_s": 0.5}),
-    entry(image=..., url="https://[::1]:9/base", price_per_unit=0.1, currency="USD", pixels_per_unit=3, warm=True),
+    entry(
+        image=..., url="https://[::1]:9/base", price_per_unit=0.1, currency="USD", pixels_per_unit=3, price_unit="hour"
+    ),
     entry(model_id="日本/モデル", price_per_unit=..., health={"kind": "tcp", "ok_codes": [200, 204]}),
 ]
 

@@ -14,7 +14,7 @@ from orchd.catalog.profiles import PROFILES
 from orchd.catalog.schema import SECTIONS, Entry
 from orchd.domain.ids import Address, ModelKey
 from orchd.domain.model import ExternalLaunch, GpuRequest, ProcessLaunch, RunnerKind
-from orchd.domain.money import Currency, Price
+from orchd.domain.money import Currency, Price, PriceUnit
 from orchd.domain.state import Severity
 from orchd.errors import Code
 from tests.catalog.helpers import (
@@ -263,8 +263,32 @@ def test_currency_and_pixels_belong_to_the_price() -> None:
     assert price == Price(Fraction(18, 100), 1_000_000, Currency.USD)
 
 
-@pytest.mark.parametrize(("name", "value"), [("currency", "usd"), ("pixels_per_unit", 0), ("pixels_per_unit", 1.5)])
-def test_bad_currency_and_pixels_are_refused(name: str, value: Any) -> None:
+@pytest.mark.parametrize("unit", PriceUnit)
+@pytest.mark.parametrize("field", ["price_unit", "priceUnit"])
+def test_a_price_is_for_the_unit_that_is_written(field: str, unit: PriceUnit) -> None:
+    assert model_of(read(entry(**{field: unit}))).price == Price(Fraction(1), unit=unit)
+    row = {"pipeline": "llm", "model_id": "acme/small", "gateway": GATEWAY, "price_per_unit": 5, field: unit}
+    model = model_of(read(entry(), row))
+    assert dict(model.gateway_prices) == {GATEWAY.lower(): Price(Fraction(5), unit=unit)}
+
+
+def test_without_a_unit_a_price_is_per_second() -> None:
+    price = model_of(read(entry())).price
+    assert price
+    assert price.unit is PriceUnit.SECOND
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("currency", "usd"),
+        ("pixels_per_unit", 0),
+        ("pixels_per_unit", 1.5),
+        ("price_unit", "minute"),
+        ("price_unit", 720),
+    ],
+)
+def test_bad_currency_pixels_and_unit_are_refused(name: str, value: Any) -> None:
     assert the_error(read(entry(**{name: value}))).field == name
 
 

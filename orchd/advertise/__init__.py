@@ -1,0 +1,1 @@
+"""From ready models to what gateways can find: offers, prices, and the registries that are told of them."""

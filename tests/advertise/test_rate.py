@@ -1,0 +1,164 @@
+"""The rate, from the operator or from a feed over a real JSON-RPC server."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import AsyncIterator
+from fractions import Fraction
+
+import pytest
+import pytest_asyncio
+
+from orchd.advertise.rate import MAX_AGE_S, ChainlinkFeed, FixedRate, eth_usd_source
+from orchd.domain.model import Secret
+from orchd.errors import Code, OrchdError, SettingsError
+from orchd.runtime.process_launch import free_port
+from tests.advertise.rpc import EIGHT, FEED, KEY, ROUND, UPDATED_AT, Rpc, serving, words
+
+
+@pytest_asyncio.fixture
+async def rpc() -> AsyncIterator[Rpc]:
+    async with serving() as rpc:
+        yield rpc
+
+
+def feed(url: str, *, at: float = UPDATED_AT + 60, timeout_s: float = 10) -> ChainlinkFeed:
+    return ChainlinkFeed(Secret(url), FEED, timeout_s, now=lambda: at)
+
+
+async def refusal(source: ChainlinkFeed) -> str:
+    """Return why the rate can't be had, having seen that nothing of it tells the key."""
+    with pytest.raises(OrchdError) as raised:
+        await source.read()
+    error = raised.value
+    assert error.code is Code.RATE_UNAVAILABLE
+    start = f"cannot read the ETH/USD rate of feed {FEED} at 127.0.0.1: "
+    assert error.message.startswith(start)
+    assert KEY not in "".join(traceback.format_exception(error))
+    assert KEY not in repr(source)
+    return error.message.removeprefix(start)
+
+
+async def test_the_rate_is_the_answer_by_its_decimals_exactly(rpc: Rpc) -> None:
+    assert await feed(rpc.url).read() == Fraction("3456.78901234")
+    assert [body["params"][0]["data"] for body in rpc.seen] == ["0x313ce567", "0xfeaf968c"]
+
+
+async def test_the_decimals_are_asked_once_and_the_answer_each_time(rpc: Rpc) -> None:
+    source = feed(rpc.url)
+    await source.read()
+    rpc.results["0xfeaf968c"] = words(2, 2 * 10**18, UPDATED_AT, UPDATED_AT, 2)
+    assert await source.read() == 2 * 10**10
+    assert [body["params"][0]["data"] for body in rpc.seen].count("0x313ce567") == 1
+
+
+async def test_a_feed_of_other_decimals_is_read_as_well(rpc: Rpc) -> None:
+    rpc.results = {"0x313ce567": words(18), "0xfeaf968c": words(1, 3 * 10**21, 0, UPDATED_AT, 1)}
+    assert await feed(rpc.url).read() == 3000
+
+
+@pytest.mark.parametrize("answer", [0, -1, -345678901234])
+async def test_an_answer_that_is_not_positive_is_refused(rpc: Rpc, answer: int) -> None:
+    rpc.results["0xfeaf968c"] = words(1, answer, UPDATED_AT, UPDATED_AT, 1)
+    assert await refusal(feed(rpc.url)) == "its answer is not positive"
+
+
+async def test_an_answer_is_good_for_its_age_and_no_longer(rpc: Rpc) -> None:
+    assert await feed(rpc.url, at=UPDATED_AT + MAX_AGE_S).read()
+    assert await feed(rpc.url, at=UPDATED_AT - 60).read()  # our clock is behind
+    why = await refusal(feed(rpc.url, at=UPDATED_AT + MAX_AGE_S + 360))
+    assert why == "its answer is 25.1 h old, at most 25 h are allowed"
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        ("0x", "no such contract"),
+        (None, "no such contract"),
+        (12, "no such contract"),
+        ("0xzz", "no such contract"),
+        (ROUND[:-64], "it returns 128 bytes"),
+    ],
+)
+async def test_what_is_no_feed_is_refused(rpc: Rpc, result: object, why: str) -> None:
+    rpc.results["0xfeaf968c"] = result
+    assert why in await refusal(feed(rpc.url))
+
+
+async def test_absurd_decimals_are_refused(rpc: Rpc) -> None:
+    rpc.results["0x313ce567"] = words(2**255)
+    assert "decimals" in await refusal(feed(rpc.url))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "not JSON"),
+        ("<html>", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "no such contract"),
+        ('{"result":"' + "0" * 100_000 + '"}', "not JSON"),
+    ],
+)
+async def test_an_answer_that_is_no_json_rpc_is_refused(rpc: Rpc, text: str, why: str) -> None:
+    rpc.answers(text)
+    assert why in await refusal(feed(rpc.url))
+
+
+@pytest.mark.parametrize(("code", "shown"), [(-32000, "-32000"), (f"bad key {KEY}", "unnamed")])
+async def test_an_error_of_the_server_is_told_without_its_words(rpc: Rpc, code: object, shown: str) -> None:
+    rpc.answers({"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": f"the key {KEY} has no credit"}})
+    assert await refusal(feed(rpc.url)) == f"the RPC server refuses the call: error {shown}"
+
+
+@pytest.mark.parametrize("status", [401, 429, 500])
+async def test_another_http_code_is_refused(rpc: Rpc, status: int) -> None:
+    rpc.answers(f"no {KEY}", status)
+    assert await refusal(feed(rpc.url)) == f"the RPC server answers with HTTP {status}"
+
+
+async def test_a_redirect_is_not_followed(rpc: Rpc) -> None:
+    rpc.answers("", 307, Location=f"/v2/{KEY}")
+    assert "HTTP 307" in await refusal(feed(rpc.url))
+    assert len(rpc.seen) == 1
+
+
+async def test_a_server_that_says_nothing_is_given_up(rpc: Rpc) -> None:
+    rpc.mute = True
+    assert await refusal(feed(rpc.url, timeout_s=0.05)) == "no answer within 0.05 s"
+
+
+async def test_nobody_there() -> None:
+    url = f"http://127.0.0.1:{free_port(set())}/{KEY}"
+    assert await refusal(feed(url)) == "Connection refused"
+
+
+async def test_a_server_without_tls(rpc: Rpc) -> None:
+    assert "no TLS connection" in await refusal(feed(rpc.url.replace("http:", "https:")))
+
+
+async def test_a_failed_read_leaves_the_next_one_unharmed(rpc: Rpc) -> None:
+    source = feed(rpc.url)
+    rpc.results["0x313ce567"] = "0x"
+    await refusal(source)
+    rpc.results["0x313ce567"] = EIGHT
+    assert await source.read() == Fraction("3456.78901234")
+
+
+@pytest.mark.parametrize("url", ["", KEY, f"ws://h/{KEY}", f"http:///{KEY}", f"http://[{KEY}", f"file:///{KEY}"])
+def test_an_unusable_url_is_a_wrong_setting_and_is_not_told(url: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        feed(url)
+    assert "orchestrator.rpc_url_file" in raised.value.message
+    assert KEY not in "".join(traceback.format_exception(raised.value))
+
+
+async def test_the_setting_names_the_source() -> None:
+    rpc_url = Secret("https://rpc.example.com/v2/k")
+    assert eth_usd_source("", FEED, rpc_url, 5) is None
+    fixed = eth_usd_source("3000.5", FEED, None, 5)
+    assert isinstance(fixed, FixedRate)
+    assert await fixed.read() == Fraction("3000.5")
+    assert isinstance(eth_usd_source("feed", FEED, rpc_url, 5), ChainlinkFeed)
+    with pytest.raises(SettingsError, match="rpc_url_file"):
+        eth_usd_source("feed", FEED, None, 5)
