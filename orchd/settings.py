@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Annotated, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
@@ -52,13 +54,14 @@ def _split(value: object) -> object:
 
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Listen = Annotated[str, AfterValidator(_check_listen)]
 JobListen = Annotated[str, AfterValidator(_check_job_listen)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class JobsSettings(_Section):
@@ -90,6 +93,123 @@ class AdminSettings(_Section):
     """The read-only admin listener: /healthz, /readyz, /status, /metrics."""
 
     listen: Listen = Field("127.0.0.1:8938", description="host:port of the admin pages")
+
+
+def _check_url(url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username):
+        raise ValueError("it should be empty, or http or https with a host, such as https://127.0.0.1:8935")
+    return url.rstrip("/")
+
+
+def _check_certificate(text: str) -> str:
+    kind, colon, path = text.partition(":")
+    if text in ("auto", "off") or (kind in ("pin", "ca") and colon and path.startswith("/")):
+        return text
+    raise ValueError("it should be auto, off, pin:/PATH of the node's cert.pem, or ca:/PATH of a CA file")
+
+
+def _check_register(names: tuple[str, ...]) -> tuple[str, ...]:
+    if names != ("auto",) and not set(names) <= {"byoc", "live-runner"}:
+        raise ValueError("it should be auto alone, or one or both of byoc and live-runner")
+    return names
+
+
+def _check_name(pattern: str) -> str:
+    try:
+        filled = pattern.format(pipeline="p", model_id="m")
+    except (KeyError, IndexError, ValueError) as exc:
+        raise ValueError("it should be text with {pipeline} and {model_id} in it") from exc
+    if filled != filled.strip() or "{model_id}" not in pattern or "{pipeline}" not in pattern:
+        raise ValueError("it should hold {pipeline} and {model_id}, without blanks around")
+    return pattern
+
+
+def _check_eth_usd(text: str) -> str:
+    if text in ("", "feed"):
+        return text
+    try:
+        positive = Fraction(text) > 0
+    except (ValueError, ZeroDivisionError):
+        positive = False
+    if not positive:
+        raise ValueError("it should be a positive number of USD per ETH, or feed, or empty")
+    return text
+
+
+Url = Annotated[str, AfterValidator(_check_url)]
+
+
+class OrchestratorSettings(_Section):
+    """The go-livepeer node beside us, and what we tell it."""
+
+    service_url: Url = Field("", description="the node's service port, such as https://127.0.0.1:8935; empty = no node")
+    cli_url: Url = Field("", description="the node's CLI port, such as http://127.0.0.1:7935; empty = not reachable")
+    secret_file: str = Field(
+        "", description="file with the node's -orchSecret; looked for in $CREDENTIALS_DIRECTORY first; empty = none"
+    )
+    callback_url: Url = Field("http://127.0.0.1:8937", description="where the node reaches our job listener")
+    certificate: Annotated[str, AfterValidator(_check_certificate)] = Field(
+        "auto",
+        description="of the service port: pin:/PATH of <datadir>/cert.pem, ca:/PATH of a CA file, off; "
+        "auto = off on loopback, else the system's CAs",
+    )
+    registries: Annotated[
+        tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_register), Field(min_length=1)
+    ] = Field(
+        ("auto",),
+        alias="register",  # As an attribute, it would hide one of pydantic's.
+        description="registries of the node to use: byoc, live-runner, or auto = what it speaks; a list",
+    )
+    live_runner: Literal["dynamic", "static"] = Field(
+        "dynamic", description="how Live Runner is told: dynamic = by heartbeats, static = by the CLI port"
+    )
+    capability: Annotated[str, AfterValidator(_check_name)] = Field(
+        "{pipeline}/{model_id}", description="name under which gateways ask for a model; an entry may have its own"
+    )
+    offer_cold: bool = Field(True, description="models that their first job would start are offered too")
+    withdraw_grace_s: NotNegative = Field(0.0, description="seconds; an unready model stays offered so long")
+    allow_direct: bool = Field(
+        False, description="jobs that do not come through the node are served too; without a node they always are"
+    )
+    poll_s: Positive = Field(1.0, description="seconds between two looks whether the node was restarted")
+    call_timeout_s: Positive = Field(5.0, description="seconds; one call to the node")
+    check_s: Positive = Field(60.0, description="seconds between two looks whether the node still offers a model")
+    recount_s: Positive = Field(
+        600.0, description="seconds; an idle model that had jobs is registered anew this often, to undo leaked slots"
+    )
+    token_rotation_h: Positive = Field(24.0, description="hours; the node gets new tokens this often")
+    eth_usd: Annotated[str, AfterValidator(_check_eth_usd)] = Field(
+        "", description="USD per ETH, for prices in the other currency: a number, or feed = a contract on Arbitrum"
+    )
+    eth_usd_feed: str = Field(
+        "0x639Fe6ab55C921f74e7fac1ee960C0B6293ba612",
+        pattern=r"^0x[0-9a-fA-F]{40}$",
+        description="address of that contract (Chainlink ETH/USD)",
+    )
+    rpc_url_file: str = Field(
+        "", description="file with the URL of an Arbitrum RPC server; found as secret_file is; empty = none"
+    )
+    rate_move_pct: Positive = Field(
+        5.0, description="percent; a USD price is registered anew when the rate has moved by more"
+    )
+
+    @property
+    def enabled(self) -> bool:
+        """There is a node to register with."""
+        return bool(self.service_url)
+
+
+class StreamsSettings(_Section):
+    """Realtime sessions."""
+
+    idle_s: Positive = Field(
+        15.0, description="seconds; a container that says so long that it is free has lost its stream"
+    )
+    silence_s: Positive = Field(3600.0, description="seconds; a session without any sign of life so long is ended")
+    call_timeout_s: Positive = Field(
+        30.0, description="seconds; one call to the container's start, stop, update or status"
+    )
 
 
 class DockerSettings(_Section):
@@ -166,6 +286,8 @@ class Settings(_Section):
     shutdown_drain_s: Positive = Field(30.0, description="seconds; jobs may go on this long when the daemon stops")
     jobs: JobsSettings = JobsSettings()
     admin: AdminSettings = AdminSettings()
+    orchestrator: OrchestratorSettings = OrchestratorSettings()
+    streams: StreamsSettings = StreamsSettings()
     docker: DockerSettings = DockerSettings()
     process: ProcessSettings = ProcessSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
@@ -211,7 +333,7 @@ def all_settings(section: type[BaseModel] = Settings, prefix: str = "") -> Itera
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from all_settings(field.annotation, f"{name}.")
         else:
-            yield Setting(prefix + name, field)
+            yield Setting(prefix + (field.alias or name), field)
 
 
 SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in all_settings()}

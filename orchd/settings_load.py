@@ -13,7 +13,8 @@ from typing import Any, get_origin
 
 from pydantic import ValidationError
 
-from orchd.errors import SettingsError
+from orchd.domain.model import Secret
+from orchd.errors import Code, SettingsError, reason_of
 from orchd.settings import SETTINGS, Setting, Settings
 
 CONFIG_ENV = "ORCHD_CONFIG"
@@ -83,6 +84,36 @@ def resolve_state_dir(settings: Settings, env: Mapping[str, str]) -> Path:
     if os.access(system if system.exists() else system.parent, os.W_OK | os.X_OK):
         return system
     return Path("~/.local/state/orchd").expanduser()
+
+
+def read_secret(name: str, file: str, env: Mapping[str, str]) -> Secret | None:
+    """Return the content of a secret's file, trimmed; None where none is named.
+
+    Args:
+        name: of the setting, for the error.
+        file: absolute, or a name in $CREDENTIALS_DIRECTORY (systemd), or relative to the working directory.
+
+    Raises:
+        SettingsError: SECRET_UNREADABLE; the daemon does not start.
+    """
+    if not file:
+        return None
+    credentials = env.get("CREDENTIALS_DIRECTORY")
+    path = Path(credentials) / file if credentials else Path(file)
+    if not path.exists():
+        path = Path(file)
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as exc:
+        reason = reason_of(exc) if isinstance(exc, OSError) else "it is not text"
+        raise SettingsError(
+            f"cannot read the file that {name} names, {path}: {reason}", code=Code.SECRET_UNREADABLE
+        ) from exc
+    if not text or any(not character.isprintable() for character in text):
+        raise SettingsError(
+            f"cannot use the content of {path} ({name}): it should be one line of text", code=Code.SECRET_UNREADABLE
+        )
+    return Secret(text)
 
 
 def _from_file(file: Path, problems: list[str]) -> dict[str, _Given]:

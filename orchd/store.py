@@ -20,9 +20,9 @@ from typing import TypeVar
 
 import structlog
 
-from orchd.domain.ids import ModelKey
+from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
-from orchd.domain.ports import StoredModel
+from orchd.domain.ports import StoredModel, StoredStream
 from orchd.errors import StoreError
 
 log = structlog.get_logger("orchd.store")
@@ -108,6 +108,55 @@ class SqliteStore:
                     "DELETE FROM models WHERE pipeline = ? AND model_id = ? AND generation = ?",
                     [row for row in former if (ModelKey(row[0], row[1]), row[2]) not in keep],
                 )
+
+        await self._run(write)
+
+    async def secret(self, name: str) -> str | None:
+        row = await self._run(
+            lambda: self._connection.execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()
+        )
+        return row[0] if row else None
+
+    async def save_secret(self, name: str, value: str) -> None:
+        def write() -> None:
+            with self._transaction() as db:
+                db.execute("INSERT OR REPLACE INTO secrets (name, value) VALUES (?, ?)", (name, value))
+
+        await self._run(write)
+
+    async def forget_secret(self, name: str) -> None:
+        def write() -> None:
+            with self._transaction() as db:
+                db.execute("DELETE FROM secrets WHERE name = ?", (name,))
+
+        await self._run(write)
+
+    async def streams(self) -> tuple[StoredStream, ...]:
+        rows = await self._run(
+            lambda: self._connection.execute(
+                "SELECT pipeline, model_id, stream_id, origin, replica, generation, began_at FROM streams"
+                " ORDER BY began_at"
+            ).fetchall()
+        )
+        return tuple(
+            StoredStream(id, origin, RunnerId(ModelKey(pipeline, model_id), replica, generation), began_at)
+            for pipeline, model_id, id, origin, replica, generation, began_at in rows
+        )
+
+    async def save_stream(self, stream: StoredStream) -> None:
+        runner = stream.runner
+        row = (*runner.key, stream.id, stream.origin, runner.replica, runner.generation, stream.began_at)
+
+        def write() -> None:
+            with self._transaction() as db:
+                db.execute("INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+        await self._run(write)
+
+    async def forget_stream(self, key: ModelKey, id: str) -> None:
+        def write() -> None:
+            with self._transaction() as db:
+                db.execute("DELETE FROM streams WHERE pipeline = ? AND model_id = ? AND stream_id = ?", (*key, id))
 
         await self._run(write)
 

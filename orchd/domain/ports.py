@@ -156,6 +156,22 @@ class ProbeResult:
     duration_s: float = 0.0
 
 
+class NodeSessions(Protocol):
+    """Live Runner's sessions, as whoever hears the node needs them. Every call is synchronous and safe to repeat."""
+
+    def reserved(self, key: ModelKey, session: str) -> None:
+        """The node has reserved a session: take a slot for it. If none is free, `refuse_session` is called."""
+
+    def released(self, key: ModelKey, session: str) -> None:
+        """The node has ended it."""
+
+    def listed(self, key: ModelKey, sessions: frozenset[str], asked_at: float) -> None:
+        """The node has answered with all its sessions of a model to a question of `asked_at` (loop clock).
+
+        Those that are new are reserved; those of ours that it lacks and that began before `asked_at` are released.
+        """
+
+
 class Prober(Protocol):
     async def probe(self, address: Address, health: HealthSpec, *, early: bool) -> ProbeResult:
         """Ask once, within `health.timeout_s`. Never raises for anything the runner does.
@@ -186,6 +202,20 @@ class StoredModel:
     current: bool
 
 
+@dataclass(frozen=True, slots=True)
+class StoredStream:
+    """Attributes:
+    id: as the node or the gateway names it.
+    origin: `realtime.stream.Origin`.
+    began_at: Unix time, seconds.
+    """
+
+    id: str
+    origin: str
+    runner: RunnerId
+    began_at: float
+
+
 class Store(Protocol):
     """What must survive a kill -9. One writer; each call is one transaction, durable when it returns."""
 
@@ -201,5 +231,23 @@ class Store(Protocol):
 
     async def forget_generations(self, keep: frozenset[tuple[ModelKey, str]]) -> None:
         """Drop definitions that are neither current nor in `keep` (key, generation)."""
+
+    async def secret(self, name: str) -> str | None:
+        """Return what was kept under this name; None = nothing."""
+
+    async def save_secret(self, name: str, value: str) -> None:
+        """Keep it, in place of what was there."""
+
+    async def forget_secret(self, name: str) -> None:
+        """Drop it. What is not there is fine."""
+
+    async def streams(self) -> tuple[StoredStream, ...]:
+        """Return the realtime sessions that ran, oldest first."""
+
+    async def save_stream(self, stream: StoredStream) -> None:
+        """Keep it, in place of one of the same model and id."""
+
+    async def forget_stream(self, key: ModelKey, id: str) -> None:
+        """Drop it. What is not there is fine."""
 
     async def close(self) -> None: ...

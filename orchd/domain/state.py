@@ -10,6 +10,7 @@ from types import MappingProxyType
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerEvent, RunnerState
 from orchd.domain.model import Model
+from orchd.domain.offer import NodeStatus, Published, RegistryName
 from orchd.errors import Code
 
 
@@ -114,12 +115,28 @@ class RunnerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """Attributes:
+    since: Unix time. `origin`, `phase`: of `realtime.stream`.
+    """
+
+    id: str
+    origin: str
+    phase: str
+    since: float
+    replica: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
     """Attributes:
     ready: a session can begin on it now, if a slot is free.
     startable: cold, and its first job would start it.
     reason: why it is not ready, in plain words; empty when ready.
     held_over: runs from its last good definition, since its entry is bad now.
+    registries: how it stands in those of the node that are used.
+    not_offered: why it is in none of them, in plain words.
+    streams: realtime sessions that it carries.
     """
 
     model: Model
@@ -132,6 +149,9 @@ class ModelStatus:
     history: tuple[Happening, ...]
     held_over: bool = False
     leaving: bool = False
+    registries: Mapping[RegistryName, Published] = field(default_factory=lambda: MappingProxyType({}))
+    not_offered: str = ""
+    streams: tuple[StreamStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +166,7 @@ class Snapshot:
     """Everything a reader may know, at one moment. Made by the loop after each change.
 
     Attributes:
+        node: None = orchd has none beside it.
         at: Unix time. `converged`: nothing is under way and nothing is left to do.
     """
 
@@ -154,6 +175,7 @@ class Snapshot:
     problems: tuple[Problem, ...] = ()
     runtimes: tuple[RuntimeStatus, ...] = ()
     file_hash: str = ""
+    node: NodeStatus | None = None
     reload_ok: bool = False
     reload_at: float = 0.0
     converged: bool = False

@@ -1,0 +1,97 @@
+"""What gateways shall find, and what became of telling them. Frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.money import Price
+from orchd.errors import Code
+
+HIDDEN_CAPACITY = -1_000_000
+"""Offers nothing whatever the node's own count says, and keeps running streams steerable. Source: byoc.md 2.5."""
+
+
+class RegistryName(StrEnum):
+    """A registry of go-livepeer's: both may exist beside each other in one node."""
+
+    BYOC = "byoc"
+    LIVE_RUNNER = "live-runner"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One model as gateways shall find it.
+
+    Attributes:
+        slug: `ModelKey.slug`; names the model in our URLs, which the node decodes and cleans on the way.
+        capability: what gateways ask for: BYOC's `name`, Live Runner's `app`.
+        capacity: most sessions at once, >= 1.
+        persistent: sessions outlive a request (Live Runner's mode `persistent`, else `single-shot`).
+    """
+
+    key: ModelKey
+    slug: str
+    capability: str
+    capacity: int
+    price: Price
+    persistent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """Everything that shall be found now.
+
+    Attributes:
+        now: by key.
+        why_not: for each other model, why it is not offered, in plain words.
+    """
+
+    now: dict[ModelKey, Offer]
+    why_not: dict[ModelKey, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """How one model stands in one registry, for status and metrics.
+
+    Attributes:
+        wanted: it shall be found there.
+        published: the node has taken it, and no withdrawal since.
+        confirmed: the node was seen to offer it; None = not looked yet, or it can't be seen there.
+        since: Unix time of `published`'s last change.
+        error, code: of the last call that failed; empty, None = the last one went well.
+        price: as published, in the registry's own words.
+    """
+
+    wanted: bool
+    published: bool
+    confirmed: bool | None
+    since: float
+    error: str = ""
+    code: Code | None = None
+    price: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """The go-livepeer node, as it was seen last.
+
+    Attributes:
+        up: its service port answers.
+        epoch: starts of it that were seen, the first included; 0 = none yet.
+        since: Unix time of the start (or end) that was seen last.
+        on_chain: None = not known.
+        registries: those that are used now.
+        error, code: why it can't be used; empty, None = it can.
+    """
+
+    up: bool = False
+    epoch: int = 0
+    since: float = 0.0
+    on_chain: bool | None = None
+    version: str = ""
+    registries: tuple[RegistryName, ...] = ()
+    error: str = ""
+    code: Code | None = None
