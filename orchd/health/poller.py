@@ -59,6 +59,7 @@ class Poller:
         report: called at the first verdict of a runner and at each change.
         progress_at: when a byte of one of its sessions last moved, on the loop clock; None without sessions.
         on_probe: called with the word and the seconds of each probe, for metrics.
+        heard: called with what each probe said, and when it began (loop clock).
     """
 
     def __init__(
@@ -68,11 +69,13 @@ class Poller:
         report: Callable[[HealthChanged], None],
         progress_at: Callable[[RunnerId], float | None],
         on_probe: Callable[[ModelKey, str, float], None],
+        heard: Callable[[RunnerId, Model, ProbeWord, float], None] | None = None,
     ) -> None:
         self._prober = prober
         self._report = report
         self._progress_at = progress_at
         self._on_probe = on_probe
+        self._heard = heard
         self._watched: dict[RunnerId, _Watched] = {}
         self._tasks: dict[RunnerId, asyncio.Task[Any]] = {}
 
@@ -127,9 +130,12 @@ class Poller:
     async def _probe(self, watched: _Watched) -> None:
         now, model, before = asyncio.get_running_loop().time, watched.model, watched.streak
         early = model.managed and not before.been_ready and now() < watched.since + model.start_timeout_s
+        asked_at = now()
         result = await self._prober.probe(watched.address, model.health, early=early)
         result = replace(result, evidence=scrub(result.evidence, secrets_of(model)))
         self._on_probe(model.key, result.word, result.duration_s)
+        if self._heard is not None:
+            self._heard(watched.runner, model, result.word, asked_at)
         last, watched.last = watched.last, result
         puzzled = last is not None and last.word is ProbeWord.UNKNOWN
         if result.word is ProbeWord.UNKNOWN and not puzzled:

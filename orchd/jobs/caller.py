@@ -281,6 +281,9 @@ class CallerConnection(Wire):
         length = message.head.length
         return not waits and length is not None and length <= self._hub.settings.refused_body_mb * MIB
 
+    def finish(self, data: bytes) -> None:
+        self.write((render.chunk(data) if data else b"") + render.LAST_CHUNK, whole=True)
+
     def break_off(self) -> None:
         self.abort(reset=True)
 

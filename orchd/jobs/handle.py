@@ -22,8 +22,12 @@ from orchd.http1.names import Memo
 from orchd.http1.render import Date
 from orchd.http1.rules import RequestHead
 from orchd.jobs.body import READ_AHEAD_BYTES, model_id_in
+from orchd.jobs.events import EventsEnd
 from orchd.jobs.hooks import Hooks
+from orchd.jobs.node_answers import AS_IT_IS, shape
+from orchd.jobs.node_routes import node_route
 from orchd.jobs.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, RunnerUnreachable, TooMuch
+from orchd.jobs.realtime import Realtime
 from orchd.jobs.refusal import rendered
 from orchd.jobs.request import (
     AskBody,
@@ -39,10 +43,13 @@ from orchd.jobs.request import (
     to_runner,
 )
 from orchd.jobs.run import Aborted, Run
+from orchd.realtime.keeper import Keeper
+from orchd.realtime.routes import Call, call_of
+from orchd.realtime.stream import Ended, Origin, Stream
 from orchd.sessions.session import Outcome, Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
 from orchd.settings import JobsSettings
-from orchd.tasks import spawn
+from orchd.tasks import cancel, spawn
 
 log = structlog.get_logger("orchd.jobs")
 
@@ -90,18 +97,26 @@ class Plan:
     """What follows from a request's head alone, while the models stay the same.
 
     Attributes:
-        model: where the job goes; None = that is not known, or nobody's job.
+        model, job: where the job goes; None = that is not known, or nobody's job.
         target: there.
+        call: what is asked of a stream; None = it is a job.
         requests: the head that a runner gets, by its address.
     """
 
-    __slots__ = ("model", "models", "requests", "target", "way")
+    __slots__ = ("call", "job", "model", "models", "requests", "target", "way")
 
-    def __init__(self, models: Mapping[ModelKey, Model], way: Route) -> None:
+    def __init__(self, models: Mapping[ModelKey, Model], way: Route, method: bytes) -> None:
         self.models = models
         self.way = way
-        self.model: Model | None = models[way.key] if isinstance(way, ToRunner) else None
-        self.target = way.target if isinstance(way, ToRunner) else ""
+        self.model: Model | None = None
+        self.target = ""
+        self.call: Call | None = None
+        self.job: ToRunner | None = None
+        if isinstance(way, ToRunner):
+            self.job = way
+            self.model = model = models[way.key]
+            self.target = way.target
+            self.call = call_of(model, method, way.target.partition("?")[0])
         self.requests: dict[Address, bytes] = {}
 
 
@@ -109,6 +124,7 @@ class Handler:
     """Args:
     models: what is served now; the same mapping as long as nothing changes.
     status: (ready, why not) of a model, for `/models/.../health`.
+    node_status: whether the node shall take a model for healthy, for `/live/.../health`.
     hurry: a job failed on this runner; probe it soon.
     now: the table's clock, seconds.
     """
@@ -120,6 +136,8 @@ class Handler:
         table: SessionTable,
         models: Callable[[], Mapping[ModelKey, Model]],
         status: Callable[[ModelKey], tuple[bool, str]],
+        node_status: Callable[[ModelKey], bool],
+        keeper: Keeper,
         hooks: Hooks,
         carrier: Carrier,
         metrics: JobMetrics,
@@ -134,12 +152,23 @@ class Handler:
         self._status = status
         self._hooks = hooks
         self._carrier = carrier
+        self._keeper = keeper
         self._metrics = metrics
         self._log = job_log
         self._hurry = hurry
         self._now = now
         self._date = date
         self._ids = new_ids()
+        self._slugs: tuple[Mapping[ModelKey, Model], Mapping[str, ModelKey]] = {}, {}
+        self._charges: dict[Stream, tuple[asyncio.Event, asyncio.Task[None]]] = {}
+        self._node_status = node_status
+        self._realtime = Realtime(
+            keeper,
+            body_timeout_s=settings.between_bytes_timeout_s,
+            slot=self._take,
+            admit=self._admit,
+            began=self._stream_began,
+        )
         self._hosts = Memo(host_line)
         between_s = settings.between_bytes_timeout_s
         self._patience: Memo[float, dict[Code, float]] = Memo(
@@ -200,8 +229,16 @@ class Handler:
         if refusal is not None and not caller.answered:
             caller.answer(refusal.status, *rendered(refusal, run.request_id))
         elif outcome is not OK:
-            caller.break_off()
+            self._break_off(run, refusal)
         caller.done()
+
+    def _break_off(self, run: Run, refusal: JobRefused | None) -> None:
+        """End an answer that has begun so that it can't look complete."""
+        events = run.events
+        if refusal is None or events is None or refusal.code is Code.CALLER_STALLED or not run.head.modern:
+            run.caller.break_off()
+        else:
+            run.caller.finish(events.ending(refusal.message))
 
     def _judged(self, run: Run, exc: Exception) -> JobRefused:
         match exc:
@@ -220,6 +257,9 @@ class Handler:
     def _end(self, run: Run, outcome: Outcome, refusal: JobRefused | None) -> None:
         """Free the slot, tell log and metrics, let the hooks settle. One step, once per job."""
         session, total_s = run.session, self._now() - run.began_at
+        if run.stream is not None:
+            self._leave(run, outcome)
+            session = None
         if session is not None:
             self._table.end(session, outcome)
             if refusal is not None and refusal.code in RUNNERS_FAULT:
@@ -233,6 +273,12 @@ class Handler:
         self._running.discard(run)
         if not self._running and not self._accounts:
             self._idle.set()
+
+    def _leave(self, run: Run, outcome: Outcome) -> None:
+        """The stream stays. If hooks are still being asked about its start, that ends first."""
+        if run.outer is None or run.outer.done():
+            return self._realtime.ended(run, outcome)
+        return run.outer.add_done_callback(lambda _: self._realtime.ended(run, outcome))
 
     def _settle(self, run: Run, session: Session, outcome: Outcome) -> None:
         if run.charging is not None:
@@ -259,6 +305,30 @@ class Handler:
         if not self._running and not self._accounts:
             self._idle.set()
 
+    def _stream_began(self, stream: Stream) -> None:
+        if self._hooks.charging:
+            ended = asyncio.Event()
+            charge = self._hooks.charge(
+                stream.session, ended, lambda no: self._keeper.end_soon(stream, Outcome.ABORTED, no.message)
+            )
+            self._charges[stream] = ended, spawn(charge, name=f"charge stream {stream.id}")
+
+    def stream_ended(self, end: Ended) -> None:
+        """Count it and settle its account; its slot is free."""
+        stream, outcome = end.stream, end.outcome
+        if stream.ran:
+            self._metrics.job_finished(stream.key, outcome, "", self._now() - stream.began_at, None, 0.0)
+        ended, charge = self._charges.pop(stream, (None, None))
+        if ended is not None and charge is not None:
+            ended.set()
+            self._account(self._settle_after(charge, stream.session, outcome), stream.session)
+        elif self._hooks.settling and (waits := self._hooks.settle(stream.session, outcome)) is not None:
+            self._account(_awaited(waits), stream.session)
+
+    async def close(self) -> None:
+        """Charge no more; streams go on without us."""
+        await cancel(*(charge for _, charge in self._charges.values()))
+
     # The way of a job.
 
     async def _serve(self, run: Run) -> None:
@@ -268,33 +338,34 @@ class Handler:
         models, head = self._models(), run.head
         plan = head.memo
         if not isinstance(plan, Plan) or plan.models is not models:
-            plan = head.memo = Plan(models, route(head.method, head.target.decode("latin-1"), head.headers, models))
+            plan = head.memo = Plan(models, self._route(head, models), head.method)
         if plan.model is None:
             if isinstance(plan.way, HealthAsked):
-                return self._health(run, plan.way.key)
+                return await self._health(run, plan.way)
             assert isinstance(plan.way, AskBody)
-            plan = Plan(models, await self._ask_body(run, plan.way, models))
+            plan = Plan(models, await self._ask_body(run, plan.way, models), head.method)
         run.model = model = plan.model
+        run.way = way = plan.job
         assert model is not None
+        assert way is not None
         run.key = key = model.key
         most = model.inference.max_body_mb * MIB
-        if model.stream.post_starts_stream and head.method == b"POST":
-            raise JobRefused(
-                Code.STREAMS_UNSUPPORTED,
-                f"cannot start a stream of {key}: a POST to this kind of container starts a realtime stream, and orchd "
-                "does not carry those yet",
-            )
         if most and (head.length or 0) > most:
             raise TooMuch
         hooks = self._hooks
         if hooks.identifying and (waits := hooks.identify(run)) is not None:
             await run.outside(_awaited(waits))
-        session = self._table.begin(key, JOB)
-        if isinstance(session, Session):
-            run.session = session
-            session.abort = run.abort
+        if plan.call is not None:
+            return await self._realtime.serve(run, plan.call, way, model)
+        if model.persistent and way.via is Origin.LIVE_RUNNER:
+            session = await self._realtime.ride(run, way)
         else:
-            session = await self._slot(run, key, session)
+            begun = self._table.begin(key, JOB)
+            if isinstance(begun, Session):
+                run.session = session = begun
+                session.abort = run.abort
+            else:
+                session = await self._slot(run, key, begun)
         if hooks.admitting and (waits := hooks.admit(run)) is not None:
             await run.outside(_awaited(waits))
         run.admitted = True
@@ -304,23 +375,35 @@ class Handler:
             run.caller.proceed()
         request = plan.requests.get(session.address)
         if request is None:
-            request = self._request(head, session.address, model, plan.target)
+            request = self._request(head, session.address, model, plan.target, way.via)
             plan.requests[session.address] = request
         return await self._pass_on(run, session, model, request, most)
 
-    def _request(self, head: RequestHead, address: Address, model: Model, target: str) -> bytes:
+    def _request(self, head: RequestHead, address: Address, model: Model, target: str, via: Origin) -> bytes:
         """Return the head that the runner gets."""
         token = model.token.value if model.token else None
         path = f"{address.base_path}{target}".encode("latin-1", "replace")
-        return to_runner(head, path, self._hosts[address], token=token)
+        return to_runner(head, path, self._hosts[address], token=token, via=via)
 
-    def _health(self, run: Run, key: ModelKey) -> None:
+    async def _health(self, run: Run, way: HealthAsked) -> None:
         run.counts = False
-        ready, reason = self._status(key)
+        run.way, key = way, way.key
+        if way.via is Origin.LIVE_RUNNER:
+            if self._hooks.identifying and (waits := self._hooks.identify(run)) is not None:
+                await run.outside(_awaited(waits))
+            ready, reason = self._node_status(key), "go-livepeer is not to use it now"
+        else:
+            ready, reason = self._status(key)
         if not ready:
             raise JobRefused(Code.NOT_READY, f"cannot begin a session of {key}: {reason}")
         headers = [(b"Content-Type", b"application/json"), (b"Livepeer-Request-Id", run.request_id.encode())]
         run.caller.answer(200, headers, b'{"status":"ok"}')
+
+    def _route(self, head: RequestHead, models: Mapping[ModelKey, Model]) -> Route:
+        if self._slugs[0] is not models:
+            self._slugs = models, {key.slug: key for key in models}
+        target = head.target.decode("latin-1")
+        return node_route(target, *self._slugs) or route(head.method, target, head.headers, models)
 
     async def _ask_body(self, run: Run, way: AskBody, models: Mapping[ModelKey, Model]) -> ToRunner:
         """Wait until the body ends or the bound is reached, and look for the model in what there is."""
@@ -344,6 +427,19 @@ class Handler:
                 f"X-Model-Id, or as model_id in the first {READ_AHEAD_BYTES // 1024} KiB of a JSON or form body",
             )
         return batch_route(way.pipelines, named, head.target.decode("latin-1"), models)
+
+    async def _take(self, run: Run, key: ModelKey) -> Session:
+        """Take a slot for a stream; `_end` gives it back unless a stream has taken it over by then."""
+        begun = self._table.begin(key, SessionKind.STREAM)
+        if not isinstance(begun, Session):
+            return await self._slot(run, key, begun)
+        run.session = begun
+        begun.abort = run.abort
+        return begun
+
+    async def _admit(self, run: Run) -> None:
+        if self._hooks.admitting and (waits := self._hooks.admit(run)) is not None:
+            await run.outside(_awaited(waits))
 
     async def _slot(self, run: Run, key: ModelKey, place: Place) -> Session:
         """Wait in the queue of a cold model; `_end` gives the slot back, whatever happens from here on."""
@@ -412,10 +508,24 @@ class Handler:
         session.progress_at = now
         if answer.switches and not run.head.switches:
             raise RunnerBroke("switched protocols unasked")
+        form = AS_IT_IS
+        if run.way is not None and run.way.via is Origin.BYOC:
+            form = shape(answer, session.key)
+            if form.events:
+                run.events = EventsEnd()
         keep_alive = run.caller.keeps_alive(answer)
-        chunked = chunked_down(answer, run.head)
-        reply = to_caller(answer, run.head, run.request_id, self._date.line(), chunked=chunked, keep_alive=keep_alive)
-        transfer.start(reply, chunked=chunked)
+        chunked = chunked_down(answer, run.head) or (form.events and run.head.modern)
+        reply = to_caller(
+            answer,
+            run.head,
+            run.request_id,
+            self._date.line(),
+            chunked=chunked,
+            keep_alive=keep_alive,
+            without=form.without,
+            extra=form.extra,
+        )
+        transfer.start(reply, chunked=chunked, events=run.events)
         await run.wait()
 
     async def _connect(self, run: Run, session: Session) -> Connection:

@@ -26,6 +26,7 @@ from orchd.domain.ids import ModelKey
 from orchd.errors import Code, JobRefused
 from orchd.http1.names import Header
 from orchd.http1.rules import RequestHead
+from orchd.jobs.request import HealthAsked, ToRunner
 from orchd.sessions.session import Outcome, Session
 
 log = structlog.get_logger("orchd.jobs")
@@ -40,6 +41,7 @@ class Job:
     Attributes:
         request_id: as in `Livepeer-Request-Id`.
         key: the model; hooks are not asked before it is known.
+        way: how the request names it, and what it proves.
         head: method, target and headers as they came, those that the runner will not see included.
         peer: the caller's address; empty = unknown.
         began_at: loop clock, seconds.
@@ -52,6 +54,7 @@ class Job:
     peer: str
     began_at: float
     key: ModelKey | None = None
+    way: ToRunner | HealthAsked | None = None
     session: Session | None = None
     admitted = False
 

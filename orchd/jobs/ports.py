@@ -9,6 +9,7 @@ from orchd.errors import Code
 from orchd.http1.names import Header
 from orchd.http1.parser import Message
 from orchd.http1.rules import AnswerHead, RequestHead
+from orchd.jobs.events import EventsEnd
 
 
 class CallerGone(Exception):
@@ -83,6 +84,9 @@ class Caller(Protocol):
     def answer(self, status: int, headers: list[Header], body: bytes) -> None:
         """Send an answer of our own."""
 
+    def finish(self, data: bytes) -> None:
+        """End an answer that has begun in chunks, by these bytes of its body."""
+
     def break_off(self) -> None:
         """Reset the connection, so that an answer that has begun can't look complete."""
 
@@ -104,8 +108,12 @@ class Transfer(Protocol):
     def send(self, head: bytes) -> None:
         """Begin: the owner gets the answer's head delivered."""
 
-    def start(self, head: bytes, *, chunked: bool) -> None:
-        """Begin the answer to the caller: the owner is delivered None when all of it has gone out."""
+    def start(self, head: bytes, *, chunked: bool, events: EventsEnd | None = None) -> None:
+        """Begin the answer to the caller: the owner is delivered None when all of it has gone out.
+
+        Args:
+            events: watches the body, and gives what is to follow it.
+        """
 
     def stop(self) -> None:
         """Let go of both sides. Always safe."""

@@ -16,6 +16,8 @@ from orchd.errors import Code, JobRefused
 from orchd.http1 import render
 from orchd.http1.names import LOWER, Header, Memo
 from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead
+from orchd.realtime.routes import has_streams, spelling
+from orchd.realtime.stream import Origin
 
 HOP_BY_HOP = frozenset(
     {
@@ -37,6 +39,10 @@ NAMED_AT_MOST = 20
 REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,64}")
 KEEP_ALIVE = b"Connection: keep-alive\r\n\r\n"
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+SESSION_HEADERS = frozenset(
+    {b"livepeer-runner-route", b"livepeer-session-id", b"livepeer-session-token", b"livepeer-session-control"}
+)
+"""What Live Runner tells a container, so that it can open channels and stop (live-runner.md 4.3 and 5)."""
 NEVER_HOPS = frozenset({b"content-length"})
 """What a `Connection` header may not declare away: without it the other side would frame the body differently."""
 
@@ -47,17 +53,26 @@ class ToRunner:
 
     Attributes:
         target: path and query on the runner, byte for byte; an external runner's base path comes before it.
+        via: the side from which it came.
+        slug: of the model, on the node's routes.
+        proof: the path segment that only the node knows, as it was presented.
     """
 
     key: ModelKey
     target: str
+    via: Origin = Origin.DIRECT
+    slug: str = ""
+    proof: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthAsked:
-    """`/models/.../health`: we answer, from what we know."""
+    """`/models/.../health`, `/live/.../health`: we answer, from what we know. Attributes as `ToRunner`'s."""
 
     key: ModelKey
+    via: Origin = Origin.DIRECT
+    slug: str = ""
+    proof: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +94,42 @@ def route(method: bytes, target: str, headers: Sequence[Header], models: Mapping
     path = _origin_form(target).partition("?")[0]
     if path.startswith("/models/"):
         return _base_url_route(_origin_form(target), models)
+    if spelling(method, path) is not None and path[1:].replace("/", "-") not in {k.pipeline for k in models}:
+        return _stream_route(_origin_form(target), _named(headers), models)
     if method != b"POST":
         hint = "(jobs are POST /PIPELINE, or anything under /models/PIPELINE/MODEL_ID/)"
         raise unknown_model(f"{method.decode('latin-1')} {path[:100]} {hint}", models)
     pipelines = _pipelines(path[1:], models)
-    named = {value for name, value in headers if LOWER[name] == b"x-model-id" and value}
-    if len(named) > 1:
-        raise JobRefused(Code.BAD_REQUEST, "cannot tell the model: X-Model-Id is given twice, with different values")
+    named = _named(headers)
     offered = [key for key in models if key.pipeline in pipelines]
     if named:
-        return batch_route(pipelines, named.pop().strip(b" \t").decode("utf-8", "replace"), target, models)
+        return batch_route(pipelines, named, target, models)
     if len(offered) == 1:
         return batch_route(pipelines, offered[0].model_id, target, models)
     if not offered:
         raise unknown_model(path[1:], models)
     return AskBody(pipelines)
+
+
+def _named(headers: Sequence[Header]) -> str:
+    named = {value for name, value in headers if LOWER[name] == b"x-model-id" and value}
+    if len(named) > 1:
+        raise JobRefused(Code.BAD_REQUEST, "cannot tell the model: X-Model-Id is given twice, with different values")
+    return named.pop().strip(b" \t").decode("utf-8", "replace") if named else ""
+
+
+def _stream_route(target: str, named: str, models: Mapping[ModelKey, Model]) -> ToRunner:
+    """Route a realtime call that has no model in its path: to the one that is named, or that alone has streams."""
+    found = [key for key, model in models.items() if has_streams(model.stream) and named in ("", key.model_id)]
+    if named and not found:
+        raise unknown_model(f"streams of {named!r}", models)
+    if len(found) != 1:
+        raise JobRefused(
+            Code.MODEL_NOT_NAMED,
+            f"cannot tell the model: {len(found)} have streams; name one in the header X-Model-Id, "
+            "or call /models/PIPELINE/MODEL_ID/stream/...",
+        )
+    return ToRunner(found[0], target)
 
 
 def batch_route(pipelines: frozenset[str], model_id: str, target: str, models: Mapping[ModelKey, Model]) -> ToRunner:
@@ -169,7 +205,7 @@ def to_runner(
     host: bytes,
     *,
     token: str | None = None,
-    allow: frozenset[bytes] = frozenset(),
+    via: Origin = Origin.DIRECT,
 ) -> bytes:
     """Return the head that the runner gets: the caller's headers in their order, duplicates kept, without secrets and
     without what belongs to the caller's connection.
@@ -178,10 +214,11 @@ def to_runner(
         target: path and query, with an external runner's base path.
         host: of `host_line`.
         token: bearer token of the entry, if it has one.
-        allow: lower-case names that pass although they are secret.
+        via: Live Runner's session headers pass where they come from the node; `Accept-Encoding` does not over BYOC,
+            where an event stream must stay readable for the node.
     """
     parts = [head.method, b" ", target, host]
-    parts += [b"%b: %b\r\n" % field for field in _passing(head.headers, head.hops, _TO_RUNNER, allow)]
+    parts += [b"%b: %b\r\n" % field for field in _passing(head.headers, head.hops, _FATES[via])]
     if token is not None:
         parts.append(b"Authorization: Bearer %b\r\n" % token.encode("latin-1", "replace"))
     if head.length is not None:
@@ -193,7 +230,15 @@ def to_runner(
 
 
 def to_caller(
-    head: AnswerHead, request: RequestHead, request_id: str, date: bytes, *, chunked: bool, keep_alive: bool
+    head: AnswerHead,
+    request: RequestHead,
+    request_id: str,
+    date: bytes,
+    *,
+    chunked: bool,
+    keep_alive: bool,
+    without: frozenset[bytes] = NO_NAMES,
+    extra: bytes = b"",
 ) -> bytes:
     """Return the head that the caller gets: the runner's without what belongs to its connection, and the request id.
 
@@ -201,23 +246,28 @@ def to_caller(
         date: the line to add where the runner gave none.
         chunked: after `chunked_down`.
         keep_alive: we will go on with the caller's connection.
+        without: lower-case names that do not pass. extra: lines in their place.
     """
-    start = head.memo
+    start = head.memo if not without else _start_to_caller(head, without)
     if start is None:
-        start = head.memo = _start_to_caller(head)
+        start = head.memo = _start_to_caller(head, NO_NAMES)
     end = _switch(head) if head.switches else persistence(request, keep_alive=keep_alive)
     if chunked:
         end = b"Transfer-Encoding: chunked\r\n" + end
+    if extra:
+        end = extra + end
     fields, dated = start
     return b"%bLivepeer-Request-Id: %b\r\n%b%b" % (fields, request_id.encode(), b"" if dated else date, end)
 
 
-def _start_to_caller(head: AnswerHead) -> tuple[bytes, bool]:
+def _start_to_caller(head: AnswerHead, without: frozenset[bytes]) -> tuple[bytes, bool]:
     """Return what is the same for all callers, and whether a date is in it."""
     parts = [render.status_line(head.status, head.reason)]
     sized = dated = False
-    for field in _passing(head.headers, head.hops, _TO_CALLER, NO_NAMES):
+    for field in _passing(head.headers, head.hops, _TO_CALLER):
         name = LOWER[field[0]]
+        if name in without:
+            continue
         if name == b"content-length":
             if sized or head.chunked or head.status == 204:
                 continue  # Once is enough; a transfer coding overrides it; a 204 has none (RFC 9110, section 8.6).
@@ -248,26 +298,19 @@ def persistence(request: RequestHead, *, keep_alive: bool) -> bytes:
 
 def trailers_to_runner(head: RequestHead, trailers: Sequence[Header]) -> list[Header]:
     """Return those trailers that may pass."""
-    return list(_passing(trailers, head.hops, _TO_RUNNER, NO_NAMES))
+    return list(_passing(trailers, head.hops, _TO_RUNNER))
 
 
 def trailers_to_caller(head: AnswerHead, trailers: Sequence[Header]) -> list[Header]:
     """Return those trailers that may pass."""
-    return [
-        field for field in _passing(trailers, head.hops, _TO_CALLER, NO_NAMES) if LOWER[field[0]] != b"content-length"
-    ]
+    return [field for field in _passing(trailers, head.hops, _TO_CALLER) if LOWER[field[0]] != b"content-length"]
 
 
-def _passing(
-    fields: Iterable[Header], hops: frozenset[bytes], fates: Memo[bytes, bool], allow: frozenset[bytes]
-) -> Iterable[Header]:
-    if not hops and not allow:
+def _passing(fields: Iterable[Header], hops: frozenset[bytes], fates: Memo[bytes, bool]) -> Iterable[Header]:
+    if not hops:
         return [field for field in fields if fates[field[0]]]
     return [
-        field
-        for field in fields
-        if (fates[field[0]] or LOWER[field[0]] in allow)
-        and (LOWER[field[0]] not in hops or LOWER[field[0]] in NEVER_HOPS)
+        field for field in fields if fates[field[0]] and (LOWER[field[0]] not in hops or LOWER[field[0]] in NEVER_HOPS)
     ]
 
 
@@ -293,4 +336,9 @@ def _may_reach_caller(name: bytes) -> bool:
 
 
 _TO_RUNNER: Memo[bytes, bool] = Memo(_may_reach_runner)
+_FATES: Mapping[Origin, Memo[bytes, bool]] = {
+    Origin.DIRECT: _TO_RUNNER,
+    Origin.BYOC: Memo(lambda name: name.lower() != b"accept-encoding" and _may_reach_runner(name)),
+    Origin.LIVE_RUNNER: Memo(lambda name: name.lower() in SESSION_HEADERS or _may_reach_runner(name)),
+}
 _TO_CALLER: Memo[bytes, bool] = Memo(_may_reach_caller)

@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 
 from orchd.domain.model import Model
 from orchd.errors import Code, JobRefused
+from orchd.jobs.events import EventsEnd
 from orchd.jobs.hooks import Job
 from orchd.jobs.ports import Caller, Transfer
+from orchd.realtime.stream import Stream
 from orchd.tasks import spawn
 
 T = TypeVar("T")
@@ -37,6 +39,8 @@ class Run(Job):
     patience_s: by code, how long whoever it names may take; see `wait_for`.
     explain: what it means that whoever a code names is late; see `within`.
     charging: set when the job has ended; None = nobody charges for it.
+    stream: the realtime session that the request is about; its slot is not ours to free.
+    events: watches an event stream whose end the node must see.
     outer: work outside the flow that was begun last; it may still be ending when the job has ended.
     """
 
@@ -49,6 +53,8 @@ class Run(Job):
     transfer: Transfer | None = None
     outer: asyncio.Task[Any] | None = None
     charging: asyncio.Event | None = None
+    stream: Stream | None = None
+    events: EventsEnd | None = None
     patience_s: Mapping[Code, float] = {}
     _flow: Coroutine[None, object, None] | None = None
     _waits = False

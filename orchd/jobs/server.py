@@ -22,6 +22,8 @@ from orchd.jobs.runner import Pool, RunnerConnection
 from orchd.jobs.splice import Pipes
 from orchd.jobs.transfer import Transfer
 from orchd.jobs.wire import Batch
+from orchd.realtime.keeper import Keeper
+from orchd.realtime.stream import Ended
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings
 
@@ -72,6 +74,8 @@ class JobServer:
         table: SessionTable,
         models: Callable[[], Mapping[ModelKey, Model]],
         status: Callable[[ModelKey], tuple[bool, str]],
+        node_status: Callable[[ModelKey], bool],
+        keeper: Keeper,
         hooks: Hooks,
         metrics: ServerMetrics,
         job_log: JobLog,
@@ -92,6 +96,8 @@ class JobServer:
             table=table,
             models=models,
             status=status,
+            node_status=node_status,
+            keeper=keeper,
             hooks=hooks,
             carrier=_Carrier(self._pool, self._pipes),
             metrics=metrics,
@@ -163,6 +169,7 @@ class JobServer:
         except TimeoutError:
             for connection in list(self._connections):
                 connection.abort()
+        await self._handler.close()
         self._pool.close()
         self._pipes.close()
         if self._tick is not None:
@@ -172,6 +179,9 @@ class JobServer:
     def runner_closed(self, runner: RunnerId) -> None:
         """Jobs may no longer begin on this runner: its idle connections are of no use."""
         self._pool.retire(runner)
+
+    def stream_ended(self, end: Ended) -> None:
+        self._handler.stream_ended(end)
 
     def connections(self) -> Mapping[str, int]:
         """Return how many connections are open now, by side."""

@@ -15,6 +15,7 @@ from orchd.errors import Code
 from orchd.http1 import render
 from orchd.http1.parser import Message
 from orchd.http1.rules import CONTINUE, AnswerHead, RequestHead
+from orchd.jobs.events import EventsEnd
 from orchd.jobs.ports import CallerGone, Owner, RunnerBroke, TooMuch
 from orchd.jobs.request import trailers_to_caller, trailers_to_runner
 from orchd.jobs.splice import WORTH_BYTES, Pipes, SinkBroke, Splice, available
@@ -53,6 +54,7 @@ class Transfer:
     _up_splice: Splice | None = None
     _down_splice: Splice | None = None
     _chunked_down = False
+    _events: EventsEnd | None = None
 
     def __init__(
         self,
@@ -203,10 +205,11 @@ class Transfer:
         if head.status != CONTINUE and self.request.head.modern and not self.caller.paused:
             self.caller.write_interim(head)
 
-    def start(self, head: bytes, *, chunked: bool) -> None:
+    def start(self, head: bytes, *, chunked: bool, events: EventsEnd | None = None) -> None:
         """Send the answer's head, and let its body follow."""
         self.started = True
         self._chunked_down = chunked
+        self._events = events
         answer = self._answer
         assert answer is not None
         if answer.head.switches:
@@ -239,8 +242,12 @@ class Transfer:
         if data:
             self.bytes_out += len(data)
             owner.moved()
+            if self._events is not None:
+                self._events.saw(data)
             if self._chunked_down:
                 data = render.chunk(data)
+        if answer.ended and self._events is not None and (ending := self._events.ending()):
+            data += render.chunk(ending) if self._chunked_down else ending
         if answer.ended and self._chunked_down:
             data += (
                 render.last_chunk(trailers_to_caller(answer.head, answer.trailers))
@@ -269,7 +276,7 @@ class Transfer:
 
     def _splice_down(self, answer: Message[AnswerHead]) -> bool:
         left = (answer.head.length or 0) - answer.received
-        if left < WORTH_BYTES:
+        if left < WORTH_BYTES or self._events is not None:
             return False
         splice = self._down_splice = self._splice(self.runner, self.caller, left, self._moved_down, self._spliced_down)
         if splice is None:

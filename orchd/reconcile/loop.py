@@ -18,7 +18,7 @@ from orchd.domain import events
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
-from orchd.domain.ports import Prober, Runtime
+from orchd.domain.ports import Prober, ProbeWord, Runtime
 from orchd.domain.state import DesiredState, Snapshot
 from orchd.health.poller import Poller
 from orchd.metrics import Metrics
@@ -47,6 +47,7 @@ class Loop:
         runtimes: by kind; a kind that is absent is refused when a model needs it.
         generations: definitions by (key, generation), so that runners of an earlier orchd can be adopted though an
             edit has come since.
+        heard: what each probe said; see `Poller`.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Loop:
         metrics: Metrics,
         generations: Mapping[tuple[ModelKey, str], Model],
         jitter: Callable[[], float] = random.random,
+        heard: Callable[[RunnerId, Model, ProbeWord, float], None] | None = None,
     ) -> None:
         self._settings = settings
         self._table = table
@@ -71,7 +73,9 @@ class Loop:
         self._told_down: dict[RunnerKind, str] = {}
         self._fleet = Fleet(table)
         self._calls = calls.Calls(runtimes, prober, self.post)
-        self.poller = Poller(prober, report=self.post, progress_at=table.progress_at, on_probe=metrics.probed)
+        self.poller = Poller(
+            prober, report=self.post, progress_at=table.progress_at, on_probe=metrics.probed, heard=heard
+        )
         rules = settings.reconcile
         self._hands = Hands(self._fleet, table, self._calls, self.poller, metrics, rules)
         self._ears = Ears(self._fleet, table, self._hands, self._calls, self._generations, self._down, rules, jitter)
@@ -125,6 +129,10 @@ class Loop:
             return False
         known = {r.id.key for r in self._fleet.runners.values()}
         return set(self._desired.models) <= known and all(map(at_rest, self._fleet.runners.values()))
+
+    def knows(self, runner: RunnerId) -> bool:
+        """Return whether there is such a runner, or nobody can say yet."""
+        return runner in self._fleet.runners or NOT_SEEN in self._down.values()
 
     def generations(self) -> frozenset[tuple[ModelKey, str]]:
         """Return what runners there are of."""

@@ -14,6 +14,8 @@ class SessionKind(StrEnum):
 
     JOB = "job"
     """A batch job, an SSE answer or a WebSocket: ends with its request."""
+    STREAM = "stream"
+    """A realtime session: ends by its stop, with its container, or when the node lets it go."""
 
 
 class Outcome(StrEnum):

@@ -3,6 +3,9 @@
 The loop opens and closes replicas; jobs begin and end sessions. There is no await in here: a call sees the table and
 changes it in one step, so checking is taking, and `max_sessions` is exact.
 
+Sessions that began under an earlier orchd are expected on their runner (`expect`): they count from then on, and are
+sessions again as soon as the runner is opened.
+
 A model with no open replica answers as `set_closed` says: either it refuses, or it is startable, and then jobs wait
 in the order they came. A place in that queue turns into a session inside the call that frees the slot (`open`, `end`,
 `define`), so nobody can overtake.
@@ -62,8 +65,11 @@ class _Model:
     code: Code = Code.NOT_READY
     reason: str = NOT_STARTED
     active: int = 0
+    begun: int = 0
     replicas: dict[RunnerId, _Replica] = field(default_factory=dict)
     waiting: deque[Place] = field(default_factory=deque)
+    expected: dict[RunnerId, list[Place]] = field(default_factory=dict)
+    expecting: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -71,7 +77,7 @@ class _Model:
 
     def emptiest(self) -> _Replica | None:
         """Return the open replica with the fewest sessions and room for one more; None = nothing may begin."""
-        if self.active >= self.max_sessions:
+        if self.active + self.expecting >= self.max_sessions:
             return None
         if len(self.replicas) == 1:
             (only,) = self.replicas.values()
@@ -168,7 +174,31 @@ class SessionTable:
             replica = model.replicas[runner] = _Replica(runner, address)
             replica.held = _Held(model, replica)
         replica.address, replica.limit, replica.is_open = address, limit, True
+        for place in model.expected.pop(runner, ()):
+            model.expecting -= 1
+            place.resolve(self._begin(runner.key, model, replica, place.kind))
         self._seat(runner.key, model)
+
+    def expect(self, runner: RunnerId, kind: SessionKind, resolve: Callable[[Session | JobRefused], None]) -> Place:
+        """Count a session that runs on this runner already, and have it resolved when the runner is opened."""
+        model = self._models.setdefault(runner.key, _Model(0, 0, defined=False))
+        place = Place(runner.key, kind, resolve)
+        model.expected.setdefault(runner, []).append(place)
+        model.expecting += 1
+        return place
+
+    def unexpect(self, runner: RunnerId, place: Place) -> None:
+        """The runner is gone, or the session is. A place that was resolved is fine."""
+        model = self._models.get(runner.key)
+        places = model.expected.get(runner, []) if model else []
+        if model is None or place not in places:
+            return
+        places.remove(place)
+        model.expecting -= 1
+        if not places:
+            del model.expected[runner]
+        self._seat(runner.key, model)
+        self._drop_if_done(runner.key, model)
 
     def close(self, runner: RunnerId, code: Code, reason: str) -> None:
         """Let no session begin on this runner; running ones go on. Unknown runners are fine.
@@ -219,6 +249,10 @@ class SessionTable:
     def active(self, key: ModelKey) -> int:
         """Return the sessions of all replicas and generations."""
         return self._models[key].active if key in self._models else 0
+
+    def begun(self, key: ModelKey) -> int:
+        """Return how many sessions have begun since the model was made known."""
+        return self._models[key].begun if key in self._models else 0
 
     def waiting(self, key: ModelKey) -> int:
         return len(self._models[key].waiting) if key in self._models else 0
@@ -294,6 +328,7 @@ class SessionTable:
         session.held = replica.held
         replica.sessions.add(session)
         model.active += 1
+        model.begun += 1
         if self._on_count is not None:
             self._on_count(key, model.active)
         return session
@@ -316,7 +351,7 @@ class SessionTable:
             del model.replicas[replica.runner]
 
     def _drop_if_done(self, key: ModelKey, model: _Model) -> None:
-        if not model.defined and not model.active and not model.waiting and self._models.get(key) is model:
+        if not (model.defined or model.active or model.waiting or model.expecting) and self._models.get(key) is model:
             del self._models[key]
 
 

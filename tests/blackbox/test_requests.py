@@ -73,7 +73,6 @@ def test_any_method_reaches_the_runner_below_a_models_base_url(server: Server, m
         ("GET", "/single", [], 404, "capability_not_served"),
         ("GET", "/models/image/none/x", [], 404, "capability_not_served"),
         ("POST", "/image", [], 400, "model_not_named"),
-        ("POST", "/stream", [], 503, "streams_unsupported"),
         ("POST", "/unready", [], 503, "not_ready"),
         ("GET", "/models/unready/one/health", [], 503, "not_ready"),
         ("GET", "/models/cold/one/health", [], 503, "not_ready"),

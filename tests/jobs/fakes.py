@@ -24,6 +24,7 @@ from orchd.jobs.wire import Wire
 from orchd.sessions.session import Outcome, Session
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings
+from tests.fakes.streams import a_keeper
 from tests.faults.message import Message
 from tests.jobs.messages import answer
 from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
@@ -213,6 +214,7 @@ class Bench:
         self.wanted: list[ModelKey] = []
         self.hurried: list[RunnerId] = []
         self.health: tuple[bool, str] = (True, "")
+        self.node_health = True
         defaults = {"hold_limit": 4, "hold_timeout_s": 20, "connect_timeout_s": 3, "between_bytes_timeout_s": 7}
         self.settings = JobsSettings(**(defaults | {"hook_timeout_s": 2} | settings))
         self.table = SessionTable(
@@ -225,11 +227,14 @@ class Bench:
         self.hooks = [FakeHook()] if hooks is None else hooks
         self.metrics = FakeMetrics()
         self.log = FakeLog()
+        self.keeper = a_keeper(self.table, lambda: self.models, lambda end: self.server.stream_ended(end))
         self.server = JobServer(
             self.settings,
             self.table,
             lambda: self.models,
             lambda key: self.health,
+            lambda key: self.node_health,
+            self.keeper,
             Hooks(self.hooks, timeout_s=self.settings.hook_timeout_s),
             self.metrics,
             self.log,

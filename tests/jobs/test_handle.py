@@ -663,14 +663,6 @@ async def test_an_unknown_model_is_404_and_no_series_of_its_own() -> None:
 
 
 @virtual_time
-async def test_a_post_that_would_start_a_stream_is_refused() -> None:
-    bench = Bench(models=(a_model(stream=StreamSpec(post_starts_stream=True)),))
-    assert code_of(await bench.serve(request())) is Code.STREAMS_UNSUPPORTED
-    assert code_of(await bench.serve(request(target=f"{ONE}/image"))) is Code.STREAMS_UNSUPPORTED
-    assert (await bench.serve(request(target=f"{ONE}/version", method="GET"))).messages[0].status == 200
-
-
-@virtual_time
 async def test_health_is_ours_and_is_no_job() -> None:
     bench = Bench(is_open=False)
     ask = request(target=f"{ONE}/health", method="GET")

@@ -16,6 +16,7 @@ from orchd.jobs.server import JobServer
 from orchd.jobs.wire import Wire
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings
+from tests.fakes.streams import a_keeper
 from tests.jobs.fakes import FakeLog, FakeMetrics
 
 REQUEST = b"POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
@@ -27,11 +28,14 @@ def _kernel_of_fakes() -> None:
 
 
 def server_on(*listen: str, env: Mapping[str, str] | None = None, **settings: Any) -> JobServer:
+    table = SessionTable(on_idle=lambda runner: None, on_wanted=lambda key: None)
     return JobServer(
         JobsSettings(listen=listen, **settings),
-        SessionTable(on_idle=lambda runner: None, on_wanted=lambda key: None),
+        table,
         dict,
         lambda key: (True, ""),
+        lambda key: True,
+        a_keeper(table),
         Hooks([], timeout_s=5),
         FakeMetrics(),
         FakeLog(),

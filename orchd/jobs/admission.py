@@ -1,0 +1,48 @@
+"""The first ticket-validation hook: who may ask.
+
+The node settles payment before it passes a job on, and shows that by what only it had from us: a bearer token on BYOC
+routes, a path segment on Live Runner's. Nothing else may use those routes; other routes are open to direct callers
+only where the operator says so, or where there is no node at all.
+"""
+
+from __future__ import annotations
+
+from orchd.errors import Code, JobRefused
+from orchd.jobs.hooks import Job, JobHook, Waits
+from orchd.realtime.stream import Origin
+from orchd.tickets.route_secrets import RouteSecrets
+
+BEARER = b"Bearer "
+
+
+class NodeAdmission(JobHook):
+    """Args:
+    direct: jobs that do not come through the node are served too.
+    """
+
+    def __init__(self, secrets: RouteSecrets, *, direct: bool) -> None:
+        self._secrets = secrets
+        self._direct = direct
+
+    def identify(self, job: Job) -> Waits:
+        way = job.way
+        assert way is not None
+        if way.via is Origin.DIRECT:
+            if self._direct:
+                return None
+            raise JobRefused(
+                Code.FORBIDDEN,
+                "cannot serve direct callers: jobs come through the go-livepeer node here "
+                "(orchestrator.allow_direct admits others)",
+            )
+        if way.via is Origin.BYOC:
+            presented = job.header(b"authorization") or b""
+            known = presented.startswith(BEARER) and self._secrets.admits(way.slug, presented[len(BEARER) :])
+        else:
+            known = self._secrets.knows_segment(way.slug, way.proof)
+        if known:
+            return None
+        raise JobRefused(
+            Code.FORBIDDEN,
+            f"cannot admit a job of {way.key}: it does not bear what orchd gave to the node for this model",
+        )

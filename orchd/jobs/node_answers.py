@@ -1,0 +1,57 @@
+"""What of a container's answer may reach go-livepeer over BYOC, and in which shape. Pure.
+
+A 401 makes the node drop the model, a redirect is followed and turns a POST into a GET, and whatever is typed as an
+event stream is a 200 to it (byoc.md 5.3, 5.5, 5.6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchd.domain.ids import ModelKey
+from orchd.errors import Code, JobRefused
+from orchd.http1.names import LOWER
+from orchd.http1.rules import NO_NAMES, AnswerHead
+
+EVENT_STREAM = b"text/event-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Attributes:
+    events: it is an event stream, whose end must be one for the node too.
+    without: lower-case names of headers that do not pass.
+    extra: lines to add.
+    """
+
+    events: bool = False
+    without: frozenset[bytes] = NO_NAMES
+    extra: bytes = b""
+
+
+AS_IT_IS = Shape()
+_EVENTS = Shape(events=True, without=frozenset({b"content-length"}))
+_ERROR = Shape(without=frozenset({b"content-type"}), extra=b"Content-Type: text/plain\r\n")
+
+
+def check_status(status: int, key: ModelKey) -> None:
+    """Raises:
+    JobRefused: BACKEND_UNUSABLE.
+    """
+    if status == 401 or 300 <= status < 400:
+        what = "it wants to be authorised (set the entry's token)" if status == 401 else "it redirects"
+        raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot pass on the answer of the runner of {key}: {status}, {what}")
+
+
+def shape(answer: AnswerHead, key: ModelKey) -> Shape:
+    """Return how the answer goes on.
+
+    Raises:
+        JobRefused: BACKEND_UNUSABLE.
+    """
+    status = answer.status
+    check_status(status, key)
+    typed = next((value for name, value in answer.headers if LOWER[name] == b"content-type"), b"")
+    if EVENT_STREAM not in typed.lower():
+        return AS_IT_IS
+    return _EVENTS if status < 400 else _ERROR

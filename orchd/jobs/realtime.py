@@ -1,0 +1,244 @@
+"""Requests about realtime sessions: start, stop, update, status, and what rides on a session of Live Runner's.
+
+    start:  name -> hooks.identify (before) -> slot -> hooks.admit -> on the disk -> container -> answer
+    others: name -> stream -> container -> answer
+
+Their bodies are small and are collected whole. A stream outlives the request that began it: its slot, its account and
+its count as a job end in `Keeper`, not here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Model
+from orchd.errors import Code, JobRefused
+from orchd.jobs.node_answers import check_status
+from orchd.jobs.ports import TooMuch
+from orchd.jobs.request import SESSION_HEADERS, ToRunner
+from orchd.jobs.run import Run
+from orchd.realtime.container import ContainerSilent, Reply
+from orchd.realtime.keeper import Keeper
+from orchd.realtime.routes import Call
+from orchd.realtime.stream import Origin, Phase, Stream
+from orchd.sessions.session import Outcome, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+MIB = 1024 * 1024
+MOST_BODY_BYTES = 16 * MIB
+"""A gateway takes 10 MiB for a start (byoc.md 7)."""
+STREAM_ID, SESSION_ID = b"x-stream-id", b"livepeer-session-id"
+JSON = (b"Content-Type", b"application/json")
+
+
+class Realtime:
+    """Args:
+    slot: takes one for a stream of this model, waiting for a cold one.
+    admit: asks the hooks that take what a stream costs.
+    began: a stream has begun to run: it is charged for from now on.
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        *,
+        body_timeout_s: float,
+        slot: Callable[[Run, ModelKey], Awaitable[Session]],
+        admit: Callable[[Run], Awaitable[None]],
+        began: Callable[[Stream], None],
+    ) -> None:
+        self._keeper = keeper
+        self._body_timeout_s = body_timeout_s
+        self._slot = slot
+        self._admit = admit
+        self._began = began
+
+    async def serve(self, run: Run, call: Call, way: ToRunner, model: Model) -> None:
+        """Answer a call about a stream.
+
+        Raises:
+            JobRefused, CallerGone, TooMuch.
+        """
+        # A stream counts as a job when it has ended; see `Handler.stream_ended`. One that can't begin counts here.
+        run.counts = call is Call.START
+        body = await self._body(run, model)
+        name = _name(run, way.via) or _said(body)
+        match call:
+            case Call.START:
+                await self._start(run, way, model, name or run.request_id, body)
+            case Call.STOP:
+                await self._stop(run, way, model, name, body)
+            case Call.UPDATE:
+                stream = self._which(way, name)
+                if stream is None:
+                    raise JobRefused(
+                        Code.STREAM_UNKNOWN, f"cannot update {name or 'a stream'} of {model.key}: it does not run"
+                    )
+                await self._ask(run, stream, call, way, model, body)
+            case Call.STATUS:
+                await self._status(run, way, model, name, body)
+
+    async def ride(self, run: Run, way: ToRunner) -> Session:
+        """Return the slot of the session of Live Runner's that a request belongs to, taking it if nobody has yet.
+
+        Raises:
+            JobRefused: the request names none, or one that is over; or there is no slot.
+        """
+        name = _name(run, way.via)
+        if not name:
+            raise JobRefused(Code.BAD_REQUEST, "cannot tell the session: the request has no Livepeer-Session-Id")
+        stream = self._keeper.find(way.key, name, way.via) or await self._hold(run, way, name)
+        if not stream.live:
+            raise JobRefused(Code.STREAM_UNKNOWN, f"cannot go on with session {name} of {way.key}: it has ended")
+        self._own(run, stream)
+        return stream.session
+
+    async def _hold(self, run: Run, way: ToRunner, name: str) -> Stream:
+        """Make a stream of a new slot; another request may have made it while we waited."""
+        session = await self._slot(run, way.key)
+        run.session = None
+        return self._keeper.hold(name, way.via, session)
+
+    def ended(self, run: Run, outcome: Outcome) -> None:
+        """A request on a stream is over; one that broke off in the middle of a start takes the stream with it."""
+        stream = run.stream
+        assert stream is not None
+        self._keeper.request_ended(stream, run.abort)
+        if stream.phase is Phase.STARTING or (stream.phase is Phase.HELD and stream.origin is not Origin.LIVE_RUNNER):
+            self._keeper.end_soon(stream, outcome, "its start did not succeed")
+
+    async def _start(self, run: Run, way: ToRunner, model: Model, name: str, body: bytes) -> None:
+        key, keeper = model.key, self._keeper
+        stream = keeper.find(key, name, way.via) or await self._hold(run, way, name)
+        if stream.phase is not Phase.HELD:
+            # The container would silently replace the running one (container.md 2.3).
+            raise JobRefused(Code.STREAM_RUNNING, f"cannot start stream {name} of {key}: it runs already")
+        self._own(run, stream)
+        await self._admit(run)
+        run.admitted = True
+        await run.outside(keeper.starting(stream))
+        reply = await self._call(run, stream, Call.START, way, model, body)
+        if reply is None:
+            raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot start a stream of {key}: its container has no such route")
+        if reply.status >= 300:
+            keeper.refused(stream, f"its container answered {reply.status} to the start")
+        else:
+            run.counts = False
+            keeper.started(stream)
+            self._began(stream)
+        self._answer(run, reply, way)
+
+    async def _stop(self, run: Run, way: ToRunner, model: Model, name: str, body: bytes) -> None:
+        """A stop may come three times, and for what is over long ago (byoc.md 6.3)."""
+        stream = self._which(way, name)
+        reply = None
+        if stream is not None:
+            headers = _headers(run, way, stream)
+            ending = self._keeper.end(stream, Outcome.OK, "it was stopped", headers=headers, body=body)
+            reply = await run.outside(ending)
+        if reply is not None and reply.status < 300:
+            return self._answer(run, reply, way)
+        text = "Stream stopped" if stream is not None else "No such stream runs"
+        return self._say(run, {"status": "success", "message": text})
+
+    async def _status(self, run: Run, way: ToRunner, model: Model, name: str, body: bytes) -> None:
+        stream = self._which(way, name)
+        if stream is not None:
+            return await self._ask(run, stream, Call.STATUS, way, model, body)
+        count = len(self._keeper.streams.of(model.key))
+        return self._say(run, {"status": "OK" if count else "IDLE", "active_streams": count})
+
+    async def _ask(self, run: Run, stream: Stream, call: Call, way: ToRunner, model: Model, body: bytes) -> None:
+        self._own(run, stream)
+        reply = await self._call(run, stream, call, way, model, body)
+        if reply is None:
+            raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot {call}: the container of {model.key} has no such route")
+        self._answer(run, reply, way)
+
+    async def _call(
+        self, run: Run, stream: Stream, call: Call, way: ToRunner, model: Model, body: bytes
+    ) -> Reply | None:
+        headers = _headers(run, way, stream)
+        try:
+            return await run.outside(
+                self._keeper.containers.call(model, stream.session.address, call, headers=headers, body=body)
+            )
+        except ContainerSilent as exc:
+            raise JobRefused(Code.BACKEND_UNAVAILABLE, f"cannot {call}: the runner of {model.key} {exc}") from exc
+
+    def _own(self, run: Run, stream: Stream) -> None:
+        run.stream, run.session = stream, stream.session
+        self._keeper.request_began(stream, run.abort)
+
+    def _which(self, way: ToRunner, name: str) -> Stream | None:
+        """Return the stream that is meant; without a name, the only one of the model."""
+        if name:
+            return self._keeper.find(way.key, name, way.via)
+        streams = [stream for stream in self._keeper.streams.of(way.key) if stream.live]
+        if len(streams) > 1:
+            raise JobRefused(
+                Code.BAD_REQUEST,
+                f"cannot tell the stream: {way.key} has {len(streams)}; name one in the header X-Stream-Id",
+            )
+        return streams[0] if streams else None
+
+    async def _body(self, run: Run, model: Model) -> bytes:
+        caller, seconds = run.caller, self._body_timeout_s
+        most = min(model.inference.max_body_mb * MIB or MOST_BODY_BYTES, MOST_BODY_BYTES)
+        text = f"cannot read the body: the caller sent no byte of it for {seconds:g} s"
+        run.within(seconds, Code.BODY_STALLED, lambda *_: text)
+        caller.proceed()
+        caller.collect(most + 1)
+        await run.wait()
+        run.without_limit()
+        body = caller.message.take() if caller.message.pieces else b""
+        if len(body) > most:
+            raise TooMuch
+        return body
+
+    def _answer(self, run: Run, reply: Reply, way: ToRunner) -> None:
+        if way.via is Origin.BYOC:
+            check_status(reply.status, way.key)
+        headers = [field for field in reply.headers if field[0].lower() != b"livepeer-request-id"]
+        run.status = reply.status
+        run.caller.answer(reply.status, [*headers, _id(run)], reply.body)
+
+    def _say(self, run: Run, what: Mapping[str, Any]) -> None:
+        run.caller.answer(200, [JSON, _id(run)], json.dumps(what).encode())
+
+
+def _id(run: Run) -> tuple[bytes, bytes]:
+    return b"Livepeer-Request-Id", run.request_id.encode()
+
+
+def _name(run: Run, via: Origin) -> str:
+    """Return how the node names the stream: on Live Runner's routes by its session, else by the stream's id."""
+    value = run.header(SESSION_ID) if via is Origin.LIVE_RUNNER else run.header(STREAM_ID)
+    return (value or b"").decode("utf-8", "replace")[:256]
+
+
+def _said(body: bytes) -> str:
+    """Return the `gateway_request_id` of a JSON body; empty = there is none."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return ""
+    named = said.get("gateway_request_id") if isinstance(said, dict) else None
+    return named[:256] if isinstance(named, str) else ""
+
+
+def _headers(run: Run, way: ToRunner, stream: Stream) -> dict[str, str]:
+    kept = {b"content-type", b"x-stream-id"} | (SESSION_HEADERS if way.via is Origin.LIVE_RUNNER else set())
+    headers = {
+        name.decode("latin-1"): value.strip().decode("latin-1")
+        for name, value in run.headers
+        if name.lower() in kept and value.strip()
+    }
+    if not any(name.lower() == "content-type" for name in headers):
+        headers["Content-Type"] = "application/json"
+    return headers

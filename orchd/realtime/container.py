@@ -1,0 +1,128 @@
+"""EDGE. Calls to the stream routes of containers. They are few and small, so their bodies are kept whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+
+from orchd.domain.ids import Address, ModelKey
+from orchd.domain.model import Model
+from orchd.realtime.routes import Call, Learnt, places
+
+NOT_HERE = (404, 405)
+MOST_ANSWER_BYTES = 16 * 1024 * 1024
+_FRAMING = frozenset(
+    {b"connection", b"content-length", b"date", b"keep-alive", b"trailer", b"transfer-encoding", b"upgrade"}
+)
+
+
+class ContainerSilent(Exception):
+    """The container gave no answer; what the call has done there is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Attributes:
+    headers: those that may pass on; framing and connection headers are left out.
+    """
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+class ContainerStreams:
+    """Knows which spelling each kind of container took. Make it inside a running loop.
+
+    Args:
+        timeout_s: seconds for one call, all tries included.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._learnt: dict[tuple[ModelKey, str], Learnt] = {}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            headers={"User-Agent": "orchd"},
+            auto_decompress=False,
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def call(
+        self, model: Model, address: Address, call: Call, *, headers: Mapping[str, str], body: bytes
+    ) -> Reply | None:
+        """Ask the container; None = it has no route for this.
+
+        Raises:
+            ContainerSilent.
+        """
+        what = (model.key, model.generation)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._call(what, model, address, call, headers, body)
+        except TimeoutError as exc:
+            raise ContainerSilent(f"gave no answer to {call} within {self._timeout_s:g} s") from exc
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            raise ContainerSilent(f"can't be asked to {call}: {exc or type(exc).__name__}") from exc
+
+    async def _call(
+        self,
+        what: tuple[ModelKey, str],
+        model: Model,
+        address: Address,
+        call: Call,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> Reply | None:
+        if call is not Call.STATUS and model.stream.route_prefix == "auto" and what not in self._learnt:
+            await self._ask(what, model, address, Call.STATUS, {}, b"")
+        return await self._ask(what, model, address, call, headers, body)
+
+    async def _ask(
+        self,
+        what: tuple[ModelKey, str],
+        model: Model,
+        address: Address,
+        call: Call,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> Reply | None:
+        sent = dict(headers)
+        if model.token is not None:
+            sent["Authorization"] = f"Bearer {model.token.value}"
+        method = "GET" if call is Call.STATUS else "POST"
+        reply = None
+        for place in places(model, call, self._learnt.get(what, Learnt())):
+            url = address._replace(port=place.port or address.port).url + place.path
+            async with self._session.request(
+                method, url, headers=sent, data=body or None, allow_redirects=False
+            ) as response:
+                reply = Reply(response.status, _passing(response), await _whole(response))
+            if reply.status not in NOT_HERE:
+                known = self._learnt.get(what, Learnt())
+                self._learnt[what] = Learnt(
+                    known.prefix if place.prefix is None else place.prefix,
+                    known.update_path if place.update_path is None else place.update_path,
+                )
+                return reply
+        return reply
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for piece in response.content.iter_chunked(65_536):
+        body += piece
+        if len(body) > MOST_ANSWER_BYTES:
+            raise ValueError(f"its answer is longer than {MOST_ANSWER_BYTES // 1024 // 1024} MiB")
+    return bytes(body)
+
+
+def _passing(response: aiohttp.ClientResponse) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((name, value) for name, value in response.raw_headers if name.lower() not in _FRAMING)

@@ -1,0 +1,393 @@
+"""The one that moves streams: begins, ends and finds them again. The only writer of `Stream.phase`.
+
+A stream ends by its stop, by its container's end or idleness, by the node's word, or by silence; whichever comes first
+wins, and the slot is back when it has ended. Where the container may still be at work on it, it is asked to stop first,
+and the slot is held meanwhile: another start would meet a busy container.
+
+Jobs, the node's registries and health tell this object things; it does its own I/O in tasks of its own, through ports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+import structlog
+
+from orchd.domain.ids import Address, ModelKey, RunnerId
+from orchd.domain.model import Model
+from orchd.domain.ports import ProbeWord, Store, StoredStream
+from orchd.domain.state import Snapshot, StreamStatus
+from orchd.errors import JobRefused, StoreError
+from orchd.realtime.container import ContainerSilent, Reply
+from orchd.realtime.routes import Call, Learnt, places
+from orchd.realtime.stream import Ended, Origin, Phase, Stream, Streams
+from orchd.sessions.session import Outcome, Session, SessionKind
+from orchd.sessions.table import Place, SessionTable
+from orchd.settings import StreamsSettings
+from orchd.tasks import spawn
+
+log = structlog.get_logger("orchd.streams")
+
+SWEEP_S = 1.0
+RECOVER_S = 180.0
+"""Longest wait for the runner of a stream that an earlier orchd left; a container that loads again has lost it."""
+WIND_DOWN_S = 90.0
+"""Longest wait for a container that can't be asked to stop to become free by itself: ai-runner ends a stream 60 s
+after its input has ended (container.md 3.2)."""
+
+
+class Containers(Protocol):
+    async def call(
+        self, model: Model, address: Address, call: Call, *, headers: Mapping[str, str], body: bytes
+    ) -> Reply | None: ...
+
+
+class Keeper:
+    """After `ports.NodeSessions`.
+
+    Args:
+        models: what is served now.
+        knows: whether a runner is there; asked about runners of streams that an earlier orchd left.
+        on_end: called once for each stream, when its slot is free.
+    """
+
+    def __init__(
+        self,
+        settings: StreamsSettings,
+        table: SessionTable,
+        store: Store,
+        containers: Containers,
+        models: Callable[[], Mapping[ModelKey, Model]],
+        knows: Callable[[RunnerId], bool],
+        on_end: Callable[[Ended], None],
+    ) -> None:
+        self.streams = Streams()
+        self._settings = settings
+        self._table = table
+        self._store = store
+        self.containers = containers
+        self._models = models
+        self._knows = knows
+        self._on_end = on_end
+        self._stop_at_node: Callable[[ModelKey, str], Awaitable[None]] | None = None
+        self._endings: dict[Stream, asyncio.Task[Reply | None]] = {}
+        self._chores: set[asyncio.Task[Any]] = set()
+        self._queued: dict[tuple[ModelKey, str], tuple[Place, float]] = {}
+        self._expected: dict[tuple[ModelKey, str], tuple[RunnerId, Place, float]] = {}
+        self._heard: set[RunnerId] = set()
+
+    def node_stops_by(self, stop: Callable[[ModelKey, str], Awaitable[None]]) -> None:
+        """Set how a session that orchd ends is ended at the node."""
+        self._stop_at_node = stop
+
+    async def run(self) -> None:
+        """Look after streams until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self._sweep()
+
+    async def close(self) -> None:
+        """Let go: streams and containers go on."""
+        for task in (*self._endings.values(), *self._chores):
+            task.cancel()
+        await asyncio.gather(*self._endings.values(), *self._chores, return_exceptions=True)
+
+    def shown(self, snapshot: Snapshot) -> Snapshot:
+        """Return the snapshot with the streams that there are."""
+        date = time.time() - _now()
+        models = dict(snapshot.models)
+        for key, status in snapshot.models.items():
+            if streams := self.streams.of(key):
+                shown = (
+                    StreamStatus(s.id, s.origin, s.phase, date + s.began_at, s.session.runner.replica)
+                    for s in sorted(streams, key=lambda s: s.began_at)
+                )
+                models[key] = replace(status, streams=tuple(shown))
+        return replace(snapshot, models=models)
+
+    # What jobs do.
+
+    def find(self, key: ModelKey, name: str, origin: Origin) -> Stream | None:
+        """Return the stream of that name; one that was found without a name takes it."""
+        stream = self.streams.find(key, name)
+        if stream is None:
+            stream = next((s for s in self.streams.of(key) if s.origin is Origin.FOUND and s.live), None)
+            if stream is not None:
+                stream.origin = origin
+                self.streams.rename(stream, name)
+                self._chore(self._save(stream))
+        return stream
+
+    def hold(self, name: str, origin: Origin, session: Session) -> Stream:
+        """Make a stream of a slot that was just taken for it; if there is one of that name by now, return that."""
+        if (other := self.find(session.key, name, origin)) is not None:
+            self._table.end(session, Outcome.REFUSED)
+            return other
+        now = _now()
+        stream = Stream(name, session.key, origin, session, now, now)
+        self._own(stream)
+        return stream
+
+    async def starting(self, stream: Stream) -> None:
+        """The container is about to be asked to start it. Returns when that is on the disk."""
+        stream.phase = Phase.STARTING
+        stream.sign_at = _now()
+        await self._save(stream)
+
+    def started(self, stream: Stream) -> None:
+        """The container has said yes."""
+        if stream.phase is Phase.STARTING:
+            stream.phase, stream.idle_since, stream.sign_at, stream.ran = Phase.RUNNING, None, _now(), True
+            key = stream.key
+            log.info(
+                "stream_started", pipeline=key.pipeline, model_id=key.model_id, stream=stream.id, origin=stream.origin
+            )
+
+    def refused(self, stream: Stream, why: str) -> None:
+        """The container has said no: a reservation stays, a stream that began with this start is over."""
+        if stream.phase is Phase.STARTING and stream.origin is Origin.LIVE_RUNNER:
+            stream.phase = Phase.HELD
+            self._chore(self._forget(stream.key, stream.id))
+        elif stream.live:
+            self._finish(stream, Outcome.REFUSED, why)
+
+    async def end(
+        self, stream: Stream, outcome: Outcome, why: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Reply | None:
+        """End a stream, asking its container to stop; return what that said, None = nothing. Repeats are fine.
+
+        Args:
+            headers, body: of the stop that a caller has sent.
+        """
+        return await asyncio.shield(self._begin_end(stream, outcome, why, headers or {}, body))
+
+    def end_soon(self, stream: Stream, outcome: Outcome, why: str) -> None:
+        """As `end`, without waiting."""
+        if stream.live:
+            self._begin_end(stream, outcome, why, {}, b"")
+
+    def request_began(self, stream: Stream, cut: Callable[[str], None]) -> None:
+        stream.riders.add(cut)
+        stream.sign_at = _now()
+
+    def request_ended(self, stream: Stream, cut: Callable[[str], None]) -> None:
+        stream.riders.discard(cut)
+        stream.sign_at = _now()
+
+    # What the node says; after `ports.NodeSessions`.
+
+    def reserved(self, key: ModelKey, session: str) -> None:
+        known = (key, session) in self._queued or (key, session) in self._expected
+        if known or self.find(key, session, Origin.LIVE_RUNNER) is not None:
+            return
+        try:
+            got = self._table.begin(key, SessionKind.STREAM)
+        except JobRefused as refusal:
+            log.warning(
+                "reservation_refused", pipeline=key.pipeline, model_id=key.model_id, session=session, code=refusal.code
+            )
+            self._tell_node(key, session)
+            return
+        if isinstance(got, Session):
+            self.hold(session, Origin.LIVE_RUNNER, got)
+            return
+        self._queued[key, session] = got, _now()
+
+        def resolve(what: Session | JobRefused) -> None:
+            self._queued.pop((key, session), None)
+            if isinstance(what, Session):
+                self.hold(session, Origin.LIVE_RUNNER, what)
+            else:
+                self._tell_node(key, session)
+
+        got.resolve = resolve
+
+    def released(self, key: ModelKey, session: str) -> None:
+        if (queued := self._queued.pop((key, session), None)) is not None:
+            self._table.leave(queued[0])
+        stream = self.streams.find(key, session)
+        if stream is not None and stream.origin is Origin.LIVE_RUNNER:
+            stream.node_knows = True
+            self.end_soon(stream, Outcome.OK, "the node has released it")
+
+    def listed(self, key: ModelKey, sessions: frozenset[str], asked_at: float) -> None:
+        for session in sorted(sessions):
+            self.reserved(key, session)
+        for stream in self.streams.of(key):
+            if stream.origin is Origin.LIVE_RUNNER and stream.began_at < asked_at and stream.id not in sessions:
+                self.released(key, stream.id)
+        for (queued_for, session), (_, since) in list(self._queued.items()):
+            if queued_for == key and since < asked_at and session not in sessions:
+                self.released(key, session)
+
+    def held_for_node(self, key: ModelKey) -> frozenset[str]:
+        """Return the node's sessions that we hold."""
+        return frozenset(stream.id for stream in self.streams.of(key) if stream.origin is Origin.LIVE_RUNNER)
+
+    # What containers say.
+
+    def probed(self, runner: RunnerId, model: Model, word: ProbeWord, asked_at: float) -> None:
+        """A probe that began `asked_at` (loop clock) has ended."""
+        if word not in (ProbeWord.READY, ProbeWord.BUSY) or not model.health.busy:
+            return  # Its words don't tell free from busy.
+        first = runner not in self._heard
+        self._heard.add(runner)
+        now = _now()
+        mine = [s for s in self.streams.of(runner.key) if s.session.runner == runner]
+        for stream in mine:
+            if word is ProbeWord.BUSY:
+                stream.sign_at, stream.idle_since = now, None
+            elif stream.phase is Phase.ENDING and stream not in self._endings:
+                self._finish(stream, Outcome.OK, "its container has ended it")
+            elif stream.phase is Phase.RUNNING and asked_at > stream.sign_at:
+                stream.idle_since = asked_at if stream.idle_since is None else stream.idle_since
+        if first and word is ProbeWord.BUSY and not mine and self._is_alone(runner):
+            self._find(runner)
+
+    # After a restart.
+
+    async def restore(self) -> None:
+        """Expect the streams that an earlier orchd left. Before the loop has looked at the runtimes."""
+        date = time.time() - _now()
+        for stored in await self._store.streams():
+            self._expect(stored.runner, stored.id, Origin(stored.origin), stored.began_at - date)
+
+    def _expect(self, runner: RunnerId, name: str, origin: Origin, began_at: float) -> None:
+        key = runner.key
+
+        def resolve(what: Session | JobRefused) -> None:
+            self._expected.pop((key, name), None)
+            if isinstance(what, Session):
+                stream = self.hold(name, origin, what)
+                stream.began_at, stream.phase, stream.ran = began_at, Phase.RUNNING, True
+                log.info("stream_found", pipeline=key.pipeline, model_id=key.model_id, stream=name, origin=origin)
+
+        place = self._table.expect(runner, SessionKind.STREAM, resolve)
+        self._expected[key, name] = runner, place, _now() + RECOVER_S
+
+    def _find(self, runner: RunnerId) -> None:
+        """A container is busy, and nobody has said with what."""
+        self._expect(runner, f"found-{runner.replica}-{runner.generation}", Origin.FOUND, _now())
+
+    def _is_alone(self, runner: RunnerId) -> bool:
+        return not self._table.active_on(runner) and all(r != runner for r, _, _ in self._expected.values())
+
+    # How a stream ends.
+
+    def _own(self, stream: Stream) -> None:
+        self.streams.add(stream)
+        stream.session.abort = lambda reason: self._cut(stream, reason)
+
+    def _cut(self, stream: Stream, reason: str) -> None:
+        """Its runner goes: nobody can be asked to stop any more. Called by the table, from inside a call of its own."""
+        asyncio.get_running_loop().call_soon(self._finish, stream, Outcome.ABORTED, reason)
+
+    def _begin_end(
+        self, stream: Stream, outcome: Outcome, why: str, headers: Mapping[str, str], body: bytes
+    ) -> asyncio.Future[Reply | None]:
+        if (task := self._endings.get(stream)) is not None:
+            return task
+        if stream.phase not in (Phase.STARTING, Phase.RUNNING):
+            if stream.phase is Phase.HELD:
+                self._finish(stream, outcome, why)
+            done: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
+        stream.phase = Phase.ENDING
+        task = self._endings[stream] = spawn(self._stop(stream, outcome, why, headers, body), name="end a stream")
+        return task
+
+    async def _stop(
+        self, stream: Stream, outcome: Outcome, why: str, headers: Mapping[str, str], body: bytes
+    ) -> Reply | None:
+        model = self._models().get(stream.key)
+        reply = None
+        try:
+            if model is not None:
+                if not places(model, Call.STOP, Learnt()):
+                    stream.idle_since = _now()  # It ends by itself; see `_sweep`.
+                    return None
+                reply = await self.containers.call(model, stream.session.address, Call.STOP, headers=headers, body=body)
+        except ContainerSilent as exc:
+            log.warning("stream_not_stopped", stream=stream.id, reason=f"the container {exc}")
+        finally:
+            self._endings.pop(stream, None)
+        self._finish(stream, outcome, why)
+        return reply
+
+    def _finish(self, stream: Stream, outcome: Outcome, why: str) -> None:
+        """Free the slot; once."""
+        if stream.phase is Phase.ENDED:
+            return
+        stream.phase = Phase.ENDED
+        self.streams.drop(stream)
+        self._table.end(stream.session, outcome)
+        for cut in list(stream.riders):
+            cut(why)
+        key = stream.key
+        log.info(
+            "stream_ended",
+            pipeline=key.pipeline,
+            model_id=key.model_id,
+            stream=stream.id,
+            origin=stream.origin,
+            outcome=outcome,
+            why=why,
+            total_s=round(_now() - stream.began_at, 3),
+        )
+        if stream.origin is Origin.LIVE_RUNNER and not stream.node_knows:
+            self._tell_node(key, stream.id)
+        self._chore(self._forget(key, stream.id))
+        self._on_end(Ended(stream, outcome, why))
+
+    def _tell_node(self, key: ModelKey, session: str) -> None:
+        if self._stop_at_node is not None:
+            self._chore(self._stop_at_node(key, session))
+
+    def _sweep(self) -> None:
+        now, rules = _now(), self._settings
+        for stream in self.streams:
+            signs = max(stream.sign_at, stream.session.progress_at)
+            if stream.phase is Phase.ENDING and stream not in self._endings:
+                if now - (stream.idle_since or now) >= WIND_DOWN_S:
+                    self._finish(stream, Outcome.OK, f"its container did not become free within {WIND_DOWN_S:g} s")
+            elif stream.phase is Phase.RUNNING and stream.idle_since and now - stream.idle_since >= rules.idle_s:
+                self._finish(stream, Outcome.OK, "its container says that it is free")
+            elif stream.live and now - signs >= rules.silence_s and not stream.riders:
+                self.end_soon(stream, Outcome.TIMEOUT, f"it gave no sign of life for {rules.silence_s:g} s")
+        for (key, name), (runner, place, until) in list(self._expected.items()):
+            if now >= until or (now >= until - RECOVER_S + 30 and not self._knows(runner)):
+                del self._expected[key, name]
+                self._table.unexpect(runner, place)
+                self._chore(self._forget(key, name))
+
+    # The disk.
+
+    async def _save(self, stream: Stream) -> None:
+        began_at = time.time() - (_now() - stream.began_at)
+        try:
+            await self._store.save_stream(StoredStream(stream.id, stream.origin, stream.session.runner, began_at))
+        except StoreError as exc:
+            log.error("stream_not_saved", stream=stream.id, reason=exc.message)
+
+    async def _forget(self, key: ModelKey, name: str) -> None:
+        try:
+            await self._store.forget_stream(key, name)
+        except StoreError as exc:
+            log.error("stream_not_forgotten", stream=name, reason=exc.message)
+
+    def _chore(self, work: Awaitable[Any]) -> None:
+        async def done() -> None:
+            await work
+
+        task = spawn(done(), name="a stream's chore")
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,116 @@
+"""One realtime session, and the table of those that there are. No await in it.
+
+A stream holds one slot from its start (or its reservation at the node) to its end, over any number of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchd.domain.ids import ModelKey
+from orchd.sessions.session import Outcome, Session
+
+
+class Origin(StrEnum):
+    """Who began it, and thereby who must hear of its end."""
+
+    DIRECT = "direct"
+    BYOC = "byoc"
+    LIVE_RUNNER = "live-runner"
+    FOUND = "found"
+    """A container was busy with it when orchd started, and nobody has named it yet."""
+
+
+class Phase(StrEnum):
+    HELD = "held"
+    """The slot is taken; the container was not asked to start anything."""
+    STARTING = "starting"
+    RUNNING = "running"
+    ENDING = "ending"
+    """The container is asked to stop, or is expected to; the slot is still taken."""
+    ENDED = "ended"
+
+
+@dataclass(eq=False, slots=True)
+class Stream:
+    """Attributes:
+    id: as the node or the gateway names it; see `Streams.rename`.
+    phase: moved by `Keeper` alone.
+    began_at, sign_at, idle_since: loop clock, seconds. A sign of life is a request, a byte, or the container's word
+        that it is busy; `idle_since` is the first of its words in a row that it is free.
+    ran: its container has said yes to a start.
+    node_knows: the node was the first to know that it is over.
+    riders: cuts each request that is under way.
+    """
+
+    id: str
+    key: ModelKey
+    origin: Origin
+    session: Session
+    began_at: float
+    sign_at: float
+    phase: Phase = Phase.HELD
+    idle_since: float | None = None
+    ran: bool = False
+    node_knows: bool = False
+    riders: set[Callable[[str], None]] = field(default_factory=set)
+
+    @property
+    def live(self) -> bool:
+        return self.phase not in (Phase.ENDING, Phase.ENDED)
+
+
+class Streams:
+    """All streams, by model and name."""
+
+    def __init__(self) -> None:
+        self._named: dict[tuple[ModelKey, str], Stream] = {}
+        self._all: dict[ModelKey, set[Stream]] = {}
+
+    def __iter__(self) -> Iterator[Stream]:
+        return iter([stream for streams in self._all.values() for stream in streams])
+
+    def find(self, key: ModelKey, name: str) -> Stream | None:
+        """Return the stream of that name that has not ended."""
+        return self._named.get((key, name))
+
+    def of(self, key: ModelKey) -> tuple[Stream, ...]:
+        return tuple(self._all.get(key, ()))
+
+    def count(self, key: ModelKey, origin: Origin) -> int:
+        return sum(stream.origin is origin for stream in self._all.get(key, ()))
+
+    def add(self, stream: Stream) -> None:
+        """Raises:
+        ValueError: one of that name runs.
+        """
+        if (stream.key, stream.id) in self._named:
+            raise ValueError(f"cannot add stream {stream.id!r} of {stream.key}: it is there already")
+        self._all.setdefault(stream.key, set()).add(stream)
+        self._named[stream.key, stream.id] = stream
+
+    def rename(self, stream: Stream, name: str) -> None:
+        """Let it be found under another name, which no other one has."""
+        del self._named[stream.key, stream.id]
+        stream.id = name
+        self._named[stream.key, name] = stream
+
+    def drop(self, stream: Stream) -> None:
+        """Forget it. One that is not there is fine."""
+        if self._named.get((stream.key, stream.id)) is stream:
+            del self._named[stream.key, stream.id]
+        left = self._all.get(stream.key, set())
+        left.discard(stream)
+        if not left:
+            self._all.pop(stream.key, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What the rest of orchd learns of a stream that has ended."""
+
+    stream: Stream
+    outcome: Outcome
+    why: str
