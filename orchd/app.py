@@ -18,6 +18,10 @@ from prometheus_client import CollectorRegistry
 
 from orchd import __version__, tasks
 from orchd.admin import AdminServer
+from orchd.advertise.advertiser import Advertiser
+from orchd.advertise.board import Board
+from orchd.advertise.node_client import NodeClient
+from orchd.advertise.rate import eth_usd_source
 from orchd.catalog.codec import dump_model, load_model
 from orchd.catalog.reload import Catalog
 from orchd.catalog.watch import ModelsFile
@@ -26,9 +30,10 @@ from orchd.domain.events import DesiredChanged, RestartAsked, StartWanted
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import RunnerKind, StopSpec
 from orchd.domain.ports import Runtime, Store
-from orchd.domain.state import DesiredState, Severity
+from orchd.domain.state import DesiredState, Severity, Snapshot
 from orchd.errors import EngineUnavailable, StoreError
 from orchd.health.probe import HttpProber
+from orchd.jobs.admission import NodeAdmission
 from orchd.jobs.hooks import Hooks, JobHook
 from orchd.jobs.lines import JobLines
 from orchd.jobs.server import JobServer
@@ -36,14 +41,18 @@ from orchd.locks import StateLock
 from orchd.logs import Lines
 from orchd.metrics import Metrics
 from orchd.notify import Notifier, watchdog_period_s
+from orchd.realtime.container import ContainerStreams
+from orchd.realtime.keeper import Keeper
+from orchd.realtime.stream import Origin
 from orchd.reconcile.lookout import lookout
 from orchd.reconcile.loop import Loop
 from orchd.runtime.containers import DockerRuntime
 from orchd.runtime.process import ProcessRuntime
 from orchd.sessions.table import SessionTable
 from orchd.settings import Settings
-from orchd.settings_load import resolve_state_dir
+from orchd.settings_load import read_secret, resolve_state_dir
 from orchd.store import SqliteStore
+from orchd.tickets.route_secrets import KEY_NAME, RouteSecrets, new_key
 
 log = structlog.get_logger("orchd.app")
 
@@ -69,7 +78,7 @@ class Edges:
         return made
 
     def hooks(self, settings: Settings) -> list[JobHook]:
-        """Return who has a say about jobs, in order. orchd ships with none yet: every caller is served."""
+        """Return who has a say about jobs beside the node's tokens, in order."""
         return []
 
     async def store(self, state_dir: Path) -> Store:
@@ -98,6 +107,7 @@ class App:
         self._stop = asyncio.Event()
         self._accepting = False
         self._ended = False
+        self._telling: list[asyncio.Task[Any]] = []
 
     def stop(self) -> None:
         """Ask the daemon to end; `run` returns when it has."""
@@ -149,8 +159,30 @@ class App:
         )
         self._prober = HttpProber()
         stack.push_async_callback(self._prober.close)
+        containers = ContainerStreams(settings.streams.call_timeout_s)
+        stack.push_async_callback(containers.close)
+        self._keeper = Keeper(
+            settings.streams,
+            self._table,
+            self._store,
+            containers,
+            models=lambda: self._loop.models(),
+            knows=lambda runner: self._loop.knows(runner),
+            on_end=lambda end: self._jobs.stream_ended(end),
+        )
+        hooks = [*await self._beside_node(stack), *self._edges.hooks(settings)]
+        stack.push_async_callback(self._keeper.close)
+        await self._keeper.restore()
         generations = {(s.model.key, s.model.generation): s.model for s in stored}
-        self._loop = Loop(settings, self._runtimes, self._prober, self._table, self._metrics, generations)
+        self._loop = Loop(
+            settings,
+            self._runtimes,
+            self._prober,
+            self._table,
+            self._metrics,
+            generations,
+            heard=self._keeper.probed,
+        )
         credentials = self._env.get("CREDENTIALS_DIRECTORY")
         self._catalog = Catalog(
             ModelsFile(Path(settings.models_file), settings.models_poll_s),
@@ -162,7 +194,9 @@ class App:
             self._table,
             self._loop.models,
             self._readiness,
-            Hooks(self._edges.hooks(settings), timeout_s=settings.jobs.hook_timeout_s),
+            self._healthy_for_node,
+            self._keeper,
+            Hooks(hooks, timeout_s=settings.jobs.hook_timeout_s),
             self._metrics,
             JobLines(self._lines),
             self._loop.poller.hurry,
@@ -170,13 +204,42 @@ class App:
         )
         self._metrics.sessions_from(self._table.active)
         self._metrics.connections_from(self._jobs.connections)
+        self._metrics.streams_from(self._keeper.streams.counts)
         self._admin = AdminServer(
             settings.admin.listen,
-            snapshot=self._loop.snapshot,
+            snapshot=self._snapshot,
             metrics=self._metrics,
             accepting=lambda: self._accepting,
         )
         self._control = ControlServer(state_dir, keys=self._loop.models, restart=self._restart, down=self._take_down)
+
+    async def _beside_node(self, stack: AsyncExitStack) -> list[JobHook]:
+        """Build what deals with the go-livepeer node, and return who admits its jobs; without one, nothing."""
+        settings, rules = self._settings, self._settings.orchestrator
+        self._advertiser: Advertiser | None = None
+        if not rules.enabled:
+            return []
+        secret = read_secret("orchestrator.secret_file", rules.secret_file, self._env)
+        rpc_url = read_secret("orchestrator.rpc_url_file", rules.rpc_url_file, self._env)
+        rate = eth_usd_source(rules.eth_usd, rules.eth_usd_feed, rpc_url, rules.call_timeout_s)
+        if (key := await self._store.secret(KEY_NAME)) is None:
+            key = new_key()
+            await self._store.save_secret(KEY_NAME, key)
+        secrets = RouteSecrets(key, rules.token_rotation_h * 3600)
+        client = NodeClient(rules, secret)
+        stack.push_async_callback(client.close)
+        board = Board(
+            active=self._table.active,
+            begun=self._table.begun,
+            streams=lambda key: self._keeper.streams.count(key, Origin.BYOC),
+            on_error=self._metrics.registry_error,
+        )
+        self._advertiser = Advertiser(settings, board, client, self._store, secrets, rate, self._keeper)
+        await self._advertiser.open()
+        self._metrics.node_from(lambda: board.node)
+        self._metrics.registries_from(lambda: board.published)
+        self._keeper.node_stops_by(self._advertiser.stop_session)
+        return [NodeAdmission(secrets, direct=rules.allow_direct)]
 
     async def _start(self, stack: AsyncExitStack) -> list[asyncio.Task[Any]]:
         """Start listeners and root tasks. Listeners first: an address that is taken must not cost anything."""
@@ -196,6 +259,12 @@ class App:
         for kind, runtime in self._runtimes.items():
             looking = lookout(runtime, period_s, self._loop.post, is_open=kind in self._opened)
             roots.append(tasks.spawn(looking, name=f"look at {kind}"))
+        roots.append(tasks.spawn(self._keeper.run(), name="streams"))
+        if self._advertiser is not None:
+            following = self._advertiser.follow(self._loop.snapshot, self._loop.changed)
+            self._telling = [tasks.spawn(following, name="offers")]
+            self._telling += [tasks.spawn(work, name=name) for name, work in self._advertiser.roots().items()]
+            roots += self._telling
         if (watchdog_s := watchdog_period_s(self._env)) is not None:
             roots.append(tasks.spawn(self._notifier.watchdog(watchdog_s), name="watchdog"))
         stack.push_async_callback(tasks.cancel, *roots)
@@ -255,6 +324,13 @@ class App:
         stand = self._loop.standing(key)
         return stand.ready, stand.reason
 
+    def _healthy_for_node(self, key: ModelKey) -> bool:
+        return self._advertiser is not None and self._advertiser.healthy(key)
+
+    def _snapshot(self) -> Snapshot:
+        snapshot = self._keeper.shown(self._loop.snapshot())
+        return snapshot if self._advertiser is None else self._advertiser.shown(snapshot)
+
     async def _restart(self, key: ModelKey) -> None:
         log.info("restart_asked", pipeline=key.pipeline, model_id=key.model_id)
         self._loop.post(RestartAsked(key))
@@ -283,6 +359,9 @@ class App:
 
     async def _drain(self) -> None:
         self._accepting = False
+        if self._advertiser is not None:
+            await tasks.cancel(*self._telling)
+            await self._advertiser.withdraw()
         self._jobs.stop_accepting()
         await self._jobs.drain(self._settings.shutdown_drain_s)
 

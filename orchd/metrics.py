@@ -32,12 +32,13 @@ from prometheus_client.metrics import MetricWrapperBase
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import RunnerKind
+from orchd.domain.offer import NodeStatus, Published, RegistryName
 from orchd.domain.ports import ProbeWord
 from orchd.domain.state import Severity
 from orchd.errors import Code
 from orchd.job_metrics import JobCollector, JobSeries
+from orchd.node_metrics import OTHER, NodeCollector
 
-OTHER = "other"
 RESTART_REASONS = (
     *("exited", "out_of_memory", "unhealthy", "error", "loading_timeout", "launch_failed", "operator"),
     OTHER,
@@ -87,6 +88,8 @@ class Metrics:
         self.probe_seconds = histogram("orchd_probe_seconds", "Duration of health probes.", PROBE_BUCKETS, *MODEL)
         self._no_model = JobSeries()
         registry.register(JobCollector(self._job_series, lambda key: self._active(key)))
+        self._node = NodeCollector(lambda: self._models)
+        registry.register(self._node)
         self._reload_success = gauge("orchd_reload_success", "1 = the newest reading of the models file applied.")
         self._reload_timestamp = gauge("orchd_reload_timestamp_seconds", "Unix time of the last reading that applied.")
         self._reload_hash = gauge("orchd_reload_hash", "First 48 bits of the SHA-256 of the file that applied last.")
@@ -156,6 +159,22 @@ class Metrics:
     def sessions_from(self, active: Callable[[ModelKey], int]) -> None:
         """Take the numbers of sessions from there, when they are asked for."""
         self._active = active
+
+    def node_from(self, read: Callable[[], NodeStatus | None]) -> None:
+        """Take how the go-livepeer node stands from there, when it is asked for."""
+        self._node.node = read
+
+    def registries_from(self, read: Callable[[], Mapping[RegistryName, Mapping[ModelKey, Published]]]) -> None:
+        """Take how each model stands in each registry from there, when it is asked for."""
+        self._node.registries = read
+
+    def streams_from(self, read: Callable[[], Mapping[ModelKey, Mapping[str, int]]]) -> None:
+        """Take the numbers of streams, by model and phase, from there, when they are asked for."""
+        self._node.streams = read
+
+    def registry_error(self, registry: str, code: str) -> None:
+        """Count a call to a registry that failed."""
+        self._node.failed(registry, code)
 
     def _job_series(self) -> Iterator[tuple[ModelKey | None, JobSeries]]:
         yield None, self._no_model

@@ -75,6 +75,7 @@ def status(snapshot: Snapshot, only: ModelKey | None = None) -> Json:
             if only is None or problem.key == only or problem.entry is None
         ],
         "runtimes": [asdict(runtime) for runtime in snapshot.runtimes],
+        "node": asdict(snapshot.node) if snapshot.node else None,
         "models": [_model(model) for model in models],
     }
 
@@ -112,6 +113,10 @@ def _model(status: ModelStatus) -> Json:
         "sessions": {"active": status.sessions, "max": model.max_sessions, "waiting": status.waiting},
         "price": _price(model.price),
         "gateway_prices": [{"gateway": gateway, **(_price(price) or {})} for gateway, price in model.gateway_prices],
+        "registries": {name: asdict(one) for name, one in status.registries.items()},
+        # May repeat `reason`.
+        "not_offered": clean(status.not_offered),
+        "streams": [asdict(stream) for stream in status.streams],
         "runners": [_runner(runner, clean) for runner in status.runners],
         "history": [_happening(one, clean) for one in status.history],
     }
@@ -136,6 +141,7 @@ def _price(price: Price | None) -> Json | None:
         "per_unit": str(price.per_unit),
         "pixels_per_unit": price.pixels_per_unit,
         "currency": price.currency,
+        "unit": price.unit,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +16,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from orchd.admin import AdminServer
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
+from orchd.domain.offer import NodeStatus, Published, RegistryName
 from orchd.domain.state import Snapshot
 from orchd.errors import JOB_ANSWERS, Code
 from orchd.job_metrics import JOB_BUCKETS, OUTCOMES, PROCESSING_ERRORS
 from orchd.metrics import RESTART_REASONS, RUNTIME_EVENTS, Metrics
+from orchd.node_metrics import PHASES, REGISTRIES, REGISTRY_CODES
+from orchd.realtime.stream import Phase
 from orchd.sessions.session import Outcome
-from tests.prometheus import Prometheus
+from tests.prometheus import DEPLOY, Prometheus
 
 KEY = ModelKey("text-to-image", 'org/na"me')
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -40,8 +44,16 @@ INTERFACE = {
     "orchd_jobs": ("counter", {"pipeline", "model_id", "outcome"}),
     "orchd_model_ready": ("gauge", {"pipeline", "model_id"}),
     "orchd_model_startable": ("gauge", {"pipeline", "model_id"}),
+    "orchd_node_starts": ("counter", set()),
+    "orchd_node_up": ("gauge", set()),
     "orchd_probe_seconds": ("histogram", {"pipeline", "model_id"}),
     "orchd_probes": ("counter", {"pipeline", "model_id", "result"}),
+    "orchd_registry_changed_timestamp_seconds": ("gauge", {"pipeline", "model_id", "registry"}),
+    "orchd_registry_confirmed": ("gauge", {"pipeline", "model_id", "registry"}),
+    "orchd_registry_errors": ("counter", {"registry", "code"}),
+    "orchd_registry_failing": ("gauge", {"pipeline", "model_id", "registry", "code"}),
+    "orchd_registry_published": ("gauge", {"pipeline", "model_id", "registry"}),
+    "orchd_registry_wanted": ("gauge", {"pipeline", "model_id", "registry"}),
     "orchd_reload_hash": ("gauge", set()),
     "orchd_reload_success": ("gauge", set()),
     "orchd_reload_timestamp_seconds": ("gauge", set()),
@@ -51,8 +63,21 @@ INTERFACE = {
     "orchd_runtime_up": ("gauge", {"runtime"}),
     "orchd_sessions_active": ("gauge", {"pipeline", "model_id"}),
     "orchd_sessions_max": ("gauge", {"pipeline", "model_id"}),
+    "orchd_streams": ("gauge", {"pipeline", "model_id", "phase"}),
 }
 """Family (without `_total`): type, labels."""
+
+
+NODE = NodeStatus(up=True, epoch=3, registries=(RegistryName.BYOC, RegistryName.LIVE_RUNNER))
+OFFERED = Published(wanted=True, published=True, confirmed=True, since=1_700_000_100.0)
+REFUSED = Published(
+    wanted=True,
+    published=False,
+    confirmed=None,
+    since=1_700_000_200.0,
+    error="cannot register x: the secret is wrong",
+    code=Code.NODE_SECRET,
+)
 
 
 @pytest.fixture
@@ -87,6 +112,11 @@ def use_all(metrics: Metrics) -> None:
     metrics.reloaded(True, 1_700_000_000.0, "abcdef012345", errors=1, warnings=2)
     metrics.runtime_event("container", "die")
     metrics.runtime_up("container", True)
+    standings = {RegistryName.BYOC: {KEY: OFFERED}, RegistryName.LIVE_RUNNER: {KEY: REFUSED}}
+    metrics.node_from(lambda: NODE)
+    metrics.registries_from(lambda: standings)
+    metrics.streams_from(lambda: {KEY: {"running": 2, "held": 1}})
+    metrics.registry_error("live-runner", Code.NODE_SECRET)
 
 
 def test_families_types_and_labels_are_the_documented_ones(metrics: Metrics) -> None:
@@ -193,13 +223,16 @@ def test_defining_again_changes_the_limit_and_keeps_the_counts(metrics: Metrics)
 def test_a_forgotten_model_leaves_no_series_and_late_news_of_it_make_none(metrics: Metrics) -> None:
     before = set(samples(metrics))
     use_all(metrics)
+    metrics.registries_from(dict)
+    metrics.streams_from(dict)
     metrics.forget(KEY)
     metrics.forget(KEY)
     metrics.state(KEY, {}, ready=False, startable=False)
     metrics.restarted(KEY, "exited")
     metrics.probed(KEY, "ready", 0.1)
     metrics.job_finished(KEY, "aborted", "", 1.0, None, 0.0)
-    assert {name for name, _ in set(samples(metrics)) - before} == {"orchd_runtime_up", "orchd_connections"}
+    kept = {"orchd_runtime_up", "orchd_connections", "orchd_node_up", "orchd_node_starts_total"}
+    assert {name for name, _ in set(samples(metrics)) - before} == kept
     assert value(metrics, "orchd_jobs_total", ModelKey("", ""), outcome="aborted") == 1
 
 
@@ -226,6 +259,81 @@ def test_the_words_are_those_of_the_rest_of_orchd() -> None:
     assert set(OUTCOMES) == {str(word) for word in Outcome}
     assert "other" in RESTART_REASONS
     assert "other" in RUNTIME_EVENTS
+    assert set(PHASES) == set(Phase) - {Phase.ENDED}
+
+
+class TestBesideANode:
+    def test_without_a_node_nothing_is_said_of_one(self, metrics: Metrics) -> None:
+        metrics.define(KEY, 1)
+        names = {name for name, _ in samples(metrics) if name.startswith(("orchd_node", "orchd_registry"))}
+        assert names == {"orchd_registry_errors_total"}
+
+    def test_a_node_that_was_not_seen_yet_is_down_with_no_start(self, metrics: Metrics) -> None:
+        metrics.define(KEY, 1)
+        metrics.node_from(NodeStatus)
+        assert value(metrics, "orchd_node_up") == 0
+        assert value(metrics, "orchd_node_starts_total") == 0
+        assert value(metrics, "orchd_registry_wanted", KEY, registry="byoc") is None
+
+    def test_how_a_model_stands_is_told_for_each_registry(self, metrics: Metrics) -> None:
+        use_all(metrics)
+        assert value(metrics, "orchd_node_up") == 1
+        assert value(metrics, "orchd_node_starts_total") == 3
+        assert self.standing(metrics, KEY, "byoc") == (1, 1, 1, 1_700_000_100.0)
+        assert self.standing(metrics, KEY, "live-runner") == (1, 0, None, 1_700_000_200.0)
+        assert value(metrics, "orchd_registry_failing", KEY, registry="live-runner", code="node_secret") == 1
+        failing = [labels for name, labels in samples(metrics) if name == "orchd_registry_failing"]
+        assert len(failing) == 1
+
+    def test_what_the_node_was_seen_not_to_offer_is_a_zero(self, metrics: Metrics) -> None:
+        use_all(metrics)
+        lost = Published(wanted=True, published=True, confirmed=False, since=1.0)
+        metrics.registries_from(lambda: {RegistryName.BYOC: {KEY: lost}})
+        assert self.standing(metrics, KEY, "byoc") == (1, 1, 0, 1.0)
+
+    def test_a_model_that_no_registry_was_told_of_has_zeros_in_those_that_are_used(self, metrics: Metrics) -> None:
+        metrics.define(KEY, 1)
+        metrics.node_from(lambda: NodeStatus(up=True, epoch=1, registries=(RegistryName.BYOC,)))
+        assert self.standing(metrics, KEY, "byoc") == (0, 0, None, None)
+        assert self.standing(metrics, KEY, "live-runner") == (None, None, None, None)
+
+    def test_what_is_left_at_the_node_of_a_model_that_is_gone_is_told(self, metrics: Metrics) -> None:
+        """Its withdrawal may fail for long, and an alert shall see that."""
+        left = Published(wanted=False, published=True, confirmed=None, since=5.0)
+        metrics.registries_from(lambda: {RegistryName.BYOC: {KEY: left}})
+        assert self.standing(metrics, KEY, "byoc") == (0, 1, None, 5.0)
+
+    def test_errors_are_counted_by_registry_and_code_all_there_at_zero(self, metrics: Metrics) -> None:
+        errors = {key for key in samples(metrics) if key[0] == "orchd_registry_errors_total"}
+        assert len(errors) == len(REGISTRIES) * len(REGISTRY_CODES)
+        for code in (Code.NODE_REFUSED, Code.NODE_REFUSED, "http://10.0.0.1/secret", Code.BAD_REQUEST):
+            metrics.registry_error("byoc", code)
+        metrics.registry_error("http://10.0.0.1/secret", Code.NODE_SECRET)
+        assert {key for key in samples(metrics) if key[0] == "orchd_registry_errors_total"} == errors
+        assert value(metrics, "orchd_registry_errors_total", registry="byoc", code="node_refused") == 2
+        assert value(metrics, "orchd_registry_errors_total", registry="byoc", code="other") == 2
+        assert value(metrics, "orchd_registry_errors_total", registry="other", code="node_secret") == 1
+        assert value(metrics, "orchd_registry_errors_total", registry="live-runner", code="node_secret") == 0
+
+    def test_a_code_that_is_none_of_a_registry_is_other(self, metrics: Metrics) -> None:
+        odd = Published(wanted=True, published=False, confirmed=None, since=0.0, error="cannot", code=Code.INTERNAL)
+        metrics.registries_from(lambda: {RegistryName.BYOC: {KEY: odd}})
+        assert value(metrics, "orchd_registry_failing", KEY, registry="byoc", code="other") == 1
+
+    def test_streams_are_counted_by_phase_those_without_any_at_zero(self, metrics: Metrics) -> None:
+        other = ModelKey("live/video-to-video", "idle")
+        metrics.define(other, 1)
+        use_all(metrics)
+        of = [value(metrics, "orchd_streams", KEY, phase=phase) for phase in PHASES]
+        assert dict(zip(PHASES, of, strict=True)) == {"held": 1, "starting": 0, "running": 2, "ending": 0}
+        assert [value(metrics, "orchd_streams", other, phase=phase) for phase in PHASES] == [0, 0, 0, 0]
+
+    def standing(self, metrics: Metrics, key: ModelKey, registry: str) -> tuple[float | None, ...]:
+        """Return wanted, published, confirmed, and when it changed."""
+        words = ("wanted", "published", "confirmed", "changed_timestamp_seconds")
+        all_of = samples(metrics)
+        labels = frozenset({"pipeline": key.pipeline, "model_id": key.model_id, "registry": registry}.items())
+        return tuple(all_of.get((f"orchd_registry_{word}", labels)) for word in words)
 
 
 def test_process_and_build_are_told(metrics: Metrics) -> None:
@@ -242,6 +350,61 @@ def test_promtool_finds_nothing_but_the_documents_own_name(metrics: Metrics, nee
     assert checked.stderr.decode().splitlines() == [
         "byoc_frame_latency_ms metric names should not contain abbreviated units"
     ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "published", "confirmed", "sessions", "up", "alerts"),
+    [
+        (1, 1, 1, 0, 1, set()),
+        (1, 1, None, 0, 1, set()),
+        (0, 0, None, 0, 1, set()),
+        (1, 0, None, 0, 1, {"OrchdNotPublished"}),
+        (1, 1, 0, 0, 1, {"OrchdNotConfirmed"}),
+        (0, 1, None, 0, 1, {"OrchdNotWithdrawn"}),
+        (0, 0, 1, 0, 1, {"OrchdNotWithdrawn"}),
+        (0, 1, None, 2, 1, set()),
+        (1, 0, None, 0, 0, {"OrchdNodeDown"}),
+        (1, 1, 0, 0, 0, {"OrchdNodeDown"}),
+        (0, 1, None, 0, 0, {"OrchdNodeDown"}),
+        (None, None, None, 0, None, set()),
+    ],
+)
+def test_alerts_tell_what_is_wrong_between_orchd_and_the_node(
+    wanted: int | None,
+    published: int | None,
+    confirmed: int | None,
+    sessions: int,
+    up: int | None,
+    alerts: set[str],
+    needs: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    """Once, where it is: a node that is down is not told for each model, nor is a model that drains."""
+    model = 'instance="i",pipeline="p",model_id="m"'
+    series = {
+        f'orchd_registry_wanted{{{model},registry="byoc"}}': wanted,
+        f'orchd_registry_published{{{model},registry="byoc"}}': published,
+        f'orchd_registry_confirmed{{{model},registry="byoc"}}': confirmed,
+        f"orchd_sessions_active{{{model}}}": sessions,
+        'orchd_node_up{instance="i"}': up,
+    }
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": name, "values": f"{number}x30"} for name, number in series.items() if number is not None
+        ],
+        "promql_expr_test": [
+            {
+                "expr": "count by (alertname) (ALERTS{alertstate='firing'})",
+                "eval_time": "20m",
+                "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(alerts)],
+            }
+        ],
+    }
+    file = tmp_path / "tests.yml"
+    file.write_text(json.dumps({"rule_files": [str(DEPLOY / "alerts.yml")], "tests": [test]}))
+    checked = subprocess.run([needs("promtool"), "test", "rules", file], capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 async def test_a_real_prometheus_scrapes_them(metrics: Metrics, needs: Callable[[str], str], tmp_path: Path) -> None:

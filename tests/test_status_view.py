@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState as S
+from orchd.domain.offer import NodeStatus, RegistryName
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, OrchdError
 from orchd.status_view import find_model, model_state, readiness, status
 from tests.fakes import snapshots
-from tests.fakes.snapshots import SECRET, runner, snapshot
+from tests.fakes.snapshots import NODE, NODE_DOWN, NOW, SECRET, beside, runner, snapshot
 
 DOCUMENTED = (Path(__file__).parents[1] / "docs" / "status.md").read_text()
 KEYS = [ModelKey("llm", "org/a"), ModelKey("llm", "b"), ModelKey("upscale", "b"), ModelKey("org", "a")]
@@ -86,14 +88,70 @@ class TestStatus:
         assert [p["line"] for p in one["problems"]] == [41]
 
     def test_prices_are_exact(self) -> None:
-        assert status(snapshot())["models"][0]["price"] == {"per_unit": "3/2", "pixels_per_unit": 1, "currency": "wei"}
+        assert status(snapshot())["models"][0]["price"] == {
+            "per_unit": "3/2",
+            "pixels_per_unit": 1,
+            "currency": "wei",
+            "unit": "second",
+        }
 
     def test_every_field_is_documented_and_every_documented_one_is_there(self) -> None:
         named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([a-z_.\[\]]+)`", DOCUMENTED))))
-        shown = names(status(snapshot()))
+        shown = names(status(beside(NODE))) - set(RegistryName)
         assert shown - named == set()
-        words = {"true", "null", "error", "warning", "container", "process", "external", "ready", "gateway"}
+        words = {"true", "null", "error", "warning", "container", "process", "external", "ready", "gateway", "byoc"}
         assert named - shown - words == set()
+
+    def test_without_a_node_nothing_is_said_of_one(self) -> None:
+        shown = status(snapshot())
+        assert shown["node"] is None
+        assert [(m["registries"], m["not_offered"], m["streams"]) for m in shown["models"]] == [({}, "", [])] * 5
+
+    def test_the_node_is_told_with_what_is_wrong_with_it(self) -> None:
+        assert json.loads(json.dumps(status(beside(NODE_DOWN))["node"])) == {
+            "up": False,
+            "epoch": 2,
+            "since": NOW - 260,
+            "on_chain": True,
+            "version": "0.9.1",
+            "registries": ["byoc", "live-runner"],
+            "error": "cannot reach go-livepeer at https://127.0.0.1:8935: connection refused; is it running?",
+            "code": "node_unreachable",
+        }
+        assert status(beside(NodeStatus()))["node"]["on_chain"] is None
+
+    def test_a_model_tells_how_it_stands_in_each_registry_and_its_streams(self) -> None:
+        green, sdxl, *_ = json.loads(json.dumps(status(beside(NODE))))["models"]
+        assert sdxl["registries"] == {
+            "byoc": {
+                "wanted": True,
+                "published": True,
+                "confirmed": True,
+                "since": NOW - 190,
+                "error": "",
+                "code": None,
+                "price": "1200/1 wei per second",
+            },
+            "live-runner": {
+                "wanted": True,
+                "published": True,
+                "confirmed": False,
+                "since": NOW - 900,
+                "error": "cannot confirm what go-livepeer offers: it is not listed",
+                "code": "node_refused",
+                "price": "1.2 usd per hour",
+            },
+        }
+        assert green["streams"] == [
+            {"id": "gw-41c7", "origin": "byoc", "phase": "running", "since": NOW - 61, "replica": 0},
+            {"id": "session_a81f", "origin": "live-runner", "phase": "held", "since": NOW - 3, "replica": 0},
+        ]
+
+    def test_why_a_model_is_not_offered_has_no_secret_of_its_runner(self) -> None:
+        key, one = next(iter(snapshot().models.items()))
+        leaky = replace(one, not_offered=f"replica 0 failed: token={SECRET}")
+        [shown] = status(replace(snapshot(), models={key: leaky}))["models"]
+        assert shown["not_offered"] == "replica 0 failed: token=***"
 
     @pytest.mark.parametrize(
         ("states", "expected"),

@@ -65,13 +65,8 @@ def node_page(status: Json, look: Look) -> list[str]:
     registries = _registries(node, models)
     if not registries or not models:
         return lines
-    counts = (
-        (name, sum(standing(one) in ("confirmed", "offered") for one in ones), sum(one["wanted"] for one in ones))
-        for name in registries
-        for ones in [[model["registries"][name] for model in models if name in model["registries"]]]
-    )
-    offers = "offers " if node["up"] else "offered when it was up: "
-    lines += look.wrap(offers + ", ".join(f"{n} of {of} by {name}" for name, n, of in counts), "    ")
+    offers = ", ".join(_count(name, [model["registries"].get(name) for model in models]) for name in registries)
+    lines += look.wrap(("offers " if node["up"] else "offered when it was up: ") + offers, "    ")
     rows = (
         [
             Cell(printable(f"{model['pipeline']}/{model['model_id']}")),
@@ -120,6 +115,12 @@ def _node(node: Json, now: float, look: Look) -> list[str]:
 def _registries(node: Json, models: Iterable[Json]) -> list[str]:
     """Return those that are used, and those where something of a model is left."""
     return list(dict.fromkeys([*node["registries"], *(name for model in models for name in model["registries"])]))
+
+
+def _count(registry: str, ones: list[Json | None]) -> str:
+    """Return how many models gateways find there, of those that they shall find."""
+    found = sum(standing(one) in ("confirmed", "offered") for one in ones)
+    return f"{found} of {sum(one is not None and one['wanted'] for one in ones)} by {registry}"
 
 
 def _standing_cell(one: Json | None, up: bool, now: float) -> Cell:

@@ -82,6 +82,14 @@ class Streams:
     def count(self, key: ModelKey, origin: Origin) -> int:
         return sum(stream.origin is origin for stream in self._all.get(key, ()))
 
+    def counts(self) -> dict[ModelKey, dict[str, int]]:
+        """Return how many there are, by model and phase."""
+        found: dict[ModelKey, dict[str, int]] = {}
+        for stream in self:
+            phases = found.setdefault(stream.key, {})
+            phases[stream.phase] = phases.get(stream.phase, 0) + 1
+        return found
+
     def add(self, stream: Stream) -> None:
         """Raises:
         ValueError: one of that name runs.

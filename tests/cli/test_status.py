@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
+import pytest
+
 from orchd.cli.status import model_page, overview, states
+from orchd.cli.status_node import node_line, standing
 from orchd.cli.text import Look, cells
 from orchd.domain.ids import ModelKey
+from orchd.domain.money import Currency, Price, PriceUnit
+from orchd.domain.offer import NodeStatus
 from orchd.domain.state import Snapshot
+from orchd.errors import Code
 from orchd.status_view import status
-from tests.fakes.snapshots import NOW, SECRET, snapshot
+from tests.fakes.snapshots import NODE, NODE_DOWN, NOW, SECRET, beside, published, snapshot
 
 TERMINAL = Look(80)
 LLM = ModelKey("llm", "meta-llama/Meta-Llama-3.1-8B-Instruct")
@@ -86,7 +93,7 @@ class TestModelPage:
         page = self.page()
         assert page.startswith(f"{LLM}\n  state     failed\n  why       replica 0 failed: exited with code 137")
         assert "  runs      ghcr.io/acme/runner:1.2 (container, profile batch)\n" in page
-        assert "  price     3/2 wei per unit\n" in page
+        assert "  price     3/2 wei per second\n" in page
         assert "\nLast log lines of replica 0\n    loading shards 3/4\n    token=***\n" in page
 
     def test_events_come_latest_first_each_with_its_reason_and_evidence(self) -> None:
@@ -103,6 +110,161 @@ class TestModelPage:
     def test_nothing_is_wider_than_the_terminal(self) -> None:
         pages = [self.page(key=key) for key in snapshot().models]
         assert max(cells(line) for page in pages for line in page.splitlines()) <= 80
+
+
+NODE_SECTION = """\
+go-livepeer 0.9.1: up for 3h, 2 starts seen, on chain, byoc + live-runner
+    offers 2 of 3 by byoc, 1 of 3 by live-runner
+MODEL                                      BYOC          LIVE-RUNNER   WHY
+live/video-to-video/green-tint-cpu         confirmed 3m  confirmed 3m
+text-to-image/stabilityai/sdxl-turbo       confirmed 3m  missing 15m
+    live-runner: cannot confirm what go-livepeer offers: it is not listed
+llm/meta-llama/Meta-Llama-3.1-8B-Instruct  leaving 4m    lingers 4m
+    it is failed; live-runner: cannot confirm what go-livepeer offers: it is
+    still listed
+audio-to-text/openai/whisper-large-v3      no            no
+    it is cold, and cold models are not offered (orchestrator.offer_cold)
+image-to-text/図書館/キャプション          failing 4s    failing 0s
+    byoc: cannot register the model at go-livepeer: it says 'price too high';
+    live-runner: cannot publish the price: 0 can't be published on chain"""
+
+
+class TestBesideANode:
+    def section(self, snapshot: Snapshot, look: Look = TERMINAL) -> str:
+        """Return what the overview says of the node: between the models and what follows."""
+        return overview(status(snapshot), look).split("\n\n")[1]
+
+    def test_the_overview_tells_what_is_offered_and_what_is_not_and_why(self) -> None:
+        page = overview(status(beside(NODE)), TERMINAL)
+        models, _, rest = OVERVIEW.partition("\n\n")
+        assert page == f"{models}\n\n{NODE_SECTION}\n\n{rest}"
+
+    def test_a_node_that_is_down_says_why_and_nothing_looks_alive(self) -> None:
+        painted = self.section(beside(NODE_DOWN), Look(80, colour=True))
+        lines = painted.splitlines()
+        assert lines[0].startswith("\x1b[31mgo-livepeer 0.9.1: down for 4m, 2 starts seen")
+        assert "".join(lines[1:3]).split() == NODE_DOWN.error.split()
+        assert lines[3] == "    offered when it was up: 2 of 3 by byoc, 1 of 3 by live-runner"
+        assert "\x1b[32m" not in painted
+
+    def test_an_error_that_the_nodes_line_tells_is_not_told_for_each_model_too(self) -> None:
+        key, one = next(iter(snapshot().models.items()))
+        away = published(9, error="cannot reach go-livepeer", code=Code.NODE_UNREACHABLE)
+        shown = replace(beside(NODE_DOWN), models={key: replace(one, registries=dict.fromkeys(NODE.registries, away))})
+        assert self.section(shown).endswith("confirmed 9s  confirmed 9s")
+        back = self.section(replace(shown, node=NODE))
+        assert back.endswith("    byoc and live-runner: cannot reach go-livepeer")
+
+    def test_a_node_that_was_never_seen(self) -> None:
+        never = replace(NodeStatus(), error=NODE_DOWN.error, code=NODE_DOWN.code)
+        assert self.section(replace(snapshot(), node=never)).splitlines() == [
+            "go-livepeer: not seen yet",
+            "    cannot reach go-livepeer at https://127.0.0.1:8935: connection refused; is",
+            "    it running?",
+        ]
+
+    def test_without_models_the_node_alone_is_told(self) -> None:
+        page = overview(status(Snapshot(node=NODE, at=NOW)), TERMINAL)
+        assert page.splitlines()[2] == node_line(status(Snapshot(node=NODE))["node"], NOW)
+        assert "offers" not in page
+
+    @pytest.mark.parametrize(
+        ("node", "said"),
+        [
+            (NODE, "go-livepeer 0.9.1: up, 2 starts seen, on chain, byoc + live-runner"),
+            (
+                replace(NODE, epoch=1, on_chain=False, version="", registries=()),
+                "go-livepeer: up, 1 start seen, off chain, no registry is used",
+            ),
+            (replace(NODE, on_chain=None), "go-livepeer 0.9.1: up, 2 starts seen, byoc + live-runner"),
+        ],
+        ids=["all is known", "no version, no registry", "not known whether on chain"],
+    )
+    def test_the_node_in_one_line(self, node: NodeStatus, said: str) -> None:
+        assert node_line(status(Snapshot(node=node))["node"], None) == said
+
+    @pytest.mark.parametrize(
+        ("wanted", "taken", "confirmed", "error", "word"),
+        [
+            (True, True, True, "", "confirmed"),
+            (True, True, True, "cannot", "confirmed"),
+            (True, True, None, "", "offered"),
+            (True, True, False, "", "missing"),
+            (True, False, None, "", "pending"),
+            (True, False, True, "cannot", "failing"),
+            (False, True, True, "", "leaving"),
+            (False, False, True, "", "lingers"),
+            (False, False, False, "", "no"),
+            (False, False, None, "cannot", "no"),
+        ],
+    )
+    def test_one_word_for_wanted_published_and_confirmed(
+        self, wanted: bool, taken: bool, confirmed: bool | None, error: str, word: str
+    ) -> None:
+        assert standing({"wanted": wanted, "published": taken, "confirmed": confirmed, "error": error}) == word
+
+    def test_a_registry_that_was_told_nothing_of_a_model_offers_nothing(self) -> None:
+        assert standing(None) == "no"
+
+    def test_a_models_page_has_each_registry_in_full_and_its_streams(self) -> None:
+        page = model_page(status(beside(NODE), next(iter(snapshot().models))), TERMINAL)
+        assert page.endswith("""
+
+go-livepeer 0.9.1: up for 3h, 2 starts seen, on chain, byoc + live-runner
+REGISTRY     WANTED  PUBLISHED  CONFIRMED  SINCE  PRICE OR ERROR
+byoc         yes     yes        yes        3m     1200/1 wei per second
+live-runner  yes     yes        yes        3m     1.2 usd per hour
+
+PHASE    FROM         REPLICA  SINCE  STREAM
+running  byoc         0        1m     gw-41c7
+held     live-runner  0        3s     session_a81f""")
+
+    def test_a_models_page_says_why_it_is_not_offered_once(self) -> None:
+        whisper = model_page(status(beside(NODE), ModelKey("audio-to-text", "openai/whisper-large-v3")), TERMINAL)
+        assert "  offered   no: it is cold, and cold models are not offered\n" in whisper
+        failed = model_page(status(beside(NODE), LLM), TERMINAL)
+        assert "\n  offered " not in failed
+        assert "live-runner  no      no         yes        4m" in failed
+
+    def test_nothing_of_the_node_is_wider_than_the_terminal(self) -> None:
+        pages = [self.section(beside(node)) for node in (NODE, NODE_DOWN)]
+        pages += [model_page(status(beside(NODE_DOWN), key), TERMINAL) for key in snapshot().models]
+        assert max(cells(line) for page in pages for line in page.splitlines()) <= 80
+
+    def test_what_gateways_write_does_not_steer_the_terminal(self) -> None:
+        key, one = next(iter(beside(NODE).models.items()))
+        hostile = replace(one, streams=tuple(replace(stream, id="a\x1b[2Jb\rc") for stream in one.streams))
+        assert model_page(status(replace(beside(NODE), models={key: hostile}), key), TERMINAL).count("  ab c") == 2
+
+    def test_what_is_watched_tells_of_the_node_and_of_each_models_standing(self) -> None:
+        up, down = states(status(beside(NODE))), states(status(beside(NODE_DOWN)))
+        assert states({**status(beside(NODE)), "at": NOW + 5}) == up
+        assert {name for name in up if up[name] != down[name]} == {"node"}
+        assert down["node"].endswith("is it running?")
+        assert {
+            up[f"{key} offered"].partition(" at go-livepeer: ")[2].partition(":")[0] for key in beside(NODE).models
+        } == {
+            "byoc confirmed, live-runner confirmed",
+            "byoc confirmed, live-runner missing",
+            "byoc leaving, live-runner lingers",
+            "byoc failing, live-runner failing",
+            "no",
+        }
+
+
+@pytest.mark.parametrize(
+    ("price", "said"),
+    [
+        (Price(Fraction(3), 1, Currency.USD, PriceUnit.HOUR), "3 USD per hour"),
+        (Price(Fraction(3), 7), "3 wei per 7 seconds"),
+        (Price(Fraction(3), 1, Currency.USD, PriceUnit.VIDEO_720P), "3 USD per hour of 720p video"),
+        (Price(Fraction(3), 1, Currency.ETH, PriceUnit.FIXED), "3 eth per job or session"),
+    ],
+)
+def test_a_price_says_for_what_it_is(price: Price, said: str) -> None:
+    one = snapshot().models[LLM]
+    priced = replace(snapshot(), models={LLM: replace(one, model=replace(one.model, price=price))})
+    assert re.search(f"^  price     {said}$", model_page(status(priced, LLM), TERMINAL), re.MULTILINE)
 
 
 def test_no_secret_is_shown_anywhere() -> None:

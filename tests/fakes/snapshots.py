@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 from orchd.domain.ids import Address, ModelKey, RunnerId
@@ -21,7 +22,17 @@ from orchd.domain.model import (
     StreamSpec,
 )
 from orchd.domain.money import Price
-from orchd.domain.state import Happening, ModelStatus, Problem, RunnerStatus, RuntimeStatus, Severity, Snapshot
+from orchd.domain.offer import NodeStatus, Published, RegistryName
+from orchd.domain.state import (
+    Happening,
+    ModelStatus,
+    Problem,
+    RunnerStatus,
+    RuntimeStatus,
+    Severity,
+    Snapshot,
+    StreamStatus,
+)
 from orchd.errors import Code
 
 SECRET = "planted-51e8a0c7d4"
@@ -151,3 +162,71 @@ def snapshot(*, green_sessions: int = 1) -> Snapshot:
         reload_ok=True,
         reload_at=NOW - 125,
     )
+
+
+NODE = NodeStatus(
+    up=True,
+    epoch=2,
+    since=NOW - 11_000,
+    on_chain=True,
+    version="0.9.1",
+    registries=(RegistryName.BYOC, RegistryName.LIVE_RUNNER),
+)
+NODE_DOWN = replace(
+    NODE,
+    up=False,
+    since=NOW - 260,
+    error="cannot reach go-livepeer at https://127.0.0.1:8935: connection refused; is it running?",
+    code=Code.NODE_UNREACHABLE,
+)
+
+
+def published(
+    age: float, *, wanted: bool = True, published: bool = True, confirmed: bool | None = True, **more: object
+) -> Published:
+    return Published(wanted, published, confirmed, NOW - age, **more)  # type: ignore[arg-type]
+
+
+def beside(node: NodeStatus) -> Snapshot:
+    """Return `snapshot` with a node, in whose registries its models stand in different ways."""
+    byoc, live = RegistryName.BYOC, RegistryName.LIVE_RUNNER
+    refused = "cannot register the model at go-livepeer: it says 'price too high'"
+    unlisted = "cannot confirm what go-livepeer offers: it is not listed"
+    listed = "cannot confirm what go-livepeer offers: it is still listed"
+    free = "cannot publish the price: 0 can't be published on chain"
+    offered = published(190, price="1200/1 wei per second")
+    green, sdxl, llm, cold, remote = before = tuple(snapshot().models.values())
+    after = (
+        replace(
+            green,
+            registries={byoc: offered, live: published(185, price="1.2 usd per hour")},
+            streams=(
+                StreamStatus("gw-41c7", "byoc", "running", NOW - 61, 0),
+                StreamStatus("session_a81f", "live-runner", "held", NOW - 3, 0),
+            ),
+        ),
+        replace(
+            sdxl,
+            registries={
+                byoc: offered,
+                live: published(900, confirmed=False, error=unlisted, code=Code.NODE_REFUSED, price="1.2 usd per hour"),
+            },
+        ),
+        replace(
+            llm,
+            registries={
+                byoc: published(258, wanted=False, confirmed=None),
+                live: published(258, wanted=False, published=False, error=listed, code=Code.NODE_REFUSED),
+            },
+            not_offered=llm.reason,
+        ),
+        replace(cold, not_offered="it is cold, and cold models are not offered (orchestrator.offer_cold)"),
+        replace(
+            remote,
+            registries={
+                byoc: published(4, published=False, confirmed=None, error=refused, code=Code.NODE_REFUSED),
+                live: published(0, published=False, confirmed=None, error=free, code=Code.PRICE_UNPUBLISHABLE),
+            },
+        ),
+    )
+    return replace(snapshot(), node=node, models={old.model.key: new for old, new in zip(before, after, strict=True)})

@@ -1,0 +1,312 @@
+"""Keeps go-livepeer's BYOC registry true: what is offered is registered, what is not is taken back. See `byoc_plan`.
+
+One call for a name at a time, a few names at once, withdrawals first. What the next call is, is decided when it
+begins, so nothing that waits its turn is out of date.
+
+The names are kept in the store, before the node is told them: a model that leaves the file while orchd is down is
+taken back by the next orchd, as the node can't be asked what it holds (byoc.md 2.5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+from math import inf
+
+import structlog
+
+from orchd.advertise import byoc_entry as entries
+from orchd.advertise import byoc_plan as plan
+from orchd.advertise import byoc_wire as wire
+from orchd.advertise.board import Board
+from orchd.advertise.byoc_entry import Call, Check, Entry, Facts, Record, Rules, Step, Unregister, Upsert, Wait
+from orchd.advertise.node_client import Answer, NodeClient, NodeError
+from orchd.advertise.pricing import Unpublishable
+from orchd.advertise.token_probe import TokenProbe
+from orchd.domain.ids import ModelKey
+from orchd.domain.offer import Offer, Published, RegistryName
+from orchd.domain.ports import Store
+from orchd.errors import Code, OrchdError, StoreError
+from orchd.settings import OrchestratorSettings
+from orchd.tasks import cancel, spawn
+from orchd.tickets.route_secrets import RouteSecrets
+
+log = structlog.get_logger("orchd.advertise.byoc")
+
+AT_ONCE = 8
+"""Calls to the node."""
+
+NAMES = "byoc names"
+"""Under which the store keeps what the node may hold."""
+
+
+class ByocRegistry:
+    """Make it inside a running loop.
+
+    Args:
+        eth_usd: what an ETH costs in USD now; None = not known. When it moves, `board.stir()` lets us know.
+    """
+
+    def __init__(
+        self,
+        client: NodeClient,
+        board: Board,
+        secrets: RouteSecrets,
+        settings: OrchestratorSettings,
+        eth_usd: Callable[[], Fraction | None],
+        store: Store,
+    ) -> None:
+        self._client = client
+        self._board = board
+        self._secrets = secrets
+        self._settings = settings
+        self._eth_usd = eth_usd
+        self._store = store
+        self._probe = TokenProbe(client, store)
+        self._rules = Rules(settings.recount_s, Fraction(settings.rate_move_pct) / 100)
+        self._entries: dict[str, Entry] = {}
+        self._keys: dict[str, ModelKey] = {}
+        self._calls: dict[str, asyncio.Task[None]] = {}
+        self._stored: dict[str, Record] = {}
+        self._was_up = False
+        self._broken: BaseException | None = None
+        self._changed = board.listen()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        await self._recall()
+        try:
+            while True:
+                self._changed.clear()
+                until = await self._turn(self._offers())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(None if until == inf else until):
+                        await self._changed.wait()
+        finally:
+            await cancel(*self._calls.values())
+
+    async def withdraw_all(self) -> None:
+        """Take everything back, once `run` has ended; at most as long as one call to the node may take.
+
+        A model with streams is only hidden: they go on, and the next orchd finds them.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.call_timeout_s):
+                while any(isinstance(self._step(name, {}), Upsert | Unregister) for name in self._entries):
+                    self._changed.clear()
+                    await self._turn({})
+                    await self._changed.wait()
+        await cancel(*self._calls.values())
+
+    def _offers(self) -> dict[str, Offer]:
+        """Return what shall be found, by capability name."""
+        if RegistryName.BYOC not in self._board.node.registries:
+            return {}
+        return {offer.capability: offer for offer in self._board.offers.now.values()}
+
+    async def _turn(self, offers: dict[str, Offer]) -> float:
+        """Begin what is due now, and return when to look again (loop clock)."""
+        if self._broken is not None:
+            raise self._broken
+        up = self._board.node.up
+        if up and not self._was_up:
+            self._entries = {name: replace(entry, failure=None) for name, entry in self._entries.items()}
+        self._was_up = up
+        until = inf
+        due: dict[str, Call | Check] = {}
+        self._keys |= {name: offer.key for name, offer in offers.items()}
+        for name in (self._entries.keys() | offers.keys()) - self._calls.keys():
+            step = self._step(name, offers)
+            if isinstance(step, Wait):
+                until = min(until, step.until)
+            else:
+                due[name] = step
+        self._drop_empty(offers)
+        await self._remember({name: step.record for name, step in due.items() if isinstance(step, Upsert)})
+        for name in sorted(due, key=lambda name: _urgency(due[name]))[: AT_ONCE - len(self._calls)]:
+            task = self._calls[name] = spawn(self._do(name, due[name]), name=f"byoc {name}")
+            task.add_done_callback(partial(self._done, name))
+        self._publish(offers)
+        return until
+
+    def _done(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._calls[name]
+        if not task.cancelled():
+            self._broken = self._broken or task.exception()
+        self._changed.set()
+
+    def _step(self, name: str, offers: dict[str, Offer]) -> Step:
+        entry = self._entries.get(name, Entry())
+        return plan.step(entry, offers.get(name), self._facts(self._keys[name]), self._rules)
+
+    def _facts(self, key: ModelKey) -> Facts:
+        node = self._board.node
+        return Facts(
+            asyncio.get_running_loop().time(),
+            node.up,
+            node.epoch,
+            node.on_chain,
+            self._eth_usd(),
+            self._secrets.period(),
+            self._board.active(key),
+            self._board.begun(key),
+            self._board.streams(key),
+        )
+
+    async def _do(self, name: str, step: Call | Check) -> None:
+        if isinstance(step, Check):
+            await self._check(name)
+        else:
+            await self._tell(name, step)
+
+    async def _tell(self, name: str, call: Call) -> None:
+        """Make a call and note what became of it."""
+        before = self._entries.get(name, Entry())
+        facts = self._facts(self._keys[name])
+        calling = self._entries[name] = entries.calling(before, call)
+        answer: Answer | None = None
+        try:
+            answer = await self._send(name, call)
+            error = wire.refusal(answer, name, call)
+        except NodeError as exc:
+            error = wire.unanswered(exc, name, call)
+        if error is not None:
+            final = wire.is_final(answer, error)
+            entry = before if answer else calling
+            self._entries[name] = entries.failed(
+                entry, call, facts, self._rules, error.message, error.code, final=final
+            )
+            log.warning("byoc_failed", capability=name, error=error.message, code=error.code)
+        elif isinstance(call, Upsert):
+            self._entries[name] = entries.upserted(before, call.record, facts)
+            self._secrets.told(call.record.key.slug, call.record.period)
+            log.info("byoc_registered", capability=name, capacity=call.record.capacity, why=call.why)
+        else:
+            self._entries[name] = entries.unregistered(before)
+            log.info("byoc_unregistered", capability=name, why=call.why)
+
+    async def _send(self, name: str, call: Call) -> Answer:
+        if isinstance(call, Upsert):
+            token = self._secrets.token(call.record.key.slug, call.record.period)
+            path, body = wire.REGISTER, wire.body_of(call.record, self._settings.callback_url, token)
+        else:
+            path, body = wire.UNREGISTER, name.encode()
+        return await self._client.service("POST", path, body=body, authorization=self._client.secret)
+
+    async def _check(self, name: str) -> None:
+        """Ask for a token and note what it shows."""
+        entry, key = self._entries[name], self._keys[name]
+        assert entry.record is not None
+        before = self._facts(key)
+        # Not all models at the same time.
+        check_s = self._settings.check_s * random.uniform(0.75, 1.25)
+        try:
+            charged = entry.record.price.reported(before.eth_usd)
+            seen = await self._probe.ask(name, on_chain=before.on_chain, free_of_charge=charged == 0)
+        except OrchdError as exc:
+            log.warning("byoc_check_failed", capability=name, error=exc.message, code=exc.code)
+            self._entries[name] = replace(entry, check_at=before.now + check_s)
+            return
+        found = self._entries[name] = entries.checked(entry, seen, before, self._facts(key), check_s)
+        if _gone(found) and not _gone(entry):
+            log.warning("byoc_lost", capability=name)
+            self._check_all()
+
+    def _check_all(self) -> None:
+        """Where one was lost, all may be."""
+        now = asyncio.get_running_loop().time()
+        for name, entry in self._entries.items():
+            if entry.seen and not _gone(entry):
+                self._entries[name] = replace(entry, check_at=min(entry.check_at, now))
+
+    async def _recall(self) -> None:
+        """Take over what an earlier orchd has told the node."""
+        try:
+            text = await self._store.secret(NAMES)
+            self._stored = wire.load(text) if text else {}
+        except (StoreError, ValueError, KeyError) as exc:
+            log.error("byoc_names_lost", error=str(exc))
+        self._entries = {name: Entry(record, sure=False) for name, record in self._stored.items()}
+        self._keys = {name: record.key for name, record in self._stored.items()}
+
+    def _drop_empty(self, offers: dict[str, Offer]) -> None:
+        """Forget names that are no longer offered, and of which nothing is left to know."""
+        old = asyncio.get_running_loop().time() - plan.GAP_S
+        for name in self._entries.keys() - offers.keys() - self._calls.keys():
+            entry = self._entries[name]
+            if entry.at < old and entry == Entry(epoch=entry.epoch, at=entry.at):
+                del self._entries[name]
+
+    async def _remember(self, coming: dict[str, Record]) -> None:
+        """Keep what the node may hold: before it is told more, and when all is quiet."""
+        held = {name: entry.record for name, entry in self._entries.items() if entry.record} | coming
+        text = wire.dump(held)
+        if text == wire.dump(self._stored) or not (coming or not self._calls):
+            return
+        try:
+            await self._store.save_secret(NAMES, text)
+        except StoreError as exc:
+            log.error("byoc_names_not_kept", error=exc.message)
+        self._stored = held
+
+    def _publish(self, offers: dict[str, Offer]) -> None:
+        """Say how each model stands."""
+        shown = self._board.published[RegistryName.BYOC]
+        names = {self._keys[name]: name for name in self._entries} | {offer.key: name for name, offer in offers.items()}
+        for key in shown.keys() - names.keys() - self._board.offers.why_not.keys():
+            del shown[key]
+        for key in names.keys() | shown.keys():
+            name = names.get(key, "")
+            now = self._standing(self._entries.get(name, Entry()), offers.get(name))
+            before = shown.get(key)
+            kept = before is not None and before.published == now.published
+            shown[key] = replace(now, since=before.since if before and kept else time.time())
+
+    def _standing(self, entry: Entry, offer: Offer | None) -> Published:
+        node = self._board.node
+        record = entry.record
+        failure = entry.refusal or entry.failure
+        error, code = (failure.error, failure.code) if failure else ("", None)
+        if offer is not None:
+            target = plan.record_of(offer, self._facts(offer.key))
+            if isinstance(target, Unpublishable):
+                error, code = f"cannot publish the price: {target.reason}", Code.PRICE_UNPUBLISHABLE
+        return Published(
+            wanted=offer is not None,
+            published=entry.offered and entry.epoch == node.epoch,
+            confirmed=_confirmed(entry),
+            since=0.0,
+            error=error,
+            code=code,
+            price=wire.price_text(record.price) if record and entry.offered else "",
+        )
+
+
+def _urgency(step: Call | Check) -> int:
+    """Return the order of what is due: withdrawals, registrations, looks."""
+    match step:
+        case Upsert(record) if record.capacity > 0:
+            return 1
+        case Check():
+            return 2
+        case _:
+            return 0
+
+
+def _gone(entry: Entry) -> bool:
+    return entry.seen is not None and entry.seen.registered is False
+
+
+def _confirmed(entry: Entry) -> bool | None:
+    """Return whether a token has shown that the node offers it; None = it can't be told."""
+    if entry.seen is None or not entry.offered:
+        return None
+    if entry.seen.registered is None and entry.odd:
+        return False
+    return entry.seen.registered

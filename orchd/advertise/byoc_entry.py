@@ -1,0 +1,246 @@
+"""What we believe go-livepeer's BYOC registry to hold under one name, and what becomes of that. Pure.
+
+The node can't be asked for it (byoc.md 2.5), so what it was told is remembered, and whether that is sure: a call
+without an answer may have been taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import inf
+from typing import TypeAlias
+
+from orchd.advertise.pricing import ByocPrice
+from orchd.domain.ids import ModelKey
+from orchd.domain.money import Price
+from orchd.errors import Code
+
+RECHECK_S = 2.0
+"""A token that shows other free slots than ours is looked at again so soon: the node may only have been slower."""
+
+BACKOFF_MIN_S, BACKOFF_MAX_S = 1.0, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Attributes:
+    recount_s: between two upserts of an idle model that had jobs, where the token shows no free slots.
+    tolerance: share by which ETH/USD may move until a price in USD is told again.
+    """
+
+    recount_s: float
+    tolerance: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A capability as the node is told it.
+
+    Attributes:
+        capacity: `HIDDEN_CAPACITY` while it is withdrawn and streams of it go on.
+        period: of its token; see `RouteSecrets`.
+        asked, eth_usd: what `price` was made from; None = not known (an earlier orchd made it; no rate).
+    """
+
+    name: str
+    key: ModelKey
+    capacity: int
+    price: ByocPrice
+    period: int
+    asked: Price | None = None
+    eth_usd: Fraction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What counts besides the offer.
+
+    Attributes:
+        now: loop clock, seconds.
+        up, epoch, on_chain: of `NodeStatus`.
+        eth_usd: USD that an ETH costs; None = not known.
+        period: `RouteSecrets.period()`.
+        active: the model's sessions now, whoever brought them.
+        begun: its sessions that have begun, ever.
+        streams: its realtime sessions by BYOC now.
+    """
+
+    now: float
+    up: bool
+    epoch: int
+    on_chain: bool | None
+    eth_usd: Fraction | None
+    period: int
+    active: int
+    begun: int
+    streams: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a token has shown.
+
+    Attributes:
+        registered: None = can't be told.
+        free: slots that the node would give out; None = it doesn't say.
+    """
+
+    registered: bool | None
+    free: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    record: Record
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unregister:
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Ask for a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Attributes:
+    until: loop clock; look again then at the latest.
+    """
+
+    until: float
+
+
+Call: TypeAlias = Upsert | Unregister
+Step: TypeAlias = Call | Check | Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A call that did not get its way.
+
+    Attributes:
+        tries: in a row.
+        until: loop clock; the same call waits so long.
+    """
+
+    call: Call
+    error: str
+    code: Code
+    tries: int
+    epoch: int
+    on_chain: bool | None
+    until: float
+
+    def stands(self, call: Call, facts: Facts) -> bool:
+        """Return whether `call` must wait."""
+        if facts.now >= self.until or (facts.epoch, facts.on_chain) != (self.epoch, self.on_chain):
+            return False
+        return same_call(self.call, call)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What we believe the node to hold under one name.
+
+    Attributes:
+        record: as told last; None = nothing.
+        sure: False = a call went out and we don't know whether it was taken.
+        epoch, at, begun: of `Facts`, when it was told last; -inf = never.
+        busy: sessions were open then.
+        check_at: when to look at a token next.
+        seen: what a token showed since; None = not looked yet.
+        odd: looks in a row at which the node's count was not ours.
+        starved: and it had no slot to give, though we had.
+        refusal: the last call that failed for good: the node will have none of that record, so what it has is
+            withdrawn, and another try waits.
+        failure: of the last call, if it failed otherwise.
+    """
+
+    record: Record | None = None
+    sure: bool = True
+    epoch: int = 0
+    at: float = -inf
+    begun: int = 0
+    busy: bool = False
+    check_at: float = inf
+    seen: Seen | None = None
+    odd: int = 0
+    starved: bool = False
+    refusal: Failure | None = None
+    failure: Failure | None = None
+
+    @property
+    def offered(self) -> bool:
+        """The node has taken it, and gateways may find it."""
+        return self.record is not None and self.sure and self.record.capacity > 0
+
+
+def same_call(one: Call, other: Call) -> bool:
+    """Return whether they tell the node the same; why does not matter, nor does the token."""
+    if isinstance(one, Upsert) and isinstance(other, Upsert):
+        return replace(one.record, period=0, eth_usd=None) == replace(other.record, period=0, eth_usd=None)
+    return type(one) is type(other)
+
+
+def calling(entry: Entry, call: Call) -> Entry:
+    """A call goes out: from now on it may have been taken."""
+    if isinstance(call, Upsert):
+        return replace(entry, record=entry.record or call.record, sure=False)
+    return replace(entry, sure=False)
+
+
+def upserted(entry: Entry, record: Record, facts: Facts) -> Entry:
+    """The node has taken `record`; `facts` are those before the call."""
+    return Entry(
+        record,
+        epoch=facts.epoch,
+        at=facts.now,
+        begun=facts.begun,
+        busy=facts.active > 0,
+        check_at=facts.now if record.capacity > 0 else inf,
+        refusal=entry.refusal if record.capacity < 0 else None,
+    )
+
+
+def unregistered(entry: Entry) -> Entry:
+    """Nothing is there any more."""
+    return Entry(epoch=entry.epoch, at=entry.at, refusal=entry.refusal)
+
+
+def failed(entry: Entry, call: Call, facts: Facts, rules: Rules, error: str, code: Code, *, final: bool) -> Entry:
+    """The call did not get its way.
+
+    Args:
+        entry: as it was before `calling`, if the node has answered.
+        facts: those before the call.
+        final: see `Failure`.
+    """
+    former = entry.refusal if final else entry.failure
+    tries = former.tries + 1 if former and same_call(former.call, call) else 1
+    if code is Code.NODE_CURRENCY:
+        # On chain its price feed may have failed; off-chain it has none, whatever we wait for.
+        wait_s = rules.recount_s if facts.on_chain else inf
+    else:
+        wait_s = min(BACKOFF_MIN_S * 2 ** min(tries - 1, 10), BACKOFF_MAX_S)
+    failure = Failure(call, error, code, tries, facts.epoch, facts.on_chain, facts.now + wait_s)
+    return replace(entry, refusal=failure, failure=None) if final else replace(entry, failure=failure)
+
+
+def checked(entry: Entry, seen: Seen, before: Facts, after: Facts, check_s: float) -> Entry:
+    """A token was seen; `check_s` is how long until the next look."""
+    assert entry.record is not None
+    capacity, now = entry.record.capacity, after.now
+    steady = (before.active, before.begun) == (after.active, after.begun)
+    if not steady or seen.free is None:
+        return replace(entry, seen=seen, odd=0, check_at=now + check_s)
+    starved = seen.free == 0 and after.active < capacity
+    if not starved and (after.active or seen.free == capacity):
+        return replace(entry, seen=seen, odd=0, check_at=now + check_s)
+    return replace(
+        entry, seen=seen, odd=entry.odd + 1, starved=starved, check_at=now + (check_s if entry.odd else RECHECK_S)
+    )

@@ -1,0 +1,145 @@
+"""What go-livepeer's BYOC registry must be told about one capability next. Pure.
+
+An upsert sets the node's count of busy slots to 0, and jobs that run then push it below (byoc.md 2.3): a busy model is
+upserted only where something forces it, and once more when it is idle. The node also loses slots of its own accord
+(5.2); a token shows it, where it shows free slots at all (4.3), and an upsert heals it. All of that heals at most once
+a minute, since registering in a tight loop may crash the node (2.3). What is not sure is told again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import inf
+
+from orchd.advertise.byoc_entry import Call, Check, Entry, Facts, Record, Rules, Step, Unregister, Upsert, Wait
+from orchd.advertise.pricing import Unpublishable, byoc_price, moved
+from orchd.domain.money import Currency
+from orchd.domain.offer import HIDDEN_CAPACITY, Offer
+
+HEAL_S = 60.0
+"""Between two upserts of an idle model for the node's count."""
+
+GAP_S = 1.0
+"""Between two upserts of a model that comes and goes."""
+
+LOOK_S = 1.0
+"""How often a model that something waits for is looked at: idle, or without streams."""
+
+
+def record_of(offer: Offer, facts: Facts) -> Record | Unpublishable:
+    """Return what the node shall be told of an offer."""
+    price = byoc_price(offer.price, facts.eth_usd, on_chain=facts.on_chain)
+    if isinstance(price, Unpublishable):
+        return price
+    return Record(offer.capability, offer.key, offer.capacity, price, facts.period, offer.price, facts.eth_usd)
+
+
+def step(entry: Entry, offer: Offer | None, facts: Facts, rules: Rules) -> Step:
+    """Return what to do now. An offer without a price that BYOC takes counts as none."""
+    if not facts.up:
+        return Wait(inf)
+    target = record_of(offer, facts) if offer else None
+    if not isinstance(target, Record):
+        return _unless_failed(_withdraw(entry, facts, "it is no longer offered"), entry, facts)
+    if entry.refusal and entry.refusal.stands(Upsert(target, ""), facts):
+        step = _unless_failed(_withdraw(entry, facts, "the node refuses its new terms"), entry, facts)
+        return Wait(min(step.until, entry.refusal.until)) if isinstance(step, Wait) else step
+    step = _unless_failed(_tell(entry, target, facts, rules), entry, facts)
+    if not isinstance(step, Wait) or not entry.sure or entry.record is None:
+        return step
+    return Check() if entry.check_at <= facts.now else Wait(min(step.until, entry.check_at))
+
+
+def _tell(entry: Entry, target: Record, facts: Facts, rules: Rules) -> Upsert | Wait:
+    """Return when and why the node is told `target`."""
+    why = _forced(entry, target, facts, rules)
+    if why:
+        gap_until = entry.at + GAP_S if entry.epoch == facts.epoch else -inf
+        return Upsert(target, why) if facts.now >= gap_until else Wait(gap_until)
+    cure = _cure(entry, facts, rules)
+    if cure is None:
+        return Wait(inf)
+    if cure.at > facts.now:
+        return Wait(cure.at)
+    return Wait(facts.now + LOOK_S) if cure.when_idle and facts.active else Upsert(target, cure.why)
+
+
+def _forced(entry: Entry, target: Record, facts: Facts, rules: Rules) -> str:
+    """Return why it must be told even while jobs run; empty = it need not."""
+    held = entry.record
+    if held is None:
+        return "it is new"
+    if not entry.sure:
+        return "it is not known what the node holds"
+    if entry.epoch != facts.epoch:
+        return "the node was started anew"
+    if (held.capacity, held.key) != (target.capacity, target.key):
+        return "its capacity has changed" if held.key == target.key else "another model has taken its name"
+    if not _same_price(held, target, rules.tolerance):
+        return "its price has changed"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cure:
+    """Attributes:
+    at: loop clock; not before.
+    when_idle: and not while sessions are open.
+    """
+
+    at: float
+    why: str
+    when_idle: bool = True
+
+
+def _cure(entry: Entry, facts: Facts, rules: Rules) -> _Cure | None:
+    """Return what speaks for telling the same again."""
+    assert entry.record is not None
+    soon = entry.at + HEAL_S
+    certain = entry.odd >= 2
+    if entry.seen and entry.seen.registered is False:
+        return _Cure(soon, "the node has lost it", when_idle=False)
+    if certain and entry.starved:
+        return _Cure(soon, "the node gives out none of its free slots", when_idle=False)
+    if entry.record.period != facts.period:
+        return _Cure(entry.at + GAP_S, "its token is due for a new one")
+    if entry.busy:
+        return _Cure(soon, "it was busy when it was told")
+    if certain:
+        return _Cure(soon, "the node counts its slots otherwise")
+    if entry.seen and entry.seen.free is None and facts.begun > entry.begun:
+        return _Cure(entry.at + rules.recount_s, "the node may have lost slots")
+    return None
+
+
+def _withdraw(entry: Entry, facts: Facts, why: str) -> Call | Wait:
+    """Return how it is taken back: not whole while streams need it to be stopped and paid for (byoc.md 2.4)."""
+    held = entry.record
+    if held is None:
+        return Wait(inf)
+    hide = Upsert(replace(held, capacity=HIDDEN_CAPACITY, period=facts.period), f"{why}, and streams of it go on")
+    if not facts.streams or (entry.refusal and entry.refusal.stands(hide, facts)):
+        return Unregister(why)
+    if held.capacity == HIDDEN_CAPACITY and entry.sure and entry.epoch == facts.epoch:
+        return Wait(facts.now + LOOK_S)
+    return hide
+
+
+def _unless_failed(call: Call | Wait, entry: Entry, facts: Facts) -> Call | Wait:
+    failure = entry.failure
+    if failure and not isinstance(call, Wait) and failure.stands(call, facts):
+        return Wait(failure.until)
+    return call
+
+
+def _same_price(held: Record, target: Record, tolerance: Fraction) -> bool:
+    """Return whether `held` is as good: equal, or off by the rate only, and that has hardly moved."""
+    by_rate = target.asked is not None and target.asked.currency is Currency.USD
+    known = held.eth_usd is not None and target.eth_usd is not None
+    if by_rate and known:
+        assert held.eth_usd is not None
+        assert target.eth_usd is not None
+        alike = (held.asked, held.price.currency) == (target.asked, target.price.currency)
+        return alike and not moved(held.eth_usd, target.eth_usd, tolerance)
+    return held.price == target.price

@@ -1,0 +1,192 @@
+"""What both ways of telling Live Runner share: what shall be listed, under which URL, and how it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Protocol
+
+import structlog
+
+from orchd.advertise.board import Board
+from orchd.advertise.live_plan import Record
+from orchd.advertise.live_wire import Seen, difference, in_words, read_discovery
+from orchd.advertise.node_client import NodeClient, NodeError
+from orchd.advertise.pricing import Unpublishable, live_price
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Secret
+from orchd.domain.offer import NodeStatus, Published, RegistryName
+from orchd.domain.ports import NodeSessions, Store
+from orchd.domain.redact import scrub
+from orchd.errors import Code, OrchdError
+from orchd.settings import OrchestratorSettings
+from orchd.tickets.route_secrets import RouteSecrets
+
+log = structlog.get_logger("orchd.live_runner")
+
+CALLS = 8
+"""Most at once; never two for one model."""
+
+
+class Watch(Protocol):
+    def suspect(self) -> None:
+        """The node seems to have been started anew: look at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the writers work with.
+
+    Attributes:
+        eth_usd: USD per ETH; None = not known.
+        runner_prefix: of the ids in the dynamic registry; `[A-Za-z0-9_-]`, and no slug begins with it.
+    """
+
+    client: NodeClient
+    board: Board
+    secrets: RouteSecrets
+    settings: OrchestratorSettings
+    eth_usd: Callable[[], Fraction | None]
+    watch: Watch
+    store: Store
+    sessions: NodeSessions
+    runner_prefix: str
+
+
+class Desk:
+    """Says for one registry what is wanted in it, and keeps `board.published` of it.
+
+    Attributes:
+        turns: taken around each call.
+        check_asked: set when discovery should be looked at soon.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._published = parts.board.published[RegistryName.LIVE_RUNNER]
+        self._records: dict[ModelKey, Record | None] = {}
+        self._errors: dict[ModelKey, OrchdError | None] = {}
+        self._doubts: dict[ModelKey, str] = {}
+        self.turns = asyncio.Semaphore(CALLS)
+        self.check_asked = asyncio.Event()
+
+    @property
+    def node(self) -> NodeStatus:
+        return self._parts.board.node
+
+    @property
+    def spoken(self) -> bool:
+        """The node was seen, and this registry of it is used."""
+        return self.node.epoch > 0 and RegistryName.LIVE_RUNNER in self.node.registries
+
+    def known(self, key: ModelKey) -> bool:
+        """Return whether the model is still one of ours, offered or not."""
+        offers = self._parts.board.offers
+        return key in offers.now or key in offers.why_not
+
+    def wanted(self, key: ModelKey) -> tuple[Record | None, OrchdError | None]:
+        """Return what shall be listed, and why nothing is although the model is offered."""
+        offer = self._parts.board.offers.now.get(key)
+        if offer is None:
+            return None, None
+        price = live_price(offer.price, self._parts.eth_usd(), on_chain=self.node.on_chain)
+        if isinstance(price, Unpublishable):
+            return None, OrchdError(f"cannot publish the price: {price.reason}", code=Code.PRICE_UNPUBLISHABLE)
+        return Record(offer.capability, offer.persistent, offer.capacity, price), None
+
+    def url(self, key: ModelKey) -> Secret:
+        """Return where the node reaches the model; only the node may know it."""
+        segment = self._parts.secrets.segment(key.slug).value
+        return Secret(f"{self._parts.settings.callback_url}/live/{key.slug}/{segment}")
+
+    def clean(self, key: ModelKey, text: str) -> str:
+        """Return the node's words without what they may quote of ours."""
+        own = self._parts.client.secret
+        return scrub(text, [self._parts.secrets.segment(key.slug).value, *([own.value] if own else ())])
+
+    async def discover(self) -> dict[str, Seen] | None:
+        """Return what the node lists, by route; None = it did not say."""
+        try:
+            answer = await self._parts.client.service("GET", "/discovery")
+            if answer.status != 200:
+                raise NodeError(f"cannot read go-livepeer's discovery: it answered {answer.status}")
+            return read_discovery(answer.json())
+        except (NodeError, ValueError) as exc:
+            log.debug("discovery_failed", error=str(exc))
+            return None
+
+    def say(self, key: ModelKey, *, record: Record | None, error: OrchdError | None) -> None:
+        """Keep how a model stands.
+
+        Args:
+            record: as the node has it; None = it does not.
+            error: of the last call, or why there was none.
+        """
+        name = {"pipeline": key.pipeline, "model_id": key.model_id}
+        before, former = self._errors.get(key), self._published.get(key, _NOTHING)
+        if error is not None and (before is None or before.message != error.message):
+            log.warning("live_runner_error", **name, code=error.code, error=error.message)
+        self._errors[key] = error
+        if record != self._records.get(key):
+            self._records[key] = record
+            self._doubts.pop(key, None)
+            self.check_asked.set()
+        if former.published != (record is not None):
+            log.info("live_runner_registered" if record else "live_runner_withdrawn", **name)
+            former = replace(_NOTHING, since=time.time())
+        unused = self.node.epoch > 0 and not self.spoken
+        if record is None and (unused or not self.known(key)):
+            self.forget(key)
+        else:
+            self._write(key, former, record)
+
+    def forget(self, key: ModelKey) -> None:
+        """A model is gone, here and at the node."""
+        self._published.pop(key, None)
+        self._records.pop(key, None)
+        self._errors.pop(key, None)
+        self._doubts.pop(key, None)
+
+    def look(self, key: ModelKey, record: Record | None, seen: Seen | None) -> bool:
+        """Keep what discovery shows of a model, and return whether that is what it should show.
+
+        Args:
+            record: as the node should have it; None = not at all.
+        """
+        former = self._published.get(key)
+        if former is None:
+            return True
+        doubt = ""
+        if record is not None:
+            tolerance = Fraction(self._parts.settings.rate_move_pct) / 100
+            doubt = (
+                difference(record, seen, self._parts.eth_usd(), tolerance, on_chain=self.node.on_chain)
+                if seen
+                else "it is not listed"
+            )
+        elif seen is not None:
+            doubt = "it is still listed"
+        if doubt and doubt != self._doubts.get(key):
+            log.warning("live_runner_doubt", pipeline=key.pipeline, model_id=key.model_id, doubt=doubt)
+        self._doubts[key] = doubt
+        confirmed = seen is not None and not doubt if record is not None else seen is not None
+        self._write(key, replace(former, confirmed=confirmed), record)
+        return not doubt
+
+    def _write(self, key: ModelKey, former: Published, record: Record | None) -> None:
+        error, doubt = self._errors.get(key), self._doubts.get(key, "")
+        said = error.message if error else f"cannot confirm what go-livepeer offers: {doubt}" if doubt else ""
+        self._published[key] = replace(
+            former,
+            wanted=key in self._parts.board.offers.now,
+            published=record is not None,
+            error=said,
+            code=error.code if error else Code.NODE_REFUSED if doubt else None,
+            price=in_words(record.price) if record else "",
+        )
+
+
+_NOTHING = Published(wanted=False, published=False, confirmed=None, since=0.0)

@@ -1,0 +1,314 @@
+"""Live Runner by heartbeats: one task per model, which does what `live_plan` says. Source: live-runner.md 2."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from dataclasses import replace
+from math import inf
+
+from orchd.advertise import live_events, live_plan, live_wire
+from orchd.advertise.live_desk import Desk, Parts
+from orchd.advertise.live_plan import BEATING, Entry, Event, Record, State
+from orchd.advertise.live_wire import Kept, Welcome
+from orchd.advertise.node_client import Answer, NodeError
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Secret
+from orchd.errors import Code, OrchdError, StoreError
+from orchd.tasks import cancel, spawn
+
+
+class DynamicRunners:
+    """All models of the registry."""
+
+    def __init__(self, parts: Parts, desk: Desk) -> None:
+        self._parts = parts
+        self._desk = desk
+        self._runners: dict[ModelKey, _Runner] = {}
+        self._tasks: dict[ModelKey, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Keep every model registered, and unregistered, until cancelled."""
+        changed = self._parts.board.listen()
+        try:
+            while True:
+                changed.clear()
+                self._reap()
+                offers = self._parts.board.offers
+                for key in offers.now.keys() | offers.why_not.keys():
+                    if key not in self._tasks:
+                        runner = self._runners[key] = _Runner(key, self.runner_id(key), self._parts, self._desk)
+                        self._tasks[key] = spawn(runner.run(), name=f"live runner {key}")
+                        self._tasks[key].add_done_callback(lambda _: changed.set())
+                for runner in self._runners.values():
+                    runner.wake.set()
+                await changed.wait()
+        finally:
+            await cancel(*self._tasks.values())
+
+    def _reap(self) -> None:
+        for key, task in list(self._tasks.items()):
+            if task.done():
+                del self._tasks[key], self._runners[key]
+                task.result()  # A bug of ours ends the registry, loudly.
+
+    async def withdraw_all(self) -> None:
+        """Leave nothing that could be reserved. After `run` has ended."""
+        await asyncio.gather(*(runner.withdraw() for runner in self._runners.values()))
+
+    def runner_id(self, key: ModelKey) -> str:
+        return self._parts.runner_prefix + key.slug
+
+    def listed(self) -> dict[ModelKey, Record | None]:
+        """Return what discovery should show of each model."""
+        return {key: runner.listed for key, runner in self._runners.items()}
+
+    def lost(self, key: ModelKey) -> None:
+        """The node does not show what it should: beat at once."""
+        if runner := self._runners.get(key):
+            runner.hurry()
+
+    def stopped(self, key: ModelKey, session: str) -> None:
+        """The node has ended a session at our request."""
+        if runner := self._runners.get(key):
+            runner.hear(session, begins=False)
+
+
+class _Runner:
+    """One model, offered or not.
+
+    Attributes:
+        wake: set when there may be something new to say.
+    """
+
+    def __init__(self, key: ModelKey, runner_id: str, parts: Parts, desk: Desk) -> None:
+        self.wake = asyncio.Event()
+        self._key = key
+        self._id = runner_id
+        self._parts = parts
+        self._desk = desk
+        self._now = asyncio.get_running_loop().time
+        self._phase = hashlib.sha256(runner_id.encode()).digest()[0] / 256
+        self._entry = Entry()
+        self._kept: Kept | None = None
+        self._error: OrchdError | None = None
+        self._taken_in: int | None = None
+        """The node's epoch when it last took a record."""
+        self._following: tuple[Secret, asyncio.Task[None]] | None = None
+
+    @property
+    def listed(self) -> Record | None:
+        return self._entry.tried if self._entry.published else None
+
+    async def run(self) -> None:
+        """Return when the model is gone, here and at the node."""
+        await self._recall()
+        try:
+            while True:
+                self.wake.clear()
+                self._look()
+                due = self._entry.due if self._desk.spoken else inf
+                if due <= self._now():
+                    async with self._desk.turns:
+                        self._look()  # Its turn may have been long in coming.
+                        await self._call()
+                elif not self._desk.known(self._key) and (self._entry.state is State.ABSENT or due == inf):
+                    return
+                else:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout_at(due if due < inf else None):
+                            await self.wake.wait()
+        finally:
+            await self._follow(None)
+
+    async def withdraw(self) -> None:
+        """Unregister; if the node has sessions on it, only see to it that there will be no more.
+
+        It then expires with them, unless another orchd beats on for it before.
+        """
+        self._entry = live_plan.look(self._entry, None, self._entry.up_since, self._now())
+        # A call of `run` may have been cut.
+        self.hurry()
+        try:
+            while self._entry.state in BEATING and self._entry.due <= self._now() and self._desk.spoken:
+                async with self._desk.turns:
+                    await self._call()
+        finally:
+            await self._follow(None)
+
+    def hurry(self) -> None:
+        if self._entry.state in BEATING:
+            self._entry = replace(self._entry, due=self._now())
+            self.wake.set()
+
+    def hear(self, session: str, *, begins: bool) -> None:
+        """The node has begun or ended a session."""
+        before = self._entry.sessions
+        after = before | {session} if begins else before - {session}
+        self._entry = live_plan.told(self._entry, after, self._now())
+        self.wake.set()
+
+    async def _recall(self) -> None:
+        """Take up what an earlier orchd left; its sessions go on."""
+        try:
+            text = await self._parts.store.secret(self._secret_name)
+        except StoreError:
+            return  # Whoever writes next says so.
+        kept = live_wire.load_kept(text) if text else None
+        if kept is not None:
+            self._kept = kept
+            self._entry = live_plan.held(kept.record)
+
+    @property
+    def _secret_name(self) -> str:
+        return f"heartbeat {self._id}"
+
+    def _look(self) -> None:
+        wanted, problem = self._desk.wanted(self._key)
+        node = self._desk.node
+        up_since = node.since if node.up else self._entry.up_since
+        self._entry = live_plan.look(self._entry, wanted, up_since, self._now())
+        if self._entry.state is State.ABSENT:
+            self._error = None
+        self._desk.say(self._key, record=self.listed, error=problem or self._error)
+
+    async def _call(self) -> None:
+        """Say to the node what is due, and take in what comes of it."""
+        beating, record = self._entry.state in BEATING, self._entry.record
+        secret = self._kept.secret if beating and self._kept else self._parts.client.secret
+        self._entry = live_plan.tried(self._entry)
+        asked_at, welcome = self._now(), None
+        try:
+            if secret is None:
+                raise _no_secret()
+            if record is None:
+                answer = await self._post(f"/runners/{self._id}/unregister", secret)
+                event, error = self._unregistered(answer)
+            else:
+                said = live_wire.heartbeat(self._id, self._desk.url(self._key), record, self._entry.sessions)
+                answer = await self._post("/runners/heartbeat", secret, said)
+                event, error, welcome = self._answered(answer, beating=beating)
+        except NodeError as exc:
+            event, error = (Event.REFUSED if exc.code is Code.NODE_SECRET else Event.SILENCE), exc
+        if welcome is not None and record is not None:
+            self._taken_in = self._desk.node.epoch
+            error = await self._keep(record, welcome)
+        if event is Event.UNKNOWN and self._taken_in == self._desk.node.epoch:
+            self._parts.watch.suspect()
+        self._entry = live_plan.after(
+            self._entry,
+            event,
+            self._now(),
+            self._phase,
+            welcome.sessions if welcome else frozenset(),
+            welcome.pace if welcome else None,
+        )
+        self._error = error
+        self._tell_sessions(event, asked_at)
+        await self._settle()
+
+    async def _post(self, path: str, secret: Secret, body: bytes | None = None) -> Answer:
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        return await self._parts.client.service("POST", path, headers=headers, body=body, authorization=secret)
+
+    def _answered(self, answer: Answer, *, beating: bool) -> tuple[Event, OrchdError | None, Welcome | None]:
+        if answer.status != 200:
+            event = live_plan.heard(answer.status, answer.text(), beating=beating)
+            return event, self._explain(event, answer, beating=beating), None
+        try:
+            welcome = live_wire.read_welcome(answer.json())
+            if not beating and welcome.secret is None:
+                raise ValueError("it has no heartbeat_secret")
+        except ValueError as exc:
+            raise NodeError(f"cannot use go-livepeer's answer to a heartbeat: {exc}", code=Code.NODE_REFUSED) from exc
+        return Event.TAKEN if welcome.sessions else Event.IDLE, None, welcome
+
+    def _unregistered(self, answer: Answer) -> tuple[Event, OrchdError | None]:
+        # Whatever it refuses is no longer ours to unregister, and expires.
+        if answer.status in (204, 400, 401, 404):
+            return Event.GONE, None
+        return Event.SILENCE, self._explain(Event.SILENCE, answer, beating=True)
+
+    def _explain(self, event: Event, answer: Answer, *, beating: bool) -> OrchdError | None:
+        """Return what a person should know of a refusal; None where we help ourselves at once."""
+        said = self._desk.clean(self._key, answer.text())
+        what = f"cannot register {self._key} with Live Runner"
+        match event:
+            case Event.UNKNOWN:
+                return None
+            case Event.EXPIRED:
+                return OrchdError(
+                    f"{what} yet: go-livepeer has still to sweep its expired record", code=Code.NODE_REFUSED
+                )
+            case Event.OTHER_SECRET:
+                why = "go-livepeer has a record of it whose secret was lost, and which expires in half a minute"
+                return OrchdError(f"{what} yet: {why}", code=Code.NODE_REFUSED)
+            case Event.REFUSED if answer.status == 401:
+                why = "go-livepeer does not know the secret in orchestrator.secret_file; put its -orchSecret there"
+                return OrchdError(f"{what}: {why}", code=Code.NODE_SECRET)
+            case Event.REFUSED if answer.status == 404:
+                spoken = said == "dynamic live runner registration is disabled"
+                why = "it needs -orchSecret" if spoken else "it needs -useLiveRunners"
+                return OrchdError(f"{what}: go-livepeer says {said!r} ({why})", code=Code.NOT_SPOKEN)
+        return OrchdError(f"{what}: go-livepeer says {answer.status}, {said!r}", code=Code.NODE_REFUSED)
+
+    async def _keep(self, record: Record, welcome: Welcome) -> StoreError | None:
+        """Write down, before it is relied on, what we must know to speak for this runner again."""
+        if welcome.secret is not None:
+            kept = Kept(welcome.secret, welcome.events, record)
+        else:
+            assert self._kept is not None
+            kept = replace(self._kept, record=record)
+        if kept == self._kept:
+            return None
+        self._kept = kept
+        try:
+            await self._parts.store.save_secret(self._secret_name, live_wire.dump_kept(kept))
+        except StoreError as exc:
+            return exc
+        return None
+
+    def _tell_sessions(self, event: Event, asked_at: float) -> None:
+        """Pass on which sessions there are. A single-shot request takes a slot of its own, by itself."""
+        if event in (Event.TAKEN, Event.IDLE, Event.GONE, Event.UNKNOWN):
+            sessions = self._entry.sessions if self._persistent else frozenset()
+            self._parts.sessions.listed(self._key, sessions, asked_at)
+
+    async def _settle(self) -> None:
+        """Bring the status, the store and the event channel in line with where we are."""
+        self._desk.say(self._key, record=self.listed, error=self._error)
+        if self._entry.state is State.ABSENT and self._kept is not None:
+            self._kept = None
+            with contextlib.suppress(StoreError):  # A secret too many does no harm.
+                await self._parts.store.forget_secret(self._secret_name)
+        listening = self._kept is not None and self._entry.state in BEATING and self._persistent
+        await self._follow(self._kept.events if self._kept and listening else None)
+
+    @property
+    def _persistent(self) -> bool:
+        return self._entry.wanted is not None and self._entry.wanted.persistent
+
+    async def _follow(self, events: Secret | None) -> None:
+        """Listen to this event channel, and to no other."""
+        if self._following is not None:
+            if self._following[0] == events:
+                return
+            await cancel(self._following[1])
+            self._following = None
+        if events is not None:
+            self._following = events, spawn(self._listen(events), name=f"live runner events {self._key}")
+
+    async def _listen(self, events: Secret) -> None:
+        async for event in live_events.follow(self._parts.client, events):
+            self.hear(event.session, begins=event.begins)
+            tell = self._parts.sessions.reserved if event.begins else self._parts.sessions.released
+            tell(self._key, event.session)
+
+
+def _no_secret() -> NodeError:
+    return NodeError(
+        "cannot register with Live Runner without go-livepeer's -orchSecret: name a file that holds it in "
+        "orchestrator.secret_file",
+        code=Code.NODE_SECRET,
+    )

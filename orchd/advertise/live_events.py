@@ -1,0 +1,86 @@
+"""EDGE. The node's event channel of one runner: which sessions begin and end, as it happens.
+
+A trickle channel (trickle.md 2, 6), one JSON message a segment. Messages may be lost: heartbeats tell the truth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import structlog
+
+from orchd.advertise.node_client import NodeClient, NodeError, Stream
+from orchd.domain.model import Secret
+
+log = structlog.get_logger("orchd.live_runner")
+
+NEXT = -1
+"""The first segment that has no byte yet."""
+SILENCE_S = 30.0
+"""For one segment: the node sends a sign of life every 10 s."""
+SEGMENT_BYTES = 64 * 1024
+RETRY_MIN_S = 1.0
+RETRY_MAX_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEvent:
+    """`begins`: the session was reserved; else it was released."""
+
+    session: str
+    begins: bool
+
+
+def parse(segment: bytes) -> SessionEvent | None:
+    """Return what a segment says; None = nothing about sessions, as a sign of life."""
+    try:
+        said = json.loads(segment)
+    except ValueError:
+        return None
+    session = said.get("session") if isinstance(said, dict) else None
+    if not isinstance(session, str) or not session or said.get("event") not in ("reserved", "released"):
+        return None
+    return SessionEvent(session, begins=said["event"] == "reserved")
+
+
+async def follow(client: NodeClient, url: Secret) -> AsyncIterator[SessionEvent]:
+    """Yield the channel's events from now on; ends when the channel does."""
+    at, failures = NEXT, 0
+    while True:
+        try:
+            async with asyncio.timeout(SILENCE_S), client.stream(Secret(f"{url.value}/{at}")) as answer:
+                segment = await _read(answer)
+        except (NodeError, TimeoutError):
+            segment = None
+        else:
+            headers = answer.headers
+            if answer.status == 404 or "Lp-Trickle-Closed" in headers:
+                return
+            if answer.status == 470 and (latest := _number(headers.get("Lp-Trickle-Latest"))) is not None:
+                at, segment = latest, None  # What lies between is lost to us.
+            elif answer.status == 200 and (seq := _number(headers.get("Lp-Trickle-Seq"))) is not None:
+                at, failures = seq + 1, 0
+            else:
+                segment = None
+        if segment is None:
+            await asyncio.sleep(min(RETRY_MIN_S * 2 ** min(failures, 9), RETRY_MAX_S))
+            failures += 1
+        elif (event := parse(segment)) is not None:
+            yield event
+
+
+async def _read(answer: Stream) -> bytes:
+    """Return the body, as far as a message may reach."""
+    body = b""
+    async for piece in answer.pieces:
+        body += piece
+        if len(body) > SEGMENT_BYTES:
+            break
+    return body
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None

@@ -1,0 +1,218 @@
+"""What is said to Live Runner and what it answers, as bytes and values. Pure. Source: live-runner.md 2, 3, 6, 7."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from orchd.advertise.live_plan import Pace, Record
+from orchd.advertise.pricing import LivePrice, PriceInfo, moved
+from orchd.domain.model import Secret
+from orchd.domain.money import PriceUnit
+
+HEALTH_PATH = "/health"
+"""Under a static runner's URL; the node appends it."""
+
+
+def _said(record: Record, url: Secret) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "runner_url": url.value,
+        "app": record.app,
+        "mode": "persistent" if record.persistent else "single-shot",
+        "capacity": record.capacity,
+    }
+    if record.price is not None:
+        said["price_info"] = {"price": record.price.price, "currency": "usd", "unit": record.price.unit.value}
+    return said
+
+
+def heartbeat(runner_id: str, url: Secret, record: Record, sessions: frozenset[str]) -> bytes:
+    """Return the body of a heartbeat.
+
+    Args:
+        url: where the node reaches the model.
+        sessions: those that we hold; the node keeps them and does nothing with them.
+    """
+    said = {"runner_id": runner_id, "status": "ready", "session_ids": sorted(sessions), **_said(record, url)}
+    return json.dumps(said).encode()
+
+
+def static_entry(label: str, url: Secret, record: Record) -> dict[str, Any]:
+    """Return an entry of the document for the CLI port; clients find it under its label."""
+    return {"label": label, "routing": "label", "health_url": HEALTH_PATH, **_said(record, url)}
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The node's answer to a heartbeat.
+
+    Attributes:
+        secret: only in the answer to the first one.
+        events: URL of the event channel, a credential; only in the answer to the first one.
+        sessions: all that the node has on the runner.
+    """
+
+    pace: Pace
+    sessions: frozenset[str]
+    secret: Secret | None = None
+    events: Secret | None = None
+
+
+def read_welcome(answer: object) -> Welcome:
+    """Return the parsed answer; what is missing or strange in it counts as absent.
+
+    Raises:
+        ValueError: it has no list of sessions.
+    """
+    said = answer if isinstance(answer, dict) else {}
+    sessions = said.get("session_ids")
+    if not isinstance(sessions, list):
+        raise ValueError("it has no session_ids")
+    usual = Pace()
+    secret, o2r = said.get("heartbeat_secret"), said.get("o2r")
+    events = o2r.get("url") if isinstance(o2r, dict) else None
+    return Welcome(
+        Pace(
+            seconds(said.get("heartbeat_interval")) or usual.interval_s,
+            seconds(said.get("heartbeat_ttl")) or usual.ttl_s,
+        ),
+        frozenset(each for each in sessions if isinstance(each, str)),
+        Secret(secret) if isinstance(secret, str) and secret else None,
+        Secret(events) if isinstance(events, str) and events else None,
+    )
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(duration: object) -> float | None:
+    """Return the seconds of a Go duration, such as `5s` or `1m30s`; None unless it is one and above 0."""
+    if not isinstance(duration, str) or not re.fullmatch(f"(?:{_DURATION.pattern})+", duration):
+        return None
+    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(duration)) or None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What outlives orchd of a registration: without the secret, orchd would be locked out by its own record."""
+
+    secret: Secret
+    events: Secret | None
+    record: Record
+
+
+def dump_kept(kept: Kept) -> str:
+    price = kept.record.price
+    return json.dumps(
+        {
+            "secret": kept.secret.value,
+            "events": kept.events.value if kept.events else None,
+            "app": kept.record.app,
+            "persistent": kept.record.persistent,
+            "capacity": kept.record.capacity,
+            "price": [price.price, price.unit.value] if price else None,
+        }
+    )
+
+
+def load_kept(text: str) -> Kept | None:
+    """Return what `dump_kept` wrote; None = it can't be read (a newer orchd's)."""
+    try:
+        said = json.loads(text)
+        price = said["price"]
+        return Kept(
+            Secret(said["secret"]),
+            Secret(said["events"]) if said["events"] else None,
+            Record(
+                said["app"],
+                said["persistent"],
+                said["capacity"],
+                LivePrice(price[0], PriceUnit(price[1])) if price else None,
+            ),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A runner in the node's discovery.
+
+    Attributes:
+        used: sessions on it.
+    """
+
+    app: str
+    persistent: bool
+    capacity: int
+    used: int
+    price: PriceInfo | None
+
+
+def read_discovery(document: object) -> dict[str, Seen]:
+    """Return the runners that are listed, by route; what can't be read is left out.
+
+    Raises:
+        ValueError: it is no answer of a discovery.
+    """
+    if not isinstance(document, list):
+        raise ValueError("it is no list")
+    found: dict[str, Seen] = {}
+    for node in document:
+        for runner in (node.get("runners") if isinstance(node, dict) else None) or ():
+            try:
+                _, _, path = urlsplit(runner["url"]).path.rpartition("/apps/")
+                price = runner.get("price_info")
+                found[unquote(path.split("/")[0])] = Seen(
+                    str(runner["app"]),
+                    runner.get("mode", "persistent") == "persistent",
+                    int(runner["capacity"]),
+                    int(runner["capacity_used"]),
+                    PriceInfo(int(price["price"]), str(price["unit"])) if price else None,
+                )
+            except (KeyError, TypeError, ValueError):
+                continue
+    return found
+
+
+def difference(
+    record: Record, seen: Seen, eth_usd: Fraction | None, tolerance: Fraction, *, on_chain: bool | None
+) -> str:
+    """Return in what the node's listing is not what it was told; empty = in nothing.
+
+    Args:
+        eth_usd, on_chain: as for `pricing.live_price`.
+        tolerance: share of the price by which it may be off, since the node converts at a rate of its own.
+    """
+    if seen.app != record.app:
+        return f"it is listed as {seen.app!r}, not {record.app!r}"
+    if seen.persistent != record.persistent:
+        return f"it is listed as {'persistent' if seen.persistent else 'single-shot'}"
+    if seen.capacity != record.capacity:
+        return f"it is listed with capacity {seen.capacity}, not {record.capacity}"
+    if record.price is None or on_chain is False:
+        return ""
+    if seen.price is None:
+        return "it is listed without a price, so all sessions are refused: the node's price feed may have failed"
+    asked = record.price.reported(eth_usd)
+    if asked is None:
+        return ""
+    off = (
+        moved(Fraction(asked.price), Fraction(seen.price.price), tolerance) and abs(asked.price - seen.price.price) > 1
+    )
+    if asked.unit != seen.price.unit or off:
+        return f"its price is listed as {seen.price.price} wei ({seen.price.unit}), not {asked.price} ({asked.unit})"
+    return ""
+
+
+_PER = {PriceUnit.HOUR: "per hour", PriceUnit.VIDEO_720P: "per hour of 720p video", PriceUnit.FIXED: "per session"}
+
+
+def in_words(price: LivePrice | None) -> str:
+    """Return the price as the registry has it, for people."""
+    return f"{price.price} usd {_PER[price.unit]}" if price else "none"

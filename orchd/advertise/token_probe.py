@@ -1,0 +1,107 @@
+"""Is a capability still in the node's BYOC registry, and how many slots would it give out? A token tells, more or less.
+
+Source: byoc.md 3 and 4.3. The node computes a price and ticket terms for it, so it is asked rarely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import secrets
+from typing import Any
+
+from orchd.advertise.byoc_entry import Seen
+from orchd.advertise.node_client import Answer, NodeClient, NodeError
+from orchd.domain.ports import Store
+from orchd.errors import Code
+
+KEY_NAME = "probe key"
+"""Under which the store keeps the key of the account that asks. It owns nothing and never will."""
+
+
+class TokenProbe:
+    """Asks with an account of our own."""
+
+    def __init__(self, client: NodeClient, store: Store) -> None:
+        self._client = client
+        self._store = store
+        self._signed = ""
+
+    async def ask(self, name: str, *, on_chain: bool | None, free_of_charge: bool) -> Seen:
+        """Return what a token for `name` shows.
+
+        Args:
+            on_chain: None = not known; the question is signed then too.
+            free_of_charge: it is known that the node charges 0 wei per second for it.
+
+        Raises:
+            NodeError: no answer, or one that says nothing about the capability.
+            StoreError: no key can be kept.
+        """
+        header = _unsigned() if on_chain is False else await self._signature()
+        answer = await self._client.service(
+            "GET", "/process/token", headers={"Livepeer-Eth-Address": header, "Livepeer-Capability": name}
+        )
+        return read(answer, free_of_charge=free_of_charge)
+
+    async def _signature(self) -> str:
+        if not self._signed:
+            key = await self._store.secret(KEY_NAME)
+            if key is None:
+                key = secrets.token_hex(32)
+                await self._store.save_secret(KEY_NAME, key)
+            # In a thread: the import alone takes a second.
+            self._signed = await asyncio.to_thread(signed, key)
+        return self._signed
+
+
+def read(answer: Answer, *, free_of_charge: bool) -> Seen:
+    """Return what the node's answer to a token request shows; see `TokenProbe.ask`.
+
+    "Full" and "gone" look alike where nothing is charged, and an account without a reserve, as ours is, is only told
+    of what never was there.
+    """
+    if answer.status in (400, 503) and "insufficient sender reserve" in answer.text():
+        return Seen(None, None)
+    token = answer.json() if answer.status == 200 else None
+    if not isinstance(token, dict):
+        raise NodeError(
+            f"cannot ask go-livepeer for a token: it answered {answer.status} {answer.text()!r}",
+            code=Code.NOT_SPOKEN if answer.status == 404 else Code.NODE_REFUSED,
+        )
+    free = token.get("available_capacity", 0)
+    if not isinstance(free, int):
+        raise NodeError(f"cannot read go-livepeer's token: {answer.text()!r}", code=Code.NODE_REFUSED)
+    if free > 0:
+        return Seen(True, free)
+    # Off-chain there are no ticket terms, nor ever a price.
+    if "ticket_params" in token and not free_of_charge and not _charged(token):
+        return Seen(False, None)
+    return Seen(None, 0)
+
+
+def _charged(token: dict[str, Any]) -> bool:
+    price = token.get("price")
+    return isinstance(price, dict) and bool(price.get("pricePerUnit"))
+
+
+def _unsigned() -> str:
+    """Return a header that an off-chain node takes: well-formed is enough."""
+    return _header("0x" + "00" * 20, "0x" + "00" * 65)
+
+
+def signed(key: str) -> str:
+    """Return the header `Livepeer-Eth-Address` of the account of `key` (32 bytes as hex). Source: byoc.md 3.1."""
+    # The keccak of the address text is signed as an Ethereum message of 32 bytes.
+    from eth_account import Account
+    from eth_account.messages import encode_defunct
+    from eth_utils.crypto import keccak
+
+    account = Account.from_key(key)
+    message = encode_defunct(primitive=keccak(text=account.address))
+    return _header(account.address, "0x" + account.sign_message(message).signature.hex().removeprefix("0x"))
+
+
+def _header(address: str, signature: str) -> str:
+    return base64.b64encode(json.dumps({"addr": address, "sig": signature}).encode()).decode()
