@@ -128,7 +128,9 @@ class Desk:
         name = {"pipeline": key.pipeline, "model_id": key.model_id}
         before, former = self._errors.get(key), self._published.get(key, _NOTHING)
         if error is not None and (before is None or before.message != error.message):
-            log.warning("live_runner_error", **name, code=error.code, error=error.message)
+            # That the node is away is said by the watch, once, and not by each of a hundred models.
+            say = log.debug if error.code in (Code.NODE_UNREACHABLE, Code.NODE_CERTIFICATE) else log.warning
+            say("live_runner_error", **name, code=error.code, error=error.message)
         self._errors[key] = error
         if record != self._records.get(key):
             self._records[key] = record

@@ -92,6 +92,7 @@ class _Runner:
         self._phase = hashlib.sha256(runner_id.encode()).digest()[0] / 256
         self._entry = Entry()
         self._kept: Kept | None = None
+        self._saved: Kept | None = None
         self._error: OrchdError | None = None
         self._taken_in: int | None = None
         """The node's epoch when it last took a record."""
@@ -108,11 +109,12 @@ class _Runner:
             while True:
                 self.wake.clear()
                 self._look()
-                due = self._entry.due if self._desk.spoken else inf
+                due = self._due()
                 if due <= self._now():
                     async with self._desk.turns:
                         self._look()  # Its turn may have been long in coming.
-                        await self._call()
+                        if self._due() <= self._now():
+                            await self._call()
                 elif not self._desk.known(self._key) and (self._entry.state is State.ABSENT or due == inf):
                     return
                 else:
@@ -131,7 +133,7 @@ class _Runner:
         # A call of `run` may have been cut.
         self.hurry()
         try:
-            while self._entry.state in BEATING and self._entry.due <= self._now() and self._desk.spoken:
+            while self._entry.state in BEATING and self._due() <= self._now():
                 async with self._desk.turns:
                     await self._call()
         finally:
@@ -157,7 +159,7 @@ class _Runner:
             return  # Whoever writes next says so.
         kept = live_wire.load_kept(text) if text else None
         if kept is not None:
-            self._kept = kept
+            self._kept = self._saved = kept
             self._entry = live_plan.held(kept.record)
 
     @property
@@ -172,6 +174,9 @@ class _Runner:
         if self._entry.state is State.ABSENT:
             self._error = None
         self._desk.say(self._key, record=self.listed, error=problem or self._error)
+
+    def _due(self) -> float:
+        return self._entry.due if self._desk.spoken else inf
 
     async def _call(self) -> None:
         """Say to the node what is due, and take in what comes of it."""
@@ -215,7 +220,7 @@ class _Runner:
     def _answered(self, answer: Answer, *, beating: bool) -> tuple[Event, OrchdError | None, Welcome | None]:
         if answer.status != 200:
             event = live_plan.heard(answer.status, answer.text(), beating=beating)
-            return event, self._explain(event, answer, beating=beating), None
+            return event, self._explain(event, answer), None
         try:
             welcome = live_wire.read_welcome(answer.json())
             if not beating and welcome.secret is None:
@@ -228,9 +233,9 @@ class _Runner:
         # Whatever it refuses is no longer ours to unregister, and expires.
         if answer.status in (204, 400, 401, 404):
             return Event.GONE, None
-        return Event.SILENCE, self._explain(Event.SILENCE, answer, beating=True)
+        return Event.SILENCE, self._explain(Event.SILENCE, answer)
 
-    def _explain(self, event: Event, answer: Answer, *, beating: bool) -> OrchdError | None:
+    def _explain(self, event: Event, answer: Answer) -> OrchdError | None:
         """Return what a person should know of a refusal; None where we help ourselves at once."""
         said = self._desk.clean(self._key, answer.text())
         what = f"cannot register {self._key} with Live Runner"
@@ -260,18 +265,18 @@ class _Runner:
         else:
             assert self._kept is not None
             kept = replace(self._kept, record=record)
-        if kept == self._kept:
-            return None
         self._kept = kept
-        try:
-            await self._parts.store.save_secret(self._secret_name, live_wire.dump_kept(kept))
-        except StoreError as exc:
-            return exc
+        if kept != self._saved:
+            try:
+                await self._parts.store.save_secret(self._secret_name, live_wire.dump_kept(kept))
+            except StoreError as exc:
+                return exc  # We go on, and try again at the next beat.
+            self._saved = kept
         return None
 
     def _tell_sessions(self, event: Event, asked_at: float) -> None:
         """Pass on which sessions there are. A single-shot request takes a slot of its own, by itself."""
-        if event in (Event.TAKEN, Event.IDLE, Event.GONE, Event.UNKNOWN):
+        if event in (Event.TAKEN, Event.IDLE, Event.GONE, Event.UNKNOWN, Event.EXPIRED):
             sessions = self._entry.sessions if self._persistent else frozenset()
             self._parts.sessions.listed(self._key, sessions, asked_at)
 
@@ -279,7 +284,7 @@ class _Runner:
         """Bring the status, the store and the event channel in line with where we are."""
         self._desk.say(self._key, record=self.listed, error=self._error)
         if self._entry.state is State.ABSENT and self._kept is not None:
-            self._kept = None
+            self._kept = self._saved = None
             with contextlib.suppress(StoreError):  # A secret too many does no harm.
                 await self._parts.store.forget_secret(self._secret_name)
         listening = self._kept is not None and self._entry.state in BEATING and self._persistent

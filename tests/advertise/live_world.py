@@ -1,0 +1,179 @@
+"""orchd's Live Runner writer beside the double of the node, with everything around it in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from orchd import tasks
+from orchd.advertise.board import Board
+from orchd.advertise.live import LiveRegistry
+from orchd.advertise.node_client import NodeClient
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Secret
+from orchd.domain.money import Currency, Price
+from orchd.domain.offer import NodeStatus, Offer, Offers, Published, RegistryName
+from orchd.settings import OrchestratorSettings
+from orchd.tickets.route_secrets import RouteSecrets
+from tests.fakes.streams import FakeStore
+from tests.golivepeer.clock import Clock
+from tests.golivepeer.live_registry import Runner
+from tests.golivepeer.node import Node, NodeSettings
+
+SECRET = "s3cret-of-the-node"
+
+
+def key(name: str = "xl") -> ModelKey:
+    return ModelKey("text-to-image", f"acme/{name}")
+
+
+def offer(
+    name: str = "xl", *, capacity: int = 2, persistent: bool = True, price: Price | None = None, app: str = ""
+) -> Offer:
+    usd = price or Price(Fraction(12, 10), 3600, Currency.USD)
+    return Offer(key(name), key(name).slug, app or str(key(name)), capacity, usd, persistent)
+
+
+@dataclass
+class Sessions:
+    """`ports.NodeSessions` that keeps what it is told."""
+
+    held: dict[ModelKey, set[str]] = field(default_factory=dict)
+    told: list[tuple[str, str]] = field(default_factory=list)
+
+    def of(self, key: ModelKey) -> set[str]:
+        return self.held.setdefault(key, set())
+
+    def reserved(self, key: ModelKey, session: str) -> None:
+        self.told.append(("reserved", session))
+        self.of(key).add(session)
+
+    def released(self, key: ModelKey, session: str) -> None:
+        self.told.append(("released", session))
+        self.of(key).discard(session)
+
+    def listed(self, key: ModelKey, sessions: frozenset[str], asked_at: float) -> None:
+        assert asked_at <= asyncio.get_running_loop().time()
+        self.held[key] = set(sessions)
+
+
+@dataclass
+class Suspicions:
+    count: int = 0
+
+    def suspect(self) -> None:
+        self.count += 1
+
+
+class World:
+    """Attributes:
+    active: what `board.active` says of every model.
+    """
+
+    def __init__(self, node: Node, **settings: object) -> None:
+        self.node = node
+        self.settings = OrchestratorSettings.model_validate(
+            {"service_url": node.service_url, "cli_url": node.cli_url, "call_timeout_s": 5.0, **settings}
+        )
+        self.active: dict[ModelKey, int] = {}
+        self.store = FakeStore()
+        self.sessions = Sessions()
+        self.watch = Suspicions()
+        self.secrets = RouteSecrets("00" * 32, 3600.0)
+        self.secret: Secret | None = Secret(SECRET)
+        self.eth_usd: Fraction | None = Fraction(3000)
+        self.on_chain: bool | None = node.settings.on_chain is not None
+        self.board = self._new_board()
+        self._registry: LiveRegistry | None = None
+
+    @property
+    def registry(self) -> LiveRegistry:
+        assert self._registry is not None
+        return self._registry
+
+    def _new_board(self) -> Board:
+        return Board(active=lambda key: self.active.get(key, 0), begun=lambda key: 0, streams=lambda key: 0)
+
+    def node_is_up(self) -> None:
+        """As the watch would say it after a start of the node."""
+        before = self.board.node
+        self.board.saw(
+            NodeStatus(True, before.epoch + 1, before.since + 1, self.on_chain, "0.9.x", (RegistryName.LIVE_RUNNER,))
+        )
+
+    def node_is_back(self) -> None:
+        """As the watch would say it when the same process answers again."""
+        self.board.saw(replace(self.board.node, since=self.board.node.since + 1))
+
+    def post(self, *offers: Offer, why_not: tuple[str, ...] = ()) -> None:
+        """Offer these models; `why_not` names others that are ours and are not offered."""
+        self.board.post(Offers({each.key: each for each in offers}, {key(name): "not ready" for name in why_not}))
+
+    @asynccontextmanager
+    async def orchd(self, *, withdraw: bool = False) -> AsyncIterator[World]:
+        """One life of the writer: ends as by a kill, or in order."""
+        self.board = self._new_board()
+        self.sessions = Sessions()
+        client = NodeClient(self.settings, self.secret)
+        self._registry = LiveRegistry(
+            client,
+            self.board,
+            self.secrets,
+            self.settings,
+            lambda: self.eth_usd,
+            self.watch,
+            self.store,
+            self.sessions,
+            instance="test",
+        )
+        running = tasks.spawn(self._registry.run(), name="live runner")
+        try:
+            yield self
+            assert not running.done(), "the registry has ended"
+        finally:
+            await tasks.cancel(running)
+            if withdraw:
+                await self._registry.withdraw_all()
+            await client.close()
+
+    # What the node has.
+
+    def runner(self, name: str = "xl") -> Runner | None:
+        """Return the node's record, listed or not."""
+        registry = self.node.live_runners.registry
+        known = registry.known(self.registry.runner_id(key(name)))
+        return known or registry.labelled(key(name).slug)
+
+    def capacity(self, name: str = "xl") -> int | None:
+        """Return the capacity that discovery shows; None = it is not listed."""
+        routes = {each["url"].split("/apps/")[1].split("/")[0]: each for each in self.node.live_runners.offered()}
+        found = routes.get(self.registry.runner_id(key(name)))
+        return found["capacity"] if found else None
+
+    def reserve(self, name: str = "xl") -> str:
+        """Reserve a session as a gateway would."""
+        runner = self.runner(name)
+        assert runner is not None
+        return self.node.live_runners.registry.reserve(runner).session_id
+
+    def release(self, session: str, name: str = "xl") -> None:
+        runner = self.runner(name)
+        assert runner is not None
+        self.node.live_runners.registry.release(runner, session)
+
+    def standing(self, name: str = "xl") -> Published:
+        """Return what orchd's status says."""
+        return self.board.published[RegistryName.LIVE_RUNNER].get(
+            key(name), Published(wanted=False, published=False, confirmed=None, since=0.0)
+        )
+
+
+@asynccontextmanager
+async def world(node: NodeSettings | None = None, **settings: object) -> AsyncIterator[World]:
+    """A running node, with a clock that stands still, and an orchd that was not started yet."""
+    flags = node or NodeSettings(orch_secret=SECRET, use_live_runners=True, plain_http=True)
+    async with Node(flags, Clock()) as running:
+        yield World(running, **settings)

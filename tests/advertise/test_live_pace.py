@@ -1,0 +1,205 @@
+"""Live Runner's writer over a long time: many models, on virtual time, beside a tiny registry."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import cast
+
+from orchd import tasks
+from orchd.advertise.board import Board
+from orchd.advertise.live import STOP_TRIES, LiveRegistry
+from orchd.advertise.live_desk import CALLS
+from orchd.advertise.live_plan import Record
+from orchd.advertise.node_client import Answer, NodeClient, NodeError
+from orchd.domain.model import Secret
+from orchd.domain.offer import NodeStatus, Offer, Offers, RegistryName
+from orchd.settings import OrchestratorSettings
+from orchd.tickets.route_secrets import RouteSecrets
+from tests.advertise.live_node import BOOTSTRAP, Said, TinyNode
+from tests.advertise.live_world import Sessions, Suspicions, offer
+from tests.fakes.streams import FakeStore
+from tests.virtual_time import settle, virtual_time
+
+CALL_S = 0.02
+
+
+class TinyClient:
+    """`NodeClient` before a `TinyNode`, which lives on the loop's clock.
+
+    Attributes:
+        beats: heartbeats by whole seconds.
+        hangs: calls get no answer, and the node does not hear of them.
+    """
+
+    def __init__(self) -> None:
+        self.secret: Secret | None = Secret(BOOTSTRAP)
+        self.node = TinyNode()
+        self.beats: Counter[int] = Counter()
+        self.calls: Counter[str] = Counter()
+        self.hangs = False
+        self.at_once = 0
+        self.most_at_once = 0
+
+    async def service(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] = {},
+        body: bytes | None = None,
+        authorization: Secret | None = None,
+    ) -> Answer:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        self.calls[path.rpartition("/")[2]] += 1
+        try:
+            await asyncio.sleep(5.0 if self.hangs else CALL_S)
+        finally:
+            self.at_once -= 1
+        if self.hangs:
+            raise NodeError("cannot reach go-livepeer: no answer")
+        self.tick()
+        secret = authorization.value if authorization else ""
+        if path == "/runners/heartbeat":
+            self.beats[int(self.node.now)] += 1
+            return self._heartbeat(json.loads(body or b"{}"), secret)
+        if path.endswith("/unregister"):
+            return _answer(self.node.unregister(path.split("/")[2], secret))
+        runners = [_shown(name, record) for name, record in self.node.listed().items()]
+        return Answer(200, json.dumps([{"runners": runners}]).encode(), "application/json")
+
+    def _heartbeat(self, said: dict[str, object], secret: str) -> Answer:
+        record = Record(str(said["app"]), said["mode"] == "persistent", cast(int, said["capacity"]), None)
+        return _answer(self.node.heartbeat(str(said["runner_id"]), record, secret))
+
+    def tick(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self.node.now < now:
+            self.node.advance(min(1.0, now - self.node.now))
+
+
+def _answer(said: Said) -> Answer:
+    if said.status != 200:
+        return Answer(said.status, said.text.encode(), "text/plain")
+    body = {"heartbeat_interval": "5s", "heartbeat_ttl": "20s", "session_ids": sorted(said.sessions)}
+    if said.secret:
+        body["heartbeat_secret"] = said.secret
+    return Answer(200, json.dumps(body).encode(), "application/json")
+
+
+def _shown(name: str, record: Record) -> dict[str, object]:
+    url, mode = f"https://o/apps/{name}/app", "persistent" if record.persistent else "single-shot"
+    return {"url": url, "app": record.app, "mode": mode, "capacity": record.capacity, "capacity_used": 0}
+
+
+@asynccontextmanager
+async def _orchd(client: TinyClient) -> AsyncIterator[tuple[Board, LiveRegistry]]:
+    board = Board(active=lambda key: 0, begun=lambda key: 0, streams=lambda key: 0)
+    settings = OrchestratorSettings.model_validate({"service_url": "http://127.0.0.1:8935"})
+    registry = LiveRegistry(
+        cast(NodeClient, client),
+        board,
+        RouteSecrets("00" * 32, 3600.0),
+        settings,
+        lambda: None,
+        Suspicions(),
+        FakeStore(),
+        Sessions(),
+        instance="test",
+    )
+    running = tasks.spawn(registry.run(), name="live runner")
+    board.saw(NodeStatus(True, 1, 1.0, False, "", (RegistryName.LIVE_RUNNER,)))
+    try:
+        yield board, registry
+        assert not running.done(), "the registry has ended"
+    finally:
+        await tasks.cancel(running)
+
+
+def _post(board: Board, *offers: Offer) -> None:
+    board.post(Offers({each.key: each for each in offers}, {}))
+
+
+MODELS = [offer(f"m{number}", persistent=False) for number in range(100)]
+
+
+@virtual_time
+async def test_a_hundred_models_are_kept_by_evenly_spread_heartbeats() -> None:
+    client = TinyClient()
+    async with _orchd(client) as (board, _):
+        _post(board, *MODELS)
+        await asyncio.sleep(2.0)
+        assert len(client.node.listed()) == 100, "all at once at first"
+        await asyncio.sleep(120.0)
+        client.tick()
+        assert len(client.node.listed()) == 100
+        assert set(client.calls) == {"heartbeat", "discovery"}
+        quiet = [client.beats[second] for second in range(10, 120)]
+        assert 19 <= sum(quiet) / len(quiet) <= 21
+        assert max(quiet) <= 35, "no second has the beats of all"
+        assert client.most_at_once <= CALLS + 1
+
+
+@virtual_time
+async def test_a_withdrawal_does_not_wait_for_the_next_beat() -> None:
+    client = TinyClient()
+    async with _orchd(client) as (board, _):
+        _post(board, *MODELS)
+        await asyncio.sleep(30.0)
+        _post(board, *MODELS[50:])
+        await asyncio.sleep(1.0)
+        assert len(client.node.listed()) == 50
+
+
+@virtual_time
+async def test_models_that_change_their_mind_while_they_wait_for_their_turn_are_not_registered() -> None:
+    client = TinyClient()
+    async with _orchd(client) as (board, _):
+        _post(board, *MODELS)
+        await settle()
+        _post(board)
+        await asyncio.sleep(1.0)
+        assert not client.node.listed()
+        assert client.calls["heartbeat"] <= 2 * CALLS, "only of those whose turn it was"
+
+
+@virtual_time
+async def test_after_a_long_silence_of_the_node_everything_is_there_again_at_once() -> None:
+    client = TinyClient()
+    async with _orchd(client) as (board, _):
+        _post(board, *MODELS)
+        await asyncio.sleep(10.0)
+        client.hangs = True
+        await asyncio.sleep(600.0)
+        client.tick()
+        assert not client.node.listed()
+        client.hangs = False
+        board.saw(NodeStatus(True, 1, 2.0, False, "", (RegistryName.LIVE_RUNNER,)))
+        await asyncio.sleep(7.0)  # What was under way is given up first.
+        client.tick()
+        assert len(client.node.listed()) == 100
+
+
+@virtual_time
+async def test_a_registry_that_is_not_used_is_not_spoken_to() -> None:
+    client = TinyClient()
+    async with _orchd(client) as (board, _):
+        board.saw(NodeStatus(True, 1, 1.0, False, "", (RegistryName.BYOC,)))
+        _post(board, *MODELS)
+        await asyncio.sleep(300.0)
+        assert not client.calls
+        assert not board.published[RegistryName.LIVE_RUNNER]
+
+
+@virtual_time
+async def test_stopping_a_session_is_tried_a_few_times_and_then_left() -> None:
+    client = TinyClient()
+    async with _orchd(client) as (_, registry):
+        client.hangs = True
+        await registry.stop_session(MODELS[0].key, "gone/..?")
+        assert client.calls["stop"] == STOP_TRIES
+        await settle()
