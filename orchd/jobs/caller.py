@@ -229,7 +229,7 @@ class CallerConnection(Wire):
         elif self.transfer is not None:
             wanted = self.transfer.wants_body()
         else:
-            wanted = sum(map(len, message.pieces)) < AHEAD_BYTES
+            wanted = sum(map(len, message.pieces)) < max(AHEAD_BYTES, self._collect)
         if wanted is not self.reading:
             self.set_reading(wanted)
 

@@ -257,13 +257,13 @@ class Handler:
     def _end(self, run: Run, outcome: Outcome, refusal: JobRefused | None) -> None:
         """Free the slot, tell log and metrics, let the hooks settle. One step, once per job."""
         session, total_s = run.session, self._now() - run.began_at
+        if session is not None and refusal is not None and refusal.code in RUNNERS_FAULT:
+            self._hurry(session.runner)
         if run.stream is not None:
             self._leave(run, outcome)
             session = None
         if session is not None:
             self._table.end(session, outcome)
-            if refusal is not None and refusal.code in RUNNERS_FAULT:
-                self._hurry(session.runner)
         if run.counts:
             code = "" if refusal is None else refusal.code
             self._metrics.job_finished(run.key, outcome, code, total_s, run.first_byte_s, run.held_s)
@@ -306,7 +306,7 @@ class Handler:
             self._idle.set()
 
     def _stream_began(self, stream: Stream) -> None:
-        if self._hooks.charging:
+        if self._hooks.charging and stream not in self._charges:
             ended = asyncio.Event()
             charge = self._hooks.charge(
                 stream.session, ended, lambda no: self._keeper.end_soon(stream, Outcome.ABORTED, no.message)
@@ -370,7 +370,10 @@ class Handler:
             await run.outside(_awaited(waits))
         run.admitted = True
         if hooks.charging:
-            self._charge(run, session)
+            if run.stream is None:
+                self._charge(run, session)
+            else:
+                self._stream_began(run.stream)
         if head.expects:
             run.caller.proceed()
         request = plan.requests.get(session.address)
@@ -387,7 +390,7 @@ class Handler:
 
     async def _health(self, run: Run, way: HealthAsked) -> None:
         run.counts = False
-        run.way, key = way, way.key
+        run.way, run.key = way, (key := way.key)
         if way.via is Origin.LIVE_RUNNER:
             if self._hooks.identifying and (waits := self._hooks.identify(run)) is not None:
                 await run.outside(_awaited(waits))
@@ -510,7 +513,7 @@ class Handler:
             raise RunnerBroke("switched protocols unasked")
         form = AS_IT_IS
         if run.way is not None and run.way.via is Origin.BYOC:
-            form = shape(answer, session.key)
+            form = shape(answer, run.head, session.key)
             if form.events:
                 run.events = EventsEnd()
         keep_alive = run.caller.keeps_alive(answer)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from orchd.domain.ids import ModelKey
 from orchd.errors import Code, JobRefused
 from orchd.http1.names import LOWER
-from orchd.http1.rules import NO_NAMES, AnswerHead
+from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead, bodiless
 
 EVENT_STREAM = b"text/event-stream"
 
@@ -43,8 +43,8 @@ def check_status(status: int, key: ModelKey) -> None:
         raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot pass on the answer of the runner of {key}: {status}, {what}")
 
 
-def shape(answer: AnswerHead, key: ModelKey) -> Shape:
-    """Return how the answer goes on.
+def shape(answer: AnswerHead, request: RequestHead, key: ModelKey) -> Shape:
+    """Return how the answer to this request goes on. Only one that can come in chunks can be given another end.
 
     Raises:
         JobRefused: BACKEND_UNUSABLE.
@@ -52,6 +52,6 @@ def shape(answer: AnswerHead, key: ModelKey) -> Shape:
     status = answer.status
     check_status(status, key)
     typed = next((value for name, value in answer.headers if LOWER[name] == b"content-type"), b"")
-    if EVENT_STREAM not in typed.lower():
+    if EVENT_STREAM not in typed.lower() or not request.modern or bodiless(request.method, status):
         return AS_IT_IS
     return _EVENTS if status < 400 else _ERROR

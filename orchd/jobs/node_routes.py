@@ -14,7 +14,7 @@ from urllib.parse import quote
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.errors import Code, JobRefused
-from orchd.jobs.request import PATH_SAFE, HealthAsked, ToRunner
+from orchd.jobs.request import PATH_SAFE, HealthAsked, ToRunner, origin_form
 from orchd.realtime.stream import Origin
 
 BYOC, LIVE = "/byoc/", "/live/"
@@ -28,7 +28,7 @@ def node_route(
     Raises:
         JobRefused: NOT_OFFERED.
     """
-    path, mark, query = target.partition("?")
+    path, mark, query = origin_form(target).partition("?")
     if path.startswith(BYOC):
         slug, _, rest = path.removeprefix(BYOC).partition("/")
         via, proof = Origin.BYOC, ""
@@ -36,6 +36,8 @@ def node_route(
         slug, _, rest = path.removeprefix(LIVE).partition("/")
         proof, _, rest = rest.partition("/")
         via = Origin.LIVE_RUNNER
+        if not proof:
+            return None  # `/live/video-to-video` is a pipeline's name, as the documents spell it.
     else:
         return None
     key = slugs.get(slug)

@@ -17,7 +17,6 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.errors import Code, JobRefused
 from orchd.jobs.node_answers import check_status
-from orchd.jobs.ports import TooMuch
 from orchd.jobs.request import SESSION_HEADERS, ToRunner
 from orchd.jobs.run import Run
 from orchd.realtime.container import ContainerSilent, Reply
@@ -27,7 +26,7 @@ from orchd.realtime.stream import Origin, Phase, Stream
 from orchd.sessions.session import Outcome, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Coroutine
 
 MIB = 1024 * 1024
 MOST_BODY_BYTES = 16 * MIB
@@ -62,7 +61,7 @@ class Realtime:
         """Answer a call about a stream.
 
         Raises:
-            JobRefused, CallerGone, TooMuch.
+            JobRefused, CallerGone.
         """
         # A stream counts as a job when it has ended; see `Handler.stream_ended`. One that can't begin counts here.
         run.counts = call is Call.START
@@ -75,7 +74,7 @@ class Realtime:
                 await self._stop(run, way, model, name, body)
             case Call.UPDATE:
                 stream = self._which(way, name)
-                if stream is None:
+                if stream is None or not stream.live:
                     raise JobRefused(
                         Code.STREAM_UNKNOWN, f"cannot update {name or 'a stream'} of {model.key}: it does not run"
                     )
@@ -92,7 +91,7 @@ class Realtime:
         name = _name(run, way.via)
         if not name:
             raise JobRefused(Code.BAD_REQUEST, "cannot tell the session: the request has no Livepeer-Session-Id")
-        stream = self._keeper.find(way.key, name, way.via) or await self._hold(run, way, name)
+        stream = self._keeper.claim(way.key, name, way.via) or await self._hold(run, way, name)
         if not stream.live:
             raise JobRefused(Code.STREAM_UNKNOWN, f"cannot go on with session {name} of {way.key}: it has ended")
         self._own(run, stream)
@@ -108,21 +107,27 @@ class Realtime:
         """A request on a stream is over; one that broke off in the middle of a start takes the stream with it."""
         stream = run.stream
         assert stream is not None
+        if run.starts and stream.phase is Phase.STARTING:
+            if stream.asked:
+                self._keeper.end_soon(stream, outcome, "its start did not succeed")
+            else:
+                self._keeper.refused(stream, "its start was not admitted")
         self._keeper.request_ended(stream, run.abort)
-        if stream.phase is Phase.STARTING or (stream.phase is Phase.HELD and stream.origin is not Origin.LIVE_RUNNER):
-            self._keeper.end_soon(stream, outcome, "its start did not succeed")
 
     async def _start(self, run: Run, way: ToRunner, model: Model, name: str, body: bytes) -> None:
         key, keeper = model.key, self._keeper
-        stream = keeper.find(key, name, way.via) or await self._hold(run, way, name)
+        stream = keeper.streams.find(key, name) or await self._hold(run, way, name)
         if stream.phase is not Phase.HELD:
             # The container would silently replace the running one (container.md 2.3).
             raise JobRefused(Code.STREAM_RUNNING, f"cannot start stream {name} of {key}: it runs already")
         self._own(run, stream)
+        run.starts = True
+        keeper.starting(stream)
         await self._admit(run)
+        _check_not_stopped(stream)
         run.admitted = True
-        await run.outside(keeper.starting(stream))
-        reply = await self._call(run, stream, Call.START, way, model, body)
+        reply = await self._asked(run, Call.START, model, keeper.start(stream, model, _headers(run, way, stream), body))
+        _check_not_stopped(stream)
         if reply is None:
             raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot start a stream of {key}: its container has no such route")
         if reply.status >= 300:
@@ -141,13 +146,15 @@ class Realtime:
             headers = _headers(run, way, stream)
             ending = self._keeper.end(stream, Outcome.OK, "it was stopped", headers=headers, body=body)
             reply = await run.outside(ending)
+        elif name:
+            self._keeper.stopped(way.key, name)
         if reply is not None and reply.status < 300:
             return self._answer(run, reply, way)
         text = "Stream stopped" if stream is not None else "No such stream runs"
         return self._say(run, {"status": "success", "message": text})
 
     async def _status(self, run: Run, way: ToRunner, model: Model, name: str, body: bytes) -> None:
-        stream = self._which(way, name)
+        stream = self._keeper.streams.find(way.key, name) if name else self._which(way, name)
         if stream is not None:
             return await self._ask(run, stream, Call.STATUS, way, model, body)
         count = len(self._keeper.streams.of(model.key))
@@ -155,19 +162,18 @@ class Realtime:
 
     async def _ask(self, run: Run, stream: Stream, call: Call, way: ToRunner, model: Model, body: bytes) -> None:
         self._own(run, stream)
-        reply = await self._call(run, stream, call, way, model, body)
+        headers = _headers(run, way, stream)
+        asking = self._keeper.containers.call(model, stream.session.address, call, headers=headers, body=body)
+        reply = await self._asked(run, call, model, asking)
         if reply is None:
             raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot {call}: the container of {model.key} has no such route")
         self._answer(run, reply, way)
 
-    async def _call(
-        self, run: Run, stream: Stream, call: Call, way: ToRunner, model: Model, body: bytes
+    async def _asked(
+        self, run: Run, call: Call, model: Model, asking: Coroutine[Any, Any, Reply | None]
     ) -> Reply | None:
-        headers = _headers(run, way, stream)
         try:
-            return await run.outside(
-                self._keeper.containers.call(model, stream.session.address, call, headers=headers, body=body)
-            )
+            return await run.outside(asking)
         except ContainerSilent as exc:
             raise JobRefused(Code.BACKEND_UNAVAILABLE, f"cannot {call}: the runner of {model.key} {exc}") from exc
 
@@ -178,7 +184,7 @@ class Realtime:
     def _which(self, way: ToRunner, name: str) -> Stream | None:
         """Return the stream that is meant; without a name, the only one of the model."""
         if name:
-            return self._keeper.find(way.key, name, way.via)
+            return self._keeper.claim(way.key, name, way.via)
         streams = [stream for stream in self._keeper.streams.of(way.key) if stream.live]
         if len(streams) > 1:
             raise JobRefused(
@@ -198,7 +204,10 @@ class Realtime:
         run.without_limit()
         body = caller.message.take() if caller.message.pieces else b""
         if len(body) > most:
-            raise TooMuch
+            raise JobRefused(
+                Code.BODY_TOO_LARGE,
+                f"cannot take the body: calls about streams of {model.key} take at most {most // MIB} MiB",
+            )
         return body
 
     def _answer(self, run: Run, reply: Reply, way: ToRunner) -> None:
@@ -210,6 +219,16 @@ class Realtime:
 
     def _say(self, run: Run, what: Mapping[str, Any]) -> None:
         run.caller.answer(200, [JSON, _id(run)], json.dumps(what).encode())
+
+
+def _check_not_stopped(stream: Stream) -> None:
+    """Raises:
+    JobRefused: somebody has stopped it while it was being started.
+    """
+    if stream.phase is not Phase.STARTING:
+        raise JobRefused(
+            Code.STREAM_UNKNOWN, f"cannot start stream {stream.id} of {stream.key}: it was stopped meanwhile"
+        )
 
 
 def _id(run: Run) -> tuple[bytes, bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from urllib.parse import quote, unquote
 
 from orchd.domain.ids import Address, ModelKey
@@ -62,7 +63,7 @@ class ToRunner:
     target: str
     via: Origin = Origin.DIRECT
     slug: str = ""
-    proof: bytes = b""
+    proof: bytes = attribute(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class HealthAsked:
     key: ModelKey
     via: Origin = Origin.DIRECT
     slug: str = ""
-    proof: bytes = b""
+    proof: bytes = attribute(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +92,11 @@ def route(method: bytes, target: str, headers: Sequence[Header], models: Mapping
     Raises:
         JobRefused: UNKNOWN_MODEL, or BAD_REQUEST if it names two.
     """
-    path = _origin_form(target).partition("?")[0]
+    path = origin_form(target).partition("?")[0]
     if path.startswith("/models/"):
-        return _base_url_route(_origin_form(target), models)
+        return _base_url_route(origin_form(target), models)
     if spelling(method, path) is not None and path[1:].replace("/", "-") not in {k.pipeline for k in models}:
-        return _stream_route(_origin_form(target), _named(headers), models)
+        return _stream_route(origin_form(target), _named(headers), models)
     if method != b"POST":
         hint = "(jobs are POST /PIPELINE, or anything under /models/PIPELINE/MODEL_ID/)"
         raise unknown_model(f"{method.decode('latin-1')} {path[:100]} {hint}", models)
@@ -140,9 +141,9 @@ def batch_route(pipelines: frozenset[str], model_id: str, target: str, models: M
     """
     for pipeline in sorted(pipelines):
         if (key := ModelKey(pipeline, model_id)) in models:
-            _, mark, query = _origin_form(target).partition("?")
+            _, mark, query = origin_form(target).partition("?")
             return ToRunner(key, quote(models[key].inference.path, safe=PATH_SAFE) + mark + query)
-    raise unknown_model(f"model {model_id!r} of {_origin_form(target).partition('?')[0][1:]}", models)
+    raise unknown_model(f"model {model_id!r} of {origin_form(target).partition('?')[0][1:]}", models)
 
 
 def _base_url_route(target: str, models: Mapping[ModelKey, Model]) -> ToRunner | HealthAsked:
@@ -164,7 +165,7 @@ def _pipelines(name: str, models: Mapping[ModelKey, Model]) -> frozenset[str]:
     return frozenset(pipeline for pipeline in offered if pipeline.replace("/", "-") == asked.replace("/", "-"))
 
 
-def _origin_form(target: str) -> str:
+def origin_form(target: str) -> str:
     """Path and query of a request target, which may be an absolute URL (RFC 9112, section 3.2.2)."""
     if target.startswith("/"):
         return target

@@ -40,6 +40,7 @@ class Run(Job):
     explain: what it means that whoever a code names is late; see `within`.
     charging: set when the job has ended; None = nobody charges for it.
     stream: the realtime session that the request is about; its slot is not ours to free.
+    starts: the request is the start of that session.
     events: watches an event stream whose end the node must see.
     outer: work outside the flow that was begun last; it may still be ending when the job has ended.
     """
@@ -54,6 +55,7 @@ class Run(Job):
     outer: asyncio.Task[Any] | None = None
     charging: asyncio.Event | None = None
     stream: Stream | None = None
+    starts = False
     events: EventsEnd | None = None
     patience_s: Mapping[Code, float] = {}
     _flow: Coroutine[None, object, None] | None = None

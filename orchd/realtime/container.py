@@ -48,7 +48,7 @@ class ContainerStreams:
             connector=aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            headers={"User-Agent": "orchd"},
+            headers={"User-Agent": "orchd", "Accept-Encoding": "identity"},
             auto_decompress=False,
         )
 
@@ -70,7 +70,7 @@ class ContainerStreams:
         except TimeoutError as exc:
             raise ContainerSilent(f"gave no answer to {call} within {self._timeout_s:g} s") from exc
         except (aiohttp.ClientError, OSError, ValueError) as exc:
-            raise ContainerSilent(f"can't be asked to {call}: {exc or type(exc).__name__}") from exc
+            raise ContainerSilent(f"can't be asked to {call}: {str(exc) or type(exc).__name__}") from exc
 
     async def _call(
         self,
@@ -112,6 +112,7 @@ class ContainerStreams:
                     known.update_path if place.update_path is None else place.update_path,
                 )
                 return reply
+        self._learnt.pop(what, None)  # An external container may have become another one.
         return reply
 
 

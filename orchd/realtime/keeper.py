@@ -10,8 +10,9 @@ Jobs, the node's registries and health tell this object things; it does its own 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -28,7 +29,7 @@ from orchd.realtime.stream import Ended, Origin, Phase, Stream, Streams
 from orchd.sessions.session import Outcome, Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
 from orchd.settings import StreamsSettings
-from orchd.tasks import spawn
+from orchd.tasks import cancel, spawn
 
 log = structlog.get_logger("orchd.streams")
 
@@ -52,7 +53,7 @@ class Keeper:
     Args:
         models: what is served now.
         knows: whether a runner is there; asked about runners of streams that an earlier orchd left.
-        on_end: called once for each stream, when its slot is free.
+        on_end: called once for each stream, when its slot is free and no request rides on it any more.
     """
 
     def __init__(
@@ -74,7 +75,10 @@ class Keeper:
         self._knows = knows
         self._on_end = on_end
         self._stop_at_node: Callable[[ModelKey, str], Awaitable[None]] | None = None
+        self._starts: dict[Stream, asyncio.Task[Reply | ContainerSilent | None]] = {}
         self._endings: dict[Stream, asyncio.Task[Reply | None]] = {}
+        self._ended: dict[Stream, Ended] = {}
+        self._over: dict[tuple[ModelKey, str], float] = {}
         self._chores: set[asyncio.Task[Any]] = set()
         self._queued: dict[tuple[ModelKey, str], tuple[Place, float]] = {}
         self._expected: dict[tuple[ModelKey, str], tuple[RunnerId, Place, float]] = {}
@@ -92,9 +96,7 @@ class Keeper:
 
     async def close(self) -> None:
         """Let go: streams and containers go on."""
-        for task in (*self._endings.values(), *self._chores):
-            task.cancel()
-        await asyncio.gather(*self._endings.values(), *self._chores, return_exceptions=True)
+        await cancel(*self._starts.values(), *self._endings.values(), *self._chores)
 
     def shown(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with the streams that there are."""
@@ -111,7 +113,7 @@ class Keeper:
 
     # What jobs do.
 
-    def find(self, key: ModelKey, name: str, origin: Origin) -> Stream | None:
+    def claim(self, key: ModelKey, name: str, origin: Origin) -> Stream | None:
         """Return the stream of that name; one that was found without a name takes it."""
         stream = self.streams.find(key, name)
         if stream is None:
@@ -124,33 +126,56 @@ class Keeper:
 
     def hold(self, name: str, origin: Origin, session: Session) -> Stream:
         """Make a stream of a slot that was just taken for it; if there is one of that name by now, return that."""
-        if (other := self.find(session.key, name, origin)) is not None:
-            self._table.end(session, Outcome.REFUSED)
-            return other
         now = _now()
         stream = Stream(name, session.key, origin, session, now, now)
-        self._own(stream)
+        if (other := self.streams.find(session.key, name)) is not None:
+            self._table.end(session, Outcome.REFUSED)
+            self._on_end(Ended(stream, Outcome.REFUSED, "there is one of that name"))
+            return other
+        self.streams.add(stream)
+        session.abort = lambda reason: self._cut(stream, reason)
         return stream
 
-    async def starting(self, stream: Stream) -> None:
-        """The container is about to be asked to start it. Returns when that is on the disk."""
+    def starting(self, stream: Stream) -> None:
+        """Somebody means to start it; nobody else may from now on."""
         stream.phase = Phase.STARTING
         stream.sign_at = _now()
-        await self._save(stream)
+
+    def start(
+        self, stream: Stream, model: Model, headers: Mapping[str, str], body: bytes
+    ) -> Coroutine[Any, Any, Reply | None]:
+        """Ask the container to start it, having noted that on the disk; the answer can be awaited, None = no such route.
+
+        This goes on when whoever waits for it leaves: a stop must not overtake the start.
+
+        Raises:
+            ContainerSilent: when awaited.
+        """
+        stream.asked = True
+        start = self._starts[stream] = spawn(self._ask_to_start(stream, model, headers, body), name="start a stream")
+        return _answer_to(start)
+
+    async def _ask_to_start(
+        self, stream: Stream, model: Model, headers: Mapping[str, str], body: bytes
+    ) -> Reply | ContainerSilent | None:
+        try:
+            await self._save(stream)
+            return await self.containers.call(model, stream.session.address, Call.START, headers=headers, body=body)
+        except ContainerSilent as exc:
+            return exc
+        finally:
+            del self._starts[stream]
 
     def started(self, stream: Stream) -> None:
         """The container has said yes."""
-        if stream.phase is Phase.STARTING:
-            stream.phase, stream.idle_since, stream.sign_at, stream.ran = Phase.RUNNING, None, _now(), True
-            key = stream.key
-            log.info(
-                "stream_started", pipeline=key.pipeline, model_id=key.model_id, stream=stream.id, origin=stream.origin
-            )
+        stream.phase, stream.idle_since, stream.sign_at, stream.ran = Phase.RUNNING, None, _now(), True
+        key = stream.key
+        log.info("stream_started", pipeline=key.pipeline, model_id=key.model_id, stream=stream.id, origin=stream.origin)
 
     def refused(self, stream: Stream, why: str) -> None:
-        """The container has said no: a reservation stays, a stream that began with this start is over."""
+        """Nothing was started: a reservation stays, a stream that began with this start is over."""
         if stream.phase is Phase.STARTING and stream.origin is Origin.LIVE_RUNNER:
-            stream.phase = Phase.HELD
+            stream.phase, stream.asked = Phase.HELD, False
             self._chore(self._forget(stream.key, stream.id))
         elif stream.live:
             self._finish(stream, Outcome.REFUSED, why)
@@ -177,12 +202,18 @@ class Keeper:
     def request_ended(self, stream: Stream, cut: Callable[[str], None]) -> None:
         stream.riders.discard(cut)
         stream.sign_at = _now()
+        self._tell_end(stream)
+
+    def stopped(self, key: ModelKey, name: str) -> None:
+        """Somebody has stopped a stream that there is not; if it is found again, that counts."""
+        self._over[key, name] = _now()
 
     # What the node says; after `ports.NodeSessions`.
 
     def reserved(self, key: ModelKey, session: str) -> None:
+        self._over.pop((key, session), None)
         known = (key, session) in self._queued or (key, session) in self._expected
-        if known or self.find(key, session, Origin.LIVE_RUNNER) is not None:
+        if known or self.claim(key, session, Origin.LIVE_RUNNER) is not None:
             return
         try:
             got = self._table.begin(key, SessionKind.STREAM)
@@ -213,10 +244,13 @@ class Keeper:
         if stream is not None and stream.origin is Origin.LIVE_RUNNER:
             stream.node_knows = True
             self.end_soon(stream, Outcome.OK, "the node has released it")
+        elif stream is None:
+            self.stopped(key, session)
 
     def listed(self, key: ModelKey, sessions: frozenset[str], asked_at: float) -> None:
         for session in sorted(sessions):
-            self.reserved(key, session)
+            if self._over.get((key, session), -math.inf) < asked_at:
+                self.reserved(key, session)
         for stream in self.streams.of(key):
             if stream.origin is Origin.LIVE_RUNNER and stream.began_at < asked_at and stream.id not in sessions:
                 self.released(key, stream.id)
@@ -240,11 +274,13 @@ class Keeper:
         mine = [s for s in self.streams.of(runner.key) if s.session.runner == runner]
         for stream in mine:
             if word is ProbeWord.BUSY:
-                stream.sign_at, stream.idle_since = now, None
-            elif stream.phase is Phase.ENDING and stream not in self._endings:
-                self._finish(stream, Outcome.OK, "its container has ended it")
+                stream.sign_at = now
+                if stream.phase is Phase.RUNNING:
+                    stream.idle_since = None
             elif stream.phase is Phase.RUNNING and asked_at > stream.sign_at:
                 stream.idle_since = asked_at if stream.idle_since is None else stream.idle_since
+            elif stream.phase is Phase.ENDING and stream.idle_since is not None and asked_at > stream.idle_since:
+                self._finish(stream, Outcome.OK, "its container has ended it")
         if first and word is ProbeWord.BUSY and not mine and self._is_alone(runner):
             self._find(runner)
 
@@ -263,8 +299,10 @@ class Keeper:
             self._expected.pop((key, name), None)
             if isinstance(what, Session):
                 stream = self.hold(name, origin, what)
-                stream.began_at, stream.phase, stream.ran = began_at, Phase.RUNNING, True
+                stream.began_at, stream.phase, stream.asked, stream.ran = began_at, Phase.RUNNING, True, True
                 log.info("stream_found", pipeline=key.pipeline, model_id=key.model_id, stream=name, origin=origin)
+                if (key, name) in self._over:
+                    self.end_soon(stream, Outcome.OK, "it was stopped before it was found again")
 
         place = self._table.expect(runner, SessionKind.STREAM, resolve)
         self._expected[key, name] = runner, place, _now() + RECOVER_S
@@ -278,10 +316,6 @@ class Keeper:
 
     # How a stream ends.
 
-    def _own(self, stream: Stream) -> None:
-        self.streams.add(stream)
-        stream.session.abort = lambda reason: self._cut(stream, reason)
-
     def _cut(self, stream: Stream, reason: str) -> None:
         """Its runner goes: nobody can be asked to stop any more. Called by the table, from inside a call of its own."""
         asyncio.get_running_loop().call_soon(self._finish, stream, Outcome.ABORTED, reason)
@@ -291,13 +325,13 @@ class Keeper:
     ) -> asyncio.Future[Reply | None]:
         if (task := self._endings.get(stream)) is not None:
             return task
-        if stream.phase not in (Phase.STARTING, Phase.RUNNING):
-            if stream.phase is Phase.HELD:
+        if not stream.live or not stream.asked:
+            if stream.live:
                 self._finish(stream, outcome, why)
             done: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
             done.set_result(None)
             return done
-        stream.phase = Phase.ENDING
+        stream.phase, stream.idle_since = Phase.ENDING, None
         task = self._endings[stream] = spawn(self._stop(stream, outcome, why, headers, body), name="end a stream")
         return task
 
@@ -307,9 +341,13 @@ class Keeper:
         model = self._models().get(stream.key)
         reply = None
         try:
-            if model is not None:
+            if (start := self._starts.get(stream)) is not None:
+                await asyncio.wait({start})
+            if model is not None and stream.phase is Phase.ENDING:
                 if not places(model, Call.STOP, Learnt()):
-                    stream.idle_since = _now()  # It ends by itself; see `_sweep`.
+                    # It ends by itself once its input has, which is the node's; see `_sweep`.
+                    stream.idle_since = _now()
+                    self._let_go(stream)
                     return None
                 reply = await self.containers.call(model, stream.session.address, Call.STOP, headers=headers, body=body)
         except ContainerSilent as exc:
@@ -326,8 +364,6 @@ class Keeper:
         stream.phase = Phase.ENDED
         self.streams.drop(stream)
         self._table.end(stream.session, outcome)
-        for cut in list(stream.riders):
-            cut(why)
         key = stream.key
         log.info(
             "stream_ended",
@@ -339,10 +375,25 @@ class Keeper:
             why=why,
             total_s=round(_now() - stream.began_at, 3),
         )
-        if stream.origin is Origin.LIVE_RUNNER and not stream.node_knows:
-            self._tell_node(key, stream.id)
+        self._let_go(stream)
         self._chore(self._forget(key, stream.id))
-        self._on_end(Ended(stream, outcome, why))
+        self._ended[stream] = Ended(stream, outcome, why)
+        for cut in list(stream.riders):
+            cut(why)
+        self._tell_end(stream)
+
+    def _tell_end(self, stream: Stream) -> None:
+        """Say that it is over, unless a request is still ending: a hook may be at work for it."""
+        if not stream.riders and (end := self._ended.pop(stream, None)) is not None:
+            self._on_end(end)
+
+    def _let_go(self, stream: Stream) -> None:
+        """See to it that the node ends it too."""
+        if stream.origin is Origin.LIVE_RUNNER:
+            self._over[stream.key, stream.id] = _now()
+            if not stream.node_knows:
+                stream.node_knows = True
+                self._tell_node(stream.key, stream.id)
 
     def _tell_node(self, key: ModelKey, session: str) -> None:
         if self._stop_at_node is not None:
@@ -352,10 +403,14 @@ class Keeper:
         now, rules = _now(), self._settings
         for stream in self.streams:
             signs = max(stream.sign_at, stream.session.progress_at)
-            if stream.phase is Phase.ENDING and stream not in self._endings:
-                if now - (stream.idle_since or now) >= WIND_DOWN_S:
+            if stream.phase is Phase.ENDING:
+                if stream.idle_since is not None and now - stream.idle_since >= WIND_DOWN_S:
                     self._finish(stream, Outcome.OK, f"its container did not become free within {WIND_DOWN_S:g} s")
-            elif stream.phase is Phase.RUNNING and stream.idle_since and now - stream.idle_since >= rules.idle_s:
+            elif (
+                stream.phase is Phase.RUNNING
+                and stream.idle_since is not None
+                and now - stream.idle_since >= rules.idle_s
+            ):
                 self._finish(stream, Outcome.OK, "its container says that it is free")
             elif stream.live and now - signs >= rules.silence_s and not stream.riders:
                 self.end_soon(stream, Outcome.TIMEOUT, f"it gave no sign of life for {rules.silence_s:g} s")
@@ -364,6 +419,9 @@ class Keeper:
                 del self._expected[key, name]
                 self._table.unexpect(runner, place)
                 self._chore(self._forget(key, name))
+        for over, at in list(self._over.items()):
+            if now - at > RECOVER_S:
+                del self._over[over]
 
     # The disk.
 
@@ -387,6 +445,13 @@ class Keeper:
         task = spawn(done(), name="a stream's chore")
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
+
+
+async def _answer_to(start: asyncio.Task[Reply | ContainerSilent | None]) -> Reply | None:
+    answer: Reply | ContainerSilent | None = await asyncio.shield(start)
+    if isinstance(answer, ContainerSilent):
+        raise answer
+    return answer
 
 
 def _now() -> float:

@@ -39,7 +39,9 @@ class Stream:
     id: as the node or the gateway names it; see `Streams.rename`.
     phase: moved by `Keeper` alone.
     began_at, sign_at, idle_since: loop clock, seconds. A sign of life is a request, a byte, or the container's word
-        that it is busy; `idle_since` is the first of its words in a row that it is free.
+        that it is busy; `idle_since` is the first of its words in a row that it is free, or, of a stream that ends by
+        itself, when it was told to.
+    asked: its container was asked to start it, and may be at work on it.
     ran: its container has said yes to a start.
     node_knows: the node was the first to know that it is over.
     riders: cuts each request that is under way.
@@ -53,6 +55,7 @@ class Stream:
     sign_at: float
     phase: Phase = Phase.HELD
     idle_since: float | None = None
+    asked: bool = False
     ran: bool = False
     node_knows: bool = False
     riders: set[Callable[[str], None]] = field(default_factory=set)

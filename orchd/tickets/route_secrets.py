@@ -2,7 +2,7 @@
 
 All are derived from one random key that outlives restarts (HMAC-SHA256), so a node that was told by an earlier orchd
 is still admitted by this one. Tokens change with time, `rotation_s` long each; the one that the node has is accepted
-until it was told a newer one, and the last one a whole period longer, so no job is refused for a rotation.
+until it was told the next but one, however late that is, so no job is refused for a rotation.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RouteSecrets:
         self._key = bytes.fromhex(key)
         self._rotation_s = rotation_s
         self._clock = clock
-        self._told: dict[str, int] = {}
+        self._told: dict[str, tuple[int, int]] = {}
         self._accepted: dict[str, tuple[int, frozenset[bytes]]] = {}
         self._segments: dict[str, bytes] = {}
 
@@ -50,7 +50,10 @@ class RouteSecrets:
 
     def told(self, slug: str, period: int) -> None:
         """The node has taken the token of this period."""
-        self._told[slug] = period
+        before = self._told.get(slug, (period, period))
+        if period != before[-1]:
+            before = before[-1], period
+        self._told[slug] = before
         self._accepted.pop(slug, None)
 
     def admits(self, slug: str, presented: bytes) -> bool:
@@ -58,7 +61,7 @@ class RouteSecrets:
         period = self.period()
         known = self._accepted.get(slug)
         if known is None or known[0] != period:
-            periods = {period, period - 1, self._told.get(slug, period)}
+            periods = {period, period - 1, *self._told.get(slug, ())}
             known = period, frozenset(self.token(slug, each).value.encode() for each in periods)
             self._accepted[slug] = known
         # All are compared, whichever fits.

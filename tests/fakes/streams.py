@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -55,11 +56,13 @@ class FakeContainers:
     """Attributes:
     asked: each call, with its address and body.
     answers: by call; 200 where none is given. An exception is raised.
+    gates: a call waits for its own.
     """
 
     def __init__(self) -> None:
         self.asked: list[tuple[Call, Address, Mapping[str, str], bytes]] = []
         self.answers: dict[Call, Reply | ContainerSilent | None] = {}
+        self.gates: dict[Call, asyncio.Event] = {}
 
     @property
     def calls(self) -> list[Call]:
@@ -69,6 +72,8 @@ class FakeContainers:
         self, model: Model, address: Address, call: Call, *, headers: Mapping[str, str], body: bytes
     ) -> Reply | None:
         self.asked.append((call, address, dict(headers), body))
+        if (gate := self.gates.get(call)) is not None:
+            await gate.wait()
         answer = self.answers.get(call, Reply(200, ((b"Content-Type", b"application/json"),), b'{"status":"success"}'))
         if isinstance(answer, ContainerSilent):
             raise answer
