@@ -74,6 +74,7 @@ class ByocRegistry:
         self._keys: dict[str, ModelKey] = {}
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._stored: dict[str, Record] = {}
+        self._check_error = ""
         self._was_up = False
         self._broken: BaseException | None = None
         self._changed = board.listen()
@@ -116,7 +117,7 @@ class ByocRegistry:
             raise self._broken
         up = self._board.node.up
         if up and not self._was_up:
-            self._entries = {name: replace(entry, failure=None) for name, entry in self._entries.items()}
+            self._entries = {name: entry.retried() for name, entry in self._entries.items()}
         self._was_up = up
         until = inf
         due: dict[str, Call | Check] = {}
@@ -129,11 +130,17 @@ class ByocRegistry:
                 due[name] = step
         self._drop_empty(offers)
         await self._remember({name: step.record for name, step in due.items() if isinstance(step, Upsert)})
-        for name in sorted(due, key=lambda name: _urgency(due[name]))[: AT_ONCE - len(self._calls)]:
+        for name in sorted(due, key=lambda name: self._turn_of(name, due[name]))[: AT_ONCE - len(self._calls)]:
             task = self._calls[name] = spawn(self._do(name, due[name]), name=f"byoc {name}")
             task.add_done_callback(partial(self._done, name))
         self._publish(offers)
         return until
+
+    def _turn_of(self, name: str, step: Call | Check) -> tuple[int, float]:
+        """Return what to sort by: withdrawals, registrations, and looks, which have waited longest first."""
+        if isinstance(step, Check):
+            return 2, self._entries[name].check_at
+        return (1 if isinstance(step, Upsert) and step.record.capacity > 0 else 0), 0.0
 
     def _done(self, name: str, task: asyncio.Task[None]) -> None:
         del self._calls[name]
@@ -210,7 +217,9 @@ class ByocRegistry:
             charged = entry.record.price.reported(before.eth_usd)
             seen = await self._probe.ask(name, on_chain=before.on_chain, free_of_charge=charged == 0)
         except OrchdError as exc:
-            log.warning("byoc_check_failed", capability=name, error=exc.message, code=exc.code)
+            if exc.message != self._check_error:  # Once, not for each model and minute.
+                log.warning("byoc_check_failed", capability=name, error=exc.message, code=exc.code)
+            self._check_error = exc.message
             self._entries[name] = replace(entry, check_at=before.now + check_s)
             return
         found = self._entries[name] = entries.checked(entry, seen, before, self._facts(key), check_s)
@@ -240,17 +249,17 @@ class ByocRegistry:
         old = asyncio.get_running_loop().time() - plan.GAP_S
         for name in self._entries.keys() - offers.keys() - self._calls.keys():
             entry = self._entries[name]
-            if entry.at < old and entry == Entry(epoch=entry.epoch, at=entry.at):
+            of_interest = entry.failures and self._keys[name] in self._board.offers.why_not
+            if entry.record is None and entry.at < old and not of_interest:
                 del self._entries[name]
 
     async def _remember(self, coming: dict[str, Record]) -> None:
         """Keep what the node may hold: before it is told more, and when all is quiet."""
         held = {name: entry.record for name, entry in self._entries.items() if entry.record} | coming
-        text = wire.dump(held)
-        if text == wire.dump(self._stored) or not (coming or not self._calls):
+        if wire.kept(held) == wire.kept(self._stored) or not (coming or not self._calls):
             return
         try:
-            await self._store.save_secret(NAMES, text)
+            await self._store.save_secret(NAMES, wire.dump(held))
         except StoreError as exc:
             log.error("byoc_names_not_kept", error=exc.message)
         self._stored = held
@@ -258,7 +267,8 @@ class ByocRegistry:
     def _publish(self, offers: dict[str, Offer]) -> None:
         """Say how each model stands."""
         shown = self._board.published[RegistryName.BYOC]
-        names = {self._keys[name]: name for name in self._entries} | {offer.key: name for name, offer in offers.items()}
+        names = {self._keys[name]: name for name, entry in self._entries.items() if not entry.empty}
+        names |= {offer.key: name for name, offer in offers.items()}
         for key in shown.keys() - names.keys() - self._board.offers.why_not.keys():
             del shown[key]
         for key in names.keys() | shown.keys():
@@ -271,32 +281,22 @@ class ByocRegistry:
     def _standing(self, entry: Entry, offer: Offer | None) -> Published:
         node = self._board.node
         record = entry.record
-        failure = entry.refusal or entry.failure
-        error, code = (failure.error, failure.code) if failure else ("", None)
+        trouble = entry.trouble
+        error, code = (trouble.error, trouble.code) if trouble else ("", None)
         if offer is not None:
             target = plan.record_of(offer, self._facts(offer.key))
             if isinstance(target, Unpublishable):
                 error, code = f"cannot publish the price: {target.reason}", Code.PRICE_UNPUBLISHABLE
+        published = entry.offered and entry.epoch == node.epoch
         return Published(
             wanted=offer is not None,
-            published=entry.offered and entry.epoch == node.epoch,
-            confirmed=_confirmed(entry),
+            published=published,
+            confirmed=_confirmed(entry) if published else None,
             since=0.0,
             error=error,
             code=code,
             price=wire.price_text(record.price) if record and entry.offered else "",
         )
-
-
-def _urgency(step: Call | Check) -> int:
-    """Return the order of what is due: withdrawals, registrations, looks."""
-    match step:
-        case Upsert(record) if record.capacity > 0:
-            return 1
-        case Check():
-            return 2
-        case _:
-            return 0
 
 
 def _gone(entry: Entry) -> bool:
@@ -305,7 +305,7 @@ def _gone(entry: Entry) -> bool:
 
 def _confirmed(entry: Entry) -> bool | None:
     """Return whether a token has shown that the node offers it; None = it can't be told."""
-    if entry.seen is None or not entry.offered:
+    if entry.seen is None:
         return None
     if entry.seen.registered is None and entry.odd:
         return False

@@ -124,6 +124,7 @@ class Failure:
     """A call that did not get its way.
 
     Attributes:
+        final: the node will have none of that record.
         tries: in a row.
         until: loop clock; the same call waits so long.
     """
@@ -131,6 +132,7 @@ class Failure:
     call: Call
     error: str
     code: Code
+    final: bool
     tries: int
     epoch: int
     on_chain: bool | None
@@ -156,9 +158,7 @@ class Entry:
         seen: what a token showed since; None = not looked yet.
         odd: looks in a row at which the node's count was not ours.
         starved: and it had no slot to give, though we had.
-        refusal: the last call that failed for good: the node will have none of that record, so what it has is
-            withdrawn, and another try waits.
-        failure: of the last call, if it failed otherwise.
+        failures: of the last calls: one of each kind at most, the last one last.
     """
 
     record: Record | None = None
@@ -171,13 +171,32 @@ class Entry:
     seen: Seen | None = None
     odd: int = 0
     starved: bool = False
-    refusal: Failure | None = None
-    failure: Failure | None = None
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is there, and nothing is to be said about it."""
+        return self.record is None and not self.failures
 
     @property
     def offered(self) -> bool:
         """The node has taken it, and gateways may find it."""
         return self.record is not None and self.sure and self.record.capacity > 0
+
+    @property
+    def trouble(self) -> Failure | None:
+        """What a person should know: what the node refuses, else what failed last."""
+        return next(
+            (failure for failure in self.failures if failure.final), self.failures[-1] if self.failures else None
+        )
+
+    def failure_of(self, call: Call, facts: Facts) -> Failure | None:
+        """Return why `call` must wait."""
+        return next((failure for failure in self.failures if failure.stands(call, facts)), None)
+
+    def retried(self) -> Entry:
+        """Nothing waits any more but what the node refuses: it was gone, and is back."""
+        return replace(self, failures=tuple(failure for failure in self.failures if failure.final))
 
 
 def same_call(one: Call, other: Call) -> bool:
@@ -185,6 +204,12 @@ def same_call(one: Call, other: Call) -> bool:
     if isinstance(one, Upsert) and isinstance(other, Upsert):
         return replace(one.record, period=0, eth_usd=None) == replace(other.record, period=0, eth_usd=None)
     return type(one) is type(other)
+
+
+def _kind(call: Call) -> str:
+    if isinstance(call, Unregister):
+        return "unregister"
+    return "offer" if call.record.capacity > 0 else "hide"
 
 
 def calling(entry: Entry, call: Call) -> Entry:
@@ -203,13 +228,13 @@ def upserted(entry: Entry, record: Record, facts: Facts) -> Entry:
         begun=facts.begun,
         busy=facts.active > 0,
         check_at=facts.now if record.capacity > 0 else inf,
-        refusal=entry.refusal if record.capacity < 0 else None,
+        failures=() if record.capacity > 0 else entry.retried().failures,
     )
 
 
 def unregistered(entry: Entry) -> Entry:
     """Nothing is there any more."""
-    return Entry(epoch=entry.epoch, at=entry.at, refusal=entry.refusal)
+    return Entry(epoch=entry.epoch, at=entry.at, failures=entry.retried().failures)
 
 
 def failed(entry: Entry, call: Call, facts: Facts, rules: Rules, error: str, code: Code, *, final: bool) -> Entry:
@@ -220,15 +245,15 @@ def failed(entry: Entry, call: Call, facts: Facts, rules: Rules, error: str, cod
         facts: those before the call.
         final: see `Failure`.
     """
-    former = entry.refusal if final else entry.failure
-    tries = former.tries + 1 if former and same_call(former.call, call) else 1
+    tries = 1 + sum(failure.tries for failure in entry.failures if same_call(failure.call, call))
     if code is Code.NODE_CURRENCY:
         # On chain its price feed may have failed; off-chain it has none, whatever we wait for.
         wait_s = rules.recount_s if facts.on_chain else inf
     else:
         wait_s = min(BACKOFF_MIN_S * 2 ** min(tries - 1, 10), BACKOFF_MAX_S)
-    failure = Failure(call, error, code, tries, facts.epoch, facts.on_chain, facts.now + wait_s)
-    return replace(entry, refusal=failure, failure=None) if final else replace(entry, failure=failure)
+    failure = Failure(call, error, code, final, tries, facts.epoch, facts.on_chain, facts.now + wait_s)
+    others = (former for former in entry.failures if _kind(former.call) != _kind(call))
+    return replace(entry, failures=(*others, failure))
 
 
 def checked(entry: Entry, seen: Seen, before: Facts, after: Facts, check_s: float) -> Entry:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from math import inf
 
 from orchd.advertise.byoc_entry import Call, Check, Entry, Facts, Record, Rules, Step, Unregister, Upsert, Wait
@@ -27,9 +28,12 @@ LOOK_S = 1.0
 """How often a model that something waits for is looked at: idle, or without streams."""
 
 
+_byoc_price = lru_cache(maxsize=1024)(byoc_price)  # asked for every model at every turn
+
+
 def record_of(offer: Offer, facts: Facts) -> Record | Unpublishable:
     """Return what the node shall be told of an offer."""
-    price = byoc_price(offer.price, facts.eth_usd, on_chain=facts.on_chain)
+    price = _byoc_price(offer.price, facts.eth_usd, on_chain=facts.on_chain)
     if isinstance(price, Unpublishable):
         return price
     return Record(offer.capability, offer.key, offer.capacity, price, facts.period, offer.price, facts.eth_usd)
@@ -42,9 +46,10 @@ def step(entry: Entry, offer: Offer | None, facts: Facts, rules: Rules) -> Step:
     target = record_of(offer, facts) if offer else None
     if not isinstance(target, Record):
         return _unless_failed(_withdraw(entry, facts, "it is no longer offered"), entry, facts)
-    if entry.refusal and entry.refusal.stands(Upsert(target, ""), facts):
+    refusal = entry.failure_of(Upsert(target, ""), facts)
+    if refusal and refusal.final:
         step = _unless_failed(_withdraw(entry, facts, "the node refuses its new terms"), entry, facts)
-        return Wait(min(step.until, entry.refusal.until)) if isinstance(step, Wait) else step
+        return Wait(min(step.until, refusal.until)) if isinstance(step, Wait) else step
     step = _unless_failed(_tell(entry, target, facts, rules), entry, facts)
     if not isinstance(step, Wait) or not entry.sure or entry.record is None:
         return step
@@ -119,7 +124,8 @@ def _withdraw(entry: Entry, facts: Facts, why: str) -> Call | Wait:
     if held is None:
         return Wait(inf)
     hide = Upsert(replace(held, capacity=HIDDEN_CAPACITY, period=facts.period), f"{why}, and streams of it go on")
-    if not facts.streams or (entry.refusal and entry.refusal.stands(hide, facts)):
+    refusal = entry.failure_of(hide, facts)
+    if not facts.streams or (refusal and refusal.final):
         return Unregister(why)
     if held.capacity == HIDDEN_CAPACITY and entry.sure and entry.epoch == facts.epoch:
         return Wait(facts.now + LOOK_S)
@@ -127,10 +133,8 @@ def _withdraw(entry: Entry, facts: Facts, why: str) -> Call | Wait:
 
 
 def _unless_failed(call: Call | Wait, entry: Entry, facts: Facts) -> Call | Wait:
-    failure = entry.failure
-    if failure and not isinstance(call, Wait) and failure.stands(call, facts):
-        return Wait(failure.until)
-    return call
+    failure = None if isinstance(call, Wait) else entry.failure_of(call, facts)
+    return Wait(failure.until) if failure else call
 
 
 def _same_price(held: Record, target: Record, tolerance: Fraction) -> bool:

@@ -76,24 +76,30 @@ def is_final(answer: Answer | None, error: NodeError) -> bool:
     return answer is not None and answer.status == 400 and error.code is Code.NODE_REFUSED
 
 
-def dump(records: dict[str, Record]) -> str:
+def kept(records: dict[str, Record]) -> dict[str, tuple[ModelKey, ByocPrice]]:
     """Return what the store keeps: enough to take them back, and to hide those that have streams."""
-    kept = {
-        name: {
-            "pipeline": record.key.pipeline,
-            "model_id": record.key.model_id,
-            "price_per_unit": record.price.price_per_unit,
-            "price_scaling": record.price.price_scaling,
-            "currency": record.price.currency,
+    return {name: (record.key, record.price) for name, record in records.items()}
+
+
+def dump(records: dict[str, Record]) -> str:
+    """Return that as text."""
+    return json.dumps(
+        {
+            name: {
+                "pipeline": key.pipeline,
+                "model_id": key.model_id,
+                "price_per_unit": price.price_per_unit,
+                "price_scaling": price.price_scaling,
+                "currency": price.currency,
+            }
+            for name, (key, price) in sorted(kept(records).items())
         }
-        for name, record in sorted(records.items())
-    }
-    return json.dumps(kept)
+    )
 
 
 def load(text: str) -> dict[str, Record]:
     """Return what `dump` has kept."""
-    kept: dict[str, Any] = json.loads(text)
+    found: dict[str, Any] = json.loads(text)
     return {
         name: Record(
             name,
@@ -102,7 +108,7 @@ def load(text: str) -> dict[str, Record]:
             ByocPrice(each["price_per_unit"], each["price_scaling"], Currency(each["currency"])),
             0,
         )
-        for name, each in kept.items()
+        for name, each in found.items()
     }
 
 

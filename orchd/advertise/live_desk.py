@@ -131,6 +131,7 @@ class Desk:
             # That the node is away is said by the watch, once, and not by each of a hundred models.
             say = log.debug if error.code in (Code.NODE_UNREACHABLE, Code.NODE_CERTIFICATE) else log.warning
             say("live_runner_error", **name, code=error.code, error=error.message)
+            self._parts.board.on_error(RegistryName.LIVE_RUNNER, error.code)
         self._errors[key] = error
         if record != self._records.get(key):
             self._records[key] = record
