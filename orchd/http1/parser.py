@@ -10,6 +10,7 @@ The parsers never raise: what can't be understood is in `broken`, and whatever w
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
@@ -39,7 +40,7 @@ class Message(Generic[Head]):
         self.head: Head = head
         self.pieces: list[bytes] = []
         self.received = 0
-        self.trailers: list[Header] = []
+        self.trailers: Sequence[Header] = ()
         self.ended = False
 
     def take(self) -> bytes:
@@ -108,45 +109,16 @@ class _Parser(Generic[Head]):
     # Heads.
 
     def _head(self, data: bytes) -> bytes:
-        """Read a head, or more of it; return what follows it."""
-        if began := not self.mid_head:
-            end = data.find(_END) + 4
-            raw = data[:end]  # Of no use, and known to nobody, where there is no end.
-            if 4 <= end <= self._most and (known := self._heads.get(raw)) is not None:
-                return self._begin(known, data[end:])
-        end = (self._tail + data).find(_END) + 4 - len(self._tail)
-        whole = end + len(self._tail) >= 4
-        raw = data[:end] if whole else data
-        self._size += len(raw)
-        if self._size > self._most:
-            return self._break(Malformed(f"has more than {self._most // 1024} KiB of head", 431))
-        try:
-            self._llhttp.feed_data(raw)
-        except HttpParserUpgrade:
-            pass  # It stops there anyway.
-        except HttpParserCallbackError:
-            if self.broken is None:
-                raise
-            return b""
-        except HttpParserError as exc:
-            return self._break(Malformed(f"is not HTTP/1.1 ({str(exc)[:60]})"))
-        self.mid_head = not whole
-        self._tail = (self._tail + raw)[-3:] if not whole else b""
-        if not whole:
-            return b""
-        self._size = 0
-        head, self._made = self._made, None
-        if head is not None:  # Else there were just empty lines, which may precede a request.
-            self._llhttp = self._fresh()
-            if began and len(raw) <= _KNOWN_BYTES:
-                if len(self._heads) >= _KNOWN_HEADS:
-                    self._heads.clear()
-                self._heads[raw] = head
-            return self._begin(head, data[end:])
-        return data[end:]
-
-    def _begin(self, head: Head, rest: bytes) -> bytes:
-        """Begin the message of this head; return what is not yet read."""
+        """Read a head, or more of it, and begin its message; return what is not yet read."""
+        head = None
+        end = data.find(_END) + 4
+        if 4 <= end <= self._most and not self.mid_head:
+            head = self._heads.get(data[:end])
+        if head is None:
+            head, end = self._read(data)
+        rest = data[end:]
+        if head is None:
+            return rest
         message = Message(head)
         self.messages.append(message)
         self.switched = head.switches
@@ -168,6 +140,43 @@ class _Parser(Generic[Head]):
             return rest
         self.open = message
         return rest
+
+    def _read(self, data: bytes) -> tuple[Head | None, int]:
+        """Have llhttp read what `data` has of a head; return the head if it is whole, and where what follows begins."""
+        began = not self.mid_head
+        end = (self._tail + data).find(_END) + 4 - len(self._tail)
+        whole = end + len(self._tail) >= 4
+        if not whole:
+            end = len(data)
+        raw = data[:end]
+        self._size += end
+        if self._size > self._most:
+            self._break(Malformed(f"has more than {self._most // 1024} KiB of head", 431))
+            return None, len(data)
+        try:
+            self._llhttp.feed_data(raw)
+        except HttpParserUpgrade:
+            pass  # It stops there anyway.
+        except HttpParserCallbackError:
+            if self.broken is None:
+                raise
+            return None, len(data)
+        except HttpParserError as exc:
+            self._break(Malformed(f"is not HTTP/1.1 ({str(exc)[:60]})"))
+            return None, len(data)
+        self.mid_head = not whole
+        self._tail = (self._tail + raw)[-3:] if not whole else b""
+        if not whole:
+            return None, end
+        self._size = 0
+        head, self._made = self._made, None
+        if head is not None:  # Else there were just empty lines, which may precede a request.
+            self._llhttp = self._fresh()
+            if began and len(raw) <= _KNOWN_BYTES:
+                if len(self._heads) >= _KNOWN_HEADS:
+                    self._heads.clear()
+                self._heads[raw] = head
+        return head, end
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name, value))

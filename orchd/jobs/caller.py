@@ -71,6 +71,11 @@ class Hub(Protocol):
 class CallerConnection(Wire):
     """After `jobs.ports.Caller`."""
 
+    __slots__ = (
+        "_advancing", "_collect", "_continued", "_dropped", "_hub", "_keep", "_owner", "_sent_before", "_tunnel",
+        "bypassed", "deadline", "held", "message", "parser", "peer", "state", "transfer",
+    )  # fmt: skip
+
     message: Message[RequestHead]
 
     def __init__(self, hub: Hub) -> None:
@@ -80,7 +85,7 @@ class CallerConnection(Wire):
         self.state = AWAITING
         self.peer = ""
         self.deadline = NEVER
-        self.answered = False
+        self._sent_before = 0
         self.transfer: Transfer | None = None
         self.held = b""
         self._owner: Owner | None = None
@@ -181,12 +186,15 @@ class CallerConnection(Wire):
                 break
             self.message = message = messages[0]
             self.state = SERVING
-            self.answered = self._continued = False
+            self._continued = False
+            self._sent_before = self.sent
             self._keep = message.head.keep_alive
             hub.serve(self)
         self._advancing = False
         if self.state is SERVING:
-            return None if self._body_broke() else self.choose_reading()
+            if parser.broken is not None and self._body_broke():
+                return None
+            return self.choose_reading() if self.transfer is None else None  # It has done so itself.
         return self._await() if self.state is AWAITING and not self.closed else None
 
     def _await(self) -> None:
@@ -250,10 +258,9 @@ class CallerConnection(Wire):
             self._continued = True
             self.send(render.CONTINUE)
 
-    def write(self, data: bytes, *, whole: bool = False) -> None:
-        """Send what is of an answer; `whole`: it ends with this."""
-        self.answered = True
-        self.send_part(data, whole=whole)
+    @property
+    def answered(self) -> bool:
+        return self.sent != self._sent_before
 
     def write_interim(self, head: AnswerHead) -> None:
         self.send(interim(head))

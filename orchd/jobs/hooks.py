@@ -49,14 +49,17 @@ class Job:
         admitted: every `admit` has passed.
     """
 
-    request_id: str
-    head: RequestHead
-    peer: str
-    began_at: float
-    key: ModelKey | None = None
-    way: ToRunner | HealthAsked | None = None
-    session: Session | None = None
-    admitted = False
+    __slots__ = ("admitted", "began_at", "head", "key", "peer", "request_id", "session", "way")
+
+    def __init__(self, request_id: str, head: RequestHead, peer: str, began_at: float) -> None:
+        self.request_id = request_id
+        self.head = head
+        self.peer = peer
+        self.began_at = began_at
+        self.key: ModelKey | None = None
+        self.way: ToRunner | HealthAsked | None = None
+        self.session: Session | None = None
+        self.admitted = False
 
     @property
     def headers(self) -> Sequence[Header]:

@@ -67,7 +67,9 @@ class Caller(Protocol):
     message: Message[RequestHead]
     peer: str
     deadline: float
-    answered: bool
+
+    @property
+    def answered(self) -> bool: ...
 
     def own(self, owner: Owner) -> None:
         """Tell this one, from now on until `done`."""

@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 NEVER = float("inf")
 NOTHING = object()
+NO_PATIENCE: Mapping[Code, float] = {}
+NOBODY = Code.INTERNAL  # Members of enums are slow to look up: each job needs this one.
 
 
 class Aborted(JobRefused):
@@ -45,34 +47,35 @@ class Run(Job):
     outer: work outside the flow that was begun last; it may still be ending when the job has ended.
     """
 
-    # What most jobs never change is not set anew for each.
-    counts = True
-    model: Model | None = None
-    status = 0
-    first_byte_s: float | None = None
-    held_s = 0.0
-    transfer: Transfer | None = None
-    outer: asyncio.Task[Any] | None = None
-    charging: asyncio.Event | None = None
-    stream: Stream | None = None
-    starts = False
-    events: EventsEnd | None = None
-    patience_s: Mapping[Code, float] = {}
-    _flow: Coroutine[None, object, None] | None = None
-    _waits = False
-    _fault: Exception | None = None
-    _gift: object = NOTHING
-    _late = Code.INTERNAL
-    _patience_s = NEVER
+    __slots__ = (
+        "_fault", "_flow", "_gift", "_late", "_now", "_patience_s", "_waits", "caller", "charging", "counts",
+        "events", "explain", "first_byte_s", "held_s", "model", "outer", "patience_s", "starts", "status", "stream",
+        "transfer",
+    )  # fmt: skip
 
     def __init__(self, caller: Caller, request_id: str, now: Callable[[], float]) -> None:
-        self.request_id = request_id
-        self.head = caller.message.head
-        self.peer = caller.peer
-        self.began_at = now()
+        super().__init__(request_id, caller.message.head, caller.peer, now())
         self.caller = caller
+        self.counts = True
+        self.model: Model | None = None
+        self.status = 0
+        self.first_byte_s: float | None = None
+        self.held_s = 0.0
+        self.transfer: Transfer | None = None
+        self.outer: asyncio.Task[Any] | None = None
+        self.charging: asyncio.Event | None = None
+        self.stream: Stream | None = None
+        self.starts = False
+        self.events: EventsEnd | None = None
+        self.patience_s: Mapping[Code, float] = NO_PATIENCE
         self.explain: Callable[[Code, Run], str] = _unexplained
         self._now = now
+        self._flow: Coroutine[None, object, None] | None = None
+        self._waits = False
+        self._fault: Exception | None = None
+        self._gift: object = NOTHING
+        self._late = NOBODY
+        self._patience_s = NEVER
         caller.deadline = NEVER
 
     # Driving.
@@ -125,7 +128,8 @@ class Run(Job):
         else:
             self._waits = True
 
-    async def wait(self) -> Any:
+    @types.coroutine
+    def wait(self) -> Generator[None, Any, Any]:
         """Return what is delivered next; raise what fails."""
         if self._fault is not None:
             raise self._fault
@@ -133,7 +137,7 @@ class Run(Job):
         if gift is not NOTHING:
             self._gift = NOTHING
             return gift
-        return await _pause()
+        return (yield)
 
     async def outside(self, work: Coroutine[Any, Any, T], late: Callable[[T], None] | None = None) -> T:
         """Return what a coroutine of asyncio's returns, run as a task; it is cancelled if the job is cut meanwhile.
@@ -197,11 +201,6 @@ class Run(Job):
 
 def _unexplained(code: Code, run: Run) -> str:
     return f"cannot go on: {code}"
-
-
-@types.coroutine
-def _pause() -> Generator[None, object, object]:
-    return (yield)
 
 
 async def _caught(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:

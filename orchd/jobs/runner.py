@@ -31,6 +31,8 @@ class RunnerConnection(Wire):
     idle_until: when it is closed if it still idles then (loop clock, seconds).
     """
 
+    __slots__ = ("_poll", "_pool", "_sent_before", "idle_until", "parser", "reused", "shelf", "transfer")
+
     def __init__(self, pool: Pool, shelf: _Shelf) -> None:
         super().__init__(pool.batch)
         self._pool = pool
@@ -39,7 +41,7 @@ class RunnerConnection(Wire):
         self.transfer: Transfer | None = None
         self.reused = False
         self.idle_until = 0.0
-        self._sent = self._sent_before = 0
+        self._sent_before = 0
         self._poll: select.poll | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,16 +54,7 @@ class RunnerConnection(Wire):
     def begin(self, transfer: Transfer, method: bytes) -> None:
         self.transfer = transfer
         self.parser.expect(method)
-        self._sent_before = self._sent
-
-    def write(self, data: bytes, *, whole: bool = False) -> None:
-        """Send what is of a request; `whole`: it ends with this."""
-        self._sent += len(data)
-        self.send_part(data, whole=whole)
-
-    def passed(self, size: int) -> None:
-        """So many bytes went to the runner by another way than `write`."""
-        self._sent += size
+        self._sent_before = self.sent
 
     def quiet(self) -> bool:
         """Ask the kernel whether it idles still: neither bytes nor an end have come since the loop looked last."""

@@ -113,47 +113,54 @@ class Splice:
             self._pipes.give_back(self._ends, empty=not self._in_pipe)
 
     def _step(self) -> None:
-        """Fill the pipe and empty it, until one of the two would block."""
-        turn = 0
-        while turn < _TURN_BYTES:
-            room = min(self._to_read, _PIPE_BYTES - self._in_pipe)
-            came = 0
-            if room:
-                try:
-                    came = os.splice(self._source, self._ends[1], room, flags=_FLAGS)
-                except BlockingIOError:
-                    came = -1  # Nothing there, or no room in the pipe.
-                except OSError as exc:
-                    return self._end(SourceEnded(str(exc)))
-                if came == 0:
-                    return self._end(SourceEnded("closed"))
-                if came > 0:
-                    self._to_read -= came
-                    self._in_pipe += came
-            went = 0
-            if self._in_pipe:
-                try:
-                    went = os.splice(self._ends[0], self._sink, self._in_pipe, flags=_FLAGS)
-                except BlockingIOError:
-                    went = -1
-                except OSError as exc:
-                    return self._end(SinkBroke(str(exc)))
-                if went > 0:
-                    self._in_pipe -= went
-                    turn += went
-                    self._moved(went)
-                    if self._source < 0:
-                        return None  # Stopped by whoever was told.
-            if not self._to_read and not self._in_pipe:
-                return self._end(None)
-            if self._in_pipe and went <= 0:
-                return self._wait(source=self._to_read > 0 and self._in_pipe < _PIPE_BYTES // 2, sink=True)
-            if not self._in_pipe and came <= 0:
-                return self._wait(source=True, sink=False)
-        return self._wait(source=self._to_read > 0, sink=self._in_pipe > 0)
+        """Move what can be moved now; tell of it once."""
+        left = self._to_read + self._in_pipe
+        why = self._pump()
+        if moved := left - self._to_read - self._in_pipe:
+            self._moved(moved)
+        if self._source < 0:
+            return None  # Stopped by whoever was told.
+        if why is not None or not (self._to_read or self._in_pipe):
+            return self._end(why)
+        # Its bytes don't tell how many more the pipe takes, as it may be full of small pieces: it is emptied first.
+        return self._wait(sink=self._in_pipe > 0)
 
-    def _wait(self, *, source: bool, sink: bool) -> None:
-        self._watch_source(source)
+    def _pump(self) -> Exception | None:
+        """Fill the pipe and empty it, until all is out, one of the two would block, or it is the turn of others; return
+        what broke.
+        """
+        source, sink, (out, into) = self._source, self._sink, self._ends
+        to_read, in_pipe = self._to_read, self._in_pipe
+        until = to_read + in_pipe - _TURN_BYTES
+        try:
+            while to_read + in_pipe > until:
+                came = 0
+                if room := min(to_read, _PIPE_BYTES - in_pipe):
+                    try:
+                        came = os.splice(source, into, room, flags=_FLAGS)
+                    except BlockingIOError:
+                        pass  # Nothing there, or no room in the pipe.
+                    except OSError as exc:
+                        return SourceEnded(str(exc))
+                    else:
+                        if not came:
+                            return SourceEnded("closed")
+                        to_read -= came
+                        in_pipe += came
+                if not in_pipe:
+                    return None
+                try:
+                    in_pipe -= os.splice(out, sink, in_pipe, flags=_FLAGS)
+                except BlockingIOError:
+                    return None
+                except OSError as exc:
+                    return SinkBroke(str(exc))
+            return None
+        finally:
+            self._to_read, self._in_pipe = to_read, in_pipe
+
+    def _wait(self, *, sink: bool) -> None:
+        self._watch_source(not sink)
         self._watch_sink(sink)
         if self.waits_for_sink is not sink:
             self.waits_for_sink = sink

@@ -42,19 +42,10 @@ class Transfer:
         retained: the whole body that was sent, if it is small; None = it is not at hand.
     """
 
-    # What most jobs never change is not set anew for each.
-    started = False
-    tunnel = False
-    retained: bytes | None = None
-    bytes_in = 0
-    bytes_out = 0
-    _answer: Message[AnswerHead] | None = None
-    _up = True  # Still open.
-    _down = True
-    _up_splice: Splice | None = None
-    _down_splice: Splice | None = None
-    _chunked_down = False
-    _events: EventsEnd | None = None
+    __slots__ = (
+        "_answer", "_chunked_down", "_down", "_down_splice", "_events", "_most", "_owner", "_pipes", "_pool", "_up",
+        "_up_splice", "bytes_in", "bytes_out", "caller", "request", "retained", "runner", "started", "tunnel",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -72,6 +63,14 @@ class Transfer:
         self._pool = pool
         self._pipes = pipes
         self._most = most
+        self.started = self.tunnel = self._chunked_down = False
+        self.retained: bytes | None = None
+        self.bytes_in = self.bytes_out = 0
+        self._events: EventsEnd | None = None
+        self._answer: Message[AnswerHead] | None = None
+        self._up = self._down = True  # Still open.
+        self._up_splice: Splice | None = None
+        self._down_splice: Splice | None = None
         caller.transfer = self
         runner.begin(self, self.request.head.method)
 
@@ -157,7 +156,7 @@ class Transfer:
 
     def _moved_up(self, size: int) -> None:
         self.bytes_in += size
-        self.runner.passed(size)
+        self.runner.sent += size
         self._owner.moved()
 
     def _spliced_up(self, why: Exception | None) -> None:
@@ -192,7 +191,6 @@ class Transfer:
             head = messages[0].head
             if not head.interim:
                 self._answer = messages[0]
-                self._waits()
                 return self._owner.deliver(head)
             self._pass_interim(head)
             messages.popleft()

@@ -28,31 +28,24 @@ class Batch:
     """
 
     def __init__(self) -> None:
-        self._began = False
-        self._wires: list[Wire] = []
+        self.waiting: list[Wire] | None = None
+        """For the end of the turn; None = nothing has been written yet in it."""
 
-    def first(self) -> bool:
-        """Return whether this is the first write of the turn; else `add` it."""
-        if self._began:
-            return False
-        self._began = True
+    def begin(self) -> None:
+        """The first of a turn is written now."""
+        self.waiting = []
         asyncio.get_running_loop().call_soon(self._end)
-        return True
-
-    def add(self, wire: Wire) -> None:
-        self._wires.append(wire)
 
     def _end(self) -> None:
-        self._began = False
-        if self._wires:
-            wires, self._wires = self._wires, []
-            for wire in wires:
-                wire.flush()
+        waiting, self.waiting = self.waiting, None
+        for wire in waiting or ():
+            wire.flush()
 
 
 class Wire(asyncio.BufferedProtocol):
     """Attributes:
-    unsent: what `send_soon` keeps until the end of the loop's turn.
+    sent: bytes of messages that were written, or went out by another way.
+    unsent: what `write` keeps until the end of the loop's turn.
     bulk: much is coming: read as much as there is at once.
     paused: the peer takes no more now; what we wrote last is not all out.
     reading: we want its bytes.
@@ -60,17 +53,17 @@ class Wire(asyncio.BufferedProtocol):
     closed: nothing can be sent any more.
     """
 
+    __slots__ = ("_batch", "_socket", "bulk", "closed", "made", "paused", "reading", "sent", "transport", "unsent")
+
     transport: asyncio.Transport
-    paused = False
-    reading = True
-    made = False
-    closed = False
-    bulk = False
-    unsent = b""
-    _socket: socket.socket | None = None
 
     def __init__(self, batch: Batch) -> None:
+        self.paused = self.made = self.closed = self.bulk = False
+        self.reading = True
+        self.sent = 0
+        self.unsent = b""
         self._batch = batch
+        self._socket: socket.socket | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.made = True
@@ -95,21 +88,22 @@ class Wire(asyncio.BufferedProtocol):
                 data, self.unsent = self.unsent + data, b""
             self.transport.write(data)
 
-    def send_part(self, data: bytes, *, whole: bool) -> None:
-        """Send what is of a message; `whole`: it ends with this."""
-        if whole and len(data) <= SMALL_BYTES:
-            self.send_soon(data)
-        else:
+    def write(self, data: bytes, *, whole: bool = False) -> None:
+        """Send what is of a message; `whole`: it ends with this. What is small and whole is sent by the end of the
+        loop's turn: see `Batch`.
+        """
+        size = len(data)
+        self.sent += size
+        batch = self._batch
+        if not whole or size > SMALL_BYTES:
             self.send(data)
-
-    def send_soon(self, data: bytes) -> None:
-        """Send by the end of the loop's turn. For what is small and whole; see `Batch`."""
-        if self.unsent:
+        elif batch.waiting is None:
+            batch.begin()
+            self.send(data)
+        elif self.unsent:
             self.unsent += data
-        elif self._batch.first():
-            self.send(data)
         else:
-            self._batch.add(self)
+            batch.waiting.append(self)
             self.unsent = data
 
     def flush(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -106,6 +107,19 @@ async def test_a_sink_that_is_full_is_waited_for_and_named(line: Line) -> None:
         await sending
         await line.ended.wait()
     assert line.ends == [None]
+    line.close()
+
+
+async def test_a_pipe_that_is_full_of_small_pieces_waits_for_the_sink_alone(line: Line) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while line.sink.send(bytes(65536)):
+            pass
+    for _ in range(100):
+        line.sender.send(b"x" * 100)
+    splice = line.splice()
+    assert splice.waits_for_sink
+    assert not asyncio.get_running_loop().remove_reader(line.source.fileno())
+    splice.stop()
     line.close()
 
 
