@@ -231,7 +231,7 @@ class App:
         board = Board(
             active=self._table.active,
             begun=self._table.begun,
-            streams=lambda key: self._keeper.streams.count(key, Origin.BYOC),
+            streams=lambda key: self._keeper.count(key, Origin.BYOC),
             on_error=self._metrics.registry_error,
         )
         self._advertiser = Advertiser(settings, board, client, self._store, secrets, rate, self._keeper)
@@ -260,17 +260,18 @@ class App:
             looking = lookout(runtime, period_s, self._loop.post, is_open=kind in self._opened)
             roots.append(tasks.spawn(looking, name=f"look at {kind}"))
         roots.append(tasks.spawn(self._keeper.run(), name="streams"))
-        if self._advertiser is not None:
-            following = self._advertiser.follow(self._loop.snapshot, self._loop.changed)
-            self._telling = [tasks.spawn(following, name="offers")]
-            self._telling += [tasks.spawn(work, name=name) for name, work in self._advertiser.roots().items()]
-            roots += self._telling
         if (watchdog_s := watchdog_period_s(self._env)) is not None:
             roots.append(tasks.spawn(self._notifier.watchdog(watchdog_s), name="watchdog"))
         stack.push_async_callback(tasks.cancel, *roots)
         await asyncio.wait({known, roots[0]}, return_when=asyncio.FIRST_COMPLETED)  # Or the loop has failed.
         await tasks.cancel(known)
         await self._jobs.take_connections()
+        if self._advertiser is not None:  # The node is told of what can be served, and that is so from now on.
+            following = self._advertiser.follow(self._loop.snapshot, self._loop.changed)
+            self._telling = [tasks.spawn(following, name="offers")]
+            self._telling += [tasks.spawn(work, name=name) for name, work in self._advertiser.roots().items()]
+            stack.push_async_callback(tasks.cancel, *self._telling)
+            roots += self._telling
         _settle_down()
         self._accepting = True
         self._notifier.ready()

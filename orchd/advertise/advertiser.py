@@ -94,7 +94,9 @@ class Advertiser:
             await changed()
 
     def _warn(self, found: Offers) -> None:
-        """Say once what is odd about a price."""
+        """Say once what is odd about a price; what that is depends on the node."""
+        if not self.board.node.epoch:
+            return
         for key, offer in found.now.items():
             before = self._priced.get(key)
             if before == offer.price:

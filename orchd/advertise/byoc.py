@@ -190,6 +190,7 @@ class ByocRegistry:
                 entry, call, facts, self._rules, error.message, error.code, final=final
             )
             log.warning("byoc_failed", capability=name, error=error.message, code=error.code)
+            self._board.on_error(RegistryName.BYOC, error.code)
         elif isinstance(call, Upsert):
             self._entries[name] = entries.upserted(before, call.record, facts)
             self._secrets.told(call.record.key.slug, call.record.period)

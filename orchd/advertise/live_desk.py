@@ -70,6 +70,7 @@ class Desk:
         self._records: dict[ModelKey, Record | None] = {}
         self._errors: dict[ModelKey, OrchdError | None] = {}
         self._doubts: dict[ModelKey, str] = {}
+        self._told: dict[ModelKey, str] = {}
         self.turns = asyncio.Semaphore(CALLS)
         self.check_asked = asyncio.Event()
 
@@ -90,7 +91,7 @@ class Desk:
     def wanted(self, key: ModelKey) -> tuple[Record | None, OrchdError | None]:
         """Return what shall be listed, and why nothing is although the model is offered."""
         offer = self._parts.board.offers.now.get(key)
-        if offer is None:
+        if offer is None or not self.node.epoch:  # Which prices can be published depends on the node.
             return None, None
         price = live_price(offer.price, self._parts.eth_usd(), on_chain=self.node.on_chain)
         if isinstance(price, Unpublishable):
@@ -138,7 +139,10 @@ class Desk:
             self._doubts.pop(key, None)
             self.check_asked.set()
         if former.published != (record is not None):
-            log.info("live_runner_registered" if record else "live_runner_withdrawn", **name)
+            lost = key in self._parts.board.offers.now
+            log.info(
+                "live_runner_registered" if record else "live_runner_lost" if lost else "live_runner_withdrawn", **name
+            )
             former = replace(_NOTHING, since=time.time())
         unused = self.node.epoch > 0 and not self.spoken
         if record is None and (unused or not self.known(key)):
@@ -152,6 +156,7 @@ class Desk:
         self._records.pop(key, None)
         self._errors.pop(key, None)
         self._doubts.pop(key, None)
+        self._told.pop(key, None)
 
     def look(self, key: ModelKey, record: Record | None, seen: Seen | None) -> bool:
         """Keep what discovery shows of a model, and return whether that is what it should show.
@@ -172,9 +177,13 @@ class Desk:
             )
         elif seen is not None:
             doubt = "it is still listed"
-        if doubt and doubt != self._doubts.get(key):
+        # The first look may have been in the middle of a change.
+        if doubt and doubt == self._doubts.get(key) and doubt != self._told.get(key):
+            self._told[key] = doubt
             log.warning("live_runner_doubt", pipeline=key.pipeline, model_id=key.model_id, doubt=doubt)
         self._doubts[key] = doubt
+        if not doubt:
+            self._told.pop(key, None)
         confirmed = seen is not None and not doubt if record is not None else seen is not None
         self._write(key, replace(former, confirmed=confirmed), record)
         return not doubt

@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -36,9 +36,24 @@ log = structlog.get_logger("orchd.streams")
 SWEEP_S = 1.0
 RECOVER_S = 180.0
 """Longest wait for the runner of a stream that an earlier orchd left; a container that loads again has lost it."""
+LOOKED_S = 30.0
+"""After so long every runner that there is has been seen."""
 WIND_DOWN_S = 90.0
 """Longest wait for a container that can't be asked to stop to become free by itself: ai-runner ends a stream 60 s
 after its input has ended (container.md 3.2)."""
+
+
+class _Expected(NamedTuple):
+    """A stream that runs, on a runner that is not open yet.
+
+    Attributes:
+        until: loop clock; then it is given up.
+    """
+
+    runner: RunnerId
+    place: Place
+    origin: Origin
+    until: float
 
 
 class Containers(Protocol):
@@ -81,7 +96,7 @@ class Keeper:
         self._over: dict[tuple[ModelKey, str], float] = {}
         self._chores: set[asyncio.Task[Any]] = set()
         self._queued: dict[tuple[ModelKey, str], tuple[Place, float]] = {}
-        self._expected: dict[tuple[ModelKey, str], tuple[RunnerId, Place, float]] = {}
+        self._expected: dict[tuple[ModelKey, str], _Expected] = {}
         self._heard: set[RunnerId] = set()
 
     def node_stops_by(self, stop: Callable[[ModelKey, str], Awaitable[None]]) -> None:
@@ -144,7 +159,7 @@ class Keeper:
     def start(
         self, stream: Stream, model: Model, headers: Mapping[str, str], body: bytes
     ) -> Coroutine[Any, Any, Reply | None]:
-        """Ask the container to start it, having noted that on the disk; the answer can be awaited, None = no such route.
+        """Note it on the disk and ask the container to start it. The answer can be awaited; None = no such route.
 
         This goes on when whoever waits for it leaves: a stop must not overtake the start.
 
@@ -258,6 +273,11 @@ class Keeper:
             if queued_for == key and since < asked_at and session not in sessions:
                 self.released(key, session)
 
+    def count(self, key: ModelKey, origin: Origin) -> int:
+        """Return how many streams of a model there are, those that are still to be found again included."""
+        awaited = sum(of == key and each.origin is origin for (of, _), each in self._expected.items())
+        return self.streams.count(key, origin) + awaited
+
     def held_for_node(self, key: ModelKey) -> frozenset[str]:
         """Return the node's sessions that we hold."""
         return frozenset(stream.id for stream in self.streams.of(key) if stream.origin is Origin.LIVE_RUNNER)
@@ -305,14 +325,14 @@ class Keeper:
                     self.end_soon(stream, Outcome.OK, "it was stopped before it was found again")
 
         place = self._table.expect(runner, SessionKind.STREAM, resolve)
-        self._expected[key, name] = runner, place, _now() + RECOVER_S
+        self._expected[key, name] = _Expected(runner, place, origin, _now() + RECOVER_S)
 
     def _find(self, runner: RunnerId) -> None:
         """A container is busy, and nobody has said with what."""
         self._expect(runner, f"found-{runner.replica}-{runner.generation}", Origin.FOUND, _now())
 
     def _is_alone(self, runner: RunnerId) -> bool:
-        return not self._table.active_on(runner) and all(r != runner for r, _, _ in self._expected.values())
+        return not self._table.active_on(runner) and all(each.runner != runner for each in self._expected.values())
 
     # How a stream ends.
 
@@ -414,10 +434,11 @@ class Keeper:
                 self._finish(stream, Outcome.OK, "its container says that it is free")
             elif stream.live and now - signs >= rules.silence_s and not stream.riders:
                 self.end_soon(stream, Outcome.TIMEOUT, f"it gave no sign of life for {rules.silence_s:g} s")
-        for (key, name), (runner, place, until) in list(self._expected.items()):
-            if now >= until or (now >= until - RECOVER_S + 30 and not self._knows(runner)):
+        for (key, name), awaited in list(self._expected.items()):
+            gone = now >= awaited.until - RECOVER_S + LOOKED_S and not self._knows(awaited.runner)
+            if gone or now >= awaited.until:
                 del self._expected[key, name]
-                self._table.unexpect(runner, place)
+                self._table.unexpect(awaited.runner, awaited.place)
                 self._chore(self._forget(key, name))
         for over, at in list(self._over.items()):
             if now - at > RECOVER_S:

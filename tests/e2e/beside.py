@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from tests.e2e.daemon import PATIENCE_S, ROOT, Daemon, free_port
+from tests.e2e.daemon import PATIENCE_S, ROOT, Daemon, free_port, kill_processes
 from tests.golivepeer.trickle_clients import trusting
 
 SECRET = "e2e-orch-secret"
@@ -44,6 +44,7 @@ class NodeProcess:
         self.secret_file.write_text(SECRET + "\n")
         self.port, self._cli_port = free_port(), free_port()
         self.url, self.cli_url = f"https://127.0.0.1:{self.port}", f"http://127.0.0.1:{self._cli_port}"
+        self.certificate = folder / "data" / "cert.pem"
         self._flags = (
             *("--service", f"{host}:{self.port}", "--service-uri", self.url),
             *("--cli", f"127.0.0.1:{self._cli_port}", "--orch-secret", SECRET),
@@ -179,11 +180,20 @@ def job_headers(name: str, job: str, parameters: Mapping[str, Any] | None = None
 async def orchd_beside(
     node: NodeProcess, folder: Path, instance: str, *entries: dict[str, Any], docker: bool = False, **settings: str
 ) -> AsyncIterator[Daemon]:
-    """Run orchd beside a node; `settings` have `__` for the dot in their names."""
+    """Run orchd beside a node; its processes end with it.
+
+    Args:
+        settings: have `__` for the dot in their names.
+    """
     port = free_port()
     given = {name.replace("__", "."): value for name, value in settings.items()}
     daemon = Daemon(folder, instance, docker=docker, settings=node.settings(port) | given)
     daemon.jobs_port = port
     daemon.write(*entries)
-    async with daemon:
-        yield daemon
+    try:
+        async with daemon:
+            yield daemon
+    finally:
+        if daemon.process is not None:
+            await daemon.kill()
+        kill_processes(instance)

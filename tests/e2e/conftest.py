@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
-import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import docker
 import pytest
 
 from tests.docker_images import runner_image
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import Daemon, kill_processes
 
 Start = Callable[..., Daemon]
 """Makes a daemon, not yet started: (name of its folder, settings and other arguments of `Daemon`)."""
@@ -25,11 +23,7 @@ def instance() -> Iterator[str]:
     """An instance of the test's own; its processes are killed at the end if a daemon left some."""
     name = f"t-e2e-{secrets.token_hex(4)}"
     yield name
-    mark = f"ORCHD_INSTANCE={name}".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if any(variable.startswith(mark) for variable in (process / "environ").read_bytes().split(b"\0")):
-                os.kill(int(process.name), signal.SIGKILL)
+    kill_processes(name)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Who may ask: the node, by what only it was told, and others where the operator says so. No 401, and no secret shown."""
+"""Who may ask: the node, by what only it was told, and others where the operator says so. Never a 401."""
 
 from __future__ import annotations
 
