@@ -51,7 +51,6 @@ def entries(runner: str, gone: str) -> list[dict[str, Any]]:
         entry("impatient", "one", inference={"timeout_s": 0.5}),
         entry("patient", "one", inference={"timeout_s": 600}),
         entry("gone", "one", url=gone),
-        entry("stream", "one", profile="pytrickle", maxSessions=1),
         entry("unready", "one", url="http://127.0.0.1:9"),
         entry("cold", "one", url=None, command=cold, warm=False, idle_timeout_s=0.2, health={"interval_s": 0.1}),
     ]
