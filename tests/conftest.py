@@ -9,9 +9,11 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib import import_module
 
 import docker
 import pytest
@@ -24,6 +26,11 @@ from tests.docker_images import BASE
 # A shell ignores SIGINT for what it runs in the background, and so would all our children, `orchd` among them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What the go-livepeer double signs with brings a package that raises the recursion limit past what the stack holds.
+_limit = sys.getrecursionlimit()
+import_module("eth_account")
+sys.setrecursionlimit(_limit)
 
 REQUIRE_ALL = os.environ.get("ORCHD_TEST_REQUIRE_ALL") == "1"
 

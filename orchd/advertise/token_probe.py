@@ -93,14 +93,16 @@ def _unsigned() -> str:
 
 def signed(key: str) -> str:
     """Return the header `Livepeer-Eth-Address` of the account of `key` (32 bytes as hex). Source: byoc.md 3.1."""
-    # The keccak of the address text is signed as an Ethereum message of 32 bytes.
-    from eth_account import Account
-    from eth_account.messages import encode_defunct
+    # Not eth-account: with it comes a package that raises the recursion limit past what the stack holds.
+    from eth_keys.datatypes import PrivateKey
     from eth_utils.crypto import keccak
 
-    account = Account.from_key(key)
-    message = encode_defunct(primitive=keccak(text=account.address))
-    return _header(account.address, "0x" + account.sign_message(message).signature.hex().removeprefix("0x"))
+    private = PrivateKey(bytes.fromhex(key))
+    address = private.public_key.to_checksum_address()
+    # The keccak of the address text is signed as an Ethereum message of 32 bytes (EIP-191).
+    digest = keccak(b"\x19Ethereum Signed Message:\n32" + keccak(text=address))
+    signature = private.sign_msg_hash(digest).to_bytes()
+    return _header(address, f"0x{signature[:64].hex()}{signature[64] + 27:02x}")
 
 
 def _header(address: str, signature: str) -> str:
