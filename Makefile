@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit lock bench bench-proxy clean
+.PHONY: help demo test check unit lock bench bench-proxy bench-registries clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench: $(VENV)/.dev ## figures against direct calls to the runner
 
 bench-proxy: $(VENV)/.dev ## figures against nginx and HAProxy; ten minutes
 	@$(BIN)/python -m tests.bench.proxy $(BENCH_ARGS)
+
+bench-registries: $(VENV)/.dev ## how fast the node learns of a change, and what telling it costs
+	@$(BIN)/python -m tests.bench.registries $(BENCH_ARGS)
 
 lock: $(VENV)/.dev ## renew the lock files after an edit of pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -20,11 +21,12 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from orchd import store as store_module
-from orchd.domain.ids import ModelKey
+from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import ContainerLaunch, Model, RunnerKind
-from orchd.domain.ports import Store, StoredModel
+from orchd.domain.ports import Store, StoredModel, StoredStream
 from orchd.errors import Code, StoreError
 from orchd.store import SqliteStore, migrations
+from orchd.tasks import cancel, spawn
 from tests.fakes.models import container_model
 
 SECRET = "planted-9c1f77aa02"
@@ -91,6 +93,83 @@ async def test_an_edit_that_keeps_the_generation_replaces_the_definition(tmp_pat
         await store.save_models((model("a", max_sessions=1),))
         await store.save_models((model("a", max_sessions=9),))
         assert as_sets(await store.models()) == ({model("a", max_sessions=9)}, set())
+
+
+RUNNER = RunnerId(ModelKey("live", "b/ü"), 1, "0123456789ab")
+
+
+def stream(id: str = "s1", began_at: float = 5.25, runner: RunnerId = RUNNER) -> StoredStream:
+    return StoredStream(id, "live-runner", runner, began_at)
+
+
+async def test_a_secret_is_there_in_the_next_life_until_it_is_forgotten(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        assert await store.secret("key") is None
+        await store.save_secret("key", "first")
+        await store.save_secret("key", SECRET)
+        await store.save_secret("other ü", "")
+    async with opened(tmp_path) as store:
+        assert [await store.secret(name) for name in ("key", "other ü", "none")] == [SECRET, "", None]
+        await store.forget_secret("key")
+        await store.forget_secret("key")
+        assert await store.secret("key") is None
+
+
+async def test_streams_are_there_in_the_next_life_oldest_first(tmp_path: Path) -> None:
+    elsewhere = RUNNER._replace(key=ModelKey("live", "a"))
+    saved = [stream("young", 9.0), stream("old", 1.5), stream("young", 3.0, elsewhere)]
+    async with opened(tmp_path) as store:
+        for each in saved:
+            await store.save_stream(each)
+    async with opened(tmp_path) as store:
+        assert await store.streams() == (saved[1], saved[2], saved[0])
+        await store.forget_stream(elsewhere.key, "old")
+        await store.forget_stream(RUNNER.key, "young")
+        await store.forget_stream(RUNNER.key, "young")
+        assert await store.streams() == (saved[1], saved[2])
+
+
+async def test_a_stream_that_is_saved_again_is_replaced(tmp_path: Path) -> None:
+    moved = stream("s1", 7.0, RUNNER._replace(replica=0, generation="ba9876543210"))
+    async with opened(tmp_path) as store:
+        await store.save_stream(stream())
+        await store.save_stream(moved)
+        assert await store.streams() == (moved,)
+
+
+async def test_streams_and_secrets_do_not_go_with_the_models(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.save_stream(stream())
+        await store.save_secret("key", SECRET)
+        await store.save_models((model("a"),))
+        await store.save_models(())
+        await store.forget_generations(frozenset())
+        assert await store.streams() == (stream(),)
+        assert await store.secret("key") == SECRET
+
+
+async def test_a_store_of_the_first_version_gets_the_new_tables_and_keeps_its_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "migrations", lambda: migrations()[:1])
+    async with opened(tmp_path) as store:
+        await store.save_models((model("a"),))
+        with pytest.raises(StoreError, match="no such table"):
+            await store.streams()
+    monkeypatch.undo()
+    async with opened(tmp_path) as store:
+        assert as_sets(await store.models()) == ({model("a")}, set())
+        await store.save_stream(stream())
+        assert await store.streams() == (stream(),)
+
+
+async def test_a_stream_that_is_forgotten_while_it_is_saved_does_not_come_back(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        saving = spawn(store.save_stream(stream()), name="save")
+        await asyncio.sleep(0)
+        await cancel(saving)
+        await store.forget_stream(RUNNER.key, "s1")
+        assert await store.streams() == ()
 
 
 MODELS = st.builds(model, st.sampled_from("abc"), st.sampled_from(["i:1", "i:2", "i:3"]), st.integers(1, 3))

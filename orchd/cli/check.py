@@ -14,7 +14,7 @@ from orchd.catalog.reading import Reading
 from orchd.catalog.reload import read_content
 from orchd.catalog.watch import read_models_file
 from orchd.cli.flags import add_settings_flags
-from orchd.cli.text import RED, YELLOW, Cell, Look, look_of, pad, printable, table
+from orchd.cli.text import RED, YELLOW, Cell, Look, look_of, pad, printable, table, units
 from orchd.domain.model import Model
 from orchd.domain.money import Price
 from orchd.domain.state import Problem, Severity
@@ -113,11 +113,15 @@ def _price_text(price: Price | None) -> str:
         return "not offered for pay"
     if price.per_unit == 0:
         return "free"
-    units = "unit" if price.pixels_per_unit == 1 else f"{price.pixels_per_unit} units"
-    return f"{float(price.per_unit):.12g} {price.currency} per {units}"
+    return f"{float(price.per_unit):.12g} {price.currency} per {units(price.pixels_per_unit, price.unit)}"
 
 
 def _price_json(price: Price | None) -> dict[str, Any] | None:
     if price is None:
         return None
-    return {"per_unit": str(price.per_unit), "pixels_per_unit": price.pixels_per_unit, "currency": price.currency}
+    return {
+        "per_unit": str(price.per_unit),
+        "pixels_per_unit": price.pixels_per_unit,
+        "currency": price.currency,
+        "unit": price.unit,
+    }

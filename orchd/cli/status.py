@@ -13,8 +13,7 @@ from typing import Any
 from orchd.cli.client import get_status
 from orchd.cli.flags import add_settings_flags
 from orchd.cli.status_node import node_line, node_page, registries_page, standing, streams_page, why_not_offered
-from orchd.cli.text import BOLD, DIM, GREEN, RED, YELLOW, Cell, Look, ago, look_of, pad, printable, table
-from orchd.domain.money import PriceUnit
+from orchd.cli.text import BOLD, DIM, GREEN, RED, YELLOW, Cell, Look, ago, look_of, pad, printable, table, units
 from orchd.errors import DaemonUnreachable
 from orchd.settings import Settings
 
@@ -32,13 +31,6 @@ COLOURS = {
     "unhealthy": RED,
 }
 """Colour of a state; those on the way are yellow."""
-
-UNITS = {
-    PriceUnit.SECOND: ("second", "seconds"),
-    PriceUnit.HOUR: ("hour", "hours"),
-    PriceUnit.VIDEO_720P: ("hour of 720p video", "hours of 720p video"),
-    PriceUnit.FIXED: ("job or session", "jobs or sessions"),
-}
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -248,9 +240,7 @@ def _file_line(file: Json, now: float) -> str:
 def _price(price: Json | None) -> str:
     if price is None:
         return "not offered for pay"
-    one, several = UNITS[price["unit"]]
-    units = one if price["pixels_per_unit"] == 1 else f"{price['pixels_per_unit']} {several}"
-    return f"{price['per_unit']} {price['currency']} per {units}"
+    return f"{price['per_unit']} {price['currency']} per {units(price['pixels_per_unit'], price['unit'])}"
 
 
 def _name(model: Json) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from orchd.domain.money import PriceUnit
+
 GREEN, YELLOW, RED, DIM, BOLD = "32", "33", "31", "2", "1"
 GAP = "  "
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -96,3 +98,17 @@ def ago(seconds: float) -> str:
         if left >= size:
             return f"{left // size}{unit}"
     return f"{left}s"
+
+
+UNITS: dict[str, tuple[str, str]] = {
+    PriceUnit.SECOND: ("second", "seconds"),
+    PriceUnit.HOUR: ("hour", "hours"),
+    PriceUnit.VIDEO_720P: ("hour of 720p video", "hours of 720p video"),
+    PriceUnit.FIXED: ("job or session", "jobs or sessions"),
+}
+
+
+def units(count: int, unit: str) -> str:
+    """Return so many of a `PriceUnit` in words: "second", "1000 seconds"."""
+    one, several = UNITS[unit]
+    return one if count == 1 else f"{count} {several}"

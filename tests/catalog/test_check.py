@@ -38,7 +38,7 @@ def test_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "2",
         "1",
         "cold",
-        *["1", "wei", "per", "unit", "(+1", "for", "gateways)"],
+        *["1", "wei", "per", "second", "(+1", "for", "gateways)"],
     ]
     assert row.split() == cells
     assert (blank, summary) == ("", "1 model, 0 errors, 0 warnings")
@@ -92,7 +92,7 @@ def test_json_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
             "max_sessions": 1,
             "replicas": 1,
             "warm": False,
-            "price": {"per_unit": "1/200", "pixels_per_unit": 1, "currency": "wei"},
+            "price": {"per_unit": "1/200", "pixels_per_unit": 1, "currency": "wei", "unit": "second"},
             "gateway_prices": {},
         }
     ]

@@ -293,3 +293,32 @@ async def test_an_unreadable_word_is_logged_once_and_the_newest_probe_can_be_rea
     assert last is not None
     assert last.word is ProbeWord.UNKNOWN
     await bench.poller.close()
+
+
+@virtual_time
+async def test_what_each_probe_said_is_told_with_the_time_at_which_it_began() -> None:
+    heard: list[tuple[RunnerId, Model, ProbeWord, float]] = []
+    verdicts: list[int] = []
+    prober = FakeProber(ProbeWord.LOADING)
+    prober.takes_s = 0.5
+    poller = Poller(
+        prober,
+        report=lambda event: verdicts.append(len(heard)),
+        progress_at=lambda runner: None,
+        on_probe=lambda *probe: None,
+        heard=lambda *said: heard.append(said),
+    )
+    poller.watch(RUNNER, MODEL, ADDRESS, since=0.0)
+    await asyncio.sleep(1)
+    words = [ProbeWord.BUSY, ProbeWord.READY, ProbeWord.TIMEOUT, ProbeWord.UNKNOWN]
+    for word in words:
+        prober.word = word
+        await asyncio.sleep(12)
+    assert verdicts[:2] == [1, len([word for *_, word, _ in heard if word is ProbeWord.LOADING]) + 1], "heard first"
+    assert [asked_at for *_, asked_at in heard] == prober.times[: len(heard)]
+    assert {(runner, model) for runner, model, *_ in heard} == {(RUNNER, MODEL)}
+    assert list(dict.fromkeys(word for *_, word, _ in heard)) == [ProbeWord.LOADING, *words]
+    told = len(heard)
+    poller.unwatch(RUNNER)
+    await asyncio.sleep(30)
+    assert len(heard) == told

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import InferenceSpec, Secret, StreamSpec
+from orchd.domain.model import InferenceSpec, Secret
 from orchd.errors import Code, JobRefused
 from orchd.jobs.body import READ_AHEAD_BYTES
 from orchd.jobs.hooks import Job, Waits

@@ -215,8 +215,100 @@ def test_progress_is_the_newest_of_a_runners_sessions() -> None:
     assert told.table.progress_at(runner()) == 9.0
 
 
+def expected_on(told: Told, which: RunnerId) -> tuple[Place, list[Session | JobRefused]]:
+    results: list[Session | JobRefused] = []
+    return told.table.expect(which, SessionKind.STREAM, results.append), results
+
+
+def test_a_session_that_is_expected_counts_and_is_one_as_soon_as_its_runner_is_open() -> None:
+    told = Told(max_sessions=2)
+    _, results = expected_on(told, runner(1))
+    told.table.open(runner(0), ADDRESS, None)
+    told.begin()
+    assert told.refused().code is Code.CAPACITY_EXHAUSTED
+    assert results == []
+    told.table.open(runner(1), ADDRESS, 1)
+    (session,) = results
+    assert isinstance(session, Session)
+    assert (session.runner, session.kind, session.outcome) == (runner(1), SessionKind.STREAM, None)
+    assert told.table.active(KEY) == 2
+    assert told.table.active_on(runner(1)) == 1
+    told.table.open(runner(1), ADDRESS, 1)
+    assert len(results) == 1
+    assert told.table.end(session, Outcome.OK)
+    told.begin()
+
+
+def test_an_expected_session_comes_before_those_that_wait() -> None:
+    told = Told(max_sessions=1)
+    told.cold()
+    _, waiting = told.wait()
+    _, results = expected_on(told, runner())
+    told.table.open(runner(), ADDRESS, None)
+    assert len(results) == 1
+    assert waiting == []
+    assert isinstance(results[0], Session)
+    told.table.end(results[0], Outcome.OK)
+    assert len(waiting) == 1
+
+
+def test_who_is_no_longer_expected_makes_room_at_once() -> None:
+    told = Told(max_sessions=1)
+    place, results = expected_on(told, runner(1))
+    told.cold()
+    _, waiting = told.wait()
+    told.table.open(runner(0), ADDRESS, None)
+    assert waiting == []
+    for _ in range(2):
+        told.table.unexpect(runner(1), place)
+    assert len(waiting) == 1
+    told.table.open(runner(1), ADDRESS, None)
+    assert results == []
+    told.table.unexpect(runner(7), place)
+
+
+def test_what_was_resolved_is_not_expected_any_more() -> None:
+    told = Told(max_sessions=1)
+    place, results = expected_on(told, runner())
+    told.table.open(runner(), ADDRESS, None)
+    told.table.unexpect(runner(), place)
+    assert told.table.active(KEY) == 1
+    assert isinstance(results[0], Session)
+    told.table.end(results[0], Outcome.OK)
+    told.begin()
+
+
+def test_a_session_may_be_expected_before_its_model_is_known() -> None:
+    told = Told()
+    other = ModelKey("image", "org/two")
+    which = runner()._replace(key=other)
+    place, results = expected_on(told, which)
+    assert not told.table.known(other)
+    assert other not in told.table.keys()  # noqa: SIM118 - not a mapping
+    told.table.define(other, 1, 0)
+    told.table.open(which._replace(replica=5), ADDRESS, None)
+    with pytest.raises(JobRefused):
+        told.table.begin(other, SessionKind.JOB)
+    told.table.open(which, ADDRESS, None)
+    assert isinstance(results[0], Session)
+    told.table.unexpect(which, place)
+
+
+def test_a_model_that_is_forgotten_still_expects_and_then_is_gone() -> None:
+    told = Told()
+    place, results = expected_on(told, runner())
+    told.table.forget(KEY)
+    told.table.define(KEY, 1, 0)
+    told.table.open(runner(1), ADDRESS, None)
+    assert told.refused().code is Code.CAPACITY_EXHAUSTED
+    told.table.forget(KEY)
+    told.table.unexpect(runner(), place)
+    assert results == []
+    assert not told.table._models
+
+
 class TableMachine(RuleBasedStateMachine):
-    """Any calls in any order. The model of it: a list of sessions, a list of places, and what is open."""
+    """Any calls in any order. The model of it: lists of sessions and of places, who is expected, and what is open."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -225,6 +317,7 @@ class TableMachine(RuleBasedStateMachine):
         self.open: dict[RunnerId, int | None] = {}
         self.running: list[Session] = []
         self.queue: list[Place] = []
+        self.expected: list[tuple[RunnerId, Place]] = []
         self.idle: list[RunnerId] = []
         self.table = SessionTable(on_idle=self.idle.append, on_wanted=lambda key: None, clock=lambda: 0.0)
         self.table.define(KEY, 2, 2)
@@ -233,7 +326,7 @@ class TableMachine(RuleBasedStateMachine):
         return sum(session.runner == which for session in self.running)
 
     def roomy(self) -> list[RunnerId]:
-        if len(self.running) >= self.max_sessions:
+        if len(self.running) + len(self.expected) >= self.max_sessions:
             return []
         return [r for r, limit in self.open.items() if limit is None or self.on(r) < limit]
 
@@ -293,6 +386,29 @@ class TableMachine(RuleBasedStateMachine):
         which = runner(replica, generation * 12)
         self.open[which] = limit
         self.table.open(which, ADDRESS, limit)
+        assert which not in {runner for runner, _ in self.expected}
+
+    @rule(replica=st.integers(0, 2), generation=st.sampled_from("ab"))
+    def expect(self, replica: int, generation: str) -> None:
+        which = runner(replica, generation * 12)
+        if which in self.open or len(self.running) + len(self.expected) >= self.max_sessions:
+            return
+
+        def resolve(result: Session | JobRefused) -> None:
+            assert isinstance(result, Session)
+            assert (result.runner, result.kind) == (which, SessionKind.STREAM)
+            self.expected.remove((which, place))
+            self.running.append(result)
+
+        place = self.table.expect(which, SessionKind.STREAM, resolve)
+        self.expected.append((which, place))
+
+    @rule(n=st.integers(0, 9))
+    def unexpect(self, n: int) -> None:
+        if self.expected:
+            which, place = self.expected.pop(n % len(self.expected))
+            self.table.unexpect(which, place)
+            self.table.unexpect(which, place)
 
     @rule(replica=st.integers(0, 2), generation=st.sampled_from("ab"))
     def close_one(self, replica: int, generation: str) -> None:
