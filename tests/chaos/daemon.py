@@ -1,0 +1,119 @@
+"""orchd as a task: all of `orchd run` but the process around it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+from orchd import tasks
+from orchd.app import App, Edges
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import RunnerKind
+from orchd.domain.offer import RegistryName
+from orchd.domain.ports import Runtime
+from orchd.metrics import Metrics
+from orchd.settings import Settings
+from tests.chaos.entries import ETH_USD, JOB_S
+from tests.chaos.shelf import Shelf
+from tests.golivepeer.node import Node
+
+ROTATION_S = 720.0
+"""Of the tokens that the node gets."""
+
+
+def settings_beside(node: Node, secret: Path, folder: Path) -> Settings:
+    port = _free_port()
+    return Settings.model_validate(
+        {
+            "models_file": str(folder / "aiModels.json"),
+            "models_poll_s": 1,
+            "state_dir": str(folder / "state"),
+            "instance": "chaos",
+            "shutdown_drain_s": 5,
+            "jobs": {"listen": [f"127.0.0.1:{port}"], "between_bytes_timeout_s": JOB_S},
+            "admin": {"listen": "127.0.0.1:0"},
+            "streams": {"idle_s": 10},
+            "reconcile": {"failure_limit": 1000, "backoff_max_s": 5},
+            "orchestrator": {
+                "service_url": node.service_url,
+                "cli_url": node.cli_url,
+                "secret_file": str(secret),
+                "callback_url": f"http://127.0.0.1:{port}",
+                "eth_usd": str(ETH_USD),
+                "poll_s": 2,
+                "recount_s": 120,
+                "token_rotation_h": ROTATION_S / 3600,
+            },
+        }
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class _Edges(Edges):
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def runtimes(self, settings: Settings, state_dir: Path, metrics: Metrics) -> dict[RunnerKind, Runtime]:
+        return {self._shelf.kind: self._shelf}
+
+
+class Orchd:
+    def __init__(self, settings: Settings, shelf: Shelf) -> None:
+        self._settings, self._shelf = settings, shelf
+        self._task: asyncio.Task[None] | None = None
+        self.app: App | None = None
+
+    async def start(self) -> None:
+        self.app = App(self._settings, {}, _Edges(self._shelf))
+        self._task = tasks.spawn(self.app.run(), name="orchd")
+        while not self.app._accepting:
+            self.alive()
+            await asyncio.sleep(0.05)
+
+    def alive(self) -> None:
+        """Fail if it has ended by itself."""
+        if self._task is not None and self._task.done():
+            self._task.result()
+            raise AssertionError("orchd has ended")
+
+    async def stop(self) -> None:
+        """As by SIGTERM."""
+        if self.app is not None and self._task is not None:
+            self.app.stop()
+            await self._task
+            self.app = self._task = None
+
+    async def kill(self) -> None:
+        """As by SIGKILL: sockets are closed, and nothing is said to anybody."""
+
+        async def nothing() -> None: ...
+
+        assert self.app is not None
+        assert self._task is not None
+        self.app._wind_down = nothing  # type: ignore[method-assign]
+        await tasks.cancel(self._task)
+        self.app = self._task = None
+
+    def active(self, key: ModelKey) -> int:
+        assert self.app is not None
+        return self.app._table.active(key)
+
+    def most(self, key: ModelKey) -> int:
+        """Return the model's maxSessions as orchd knows it; 0 = it does not know the model."""
+        assert self.app is not None
+        model = self.app._loop.models().get(key)
+        return model.max_sessions if model else 0
+
+    def says_published(self, registry: RegistryName) -> set[ModelKey]:
+        """Return what `orchd status` calls published."""
+        assert self.app is not None
+        advertiser = self.app._advertiser
+        assert advertiser is not None
+        return {key for key, how in advertiser.board.published[registry].items() if how.published}
