@@ -32,7 +32,7 @@ test: $(VENV)/.dev ## linters, types, import contracts and all tests
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(MAKE) --no-print-directory -j2 --output-sync=line e2e rest
+	@$(MAKE) --no-print-directory -j2 e2e rest
 
 # Two halves at the same time: the first mostly waits, for containers and daemons.
 e2e: $(VENV)/.dev
