@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e rest check unit lock bench bench-proxy bench-registries clean
+.PHONY: help demo test check unit lock bench bench-proxy bench-registries clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,14 +32,7 @@ test: $(VENV)/.dev ## linters, types, import contracts and all tests
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(MAKE) --no-print-directory -j2 e2e rest
-
-# Two halves at the same time: the first mostly waits, for containers and daemons.
-e2e: $(VENV)/.dev
-	@$(BIN)/pytest -q tests/e2e $(PYTEST_ARGS)
-
-rest: $(VENV)/.dev
-	@$(BIN)/pytest -q --ignore tests/e2e $(PYTEST_ARGS)
+	@$(BIN)/pytest -q $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## only linters, types and import contracts; formats the code
 	@$(BIN)/ruff format .
@@ -47,7 +40,8 @@ check: $(VENV)/.dev ## only linters, types and import contracts; formats the cod
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-unit: rest ## only the tests that need no daemon
+unit: $(VENV)/.dev ## only the fast tests
+	@$(BIN)/pytest -q --ignore tests/e2e $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev ## figures against direct calls to the runner
 	@$(BIN)/python -m tests.bench

@@ -27,6 +27,7 @@ def four_digit_socket() -> socket.socket:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             taken.bind(("127.0.0.1", random.randrange(2000, 10000)))
+            taken.listen()  # Only this tells that nobody else listens there.
         except OSError:
             taken.close()
             continue
