@@ -152,7 +152,7 @@ class App:
                 log.debug("runtime_not_there_yet", runtime=runtime.kind, reason=exc.message)
 
         self._table = SessionTable(
-            on_idle=lambda runner: self._loop.sessions_idle(runner),
+            on_drained=lambda runner: self._loop.drained(runner),
             on_wanted=lambda key: self._loop.post(StartWanted(key)),
             on_closed=lambda runner: self._jobs.runner_closed(runner),
             clock=asyncio.get_running_loop().time,

@@ -91,13 +91,11 @@ class Loop:
         self._queue.append(event)
         self._stirred.set()
 
-    def sessions_idle(self, id: RunnerId) -> None:
-        """Take note that the last session on a runner has ended. No turn for each job: only a drain waits for this."""
+    def drained(self, id: RunnerId) -> None:
+        """Hear that the last session on a runner that takes no more has ended."""
         runner = self._fleet.runners.get(id)
-        if runner is not None:
-            self._fleet.note(id, idle_since=asyncio.get_running_loop().time())
-            if runner.state is S.DRAINING:
-                self._stirred.set()
+        if runner is not None and runner.state is S.DRAINING:
+            self._stirred.set()
 
     def models(self) -> Mapping[ModelKey, Model]:
         """Return what jobs may ask for: the desired models and those that still drain."""
@@ -221,6 +219,7 @@ class Loop:
             desired=desired,
             runners=self._fleet.runners,
             sessions=held,
+            idle_since={r: since for r in self._fleet.runners if (since := self._table.idle_since(r))},
             awaited=frozenset(k for k in desired if self._table.waiting(k)),
             up=frozenset(kind for kind in self._runtimes if kind not in self._down),
             now=asyncio.get_running_loop().time(),

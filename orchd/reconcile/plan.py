@@ -55,6 +55,7 @@ class World:
 
     Attributes:
         sessions: open sessions per runner; absent = none.
+        idle_since: when the last session of a runner ended; absent = none has since it is ready.
         awaited: cold models that a job waits for.
         up: kinds of runtime that answer and whose runners are known.
         now: loop clock, seconds.
@@ -64,6 +65,7 @@ class World:
     desired: Mapping[ModelKey, Model]
     runners: Mapping[RunnerId, Runner]
     sessions: Mapping[RunnerId, int]
+    idle_since: Mapping[RunnerId, float]
     awaited: frozenset[ModelKey]
     up: frozenset[RunnerKind]
     now: float
@@ -72,6 +74,10 @@ class World:
 
     def held(self, runner: Runner) -> int:
         return self.sessions.get(runner.id, 0)
+
+    def idle(self, runner: Runner) -> float:
+        """Return since when a ready runner that holds no session has held none."""
+        return max(self.idle_since.get(runner.id, 0.0), runner.since)
 
 
 def plan(world: World) -> tuple[Action, ...]:
@@ -120,7 +126,7 @@ def _idle_since(runners: list[Runner], world: World) -> float | None:
     """Return since when no replica holds a session; None = one does. A cold model is stopped as a whole or not."""
     if any(world.held(r) for r in runners):
         return None
-    return max((max(r.idle_since, r.since) for r in runners if r.state is S.READY), default=None)
+    return max((world.idle(r) for r in runners if r.state is S.READY), default=None)
 
 
 def _choose_replicas(model: Model, runners: list[Runner], world: World) -> tuple[int, ...]:
@@ -273,7 +279,7 @@ def next_deadline(world: World) -> float | None:
             case S.LOADING if runner.loading_since is not None and model.managed:
                 times.append(runner.loading_since + model.loading_timeout_s)
             case S.READY if not model.warm and model.managed and not world.held(runner):
-                times.append(max(runner.idle_since, runner.since) + model.idle_timeout_s)
+                times.append(world.idle(runner) + model.idle_timeout_s)
             case _:
                 pass
     return min(times, default=None)

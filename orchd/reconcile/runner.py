@@ -31,7 +31,6 @@ class Runner:
         called_at: when the last such call ended; older sightings say nothing.
         launched_at: start of the start window.
         loading_since: since when it says itself that it loads.
-        idle_since: since when it holds no session.
         leaving, drain_until: while draining.
         fault: why it goes down by itself; empty = on purpose, or not its own fault.
         detail: the newest word on it, for people.
@@ -52,7 +51,6 @@ class Runner:
     called_at: float = -1.0
     launched_at: float = 0.0
     loading_since: float | None = None
-    idle_since: float = 0.0
     leaving: Leaving | None = None
     drain_until: float = 0.0
     fault: str = ""

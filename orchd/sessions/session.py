@@ -38,9 +38,9 @@ class Outcome(StrEnum):
 class Session:
     """Attributes:
     began_at, progress_at: loop clock, seconds; progress is the last byte that moved either way.
+    held: where it is counted; the table's own.
     abort: set by whoever serves the session; the table calls it (at most once) with the reason to cut it.
     outcome: None while it runs.
-    held: where it is counted; the table's own.
     """
 
     id: SessionId
@@ -50,6 +50,6 @@ class Session:
     kind: SessionKind
     began_at: float
     progress_at: float
+    held: object = None
     abort: Callable[[str], None] | None = None
     outcome: Outcome | None = None
-    held: object = None

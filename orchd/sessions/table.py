@@ -49,11 +49,8 @@ class _Replica:
     limit: int | None = None
     is_open: bool = True
     sessions: set[Session] = field(default_factory=set)
+    idle_since: float = 0.0
     held: _Held | None = None
-
-    @property
-    def has_room(self) -> bool:
-        return self.is_open and (self.limit is None or len(self.sessions) < self.limit)
 
 
 @dataclass(eq=False, slots=True)
@@ -79,12 +76,14 @@ class _Model:
         """Return the open replica with the fewest sessions and room for one more; None = nothing may begin."""
         if self.active + self.expecting >= self.max_sessions:
             return None
-        if len(self.replicas) == 1:
-            (only,) = self.replicas.values()
-            room = only.is_open and (only.limit is None or len(only.sessions) < only.limit)  # As `has_room`.
-            return only if room else None
-        free = [replica for replica in self.replicas.values() if replica.has_room]
-        return min(free, key=lambda replica: (len(replica.sessions), replica.runner.replica), default=None)
+        best: _Replica | None = None
+        for each in self.replicas.values():
+            held = len(each.sessions)
+            if not each.is_open or (each.limit is not None and held >= each.limit):
+                continue
+            if best is None or (held, each.runner.replica) < (len(best.sessions), best.runner.replica):
+                best = each
+        return best
 
 
 @dataclass(eq=False, slots=True)
@@ -105,7 +104,7 @@ def _unset(result: Session | JobRefused) -> None:
 
 class SessionTable:
     """Args:
-    on_idle: the last session of this runner has ended.
+    on_drained: this runner was closed, and its last session has ended.
     on_wanted: a job took a place in the queue of this startable model.
     on_count: this model holds so many sessions now.
     on_closed: no session begins on this runner any more.
@@ -115,13 +114,13 @@ class SessionTable:
     def __init__(
         self,
         *,
-        on_idle: Callable[[RunnerId], None],
+        on_drained: Callable[[RunnerId], None],
         on_wanted: Callable[[ModelKey], None],
         on_count: Callable[[ModelKey, int], None] | None = None,
         on_closed: Callable[[RunnerId], None] = _ignore_runner,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._on_idle = on_idle
+        self._on_drained = on_drained
         self._on_wanted = on_wanted
         self._on_count = on_count
         self._on_closed = on_closed
@@ -214,8 +213,7 @@ class SessionTable:
 
     def abort(self, runner: RunnerId, reason: str) -> int:
         """Cut the sessions of this runner, each at most once; return how many were cut now."""
-        model = self._models.get(runner.key)
-        replica = model.replicas.get(runner) if model else None
+        replica = self._replica(runner)
         cut = 0
         for session in list(replica.sessions) if replica else []:
             if session.abort is not None:
@@ -260,14 +258,22 @@ class SessionTable:
     def active_on(self, runner: RunnerId) -> int:
         return len(self._sessions(runner))
 
+    def idle_since(self, runner: RunnerId) -> float:
+        """Return when the last session of an open runner ended (loop clock, seconds); 0 = none has."""
+        replica = self._replica(runner)
+        return replica.idle_since if replica else 0.0
+
     def progress_at(self, runner: RunnerId) -> float | None:
         """Return when one of its sessions last moved a byte (loop clock, seconds); None if it has none."""
         return max((session.progress_at for session in self._sessions(runner)), default=None)
 
     def _sessions(self, runner: RunnerId) -> set[Session]:
-        model = self._models.get(runner.key)
-        replica = model.replicas.get(runner) if model else None
+        replica = self._replica(runner)
         return replica.sessions if replica else set()
+
+    def _replica(self, runner: RunnerId) -> _Replica | None:
+        model = self._models.get(runner.key)
+        return model.replicas.get(runner) if model else None
 
     # The jobs' side.
 
@@ -305,27 +311,28 @@ class SessionTable:
         if session.outcome is not None:
             return False
         session.outcome, session.abort = outcome, None
-        held, session.held = session.held, None
+        held = session.held
         assert isinstance(held, _Held)
         model, replica = held.model, held.replica
         replica.sessions.remove(session)
         model.active -= 1
-        if not replica.is_open and not replica.sessions:
-            del model.replicas[session.runner]
+        if not replica.sessions:
+            replica.idle_since = self._clock()
+            if not replica.is_open:
+                del model.replicas[session.runner]
         if self._on_count is not None:
             self._on_count(session.key, model.active)
         if model.waiting:
             self._seat(session.key, model)
-        if not replica.sessions:
-            self._on_idle(session.runner)
+        if not (replica.is_open or replica.sessions):
+            self._on_drained(session.runner)
         if not model.defined:
             self._drop_if_done(session.key, model)
         return True
 
     def _begin(self, key: ModelKey, model: _Model, replica: _Replica, kind: SessionKind) -> Session:
         now = self._clock()
-        session = Session(next(self._ids), key, replica.runner, replica.address, kind, now, now)
-        session.held = replica.held
+        session = Session(next(self._ids), key, replica.runner, replica.address, kind, now, now, replica.held)
         replica.sessions.add(session)
         model.active += 1
         model.begun += 1

@@ -218,7 +218,7 @@ class Bench:
         defaults = {"hold_limit": 4, "hold_timeout_s": 20, "connect_timeout_s": 3, "between_bytes_timeout_s": 7}
         self.settings = JobsSettings(**(defaults | {"hook_timeout_s": 2} | settings))
         self.table = SessionTable(
-            on_idle=lambda runner: None,
+            on_drained=lambda runner: None,
             on_wanted=self.wanted.append,
             on_count=on_count,
             on_closed=lambda runner: self.server.runner_closed(runner),

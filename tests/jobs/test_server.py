@@ -28,7 +28,7 @@ def _kernel_of_fakes() -> None:
 
 
 def server_on(*listen: str, env: Mapping[str, str] | None = None, **settings: Any) -> JobServer:
-    table = SessionTable(on_idle=lambda runner: None, on_wanted=lambda key: None)
+    table = SessionTable(on_drained=lambda runner: None, on_wanted=lambda key: None)
     return JobServer(
         JobsSettings(listen=listen, **settings),
         table,

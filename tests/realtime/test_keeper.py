@@ -52,7 +52,7 @@ class World:
         self, model: Model = MODEL, *, store: FakeStore | None = None, is_open: bool = True, **knobs: Any
     ) -> None:
         self.model = model
-        self.table = SessionTable(on_idle=lambda runner: None, on_wanted=lambda key: None, clock=now)
+        self.table = SessionTable(on_drained=lambda runner: None, on_wanted=lambda key: None, clock=now)
         self.store = store or FakeStore()
         self.ended: list[Ended] = []
         self.known: set[RunnerId] = {RUNNER, runner_of(KEY, 1)}

@@ -60,7 +60,6 @@ def runners(draw: st.DrawFn) -> dict[RunnerId, Runner]:
             state,
             busy=busy,
             since=draw(st.sampled_from([0.0, 990.0])),
-            idle_since=draw(st.sampled_from([0.0, 990.0])),
             retry_at=draw(st.sampled_from([0.0, 1010.0])),
             drain_until=draw(st.sampled_from([0.0, 1010.0])),
             loading_since=draw(st.sampled_from([None, 0.0, 990.0])),
@@ -79,6 +78,7 @@ def worlds(draw: st.DrawFn) -> World:
         desired=desired,
         runners=known,
         sessions={id: draw(st.integers(1, 2)) for id in known if draw(st.booleans())},
+        idle_since={id: 990.0 for id in known if draw(st.booleans())},
         awaited=frozenset(k for k in desired if draw(st.booleans())),
         up=frozenset({RunnerKind.CONTAINER}) if draw(st.booleans()) else frozenset(),
         now=1000.0,
@@ -156,9 +156,7 @@ def _carry_out(world: World, action: actions.Action) -> World:
         case actions.Prepare():
             known[action.id] = replace(runner, state=S.PREPARED, restart_asked=False)
         case actions.Start() | actions.Attach() | actions.Resume():
-            known[action.id] = replace(
-                runner, state=S.READY, since=world.now, idle_since=world.now, restart_asked=False, leaving=None
-            )
+            known[action.id] = replace(runner, state=S.READY, since=world.now, restart_asked=False, leaving=None)
         case actions.Unpause():
             known[action.id] = replace(runner, paused=False)
         case actions.Drain(_, leaving, _):

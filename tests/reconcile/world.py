@@ -53,7 +53,7 @@ class World:
         """One life of the daemon; ends as by a kill."""
         clock = asyncio.get_running_loop().time
         self._table = SessionTable(
-            on_idle=lambda runner: self.loop.sessions_idle(runner),
+            on_drained=lambda runner: self.loop.drained(runner),
             on_wanted=lambda key: self.loop.post(StartWanted(key)),
             clock=clock,
         )

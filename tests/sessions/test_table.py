@@ -26,12 +26,12 @@ class Told:
     """A table, and all that it tells."""
 
     def __init__(self, max_sessions: int = 2, hold_limit: int = 4) -> None:
-        self.idle: list[RunnerId] = []
+        self.drained: list[RunnerId] = []
         self.wanted: list[ModelKey] = []
         self.counts: list[int] = []
         self.now = 0.0
         self.table = SessionTable(
-            on_idle=self.idle.append,
+            on_drained=self.drained.append,
             on_wanted=self.wanted.append,
             on_count=lambda key, active: self.counts.append(active),
             clock=lambda: self.now,
@@ -111,7 +111,7 @@ def test_a_closed_replica_keeps_its_sessions_which_still_count() -> None:
     assert told.refused().code is Code.CAPACITY_EXHAUSTED
     assert told.table.active_on(old) == 1
     told.table.end(session, Outcome.OK)
-    assert told.idle == [old]
+    assert told.drained == [old]
     assert told.table.active_on(old) == 0
 
 
@@ -128,9 +128,11 @@ def test_a_cold_model_holds_jobs_in_order_and_seats_them_when_a_replica_opens() 
     assert told.refused().code is Code.CAPACITY_EXHAUSTED, "nobody overtakes"
     told.table.end(first[0], Outcome.OK)
     assert isinstance(second[0], Session)
-    assert told.idle == [], "the slot went straight to the next"
+    assert told.table.idle_since(runner()) == 0, "the slot went straight to the next"
+    told.now = 7.0
     told.table.end(second[0], Outcome.OK)
-    assert told.idle == [runner()]
+    assert told.table.idle_since(runner()) == 7
+    assert told.drained == [], "it takes more"
 
 
 def test_who_leaves_the_queue_is_not_seated() -> None:
@@ -318,8 +320,8 @@ class TableMachine(RuleBasedStateMachine):
         self.running: list[Session] = []
         self.queue: list[Place] = []
         self.expected: list[tuple[RunnerId, Place]] = []
-        self.idle: list[RunnerId] = []
-        self.table = SessionTable(on_idle=self.idle.append, on_wanted=lambda key: None, clock=lambda: 0.0)
+        self.drained: list[RunnerId] = []
+        self.table = SessionTable(on_drained=self.drained.append, on_wanted=lambda key: None, clock=lambda: 0.0)
         self.table.define(KEY, 2, 2)
 
     def on(self, which: RunnerId) -> int:
@@ -371,10 +373,11 @@ class TableMachine(RuleBasedStateMachine):
     def end(self, n: int, outcome: Outcome) -> None:
         if self.running:
             session = self.running.pop(n % len(self.running))
-            self.idle.clear()
+            self.drained.clear()
             assert self.table.end(session, outcome)
             assert not self.table.end(session, Outcome.OK)
-            assert (session.runner in self.idle) == (self.on(session.runner) == 0)
+            gone = session.runner not in self.open and self.on(session.runner) == 0
+            assert self.drained == [session.runner] * gone
 
     @rule(n=st.integers(0, 9))
     def leave(self, n: int) -> None:
