@@ -28,21 +28,24 @@ class Lines:
     """Lines that are ready-made, into the same stream; those of one turn of the loop go out together.
 
     For what is written thousands of times a second. Order among all lines is kept.
+
+    Attributes:
+        waiting: those of this turn.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._waiting: list[str] = []
+        self.waiting: list[str] = []
 
     def write(self, line: str) -> None:
-        if not self._waiting:
+        if not self.waiting:
             asyncio.get_running_loop().call_soon(self.flush)
-        self._waiting.append(line)
+        self.waiting.append(line)
 
     def flush(self) -> None:
-        if self._waiting:
-            text = "".join(self._waiting)
-            self._waiting.clear()
+        if self.waiting:
+            text = "".join(self.waiting)
+            self.waiting.clear()
             try:
                 self._stream.write(text)
                 self._stream.flush()

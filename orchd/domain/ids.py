@@ -12,7 +12,8 @@ import uuid
 from collections.abc import Iterator
 from typing import NamedTuple, NewType
 
-SessionId = NewType("SessionId", str)
+SessionId = NewType("SessionId", int)
+"""New in this process."""
 
 
 def new_ids() -> Iterator[str]:

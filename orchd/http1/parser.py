@@ -36,12 +36,12 @@ class Message(Generic[Head]):
 
     __slots__ = ("ended", "head", "pieces", "received", "trailers")
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, body: bytes = b"", *, ended: bool = False) -> None:
         self.head: Head = head
-        self.pieces: list[bytes] = []
-        self.received = 0
+        self.pieces: list[bytes] = [body] if body else []
+        self.received = len(body)
         self.trailers: Sequence[Header] = ()
-        self.ended = False
+        self.ended = ended
 
     def take(self) -> bytes:
         """Return what has come of the body since the last call."""
@@ -87,6 +87,13 @@ class _Parser(Generic[Head]):
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the connection."""
+        if self.open is None and not (self.mid_head or self._last or self.switched):
+            # The usual small message comes at once, under a head that came before. The steps below would do the same.
+            end = data.find(_END) + 4
+            head = self._heads.get(data[:end])
+            if head is not None and head.plain_length == len(data) - end and end <= self._most:
+                self.messages.append(Message(head, data[end:], ended=True))
+                return
         while data:
             message = self.open
             if message is not None:
@@ -125,11 +132,6 @@ class _Parser(Generic[Head]):
         self._last = head.last
         length = head.length
         if length:
-            if length == len(rest):  # The usual small body, at once; `_body` would do the same.
-                message.pieces.append(rest)
-                message.received = length
-                message.ended = True
-                return b""
             self._left = length
         elif head.chunked:
             self._chunked = ChunkedBody(self._most)

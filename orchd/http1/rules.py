@@ -41,6 +41,8 @@ class RequestHead:
     keep_alive: the caller means to go on with the connection.
     length: of the body, bytes; None = it has no stated length.
     chunked: the body comes in chunks. Neither length nor chunks: there is no body.
+    plain_length: bytes of the body, where these are all that follows the head as far as this message goes, and after
+        them comes another one; else -1.
     expects: the caller waits for `100 Continue`.
     switches: it asks to switch to WebSocket.
     last: no request follows it.
@@ -62,6 +64,7 @@ class RequestHead:
         "memo",
         "method",
         "modern",
+        "plain_length",
         "switches",
         "target",
     )
@@ -117,6 +120,7 @@ class RequestHead:
         self.switches = False
         if protocol and modern and method == b"GET" and not self.has_body and b"upgrade" in self.hops:
             self.switches = protocol.strip(b" \t").lower() == b"websocket"
+        self.plain_length = -1 if self.chunked or self.last or self.switches else self.length or 0
 
     @property
     def has_body(self) -> bool:
@@ -133,10 +137,11 @@ class AnswerHead:
     keep_alive: the runner means to go on with the connection.
     length: of the body, bytes; 0 where there can be none. None: it comes in chunks, or ends with the connection.
     until_close: the body ends with the connection.
+    plain_length: as of a request.
     switches: what follows is of another protocol.
     last: as of a request.
     hops: as of a request.
-    memo: what every caller gets of it: see `jobs.request.to_caller`.
+    memo: what every caller gets of it: see `jobs.request.Reply`.
     """
 
     __slots__ = (
@@ -147,6 +152,7 @@ class AnswerHead:
         "last",
         "length",
         "memo",
+        "plain_length",
         "reason",
         "status",
         "switches",
@@ -191,6 +197,7 @@ class AnswerHead:
         self.keep_alive = _kept(modern, self.hops) and not self.until_close
         self.switches = status == SWITCHING
         self.last = False
+        self.plain_length = -1 if self.chunked or self.until_close or self.switches else self.length or 0
 
     @property
     def interim(self) -> bool:

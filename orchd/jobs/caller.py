@@ -201,7 +201,8 @@ class CallerConnection(Wire):
         """Nothing is being served: until when may that be so?"""
         if self.parser.broken is not None:
             return self._refuse(_refusal(self.parser.broken))
-        settings, now = self._hub.settings, self._hub.clock()
+        hub = self._hub
+        settings, now = hub.settings, hub.clock()
         if not self.parser.mid_head:
             self.deadline = now + settings.keepalive_s
         elif self.deadline > now + settings.header_timeout_s:
@@ -322,11 +323,14 @@ class CallerConnection(Wire):
             return self._drop_body()
         if not self._keep:
             return self._leave()
-        parser.messages.popleft()
+        messages = parser.messages
+        messages.popleft()
         self.state = AWAITING
         if parser.switched:
             parser.go_on()  # An upgrade that was declined: what follows it is HTTP.
-        return self._advance()
+        if self._advancing or messages or self.held:
+            return self._advance()
+        return self._await()
 
     # Ways out.
 

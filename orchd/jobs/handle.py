@@ -32,14 +32,13 @@ from orchd.jobs.refusal import rendered
 from orchd.jobs.request import (
     AskBody,
     HealthAsked,
+    Reply,
     Route,
     ToRunner,
     batch_route,
-    chunked_down,
     host_line,
     request_id,
     route,
-    to_caller,
     to_runner,
 )
 from orchd.jobs.run import Aborted, Run
@@ -54,7 +53,9 @@ from orchd.tasks import cancel, spawn
 log = structlog.get_logger("orchd.jobs")
 
 MIB = 1024 * 1024
+# Members of enums are slow to look up: each job needs these.
 OK, JOB = Outcome.OK, SessionKind.JOB
+BYOC, LIVE_RUNNER = Origin.BYOC, Origin.LIVE_RUNNER
 OUTCOMES = {
     Code.BACKEND_UNAVAILABLE: Outcome.BACKEND_FAILED,
     Code.BACKEND_BROKE: Outcome.BACKEND_FAILED,
@@ -100,24 +101,29 @@ class Plan:
         model, job: where the job goes; None = that is not known, or nobody's job.
         target: there.
         call: what is asked of a stream; None = it is a job.
+        most: bytes of the body; 0 = no limit.
         requests: the head that a runner gets, by its address.
+        reply: what the caller got last; None = nothing yet.
     """
 
-    __slots__ = ("call", "job", "model", "models", "requests", "target", "way")
+    __slots__ = ("call", "job", "model", "models", "most", "reply", "requests", "target", "way")
 
     def __init__(self, models: Mapping[ModelKey, Model], way: Route, method: bytes) -> None:
         self.models = models
         self.way = way
         self.model: Model | None = None
         self.target = ""
+        self.most = 0
         self.call: Call | None = None
         self.job: ToRunner | None = None
         if isinstance(way, ToRunner):
             self.job = way
             self.model = model = models[way.key]
             self.target = way.target
+            self.most = model.inference.max_body_mb * MIB
             self.call = call_of(model, method, way.target.partition("?")[0])
         self.requests: dict[Address, bytes] = {}
+        self.reply: Reply | None = None
 
 
 class Handler:
@@ -205,8 +211,8 @@ class Handler:
 
     def handle(self, caller: Caller) -> None:
         """Serve the caller's `message`. Returns at once; `caller.done` is called when it has ended."""
-        given = request_id(caller.message.head.value(b"livepeer-request-id"))
-        run = Run(caller, given or next(self._ids), self._now)
+        given = caller.message.head.value(b"livepeer-request-id")
+        run = Run(caller, (request_id(given) if given else None) or next(self._ids), self._now)
         caller.own(run)
         self._running.add(run)
         run.drive(self._flow(run))
@@ -349,15 +355,14 @@ class Handler:
         assert model is not None
         assert way is not None
         run.key = key = model.key
-        most = model.inference.max_body_mb * MIB
-        if most and (head.length or 0) > most:
+        if plan.most and (head.length or 0) > plan.most:
             raise TooMuch
         hooks = self._hooks
         if hooks.identifying and (waits := hooks.identify(run)) is not None:
             await run.outside(_awaited(waits))
         if plan.call is not None:
             return await self._realtime.serve(run, plan.call, way, model)
-        if model.persistent and way.via is Origin.LIVE_RUNNER:
+        if model.persistent and way.via is LIVE_RUNNER:
             session = await self._realtime.ride(run, way)
         else:
             begun = self._table.begin(key, JOB)
@@ -380,7 +385,7 @@ class Handler:
         if request is None:
             request = self._request(head, session.address, model, plan.target, way.via)
             plan.requests[session.address] = request
-        return await self._pass_on(run, session, model, request, most)
+        return await self._pass_on(run, session, plan, request)
 
     def _request(self, head: RequestHead, address: Address, model: Model, target: str, via: Origin) -> bytes:
         """Return the head that the runner gets."""
@@ -485,15 +490,17 @@ class Handler:
 
         self._account(account(), session)
 
-    async def _pass_on(self, run: Run, session: Session, model: Model, request: bytes, most: int) -> None:
+    async def _pass_on(self, run: Run, session: Session, plan: Plan, request: bytes) -> None:
         """Return when the whole answer has reached the caller."""
-        run.patience_s = self._patience[model.inference.timeout_s]
+        assert plan.model is not None
+        assert plan.job is not None
+        run.patience_s = self._patience[plan.model.inference.timeout_s]
         connection = self._carrier.take(session.runner)
         while True:
             if connection is None:
                 connection = await self._connect(run, session)
             run.explain = _explain_late
-            transfer = run.transfer = self._carrier.carry(run, run.caller, connection, most)
+            transfer = run.transfer = self._carrier.carry(run, run.caller, connection, plan.most)
             transfer.send(request)
             try:
                 answer = await run.wait()
@@ -511,24 +518,16 @@ class Handler:
         session.progress_at = now
         if answer.switches and not run.head.switches:
             raise RunnerBroke("switched protocols unasked")
-        form = AS_IT_IS
-        if run.way is not None and run.way.via is Origin.BYOC:
-            form = shape(answer, run.head, session.key)
-            if form.events:
-                run.events = EventsEnd()
         keep_alive = run.caller.keeps_alive(answer)
-        chunked = chunked_down(answer, run.head) or (form.events and run.head.modern)
-        reply = to_caller(
-            answer,
-            run.head,
-            run.request_id,
-            self._date.line(),
-            chunked=chunked,
-            keep_alive=keep_alive,
-            without=form.without,
-            extra=form.extra,
-        )
-        transfer.start(reply, chunked=chunked, events=run.events)
+        reply = plan.reply
+        if reply is None or reply.answer is not answer or reply.keep_alive is not keep_alive:
+            form = shape(answer, run.head, session.key) if plan.job.via is BYOC else AS_IT_IS
+            reply = plan.reply = Reply(
+                answer, run.head, keep_alive=keep_alive, events=form.events, without=form.without, extra=form.extra
+            )
+        if reply.events:
+            run.events = EventsEnd()
+        transfer.start(reply.head(run.request_id, self._date.line()), chunked=reply.chunked, events=run.events)
         await run.wait()
 
     async def _connect(self, run: Run, session: Session) -> Connection:

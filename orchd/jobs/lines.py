@@ -32,6 +32,7 @@ class JobLines:
     def __init__(self, lines: Lines | None) -> None:
         self._lines = lines
         self._second = 0
+        self._of_second = ""
         self._stamp = ""
 
     def done(self, run: Run, outcome: Outcome, refusal: JobRefused | None, total_s: float) -> None:
@@ -40,6 +41,8 @@ class JobLines:
             return
         transfer, session = run.transfer, run.session
         bytes_in, bytes_out = (transfer.bytes_in, transfer.bytes_out) if transfer is not None else (0, 0)
+        if not self._lines.waiting:
+            self._stamp = self._now()  # All of a turn have the same.
         first = "null" if run.first_byte_s is None else f"{run.first_byte_s:.4f}"
         held = f"{run.held_s:.4f}" if run.held_s else "0.0"
         if refusal is None:
@@ -49,18 +52,18 @@ class JobLines:
             status = run.status or refusal.status
         self._lines.write(
             f'{{"request_id": {quoted(run.request_id)}, {_MODEL[run.key]}, '
-            f'"replica": {"null" if session is None else session.runner.replica}, "outcome": "{outcome}", '
+            f'"replica": {"null" if session is None else session.runner.replica}, "outcome": "{_WORD[outcome]}", '
             f'{failure}, "status": {status}, "bytes_in": {bytes_in}, "bytes_out": {bytes_out}, '
             f'"held_s": {held}, "first_byte_s": {first}, "total_s": {total_s:.4f}, "event": "job_done", '
-            f'"logger": "{LOGGER}", "level": "info", "timestamp": "{self._now()}"}}\n'
+            f'"logger": "{LOGGER}", "level": "info", "timestamp": "{self._stamp}"}}\n'
         )
 
     def _now(self) -> str:
         now = time.time()
         if (second := int(now)) != self._second:
             self._second = second
-            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._stamp}.{int((now - second) * 1e6):06d}Z"
+            self._of_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._of_second}.{int((now - second) * 1e6):06d}Z"
 
 
 def fields(run: Run, outcome: Outcome, refusal: JobRefused | None, total_s: float) -> dict[str, Any]:
@@ -87,5 +90,8 @@ def _model(key: ModelKey | None) -> str:
     pipeline, model_id = (key.pipeline, key.model_id) if key is not None else ("", "")
     return f'"pipeline": {json.dumps(pipeline)}, "model_id": {json.dumps(model_id)}'
 
+
+_WORD = {outcome: str(outcome) for outcome in Outcome}
+"""Members of enums are slow to format."""
 
 _MODEL: Memo[ModelKey | None, str] = Memo(_model)

@@ -230,35 +230,53 @@ def to_runner(
     return b"".join(parts)
 
 
-def to_caller(
-    head: AnswerHead,
-    request: RequestHead,
-    request_id: str,
-    date: bytes,
-    *,
-    chunked: bool,
-    keep_alive: bool,
-    without: frozenset[bytes] = NO_NAMES,
-    extra: bytes = b"",
-) -> bytes:
-    """Return the head that the caller gets: the runner's without what belongs to its connection, and the request id.
+class Reply:
+    """The head that callers with the same request get of one answer, but for request id and date.
 
-    Args:
-        date: the line to add where the runner gave none.
-        chunked: after `chunked_down`.
-        keep_alive: we will go on with the caller's connection.
-        without: lower-case names that do not pass. extra: lines in their place.
+    Attributes:
+        answer: the runner's.
+        keep_alive: the caller's connection goes on behind it.
+        chunked: its body goes out in chunks.
+        events: it is an event stream, whose end the node must see.
     """
-    start = head.memo if not without else _start_to_caller(head, without)
-    if start is None:
-        start = head.memo = _start_to_caller(head, NO_NAMES)
-    end = _switch(head) if head.switches else persistence(request, keep_alive=keep_alive)
-    if chunked:
-        end = b"Transfer-Encoding: chunked\r\n" + end
-    if extra:
-        end = extra + end
-    fields, dated = start
-    return b"%bLivepeer-Request-Id: %b\r\n%b%b" % (fields, request_id.encode(), b"" if dated else date, end)
+
+    __slots__ = ("_dated", "_end", "_start", "answer", "chunked", "events", "keep_alive")
+
+    def __init__(
+        self,
+        answer: AnswerHead,
+        request: RequestHead,
+        *,
+        keep_alive: bool,
+        events: bool = False,
+        without: frozenset[bytes] = NO_NAMES,
+        extra: bytes = b"",
+    ) -> None:
+        """Args:
+        without: lower-case names that do not pass. extra: lines in their place.
+        """
+        self.answer = answer
+        self.keep_alive = keep_alive
+        self.events = events
+        # Where it has no known length, or will get another end; 1.0 knows no chunks.
+        self.chunked = request.modern and (events or answer.length is None)
+        start = answer.memo if not without else _start_to_caller(answer, without)
+        if start is None:
+            start = answer.memo = _start_to_caller(answer, NO_NAMES)
+        fields, self._dated = start
+        end = _switch(answer) if answer.switches else persistence(request, keep_alive=keep_alive)
+        if self.chunked:
+            end = b"Transfer-Encoding: chunked\r\n" + end
+        self._start = fields + b"Livepeer-Request-Id: "
+        self._end = extra + end
+
+    def head(self, request_id: str, date: bytes) -> bytes:
+        """Return the runner's head without what belongs to its connection, and with the request id.
+
+        Args:
+            date: the line to add where the runner gave none.
+        """
+        return b"".join((self._start, request_id.encode(), b"\r\n", b"" if self._dated else date, self._end))
 
 
 def _start_to_caller(head: AnswerHead, without: frozenset[bytes]) -> tuple[bytes, bool]:
@@ -283,11 +301,6 @@ def interim(head: AnswerHead) -> bytes:
     """Return an interim answer (1xx) as the caller gets it."""
     fields = trailers_to_caller(head, head.headers)
     return render.status_line(head.status, head.reason) + render.lines(fields) + b"\r\n"
-
-
-def chunked_down(head: AnswerHead, request: RequestHead) -> bool:
-    """Return whether the caller gets the answer's body in chunks: where it has no known length, and 1.1 is spoken."""
-    return request.modern and head.length is None
 
 
 def persistence(request: RequestHead, *, keep_alive: bool) -> bytes:

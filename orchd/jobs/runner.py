@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from orchd.domain.ids import Address, RunnerId
 from orchd.http1.parser import AnswerParser
 from orchd.jobs.ports import RunnerUnreachable
+from orchd.jobs.splice import Pipes
 from orchd.jobs.wire import Batch, Wire
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ class RunnerConnection(Wire):
     idle_until: when it is closed if it still idles then (loop clock, seconds).
     """
 
-    __slots__ = ("_poll", "_pool", "_sent_before", "idle_until", "parser", "reused", "shelf", "transfer")
+    __slots__ = ("_poll", "_sent_before", "idle_until", "parser", "pool", "reused", "shelf", "transfer")
 
     def __init__(self, pool: Pool, shelf: _Shelf) -> None:
         super().__init__(pool.batch)
-        self._pool = pool
+        self.pool = pool
         self.shelf = shelf
         self.parser = AnswerParser(HEAD_BYTES)
         self.transfer: Transfer | None = None
@@ -74,7 +75,7 @@ class RunnerConnection(Wire):
 
     def data_received(self, data: bytes) -> None:
         if (transfer := self.transfer) is None:
-            return self._pool.drop(self)  # Nobody asked.
+            return self.pool.drop(self)  # Nobody asked.
         if transfer.tunnel:
             return transfer.runner_said(data)
         try:
@@ -86,7 +87,7 @@ class RunnerConnection(Wire):
 
     def eof_received(self) -> bool:
         if (transfer := self.transfer) is None:
-            self._pool.drop(self)
+            self.pool.drop(self)
             return False
         if transfer.tunnel:
             transfer.runner_finished()
@@ -101,7 +102,7 @@ class RunnerConnection(Wire):
                     self.parser.feed(piece)
             self._end(proper=exc is None)
         self.forget_socket()
-        self._pool.lost(self)
+        self.pool.lost(self)
         self.parser.close()
 
     def give_up(self) -> None:
@@ -157,10 +158,12 @@ class Pool:
     clock: seconds; the loop's clock.
     idle_s: a connection that idles so long is closed.
     batch: where small requests are sent.
+    pipes: for splicing; they are closed with the pool.
     """
 
-    def __init__(self, clock: Callable[[], float], idle_s: float, batch: Batch) -> None:
+    def __init__(self, clock: Callable[[], float], idle_s: float, batch: Batch, pipes: Pipes) -> None:
         self.batch = batch
+        self.pipes = pipes
         self._clock = clock
         self._idle_s = idle_s
         self._shelves: dict[RunnerId, _Shelf] = {}
@@ -247,6 +250,7 @@ class Pool:
         """Close every connection."""
         for connection in list(self._all):
             connection.abort()
+        self.pipes.close()
 
     def _forget(self, connection: RunnerConnection) -> None:
         if connection in connection.shelf.idle:

@@ -17,8 +17,8 @@ from orchd.jobs.caller import CallerConnection
 from orchd.jobs.handle import Handler, JobLog, JobMetrics
 from orchd.jobs.hooks import Hooks
 from orchd.jobs.listen import listen, remove_sockets
-from orchd.jobs.ports import Connection, Owner
-from orchd.jobs.runner import Pool, RunnerConnection
+from orchd.jobs.ports import Owner
+from orchd.jobs.runner import Pool
 from orchd.jobs.splice import Pipes
 from orchd.jobs.transfer import Transfer
 from orchd.jobs.wire import Batch
@@ -44,21 +44,13 @@ class ServerMetrics(JobMetrics, Protocol):
 
 
 class _Carrier:
-    """After `jobs.ports.Carrier`."""
+    """After `jobs.ports.Carrier`; these are the only connections there are, so that nobody needs to look."""
 
-    def __init__(self, pool: Pool, pipes: Pipes) -> None:
-        self._pool = pool
-        self._pipes = pipes
+    def __init__(self, pool: Pool) -> None:
         self.take = pool.take
         self.connect = pool.connect
-
-    def give_back(self, connection: Connection) -> None:
-        assert isinstance(connection, RunnerConnection)
-        self._pool.release(connection)
-
-    def carry(self, owner: Owner, caller: Any, connection: Any, most: int) -> Transfer:
-        # Any: a CallerConnection and a RunnerConnection, as there are no others; asking takes time in each job.
-        return Transfer(owner, caller, connection, self._pool, self._pipes, most)
+        self.give_back: Callable[[Any], None] = pool.release
+        self.carry: Callable[[Owner, Any, Any, int], Transfer] = Transfer
 
 
 class JobServer:
@@ -89,8 +81,7 @@ class JobServer:
         self.batch = Batch()
         self._metrics = metrics
         self._env = env
-        self._pipes = Pipes()
-        self._pool = Pool(self.clock, settings.runner_idle_s, self.batch)
+        self._pool = Pool(self.clock, settings.runner_idle_s, self.batch, Pipes())
         self._handler = Handler(
             settings=settings,
             table=table,
@@ -99,7 +90,7 @@ class JobServer:
             node_status=node_status,
             keeper=keeper,
             hooks=hooks,
-            carrier=_Carrier(self._pool, self._pipes),
+            carrier=_Carrier(self._pool),
             metrics=metrics,
             job_log=job_log,
             hurry=hurry,
@@ -171,7 +162,6 @@ class JobServer:
                 connection.abort()
         await self._handler.close()
         self._pool.close()
-        self._pipes.close()
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None

@@ -18,12 +18,12 @@ from orchd.http1.rules import CONTINUE, AnswerHead, RequestHead
 from orchd.jobs.events import EventsEnd
 from orchd.jobs.ports import CallerGone, Owner, RunnerBroke, TooMuch
 from orchd.jobs.request import trailers_to_caller, trailers_to_runner
-from orchd.jobs.splice import WORTH_BYTES, Pipes, SinkBroke, Splice, available
+from orchd.jobs.splice import WORTH_BYTES, SinkBroke, Splice, available
 from orchd.jobs.wire import Wire
 
 if TYPE_CHECKING:
     from orchd.jobs.caller import CallerConnection
-    from orchd.jobs.runner import Pool, RunnerConnection
+    from orchd.jobs.runner import RunnerConnection
 
 RETAINED_BYTES = 64 * 1024
 BODY_STALLED, CALLER_STALLED = Code.BODY_STALLED, Code.CALLER_STALLED
@@ -43,25 +43,15 @@ class Transfer:
     """
 
     __slots__ = (
-        "_answer", "_chunked_down", "_down", "_down_splice", "_events", "_most", "_owner", "_pipes", "_pool", "_up",
+        "_answer", "_chunked_down", "_down", "_down_splice", "_events", "_most", "_owner", "_up",
         "_up_splice", "bytes_in", "bytes_out", "caller", "request", "retained", "runner", "started", "tunnel",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        owner: Owner,
-        caller: CallerConnection,
-        runner: RunnerConnection,
-        pool: Pool,
-        pipes: Pipes,
-        most: int,
-    ) -> None:
+    def __init__(self, owner: Owner, caller: CallerConnection, runner: RunnerConnection, most: int) -> None:
         self._owner = owner
         self.caller = caller
         self.request: Message[RequestHead] = caller.message
         self.runner = runner
-        self._pool = pool
-        self._pipes = pipes
         self._most = most
         self.started = self.tunnel = self._chunked_down = False
         self.retained: bytes | None = None
@@ -105,7 +95,8 @@ class Transfer:
             self.bytes_in += len(data)
             if self._most and self.bytes_in > self._most:
                 return self._owner.fail(TooMuch())
-            self._owner.moved()
+            if not head:  # Else `_waits` begins to count the time.
+                self._owner.moved()
             if request.head.chunked:
                 data = render.chunk(data)
         if request.ended:
@@ -150,7 +141,7 @@ class Transfer:
             return None
         try:
             ends = source.socket().fileno(), sink.socket().fileno()
-            return Splice(self._pipes, *ends, left, moved=moved, blocked=self._waits, done=done)
+            return Splice(self.runner.pool.pipes, *ends, left, moved=moved, blocked=self._waits, done=done)
         except OSError:  # No descriptors left: copying needs none.
             return None
 
@@ -239,7 +230,8 @@ class Transfer:
         data = answer.take() if answer.pieces else b""
         if data:
             self.bytes_out += len(data)
-            owner.moved()
+            if not head:
+                owner.moved()
             if self._events is not None:
                 self._events.saw(data)
             if self._chunked_down:
@@ -314,7 +306,7 @@ class Transfer:
             and not runner.paused
         )
         if whole and self.request.ended and len(parser.messages) == 1:
-            self._pool.release(runner)
+            runner.pool.release(runner)
         else:
             self._up = False
             self.stop()

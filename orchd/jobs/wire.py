@@ -76,7 +76,7 @@ class Wire(asyncio.BufferedProtocol):
         return _LARGE if self.bulk else _SMALL
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(_LARGE[:nbytes] if self.bulk else _SMALL[:nbytes]))
+        self.data_received((_LARGE if self.bulk else _SMALL)[:nbytes].tobytes())
 
     def data_received(self, data: bytes) -> None:
         raise NotImplementedError

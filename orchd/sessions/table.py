@@ -16,13 +16,14 @@ table is consistent again.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
-from orchd.domain.ids import Address, ModelKey, RunnerId, SessionId, new_ids
+from orchd.domain.ids import Address, ModelKey, RunnerId, SessionId
 from orchd.errors import Code, JobRefused
 from orchd.sessions.session import Outcome, Session, SessionKind
 
@@ -52,6 +53,15 @@ class _Replica:
     idle_since: float = 0.0
     held: _Held | None = None
 
+    @property
+    def has_room(self) -> bool:
+        return self.is_open and (self.limit is None or len(self.sessions) < self.limit)
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """The least is taken first."""
+        return len(self.sessions), self.runner.replica
+
 
 @dataclass(eq=False, slots=True)
 class _Model:
@@ -78,10 +88,7 @@ class _Model:
             return None
         best: _Replica | None = None
         for each in self.replicas.values():
-            held = len(each.sessions)
-            if not each.is_open or (each.limit is not None and held >= each.limit):
-                continue
-            if best is None or (held, each.runner.replica) < (len(best.sessions), best.runner.replica):
+            if each.has_room and (best is None or each.load < best.load):
                 best = each
         return best
 
@@ -126,7 +133,7 @@ class SessionTable:
         self._on_closed = on_closed
         self._clock = clock
         self._models: dict[ModelKey, _Model] = {}
-        self._ids: Iterator[SessionId] = cast(Iterator[SessionId], new_ids())
+        self._ids = cast(Iterator[SessionId], itertools.count(1))
 
     # The loop's side.
 

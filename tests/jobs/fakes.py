@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.ids import ModelKey, RunnerId, SessionId
 from orchd.domain.model import Model
 from orchd.errors import Code, JobRefused
 from orchd.jobs.caller import CallerConnection
@@ -111,7 +111,7 @@ class FakeHook(JobHook):
     admitted: list[Job] = field(default_factory=list)
     charged: list[float] = field(default_factory=list)
     settled: list[tuple[Session, Outcome]] = field(default_factory=list)
-    running: Counter[str] = field(default_factory=Counter)
+    running: Counter[SessionId] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
     def never(self, what: bool, why: str) -> None:

@@ -86,7 +86,7 @@ def test_the_fast_line_says_what_the_general_way_says(
     status, seated = more
     key = ModelKey(*named) if named is not None else None
     runner = runner_of(key or ModelKey("a", "b"), 3)
-    session = Session(SessionId("s"), runner.key, runner, ADDRESS, SessionKind.JOB, 0.0, 0.0) if seated else None
+    session = Session(SessionId(1), runner.key, runner, ADDRESS, SessionKind.JOB, 0.0, 0.0) if seated else None
     refusal = JobRefused(refused[0], refused[1]) if refused is not None and refused[0] in answers() else None
     run = a_run(request_id, key, held_s=held_s, first_byte_s=first_byte_s, status=status, session=session)
     run.transfer = cast(Transfer, Parts(*moved)) if moved is not None else None

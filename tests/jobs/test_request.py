@@ -20,13 +20,12 @@ from orchd.jobs.request import (
     NAMED_AT_MOST,
     AskBody,
     HealthAsked,
+    Reply,
     Route,
     ToRunner,
-    chunked_down,
     host_line,
     request_id,
     route,
-    to_caller,
     to_runner,
     trailers_to_caller,
     trailers_to_runner,
@@ -154,10 +153,7 @@ def passed(head: RequestHead, **options: Any) -> Pairs:
 
 def got(head: AnswerHead, request: RequestHead, *, keep_alive: bool = True) -> list[str]:
     """Return the lines of the head that the caller gets."""
-    chunked = chunked_down(head, request)
-    whole, again = (
-        to_caller(head, request, "ours", b"Date: today\r\n", chunked=chunked, keep_alive=keep_alive) for _ in range(2)
-    )
+    whole, again = (Reply(head, request, keep_alive=keep_alive).head("ours", b"Date: today\r\n") for _ in range(2))
     assert whole.endswith(b"\r\n\r\n")
     assert whole == again, "each time"
     return whole.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
@@ -254,7 +250,7 @@ def test_a_body_of_unknown_length_is_chunked_for_whoever_knows_chunks(
     headers: Pairs, status: int, method: bytes, version: str, chunked: bool
 ) -> None:
     head, request = answered(headers, status=status, method=method), asked([], method=method, version=version)
-    assert chunked_down(head, request) == chunked
+    assert Reply(head, request, keep_alive=True).chunked == chunked
     assert ("Transfer-Encoding: chunked" in got(head, request)) == chunked
 
 
