@@ -6,7 +6,6 @@ asyncio) passes the same processors, from WARNING up. Secrets are taken out last
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Mapping
@@ -25,22 +24,17 @@ _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 class Lines:
-    """Lines that are ready-made, into the same stream; those of one turn of the loop go out together.
+    """Lines that are ready-made, into the same stream, so that those of one turn of the loop go out together.
 
     For what is written thousands of times a second. Order among all lines is kept.
 
     Attributes:
-        waiting: those of this turn.
+        waiting: each with its end; whoever adds the first sees to it that they are flushed.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.waiting: list[str] = []
-
-    def write(self, line: str) -> None:
-        if not self.waiting:
-            asyncio.get_running_loop().call_soon(self.flush)
-        self.waiting.append(line)
 
     def flush(self) -> None:
         if self.waiting:

@@ -5,6 +5,7 @@ As JSON it is put together here, since the general way costs more than the whole
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from json.encoder import encode_basestring_ascii as quoted
@@ -25,12 +26,13 @@ log = structlog.get_logger(LOGGER)
 
 
 class JobLines:
-    """After `handle.JobLog`. Args:
+    """After `handle.JobLog`; of one loop, in which it is made. Args:
     lines: where lines of JSON go; None = the general way.
     """
 
     def __init__(self, lines: Lines | None) -> None:
         self._lines = lines
+        self._soon = asyncio.get_running_loop().call_soon
         self._second = 0
         self._of_second = ""
         self._stamp = ""
@@ -41,7 +43,9 @@ class JobLines:
             return
         transfer, session = run.transfer, run.session
         bytes_in, bytes_out = (transfer.bytes_in, transfer.bytes_out) if transfer is not None else (0, 0)
-        if not self._lines.waiting:
+        waiting = self._lines.waiting
+        if not waiting:
+            self._soon(self._lines.flush)
             self._stamp = self._now()  # All of a turn have the same.
         first = "null" if run.first_byte_s is None else f"{run.first_byte_s:.4f}"
         held = f"{run.held_s:.4f}" if run.held_s else "0.0"
@@ -50,7 +54,7 @@ class JobLines:
         else:
             failure = f'"code": "{refusal.code}", "reason": {quoted(scrub(refusal.message))}'
             status = run.status or refusal.status
-        self._lines.write(
+        waiting.append(
             f'{{"request_id": {quoted(run.request_id)}, {_MODEL[run.key]}, '
             f'"replica": {"null" if session is None else session.runner.replica}, "outcome": "{_WORD[outcome]}", '
             f'{failure}, "status": {status}, "bytes_in": {bytes_in}, "bytes_out": {bytes_out}, '

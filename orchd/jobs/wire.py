@@ -30,11 +30,12 @@ class Batch:
     def __init__(self) -> None:
         self.waiting: list[Wire] | None = None
         """For the end of the turn; None = nothing has been written yet in it."""
+        self._soon = asyncio.get_running_loop().call_soon  # To ask for the loop costs a system call until Python 3.12.
 
     def begin(self) -> None:
-        """The first of a turn is written now."""
+        """The first of a turn has been written."""
         self.waiting = []
-        asyncio.get_running_loop().call_soon(self._end)
+        self._soon(self._end)
 
     def _end(self) -> None:
         waiting, self.waiting = self.waiting, None
@@ -98,8 +99,8 @@ class Wire(asyncio.BufferedProtocol):
         if not whole or size > SMALL_BYTES:
             self.send(data)
         elif batch.waiting is None:
-            batch.begin()
             self.send(data)
+            batch.begin()
         elif self.unsent:
             self.unsent += data
         else:
