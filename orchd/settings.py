@@ -80,6 +80,9 @@ class JobsSettings(_Section):
     runner_idle_s: Positive = Field(
         4.0, description="seconds; an idle connection to a runner is kept (common servers close theirs after 5 s)"
     )
+    look_us: Annotated[int, Field(ge=0, le=1000)] = Field(
+        100, description="microseconds; behind a small message that went out alone, look before sleeping; 0 = never"
+    )
     hold_limit: Annotated[int, Field(ge=0)] = Field(
         16, description="jobs; most that wait for one cold model to start (and never more than its maxSessions)"
     )

@@ -78,7 +78,7 @@ class JobServer:
         self.clock = asyncio.get_running_loop().time
         self.leaving = False
         self.date = Date()
-        self.batch = Batch()
+        self.batch = Batch(settings.look_us / 1e6)
         self._metrics = metrics
         self._env = env
         self._pool = Pool(self.clock, settings.runner_idle_s, self.batch, Pipes())

@@ -10,9 +10,14 @@ import socket
 import struct
 from typing import cast
 
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, with no time: closing resets.
-_ACKED = struct.Struct("=120xQ")  # tcpi_bytes_acked of Linux's struct tcp_info, since 4.1.
+from orchd.jobs.awake import Awake
 
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, with no time: closing resets.
+# Of Linux's struct tcp_info.
+_RTT = struct.Struct("=68xI")  # tcpi_rtt, microseconds.
+_ACKED = struct.Struct("=120xQ")  # tcpi_bytes_acked, since 4.1.
+NEAR_US = 1000
+"""Whose answer to the connection's opening came sooner is on this host, or on the next."""
 
 SMALL_BYTES = 16 * 1024
 # One of each for all connections: what is read is taken out before anything else is read. Small where a head may come,
@@ -25,12 +30,16 @@ class Batch:
 
     Whoever receives them is then woken twice and not for each: waking a sleeping processor costs more than a small job.
     And where there is just one, nobody waits.
+
+    Args:
+        look_s: as of `Awake`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look_s: float) -> None:
         self.waiting: list[Wire] | None = None
         """For the end of the turn; None = nothing has been written yet in it."""
         self._soon = asyncio.get_running_loop().call_soon  # To ask for the loop costs a system call until Python 3.12.
+        self._sent = Awake(self._soon, look_s).sent
 
     def begin(self) -> None:
         """The first of a turn has been written."""
@@ -41,6 +50,7 @@ class Batch:
         waiting, self.waiting = self.waiting, None
         for wire in waiting or ():
             wire.flush()
+        self._sent(alone=not waiting)
 
 
 class Wire(asyncio.BufferedProtocol):
@@ -72,6 +82,18 @@ class Wire(asyncio.BufferedProtocol):
         # No buffer but the kernel's: `paused` says exactly whether all is out, and nothing waits for the loop's turn.
         # (With TLS, 0 would pause an empty buffer.)
         self.transport.set_write_buffer_limits(high=0 if self.plain else 1)
+        self._send_unpaced()
+
+    def _send_unpaced(self) -> None:
+        """Where the system paces what it sends (BBR), don't if the peer is near: there it only cuts big bodies into
+        pieces, each with a timer of its own, and wakes the peer for every one.
+        """
+        with contextlib.suppress(OSError, AttributeError):  # Not TCP, or no such thing on this system.
+            sock = self.transport.get_extra_info("socket")
+            if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).startswith(b"bbr"):
+                (rtt_us,) = _RTT.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT.size))
+                if rtt_us < NEAR_US:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _LARGE if self.bulk else _SMALL
