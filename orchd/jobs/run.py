@@ -179,6 +179,8 @@ class Run(Job):
         self.caller.deadline = self._now() + seconds
 
     def without_limit(self) -> None:
+        """Nobody is waited for until the next call."""
+        self._late = NOBODY
         self.caller.deadline = self._patience_s = NEVER
 
     def wait_for(self, late: Code) -> None:

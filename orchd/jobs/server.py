@@ -57,7 +57,7 @@ class JobServer:
     """Args as `Handler`'s.
 
     Attributes:
-        settings, clock, leaving, batch, date: as `caller.Hub` wants them.
+        settings, clock, leaving, batch, date, serve: as `caller.Hub` wants them.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class JobServer:
             now=self.clock,
             date=self.date,
         )
+        self.serve: Callable[[CallerConnection], None] = self._handler.handle
         self._connections: set[CallerConnection] = set()
         self._servers: list[asyncio.Server] = []
         self._empty = asyncio.Event()
@@ -195,9 +196,6 @@ class JobServer:
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
-
-    def serve(self, connection: CallerConnection) -> None:
-        self._handler.handle(connection)
 
     def refused(self, why: JobRefused) -> str:
         self._metrics.request_refused(why.code)

@@ -644,6 +644,17 @@ async def test_two_bodies_under_the_same_head_may_name_two_models() -> None:
 
 
 @virtual_time
+async def test_a_body_that_stalls_behind_what_named_the_model_is_noticed_on_a_reused_connection_too() -> None:
+    bench = Bench(models=(a_model(), a_model(OTHER)))
+    whole = request(body=b'{"model_id": "org/two", "image": "' + b"A" * 100_000 + b'"}')
+    assert (await bench.serve(whole)).messages[0].status == 200
+    begun_at = now()
+    assert code_of(await bench.serve(whole[:-1])) is Code.BODY_STALLED
+    assert now() - begun_at == pytest.approx(7, abs=0.2)
+    assert len(bench.network.dialled) == 1, "it was reused"
+
+
+@virtual_time
 async def test_a_body_that_names_no_model_is_400() -> None:
     bench = Bench(models=(a_model(), a_model(OTHER)))
     assert code_of(await bench.serve(request(body=b"\x00" * 100_000))) is Code.MODEL_NOT_NAMED
