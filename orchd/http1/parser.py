@@ -9,6 +9,7 @@ The parsers never raise: what can't be understood is in `broken`, and whatever w
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
@@ -62,6 +63,8 @@ class _Parser(Generic[Head]):
     switched: what follows is not for us, or not yet; it is collected in `rest`.
     """
 
+    _first_line: re.Pattern[bytes]
+
     def __init__(self, max_head_bytes: int, heads: dict[bytes, Head]) -> None:
         self._heads: dict[bytes, Head] = heads
         self.messages: deque[Message[Head]] = deque()
@@ -75,8 +78,7 @@ class _Parser(Generic[Head]):
         self._chunked: ChunkedBody | None = None
         self._last = False  # No message follows the one under way.
         self._llhttp: Any = self._fresh()
-        self._size = 0  # Bytes of the head under way.
-        self._tail = b""  # The last of them.
+        self._raw = bytearray()  # Of the head under way.
         self._headers: list[Header] = []
         self._line = b""  # Target or reason.
         self._made: Head | None = None
@@ -145,18 +147,18 @@ class _Parser(Generic[Head]):
 
     def _read(self, data: bytes) -> tuple[Head | None, int]:
         """Have llhttp read what `data` has of a head; return the head if it is whole, and where what follows begins."""
-        began = not self.mid_head
-        end = (self._tail + data).find(_END) + 4 - len(self._tail)
-        whole = end + len(self._tail) >= 4
+        tail = bytes(self._raw[-3:])
+        end = (tail + data).find(_END) + 4 - len(tail)
+        whole = end + len(tail) >= 4
         if not whole:
             end = len(data)
-        raw = data[:end]
-        self._size += end
-        if self._size > self._most:
+        piece = data[:end]
+        self._raw += piece
+        if len(self._raw) > self._most:
             self._break(Malformed(f"has more than {self._most // 1024} KiB of head", 431))
             return None, len(data)
         try:
-            self._llhttp.feed_data(raw)
+            self._llhttp.feed_data(piece)
         except HttpParserUpgrade:
             pass  # It stops there anyway.
         except HttpParserCallbackError:
@@ -167,14 +169,16 @@ class _Parser(Generic[Head]):
             self._break(Malformed(f"is not HTTP/1.1 ({str(exc)[:60]})"))
             return None, len(data)
         self.mid_head = not whole
-        self._tail = (self._tail + raw)[-3:] if not whole else b""
         if not whole:
             return None, end
-        self._size = 0
+        raw, self._raw = bytes(self._raw), bytearray()
         head, self._made = self._made, None
         if head is not None:  # Else there were just empty lines, which may precede a request.
             self._llhttp = self._fresh()
-            if began and len(raw) <= _KNOWN_BYTES:
+            if not self._first_line.match(raw):
+                self._break(Malformed("has a first line that is not as it should be"))
+                return None, len(data)
+            if len(raw) <= _KNOWN_BYTES:
                 if len(self._heads) >= _KNOWN_HEADS:
                     self._heads.clear()
                 self._heads[raw] = head
@@ -243,6 +247,8 @@ class RequestParser(_Parser[RequestHead]):
     """`switched` and `rest` hold what follows a request to switch protocols, until somebody has decided: `go_on`."""
 
     _shared: ClassVar[dict[bytes, RequestHead]] = {}
+    # llhttp takes several spaces for one, and other protocols' names for HTTP's.
+    _first_line = re.compile(rb"(?:\r\n)*[!-~]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r\n")
 
     def __init__(self, max_head_bytes: int) -> None:
         super().__init__(max_head_bytes, self._shared)
@@ -275,6 +281,7 @@ class AnswerParser(_Parser[AnswerHead]):
     """
 
     _shared: ClassVar[dict[bytes, AnswerHead]] = {}
+    _first_line = re.compile(rb"(?:\r\n)*HTTP/1\.[01] [0-9]{3}[ \r]")
 
     def __init__(self, max_head_bytes: int) -> None:
         super().__init__(max_head_bytes, self._shared)

@@ -10,7 +10,7 @@ caller's leaving) comes out of it as at most one exception, is judged once, and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -21,12 +21,14 @@ from orchd.errors import Code, JobRefused
 from orchd.http1.names import Memo
 from orchd.http1.render import Date
 from orchd.http1.rules import RequestHead
+from orchd.jobs.accounts import Accounts
 from orchd.jobs.body import READ_AHEAD_BYTES, model_id_in
 from orchd.jobs.events import EventsEnd
 from orchd.jobs.hooks import Hooks
 from orchd.jobs.node_answers import AS_IT_IS, shape
 from orchd.jobs.node_routes import node_route
-from orchd.jobs.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, RunnerUnreachable, TooMuch
+from orchd.jobs.plan import Plan
+from orchd.jobs.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, TooMuch
 from orchd.jobs.realtime import Realtime
 from orchd.jobs.refusal import rendered
 from orchd.jobs.request import (
@@ -42,39 +44,18 @@ from orchd.jobs.request import (
     to_runner,
 )
 from orchd.jobs.run import Aborted, Run
+from orchd.jobs.verdict import RUNNERS_FAULT, explain_late, judged, outcome_of
 from orchd.realtime.keeper import Keeper
-from orchd.realtime.routes import Call, call_of
-from orchd.realtime.stream import Ended, Origin, Stream
+from orchd.realtime.stream import Ended, Origin
 from orchd.sessions.session import Outcome, Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
 from orchd.settings import JobsSettings
-from orchd.tasks import cancel, spawn
 
 log = structlog.get_logger("orchd.jobs")
 
-MIB = 1024 * 1024
 # Members of enums are slow to look up: each job needs these.
 OK, JOB = Outcome.OK, SessionKind.JOB
 BYOC, LIVE_RUNNER = Origin.BYOC, Origin.LIVE_RUNNER
-OUTCOMES = {
-    Code.BACKEND_UNAVAILABLE: Outcome.BACKEND_FAILED,
-    Code.BACKEND_BROKE: Outcome.BACKEND_FAILED,
-    Code.BACKEND_CONNECT_TIMEOUT: Outcome.TIMEOUT,
-    Code.BACKEND_TIMEOUT: Outcome.TIMEOUT,
-    Code.BACKEND_STALLED: Outcome.TIMEOUT,
-    Code.BODY_STALLED: Outcome.TIMEOUT,
-    Code.CALLER_STALLED: Outcome.TIMEOUT,
-    Code.INTERNAL: Outcome.ERROR,
-}
-RUNNERS_FAULT = frozenset(
-    {
-        Code.BACKEND_UNAVAILABLE,
-        Code.BACKEND_BROKE,
-        Code.BACKEND_CONNECT_TIMEOUT,
-        Code.BACKEND_TIMEOUT,
-        Code.BACKEND_STALLED,
-    }
-)
 
 
 class JobMetrics(Protocol):
@@ -92,38 +73,6 @@ class JobMetrics(Protocol):
 class JobLog(Protocol):
     def done(self, run: Run, outcome: Outcome, refusal: JobRefused | None, total_s: float) -> None:
         """Write the line of a job that has ended."""
-
-
-class Plan:
-    """What follows from a request's head alone, while the models stay the same.
-
-    Attributes:
-        model, job: where the job goes; None = that is not known, or nobody's job.
-        target: there.
-        call: what is asked of a stream; None = it is a job.
-        most: bytes of the body; 0 = no limit.
-        requests: the head that a runner gets, by its address.
-        reply: what the caller got last; None = nothing yet.
-    """
-
-    __slots__ = ("call", "job", "model", "models", "most", "reply", "requests", "target", "way")
-
-    def __init__(self, models: Mapping[ModelKey, Model], way: Route, method: bytes) -> None:
-        self.models = models
-        self.way = way
-        self.model: Model | None = None
-        self.target = ""
-        self.most = 0
-        self.call: Call | None = None
-        self.job: ToRunner | None = None
-        if isinstance(way, ToRunner):
-            self.job = way
-            self.model = model = models[way.key]
-            self.target = way.target
-            self.most = model.inference.max_body_mb * MIB
-            self.call = call_of(model, method, way.target.partition("?")[0])
-        self.requests: dict[Address, bytes] = {}
-        self.reply: Reply | None = None
 
 
 class Handler:
@@ -166,14 +115,14 @@ class Handler:
         self._date = date
         self._ids = new_ids()
         self._slugs: tuple[Mapping[ModelKey, Model], Mapping[str, ModelKey]] = {}, {}
-        self._charges: dict[Stream, tuple[asyncio.Event, asyncio.Task[None]]] = {}
         self._node_status = node_status
+        self._accounts = Accounts(hooks, keeper.end_soon, self._look_idle)
         self._realtime = Realtime(
             keeper,
             body_timeout_s=settings.between_bytes_timeout_s,
             slot=self._take,
             admit=self._admit,
-            began=self._stream_began,
+            began=self._accounts.charge_stream,
         )
         self._hosts = Memo(host_line)
         between_s = settings.between_bytes_timeout_s
@@ -186,7 +135,6 @@ class Handler:
             }
         )
         self._running: set[Run] = set()
-        self._accounts: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._leaving = False
 
@@ -226,8 +174,8 @@ class Handler:
         except CallerGone:
             outcome = Outcome.CLIENT_GONE
         except Exception as exc:  # noqa: BLE001 - judged here, and here alone
-            refusal = self._judged(run, exc)
-            outcome = Outcome.ABORTED if isinstance(refusal, Aborted) else OUTCOMES.get(refusal.code, Outcome.REFUSED)
+            refusal = judged(run, exc) or _crashed(run, exc)
+            outcome = outcome_of(refusal)
         if outcome is not OK and run.transfer is not None:
             run.transfer.stop()
         self._end(run, outcome, refusal)
@@ -246,20 +194,6 @@ class Handler:
         else:
             run.caller.finish(events.ending(refusal.message))
 
-    def _judged(self, run: Run, exc: Exception) -> JobRefused:
-        match exc:
-            case JobRefused():
-                return exc
-            case RunnerUnreachable():
-                return JobRefused(Code.BACKEND_UNAVAILABLE, f"cannot reach the runner of {run.key}: {exc}")
-            case RunnerBroke():
-                return JobRefused(Code.BACKEND_BROKE, f"cannot finish the job: the runner of {run.key} {exc}")
-            case TooMuch():
-                most = run.model.inference.max_body_mb if run.model else 0
-                return JobRefused(Code.BODY_TOO_LARGE, f"cannot take the body: {run.key} takes at most {most} MiB")
-        log.error("job_crashed", request_id=run.request_id, exc_info=exc)
-        return JobRefused(Code.INTERNAL, "cannot serve the job: a fault in orchd; its log says more")
-
     def _end(self, run: Run, outcome: Outcome, refusal: JobRefused | None) -> None:
         """Free the slot, tell log and metrics, let the hooks settle. One step, once per job."""
         session, total_s = run.session, self._now() - run.began_at
@@ -275,8 +209,11 @@ class Handler:
             self._metrics.job_finished(run.key, outcome, code, total_s, run.first_byte_s, run.held_s)
             self._log.done(run, outcome, refusal, total_s)
         if session is not None and self._hooks.settling:
-            self._settle(run, session, outcome)
+            self._accounts.settle(run, session, outcome)
         self._running.discard(run)
+        self._look_idle()
+
+    def _look_idle(self) -> None:
         if not self._running and not self._accounts:
             self._idle.set()
 
@@ -286,59 +223,21 @@ class Handler:
             return self._realtime.ended(run, outcome)
         return run.outer.add_done_callback(lambda _: self._realtime.ended(run, outcome))
 
-    def _settle(self, run: Run, session: Session, outcome: Outcome) -> None:
-        if run.charging is not None:
-            run.charging.set()
-        elif run.outer is None or run.outer.done():
-            if (waits := self._hooks.settle(session, outcome)) is not None:
-                self._account(_awaited(waits), session)
-        else:
-            self._account(self._settle_after(run.outer, session, outcome), session)
-
-    async def _settle_after(self, outer: asyncio.Task[Any], session: Session, outcome: Outcome) -> None:
-        """Settle when the call of a hook that was cut with its job has ended."""
-        await asyncio.wait({outer})
-        if (waits := self._hooks.settle(session, outcome)) is not None:
-            await waits
-
-    def _account(self, work: Coroutine[Any, Any, None], session: Session) -> None:
-        account = spawn(work, name=f"account of session {session.id}")
-        self._accounts.add(account)
-        account.add_done_callback(self._settled)
-
-    def _settled(self, account: asyncio.Task[None]) -> None:
-        self._accounts.discard(account)
-        if not self._running and not self._accounts:
-            self._idle.set()
-
-    def _stream_began(self, stream: Stream) -> None:
-        if self._hooks.charging and stream not in self._charges:
-            ended = asyncio.Event()
-            charge = self._hooks.charge(
-                stream.session, ended, lambda no: self._keeper.end_soon(stream, Outcome.ABORTED, no.message)
-            )
-            self._charges[stream] = ended, spawn(charge, name=f"charge stream {stream.id}")
-
     def stream_ended(self, end: Ended) -> None:
         """Count it and settle its account; its slot is free."""
         stream, outcome = end.stream, end.outcome
         if stream.ran:
             self._metrics.job_finished(stream.key, outcome, "", self._now() - stream.began_at, None, 0.0)
-        ended, charge = self._charges.pop(stream, (None, None))
-        if ended is not None and charge is not None:
-            ended.set()
-            self._account(self._settle_after(charge, stream.session, outcome), stream.session)
-        elif self._hooks.settling and (waits := self._hooks.settle(stream.session, outcome)) is not None:
-            self._account(_awaited(waits), stream.session)
+        self._accounts.settle_stream(stream, outcome)
 
     async def close(self) -> None:
         """Charge no more; streams go on without us."""
-        await cancel(*(charge for _, charge in self._charges.values()))
+        await self._accounts.close()
 
     # The way of a job.
 
     async def _serve(self, run: Run) -> None:
-        """Raises: JobRefused, CallerGone, and what `_judged` knows. Anything else is a bug."""
+        """Raises: JobRefused, CallerGone, and what `verdict.judged` knows. Anything else is a bug."""
         if self._leaving:
             raise JobRefused(Code.SHUTTING_DOWN, "cannot take the job: orchd is shutting down")
         models, head = self._models(), run.head
@@ -376,9 +275,9 @@ class Handler:
         run.admitted = True
         if hooks.charging:
             if run.stream is None:
-                self._charge(run, session)
+                self._accounts.charge(run, session)
             else:
-                self._stream_began(run.stream)
+                self._accounts.charge_stream(run.stream)
         if head.expects:
             run.caller.proceed()
         request = plan.requests.get(session.address)
@@ -475,21 +374,6 @@ class Handler:
         assert isinstance(got, Session)
         return got
 
-    def _charge(self, run: Run, session: Session) -> None:
-        """Keep a task beside the job that charges for it, and settles when both have ended."""
-        ended = run.charging = asyncio.Event()
-
-        async def account() -> None:
-            await self._hooks.charge(
-                session, ended, lambda no: run.cut(Aborted(no.code, no.message, retry_after_s=no.retry_after_s))
-            )
-            await ended.wait()
-            assert session.outcome is not None
-            if (waits := self._hooks.settle(session, session.outcome)) is not None:
-                await waits
-
-        self._account(account(), session)
-
     async def _pass_on(self, run: Run, session: Session, plan: Plan, request: bytes) -> None:
         """Return when the whole answer has reached the caller."""
         assert plan.model is not None
@@ -499,7 +383,7 @@ class Handler:
         while True:
             if connection is None:
                 connection = await self._connect(run, session)
-            run.explain = _explain_late
+            run.explain = explain_late
             transfer = run.transfer = self._carrier.carry(run, run.caller, connection, plan.most)
             transfer.send(request)
             try:
@@ -538,16 +422,9 @@ class Handler:
         return await run.outside(connecting, late=self._carrier.give_back)
 
 
-def _explain_late(code: Code, run: Run) -> str:
-    seconds = run.patience_s[code]
-    match code:
-        case Code.BODY_STALLED:
-            return f"cannot go on: the caller sent no byte of the body for {seconds:g} s"
-        case Code.CALLER_STALLED:
-            return f"cannot go on: the caller took no byte for {seconds:g} s"
-        case Code.BACKEND_STALLED:
-            return f"cannot go on: the runner moved no byte for {seconds:g} s"
-    return f"cannot wait longer: the runner of {run.key} gave no answer for {seconds:g} s"
+def _crashed(run: Run, exc: Exception) -> JobRefused:
+    log.error("job_crashed", request_id=run.request_id, exc_info=exc)
+    return JobRefused(Code.INTERNAL, "cannot serve the job: a fault in orchd; its log says more")
 
 
 async def _awaited(waits: Any) -> None:

@@ -58,8 +58,8 @@ class JobLines:
             f'{{"request_id": {quoted(run.request_id)}, {_MODEL[run.key]}, '
             f'"replica": {"null" if session is None else session.runner.replica}, "outcome": "{_WORD[outcome]}", '
             f'{failure}, "status": {status}, "bytes_in": {bytes_in}, "bytes_out": {bytes_out}, '
-            f'"held_s": {held}, "first_byte_s": {first}, "total_s": {_SECONDS[int(total_s * 1e4 + 0.5)]}, "event": "job_done", '
-            f'"logger": "{LOGGER}", "level": "info", "timestamp": "{self._stamp}"}}\n'
+            f'"held_s": {held}, "first_byte_s": {first}, "total_s": {_SECONDS[int(total_s * 1e4 + 0.5)]}, '
+            f'"event": "job_done", "logger": "{LOGGER}", "level": "info", "timestamp": "{self._stamp}"}}\n'
         )
 
     def _now(self) -> str:

@@ -38,9 +38,9 @@ def test_a_caller_that_leaves_while_its_runner_does_not_read_frees_the_slot(
     runner.script(mute=True)
     try:
         wire = server.wire()
-        # Less than all of the body, so that it waits; little enough that the sockets hold it, and the end behind it.
+        # Less than all of the body, so that it waits; and no more than the sockets hold, so that they see it leave.
         wire.head("POST", "/patient", ("Content-Length", "100000000"))
-        wire.send(b"x" * 6_000_000)
+        wire.send_until_unread(90_000_000)
         (wire.reset if how == "reset" else wire.socket.close)()
         until(lambda: server.sessions() == 0, "the slot is back")
     finally:

@@ -11,12 +11,16 @@ import json
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 BOUND_S = 30.0
 PIECE = 65536
+UNREAD_S = 0.5
+"""Who has not read for so long does not read."""
 
 
 class Closed(Exception):
@@ -72,6 +76,27 @@ class Wire:
     def send(self, data: bytes) -> None:
         if data:  # Nothing to send can't fail, even if the peer has reset the connection meanwhile.
             self.socket.sendall(data)
+
+    def unread(self) -> int:
+        """Return how many bytes the other end's kernel holds for a process that has not read them."""
+        address = "0100007F:{:04X}"
+        ends = [address.format(end[1]) for end in (self.socket.getpeername(), self.socket.getsockname())]
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, *found, _, queues = line.split()[:5]
+            if found == ends:
+                return int(queues.partition(":")[2], 16)
+        return 0
+
+    def send_until_unread(self, most: int) -> None:
+        """Send pieces until the other end reads no more, at most so many bytes: what is sent next still fits in."""
+        for _ in range(0, most, PIECE):
+            self.send(b"x" * PIECE)
+            end = time.monotonic() + UNREAD_S
+            while self.unread() and time.monotonic() < end:
+                time.sleep(0.001)
+            if self.unread():
+                return
+        raise AssertionError(f"all of {most} bytes were read")
 
     def request(
         self,

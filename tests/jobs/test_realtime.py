@@ -422,7 +422,7 @@ def test_whatever_ends_a_start_in_its_middle_ends_it_once_and_gives_the_slot_bac
         assert list(studio.keeper.streams) == []
         assert studio.stored == set()
         assert len(studio.settled()) == studio.table.begun(KEY)
-        assert not studio.handler._charges
+        assert not studio.handler._accounts._streams
         if Call.STOP in studio.containers.calls:
             assert studio.containers.calls == [Call.START, Call.STOP]
         if Call.START in studio.containers.calls and happens is not runner_dies:
@@ -741,7 +741,7 @@ async def test_a_session_that_is_ridden_on_has_one_account() -> None:
     await studio.ask("stop", via=LIVE)
     await studio.idle()
     assert studio.settled() == ["ok"]
-    assert not studio.handler._charges
+    assert not studio.handler._accounts._streams
 
 
 @virtual_time

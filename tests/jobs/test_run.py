@@ -263,9 +263,19 @@ async def test_whoever_is_late_is_explained_and_whoever_moves_gets_as_long_again
     await asyncio.sleep(2)
     run.moved()
     assert caller.deadline == 7
-    run.without_limit()
-    assert caller.deadline == float("inf")
     run.expire()
     (why,) = flow.got
     assert isinstance(why, JobRefused)
     assert (why.code, why.message) == (Code.HOLD_TIMEOUT, "cannot: hold_timeout r1")
+
+
+@virtual_time
+async def test_after_a_time_without_limit_the_same_one_is_waited_for_anew() -> None:
+    flow = Flow().waits(1)
+    run, caller = flow.run, flow.caller
+    run.within(5, Code.BODY_STALLED, lambda *_: "cannot")
+    run.without_limit()
+    assert caller.deadline == float("inf")
+    run.patience_s = {Code.BODY_STALLED: 3}
+    run.wait_for(Code.BODY_STALLED)
+    assert caller.deadline == 3

@@ -13,8 +13,8 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 FIELD = re.compile(rb"(%b):[ \t]*(.*?)[ \t]*" % TOKEN, re.DOTALL)
-REQUEST_LINE = re.compile(rb"(%b) +([^\x00-\x20\x7f]+) +(HTTP|RTSP|ICE)/1\.([0-9])" % TOKEN)
-STATUS_LINE = re.compile(rb"(HTTP|RTSP|ICE)/1\.([0-9]) ([1-9][0-9][0-9])( (.*))?", re.DOTALL)
+REQUEST_LINE = re.compile(rb"(%b) ([^\x00-\x20\x7f]+) (HTTP)/1\.([0-9])" % TOKEN)
+STATUS_LINE = re.compile(rb"(HTTP)/1\.([0-9]) ([1-9][0-9][0-9])( (.*))?", re.DOTALL)
 ORIGIN_OR_ABSOLUTE = re.compile(rb"/.*|[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]+.*", re.DOTALL)
 URI = re.compile(rb"[A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=%]+")
 AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::[0-9]*)?")
