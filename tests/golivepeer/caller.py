@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from urllib.parse import urlsplit
 
+from tests.golivepeer.cut import cut
+
 # Real seconds without a byte: far beyond what any step takes.
 STALLED_S = 30.0
 
@@ -63,7 +65,7 @@ class Exchange:
 
     def hang_up(self) -> None:
         if self._writer is not None:
-            self._writer.transport.abort()
+            cut(self._writer.transport)
 
     async def _read(self, reader: asyncio.StreamReader, method: str) -> Answer:
         try:

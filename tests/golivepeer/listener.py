@@ -11,6 +11,7 @@ import ssl
 from aiohttp import web
 
 from tests.golivepeer.alpn import AlpnSwitch, Connected
+from tests.golivepeer.cut import cut
 
 # Go's limit for the headers of a request; ticket headers are long.
 _HEADER_BYTES = 1 << 20
@@ -74,7 +75,7 @@ class Listener:
                 self._server.close()
             for connection in self._runner.server.connections:
                 if connection.transport is not None:
-                    connection.transport.abort()
+                    cut(connection.transport)
             await self._runner.cleanup()
             self._runner = None
         if self._socket is not None:
