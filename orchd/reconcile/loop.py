@@ -189,7 +189,8 @@ class Loop:
         while self._queue:
             self._take(self._queue.popleft())
         for _ in range(MOST_ROUNDS):
-            todo = plan.plan(self._world())
+            self._planned = self._world()
+            todo = plan.plan(self._planned)
             if not todo:
                 break
             for action in todo:
@@ -199,11 +200,11 @@ class Loop:
         self._publish()
 
     async def _wait(self) -> None:
-        now = asyncio.get_running_loop().time()
-        deadline = plan.next_deadline(self._world())
+        # By the world of the plan: what became due since, while the turn went on, is due at once.
+        deadline = plan.next_deadline(self._planned)
         patience = self._settings.reconcile.period_s
-        if deadline is not None and deadline > now:
-            patience = min(patience, deadline - now)
+        if deadline is not None:
+            patience = min(patience, max(0.0, deadline - asyncio.get_running_loop().time()))
         try:
             async with asyncio.timeout(patience):
                 await self._stirred.wait()

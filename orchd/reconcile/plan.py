@@ -263,7 +263,10 @@ def _tend(runner: Runner, world: World, idle_since: float | None) -> Iterable[Ac
 
 
 def next_deadline(world: World) -> float | None:
-    """Return the loop time at which the plan may change by the clock alone; None = never."""
+    """Return the loop time, after `world.now`, at which the plan may change by the clock alone; None = never.
+
+    What was due by `world.now` has been planned then, as far as it can be.
+    """
     times: list[float] = []
     for runner in world.runners.values():
         model = runner.model
@@ -282,4 +285,4 @@ def next_deadline(world: World) -> float | None:
                 times.append(world.idle(runner) + model.idle_timeout_s)
             case _:
                 pass
-    return min(times, default=None)
+    return min((time for time in times if time > world.now), default=None)

@@ -16,7 +16,7 @@ from orchd.sessions.session import Outcome, Session, SessionKind
 from orchd.settings import ReconcileSettings, Settings
 from tests.fakes.models import container_model, external_model
 from tests.reconcile.world import World
-from tests.virtual_time import virtual_time
+from tests.virtual_time import VirtualLoop, virtual_time
 
 
 def edited(model: Model, image: str = "image:2") -> Model:
@@ -168,6 +168,29 @@ async def test_a_dead_container_is_started_again_with_growing_waits_then_parked(
         assert world.states(a) == [S.FAILED], "parked for good"
         world.restart(a.key)
         await world.until_states(a, [S.READY])
+
+
+@virtual_time
+async def test_what_becomes_due_while_the_loop_turns_is_not_slept_through() -> None:
+    clock = asyncio.get_running_loop()
+    assert isinstance(clock, VirtualLoop)
+    rules = ReconcileSettings(period_s=1e6)
+    async with World(Settings(reconcile=rules)).orchd(a := container_model(warm=False, idle_timeout_s=100.0)) as world:
+        await world.until_quiet()
+        session = await world.wait_for(a)
+        assert isinstance(session, Session)
+        await world.until_states(a, [S.READY])
+        world.table.end(session, Outcome.OK)
+        publish = world.loop._publish
+
+        def slowly() -> None:
+            publish()
+            clock.now += a.idle_timeout_s + 1
+            world.loop._publish = publish  # type: ignore[method-assign]
+
+        world.loop._publish = slowly  # type: ignore[method-assign]
+        world.want(a)
+        await world.until_states(a, [S.COLD])
 
 
 @virtual_time
