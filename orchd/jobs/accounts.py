@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from orchd.jobs.hooks import Hooks
+from orchd.jobs.hooks import Hooks, awaited
 from orchd.jobs.run import Aborted, Run
 from orchd.realtime.stream import Stream
 from orchd.sessions.session import Outcome, Session
@@ -81,7 +81,7 @@ class Accounts:
         if after is not None and not after.done():
             self._keep(self._settle_after(after, session, outcome), session)
         elif (waits := self._hooks.settle(session, outcome)) is not None:
-            self._keep(_awaited(waits), session)
+            self._keep(awaited(waits), session)
 
     async def _settle_after(self, call: asyncio.Task[Any], session: Session, outcome: Outcome) -> None:
         await asyncio.wait({call})
@@ -96,7 +96,3 @@ class Accounts:
     def _close(self, account: asyncio.Task[None]) -> None:
         self._open.discard(account)
         self._told_closed()
-
-
-async def _awaited(waits: Any) -> None:
-    await waits

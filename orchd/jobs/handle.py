@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -24,7 +24,7 @@ from orchd.http1.rules import RequestHead
 from orchd.jobs.accounts import Accounts
 from orchd.jobs.body import READ_AHEAD_BYTES, model_id_in
 from orchd.jobs.events import EventsEnd
-from orchd.jobs.hooks import Hooks
+from orchd.jobs.hooks import Hooks, awaited
 from orchd.jobs.node_answers import AS_IT_IS, shape
 from orchd.jobs.node_routes import node_route
 from orchd.jobs.plan import Plan
@@ -258,7 +258,7 @@ class Handler:
             raise TooMuch
         hooks = self._hooks
         if hooks.identifying and (waits := hooks.identify(run)) is not None:
-            await run.outside(_awaited(waits))
+            await run.outside(awaited(waits))
         if plan.call is not None:
             return await self._realtime.serve(run, plan.call, way, model)
         if model.persistent and way.via is LIVE_RUNNER:
@@ -271,7 +271,7 @@ class Handler:
             else:
                 session = await self._slot(run, key, begun)
         if hooks.admitting and (waits := hooks.admit(run)) is not None:
-            await run.outside(_awaited(waits))
+            await run.outside(awaited(waits))
         run.admitted = True
         if hooks.charging:
             if run.stream is None:
@@ -297,7 +297,7 @@ class Handler:
         run.way, run.key = way, (key := way.key)
         if way.via is Origin.LIVE_RUNNER:
             if self._hooks.identifying and (waits := self._hooks.identify(run)) is not None:
-                await run.outside(_awaited(waits))
+                await run.outside(awaited(waits))
             ready, reason = self._node_status(key), "go-livepeer is not to use it now"
         else:
             ready, reason = self._status(key)
@@ -346,7 +346,7 @@ class Handler:
 
     async def _admit(self, run: Run) -> None:
         if self._hooks.admitting and (waits := self._hooks.admit(run)) is not None:
-            await run.outside(_awaited(waits))
+            await run.outside(awaited(waits))
 
     async def _slot(self, run: Run, key: ModelKey, place: Place) -> Session:
         """Wait in the queue of a cold model; `_end` gives the slot back, whatever happens from here on."""
@@ -425,7 +425,3 @@ class Handler:
 def _crashed(run: Run, exc: Exception) -> JobRefused:
     log.error("job_crashed", request_id=run.request_id, exc_info=exc)
     return JobRefused(Code.INTERNAL, "cannot serve the job: a fault in orchd; its log says more")
-
-
-async def _awaited(waits: Any) -> None:
-    await waits

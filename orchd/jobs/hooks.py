@@ -205,6 +205,11 @@ class Hooks:
             raise _failed(call, "failed", exc) from exc
 
 
+async def awaited(waits: Awaitable[None]) -> None:
+    """Make a coroutine of what a call of `Hooks` returned."""
+    await waits
+
+
 def _own(hooks: Sequence[JobHook], call: str) -> tuple[Call, ...]:
     """Return the calls of those hooks that have something to say there."""
     return tuple(getattr(hook, call) for hook in hooks if getattr(type(hook), call) is not getattr(JobHook, call))

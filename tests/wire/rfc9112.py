@@ -13,8 +13,8 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 FIELD = re.compile(rb"(%b):[ \t]*(.*?)[ \t]*" % TOKEN, re.DOTALL)
-REQUEST_LINE = re.compile(rb"(%b) ([^\x00-\x20\x7f]+) (HTTP)/1\.([0-9])" % TOKEN)
-STATUS_LINE = re.compile(rb"(HTTP)/1\.([0-9]) ([1-9][0-9][0-9])( (.*))?", re.DOTALL)
+REQUEST_LINE = re.compile(rb"(%b) ([^\x00-\x20\x7f]+) HTTP/1\.([0-9])" % TOKEN)
+STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])( (.*))?", re.DOTALL)
 ORIGIN_OR_ABSOLUTE = re.compile(rb"/.*|[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]+.*", re.DOTALL)
 URI = re.compile(rb"[A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=%]+")
 AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::[0-9]*)?")
@@ -226,9 +226,7 @@ def read_request(data: bytes, at: int = 0, *, max_head: int = MAX_HEAD_BYTES) ->
     start = REQUEST_LINE.fullmatch(line)
     if start is None:
         raise Malformed(f"not a request line: {line[:80]!r}")
-    method, target, minor = start[1], start[2], int(start[4])
-    if start[3] != b"HTTP":
-        reader.doubts.add("a kin of HTTP")
+    method, target, minor = start[1], start[2], int(start[3])
     fields = reader.fields()
     if reader.at - at > max_head:
         raise Malformed("the head is too long")
@@ -286,12 +284,10 @@ def read_answer(data: bytes, at: int, method: bytes, *, closed: bool) -> Message
     start = STATUS_LINE.fullmatch(line)
     if start is None:
         raise Malformed(f"not a status line: {line[:80]!r}")
-    minor, status = int(start[2]), int(start[3])
-    if start[1] != b"HTTP":
-        reader.doubts.add("a kin of HTTP")
-    if start[4] is None:
+    minor, status = int(start[1]), int(start[2])
+    if start[3] is None:
         reader.doubts.add("no space behind the status")
-    if CONTROL.search(start[5] or b""):
+    if CONTROL.search(start[4] or b""):
         reader.doubts.add("control byte in the reason")
     if minor > 1:
         reader.doubts.add("unknown minor version")
