@@ -155,9 +155,11 @@ async def test_withdrawals_come_before_everything_else(monkeypatch: pytest.Monke
     many = [offer(f"m{number}", 1) for number in range(30)]
     async with rig() as r, r.orchd(offer("z", 1)):
         await r.holds(z=1)
-        r.post(*many)
-        await until("it is gone", lambda: "llm/z" not in r.held)
-        assert len(r.held) <= 1
+        with capture_logs() as said:
+            r.post(*many)
+            await until("it is gone", lambda: "byoc_unregistered" in [each["event"] for each in said])
+        assert "llm/z" not in r.held
+        assert [each["event"] for each in said].index("byoc_unregistered") <= 1, "but for what was under way"
 
 
 async def test_many_models_are_registered_once_each() -> None:
