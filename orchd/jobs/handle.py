@@ -159,8 +159,8 @@ class Handler:
 
     def handle(self, caller: Caller) -> None:
         """Serve the caller's `message`. Returns at once; `caller.done` is called when it has ended."""
-        given = caller.message.head.value(b"livepeer-request-id")
-        run = Run(caller, (request_id(given) if given else None) or next(self._ids), self._now)
+        given = request_id(caller.message.head.value(b"livepeer-request-id"))
+        run = Run(caller, given or next(self._ids), self._now)
         caller.own(run)
         self._running.add(run)
         run.drive(self._flow(run))

@@ -67,6 +67,7 @@ class Loop:
         self._runtimes = runtimes
         self._generations = dict(generations)
         self._desired = DesiredState()
+        self._planned: plan.World
         self._desired_at = 0.0
         self._models: Mapping[ModelKey, Model] = {}
         self._down: dict[RunnerKind, str] = dict.fromkeys(runtimes, NOT_SEEN)

@@ -249,15 +249,15 @@ def _tend(runner: Runner, world: World, idle_since: float | None) -> Iterable[Ac
     if runner.paused and now >= runner.called_at + RETRY_S:
         yield Unpause(runner.id)
     if state is S.LOADING and runner.loading_since is not None:
-        if now - runner.loading_since >= model.loading_timeout_s:
+        if now >= runner.loading_since + model.loading_timeout_s:
             yield GiveUp(runner.id, f"it was not ready after {model.loading_timeout_s:g} s of loading: {runner.detail}")
-    elif state is S.UNHEALTHY and now - runner.since >= model.health.restart_after_s:
+    elif state is S.UNHEALTHY and now >= runner.since + model.health.restart_after_s:
         yield GiveUp(runner.id, f"it stayed unhealthy for {model.health.restart_after_s:g} s: {runner.detail}")
     elif (
         state is S.READY
         and not (model.warm or model.key in world.awaited)
         and idle_since is not None
-        and now - idle_since >= model.idle_timeout_s
+        and now >= idle_since + model.idle_timeout_s
     ):
         yield Drain(runner.id, Leaving.IDLE, f"no session for {model.idle_timeout_s:g} s")
 
@@ -265,7 +265,7 @@ def _tend(runner: Runner, world: World, idle_since: float | None) -> Iterable[Ac
 def next_deadline(world: World) -> float | None:
     """Return the loop time, after `world.now`, at which the plan may change by the clock alone; None = never.
 
-    What was due by `world.now` has been planned then, as far as it can be.
+    What was due by `world.now` has been planned then, as far as it can be; the plan compares with these very sums.
     """
     times: list[float] = []
     for runner in world.runners.values():

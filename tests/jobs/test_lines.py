@@ -139,6 +139,20 @@ async def test_lines_of_jobs_and_others_keep_their_order_and_come_out_by_the_nex
     assert told(stream) == ["1", "2", "between", "3", "4"]
 
 
+async def test_lines_of_one_turn_have_one_time_and_those_of_the_next_a_later_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = io.StringIO()
+    lines = JobLines(configure_logs("json", "info", stream))
+    for now in (1e9 + 0.25, 1e9 + 0.75, 1e9 + 1.25):
+        for later in (0, 0.125):
+            monkeypatch.setattr("time.time", lambda at=now + later: at)
+            lines.done(a_run("r"), Outcome.OK, None, 0.1)
+        await asyncio.sleep(0)
+    stamps = [json.loads(line)["timestamp"] for line in stream.getvalue().splitlines()]
+    assert [stamp[-10:] for stamp in stamps] == [*["40.250000Z"] * 2, *["40.750000Z"] * 2, *["41.250000Z"] * 2]
+
+
 def told(stream: io.StringIO) -> list[str]:
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     return [line.get("request_id", line["event"]) for line in lines]
