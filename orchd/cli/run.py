@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import resource
 import signal
 import sys
 
 from orchd.app import App, Edges
 from orchd.cli.flags import add_settings_flags
+from orchd.limits import raise_open_files
 from orchd.logs import Lines, configure_logs
 from orchd.loops import fast_loop
 from orchd.settings import Settings
@@ -34,7 +34,7 @@ def run_daemon(settings: Settings, edges: Edges | None = None) -> None:
         OrchdError: it could not start, or a part of it failed for good.
     """
     lines = configure_logs(settings.log.format, settings.log.level, sys.stderr)
-    _raise_descriptor_limit()
+    raise_open_files()
     with asyncio.Runner(loop_factory=fast_loop()) as runner:
         runner.run(_live(settings, edges, lines))
 
@@ -45,9 +45,3 @@ async def _live(settings: Settings, edges: Edges | None, lines: Lines | None) ->
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)
     await app.run()
-
-
-def _raise_descriptor_limit() -> None:
-    """A session takes two descriptors; the soft limit is often 1,024 only for the sake of old programs."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchd.domain.model import ProcessLaunch
 from orchd.errors import LaunchError
+from orchd.limits import give_back_open_files
 
 INHERITED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 INHERITED_PREFIXES = ("CUDA_", "NVIDIA_")
@@ -62,6 +63,7 @@ def spawn(argv: list[str], cwd: str, environment: dict[str, str], output: int) -
         stderr=output,
         start_new_session=True,
     )
+    give_back_open_files(child.pid)
     try:
         return child, os.pidfd_open(child.pid)
     except OSError:

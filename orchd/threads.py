@@ -1,0 +1,151 @@
+"""Threads for calls that block and may hang: a driver, a disk, a mount, a name server. The exit waits for none of them.
+
+`asyncio.to_thread` and `ThreadPoolExecutor` are no good for these: the interpreter joins their threads at its end, so
+one call that never returns keeps the daemon from ending, and it holds one of the few threads that all the others share.
+Here each purpose has its own threads, as many as it is given, so that only calls of the same purpose wait for one
+that hangs; and the threads are daemon threads, which end with the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class _Job(Generic[T]):
+    """One call on its way to a thread.
+
+    Attributes:
+        late: its caller ran out of time; what it returns is dropped.
+    """
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._work = work
+        self._context = contextvars.copy_context()
+        self.future: asyncio.Future[T] = self._loop.create_future()
+        self.late = False
+
+    def run(self) -> None:
+        """Do the work, on a thread, and hand its end to the loop of the caller."""
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            result = self._context.run(self._work)
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, it is the caller's
+            error = exc
+        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._finish, result, error)
+
+    def _finish(self, result: Any, error: BaseException | None) -> None:
+        if self.future.done():
+            return  # given up by its caller
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
+
+
+class DaemonThreads:
+    """Threads of one purpose. Calls beyond `most` wait for a free thread, first come, first served.
+
+    Args:
+        name: of the purpose, such as `nvml`; the threads bear it.
+        most: number of threads at most; they are started when needed.
+    """
+
+    def __init__(self, name: str, most: int = 1) -> None:
+        self._name = name
+        self._most = most
+        self._lock = threading.Condition()
+        self._queue: deque[_Job[Any]] = deque()
+        self._running: set[_Job[Any]] = set()
+        self._threads = 0
+        self._idle = 0
+        self._closed = False
+
+    @property
+    def stuck(self) -> bool:
+        """Whether every thread is held by a call that ran out of time and still has not returned."""
+        with self._lock:
+            return len(self._running) == self._most and all(job.late for job in self._running)
+
+    async def run(self, work: Callable[[], T], timeout_s: float | None = None) -> T:
+        """Call `work` on a thread of this purpose and return what it returns, or raise what it raises.
+
+        A call that is given up, by the timeout or a cancel, is not made any more if it has not begun; one that has
+        begun goes on by itself, and its thread is not free before it returns.
+
+        Args:
+            timeout_s: None = no limit.
+
+        Raises:
+            TimeoutError: not done after `timeout_s`; or at once, while all threads are `stuck`: what hung for the
+                last caller would most likely hang for this one, and calls would pile up.
+            RuntimeError: closed.
+        """
+        if timeout_s is not None and self.stuck:
+            raise TimeoutError
+        job = _Job(work)
+        self._submit(job)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await job.future
+        except TimeoutError:
+            job.late = job.future.cancelled()  # else it is the work's own
+            raise
+        finally:
+            self._withdraw(job)
+
+    def close(self) -> None:
+        """Take no more calls and let the threads end; none is waited for. Calls that have not begun are cancelled."""
+        with self._lock:
+            self._closed = True
+            left = [*self._queue]
+            self._queue.clear()
+            self._lock.notify_all()
+        for job in left:
+            job.future.cancel()
+
+    def _submit(self, job: _Job[Any]) -> None:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(f"cannot call anything on the threads for {self._name}: they are closed")
+            self._queue.append(job)
+            if self._idle >= len(self._queue) or self._threads == self._most:
+                self._lock.notify()
+                return
+            self._threads += 1
+            number = self._threads
+        threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True).start()
+
+    def _withdraw(self, job: _Job[Any]) -> None:
+        with self._lock, contextlib.suppress(ValueError):
+            self._queue.remove(job)
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            try:
+                job.run()
+            finally:
+                with self._lock:
+                    self._running.discard(job)
+
+    def _next(self) -> _Job[Any] | None:
+        with self._lock:
+            self._idle += 1
+            while not self._queue and not self._closed:
+                self._lock.wait()
+            self._idle -= 1
+            if not self._queue:
+                return None
+            job = self._queue.popleft()
+            self._running.add(job)
+            return job

@@ -1,0 +1,36 @@
+"""orchd raises its own limit of open files; what it starts gets the original one."""
+
+import json
+import subprocess
+import sys
+
+SCRIPT = """
+import json, os, resource, sys
+from orchd.limits import raise_open_files
+from orchd.runtime.process_launch import spawn
+
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
+first = raise_open_files() if sys.argv[1] == "raise" else None
+again = raise_open_files() if sys.argv[1] == "raise" else None
+process, pidfd = spawn(["sh", "-c", "read line; ulimit -Sn; ulimit -Hn"], "/", dict(os.environ), 1)
+process.wait()
+print(json.dumps([hard, first and [first.original, first.now], again and [again.original, again.now]]))
+"""
+
+
+def run(how: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", SCRIPT, how], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.split("\n")
+
+
+def test_children_get_the_original_soft_limit() -> None:
+    soft, hard, told, _ = run("raise")
+    was_hard, first, again = json.loads(told)
+    assert (soft, hard) == ("300", str(was_hard) if was_hard >= 0 else "unlimited")
+    assert first == again == [300, was_hard]
+
+
+def test_a_limit_that_was_not_raised_is_left_alone() -> None:
+    soft, *_ = run("leave")
+    assert soft == "300"
