@@ -9,13 +9,13 @@ from aiohttp import web
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, OrchdError, reason_of
 from orchd.metrics import Metrics
-from orchd.settings import split_listen
+from orchd.settings import AdminSettings, split_listen
 from orchd.status_view import find_model, readiness, status
 
 INDEX = """orchd, admin pages (read only)
 
 /healthz   200 while the event loop turns
-/readyz    200 while jobs can be served, else 503 with the reasons
+/readyz    200 while jobs can be served (the setting admin.ready_when says when that is), else 503 with the reasons
 /status    all models, their runners and latest events, as JSON; ?model=NAME for one
 /metrics   for Prometheus
 """
@@ -26,15 +26,20 @@ CLOSE_TIMEOUT_S = 1.0
 
 class AdminServer:
     """Args:
-    listen: `host:port`.
     snapshot: the newest one.
     accepting: whether jobs are taken: the job listener is up, and orchd is not shutting down.
     """
 
     def __init__(
-        self, listen: str, *, snapshot: Callable[[], Snapshot], metrics: Metrics, accepting: Callable[[], bool]
+        self,
+        settings: AdminSettings,
+        *,
+        snapshot: Callable[[], Snapshot],
+        metrics: Metrics,
+        accepting: Callable[[], bool],
     ) -> None:
-        self._listen = listen
+        self._listen = settings.listen
+        self._ready_when = settings.ready_when
         self._snapshot = snapshot
         self._metrics = metrics
         self._accepting = accepting
@@ -84,7 +89,7 @@ class AdminServer:
         return web.json_response({"status": "ok"})
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        ready, body = readiness(self._snapshot(), self._accepting())
+        ready, body = readiness(self._snapshot(), self._accepting(), self._ready_when)
         return web.json_response(body, status=200 if ready else 503)
 
     async def _status(self, request: web.Request) -> web.Response:

@@ -51,6 +51,7 @@ from orchd.runtime.process import ProcessRuntime
 from orchd.sessions.table import SessionTable
 from orchd.settings import Settings
 from orchd.settings_load import read_secret, resolve_state_dir
+from orchd.status_view import summary
 from orchd.store import SqliteStore
 from orchd.tickets.route_secrets import KEY_NAME, RouteSecrets, new_key
 
@@ -58,6 +59,9 @@ log = structlog.get_logger("orchd.app")
 
 END_TIMEOUT_S = 60.0
 """Longest time for stopping runners at the end; each has its own grace within it."""
+
+STATUS_PERIOD_S = 1.0
+"""Shortest time between two lines for `systemctl status`."""
 
 
 class Edges:
@@ -206,7 +210,7 @@ class App:
         self._metrics.connections_from(self._jobs.connections)
         self._metrics.streams_from(self._keeper.streams.counts)
         self._admin = AdminServer(
-            settings.admin.listen,
+            settings.admin,
             snapshot=self._snapshot,
             metrics=self._metrics,
             accepting=lambda: self._accepting,
@@ -260,6 +264,8 @@ class App:
             looking = lookout(runtime, period_s, self._loop.post, is_open=kind in self._opened)
             roots.append(tasks.spawn(looking, name=f"look at {kind}"))
         roots.append(tasks.spawn(self._keeper.run(), name="streams"))
+        if self._notifier.heard:
+            roots.append(tasks.spawn(self._tell_status(), name="status line"))
         if (watchdog_s := watchdog_period_s(self._env)) is not None:
             roots.append(tasks.spawn(self._notifier.watchdog(watchdog_s), name="watchdog"))
         stack.push_async_callback(tasks.cancel, *roots)
@@ -320,6 +326,21 @@ class App:
                     known = live
                 except StoreError as exc:
                     log.warning("store_not_tidied", reason=exc.message)
+
+    async def _tell_status(self) -> None:
+        """Keep the line that `systemctl status` shows true."""
+        told = ""
+        await self._loop.changed()
+        while True:
+            if (line := summary(self._loop.snapshot())) != told and not self._stop.is_set():
+                self._notifier.status(line)
+                told = line
+            changed = tasks.spawn(self._loop.changed(), name="wait for a turn")
+            try:
+                await asyncio.sleep(STATUS_PERIOD_S)  # A snapshot of many models at each turn would cost too much.
+                await changed
+            finally:
+                await tasks.cancel(changed)
 
     def _readiness(self, key: ModelKey) -> tuple[bool, str]:
         stand = self._loop.standing(key)

@@ -2,6 +2,9 @@
 
 One line per event: JSON, or readable text on a terminal. What libraries log through `logging` (aiohttp, docker,
 asyncio) passes the same processors, from WARNING up. Secrets are taken out last, right before a line is rendered.
+
+Where the stream is the journal's, each line begins with its priority, such as `<4>` (sd-daemon(3)), so that
+`journalctl -p warning` finds what matters.
 """
 
 from __future__ import annotations
@@ -23,6 +26,27 @@ _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 """Makes control characters visible: a line of text stays one line, and can't steer the terminal."""
 
 
+def priority(level: int) -> str:
+    """Return the prefix by which the journal knows the priority of a line: `<3>` (error) to `<7>` (debug)."""
+    return f"<{next(number for least, number in _PRIORITIES if level >= least)}>"
+
+
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
+"""Syslog's numbers, by the least level of each."""
+
+
+def is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
+    """Return whether `stream` is the one that systemd connected to the journal (systemd.exec(5), $JOURNAL_STREAM).
+
+    A child may have inherited the variable and write to a file or a terminal: so device and inode are compared.
+    """
+    try:
+        about = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # It is closed, or not a file.
+        return False
+    return env.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
+
+
 class Lines:
     """Lines that are ready-made, into the same stream, so that those of one turn of the loop go out together.
 
@@ -30,10 +54,14 @@ class Lines:
 
     Attributes:
         waiting: each with its end; whoever adds the first sees to it that they are flushed.
+        journal: each begins with `priority`.
+        level: the least that is written, as `logging` numbers it.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, journal: bool, level: int) -> None:
         self._stream = stream
+        self.journal = journal
+        self.level = level
         self.waiting: list[str] = []
 
     def flush(self) -> None:
@@ -56,11 +84,23 @@ class _Handler(logging.StreamHandler[TextIO]):
         self._lines.flush()
         super().emit(record)
 
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if not self._lines.journal:
+            return text
+        prefix = priority(record.levelno)  # Before each line of a traceback as well: each is an entry of its own.
+        return "\n".join(prefix + line for line in text.split("\n"))
 
-def configure_logs(format: Literal["auto", "json", "text"], level: str, stream: TextIO) -> Lines | None:
+
+def configure_logs(
+    format: Literal["auto", "json", "text"], level: str, stream: TextIO, *, journal: bool = False
+) -> Lines | None:
     """Send all logs to `stream`: ours from `level` (`debug` ... `error`) up, those of libraries from WARNING up.
 
-    Returns where lines of JSON that are ready-made go; None where lines are made for people, or INFO is not wanted.
+    Args:
+        journal: `stream` is the journal's.
+
+    Returns where lines of JSON that are ready-made go; None where lines are made for people.
     """
     terminal = stream.isatty()
     as_text = format == "text" or (format == "auto" and terminal)
@@ -80,9 +120,9 @@ def configure_logs(format: Literal["auto", "json", "text"], level: str, stream: 
             ),
         ]
         if as_text
-        else [structlog.processors.JSONRenderer()]
+        else [_event_first, structlog.processors.JSONRenderer()]
     )
-    lines = Lines(stream)
+    lines = Lines(stream, journal=journal, level=logging.getLevelNamesMapping()[level.upper()])
     handler = _Handler(stream, lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -99,14 +139,21 @@ def configure_logs(format: Literal["auto", "json", "text"], level: str, stream: 
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    threshold = logging.getLevelNamesMapping()[level.upper()]
-    logging.getLogger(OURS).setLevel(threshold)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
-    return lines if not as_text and threshold <= logging.INFO else None
+    set_level(level, lines)
+    return None if as_text else lines
+
+
+def set_level(level: str, lines: Lines | None) -> None:
+    """Write ours from `level` up from now on, those that go by `lines` too."""
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger(OURS).setLevel(threshold)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(threshold))
+    if lines is not None:
+        lines.level = threshold
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -131,6 +178,11 @@ def _clean(value: Any) -> Any:
             return [_clean(inner) for inner in value]
         case _:
             return scrub(repr(value) if not isinstance(value, os.PathLike) else str(value))
+
+
+def _event_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """What happened, and how bad it is, is what a reader looks for in a long line."""
+    return {"event": event["event"], "level": event["level"], **event}
 
 
 def _one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -22,6 +22,11 @@ class Notifier:
         name = env.get("NOTIFY_SOCKET", "")
         self._address = f"\0{name[1:]}" if name.startswith("@") else name
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens; where nobody does, nothing need be put into words."""
+        return bool(self._address)
+
     def ready(self) -> None:
         """The listeners are up. Models may still load."""
         self._send("READY=1")

@@ -96,6 +96,11 @@ class AdminSettings(_Section):
     """The read-only admin listener: /healthz, /readyz, /status, /metrics."""
 
     listen: Listen = Field("127.0.0.1:8938", description="host:port of the admin pages")
+    ready_when: Literal["any", "all", "listening"] = Field(
+        "any",
+        description="what makes /readyz answer 200: any = one model of the file can serve (or it names none), all = "
+        "each of them can, listening = jobs are taken, whether or not a model can serve",
+    )
 
 
 def _check_url(url: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
@@ -20,6 +20,10 @@ from orchd.domain.state import Happening, ModelStatus, Problem, RunnerStatus, Sn
 from orchd.errors import Code, OrchdError
 
 Json = dict[str, Any]
+ReadyWhen = Literal["any", "all", "listening"]
+
+_MOST_NAMED = 20
+"""Models that `/readyz` names; a probe's answer should stay short."""
 
 _TELLING = (
     *(RunnerState.FAILED, RunnerState.BACKOFF, RunnerState.UNHEALTHY, RunnerState.LOADING, RunnerState.STARTING),
@@ -48,18 +52,56 @@ def find_model(name: str, keys: Iterable[ModelKey]) -> ModelKey:
     )
 
 
-def readiness(snapshot: Snapshot, accepting: bool) -> tuple[bool, Json]:
-    """Return whether orchd can serve, and what `/readyz` says. A bad entry is listed, and does not count."""
+def readiness(snapshot: Snapshot, accepting: bool, ready_when: ReadyWhen) -> tuple[bool, Json]:
+    """Return whether orchd can serve, and what `/readyz` says. A bad entry is listed, and does not count.
+
+    Args:
+        ready_when: the setting `admin.ready_when`.
+    """
+    wanted = [model for model in snapshot.models.values() if not model.leaving]
+    unable = [model for model in wanted if not _can_serve(model)]
+    serving = len(wanted) - len(unable)
     reasons = []
     if not accepting:
         reasons.append("orchd does not take jobs: it is starting or shutting down")
-    if not snapshot.file_hash and not snapshot.models:
-        reasons.append("no models file has applied yet")
+    if ready_when != "listening":
+        if not snapshot.file_hash and not snapshot.models:
+            reasons.append("no models file has applied yet")
+        if wanted and ready_when == "any" and not serving:
+            reasons.append(f"no model of {len(wanted)} can serve")
+        if unable and ready_when == "all":
+            reasons.append(f"{len(unable)} of {len(wanted)} models can't serve")
     return not reasons, {
         "status": "not ready" if reasons else "ready",
+        "ready_when": ready_when,
         "reasons": reasons,
+        "models": {"wanted": len(wanted), "can_serve": serving},
+        "cannot_serve": [_cannot_serve(model) for model in unable[:_MOST_NAMED]],
         "problems": [str(problem) for problem in snapshot.problems],
     }
+
+
+def _can_serve(model: ModelStatus) -> bool:
+    """A job for it would be served now, after another one has ended, or after a cold start."""
+    return model.ready or model.startable
+
+
+def _cannot_serve(model: ModelStatus) -> str:
+    return f"{model.model.key}: {scrub(model.reason, secrets_of(model.model)) or model_state(model)}"
+
+
+def summary(snapshot: Snapshot) -> str:
+    """Return one line for `systemctl status`: how many models can serve, and why the worst of them can't."""
+    wanted = [model for model in snapshot.models.values() if not model.leaving]
+    if not wanted:
+        return "no models" if snapshot.file_hash else "no models: no models file has applied yet"
+    ready, cold = sum(m.ready for m in wanted), sum(m.startable and not m.ready for m in wanted)
+    line = f"{ready} of {len(wanted)} models ready" + (f", {cold} cold" if cold else "")
+    states = (*_TELLING, RunnerState.COLD)
+    unable = [model for model in wanted if not _can_serve(model)]
+    if worst := min(unable, key=lambda model: states.index(RunnerState(model_state(model))), default=None):
+        line += f"; {_cannot_serve(worst)}"
+    return line
 
 
 def status(snapshot: Snapshot, only: ModelKey | None = None) -> Json:

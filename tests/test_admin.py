@@ -14,6 +14,7 @@ from orchd.admin import AdminServer
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, OrchdError
 from orchd.metrics import Metrics
+from orchd.settings import AdminSettings
 from tests.fakes.snapshots import SECRET, snapshot
 
 
@@ -27,7 +28,10 @@ class Daemon:
         for key, model in self.snapshot.models.items():
             self.metrics.define(key, model.model.max_sessions)
         self.server = AdminServer(
-            "127.0.0.1:0", snapshot=lambda: self.snapshot, metrics=self.metrics, accepting=lambda: self.accepting
+            AdminSettings(listen="127.0.0.1:0"),
+            snapshot=lambda: self.snapshot,
+            metrics=self.metrics,
+            accepting=lambda: self.accepting,
         )
 
 
@@ -114,7 +118,10 @@ async def test_nothing_can_be_changed_and_no_secret_be_read(page: str, http: aio
 
 async def test_a_taken_address_is_named_with_the_setting(daemon: Daemon) -> None:
     taken = AdminServer(
-        f"127.0.0.1:{daemon.server.port}", snapshot=Snapshot, metrics=daemon.metrics, accepting=lambda: True
+        AdminSettings(listen=f"127.0.0.1:{daemon.server.port}"),
+        snapshot=Snapshot,
+        metrics=daemon.metrics,
+        accepting=lambda: True,
     )
     with pytest.raises(OrchdError, match=r"cannot listen on 127.0.0.1:\d+ for the admin pages: .*--admin-listen") as e:
         await taken.start()
@@ -122,7 +129,9 @@ async def test_a_taken_address_is_named_with_the_setting(daemon: Daemon) -> None
 
 
 async def test_it_listens_on_ipv6(daemon: Daemon) -> None:
-    server = AdminServer("[::1]:0", snapshot=Snapshot, metrics=daemon.metrics, accepting=lambda: True)
+    server = AdminServer(
+        AdminSettings(listen="[::1]:0"), snapshot=Snapshot, metrics=daemon.metrics, accepting=lambda: True
+    )
     await server.start()
     with socket.create_connection(("::1", server.port), timeout=5):
         pass

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import pytest
 import structlog
 
 from orchd.domain.model import ContainerLaunch, Secret
-from orchd.logs import configure_logs
+from orchd.logs import configure_logs, is_journal, set_level
 from tests.fakes.snapshots import SECRET, model
 
 log = structlog.get_logger("orchd.test")
@@ -41,6 +43,7 @@ def test_json_lines_carry_time_level_logger_event_and_fields() -> None:
         log.info("model_ready", pipeline="p", model_id="m/ü\n", load_s=41.2)
     [line] = stream.getvalue().splitlines()
     fields = json.loads(line)
+    assert list(fields)[:2] == ["event", "level"]
     assert fields.pop("timestamp").endswith("Z")
     assert fields == {
         "event": "model_ready",
@@ -92,6 +95,50 @@ def test_level_applies_to_ours_and_libraries_speak_from_warning_up() -> None:
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["event"] for line in lines] == ["ours_shown"] + 4 * ["library shown"]
     assert lines[1]["logger"] == "aiohttp.server"
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_in_the_journal_each_line_begins_with_its_priority(form: Literal["json", "text"]) -> None:
+    stream = io.StringIO()
+    configure_logs(form, "debug", stream, journal=True)
+    for level in ("debug", "info", "warning", "error", "critical"):
+        log.log(logging.getLevelNamesMapping()[level.upper()], "said")
+    logging.getLogger("aiohttp.server").error("library")
+    assert [line[:3] for line in stream.getvalue().splitlines()] == ["<7>", "<6>", "<4>", "<3>", "<2>", "<3>"]
+    stream.truncate(0)
+    stream.seek(0)
+    try:
+        raise ValueError("bad")
+    except ValueError:
+        log.exception("failed")
+    lines = stream.getvalue().splitlines()
+    assert len(lines) > 1 or form == "json"
+    assert {line[:3] for line in lines} == {"<3>"}, "a traceback's lines are entries of their own"
+
+
+def test_the_journal_is_known_by_its_device_and_inode(tmp_path: Path) -> None:
+    """Who inherits $JOURNAL_STREAM, and writes to a file or a terminal, is not in the journal."""
+    with (tmp_path / "journal").open("w") as journal, (tmp_path / "other").open("w") as other:
+        about = os.fstat(journal.fileno())
+        env = {"JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino}"}
+        assert is_journal(journal, env)
+        assert not is_journal(other, env)
+        assert not is_journal(journal, {})
+    assert not is_journal(journal, env), "it is closed"
+    assert not is_journal(io.StringIO(), env)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_the_level_can_change_while_it_runs(form: Literal["json", "text"]) -> None:
+    stream = io.StringIO()
+    lines = configure_logs(form, "info", stream)
+    for level in ("info", "debug", "error", "info"):
+        set_level(level, lines)
+        log.debug("one")
+        log.warning("two")
+    assert [word for word in stream.getvalue().replace('"', " ").split() if word in ("one", "two")] == [
+        *("two", "one", "two", "two")
+    ]
 
 
 def test_configured_twice_it_writes_once() -> None:

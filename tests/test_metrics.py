@@ -24,6 +24,7 @@ from orchd.metrics import RESTART_REASONS, RUNTIME_EVENTS, Metrics
 from orchd.node_metrics import PHASES, REGISTRIES, REGISTRY_CODES
 from orchd.realtime.stream import Phase
 from orchd.sessions.session import Outcome
+from orchd.settings import AdminSettings
 from tests.prometheus import DEPLOY, Prometheus
 
 KEY = ModelKey("text-to-image", 'org/na"me')
@@ -410,7 +411,7 @@ def test_alerts_tell_what_is_wrong_between_orchd_and_the_node(
 async def test_a_real_prometheus_scrapes_them(metrics: Metrics, needs: Callable[[str], str], tmp_path: Path) -> None:
     """With the scrape example that we ship, aimed at this test's port."""
     use_all(metrics)
-    admin = AdminServer("127.0.0.1:0", snapshot=Snapshot, metrics=metrics, accepting=lambda: True)
+    admin = AdminServer(AdminSettings(listen="127.0.0.1:0"), snapshot=Snapshot, metrics=metrics, accepting=lambda: True)
     await admin.start()
     try:
         async with Prometheus(needs("prometheus"), tmp_path, target=f"127.0.0.1:{admin.port}") as prometheus:

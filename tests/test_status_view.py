@@ -15,7 +15,7 @@ from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.offer import NodeStatus, RegistryName
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, OrchdError
-from orchd.status_view import find_model, model_state, readiness, status
+from orchd.status_view import ReadyWhen, find_model, model_state, readiness, status, summary
 from tests.fakes import snapshots
 from tests.fakes.snapshots import NODE, NODE_DOWN, NOW, SECRET, beside, runner, snapshot
 
@@ -49,18 +49,66 @@ class TestFindModel:
         assert caught.value.code is Code.UNKNOWN_TARGET
 
 
+def standing_as(*words: str, leaving: str = "") -> Snapshot:
+    """Return a snapshot with a model for each word: ready, full, startable, or why it can't serve."""
+    models = {}
+    for number, word in enumerate([*words, *filter(None, [leaving])]):
+        of = snapshots.model("llm", f"m{number}", max_sessions=2)
+        state = S.READY if word in ("ready", "full") else S.COLD if word == "startable" else S.BACKOFF
+        one = snapshots.status(of, runner(of, 0, state, 1.0, sessions=2 if word == "full" else 0))
+        reason = "" if state is S.READY else word
+        models[of.key] = replace(
+            one, startable=word == "startable", reason=reason, leaving=bool(leaving) and number == len(words)
+        )
+    return Snapshot(models=models, file_hash="4f53cda18c2b")
+
+
 class TestReadiness:
     def test_a_bad_entry_is_listed_and_is_no_reason(self) -> None:
-        ready, body = readiness(snapshot(), accepting=True)
+        ready, body = readiness(snapshot(), True, "any")
         assert ready
         assert body["reasons"] == []
         assert len(body["problems"]) == 2
 
-    def test_an_empty_file_that_applied_is_fine(self) -> None:
-        assert readiness(Snapshot(file_hash="4f53cda18c2b"), accepting=True)[0]
+    @pytest.mark.parametrize(
+        ("seen", "any_of_them", "all_of_them"),
+        [
+            (standing_as(), True, True),
+            (standing_as("ready"), True, True),
+            (standing_as("full"), True, True),
+            (standing_as("startable"), True, True),
+            (standing_as("engine is down"), False, False),
+            (standing_as("engine is down", "full"), True, False),
+            (standing_as("engine is down", "startable"), True, False),
+            (standing_as("engine is down", "exited"), False, False),
+            (standing_as(leaving="draining"), True, True),
+            (standing_as("exited", leaving="ready"), False, False),
+            (standing_as("ready", leaving="draining"), True, True),
+        ],
+    )
+    def test_the_setting_says_how_many_models_must_be_able_to_serve(
+        self, seen: Snapshot, any_of_them: bool, all_of_them: bool
+    ) -> None:
+        """A model that has left the file counts neither way; listening asks for none."""
+        expected: dict[ReadyWhen, bool] = {"any": any_of_them, "all": all_of_them, "listening": True}
+        for when, ready in expected.items():
+            told, body = readiness(seen, True, when)
+            assert (told, body["status"], body["ready_when"]) == (ready, "ready" if ready else "not ready", when)
+            assert bool(body["reasons"]) is not ready
+            assert not readiness(seen, False, when)[0], "jobs are not taken"
+
+    def test_the_words_say_which_model_and_why(self) -> None:
+        _, body = readiness(standing_as("engine is down", "exited"), True, "any")
+        assert body["reasons"] == ["no model of 2 can serve"]
+        assert body["models"] == {"wanted": 2, "can_serve": 0}
+        assert body["cannot_serve"] == ["llm/m0: engine is down", "llm/m1: exited"]
+        _, body = readiness(standing_as("engine is down", "ready"), True, "all")
+        assert body["reasons"] == ["1 of 2 models can't serve"]
+        _, body = readiness(standing_as(*["exited"] * 300), True, "any")
+        assert len(body["cannot_serve"]) == 20
 
     def test_models_held_over_without_a_file_are_fine(self) -> None:
-        assert readiness(Snapshot(models=snapshot().models), accepting=True)[0]
+        assert readiness(Snapshot(models=snapshot().models), True, "any")[0]
 
     @pytest.mark.parametrize(
         ("seen", "accepting", "reason"),
@@ -70,9 +118,33 @@ class TestReadiness:
         ],
     )
     def test_what_keeps_it_from_serving_is_told(self, seen: Snapshot, accepting: bool, reason: str) -> None:
-        ready, body = readiness(seen, accepting)
+        ready, body = readiness(seen, accepting, "any")
         assert not ready
         assert body["reasons"] == [reason]
+
+    def test_no_secret_is_in_it(self) -> None:
+        _, body = readiness(standing_as(f"it said {SECRET}"), True, "any")
+        assert SECRET not in json.dumps(body)
+
+
+class TestSummary:
+    @pytest.mark.parametrize(
+        ("seen", "line"),
+        [
+            (Snapshot(), "no models: no models file has applied yet"),
+            (standing_as(), "no models"),
+            (standing_as("ready", "full", leaving="draining"), "2 of 2 models ready"),
+            (standing_as("ready", "startable"), "1 of 2 models ready, 1 cold"),
+            (standing_as("ready", "engine is down"), "1 of 2 models ready; llm/m1: engine is down"),
+            (standing_as(f"it said {SECRET}"), "0 of 1 models ready; llm/m0: it said ***"),
+        ],
+    )
+    def test_it_is_one_line_with_the_worst_reason(self, seen: Snapshot, line: str) -> None:
+        assert summary(seen) == line
+
+    def test_the_worst_is_told_whatever_the_order(self) -> None:
+        line = summary(snapshot())
+        assert line.startswith("2 of 5 models ready, 1 cold; llm/meta-llama/Meta-Llama-3.1-8B-Instruct: ")
 
 
 class TestStatus:

@@ -11,7 +11,7 @@ import sys
 from orchd.app import App, Edges
 from orchd.cli.flags import add_settings_flags
 from orchd.limits import raise_open_files
-from orchd.logs import Lines, configure_logs
+from orchd.logs import Lines, configure_logs, is_journal
 from orchd.loops import fast_loop
 from orchd.settings import Settings
 
@@ -33,7 +33,8 @@ def run_daemon(settings: Settings, edges: Edges | None = None) -> None:
     Raises:
         OrchdError: it could not start, or a part of it failed for good.
     """
-    lines = configure_logs(settings.log.format, settings.log.level, sys.stderr)
+    journal = is_journal(sys.stderr, os.environ)
+    lines = configure_logs(settings.log.format, settings.log.level, sys.stderr, journal=journal)
     raise_open_files()
     with asyncio.Runner(loop_factory=fast_loop()) as runner:
         runner.run(_live(settings, edges, lines))

@@ -54,6 +54,7 @@ class Child:
             "on_stop": "stop",
             "jobs.listen": f"127.0.0.1:{self.jobs_port}",
             "admin.listen": f"127.0.0.1:{self._admin_port}",
+            "admin.ready_when": "listening",
             "docker.enabled": docker,
             "docker.network": f"orchd-{self.instance}",
             "log.format": "text",
@@ -86,7 +87,7 @@ class Child:
         return self._process.poll() if self._process is not None else None
 
     def is_up(self) -> bool:
-        """Its pages answer."""
+        """It takes jobs; its model may still start."""
         return self._get("/readyz")[0] == http.client.OK
 
     def model(self, model_id: str) -> Json | None:

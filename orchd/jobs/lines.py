@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
@@ -18,7 +19,7 @@ from orchd.domain.redact import scrub
 from orchd.errors import JobRefused
 from orchd.http1.names import Memo
 from orchd.jobs.run import Run
-from orchd.logs import Lines
+from orchd.logs import Lines, priority
 from orchd.sessions.session import Outcome
 
 LOGGER = "orchd.jobs"
@@ -32,14 +33,18 @@ class JobLines:
 
     def __init__(self, lines: Lines | None) -> None:
         self._lines = lines
+        self._head = {level: _head(level, lines is not None and lines.journal) for level in set(_LEVEL.values())}
         self._soon = asyncio.get_running_loop().call_soon
         self._second = 0
         self._of_second = ""
         self._stamp = ""
 
     def done(self, run: Run, outcome: Outcome, refusal: JobRefused | None, total_s: float) -> None:
+        level = _LEVEL[outcome]
         if self._lines is None:
-            log.info("job_done", **fields(run, outcome, refusal, total_s))
+            log.log(level, "job_done", **fields(run, outcome, refusal, total_s))
+            return
+        if level < self._lines.level:
             return
         transfer, session = run.transfer, run.session
         bytes_in, bytes_out = (transfer.bytes_in, transfer.bytes_out) if transfer is not None else (0, 0)
@@ -55,11 +60,11 @@ class JobLines:
             failure = f'"code": "{refusal.code}", "reason": {quoted(scrub(refusal.message))}'
             status = run.status or refusal.status
         waiting.append(
-            f'{{"request_id": {quoted(run.request_id)}, {_MODEL[run.key]}, '
+            f'{self._head[level]}"request_id": {quoted(run.request_id)}, {_MODEL[run.key]}, '
             f'"replica": {"null" if session is None else session.runner.replica}, "outcome": "{_WORD[outcome]}", '
             f'{failure}, "status": {status}, "bytes_in": {bytes_in}, "bytes_out": {bytes_out}, '
             f'"held_s": {held}, "first_byte_s": {first}, "total_s": {_SECONDS[int(total_s * 1e4 + 0.5)]}, '
-            f'"event": "job_done", "logger": "{LOGGER}", "level": "info", "timestamp": "{self._stamp}"}}\n'
+            f'"logger": "{LOGGER}", "timestamp": "{self._stamp}"}}\n'
         )
 
     def _now(self) -> str:
@@ -94,6 +99,17 @@ def _model(key: ModelKey | None) -> str:
     pipeline, model_id = (key.pipeline, key.model_id) if key is not None else ("", "")
     return f'"pipeline": {json.dumps(pipeline)}, "model_id": {json.dumps(model_id)}'
 
+
+def _head(level: int, journal: bool) -> str:
+    """Return how a line begins."""
+    word = logging.getLevelName(level).lower()
+    return f'{priority(level) if journal else ""}{{"event": "job_done", "level": "{word}", '
+
+
+_EXPECTED = (Outcome.OK, Outcome.REFUSED, Outcome.CLIENT_GONE)
+"""Outcomes that say nothing bad about us or our runners: anybody can bring them about, as often as they like."""
+
+_LEVEL = {outcome: logging.INFO if outcome in _EXPECTED else logging.WARNING for outcome in Outcome}
 
 _WORD = {outcome: str(outcome) for outcome in Outcome}
 """Members of enums are slow to format."""

@@ -22,6 +22,7 @@ from orchd.cli import main
 from orchd.control import ControlServer
 from orchd.domain.ids import ModelKey
 from orchd.metrics import Metrics
+from orchd.settings import AdminSettings
 from tests.fakes.snapshots import SECRET, snapshot
 
 MODEL = "text-to-image/stabilityai/sdxl-turbo"
@@ -50,7 +51,9 @@ class Daemon:
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         metrics = Metrics(CollectorRegistry(), "1")
-        admin = AdminServer("127.0.0.1:0", snapshot=lambda: self.snapshot, metrics=metrics, accepting=lambda: True)
+        admin = AdminServer(
+            AdminSettings(listen="127.0.0.1:0"), snapshot=lambda: self.snapshot, metrics=metrics, accepting=lambda: True
+        )
         control = ControlServer(
             self.state_dir, keys=lambda: self.snapshot.models, restart=self._restart, down=self._down
         )

@@ -21,7 +21,7 @@ from orchd.http1.parser import RequestParser
 from orchd.jobs.lines import JobLines
 from orchd.jobs.ports import Caller, Transfer
 from orchd.jobs.run import Run
-from orchd.logs import configure_logs
+from orchd.logs import configure_logs, set_level
 from orchd.sessions.session import Outcome, Session, SessionKind
 from tests.jobs.messages import request
 from tests.jobs.model import ADDRESS, runner_of
@@ -158,12 +158,39 @@ def told(stream: io.StringIO) -> list[str]:
     return [line.get("request_id", line["event"]) for line in lines]
 
 
-@pytest.mark.parametrize(("format", "level"), [("text", "info"), ("json", "warning")])
-async def test_where_people_read_or_nobody_does_there_is_no_fast_way(format: Any, level: str) -> None:
+async def test_where_people_read_there_is_no_fast_way() -> None:
     stream = io.StringIO()
-    assert configure_logs(format, level, stream) is None
+    assert configure_logs("text", "info", stream) is None
     JobLines(None).done(a_run("r1"), Outcome.OK, None, 0.1)
-    assert ("job_done" in stream.getvalue()) == (format == "text")
+    assert "job_done" in stream.getvalue()
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("journal", [True, False])
+async def test_jobs_that_failed_are_written_at_warning_and_the_level_in_force_decides(
+    fast: bool, journal: bool
+) -> None:
+    """Level, priority and threshold of every outcome, the general way and the fast one."""
+    stream = io.StringIO()
+    lines = configure_logs("json", "info", stream, journal=journal)
+    job_lines = JobLines(lines if fast else None)
+    for level in ("info", "warning"):
+        set_level(level, lines)
+        for outcome in Outcome:
+            job_lines.done(a_run(level), outcome, None, 0.1)
+    assert lines is not None
+    lines.flush()
+    written = [line.partition("{") for line in stream.getvalue().splitlines()]
+    said = [(start, json.loads(brace + rest)) for start, brace, rest in written]
+    expected = {Outcome.OK: "info", Outcome.REFUSED: "info", Outcome.CLIENT_GONE: "info"}
+    levels = [(outcome, expected.get(outcome, "warning")) for outcome in Outcome]
+    assert [(line["outcome"], line["level"]) for _, line in said] == levels + [
+        (outcome, level) for outcome, level in levels if level == "warning"
+    ]
+    assert {line["level"]: start for start, line in said} == (
+        {"info": "<6>", "warning": "<4>"} if journal else {"info": "", "warning": ""}
+    )
+    assert all(list(line)[:2] == ["event", "level"] for _, line in said)
 
 
 async def test_a_log_that_nobody_takes_stops_no_job() -> None:
