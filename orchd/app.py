@@ -192,6 +192,7 @@ class App:
             ModelsFile(Path(settings.models_file), settings.models_poll_s),
             [s.model for s in stored if s.current],
             Path(credentials) if credentials else None,
+            strict=settings.strict_file,
         )
         self._jobs = JobServer(
             settings.jobs,

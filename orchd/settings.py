@@ -279,6 +279,10 @@ class Settings(_Section):
     models_poll_s: Positive = Field(
         4.0, description="seconds; the file is also looked at this often, for mounts that report no changes"
     )
+    strict_file: bool = Field(
+        False,
+        description="unknown keys in the models file are errors, as with `orchd check --strict`; else only warnings",
+    )
     state_dir: str = Field(
         "",
         description="durable state; empty = $STATE_DIRECTORY, else /var/lib/orchd, else ~/.local/state/orchd",

@@ -7,12 +7,13 @@ the others are checked on. Values of fields that may hold secrets are never repe
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from orchd.catalog.names import nearest, squash
+from orchd.catalog.names import in_style_of, is_comment, nearest_field, squash
 from orchd.catalog.parse import RawEntry
 from orchd.catalog.schema import EXPECTED, SECTIONS, Entry
 from orchd.catalog.values import model_name
@@ -26,6 +27,8 @@ MAY_HOLD_SECRETS = frozenset(
 )
 _MOST = 20
 """Faults, wrong values and unknown keys that are told one by one: an entry may hold any number of them."""
+_LOOKED_AT = 200
+"""Unknown keys that are looked at for slips."""
 _SHOWN = 60
 """Characters of a value that are repeated in a message."""
 
@@ -38,18 +41,40 @@ class _Written:
     value: Any
 
 
+@dataclass(frozen=True, slots=True)
+class UnknownKey:
+    """A key that is no field.
+
+    Attributes:
+        path: as written.
+        near: names of the field that was probably meant, which the entry does not have itself; empty = none.
+        problem: index of its problem; None = it was one too many to be told.
+    """
+
+    path: tuple[str, ...]
+    near: tuple[str, ...]
+    problem: int | None
+
+
 class Draft:
     """An entry that is being read.
+
+    Args:
+        strict: unknown keys are errors.
 
     Attributes:
         key: None if it can't be read.
         entry: the fields that could be read.
         problems: found so far, in order.
+        unknown: keys that are no fields and no comments; not all, if there are many.
+        more_unknown: how many more there are.
     """
 
-    def __init__(self, raw: RawEntry, file: str) -> None:
-        self.raw, self.file = raw, file
+    def __init__(self, raw: RawEntry, file: str, *, strict: bool = False) -> None:
+        self.raw, self.file, self._strict = raw, file, strict
         self.problems: list[Problem] = []
+        self.unknown: list[UnknownKey] = []
+        self.more_unknown = 0
         self.key: ModelKey | None = None
         self.entry = Entry()
         self._written: dict[tuple[str, ...], _Written] = {}
@@ -83,8 +108,16 @@ class Draft:
     def error(self, message: str, *path: str, code: Code = Code.ENTRY_INVALID) -> None:
         self._add(Severity.ERROR, message, path, code=code)
 
-    def warning(self, message: str, *path: str, unknown_key: bool = False) -> None:
-        self._add(Severity.WARNING, message, path, unknown_key=unknown_key)
+    def warning(self, message: str, *path: str) -> None:
+        self._add(Severity.WARNING, message, path)
+
+    def escalate(self, unknown: UnknownKey, message: str) -> None:
+        """Make an error of what was only a warning of an unknown key."""
+        if unknown.problem is None:
+            self.error(message, *unknown.path)
+        else:
+            warning = self.problems[unknown.problem]
+            self.problems[unknown.problem] = replace(warning, severity=Severity.ERROR, message=message)
 
     def _add(
         self,
@@ -127,17 +160,14 @@ class Draft:
         """Return the known fields under their own names; null is absent."""
         names = {squash(name): name for name in model.model_fields}
         fields: dict[str, Any] = {}
-        unknown = 0
+        unknown: list[str] = []
         for written, item in value.items():
+            if is_comment(written):
+                continue
             path = (*(self._written[above].path if above else ()), written)
             name = names.get(squash(written))
             if name is None:
-                unknown += 1
-                if unknown > _MOST:
-                    continue
-                near = nearest(written, model.model_fields)
-                hint = f"did you mean {near}?" if near else "it means nothing to orchd"
-                self.warning(f"unknown key: {hint}", *path, unknown_key=True)
+                unknown.append(written)
             elif item is None:
                 continue
             elif name in fields and fields[name] != item:
@@ -148,9 +178,29 @@ class Draft:
                 self._written[(*above, name)] = _Written(path, item)
                 if not above and name in SECTIONS and isinstance(item, dict):
                     fields[name] = self._fold(item, SECTIONS[name], (name,))
-        if unknown > _MOST:
-            self.warning(f"unknown keys: {unknown - _MOST} more", *above, unknown_key=True)
+        self._tell_unknown(unknown, model, above, fields)
         return fields
+
+    def _tell_unknown(
+        self, unknown: list[str], model: type[BaseModel], above: tuple[str, ...], there: Container[str]
+    ) -> None:
+        inside = self._written[above].path if above else ()
+        for written in unknown[:_MOST]:
+            path = (*inside, written)
+            near = nearest_field(written, model.model_fields)
+            hint = f"did you mean {in_style_of(written, near)}?" if near else "it means nothing to orchd"
+            self.unknown.append(
+                UnknownKey(path, (*above, near) if near and near not in there else (), len(self.problems))
+            )
+            self._unknown("unknown key", hint, path)
+        self.unknown += [UnknownKey((*inside, written), (), None) for written in unknown[_MOST:_LOOKED_AT]]
+        if len(unknown) > _MOST:
+            self.more_unknown += len(unknown) - _MOST
+            self._unknown("unknown keys", f"{len(unknown) - _MOST} more", inside)
+
+    def _unknown(self, what: str, hint: str, path: tuple[str, ...]) -> None:
+        severity, start = (Severity.ERROR, "cannot use ") if self._strict else (Severity.WARNING, "")
+        self._add(severity, f"{start}{what}: {hint}", path, unknown_key=True)
 
     def _validate(self, fields: dict[str, Any]) -> None:
         try:
@@ -173,7 +223,9 @@ def key_of(raw: RawEntry) -> ModelKey | None:
     halves = []
     doubtful = {squash(name) for name in raw.repeated}
     for name in KEY_FIELDS:
-        found = [item for written, item in raw.value.items() if squash(written) == squash(name)]
+        found = [
+            item for written, item in raw.value.items() if squash(written) == squash(name) and not is_comment(written)
+        ]
         if not found or squash(name) in doubtful or any(item != found[0] for item in found):
             return None
         try:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from orchd.catalog.draft import key_of
-from orchd.catalog.names import squash
+from orchd.catalog.names import is_comment, squash
 from orchd.catalog.parse import RawEntry
 from orchd.domain.state import Problem, Severity
 from orchd.errors import Code
@@ -22,11 +22,11 @@ PIPELINES = frozenset(
         *("llm", "image-to-text", "live-video-to-video", "text-to-speech"),
     }
 )
-_KEYS = (
+KEYS = (
     *("pipeline", "model_id", "url", "token", "warm", "capacity", "optimization_flags", "gateway"),
     *("price_per_unit", "pixels_per_unit", "currency"),
 )
-_BY_SQUASHED = {squash(key): key for key in _KEYS}
+_BY_SQUASHED = {squash(key): key for key in KEYS}
 
 
 def traps(entries: Iterable[RawEntry], file: str) -> tuple[Problem, ...]:
@@ -87,7 +87,7 @@ def _of_an_entry(raw: RawEntry, file: str) -> Iterator[Problem]:
         yield warn("optimization_flags", "go-livepeer refuses the file: it wants text or true/false as values here")
     for written in raw.value:
         key = _BY_SQUASHED.get(squash(written))
-        if key and written.lower() != key and key not in row:
+        if key and written.lower() != key and key not in row and not is_comment(written):
             yield warn(written, f"go-livepeer does not see this key: it only reads {key}")
 
 

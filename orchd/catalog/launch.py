@@ -6,15 +6,16 @@ The world outside the file comes in through `World`; what can't be read there is
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from orchd.catalog import values
 from orchd.catalog.draft import Draft
 from orchd.catalog.profiles import Profile
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import ContainerLaunch, ExternalLaunch, Launch, ProcessLaunch, Secret
+from orchd.domain.model import ContainerLaunch, ExternalLaunch, Launch, Model, ProcessLaunch, Secret
 from orchd.errors import Code
 
 KINDS = ("image", "command", "url")
@@ -26,6 +27,9 @@ _LAUNCHED_KNOBS = ("env", "env_file", "replicas")
 _SELF_REGISTERING = ("ORCH_URL", "ORCH_SECRET")
 
 
+NOTHING_RUNS: Mapping[ModelKey, Model] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """What resolving an entry may know beyond the file.
@@ -35,12 +39,16 @@ class World:
         folder: absolute; where it lies.
         read_text: text of a file that an entry names. Raises OSError, or ValueError where it is no UTF-8 text.
         readable_by_others: anybody on the host can read `aiModels.json`.
+        last_good: definitions that run now: nothing of them may be lost by a slip.
+        strict: unknown keys are errors.
     """
 
     file: str
     folder: str
     read_text: Callable[[str], str]
     readable_by_others: bool = False
+    last_good: Mapping[ModelKey, Model] = field(default_factory=lambda: NOTHING_RUNS)
+    strict: bool = False
 
 
 def kind_of(draft: Draft) -> str | None:
@@ -142,15 +150,15 @@ def _env_lines(draft: Draft, path: str, text: str) -> dict[str, str]:
     return env
 
 
-def _read(draft: Draft, field: str, path: str, world: World) -> str | None:
+def _read(draft: Draft, name: str, path: str, world: World) -> str | None:
     # A token_file is not named: what stands there by mistake may be the token itself.
-    shown = "the file" if field == "token_file" else path
+    shown = "the file" if name == "token_file" else path
     try:
         return world.read_text(path)
     except OSError as exc:
-        draft.error(f"cannot read {shown}: {exc.strerror or 'it failed'}", field, code=Code.SECRET_UNREADABLE)
+        draft.error(f"cannot read {shown}: {exc.strerror or 'it failed'}", name, code=Code.SECRET_UNREADABLE)
     except ValueError:
-        draft.error(f"cannot read {shown}: it is not UTF-8 text", field, code=Code.SECRET_UNREADABLE)
+        draft.error(f"cannot read {shown}: it is not UTF-8 text", name, code=Code.SECRET_UNREADABLE)
     return None
 
 

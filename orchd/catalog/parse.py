@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from orchd.catalog.names import is_comment
 from orchd.domain.state import Problem, Severity
 from orchd.errors import Code
 
@@ -184,7 +185,7 @@ class _ElementReader:
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         for name, times in Counter(name for name, _ in pairs).items():
-            if times > 1:
+            if times > 1 and not is_comment(name):
                 self._repeated.add(name)
                 self._faults.append(f"cannot tell which {_quoted(name)} is meant: it is written {times} times")
         return dict(pairs)

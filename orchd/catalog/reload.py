@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from pathlib import Path
 
 import structlog
 
 from orchd.catalog.keep import merge
-from orchd.catalog.launch import World
+from orchd.catalog.launch import NOTHING_RUNS, World
 from orchd.catalog.reading import Reading, understand
 from orchd.catalog.watch import Content, ModelsFile, side_reader
+from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.state import DesiredState, Problem, Severity
 
@@ -31,11 +32,20 @@ class Catalog:
     Args:
         last_good: definitions of the last run, from the store.
         credentials: `$CREDENTIALS_DIRECTORY`, where relative `token_file`s are looked for first.
+        strict: unknown keys are errors.
     """
 
-    def __init__(self, file: ModelsFile, last_good: Iterable[Model] = (), credentials: Path | None = None) -> None:
+    def __init__(
+        self,
+        file: ModelsFile,
+        last_good: Iterable[Model] = (),
+        credentials: Path | None = None,
+        *,
+        strict: bool = False,
+    ) -> None:
         self._file = file
         self._credentials = credentials
+        self._strict = strict
         self._state = DesiredState({model.key: model for model in last_good})
         self._logged: tuple[Problem, ...] | None = None
 
@@ -53,7 +63,10 @@ class Catalog:
             yield await self._take(content)
 
     async def _take(self, content: Content | Problem) -> DesiredState:
-        reading = await asyncio.to_thread(read_content, self._file.path, content, self._credentials)
+        last_good = self._state.models
+        reading = await asyncio.to_thread(
+            read_content, self._file.path, content, self._credentials, strict=self._strict, last_good=last_good
+        )
         self._state = merge(reading, self._state.models, self._state.file_hash)
         self._log(reading, self._state)
         return self._state
@@ -80,10 +93,28 @@ class Catalog:
             log.error("models_file_refused", file=file, **counts)
 
 
-def read_content(path: Path, content: Content | Problem, credentials: Path | None) -> Reading:
-    """Return what the content of the file at `path` asks for. Blocks while it reads the files that entries name."""
+def read_content(
+    path: Path,
+    content: Content | Problem,
+    credentials: Path | None,
+    *,
+    strict: bool = False,
+    last_good: Mapping[ModelKey, Model] = NOTHING_RUNS,
+) -> Reading:
+    """Return what the content of the file at `path` asks for. Blocks while it reads the files that entries name.
+
+    Args:
+        strict, last_good: as in `World`.
+    """
     if isinstance(content, Problem):
         return Reading(problems=(content,))
     folder = path.absolute().parent
-    world = World(str(path), str(folder), side_reader(folder, credentials), content.readable_by_others)
+    world = World(
+        str(path),
+        str(folder),
+        side_reader(folder, credentials),
+        readable_by_others=content.readable_by_others,
+        last_good=last_good,
+        strict=strict,
+    )
     return understand(content.data, world)

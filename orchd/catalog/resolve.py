@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from orchd.catalog.draft import Draft
-from orchd.catalog.launch import World, kind_of, launch_of, token_of
+from orchd.catalog.launch import KINDS, World, kind_of, launch_of, token_of
 from orchd.catalog.parse import RawEntry
 from orchd.catalog.profiles import OPTIMISED_TIMEOUT_S, PROFILES, Profile
+from orchd.catalog.slips import keep_lost, keep_price, keep_profile, leave_to_node
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import InferenceSpec, MetricsSpec, Model
 from orchd.domain.money import Currency, Price, PriceUnit
@@ -34,7 +35,7 @@ class Resolved:
 
 def resolve(entries: Iterable[RawEntry], world: World) -> Resolved:
     """Return what the entries ask for; an entry that can't be used is only there in the problems."""
-    drafts = [Draft(raw, world.file) for raw in entries]
+    drafts = [Draft(raw, world.file, strict=world.strict) for raw in entries]
     rows: dict[ModelKey, list[Draft]] = {}
     for draft in drafts:
         if draft.key:
@@ -42,10 +43,16 @@ def resolve(entries: Iterable[RawEntry], world: World) -> Resolved:
     models = {}
     for key, group in rows.items():
         base = next((draft for draft in group if _gateway(draft) == _DEFAULT_GATEWAY), group[0])
-        prices = _gateway_prices(base, group)
+        last = world.last_good.get(key)
+        if last:
+            keep_profile(base, last)
+        prices = _gateway_prices(base, group, last)
         model = _model(base, key, world)
         if model:
-            models[key] = replace(model, gateway_prices=prices)
+            model = replace(model, gateway_prices=prices)
+            models[key] = keep_lost(base, model, last) if last else model
+        if _launched(base) and not base.has("price_per_unit") and not (model and models[key].price):
+            base.warning("not offered for pay: it has no price_per_unit (0 = free)")
     return Resolved(models, tuple(problem for draft in drafts for problem in draft.problems))
 
 
@@ -54,9 +61,13 @@ def _gateway(draft: Draft) -> str:
     return str(draft.value("gateway") or _DEFAULT_GATEWAY).lower()
 
 
-def _gateway_prices(base: Draft, group: list[Draft]) -> tuple[tuple[str, Price], ...]:
-    """Return the prices of the rows that are for one gateway each; a row that is more than that is a duplicate."""
+def _gateway_prices(base: Draft, group: list[Draft], last: Model | None) -> tuple[tuple[str, Price], ...]:
+    """Return the prices of the rows that are for one gateway each; a row that is more than that is a duplicate.
+
+    A price that is missing because a row can't be used goes on from the last good definition.
+    """
     prices: dict[str, Price] = {}
+    last_prices = dict(last.gateway_prices) if last else {}
     seen = {_gateway(base): base}
     if _gateway(base) != _DEFAULT_GATEWAY and (price := _price(base)):
         prices[_gateway(base)] = price
@@ -70,11 +81,8 @@ def _gateway_prices(base: Draft, group: list[Draft]) -> tuple[tuple[str, Price],
             if base.names and name not in _PRICE_FIELDS and row.value(name) != base.value(name)
         ]
         if first := seen.get(gateway):
-            whom = "" if gateway == _DEFAULT_GATEWAY else f" for gateway {gateway}"
-            row.error(
-                f"cannot use a second entry of this model{whom}: entry {first.raw.index + 1} "
-                f"(line {first.raw.line}) is the first; remove one"
-            )
+            if _launched(base) or _launched(row):  # to the node, each row that it runs is one more container
+                row.error(_second(row, first, gateway, group))
         elif differing:
             row.error(
                 f"cannot use this row as a price for one gateway: it differs from entry {base.raw.index + 1} in "
@@ -82,11 +90,31 @@ def _gateway_prices(base: Draft, group: list[Draft]) -> tuple[tuple[str, Price],
             )
         else:
             seen[gateway] = row
-            if price := _price(row):
+            if price := keep_price(row, _price(row), last_prices.get(gateway)):
                 prices[gateway] = price
             elif not row.has("price_per_unit"):
                 row.warning("a row for a gateway without price_per_unit does nothing")
+    if any(row.bad for row in group if row is not base):
+        prices = {**last_prices, **prices}
     return tuple(prices.items())
+
+
+def _launched(draft: Draft) -> bool:
+    """Return whether orchd is to deal with the entry: it says what to run."""
+    return draft.entry.run is not False and any(map(draft.has, KINDS))
+
+
+def _second(row: Draft, first: Draft, gateway: str, group: list[Draft]) -> str:
+    whom = "" if gateway == _DEFAULT_GATEWAY else f" for gateway {gateway}"
+    if row.has("url"):
+        way_out = "remove one, or put a load balancer in front of the runners and name that in url"
+    else:
+        equal = sum(_gateway(other) == gateway for other in group)
+        way_out = f'remove one, or write "replicas": {equal} in a single entry if you want {equal} runners'
+    return (
+        f"cannot use a second entry of this model{whom}: entry {first.raw.index + 1} (line {first.raw.line}) is the "
+        f"first; {way_out}"
+    )
 
 
 def _price(draft: Draft) -> Price | None:
@@ -106,8 +134,9 @@ def _model(draft: Draft, key: ModelKey, world: World) -> Model | None:
     entry = draft.entry
     kind = kind_of(draft)
     if kind is None:
-        if not draft.bad:
-            draft.warning("left to go-livepeer: it has none of image, command, url")
+        leave_to_node(draft, runs=key in world.last_good)
+        return None
+    if entry.run is False:
         return None
     name = entry.profile or "byoc"
     profile = PROFILES[name]
@@ -116,8 +145,6 @@ def _model(draft: Draft, key: ModelKey, world: World) -> Model | None:
     token = token_of(draft, world)
     replicas = entry.replicas or 1
     max_sessions = _max_sessions(draft, kind, name, profile, replicas)
-    if not draft.has("price_per_unit"):
-        draft.warning("not offered for pay: it has no price_per_unit (0 = free)")
     if draft.bad or launch is None:
         return None
     patience = (

@@ -179,6 +179,9 @@ class Entry(_Fields):
         "single-shot = each request is one (default elsewhere)",
     )
 
+    run: bool | None = Field(
+        None, description="false = orchd does not run it and leaves it to go-livepeer; default true"
+    )
     warm: bool | None = Field(None, description="true = runs all the time; false (default) = started by its first job")
     idle_timeout_s: Seconds | None = Field(
         None, description="seconds without sessions until a cold model is stopped; default 300"

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from orchd.cli.flags import add_settings_flags
 from orchd.cli.text import RED, YELLOW, Cell, Look, look_of, pad, printable, table, units
 from orchd.domain.model import Model
 from orchd.domain.money import Price
-from orchd.domain.state import Problem, Severity
+from orchd.domain.state import Severity
 from orchd.settings import Settings
 
 
@@ -27,8 +26,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("file", metavar="FILE", nargs="?", help="in place of the setting models_file")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--strict", action="store_true", help="unknown keys are errors")
-    add_settings_flags(parser, only=("models_file",))
+    parser.add_argument("--strict", action="store_true", help="unknown keys are errors; the setting strict_file")
+    add_settings_flags(parser, only=("models_file", "strict_file"))
     parser.set_defaults(run=run)
 
 
@@ -36,15 +35,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Return 1 if there are errors, else 0."""
     path = Path(args.file or settings.models_file)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    reading = read_content(path, read_models_file(path), Path(credentials) if credentials else None)
-    if args.strict:
-        reading = replace(reading, problems=tuple(map(_strict, reading.problems)))
+    strict = args.strict or settings.strict_file
+    reading = read_content(path, read_models_file(path), Path(credentials) if credentials else None, strict=strict)
     print(json.dumps(as_json(reading, str(path)), indent=2) if args.json else as_text(reading, look_of(sys.stdout)))
     return 1 if reading.count(Severity.ERROR) else 0
-
-
-def _strict(problem: Problem) -> Problem:
-    return replace(problem, severity=Severity.ERROR) if problem.unknown_key else problem
 
 
 def as_text(reading: Reading, look: Look) -> str:

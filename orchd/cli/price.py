@@ -91,7 +91,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Return 1 if the file has errors, else 0."""
     path = Path(settings.models_file)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    reading = read_content(path, read_models_file(path), Path(credentials) if credentials else None)
+    reading = read_content(
+        path, read_models_file(path), Path(credentials) if credentials else None, strict=settings.strict_file
+    )
     for problem in reading.problems:
         if problem.severity is Severity.ERROR:
             print(f"error    {printable(str(problem))}", file=sys.stderr)

@@ -28,7 +28,7 @@ class Problem:
         line, column: 1-based; 0 = not known.
         entry: 0-based index in the array; None = the file as a whole.
         field: dotted name of the field, such as `health.interval_s`; empty = the entry as a whole.
-        unknown_key: only for warnings that `orchd check --strict` turns into errors.
+        unknown_key: it is about a key that is no field: an error where unknown keys are to be errors (`strict_file`).
     """
 
     severity: Severity

@@ -20,13 +20,19 @@ def entry(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in {**base, **fields}.items() if value is not ...}
 
 
-def read(*entries: Any, files: dict[str, str] | None = None, readable_by_others: bool = False) -> Reading:
-    """Return the reading of a file with these entries, one per line."""
-    text = "[\n" + ",\n".join(map(json.dumps, entries)) + "\n]"
-    return read_text(text, files=files, readable_by_others=readable_by_others)
+def read(*entries: Any, **outside: Any) -> Reading:
+    """Return the reading of a file with these entries, one per line; `outside` as for `read_text`."""
+    return read_text("[\n" + ",\n".join(map(json.dumps, entries)) + "\n]", **outside)
 
 
-def read_text(text: str | bytes, *, files: dict[str, str] | None = None, readable_by_others: bool = False) -> Reading:
+def read_text(text: str | bytes, *, files: dict[str, str] | None = None, **world: Any) -> Reading:
+    """Return the reading of a file.
+
+    Args:
+        files: that entries may name, by name.
+        world: further attributes of `World`.
+    """
+
     def read_file(name: str) -> str:
         try:
             return (files or {})[name]
@@ -34,7 +40,7 @@ def read_text(text: str | bytes, *, files: dict[str, str] | None = None, readabl
             raise FileNotFoundError(2, "No such file or directory") from None
 
     data = text if isinstance(text, bytes) else text.encode()
-    return understand(data, World("aiModels.json", "/etc/orchd", read_file, readable_by_others))
+    return understand(data, World("aiModels.json", "/etc/orchd", read_file, **world))
 
 
 def model_of(reading: Reading) -> Model:

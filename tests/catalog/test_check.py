@@ -73,6 +73,19 @@ def test_unknown_keys_are_errors_only_if_strict(tmp_path: Path, capsys: pytest.C
     assert "error    " in capsys.readouterr().out
 
 
+def test_unknown_keys_are_errors_where_the_settings_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ORCHD_STRICT_FILE", "true")
+    assert main(["check", write(tmp_path / "f.json", entry(maxSesions=1))]) == 1
+    assert "0 models, 1 error, 0 warnings" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("slip", ["imgae", "comand", "ulr"])
+def test_a_slip_that_would_run_nothing_fails(tmp_path: Path, slip: str) -> None:
+    assert main(["check", write(tmp_path / "f.json", entry(image=..., **{slip: "x"}))]) == 1
+
+
 def test_json_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path / "f.json", entry(price_per_unit=0.005, token=SECRET), entry(model_id="b", replicas=0))
     assert main(["check", "--json", file]) == 1

@@ -136,3 +136,20 @@ async def test_files_that_entries_name_are_found_beside_the_file(path: Path) -> 
     launch: Any = state.models[A].launch
     assert ("A", "b") in launch.env
     assert launch.cwd == str(path.parent)
+
+
+async def test_a_slip_in_an_edit_loses_nothing(path: Path) -> None:
+    write(path, entry(model_id="a", warm=True))
+    one = catalog(path)
+    good = dict((await one.load()).models)
+    for slipped in (entry(model_id="a", image=..., imgae="x"), entry(model_id="a", wram=True), entry(image=...)):
+        write(path, {**slipped, "model_id": "a"})
+        state = await one.load()
+        assert dict(state.models) == good
+        assert any(problem.severity is Severity.ERROR for problem in state.problems)
+
+
+async def test_a_strict_catalog_takes_no_unknown_key(path: Path) -> None:
+    write(path, entry(model_id="a", qqqq=1))
+    assert list((await catalog(path).load()).models) == [A]
+    assert not (await Catalog(ModelsFile(path, 0.05), strict=True).load()).models

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchd.catalog.names import squash
 from orchd.catalog.profiles import PROFILES
 from orchd.catalog.schema import SECTIONS, Entry
 from orchd.domain.ids import Address, ModelKey
@@ -56,6 +57,7 @@ def test_any_object_gives_a_model_an_error_or_is_left_to_go_livepeer(fields: dic
     given_entry = entry(**fields) if complete else fields
     reading = read(given_entry)
     left = any("left to go-livepeer" in problem.message for problem in reading.problems)
+    left |= not errors(reading) and any(item is False for name, item in given_entry.items() if squash(name) == "run")
     assert len(reading.models) + bool(errors(reading)) + left == 1
     for problem in errors(reading):
         assert problem.message.startswith("cannot "), problem
