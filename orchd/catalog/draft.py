@@ -189,9 +189,8 @@ class Draft:
             path = (*inside, written)
             near = nearest_field(written, model.model_fields)
             hint = f"did you mean {in_style_of(written, near)}?" if near else "it means nothing to orchd"
-            self.unknown.append(
-                UnknownKey(path, (*above, near) if near and near not in there else (), len(self.problems))
-            )
+            lost = (*above, near) if near and near not in there else ()
+            self.unknown.append(UnknownKey(path, lost, len(self.problems)))
             self._unknown("unknown key", hint, path)
         self.unknown += [UnknownKey((*inside, written), (), None) for written in unknown[_MOST:_LOOKED_AT]]
         if len(unknown) > _MOST:
