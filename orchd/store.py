@@ -6,13 +6,11 @@ construction. Each call is one transaction, and on the disk when it returns (WAL
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -24,11 +22,14 @@ from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.domain.ports import StoredModel, StoredStream
 from orchd.errors import StoreError
+from orchd.threads import DaemonThreads
 
 log = structlog.get_logger("orchd.store")
 
 T = TypeVar("T")
 
+CALL_TIMEOUT_S = 30.0
+"""A transaction takes milliseconds; longer, and beyond `BUSY_TIMEOUT_S`, means that the disk hangs."""
 BUSY_TIMEOUT_S = 5.0
 """The state lock keeps other daemons away; a person with the sqlite3 shell may still hold the file for a moment."""
 
@@ -46,7 +47,7 @@ class SqliteStore:
         self._path = path
         self._dump = dump
         self._load = load
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._thread = DaemonThreads("store")
         self._db: sqlite3.Connection | None = None
 
     async def open(self) -> None:
@@ -59,8 +60,11 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Let go of the file. The store can't be used afterwards."""
-        await self._run(self._close)
-        self._thread.shutdown()
+        try:
+            await self._run(self._close)
+        except StoreError as exc:  # each transaction was on the disk when it ended, so nothing is lost
+            log.warning("store_not_closed", reason=exc.message)
+        self._thread.close()
 
     async def models(self) -> tuple[StoredModel, ...]:
         rows = await self._run(
@@ -167,7 +171,10 @@ class SqliteStore:
             except sqlite3.DatabaseError as exc:
                 raise StoreError(_explain(self._path, exc)) from exc
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, translated)
+        try:
+            return await self._thread.run(translated, CALL_TIMEOUT_S)
+        except TimeoutError as exc:
+            raise StoreError(f"cannot use the store {self._path}: its disk does not answer") from exc
 
     @property
     def _connection(self) -> sqlite3.Connection:

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -337,3 +338,19 @@ def killed_after(rounds: int, file: Path) -> int:
             told = int(writer.stderr.readline())
         writer.kill()
     return told
+
+
+async def test_a_disk_that_hangs_is_an_error_each_time_and_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "orchd.db", dump, load)
+    await store.open()
+    await store.save_secret("name", "value")
+    answers = threading.Event()
+    monkeypatch.setattr("orchd.store.CALL_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(SqliteStore, "_connection", property(lambda _: answers.wait()))
+    for _ in range(2):
+        with pytest.raises(StoreError, match="its disk does not answer"):
+            await store.secret("name")
+    await store.close()
+    answers.set()

@@ -1,19 +1,17 @@
 """Docker Engine over the `docker` package: the only file that knows it.
 
-The package blocks, so each call runs on a bounded pool of threads, and is given up after `docker.call_timeout_s`.
+The package blocks, so each call runs on one of a few threads, and is given up after `docker.call_timeout_s`.
 What comes in and goes out are plain values; what goes wrong is one of ours. Long answers (events, pulls) have
 threads and connections of their own, which can be cut: a blocked read ends at once when its socket is shut down.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import docker
@@ -22,6 +20,7 @@ from docker.errors import APIError, DockerException, StreamParseError
 from docker.utils import kwargs_from_env, parse_host, parse_repository_tag
 
 from orchd.errors import Code, EngineUnavailable
+from orchd.threads import DaemonThreads
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -148,9 +147,9 @@ class Engine:
         self.where = self._environment.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         self._timeout_s = call_timeout_s
         self._client: docker.APIClient | None = None
-        self._calls = ThreadPoolExecutor(CALLS, "docker-call")
-        self._pulls = ThreadPoolExecutor(PULLS, "docker-pull")
-        self._streams = ThreadPoolExecutor(STREAMS, "docker-events")
+        self._calls = DaemonThreads("docker-call", CALLS)
+        self._pulls = DaemonThreads("docker-pull", PULLS)
+        self._streams = DaemonThreads("docker-events", STREAMS)
 
     @property
     def local(self) -> bool:
@@ -166,8 +165,8 @@ class Engine:
 
     async def close(self) -> None:
         """Let go of connections and threads; what still runs on them ends by its own time limit."""
-        for pool in (self._calls, self._pulls, self._streams):
-            pool.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._calls, self._pulls, self._streams):
+            threads.close()
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -185,10 +184,8 @@ class Engine:
             with _translated(self.where):
                 return work()
 
-        future = asyncio.get_running_loop().run_in_executor(self._calls, translated)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await future
+            return await self._calls.run(translated, self._timeout_s)
         except TimeoutError as exc:
             raise EngineUnavailable(_silent(self.where)) from exc
 
@@ -303,7 +300,7 @@ class Engine:
 
     async def _read(
         self,
-        pool: ThreadPoolExecutor,
+        threads: DaemonThreads,
         open_: Callable[[docker.APIClient], Iterator[Json]],
         take: Callable[[Json], None],
     ) -> None:
@@ -324,9 +321,7 @@ class Engine:
                         return
                     take(message)
 
-        future = asyncio.get_running_loop().run_in_executor(pool, work)
         try:
-            await asyncio.shield(future)
+            await threads.run(work)
         finally:
             cut.cut()
-            future.cancel()  # if no thread has taken it up yet

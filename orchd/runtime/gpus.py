@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import pynvml  # type: ignore[import-untyped]
 
 from orchd.errors import Code, LaunchError
+from orchd.threads import DaemonThreads
+
+_driver = DaemonThreads("nvml")
+"""The driver is the machine's, so a call that hangs is everybody's; the library is not asked twice at a time."""
 
 
 def driver_gpus() -> tuple[tuple[str, str], ...]:
@@ -44,7 +47,10 @@ async def known_gpus(named: Sequence[str], limit_s: float) -> tuple[tuple[str, .
     if named:
         return tuple((each,) for each in named)
     try:
-        async with asyncio.timeout(limit_s):
-            return await asyncio.to_thread(driver_gpus)
+        return await _driver.run(driver_gpus, limit_s)
     except TimeoutError as exc:
-        raise LaunchError("cannot choose a GPU: the NVIDIA driver does not answer", code=Code.GPU_UNAVAILABLE) from exc
+        raise LaunchError(
+            "cannot choose a GPU: the NVIDIA driver does not answer; does nvidia-smi? If it hangs too, the driver must "
+            "be reset or the machine restarted",
+            code=Code.GPU_UNAVAILABLE,
+        ) from exc

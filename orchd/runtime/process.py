@@ -6,6 +6,9 @@ what was prepared and never started lives in memory alone: nothing of it exists 
 
 Every exit is seen through a pidfd, of our own children and of adopted ones alike. Children are reaped there and
 nowhere else, so as long as a leader's descriptor is open its pid is not anybody else's.
+
+Whatever touches a disk or /proc has threads of its own, since both may hang: a program on a mount that does not answer
+holds up neither the loop nor other runners.
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
+from orchd import tasks
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import Model, ProcessLaunch, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
@@ -25,8 +31,17 @@ from orchd.errors import EngineUnavailable, LaunchError
 from orchd.runtime.process_launch import check, environment_of, free_port, spawn
 from orchd.runtime.process_logs import Logs
 from orchd.runtime.process_marks import Marks, Process, end_of, lives, open_pidfd, send
+from orchd.runtime.process_records import Leader, Records, stat_of
+from orchd.runtime.shared import Shared
 from orchd.settings import ProcessSettings
+from orchd.threads import DaemonThreads
 
+log = structlog.get_logger("orchd.runtime")
+
+CALL_TIMEOUT_S = 10.0
+"""Looking through /proc, or at a program's file, takes milliseconds; longer means that a disk or the kernel hangs."""
+LAUNCHES = 4
+"""Programs that are started, or looked at before, at the same time."""
 KILL_WAIT_S = 5.0
 """A killed process ends within milliseconds, save one that hangs in the kernel: nobody can help that one."""
 
@@ -36,17 +51,25 @@ class _Runner:
     """Attributes:
     launch: None if adopted.
     pid, port: 0 until started. `pidfd`: open as long as the leader lives.
+    reserved: port that it was given; it is free again if the start fails.
+    launching: the start that is under way.
     log_from: size of its log when it was started.
+    members: its processes as last seen, by pid: some are known by their leader alone, which may end before them.
+    all_ended: nothing of it is left, so that nothing can come any more.
     """
 
     id: RunnerId
     launch: ProcessLaunch | None = None
     pid: int = 0
     port: int = 0
+    reserved: int = 0
+    launching: asyncio.Task[OSError | None] | None = None
     pidfd: int | None = None
     child: subprocess.Popen[bytes] | None = None
     exit_code: int | None = None
     log_from: int = 0
+    members: dict[int, Process] = field(default_factory=dict)
+    all_ended: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -66,20 +89,26 @@ class ProcessRuntime:
     def __init__(self, settings: ProcessSettings, *, instance: str, state_dir: Path) -> None:
         self._logs = Logs(state_dir / "logs", settings.log_max_mb * 1024 * 1024)
         self._marks = Marks(instance, state_dir)
+        self._records = Records(state_dir / "processes" / instance)
         self._runners: dict[str, _Runner] = {}
         self._hurry: Callable[[], None] = _nobody
+        self._looks = DaemonThreads("process-looks")
+        self._disk = DaemonThreads("process-logs")
+        self._launches = DaemonThreads("process-launch", LAUNCHES)
+        self._scans = Shared(self._look, "look for processes")
+        self._told_slow = False
 
     async def open(self) -> None:
-        """Make the folder for logs; the state directory's lock is the app's."""
+        """Read what an earlier orchd kept of its runners; the state directory's lock is the app's."""
         try:
-            self._logs.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as exc:
-            raise EngineUnavailable(f"cannot make the folder for logs {self._logs.folder}: {exc.strerror}") from exc
+            await self._looks.run(self._records.load, CALL_TIMEOUT_S)
+        except (OSError, TimeoutError) as exc:
+            log.warning("runner_records_not_read", error=str(exc) or "the disk does not answer")
 
     async def sightings(self) -> tuple[Sighting, ...]:
         """Look through /proc, adopt what is new there, and keep the logs within their bound."""
         seen: dict[str, list[Process]] = {}
-        for process in await self._scan():
+        for process in await self._scans.get():
             seen.setdefault(process.runner.name, []).append(process)
         found = []
         for name, processes in seen.items():
@@ -87,8 +116,18 @@ class ProcessRuntime:
                 found.append(Sighting(processes[0].runner, name, SightedAs.EXITED))  # Only a rest of it is left.
         paused = {process.pid for processes in seen.values() for process in processes if process.paused}
         found += [_sighting(name, runner, paused) for name, runner in self._runners.items()]
-        await asyncio.to_thread(self._logs.bound, frozenset(sighting.handle for sighting in found))
+        await self._bound_logs(frozenset(sighting.handle for sighting in found))
         return tuple(found)
+
+    async def _bound_logs(self, alive: frozenset[str]) -> None:
+        """Not a part of what can be seen: a disk that does not answer is said once, and nothing waits for it."""
+        try:
+            await self._disk.run(lambda: self._logs.bound(alive), CALL_TIMEOUT_S)
+            self._told_slow = False
+        except TimeoutError:
+            if not self._told_slow:
+                log.warning("runner_logs_not_bounded", folder=str(self._logs.folder), why="the disk does not answer")
+            self._told_slow = True
 
     def _adopt(self, processes: list[Process]) -> bool:
         """Take over a runner from before our start; its leader is the oldest that leads a session."""
@@ -99,7 +138,7 @@ class ProcessRuntime:
             pidfd = open_pidfd(leader)
         except ProcessLookupError:
             return False
-        runner = _Runner(leader.runner, pid=leader.pid, port=leader.port)
+        runner = _Runner(leader.runner, pid=leader.pid, port=leader.port, reserved=leader.port)
         self._runners[leader.runner.name] = runner
         self._track(runner, pidfd)
         return True
@@ -127,7 +166,10 @@ class ProcessRuntime:
         launch = model.launch
         assert isinstance(launch, ProcessLaunch), "the planner sends processes here"
         if runner.name not in self._runners:
-            await asyncio.to_thread(check, launch)
+            try:
+                await self._launches.run(lambda: check(launch), CALL_TIMEOUT_S)
+            except TimeoutError as exc:
+                raise LaunchError(_silent_disk(launch)) from exc
             self._runners.setdefault(runner.name, _Runner(runner, launch))
         return runner.name
 
@@ -138,24 +180,46 @@ class ProcessRuntime:
             return runner.address
         if runner is None or runner.launch is None:
             raise LaunchError(f"cannot start {handle}: it was not prepared")
-        # No await from here on: a process can't be started and then forgotten by a cancel.
-        self._launch(handle, runner, runner.launch)
+        launch = runner.launch
+        if runner.launching is None:
+            runner.launching = tasks.spawn(self._launch(handle, runner, launch), name=f"start {runner.id}")
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                # Who is cancelled meanwhile can't make it forget what it has started.
+                failure = await asyncio.shield(runner.launching)
+        except TimeoutError as exc:
+            raise LaunchError(_silent_disk(launch)) from exc
+        if failure is not None:
+            raise LaunchError(f"cannot start {launch.argv[0]!r} in {launch.cwd}: {failure.strerror}") from failure
         return runner.address
 
-    def _launch(self, handle: str, runner: _Runner, launch: ProcessLaunch) -> None:
-        port = free_port({other.port for other in self._runners.values()})
+    async def _launch(self, handle: str, runner: _Runner, launch: ProcessLaunch) -> OSError | None:
+        """Run its program, and return why that can't be done."""
+        port = runner.reserved = free_port({other.reserved for other in self._runners.values()})
         argv = [argument.replace("{port}", str(port)) for argument in launch.argv]
         environment = environment_of(launch) | {"PORT": str(port)} | self._marks.environment(runner.id, port)
-        try:
-            output, runner.log_from = self._logs.open_for(handle)
+
+        def work() -> tuple[subprocess.Popen[bytes], int, int]:
+            output, log_from = self._logs.open_for(handle)
             try:
                 child, pidfd = spawn(argv, launch.cwd, environment, output)
             finally:
                 os.close(output)
+            self._records.keep(Leader(child.pid, stat_of(child.pid)[2], port, runner.id))
+            return child, pidfd, log_from
+
+        try:
+            child, pidfd, log_from = await self._launches.run(work)
         except OSError as exc:
-            raise LaunchError(f"cannot start {launch.argv[0]!r} in {launch.cwd}: {exc.strerror}") from exc
-        runner.child, runner.pid, runner.port = child, child.pid, port
+            runner.reserved = 0
+            return exc
+        finally:
+            runner.launching = None
+        runner.child, runner.pid, runner.port, runner.log_from = child, child.pid, port, log_from
         self._track(runner, pidfd)
+        if self._runners.get(handle) is not runner:  # It was removed while its program's disk did not answer.
+            self._signal_group(runner, signal.SIGKILL)
+        return None
 
     async def resume(self, handle: str) -> None:
         self._signal(handle, signal.SIGCONT)
@@ -185,12 +249,19 @@ class ProcessRuntime:
         await self._kill(handle)
         if runner := self._runners.pop(handle, None):
             self._let_go(runner)
+        try:
+            await self._disk.run(lambda: self._records.forget(handle), CALL_TIMEOUT_S)
+        except TimeoutError:
+            log.warning("runner_record_not_removed", runner=handle, error="the disk does not answer")
 
     async def _kill(self, handle: str) -> None:
+        runner = self._runners.get(handle)
+        if runner is not None and runner.all_ended:
+            return
         self._signal(handle, signal.SIGKILL)
         try:
             async with asyncio.timeout(KILL_WAIT_S):
-                if (runner := self._runners.get(handle)) and runner.pid:
+                if runner is not None and runner.pid:
                     await runner.ended.wait()
                 await self._all_gone(handle, signal.SIGKILL)
         except TimeoutError:
@@ -202,12 +273,18 @@ class ProcessRuntime:
         if runner is None or runner.pidfd is None:
             return
         try:
+            self._signal_group(runner, number)
+        except PermissionError as exc:
+            raise EngineUnavailable(f"cannot send {number.name} to {handle}: it runs as another user") from exc
+
+    @staticmethod
+    def _signal_group(runner: _Runner, number: signal.Signals) -> None:
+        assert runner.pidfd is not None, "the caller has looked"
+        try:
             signal.pidfd_send_signal(runner.pidfd, 0)
             os.killpg(runner.pid, number)
         except ProcessLookupError:
             pass  # Ended just now.
-        except PermissionError as exc:
-            raise EngineUnavailable(f"cannot send {number.name} to {handle}: it runs as another user") from exc
 
     async def _all_gone(self, handle: str, number: signal.Signals | None = None) -> None:
         """Wait until no process of the runner lives; with `number`, send it to each of them."""
@@ -216,19 +293,41 @@ class ProcessRuntime:
                 if number is not None:
                     send(process, number)
                 await end_of(process)
+        if (runner := self._runners.get(handle)) is not None and runner.ended.is_set():
+            runner.all_ended = True
 
     async def _processes(self, handle: str) -> list[Process]:
-        return [process for process in await self._scan() if process.runner.name == handle]
+        """Return what lives of the runner, by a look that begins now."""
+        found = {process.pid: process for process in await self._scans.get() if process.runner.name == handle}
+        if (runner := self._runners.get(handle)) is not None:
+            found = {pid: process for pid, process in runner.members.items() if lives(process)} | found
+        return [*found.values()]
 
-    async def _scan(self) -> list[Process]:
+    async def _look(self) -> list[Process]:
+        """Look through /proc: for all who ask at the same time together, since it costs as much as all processes."""
+        known = self._records.leaders()
         try:
-            return await asyncio.to_thread(self._marks.scan)
+            found = await self._looks.run(lambda: self._marks.scan(known), CALL_TIMEOUT_S)
+        except TimeoutError as exc:
+            raise EngineUnavailable("cannot look for processes in /proc: it does not answer") from exc
         except OSError as exc:
             raise EngineUnavailable(f"cannot look for processes in /proc: {exc.strerror}") from exc
+        members: dict[str, dict[int, Process]] = {}
+        for process in found:
+            members.setdefault(process.runner.name, {})[process.pid] = process
+        for name, seen in members.items():
+            if (runner := self._runners.get(name)) is not None:
+                runner.members = seen
+        return found
 
     async def tail(self, handle: str, lines: int) -> tuple[str, ...]:
         runner = self._runners.get(handle)
-        return await asyncio.to_thread(self._logs.tail, handle, lines, runner.log_from if runner else 0)
+        since = runner.log_from if runner else 0
+        try:
+            return await self._disk.run(lambda: self._logs.tail(handle, lines, since), CALL_TIMEOUT_S)
+        except (TimeoutError, OSError) as exc:
+            log.warning("runner_log_not_read", runner=handle, error=str(exc) or "the disk does not answer")
+            return ()
 
     async def watch(self, hurry: Callable[[], None]) -> None:
         """Call `hurry` at every exit, until cancelled."""
@@ -240,8 +339,11 @@ class ProcessRuntime:
 
     async def close(self) -> None:
         """Let go; what runs goes on."""
+        await self._scans.close()
         for runner in self._runners.values():
             self._let_go(runner)
+        for threads in (self._looks, self._disk, self._launches):
+            threads.close()
 
 
 def _sighting(name: str, runner: _Runner, paused: set[int]) -> Sighting:
@@ -251,6 +353,13 @@ def _sighting(name: str, runner: _Runner, paused: set[int]) -> Sighting:
         return Sighting(runner.id, name, SightedAs.EXITED, exit_code=runner.exit_code)
     status = SightedAs.PAUSED if runner.pid in paused else SightedAs.RUNNING
     return Sighting(runner.id, name, status, runner.address)
+
+
+def _silent_disk(launch: ProcessLaunch) -> str:
+    return (
+        f"cannot start {launch.argv[0]!r} in {launch.cwd}: the disk or mount with its program, its folder or orchd's "
+        "logs does not answer"
+    )
 
 
 def _nobody() -> None:

@@ -15,6 +15,7 @@ log = structlog.get_logger("orchd.runtime")
 
 TAIL_BYTES = 65536
 LINE_CHARS = 500
+LINE_SEARCH_BYTES = 4096
 KEPT = 50
 """Files of runners that are gone; the oldest beyond that are deleted."""
 
@@ -33,8 +34,18 @@ class Logs:
         return self.folder / f"{name}.log"
 
     def open_for(self, name: str) -> tuple[int, int]:
-        """Return a descriptor for a child to append to, and the size of what is there already."""
-        fd = os.open(self.path(name), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Return a descriptor for a child to append to, and the size of what is there already.
+
+        The folder is made if it is missing, or was removed. Where there can be no file (a full disk), the runner runs
+        without: what it serves matters more than what it says.
+        """
+        path = self.path(name)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            log.warning("runner_log_not_kept", path=str(path), error=exc.strerror)
+            return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 0
         return fd, os.fstat(fd).st_size
 
     def tail(self, name: str, lines: int, since: int) -> tuple[str, ...]:
@@ -60,14 +71,19 @@ class Logs:
             except OSError as exc:
                 log.warning("runner_log_not_bounded", path=str(path), error=str(exc))
         for _, path in sorted(gone, reverse=True)[KEPT:]:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as exc:
+                log.warning("runner_log_not_removed", path=str(path), error=str(exc))
 
     def _cut(self, path: Path) -> None:
         if path.stat().st_size <= self.max_bytes:
             return
         with path.open("rb") as file:
             file.seek(-(self.max_bytes // 2), os.SEEK_END)
-            kept = file.read().partition(b"\n")[2]  # Begin with a whole line.
+            kept = file.read(self.max_bytes // 2)
+        # Begin with a whole line, where there is one near: a progress bar may never end its line.
+        kept = kept[kept.find(b"\n", 0, min(LINE_SEARCH_BYTES, self.max_bytes // 8)) + 1 :]
         with path.open("ab") as file:
             file.truncate(0)
             file.write(kept)

@@ -1,5 +1,7 @@
 """How child processes are known again after a kill -9 of orchd: by markers in their environment.
 
+Those that hide or overwrite it are known by `process_records`, or by their session.
+
 Children inherit them, so whatever a runner starts belongs to it too. /proc/PID/environ shows what a process was given
 at exec; between fork and exec a child shows ours, which bears no marker. That moment needs no care: Popen forks with
 vfork, so start() returns only after the exec, and if orchd is killed meanwhile, the child still goes on to exec (and
@@ -13,14 +15,18 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchd.domain.ids import ModelKey, RunnerId
+from orchd.runtime.process_records import PROC, Leader, read_proc, stat_of
 
-PROC = Path("/proc")
+NOBODY: Mapping[int, Leader] = {}
+
+_Seen = tuple[int, tuple[str, int, int], tuple[RunnerId, int] | None]
+"""Pid, what `stat_of` tells, and runner and port if they can be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,45 +59,70 @@ class Marks:
     instance: str
     state_dir: Path
 
+    @property
+    def _state(self) -> str:
+        return hashlib.sha256(os.fsencode(self.state_dir.resolve())).hexdigest()[:16]
+
     def environment(self, runner: RunnerId, port: int) -> dict[str, str]:
         key = runner.key
         return {
             "ORCHD_INSTANCE": self.instance,
-            "ORCHD_STATE": hashlib.sha256(os.fsencode(self.state_dir.resolve())).hexdigest()[:16],
+            "ORCHD_STATE": self._state,
             "ORCHD_RUNNER": json.dumps([key.pipeline, key.model_id, runner.replica, runner.generation]),
             "ORCHD_PORT": str(port),
             # setproctitle (vLLM, Ray) would otherwise overwrite what /proc/PID/environ shows.
             "SPT_NOENV": "1",
         }
 
-    def scan(self) -> list[Process]:
-        """Return every live process that bears our markers, oldest first. Reads all of /proc: not for the loop."""
-        found = [process for folder in PROC.iterdir() if folder.name.isdigit() and (process := self._read(folder))]
-        return sorted(found, key=lambda process: (process.started, process.pid))
+    def scan(self, known: Mapping[int, Leader] = NOBODY) -> list[Process]:
+        """Return every live process of our runners, oldest first. Reads all of /proc: not for the loop.
 
-    def _read(self, folder: Path) -> Process | None:
+        They bear our markers, or are `known`, or are of the session that one of these leads (which may have hidden or
+        overwritten what it was given).
+        """
+        needle = os.fsencode(f"ORCHD_STATE={self._state}\0")
+        seen = [
+            found
+            for name in os.listdir(PROC)  # noqa: PTH208 - a quarter of the time
+            if name.isdigit() and (found := self._read(int(name), needle, known)) is not None
+        ]
+        leads = {pid: owner for pid, (_, session, _), owner in seen if owner is not None and pid == session}
+        processes = [
+            Process(pid, started, session, state == "T", *owner)
+            for pid, (state, session, started), marked in seen
+            if (owner := marked or leads.get(session)) is not None
+        ]
+        return sorted(processes, key=lambda process: (process.started, process.pid))
+
+    def _read(self, pid: int, needle: bytes, known: Mapping[int, Leader]) -> _Seen | None:
+        """Return a process of our user, with its runner if that can be told."""
         try:
-            if folder.stat().st_uid != os.getuid():
+            ours = os.stat(f"/proc/{pid}").st_uid == os.getuid()  # noqa: PTH116 - as above
+            if not ours and pid not in known:
                 return None
-            # A zombie has no environment any more.
-            borne = dict(
-                item.partition("=")[::2] for item in os.fsdecode((folder / "environ").read_bytes()).split("\0")
-            )
+            stat = stat_of(pid)
+        except (OSError, ValueError, IndexError):
+            return None  # Gone, or not to be seen.
+        if stat[0] in "ZX":
+            return None
+        leader = known.get(pid)
+        if leader is not None and leader.started == stat[2]:
+            return pid, stat, (leader.runner, leader.port)
+        return (pid, stat, self._owner(pid, needle)) if ours else None
+
+    def _owner(self, pid: int, needle: bytes) -> tuple[RunnerId, int] | None:
+        """Return what the markers of a process tell, if it bears ours."""
+        try:
+            given = read_proc(pid, "environ")
+            if needle not in given:
+                return None  # Most are not ours: this must be quick.
+            borne = dict(item.partition("=")[::2] for item in os.fsdecode(given).split("\0"))
             pipeline, model_id, replica, generation = json.loads(borne["ORCHD_RUNNER"])
-            runner = RunnerId(ModelKey(pipeline, model_id), replica, generation)
+            runner = RunnerId(ModelKey(str(pipeline), str(model_id)), int(replica), str(generation))
             port = int(borne["ORCHD_PORT"])
-            if not self.environment(runner, port).items() <= borne.items():
-                return None
-            state, session, started = _stat(int(folder.name))
-        except (OSError, KeyError, ValueError, TypeError):
+            return (runner, port) if self.environment(runner, port).items() <= borne.items() else None
+        except (OSError, KeyError, ValueError, TypeError, RecursionError):
             return None  # Gone, not readable, or not marked by us.
-        return Process(int(folder.name), started, session, state == "T", runner, port)
-
-
-def _stat(pid: int) -> tuple[str, int, int]:
-    """Return state, session and start time. The name before them is in brackets and may hold anything."""
-    fields = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
-    return fields[0], int(fields[3]), int(fields[19])
 
 
 def open_pidfd(process: Process) -> int:
@@ -103,7 +134,7 @@ def open_pidfd(process: Process) -> int:
     pidfd = os.pidfd_open(process.pid)
     try:
         # Read after the descriptor was opened: if this is still it, the descriptor is its own.
-        same = _stat(process.pid)[2] == process.started
+        same = stat_of(process.pid)[2] == process.started
     except (FileNotFoundError, ProcessLookupError):
         same = False
     if not same:
@@ -123,11 +154,12 @@ def pidfd_of(process: Process) -> Iterator[int]:
 
 
 def lives(process: Process) -> bool:
+    """Whether it runs; a zombie does not."""
     try:
-        with pidfd_of(process):
-            return True
-    except ProcessLookupError:
+        state, _, started = stat_of(process.pid)
+    except (OSError, ValueError, IndexError):
         return False
+    return started == process.started and state not in "ZX"
 
 
 def send(process: Process, number: signal.Signals) -> None:

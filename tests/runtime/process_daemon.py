@@ -1,6 +1,6 @@
 """Stands in for orchd where a test kills it: starts one runner, says so, and waits to be killed.
 
-python -m tests.runtime.process_daemon INSTANCE STATE_DIR SCRIPT
+python -m tests.runtime.process_daemon INSTANCE STATE_DIR SCRIPT [ARGV...]
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from orchd.settings import ProcessSettings
 from tests.runtime.process_models import RUNNER, scripted_model
 
 
-async def main(instance: str, state_dir: str, script: str) -> None:
+async def main(instance: str, state_dir: str, script: str, *argv: str) -> None:
     runtime = ProcessRuntime(ProcessSettings(), instance=instance, state_dir=Path(state_dir))
     await runtime.open()
-    handle = await runtime.prepare(scripted_model(**json.loads(script)), RUNNER, print)
+    handle = await runtime.prepare(scripted_model(*argv, **json.loads(script)), RUNNER, print)
     await runtime.start(handle)
     print("started", flush=True)
     await asyncio.Event().wait()

@@ -14,9 +14,10 @@ from orchd.runtime.gpus import known_gpus
 
 FAKE = r"""
 #include <stdio.h>
+#include <unistd.h>
 typedef int nvmlReturn_t;
 static int devices[] = {0, 1};
-nvmlReturn_t nvmlInitWithFlags(unsigned flags) { return INIT; }
+nvmlReturn_t nvmlInitWithFlags(unsigned flags) { while (INIT < 0) pause(); return INIT; }
 nvmlReturn_t nvmlShutdown(void) { return 0; }
 nvmlReturn_t nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return 0; }
 nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) { *device = &devices[index]; return 0; }
@@ -31,17 +32,20 @@ ASK = """
 import asyncio, sys
 from orchd.errors import LaunchError
 from orchd.runtime.gpus import known_gpus
-try:
-    print(asyncio.run(known_gpus((), 30)))
-except LaunchError as error:
-    print(error.code, error.message)
+async def main():
+    for _ in range(int(sys.argv[2])):
+        try:
+            print(await known_gpus((), float(sys.argv[1])))
+        except LaunchError as error:
+            print(error.code, error.message)
+asyncio.run(main())
 """
 
 
-def ask(library: Path) -> str:
+def ask(library: Path, limit_s: float = 30) -> str:
     """What a process says in which the loader looks into `library` first."""
     done = subprocess.run(
-        [sys.executable, "-c", ASK],
+        [sys.executable, "-c", ASK, str(limit_s), "3" if limit_s < 1 else "1"],
         env={**os.environ, "LD_LIBRARY_PATH": str(library)},
         capture_output=True,
         text=True,
@@ -74,6 +78,16 @@ def test_a_driver_that_does_not_work_is_quoted(
     answer = ask(tmp_path)
     assert answer.startswith("gpu_unavailable cannot choose a GPU: the NVIDIA driver says: ")
     assert says in answer
+
+
+def test_a_driver_that_hangs_is_named_each_time_and_does_not_keep_orchd_from_ending(
+    tmp_path: Path, needs: Callable[[str], str]
+) -> None:
+    compile_fake(needs("gcc"), tmp_path, init=-1)
+    answers = ask(tmp_path, limit_s=0.1).splitlines()
+    assert len(answers) == 3
+    for answer in answers:
+        assert answer.startswith("gpu_unavailable cannot choose a GPU: the NVIDIA driver does not answer")
 
 
 def test_without_a_driver_the_message_says_what_to_do(tmp_path: Path) -> None:

@@ -6,28 +6,49 @@ import asyncio
 import json
 import os
 import secrets
+import shutil
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import StopSpec
 from orchd.domain.ports import Runtime, SightedAs, Sighting
 from orchd.errors import EngineUnavailable, LaunchError
+from orchd.runtime import process
 from orchd.runtime.process import ProcessRuntime
 from orchd.runtime.process_launch import free_port
-from orchd.runtime.process_marks import Marks
+from orchd.runtime.process_launch import spawn as spawn_child
+from orchd.runtime.process_logs import Logs
+from orchd.runtime.process_marks import Marks, Process, lives
+from orchd.runtime.process_records import Records
 from orchd.settings import ProcessSettings
 from orchd.tasks import cancel, spawn
 from tests.runners.local import BOUND_S, SCRIPTED, LocalRunner
 from tests.runtime.process_models import KEY, PYTHON, RUNNER, model_of, scripted_model
 
 TERM = StopSpec(grace_s=BOUND_S)
+STOPPED = 20
+TITLED = """
+import ctypes, os, pathlib, signal
+
+child = os.fork()
+fields = pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+begin, end = int(fields[47]), int(fields[48])
+assert b"ORCHD_STATE" in ctypes.string_at(begin, end - begin)
+ctypes.memset(begin, 0, end - begin)
+os.write(1, b"titled ")
+signal.pause()
+"""
+"""The place of its environment is in proc_pid_stat(5), fields 50 and 51."""
 INSTANCE = f"t-process-{secrets.token_hex(4)}"
 
 
@@ -236,10 +257,29 @@ def test_a_port_is_not_given_twice() -> None:
         taken.add(port)
 
 
-async def test_logs_that_cannot_be_kept_are_an_error_of_the_engine(tmp_path: Path) -> None:
-    (tmp_path / "logs").write_text("in the way")
-    with pytest.raises(EngineUnavailable, match="cannot make the folder for logs"):
-        await ProcessRuntime(ProcessSettings(), instance=INSTANCE, state_dir=tmp_path).open()
+@pytest.mark.parametrize("folder", ["logs", "processes"])
+async def test_files_that_cannot_be_kept_are_named_and_the_runner_runs_without(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).write_text("in the way")
+    with capture_logs() as said:
+        async with runtime_in(tmp_path) as runtime, talk(await start(runtime)):
+            assert (await sight(runtime)).status is SightedAs.RUNNING
+            assert (await runtime.stop(RUNNER.name, TERM)).how == "signal"
+    event = {"logs": "runner_log_not_kept", "processes": "runner_record_not_kept"}[folder]
+    named = [Path(entry["path"]) for entry in said if entry["event"] == event]
+    assert [path.is_relative_to(tmp_path / folder) for path in named] == [True]
+
+
+@pytest.mark.parametrize("folder", ["logs", "processes"])
+async def test_folders_that_were_removed_are_made_again(runtime: ProcessRuntime, folder: str) -> None:
+    state_dir = runtime._marks.state_dir
+    for _ in range(2):
+        await start(runtime, say=["hello"], open_after_s=-1)
+        await logged(runtime, "hello")
+        assert len([*(state_dir / folder).rglob("*.*")]) == 1
+        await runtime.stop(RUNNER.name, TERM)
+        await runtime.remove(RUNNER.name)
+        shutil.rmtree(state_dir / folder)
+        await runtime.sightings()
 
 
 # Exits.
@@ -384,17 +424,111 @@ async def test_what_it_prints_is_logged_and_only_this_runs_lines_are_shown(runti
 
 async def test_a_look_keeps_the_logs_within_their_bound(runtime: ProcessRuntime) -> None:
     path = runtime._logs.path(RUNNER.name)
+    path.parent.mkdir()
     path.write_bytes(b"line\n" * 3_000_000)
     await runtime.sightings()
     assert path.stat().st_size <= 5 * 1024 * 1024
+
+
+# What is asked of /proc.
+
+
+async def test_many_stops_at_once_share_their_looks_through_proc(
+    runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look costs as much as all processes of the machine: one for each stop was 43 s of CPU for 300 runners."""
+    looks: list[object] = []
+    scan = Marks.scan
+
+    def counted(self: Marks, *known: Any) -> list[Process]:
+        looks.append(known)
+        return scan(self, *known)
+
+    handles = [
+        await runtime.prepare(model_of("sleep", "600"), RUNNER._replace(replica=replica), print)
+        for replica in range(STOPPED)
+    ]
+    await asyncio.gather(*map(runtime.start, handles))
+    monkeypatch.setattr(Marks, "scan", counted)
+
+    async def take_down(handle: str) -> None:
+        assert (await runtime.stop(handle, TERM)).how == "signal"
+        await runtime.remove(handle)
+
+    await asyncio.gather(*map(take_down, handles))
+    assert len(looks) < STOPPED  # each on its own: at least three a runner
+    assert await runtime.sightings() == ()
+
+
+@pytest.mark.parametrize("what", ["looks", "logs", "programs"])
+async def test_a_disk_or_proc_that_hangs_is_named_and_holds_up_nothing_else(
+    runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Nor the end: the threads that hang are nobody's."""
+    monkeypatch.setattr(process, "CALL_TIMEOUT_S", 0.05)
+    never = threading.Event()
+    hung = {"looks": (Marks, "scan"), "logs": (Logs, "bound"), "programs": (process, "check")}[what]
+
+    def hang(*_: object) -> None:
+        never.wait()
+
+    try:
+        with monkeypatch.context() as patch, capture_logs() as said:
+            patch.setattr(Marks, "scan", lambda *_: [])
+            patch.setattr(*hung, hang)
+            if what == "looks":
+                for _ in range(2):
+                    with pytest.raises(EngineUnavailable, match="in /proc: it does not answer"):
+                        await runtime.sightings()
+            elif what == "logs":
+                for _ in range(2):
+                    assert await runtime.sightings() == ()
+                assert [entry["event"] for entry in said] == ["runner_logs_not_bounded"]
+            else:
+                with pytest.raises(LaunchError, match="does not answer"):
+                    await runtime.prepare(scripted_model(), RUNNER, print)
+                assert await runtime.sightings() == ()
+    finally:
+        never.set()
+    monkeypatch.undo()
+    async with talk(await start(runtime)):
+        assert (await sight(runtime)).status is SightedAs.RUNNING
+
+
+async def test_a_program_that_starts_after_all_does_not_outlive_its_removal(
+    runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk did not answer; when it does, nobody wants the program any more."""
+    monkeypatch.setattr(process, "CALL_TIMEOUT_S", 0.05)
+    answers = threading.Event()
+
+    def late(*arguments: Any) -> Any:
+        answers.wait()
+        return spawn_child(*arguments)
+
+    monkeypatch.setattr(process, "spawn", late)
+    handle = await runtime.prepare(model_of("sleep", "600"), RUNNER, print)
+    with pytest.raises(LaunchError, match=r"cannot start 'sleep' in /: the disk .* does not answer"):
+        await runtime.start(handle)
+    launching = runtime._runners[handle].launching
+    assert launching is not None
+    monkeypatch.setattr(process, "CALL_TIMEOUT_S", BOUND_S)
+    await runtime.remove(handle)
+    answers.set()
+    await launching
+
+    async def gone() -> bool:
+        return runtime._marks.scan() == []
+
+    await until(gone)
 
 
 # After a kill -9 of orchd.
 
 
 @asynccontextmanager
-async def killed_daemon(state_dir: Path, instance: str = INSTANCE, **script: object) -> AsyncIterator[None]:
-    """A daemon that started one runner and was killed."""
+async def killed_daemon(state_dir: Path, *argv: str, instance: str = INSTANCE, **script: object) -> AsyncIterator[None]:
+    """A daemon that started one runner (by `argv` if that is given) and was killed."""
     daemon = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -402,6 +536,7 @@ async def killed_daemon(state_dir: Path, instance: str = INSTANCE, **script: obj
         instance,
         str(state_dir),
         json.dumps(script),
+        *argv,
         stdout=asyncio.subprocess.PIPE,
     )
     assert daemon.stdout is not None
@@ -430,6 +565,45 @@ async def test_a_runner_is_adopted_as_it_is(tmp_path: Path) -> None:
         report = await runtime.stop(RUNNER.name, TERM)
         assert (report.how, report.exit_code) == ("signal", None)
         assert runtime._marks.scan() == []
+
+
+async def test_one_that_writes_its_title_over_its_environment_is_adopted_and_ended_all_the_same(tmp_path: Path) -> None:
+    """As nginx, PostgreSQL and Perl's $0 do, with a child that does so too and outlives it."""
+    async with killed_daemon(tmp_path, PYTHON, "-c", TITLED), runtime_in(tmp_path) as runtime:
+
+        async def titled() -> bool:
+            return "titled titled" in " ".join(await runtime.tail(RUNNER.name, 10))
+
+        await until(titled)
+        assert Marks(INSTANCE, tmp_path).scan() == [], "they can be told by what they were given"
+        found = await sight(runtime)
+        assert (found.handle, found.status) == (RUNNER.name, SightedAs.RUNNING)
+        processes = await runtime._processes(RUNNER.name)
+        assert len(processes) == 2
+        leader = next(each for each in processes if each.leads)
+        os.kill(leader.pid, signal.SIGKILL)
+        await ended(runtime)
+        await runtime.remove(RUNNER.name)
+        assert not any(map(lives, processes))
+        assert await runtime.sightings() == ()
+
+
+async def test_a_record_of_a_process_that_is_gone_is_nobodys(tmp_path: Path) -> None:
+    async with killed_daemon(tmp_path), runtime_in(tmp_path) as runtime:
+        (record,) = (tmp_path / "processes" / INSTANCE).iterdir()
+        kept = json.loads(record.read_text())
+        changes: list[dict[str, object]] = [
+            {"started": kept["started"] - 1},
+            {"machine": "another boot"},
+            {"runner": [None]},
+        ]
+        for wrong in ["[]", "{", *(json.dumps(kept | change) for change in changes)]:
+            record.write_text(wrong)
+            records = Records(record.parent)
+            records.load()
+            assert records.leaders() == {}
+            assert not record.exists()
+        assert (await sight(runtime)).status is SightedAs.RUNNING  # by its markers
 
 
 async def test_the_exit_of_an_adopted_runner_is_seen(tmp_path: Path) -> None:
@@ -463,7 +637,7 @@ async def test_a_rest_without_its_leader_counts_as_exited_and_is_ended(tmp_path:
 async def test_runners_of_others_are_neither_seen_nor_touched(tmp_path: Path, other: str) -> None:
     (tmp_path / "other").mkdir()
     instance, state_dir = (INSTANCE + "-x", tmp_path) if other == "instance" else (INSTANCE, tmp_path / "other")
-    async with killed_daemon(state_dir, instance), runtime_in(tmp_path) as runtime:
+    async with killed_daemon(state_dir, instance=instance), runtime_in(tmp_path) as runtime:
         assert await runtime.sightings() == ()
         assert (await runtime.stop(RUNNER.name, StopSpec(grace_s=0))).how == "already_gone"
         await runtime.remove(RUNNER.name)
@@ -472,13 +646,13 @@ async def test_runners_of_others_are_neither_seen_nor_touched(tmp_path: Path, ot
 
 
 async def test_closing_leaves_the_runners_alone(tmp_path: Path) -> None:
-    async with runtime_in(tmp_path) as first:
-        address = await start(first)
-        await first.close()
-        async with runtime_in(tmp_path) as second:
-            assert await sight(second) == Sighting(RUNNER, RUNNER.name, SightedAs.RUNNING, address)
-        # The child is still the first one's to reap.
-        child = first._runners[RUNNER.name].child
-        assert child is not None
-        assert child.wait(BOUND_S) is not None
-        first._runners.clear()
+    first = ProcessRuntime(ProcessSettings(), instance=INSTANCE, state_dir=tmp_path)
+    await first.open()
+    address = await start(first)
+    await first.close()
+    async with runtime_in(tmp_path) as second:
+        assert await sight(second) == Sighting(RUNNER, RUNNER.name, SightedAs.RUNNING, address)
+    # The child is still the first one's to reap.
+    child = first._runners[RUNNER.name].child
+    assert child is not None
+    assert child.wait(BOUND_S) is not None

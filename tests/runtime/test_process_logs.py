@@ -55,6 +55,26 @@ def test_a_file_over_the_bound_keeps_its_last_half_and_its_writer(logs: Logs) ->
     assert 400 < logs.path("a").stat().st_size <= 520
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\nlast words"])
+def test_a_log_without_line_ends_is_bounded_and_not_emptied(logs: Logs, end: bytes) -> None:
+    """As a progress bar writes it: one line that goes on and on."""
+    fd, _ = logs.open_for("a")
+    os.write(fd, b"".join(b"%05d%%\r" % n for n in range(20_000)) + end)
+    for _ in range(2):
+        logs.bound(NOBODY)
+    os.close(fd)
+    kept = logs.path("a").read_bytes()
+    assert len(kept) == 500
+    assert kept.endswith(b"19999%\r" + end)
+
+
+def test_one_huge_line_does_not_take_the_rest_with_it(logs: Logs) -> None:
+    logs.max_bytes = 100_000
+    logs.path("a").write_bytes(b"x" * 99_000 + b"\n" + b"y" * 10_000)
+    logs.bound(NOBODY)
+    assert 45_000 < logs.path("a").stat().st_size <= 50_000
+
+
 def test_a_file_within_the_bound_is_left_alone(logs: Logs) -> None:
     logs.path("a").write_bytes(b"x" * 1000)
     logs.bound(NOBODY)
