@@ -299,7 +299,8 @@ class App:
     async def _apply(self, desired: DesiredState) -> None:
         """Keep what is good, then have the loop bring it about."""
         try:
-            await self._store.save_models(self._catalog.last_good())
+            if desired.file_hash:  # Else the store's own definitions are all there is.
+                await self._store.save_models(self._catalog.last_good())
         except StoreError as exc:
             # A full disk must not keep an edit from being served; it would only be unknown after a restart.
             log.error("last_good_not_saved", reason=exc.message)
@@ -318,7 +319,7 @@ class App:
         known: frozenset[tuple[ModelKey, str]] = frozenset()
         while True:
             await self._loop.changed()
-            if not self._loop.converged():
+            if not (self._loop.converged() and self._loop.applied()):
                 continue
             live = self._loop.generations()
             if live != known:
@@ -367,7 +368,7 @@ class App:
 
         async def end() -> None:
             try:
-                await self._loop.end(frozenset(RunnerKind), END_TIMEOUT_S, news.put_nowait)
+                await self._loop.end(frozenset(RunnerKind), END_TIMEOUT_S, news.put_nowait, strays=True)
             finally:
                 news.put_nowait(None)
 

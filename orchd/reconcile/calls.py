@@ -89,7 +89,15 @@ class EngineDown:
     reason: str
 
 
-CallNews = Prepared | Started | Failed | Resumed | Ended | EndFailed | Progress | Looked | EngineDown
+@dataclass(frozen=True, slots=True)
+class StrayDone:
+    """The removal of a stray has ended, well or not; the next look shows which."""
+
+    kind: RunnerKind
+    handle: str
+
+
+CallNews = Prepared | Started | Failed | Resumed | Ended | EndFailed | Progress | Looked | EngineDown | StrayDone
 
 
 class Calls:
@@ -181,8 +189,13 @@ class Calls:
                 log.warning("stray_stays", kind=kind, handle=handle, reason=exc.message)
             finally:
                 del self._strays[handle]
+                self._post(StrayDone(kind, handle))
 
         self._strays[handle] = tasks.spawn(call(), name=f"remove stray {handle[:12]}")
+
+    def strays(self) -> tuple[str, ...]:
+        """Return the handles of the strays that are being removed."""
+        return tuple(self._strays)
 
     async def close(self) -> None:
         """Cut all calls; what they began is found again by the next start."""

@@ -18,6 +18,7 @@ from orchd.reconcile import backoff, calls, observe
 from orchd.reconcile.act import Hands
 from orchd.reconcile.fleet import Fleet
 from orchd.reconcile.runner import Runner
+from orchd.reconcile.strays import STRAY_GRACE_S, Stray, Strays, unknown
 from orchd.sessions.table import SessionTable
 from orchd.settings import ReconcileSettings
 
@@ -37,6 +38,7 @@ class Ears:
     Args:
         generations: definitions by (key, generation), for adoption; the loop adds to it.
         down: why a runtime can't be used; shared with the loop.
+        why_spared: why nothing of a model may be taken away now; empty = it may be.
         jitter: 0 to 1.
     """
 
@@ -50,6 +52,7 @@ class Ears:
         down: dict[RunnerKind, str],
         rules: ReconcileSettings,
         jitter: Callable[[], float],
+        why_spared: Callable[[ModelKey], str],
     ) -> None:
         self._fleet = fleet
         self._table = table
@@ -59,7 +62,9 @@ class Ears:
         self._down = down
         self._rules = rules
         self._jitter = jitter
+        self._why_spared = why_spared
         self._removed: dict[str, float] = {}
+        self.strays = Strays()
 
     def health(self, event: HealthChanged) -> None:
         runner = self._fleet.runners.get(event.runner)
@@ -94,17 +99,24 @@ class Ears:
     def look(self, event: calls.Looked) -> None:
         self._removed = {handle: at for handle, at in self._removed.items() if at >= event.at - REMEMBERED_S}
         fresh = [s for s in event.sightings if self._removed.get(s.handle, -1.0) < event.at]
+        strays: set[str] = set()
         for news in observe.observe(event.kind, fresh, self._fleet.runners, event.at):
             match news:
                 case observe.Found(sighting):
-                    self._adopt(event.kind, sighting)
+                    if not self._adopt(event.kind, sighting):
+                        strays.add(sighting.handle)
                 case observe.Doubled(sighting):
-                    self._calls.remove_stray(event.kind, sighting.handle, StopSpec())
+                    if not self._why_spared(sighting.runner.key):
+                        self._calls.remove_stray(event.kind, sighting.handle, StopSpec())
                 case observe.Gone(id, why, out_of_memory):
                     word = "out_of_memory" if out_of_memory else "exited"
                     self._hands.fail(self._fleet.runners[id], E.EXITED, word, why)
                 case observe.SeenRunning(id, sighting, unasked):
                     self._see_running(id, sighting, unasked)
+        self.strays.keep_only(event.kind, frozenset(strays))
+        for stray in self.strays.due(self._why_spared, asyncio.get_running_loop().time()):
+            if stray.kind is event.kind:
+                self.remove_stray(stray)
 
     def _see_running(self, id: RunnerId, sighting: Sighting, unasked: bool) -> None:
         runner = self._fleet.note(id, paused=sighting.status is SightedAs.PAUSED)
@@ -119,18 +131,47 @@ class Ears:
             if runner.state is S.READY:
                 self._table.open(id, sighting.address, runner.model.sessions_per_replica)
 
-    def _adopt(self, kind: RunnerKind, sighting: Sighting) -> None:
+    def explain(self) -> None:
+        """Adopt the strays that a definition explains now, before the plan makes others in their place."""
+        for stray in self.strays.all():
+            if self._adopt(stray.kind, stray.sighting):
+                self.strays.forget(stray.sighting.handle)
+
+    def remove_stray(self, stray: Stray) -> None:
+        """Stop and remove it, by the stop rules of another definition of its model if there is one."""
+        id = stray.sighting.runner
+        log.info("stray_removed", kind=stray.kind, runner=str(id), handle=stray.sighting.handle, why=stray.why)
+        former = next((m for (key, _), m in self._generations.items() if key == id.key), None)
+        self._calls.remove_stray(stray.kind, stray.sighting.handle, former.stop if former else StopSpec())
+
+    def _note_stray(self, kind: RunnerKind, sighting: Sighting) -> None:
+        id = sighting.runner
+        why = unknown(id.key, id.generation, self._generations)
+        if not self.strays.see(kind, sighting, why, asyncio.get_running_loop().time()):
+            return
+        spared = self._why_spared(id.key)
+        log.warning(
+            "stray_found",
+            kind=kind,
+            runner=str(id),
+            handle=sighting.handle,
+            why=why,
+            next=f"it is left alone: {spared}; `orchd down` removes it"
+            if spared
+            else f"it is removed in {STRAY_GRACE_S:g} s, unless an entry of the models file explains it by then",
+        )
+
+    def _adopt(self, kind: RunnerKind, sighting: Sighting) -> bool:
+        """Take over a runner of an earlier orchd; return False if no definition explains it."""
         id = sighting.runner
         model = self._generations.get((id.key, id.generation))
         if model is None or model.kind is not kind:
-            log.info("stray_removed", kind=kind, runner=str(id), handle=sighting.handle)
-            former = next((m for (key, _), m in self._generations.items() if key == id.key), None)
-            self._calls.remove_stray(kind, sighting.handle, former.stop if former else StopSpec())
-            return
+            self._note_stray(kind, sighting)
+            return False
         runner = self._fleet.runners.get(id) or self._fleet.add(id, model)
         if runner.state is not S.COLD:
             self._fleet.move(id, E.RESET, "one was found")
-        runner = self._fleet.note(id, handle=sighting.handle)
+        runner = self._fleet.note(id, handle=sighting.handle, found=True)
         why = "left by an earlier orchd"
         match sighting.status:
             case SightedAs.CREATED:
@@ -142,6 +183,7 @@ class Ears:
             case _:
                 self._on_started(runner, sighting, E.FOUND_RUNNING, why)
                 self._fleet.note(id, paused=sighting.status is SightedAs.PAUSED)
+        return True
 
     def _on_started(
         self, runner: Runner, at: Sighting | calls.Started, move: RunnerEvent = E.STARTED, why: str = "it was started"
@@ -151,7 +193,7 @@ class Ears:
         self._hands.probe(self._fleet.move(runner.id, move, why, loading_since=None, **changes))
 
     def call(self, event: calls.CallNews) -> None:
-        assert not isinstance(event, calls.Looked | calls.EngineDown)
+        assert not isinstance(event, calls.Looked | calls.EngineDown | calls.StrayDone)
         runner = self._fleet.runners[event.id]
         if runner.state is S.STOPPING and not isinstance(event, calls.Ended | calls.EndFailed):
             return  # late news of a call that the stop has cut short
@@ -196,6 +238,7 @@ class Ears:
             stop += f"; streams: {event.streams}"
         changes: dict[str, Any] = {
             "handle": None,
+            "found": False,
             "address": None,
             "leaving": None,
             "paused": False,

@@ -28,6 +28,7 @@ from orchd.reconcile.fleet import Fleet
 from orchd.reconcile.hear import Ears
 from orchd.reconcile.runner import Runner
 from orchd.reconcile.standing import Standing, standing
+from orchd.reconcile.strays import spared
 from orchd.sessions.table import SessionTable
 from orchd.settings import Settings
 
@@ -79,7 +80,18 @@ class Loop:
         )
         rules = settings.reconcile
         self._hands = Hands(self._fleet, table, self._calls, self.poller, metrics, rules)
-        self._ears = Ears(self._fleet, table, self._hands, self._calls, self._generations, self._down, rules, jitter)
+        self._why_spared = spared(self._desired)
+        self._ears = Ears(
+            self._fleet,
+            table,
+            self._hands,
+            self._calls,
+            self._generations,
+            self._down,
+            rules,
+            jitter,
+            lambda key: self._why_spared(key),
+        )
         self._ending: frozenset[RunnerKind] = frozenset()
         self._queue: deque[events.Event | calls.CallNews] = deque()
         self._stirred = asyncio.Event()
@@ -129,6 +141,10 @@ class Loop:
         known = {r.id.key for r in self._fleet.runners.values()}
         return set(self._desired.models) <= known and all(map(at_rest, self._fleet.runners.values()))
 
+    def applied(self) -> bool:
+        """Whether a models file has applied since orchd was started."""
+        return bool(self._desired.file_hash)
+
     def knows(self, runner: RunnerId) -> bool:
         """Return whether there is such a runner, or nobody can say yet."""
         return runner in self._fleet.runners or NOT_SEEN in self._down.values()
@@ -166,15 +182,29 @@ class Loop:
             await self._calls.close()
             await self.poller.close()
 
-    async def end(self, kinds: frozenset[RunnerKind], timeout_s: float, tell: Callable[[str], None]) -> None:
-        """Drain, stop and remove all runners of `kinds`, while `run` goes on; returns when done or out of time."""
+    async def end(
+        self, kinds: frozenset[RunnerKind], timeout_s: float, tell: Callable[[str], None], *, strays: bool = False
+    ) -> None:
+        """Drain, stop and remove all runners of `kinds`, while `run` goes on; returns when done or out of time.
+
+        Args:
+            strays: those too that no definition explains.
+        """
         self._ending = kinds
+        if strays:
+            for stray in self._ears.strays.all():
+                tell(f"{stray.sighting.runner.key} {stray.sighting.handle[:12]}: no definition explains it; removed")
+                self._ears.remove_stray(stray)
         self._stirred.set()
         told = ""
         try:
             async with asyncio.timeout(timeout_s):
-                while left := [r for r in self._fleet.runners.values() if r.model.kind in kinds]:
-                    text = ", ".join(f"{r.id.key} {r.state}" for r in left)
+                while True:
+                    left = [r for r in self._fleet.runners.values() if r.model.kind in kinds]
+                    rest = self._calls.strays() if strays else ()
+                    if not left and not rest:
+                        return
+                    text = ", ".join([*(f"{r.id.key} {r.state}" for r in left), *rest])
                     if text != told:
                         tell(text)
                         told = text
@@ -227,6 +257,8 @@ class Loop:
             now=asyncio.get_running_loop().time(),
             settings=self._settings.reconcile,
             unwanted_why="orchd takes its runners down" if self._ending else "it left aiModels.json",
+            spared=frozenset(key for key in {r.key for r in self._fleet.runners} if self._why_spared(key)),
+            ending=self._ending,
         )
 
     def _engine_down(self, model: Model) -> str:
@@ -284,6 +316,8 @@ class Loop:
                     self._told_down[kind] = reason
                     log.warning("runtime_down", runtime=kind, reason=reason)
                 self._metrics.runtime_up(kind, up=False)
+            case calls.StrayDone():
+                pass  # whoever waits for it looks at each turn
             case _:
                 if event.id in self._fleet.runners:
                     self._ears.call(event)
@@ -295,3 +329,7 @@ class Loop:
             self._generations[key, model.generation] = model
         self._desired = desired
         self._desired_at = time.time()
+        self._why_spared = spared(desired)
+        if desired.file_hash:
+            self._ears.strays.apply(asyncio.get_running_loop().time())
+        self._ears.explain()

@@ -65,18 +65,20 @@ def observe(
     """
     news: list[News] = []
     seen: set[RunnerId] = set()
+    found: set[RunnerId] = set()
     for sighting in sightings:
         known = runners.get(sighting.runner)
         if known is None or (known.handle is None and not known.busy and known.state in (S.COLD, S.BACKOFF, S.FAILED)):
-            news.append(Found(sighting))
+            news.append(Doubled(sighting) if sighting.runner in found else Found(sighting))
+            found.add(sighting.runner)
             continue
-        seen.add(sighting.runner)
         if known.busy or known.called_at >= looked_at:
+            seen.add(sighting.runner)
             continue
         if known.handle is not None and known.handle != sighting.handle:
             news.append(Doubled(sighting))
-            seen.discard(sighting.runner)
             continue
+        seen.add(sighting.runner)
         match sighting.status:
             case SightedAs.EXITED if known.state in ALIVE:
                 news.append(Gone(known.id, _how_it_ended(sighting), sighting.oom_killed))

@@ -60,6 +60,9 @@ class World:
         up: kinds of runtime that answer and whose runners are known.
         now: loop clock, seconds.
         unwanted_why: what to tell of a runner whose model is not desired.
+        spared: models of which nothing may be taken away now, though they, or former generations of them, are not
+            desired: nobody can say yet what the operator wants. See `strays.spared`.
+        ending: kinds of runtime whose runners are all taken down now, on order.
     """
 
     desired: Mapping[ModelKey, Model]
@@ -71,6 +74,12 @@ class World:
     now: float
     settings: ReconcileSettings
     unwanted_why: str
+    spared: frozenset[ModelKey] = frozenset()
+    ending: frozenset[RunnerKind] = frozenset()
+
+    def spares(self, runner: Runner) -> bool:
+        """Return whether a runner must not be taken away, though no definition (or a newer one) asks for it."""
+        return runner.id.key in self.spared and runner.model.kind not in self.ending
 
     def held(self, runner: Runner) -> int:
         return self.sessions.get(runner.id, 0)
@@ -181,12 +190,13 @@ def _retire(runner: Runner, world: World, why: str) -> Iterable[Action]:
             yield Forget(runner.id)
         case S.PULLING | S.PREPARED:
             # A pull under way is cut short; its runner never ran.
-            if runner.state is S.PULLING or not runner.busy:
+            if (runner.state is S.PULLING or not runner.busy) and not world.spares(runner):
                 yield Stop(runner.id, why)
         case S.STARTING:
             pass  # in a moment it is LOADING
         case S.LOADING | S.READY | S.UNHEALTHY:
-            yield Drain(runner.id, Leaving.RETIRED, why)
+            if not world.spares(runner):
+                yield Drain(runner.id, Leaving.RETIRED, why)
         case S.DRAINING | S.STOPPING:
             yield from _finish(runner, world)
 
@@ -255,11 +265,17 @@ def _tend(runner: Runner, world: World, idle_since: float | None) -> Iterable[Ac
         yield GiveUp(runner.id, f"it stayed unhealthy for {model.health.restart_after_s:g} s: {runner.detail}")
     elif (
         state is S.READY
-        and not (model.warm or model.key in world.awaited)
+        and _may_idle(runner, world)
+        and model.key not in world.awaited
         and idle_since is not None
         and now >= idle_since + model.idle_timeout_s
     ):
         yield Drain(runner.id, Leaving.IDLE, f"no session for {model.idle_timeout_s:g} s")
+
+
+def _may_idle(runner: Runner, world: World) -> bool:
+    """Return whether it is stopped when nobody uses it. Of one that was found, the file must say so first."""
+    return not runner.model.warm and not (runner.found and world.spares(runner))
 
 
 def next_deadline(world: World) -> float | None:
@@ -281,7 +297,7 @@ def next_deadline(world: World) -> float | None:
                 times.append(runner.since + model.health.restart_after_s)
             case S.LOADING if runner.loading_since is not None and model.managed:
                 times.append(runner.loading_since + model.loading_timeout_s)
-            case S.READY if not model.warm and model.managed and not world.held(runner):
+            case S.READY if _may_idle(runner, world) and model.managed and not world.held(runner):
                 times.append(world.idle(runner) + model.idle_timeout_s)
             case _:
                 pass

@@ -27,6 +27,7 @@ class Runner:
         model: the definition that it serves; offer-only fields are kept up to date.
         since: of the state.
         handle: the runtime's name for it; None before it was prepared.
+        found: what stands behind it was left by an earlier orchd.
         busy: a call to the runtime about it is under way; nothing else is begun meanwhile.
         called_at: when the last such call ended; older sightings say nothing.
         launched_at: start of the start window.
@@ -46,6 +47,7 @@ class Runner:
     state: RunnerState = RunnerState.COLD
     since: float = 0.0
     handle: str | None = None
+    found: bool = False
     address: Address | None = None
     busy: bool = False
     called_at: float = -1.0

@@ -162,7 +162,15 @@ class Claim:
                     raise AlreadyRunning(self._refusal(other, life))
             if ours:
                 for dead in others:
-                    log.info("claim_taken_over", volume=dead.volume, pid=dead.holder.pid, host=dead.holder.host)
+                    # Another directory than ours often is a slip, and then its store is what explains what runs.
+                    log.info(
+                        "claim_taken_over",
+                        volume=dead.volume,
+                        pid=dead.holder.pid,
+                        host=dead.holder.host,
+                        state_dir=dead.holder.state_dir,
+                        our_state_dir=self._me.state_dir,
+                    )
                     await self._engine.remove_volume(dead.volume)
                 return
             number = 1 + max((claim.number for claim in claims), default=0)

@@ -65,6 +65,7 @@ def runners(draw: st.DrawFn) -> dict[RunnerId, Runner]:
             loading_since=draw(st.sampled_from([None, 0.0, 990.0])),
             leaving=draw(st.sampled_from(Leaving)) if state is S.DRAINING else None,
             restart_asked=draw(st.booleans()),
+            found=draw(st.booleans()),
             paused=draw(st.booleans()) if state in ALIVE and model.managed else False,
         )
     return known
@@ -84,6 +85,7 @@ def worlds(draw: st.DrawFn) -> World:
         now=1000.0,
         settings=RULES,
         unwanted_why="nobody wants it",
+        spared=frozenset(key for key in {id.key for id in known} if draw(st.booleans())),
     )
 
 
@@ -116,6 +118,28 @@ def test_a_serving_runner_is_never_stopped_without_draining(world: World) -> Non
     for action in plan(world):
         if isinstance(action, actions.Stop) and world.runners[action.id].state is S.READY:
             raise AssertionError(action)
+
+
+@settings(max_examples=600)
+@given(worlds())
+def test_nothing_that_was_found_is_taken_away_while_nobody_knows_what_is_wanted(world: World) -> None:
+    """As before a models file has applied, whatever store and definitions there are. Healing goes on."""
+    found = {
+        id: replace(r, found=True, restart_asked=False)
+        for id, r in world.runners.items()
+        if r.state in ALIVE - {S.STARTING, S.DRAINING}
+    }
+    world = replace(world, runners=found, spared=frozenset(id.key for id in found))
+    taken = [a for a in plan(world) if isinstance(a, actions.Stop | actions.Drain | actions.Forget)]
+    assert not taken
+    assert not [a for a in plan(replace(world, desired={})) if not isinstance(a, actions.Create)]
+
+
+@settings(max_examples=600)
+@given(worlds())
+def test_what_is_taken_down_on_order_is_spared_by_nothing(world: World) -> None:
+    world = replace(world, desired={}, ending=frozenset(RunnerKind))
+    assert plan(replace(world, spared=frozenset())) == plan(world)
 
 
 @settings(max_examples=600)
@@ -183,7 +207,7 @@ def test_following_the_plan_leads_to_what_is_desired(world: World) -> None:
         )
         for id, r in world.runners.items()
     }
-    world = replace(world, runners=done, up=frozenset({RunnerKind.CONTAINER}), sessions={})
+    world = replace(world, runners=done, up=frozenset({RunnerKind.CONTAINER}), sessions={}, spared=frozenset())
     for _ in range(200):
         steps = plan(world)
         if not steps:

@@ -79,7 +79,7 @@ class World:
         """The file asks for exactly these now."""
         self.models = {m.key: m for m in models}
         self.generations |= {(m.key, m.generation): m for m in models}
-        self.loop.post(DesiredChanged(DesiredState(models=self.models)))
+        self.loop.post(DesiredChanged(DesiredState(models=self.models, file_hash="applied")))
 
     def restart(self, key: ModelKey) -> None:
         self.loop.post(RestartAsked(key))

@@ -1,0 +1,108 @@
+"""Runners of our instance that no known definition explains: said at once, removed late or never. Pure.
+
+A definition may be missing by a slip (another state directory, a lost store, a file with a fault, a store of another
+version), and what it would explain may be serving. So a stray is only removed when a models file has applied that
+plainly does not ask for it, and some time after that, so that a person who reads the log can stop it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Model, RunnerKind
+from orchd.domain.ports import Sighting
+from orchd.domain.state import DesiredState, Severity
+
+STRAY_GRACE_S = 60.0
+"""From the moment a stray was found, or a file applied, until it is removed."""
+
+NOT_APPLIED = "no models file has applied since orchd was started"
+
+
+def spared(desired: DesiredState) -> Callable[[ModelKey], str]:
+    """Return what tells why nothing of a model may be taken away now; empty = the file plainly does not want it."""
+    errors = [p for p in desired.problems if p.severity is Severity.ERROR and p.entry is not None]
+    faulty = {p.key for p in errors}
+
+    def why(key: ModelKey) -> str:
+        if not desired.file_hash:
+            return NOT_APPLIED
+        if key in desired.models:
+            return ""
+        if key in faulty:
+            return "its entry in the models file has an error"
+        if None in faulty:
+            return "an entry of the models file can't be read, and could be this model's"
+        return ""
+
+    return why
+
+
+def unknown(id_key: ModelKey, generation: str, generations: Mapping[tuple[ModelKey, str], Model]) -> str:
+    """Return why no definition explains a runner, in words for the log."""
+    others = [model for (key, _), model in generations.items() if key == id_key]
+    if not others:
+        return "neither the models file nor the store in the state directory knows its model"
+    if all(model.generation != generation for model in others):
+        return (
+            f"the models file and the store know its model, but not the definition {generation} that it was made from"
+        )
+    return "its model is run in another way now"
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Attributes:
+    found_at: loop clock, seconds.
+    why: no definition explains it.
+    """
+
+    kind: RunnerKind
+    sighting: Sighting
+    found_at: float
+    why: str
+
+
+@dataclass(slots=True)
+class Strays:
+    """What is known of them. Times are of the loop clock."""
+
+    applied_at: float | None = None
+    _known: dict[str, Stray] = field(default_factory=dict)
+
+    def apply(self, now: float) -> None:
+        """A models file has applied."""
+        if self.applied_at is None:
+            self.applied_at = now
+
+    def see(self, kind: RunnerKind, sighting: Sighting, why: str, now: float) -> bool:
+        """Note one that was seen; return whether it is news."""
+        if (known := self._known.get(sighting.handle)) is not None and known.why == why:
+            return False
+        found_at = known.found_at if known else now
+        self._known[sighting.handle] = Stray(kind, sighting, found_at, why)
+        return True
+
+    def keep_only(self, kind: RunnerKind, handles: frozenset[str]) -> None:
+        """A look at all runners of `kind` showed these handles as strays, and no others."""
+        self._known = {h: stray for h, stray in self._known.items() if stray.kind is not kind or h in handles}
+
+    def forget(self, handle: str) -> None:
+        """It is none any more."""
+        self._known.pop(handle, None)
+
+    def due(self, why_spared: Callable[[ModelKey], str], now: float) -> tuple[Stray, ...]:
+        """Return those that may be removed now."""
+        since = self.applied_at
+        if since is None:
+            return ()
+        return tuple(
+            stray
+            for stray in self._known.values()
+            if now >= max(since, stray.found_at) + STRAY_GRACE_S and not why_spared(stray.sighting.runner.key)
+        )
+
+    def all(self) -> tuple[Stray, ...]:
+        return tuple(self._known.values())
