@@ -37,9 +37,11 @@ from orchd.jobs.admission import NodeAdmission
 from orchd.jobs.hooks import Hooks, JobHook
 from orchd.jobs.lines import JobLines
 from orchd.jobs.server import JobServer
+from orchd.lag import LoopLag
 from orchd.locks import StateLock
 from orchd.logs import Lines
 from orchd.metrics import Metrics
+from orchd.names import Names
 from orchd.notify import Notifier, watchdog_period_s
 from orchd.realtime.container import ContainerStreams
 from orchd.realtime.keeper import Keeper
@@ -161,9 +163,12 @@ class App:
             on_closed=lambda runner: self._jobs.runner_closed(runner),
             clock=asyncio.get_running_loop().time,
         )
-        self._prober = HttpProber()
+        names = self._names = Names()
+        stack.push_async_callback(names.close)
+        self._lag = LoopLag(self._metrics.loop_lag)
+        self._prober = HttpProber(names, self._lag)
         stack.push_async_callback(self._prober.close)
-        containers = ContainerStreams(settings.streams.call_timeout_s)
+        containers = ContainerStreams(settings.streams.call_timeout_s, names, self._lag)
         stack.push_async_callback(containers.close)
         self._keeper = Keeper(
             settings.streams,
@@ -206,6 +211,7 @@ class App:
             JobLines(self._lines),
             self._loop.poller.hurry,
             self._env,
+            names,
         )
         self._metrics.sessions_from(self._table.active)
         self._metrics.connections_from(self._jobs.connections)
@@ -226,12 +232,12 @@ class App:
             return []
         secret = read_secret("orchestrator.secret_file", rules.secret_file, self._env)
         rpc_url = read_secret("orchestrator.rpc_url_file", rules.rpc_url_file, self._env)
-        rate = eth_usd_source(rules.eth_usd, rules.eth_usd_feed, rpc_url, rules.call_timeout_s)
+        rate = eth_usd_source(rules.eth_usd, rules.eth_usd_feed, rpc_url, rules.call_timeout_s, self._names)
         if (key := await self._store.secret(KEY_NAME)) is None:
             key = new_key()
             await self._store.save_secret(KEY_NAME, key)
         secrets = RouteSecrets(key, rules.token_rotation_h * 3600)
-        client = NodeClient(rules, secret)
+        client = NodeClient(rules, secret, self._names)
         stack.push_async_callback(client.close)
         board = Board(
             active=self._table.active,
@@ -260,6 +266,7 @@ class App:
         known = tasks.spawn(self._loop.changed(), name="wait for the first turn")  # Before it can have been.
         roots = [tasks.spawn(self._loop.run(), name="loop"), tasks.spawn(self._reload(), name="reload")]
         roots.append(tasks.spawn(self._tidy(), name="tidy"))
+        roots.append(tasks.spawn(self._lag.run(), name="loop lag"))
         period_s = self._settings.reconcile.period_s
         for kind, runtime in self._runtimes.items():
             looking = lookout(runtime, period_s, self._loop.post, is_open=kind in self._opened)

@@ -50,6 +50,7 @@ RUNTIME_EVENTS = (
 SIDES = ("caller", "runner")
 CLOSED = ("idle", "header_timeout")
 MODEL = ("pipeline", "model_id")
+LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 PROBE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 Family = TypeVar("Family", bound=MetricWrapperBase)
@@ -101,6 +102,9 @@ class Metrics:
         self._connections = gauge("orchd_connections", "Connections for jobs that are open now.", "side")
         closed = counter("orchd_connections_closed_total", "Callers' connections that orchd closed.", "reason")
         self._closed = {reason: closed.labels(reason) for reason in CLOSED}
+        self.loop_lag = histogram(
+            "orchd_loop_lag_seconds", "How late the event loop came to a timer, ten times a second.", LAG_BUCKETS
+        ).observe
         gauge("orchd_build_info", "What runs; always 1.", "version", "python").labels(
             version, platform.python_version()
         ).set(1)

@@ -48,6 +48,7 @@ INTERFACE = {
     "orchd_node_starts": ("counter", set()),
     "orchd_node_up": ("gauge", set()),
     "orchd_probe_seconds": ("histogram", {"pipeline", "model_id"}),
+    "orchd_loop_lag_seconds": ("histogram", set()),
     "orchd_probes": ("counter", {"pipeline", "model_id", "result"}),
     "orchd_registry_changed_timestamp_seconds": ("gauge", {"pipeline", "model_id", "registry"}),
     "orchd_registry_confirmed": ("gauge", {"pipeline", "model_id", "registry"}),
@@ -394,6 +395,47 @@ def test_alerts_tell_what_is_wrong_between_orchd_and_the_node(
         "input_series": [
             {"series": name, "values": f"{number}x30"} for name, number in series.items() if number is not None
         ],
+        "promql_expr_test": [
+            {
+                "expr": "count by (alertname) (ALERTS{alertstate='firing'})",
+                "eval_time": "20m",
+                "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(alerts)],
+            }
+        ],
+    }
+    file = tmp_path / "tests.yml"
+    file.write_text(json.dumps({"rule_files": [str(DEPLOY / "alerts.yml")], "tests": [test]}))
+    checked = subprocess.run([needs("promtool"), "test", "rules", file], capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("late", "open_fds", "alerts"),
+    [
+        ("0+0x30", 10, set()),
+        ("0+1x30", 10, {"OrchdLoopLags"}),
+        ("0+0x10 1 1x20", 10, set()),
+        ("0+0x30", 950, {"OrchdDescriptorsLow"}),
+    ],
+)
+def test_alerts_tell_when_orchd_itself_can_not_keep_up(
+    late: str, open_fds: int, alerts: set[str], needs: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Args:
+    late: ticks of the loop that came over 0.25 s late, by the minute; the others were in time.
+    """
+    metrics = Metrics(CollectorRegistry(), "1.2.3")
+    metrics.loop_lag(0.001)
+    assert 'orchd_loop_lag_seconds_bucket{le="0.25"} 1.0' in metrics.render().decode(), "the bucket that the rule reads"
+    series = {
+        'orchd_loop_lag_seconds_bucket{instance="i",job="orchd",le="0.25"}': "0+0x40",
+        'orchd_loop_lag_seconds_count{instance="i",job="orchd"}': late,
+        'process_open_fds{instance="i",job="orchd"}': f"{open_fds}x40",
+        'process_max_fds{instance="i",job="orchd"}': "1000x40",
+    }
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
         "promql_expr_test": [
             {
                 "expr": "count by (alertname) (ALERTS{alertstate='firing'})",

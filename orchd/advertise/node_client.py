@@ -24,7 +24,11 @@ import aiohttp
 from yarl import URL
 
 from orchd.domain.model import Secret
-from orchd.errors import Code, OrchdError, reason_of
+from orchd.errors import Code, OrchdError
+from orchd.http_client import cause_of, connector, read_at_most, why
+from orchd.names import Names
+from orchd.reasons import certificate_fault
+from orchd.reasons import why as why_unusable
 from orchd.settings import OrchestratorSettings
 
 BODY_BYTES = 4 << 20
@@ -95,8 +99,9 @@ class NodeClient:
         secret: the node's `-orchSecret`, trimmed as the node trims it (byoc.md 2.1); None = the node has none.
     """
 
-    def __init__(self, settings: OrchestratorSettings, secret: Secret | None) -> None:
+    def __init__(self, settings: OrchestratorSettings, secret: Secret | None, names: Names | None = None) -> None:
         self.secret = secret
+        self._names = names or Names()
         self._settings = settings
         self._certificate = _certificate_rule(settings)
         self._pinned: aiohttp.Fingerprint | None = None
@@ -104,7 +109,7 @@ class NodeClient:
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(_note_reuse)
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+            connector=connector(self._names, keepalive_s=KEEPALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=settings.call_timeout_s
@@ -183,11 +188,13 @@ class NodeClient:
             return None
         with self._translated(self._settings.service_url):
             async with asyncio.timeout(self._settings.call_timeout_s):
-                _, writer = await asyncio.open_connection(parts.hostname, parts.port or 443, ssl=_unverified())
+                host, port = parts.hostname or "", parts.port or 443
+                transport, _ = await self._names.connect(asyncio.Protocol, host, port, _unverified())
                 try:
-                    return hashlib.sha256(writer.get_extra_info("ssl_object").getpeercert(binary_form=True)).hexdigest()
+                    tls = transport.get_extra_info("ssl_object")
+                    return hashlib.sha256(tls.getpeercert(binary_form=True)).hexdigest()
                 finally:
-                    writer.close()
+                    transport.close()
 
     async def _call(self, method: str, base: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         with self._translated(base):
@@ -195,9 +202,7 @@ class NodeClient:
                 asyncio.timeout(self._settings.call_timeout_s),
                 await self._open(method, base + path, headers, body) as response,
             ):
-                whole = b""
-                while piece := await response.content.read(BODY_BYTES + 1 - len(whole)):
-                    whole += piece
+                whole = await read_at_most(response, BODY_BYTES + 1)
                 if len(whole) > BODY_BYTES:
                     raise NodeError(
                         f"cannot read the answer of {base}: it is longer than {BODY_BYTES >> 20} MiB",
@@ -249,8 +254,11 @@ class NodeClient:
                 return self._trusted
             pin = hashlib.sha256(ssl.PEM_cert_to_DER_cert(Path(path).read_text("ascii"))).digest()
         except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
-            why = reason_of(exc) if isinstance(exc, OSError) else "it is not a certificate in PEM form"
-            raise NodeError(f"cannot use {path} (orchestrator.certificate): {why}", code=Code.NODE_CERTIFICATE) from exc
+            pem = isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError)
+            said = why_unusable(exc) if pem else "it is not a certificate in PEM form"
+            raise NodeError(
+                f"cannot use {path} (orchestrator.certificate): {said}", code=Code.NODE_CERTIFICATE
+            ) from exc
         if self._pinned is None or self._pinned.fingerprint != pin:
             # One object for as long as the file is the same: aiohttp keeps connections apart by it.
             self._pinned = aiohttp.Fingerprint(pin)
@@ -276,8 +284,10 @@ class NodeClient:
                 code=Code.NODE_CERTIFICATE,
             ) from exc
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError) as exc:
+            fault = cause_of(exc)
+            said = certificate_fault(fault) if isinstance(fault, ssl.SSLCertVerificationError) else "it is not valid"
             raise NodeError(
-                f"cannot trust go-livepeer at {base}: {_why(exc)}; the node makes its own certificate at each start, "
+                f"cannot trust the certificate of go-livepeer at {base}: {said}; the node makes its own at each start, "
                 "so pin its file (orchestrator.certificate = pin:/PATH/cert.pem)",
                 code=Code.NODE_CERTIFICATE,
             ) from exc
@@ -286,7 +296,7 @@ class NodeClient:
                 f"cannot reach go-livepeer at {base}: it closed the connection without an answer", dropped=True
             ) from exc
         except (aiohttp.ClientError, OSError, ValueError) as exc:
-            raise NodeError(f"cannot reach go-livepeer at {base}: {_why(exc)}") from exc
+            raise NodeError(f"cannot reach go-livepeer at {base}: {why(exc)}") from exc
 
 
 def _certificate_rule(settings: OrchestratorSettings) -> str:
@@ -309,22 +319,3 @@ async def _note_reuse(
     session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceConnectionReuseconnParams
 ) -> None:
     context.trace_request_ctx.kept = True
-
-
-def _why(exc: Exception) -> str:
-    """Return a transport error in a few words, without the library's own and without a URL."""
-    match exc:
-        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as error):
-            return error.verify_message
-        case ssl.SSLCertVerificationError():
-            return exc.verify_message
-        case aiohttp.ClientConnectorError():
-            return reason_of(exc.os_error)
-        case aiohttp.ClientPayloadError():
-            return "its answer broke off"
-        case aiohttp.ClientResponseError():
-            return "its answer is not HTTP"
-        case OSError():
-            return reason_of(exc)
-        case _:
-            return type(exc).__name__

@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from orchd.domain.model import Secret
-from orchd.errors import Code, OrchdError, SettingsError, reason_of
+from orchd.errors import Code, OrchdError, SettingsError
+from orchd.http_client import connector, read_at_most, why
+from orchd.names import Names
 
 MAX_AGE_S = 25 * 3600.0
 """Of an answer. The feed writes a new one when ETH has moved by its threshold (0.05 % on Arbitrum One), and else only
@@ -45,7 +47,9 @@ class EthUsd(Protocol):
         ...
 
 
-def eth_usd_source(eth_usd: str, feed: str, rpc_url: Secret | None, call_timeout_s: float) -> EthUsd | None:
+def eth_usd_source(
+    eth_usd: str, feed: str, rpc_url: Secret | None, call_timeout_s: float, names: Names | None = None
+) -> EthUsd | None:
     """Return what the setting `orchestrator.eth_usd` names; None if it is empty.
 
     Args:
@@ -62,7 +66,7 @@ def eth_usd_source(eth_usd: str, feed: str, rpc_url: Secret | None, call_timeout
         raise SettingsError(
             "cannot use orchestrator.eth_usd = feed without a URL in orchestrator.rpc_url_file: name the file"
         )
-    return ChainlinkFeed(rpc_url, feed, call_timeout_s)
+    return ChainlinkFeed(rpc_url, feed, call_timeout_s, names=names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class ChainlinkFeed:
         *,
         max_age_s: float = MAX_AGE_S,
         now: Callable[[], float] = time.time,
+        names: Names | None = None,
     ) -> None:
         try:
             parts = urlsplit(rpc_url.value)
@@ -104,6 +109,7 @@ class ChainlinkFeed:
             raise SettingsError(
                 "cannot use the URL in orchestrator.rpc_url_file: it should be http or https, and a host"
             )
+        self._names = names or Names()
         self._rpc_url = rpc_url
         self._feed = feed
         self._call_timeout_s = call_timeout_s
@@ -118,7 +124,7 @@ class ChainlinkFeed:
             OrchdError: `rate_unavailable`: no answer, none that makes sense, or one that is too old.
         """
         async with aiohttp.ClientSession(
-            cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "orchd"}
+            connector=connector(self._names), cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "orchd"}
         ) as session:
             if self._decimals is None:  # never changes
                 [decimals] = await self._call(session, DECIMALS, words=1)
@@ -146,14 +152,12 @@ class ChainlinkFeed:
             ):
                 if response.status != 200:
                     raise self._error(f"the RPC server answers with HTTP {response.status}")
-                text = b""
-                while piece := await response.content.read(_MAX_ANSWER_BYTES + 1 - len(text)):
-                    text += piece
+                text = await read_at_most(response, _MAX_ANSWER_BYTES)
         except TimeoutError as exc:
             raise self._error(f"no answer within {self._call_timeout_s:g} s") from exc
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             # `from None`: the library's own words may hold the URL.
-            raise self._error(_why(exc)) from None
+            raise self._error(why(exc)) from None
         return self._words(text, words)
 
     def _words(self, text: bytes, count: int) -> list[int]:
@@ -180,13 +184,3 @@ class ChainlinkFeed:
         return OrchdError(
             f"cannot read the ETH/USD rate of feed {self._feed} at {self._host}: {why}", code=Code.RATE_UNAVAILABLE
         )
-
-
-def _why(exc: Exception) -> str:
-    if isinstance(exc, aiohttp.ClientSSLError):
-        return "no TLS connection: its certificate can't be verified, or it does not speak TLS"
-    if isinstance(exc, aiohttp.ClientConnectorError):
-        exc = exc.os_error
-    if isinstance(exc, OSError) and (exc.errno or exc.strerror):
-        return reason_of(exc)
-    return f"the connection failed ({type(exc).__name__})"

@@ -142,6 +142,8 @@ class ProbeWord(StrEnum):
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
     """Refused, reset, no such name: loading inside the start window, else a failure."""
+    VOID = "void"
+    """Our own fault: the event loop stood still meanwhile, or we lacked descriptors. It says nothing of the runner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ class NodeSessions(Protocol):
 
 class Prober(Protocol):
     async def probe(self, address: Address, health: HealthSpec, *, early: bool) -> ProbeResult:
-        """Ask once, within `health.timeout_s`. Never raises for anything the runner does.
+        """Ask once, within `health.timeout_s`. Never raises for anything the runner does; our own want is `VOID`.
 
         `early`: still inside the start window (for `early_loading_codes`).
         """

@@ -40,6 +40,7 @@ JITTER = 0.1
 class _Watched:
     """Attributes:
     since: loop clock, when its launch began.
+    voids: probes in a row that were void.
     wake: ends the pause between two probes.
     """
 
@@ -49,6 +50,7 @@ class _Watched:
     since: float
     streak: Streak = field(default_factory=Streak)
     last: ProbeResult | None = None
+    voids: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -134,6 +136,10 @@ class Poller:
         result = await self._prober.probe(watched.address, model.health, early=early)
         result = replace(result, evidence=scrub(result.evidence, secrets_of(model)))
         self._on_probe(model.key, result.word, result.duration_s)
+        if result.word is ProbeWord.VOID:
+            self._void(watched, result)
+            return
+        watched.voids = 0
         if self._heard is not None:
             self._heard(watched.runner, model, result.word, asked_at)
         last, watched.last = watched.last, result
@@ -158,10 +164,19 @@ class Poller:
         if verdict is not None and (verdict is not before.verdict or spoke_up):
             self._report(HealthChanged(watched.runner, verdict, result.word, result.evidence))
 
+    def _void(self, watched: _Watched, result: ProbeResult) -> None:
+        """It counts for nothing, and the next one is to come soon."""
+        watched.voids += 1
+        if watched.voids == 1:
+            key = watched.model.key
+            log.warning("probe_void", pipeline=key.pipeline, model_id=key.model_id, reason=result.evidence)
+
 
 def _period(watched: _Watched) -> float:
     """Return the seconds until the next probe."""
     period = watched.model.health.interval_s
+    if watched.voids:
+        period = min(period, LOADING_PERIOD_S)
     if watched.streak.verdict in (None, Verdict.LOADING):
         age_s = asyncio.get_running_loop().time() - watched.since
         period = min(period, LOADING_PERIOD_S, max(GAP_S, age_s / 4))

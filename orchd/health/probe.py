@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import errno
+from types import SimpleNamespace
 
 import aiohttp
 
 from orchd.domain.ids import Address
 from orchd.domain.model import HealthKind, HealthSpec, StreamSpec
 from orchd.domain.ports import ProbeResult, ProbeWord
-from orchd.health.reading import BODY_BYTES, classify, one_line
+from orchd.health.explain import explain
+from orchd.health.reading import BODY_BYTES, classify
+from orchd.http_client import cause_of, connector, is_ours, read_at_most, why
+from orchd.lag import LoopLag
+from orchd.names import Names, has_way
 
 STOP_ROUTE = "/stream/stop"
+
+VOID_SHARE = 0.1
+VOID_S = 0.1
+"""A probe is void where the loop stood still for this share of its timeout, and at least for so many seconds."""
 
 
 class HttpProber:
     """`ports.Prober`. Make it inside a running loop.
 
-    Each probe has a connection and a name look-up of its own: an old connection may go on answering from a runner
-    that takes no new ones, and a recreated container has another address.
+    Each probe has a connection of its own: an old one may go on answering from a runner that takes no new ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Names | None = None, lag: LoopLag | None = None) -> None:
+        self._names = names or Names()
+        self._lag = lag or LoopLag()
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_create_end.append(_note_connected)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False),
+            connector=connector(self._names),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # Ours bound the whole.
             headers={"User-Agent": "orchd", "Accept-Encoding": "identity"},
+            trace_configs=[tracing],
         )
 
     async def close(self) -> None:
@@ -36,21 +49,54 @@ class HttpProber:
     async def probe(self, address: Address, health: HealthSpec, *, early: bool) -> ProbeResult:
         """Ask once; no redirect is followed and no token sent."""
         now = asyncio.get_running_loop().time
-        began_at = now()
+        began_at, stalled_s = now(), self._lag.stalled_s()
+        word, evidence = await self._word(address, health, early=early)
+        stalled_s = self._lag.stalled_s() - stalled_s
+        if stalled_s >= max(VOID_S, VOID_SHARE * health.timeout_s):
+            word, evidence = ProbeWord.VOID, f"orchd itself stood still for {stalled_s:.1f} s meanwhile"
+        return ProbeResult(word, evidence, now() - began_at)
+
+    async def _word(self, address: Address, health: HealthSpec, *, early: bool) -> tuple[ProbeWord, str]:
+        tcp = health.kind is HealthKind.TCP
+        asked = f"TCP {address.host}:{address.port}" if tcp else f"GET {address.url}{health.path}"
+        progress = SimpleNamespace(connected=False)
         try:
             async with asyncio.timeout(health.timeout_s):
-                if health.kind is HealthKind.TCP:
-                    word, evidence = await _connect(address)
-                else:
-                    code, body = await self._ask("GET", address.url + health.path)
-                    word, evidence = classify(code, body, health, early=early)
+                if tcp:
+                    transport, _ = await self._names.connect(asyncio.Protocol, address.host, address.port)
+                    transport.close()
+                    return ProbeWord.READY, f"connected to port {address.port}"
+                return await self._ask_health(address, health, asked, progress, early=early)
         except TimeoutError:
-            word, evidence = ProbeWord.TIMEOUT, f"no answer within {health.timeout_s:g} s"
-        except aiohttp.ClientResponseError as exc:
-            word, evidence = ProbeWord.FAILED, one_line(f"not HTTP: {exc.message}")
+            if self._names.awaits(address.host):
+                said = f"the name {address.host} can't be resolved: no answer from its name server"
+                return ProbeWord.UNREACHABLE, f"{asked}: {said} within {health.timeout_s:g} s"
+            what = "no answer" if progress.connected else "no connection"
+            return ProbeWord.TIMEOUT, f"{asked}: {what} within {health.timeout_s:g} s (health.timeout_s)"
         except (aiohttp.ClientError, OSError, ValueError) as exc:
-            word, evidence = ProbeWord.UNREACHABLE, _why(exc)
-        return ProbeResult(word, evidence, now() - began_at)
+            word = ProbeWord.FAILED if isinstance(exc, aiohttp.ClientResponseError) else ProbeWord.UNREACHABLE
+            if await self._is_ours(exc, address):
+                word = ProbeWord.VOID
+            return word, f"{asked}: {why(exc, quote=True)}"
+
+    async def _ask_health(
+        self, address: Address, health: HealthSpec, asked: str, progress: SimpleNamespace, *, early: bool
+    ) -> tuple[ProbeWord, str]:
+        url = address.url + health.path
+        async with self._session.get(url, allow_redirects=False, trace_request_ctx=progress) as response:
+            body = await read_at_most(response, BODY_BYTES)
+            word, evidence = classify(response.status, body, health, early=early)
+            location = response.headers.get("Location", "")
+            return word, explain(response.status, body, location, health, asked) or evidence
+
+    async def _is_ours(self, exc: Exception, address: Address) -> bool:
+        """Return whether it failed for our own want of descriptors, memory or ports."""
+        if is_ours(exc):
+            return True
+        cause = cause_of(exc)
+        if not isinstance(cause, OSError) or cause.errno != errno.EADDRNOTAVAIL:
+            return False
+        return any(has_way(each, address.port) for each in await self._names.addresses(address.host))
 
     async def close_streams(self, address: Address, stream: StreamSpec, timeout_s: float) -> str:
         """POST to the stop route; where the prefix is not known, to both spellings of it until one is not 404."""
@@ -59,39 +105,26 @@ class HttpProber:
         prefixes = ("", "/api") if stream.route_prefix == "auto" else (stream.route_prefix,)
         answer = ""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with self._lag.timeout(timeout_s):
                 for prefix in prefixes:
-                    code, _ = await self._ask("POST", address.url + prefix + STOP_ROUTE)
+                    code = await self._post(address.url + prefix + STOP_ROUTE)
                     answer = f"POST {prefix}{STOP_ROUTE}: {code}"
                     if code != 404:
                         break
         except TimeoutError:
             return f"POST {STOP_ROUTE}: no answer within {timeout_s:g} s"
         except (aiohttp.ClientError, OSError, ValueError) as exc:
-            return f"POST {STOP_ROUTE}: {_why(exc)}"
+            return f"POST {STOP_ROUTE}: {why(exc)}"
         return answer
 
-    async def _ask(self, method: str, url: str) -> tuple[int, bytes]:
-        """Return the code, and the body as far as it counts."""
-        async with self._session.request(method, url, allow_redirects=False) as response:
-            body = b""
-            while piece := await response.content.read(BODY_BYTES - len(body)):
-                body += piece
-            return response.status, body
+    async def _post(self, url: str) -> int:
+        async with self._session.post(url, allow_redirects=False) as response:
+            await read_at_most(response, BODY_BYTES)
+            return response.status
 
 
-async def _connect(address: Address) -> tuple[ProbeWord, str]:
-    _, writer = await asyncio.open_connection(address.host, address.port)
-    writer.close()
-    return ProbeWord.READY, f"connected to port {address.port}"
-
-
-def _why(exc: Exception) -> str:
-    """Return a transport error in a few words, without the library's own."""
-    if isinstance(exc, aiohttp.ClientConnectorError):
-        exc = exc.os_error
-    if isinstance(exc, aiohttp.ServerDisconnectedError):
-        return "closed without an answer"
-    if isinstance(exc, OSError) and exc.errno is not None and exc.errno > 0:
-        return os.strerror(exc.errno)
-    return one_line(str(exc)) or type(exc).__name__
+async def _note_connected(
+    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceConnectionCreateEndParams
+) -> None:
+    if context.trace_request_ctx is not None:
+        context.trace_request_ctx.connected = True

@@ -50,6 +50,8 @@ def judge(streak: Streak, word: ProbeWord, health: HealthSpec, *, early: bool, t
         case ProbeWord.UNKNOWN:
             # A runner begins in the state of loading: to say so keeps that, and shows the answer nobody can read.
             return streak if streak.verdict else replace(streak, verdict=Verdict.LOADING)
+        case ProbeWord.VOID:
+            return streak
         case ProbeWord.TIMEOUT if tolerated:
             return streak
         case ProbeWord.UNREACHABLE | ProbeWord.TIMEOUT if early:

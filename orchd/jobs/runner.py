@@ -17,6 +17,8 @@ from orchd.http1.parser import AnswerParser
 from orchd.jobs.ports import RunnerUnreachable
 from orchd.jobs.splice import Pipes
 from orchd.jobs.wire import Batch, Wire
+from orchd.names import Names
+from orchd.reasons import why
 
 if TYPE_CHECKING:
     from orchd.jobs.transfer import Transfer
@@ -159,13 +161,17 @@ class Pool:
     idle_s: a connection that idles so long is closed.
     batch: where small requests are sent.
     pipes: for splicing; they are closed with the pool.
+    names: looks up where runners are.
     """
 
-    def __init__(self, clock: Callable[[], float], idle_s: float, batch: Batch, pipes: Pipes) -> None:
+    def __init__(
+        self, clock: Callable[[], float], idle_s: float, batch: Batch, pipes: Pipes, names: Names | None = None
+    ) -> None:
         self.batch = batch
         self.pipes = pipes
         self._clock = clock
         self._idle_s = idle_s
+        self._names = names or Names()
         self._shelves: dict[RunnerId, _Shelf] = {}
         self._tls: ssl.SSLContext | None = None
         self._all: set[RunnerConnection] = set()
@@ -190,20 +196,23 @@ class Pool:
         """
         if address.scheme == "https" and self._tls is None:
             self._tls = ssl.create_default_context()
-        connection = RunnerConnection(self, self._shelves.setdefault(runner, _Shelf()))
+        shelf = self._shelves.setdefault(runner, _Shelf())
+        tried: list[RunnerConnection] = []
+
+        def make() -> RunnerConnection:
+            tried.append(RunnerConnection(self, shelf))
+            return tried[-1]
+
+        connection = None
         try:
-            await asyncio.get_running_loop().create_connection(
-                lambda: connection,
-                address.host,
-                address.port,
-                ssl=self._tls if address.scheme == "https" else None,
-            )
-        except (OSError, UnicodeError) as exc:
-            connection.give_up()
-            raise RunnerUnreachable(str(exc) or type(exc).__name__) from exc
-        except asyncio.CancelledError:
-            connection.give_up()
-            raise
+            tls = self._tls if address.scheme == "https" else None
+            _, connection = await self._names.connect(make, address.host, address.port, tls)
+        except (OSError, ValueError) as exc:
+            raise RunnerUnreachable(why(exc)) from exc
+        finally:
+            for each in tried:
+                if each is not connection:
+                    each.give_up()
         self._all.add(connection)
         return connection
 

@@ -22,6 +22,7 @@ from orchd.jobs.runner import Pool
 from orchd.jobs.splice import Pipes
 from orchd.jobs.transfer import Transfer
 from orchd.jobs.wire import Batch
+from orchd.names import Names
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Ended
 from orchd.sessions.table import SessionTable
@@ -73,6 +74,7 @@ class JobServer:
         job_log: JobLog,
         hurry: Callable[[RunnerId], None],
         env: Mapping[str, str],
+        names: Names | None = None,
     ) -> None:
         self.settings = settings
         self.clock = asyncio.get_running_loop().time
@@ -81,7 +83,7 @@ class JobServer:
         self.batch = Batch(settings.look_us / 1e6)
         self._metrics = metrics
         self._env = env
-        self._pool = Pool(self.clock, settings.runner_idle_s, self.batch, Pipes())
+        self._pool = Pool(self.clock, settings.runner_idle_s, self.batch, Pipes(), names)
         self._handler = Handler(
             settings=settings,
             table=table,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +9,9 @@ import aiohttp
 
 from orchd.domain.ids import Address, ModelKey
 from orchd.domain.model import Model
+from orchd.http_client import connector, why
+from orchd.lag import LoopLag
+from orchd.names import Names
 from orchd.realtime.routes import Call, Learnt, places
 
 NOT_HERE = (404, 405)
@@ -38,14 +40,15 @@ class ContainerStreams:
     """Knows which spelling each kind of container took. Make it inside a running loop.
 
     Args:
-        timeout_s: seconds for one call, all tries included.
+        timeout_s: seconds for one call, all tries included; time in which our loop stood still is not counted.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, names: Names | None = None, lag: LoopLag | None = None) -> None:
+        self._lag = lag or LoopLag()
         self._timeout_s = timeout_s
         self._learnt: dict[tuple[ModelKey, str], Learnt] = {}
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False),
+            connector=connector(names or Names()),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             headers={"User-Agent": "orchd", "Accept-Encoding": "identity"},
@@ -65,12 +68,12 @@ class ContainerStreams:
         """
         what = (model.key, model.generation)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with self._lag.timeout(self._timeout_s):
                 return await self._call(what, model, address, call, headers, body)
         except TimeoutError as exc:
             raise ContainerSilent(f"gave no answer to {call} within {self._timeout_s:g} s") from exc
         except (aiohttp.ClientError, OSError, ValueError) as exc:
-            raise ContainerSilent(f"can't be asked to {call}: {str(exc) or type(exc).__name__}") from exc
+            raise ContainerSilent(f"can't be asked to {call}: {why(exc)}") from exc
 
     async def _call(
         self,

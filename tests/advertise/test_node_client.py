@@ -87,7 +87,7 @@ async def test_nobody_there() -> None:
         error = await refused(client.service("GET", "/healthz"))
         assert error.code is Code.NODE_UNREACHABLE
         assert not error.dropped
-        assert "Connection refused" in error.message
+        assert "connection refused" in error.message
         assert (await refused(client.fingerprint())).code is Code.NODE_UNREACHABLE
 
 

@@ -130,11 +130,11 @@ async def test_a_server_that_says_nothing_is_given_up(rpc: Rpc) -> None:
 
 async def test_nobody_there() -> None:
     url = f"http://127.0.0.1:{free_port(set())}/{KEY}"
-    assert await refusal(feed(url)) == "Connection refused"
+    assert await refusal(feed(url)) == "connection refused: nothing listens on this port there"
 
 
 async def test_a_server_without_tls(rpc: Rpc) -> None:
-    assert "no TLS connection" in await refusal(feed(rpc.url.replace("http:", "https:")))
+    assert "it does not speak TLS on this port" in await refusal(feed(rpc.url.replace("http:", "https:")))
 
 
 async def test_a_failed_read_leaves_the_next_one_unharmed(rpc: Rpc) -> None:

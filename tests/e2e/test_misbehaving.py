@@ -102,8 +102,11 @@ async def test_one_whose_health_is_not_json(daemon: Daemon) -> None:
     script = {"health_body": "<html>It works!</html>", "health_type": "text/html"}
     model = await parked(daemon, process(NAME, script, **LOADING))
     detail = model["runners"][0]["detail"]
-    assert detail == "it was not ready after 0.5 s of loading: probe: 200 <html>It works!</html>"
-    assert daemon.events("health_unknown")[0]["evidence"] == "200 <html>It works!</html>"
+    assert detail.startswith("it was not ready after 0.5 s of loading: probe: GET http://127.0.0.1:")
+    said = "/health says 200 <html>It works!</html>; a body that is neither JSON nor a single word holds no status word"
+    assert said in detail
+    assert "set health.kind to http-status" in detail
+    assert said in daemon.events("health_unknown")[0]["evidence"]
 
 
 async def test_one_that_was_ready_and_then_says_what_nobody_can_read(daemon: Daemon) -> None:
@@ -120,7 +123,9 @@ async def test_one_that_was_ready_and_then_says_what_nobody_can_read(daemon: Dae
 async def test_one_that_accepts_and_never_answers(daemon: Daemon) -> None:
     knobs = {**SILENT, "start_timeout_s": 2, "health": {"timeout_s": 0.3, "restart_after_s": 0.3}}
     model = await parked(daemon, process(NAME, {"mute": True}, **knobs))
-    assert model["runners"][0]["detail"] == "it stayed unhealthy for 0.3 s: probe: no answer within 0.3 s"
+    detail = model["runners"][0]["detail"]
+    assert detail.startswith("it stayed unhealthy for 0.3 s: probe: GET http://127.0.0.1:")
+    assert detail.endswith("/health: no answer within 0.3 s (health.timeout_s)")
     assert await daemon.metric("orchd_runner_restarts_total", model_id=NAME, reason="unhealthy") == 2
 
 
@@ -199,7 +204,9 @@ async def test_one_that_ends_with_a_last_word(daemon: Daemon) -> None:
 
 async def test_one_that_never_opens_its_port(daemon: Daemon) -> None:
     model = await parked(daemon, process(NAME, {"open_after_s": -1}, **SILENT))
-    assert model["runners"][0]["detail"] == "it stayed unhealthy for 0.3 s: probe: Connection refused"
+    detail = model["runners"][0]["detail"]
+    assert detail.startswith("it stayed unhealthy for 0.3 s: probe: GET http://127.0.0.1:")
+    assert "/health: connection refused: nothing listens on this port there" in detail
 
 
 async def test_one_that_opens_its_port_late_is_waited_for(daemon: Daemon) -> None:

@@ -154,7 +154,8 @@ async def test_a_certificate_of_an_authority_that_is_not_trusted_is_said_so(
     runner.shows(Authority(needs("openssl"), folder, "somebody-elses-ca").issue("IP:127.0.0.1"))
     message = await refusal(daemon)
     assert message.startswith(f"cannot reach the runner of {PIPELINE}/m: ")
-    assert "certificate verify failed" in message
+    assert "its certificate can't be trusted: it is signed by an authority that is not trusted here" in message
+    assert "SSL_CERT_FILE" in message
     assert runner.received == []
 
 
@@ -163,7 +164,7 @@ async def test_a_certificate_for_another_host_is_said_so(
 ) -> None:
     runner.shows(authority.issue("DNS:elsewhere.test"))
     message = await refusal(daemon)
-    assert "certificate verify failed: IP address mismatch" in message
+    assert "its certificate can't be trusted: it is for another address" in message
     assert runner.received == []
 
 

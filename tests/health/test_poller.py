@@ -296,6 +296,35 @@ async def test_an_unreadable_word_is_logged_once_and_the_newest_probe_can_be_rea
 
 
 @virtual_time
+async def test_void_probes_count_for_nothing_are_told_once_and_the_next_comes_soon() -> None:
+    heard: list[ProbeWord] = []
+    bench = Bench()
+    bench.poller = Poller(
+        bench.prober,
+        report=bench.events.append,
+        progress_at=lambda runner: None,
+        on_probe=lambda *probe: bench.probed.append(probe),
+        heard=lambda runner, model, word, asked_at: heard.append(word),
+    )
+    bench.watch(replace(MODEL, health=replace(MODEL.health, interval_s=60.0)))
+    with capture_logs() as logs:
+        assert await bench.says(ProbeWord.VOID, 10) == [], "not even that it loads"
+        assert bench.poller.last(RUNNER) is None
+        assert await bench.says(ProbeWord.READY, 2) == [Verdict.READY]
+        bench.poller.hurry(RUNNER)
+        assert await bench.says(ProbeWord.VOID, 600) == []
+        assert await bench.says(ProbeWord.UNREACHABLE, 2) == [], "the first failure"
+        bench.poller.hurry(RUNNER)
+        assert await bench.says(ProbeWord.VOID, 2) == []
+        assert await bench.says(ProbeWord.UNREACHABLE, 60) == [Verdict.FAILED], "void ones between break no row"
+    assert [entry["event"] for entry in logs] == ["probe_void"] * 3
+    assert set(heard) == {ProbeWord.READY, ProbeWord.UNREACHABLE}
+    voids = [at for at, (_, word, _) in zip(bench.prober.times, bench.probed, strict=True) if word == "void"]
+    assert len([gap for gap in gaps(voids) if gap <= LOADING_PERIOD_S * 1.1]) >= 500
+    await bench.poller.close()
+
+
+@virtual_time
 async def test_what_each_probe_said_is_told_with_the_time_at_which_it_began() -> None:
     heard: list[tuple[RunnerId, Model, ProbeWord, float]] = []
     verdicts: list[int] = []

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import os
+import resource
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -96,7 +100,8 @@ async def test_every_profile_is_among_the_dialects() -> None:
 async def test_a_closed_port_is_unreachable(prober: HttpProber) -> None:
     for kind in HealthKind:
         result = await prober.probe(Address("127.0.0.1", free_port(set())), HealthSpec(kind=kind), early=True)
-        assert (result.word, result.evidence) == (W.UNREACHABLE, "Connection refused")
+        assert result.word is W.UNREACHABLE
+        assert result.evidence.endswith("connection refused: nothing listens on this port there")
 
 
 async def test_a_name_that_nobody_has_is_unreachable(prober: HttpProber) -> None:
@@ -104,10 +109,46 @@ async def test_a_name_that_nobody_has_is_unreachable(prober: HttpProber) -> None
     assert result.word in SILENCE
 
 
+async def test_our_own_want_of_descriptors_is_void(runner: LocalRunner) -> None:
+    """With one connection made before, so that nothing but the socket is wanting."""
+    await runner.script(**FRESH)
+    prober = HttpProber()
+    assert (await prober.probe(runner.address, HealthSpec(), early=False)).word is W.READY
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as stack:
+        highest = max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while True:  # Fill the gaps.
+            try:
+                stack.callback(os.close, os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                break
+        results = [await prober.probe(runner.address, HealthSpec(kind=kind), early=False) for kind in HealthKind]
+    for result in results:
+        assert result.word is W.VOID, result
+        assert "orchd has no free file descriptor" in result.evidence
+    await prober.close()
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_a_want_of_ports_is_void_and_a_want_of_ipv6_is_not(ours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def connect(*args: object, **kwargs: object) -> object:
+        raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+    prober = HttpProber()
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", connect)
+    monkeypatch.setattr("orchd.health.probe.has_way", lambda address, port: ours)
+    result = await prober.probe(Address("::1", 9), HealthSpec(kind=HealthKind.TCP), early=False)
+    assert result.word is (W.VOID if ours else W.UNREACHABLE)
+    await prober.close()
+
+
 async def test_one_that_accepts_and_never_answers_times_out(runner: LocalRunner, prober: HttpProber) -> None:
     await runner.script(**FRESH | {"mute": True})
     result = await prober.probe(runner.address, HealthSpec(timeout_s=0.2), early=False)
-    assert (result.word, result.evidence) == (W.TIMEOUT, "no answer within 0.2 s")
+    asked = f"GET {runner.url}/health"
+    assert (result.word, result.evidence) == (W.TIMEOUT, f"{asked}: no answer within 0.2 s (health.timeout_s)")
     assert result.duration_s > 0
 
 
@@ -201,4 +242,6 @@ async def test_closing_streams_never_fails(runner: LocalRunner, prober: HttpProb
     await runner.script(**FRESH | {"mute": True})
     assert await prober.close_streams(runner.address, StreamSpec(), 0.1) == "POST /stream/stop: no answer within 0.1 s"
     gone = runner.address._replace(port=free_port(set()))
-    assert await prober.close_streams(gone, StreamSpec(), 20) == "POST /stream/stop: Connection refused"
+    assert await prober.close_streams(gone, StreamSpec(), 20) == (
+        "POST /stream/stop: connection refused: nothing listens on this port there"
+    )

@@ -80,6 +80,19 @@ def test_timeouts_of_a_busy_runner_with_progress_do_not_count() -> None:
     assert after([W.READY, W.UNREACHABLE], HealthSpec(failures=1), tolerated=True)[-1] is Verdict.FAILED
 
 
+@given(probes, probes, specs)
+def test_what_is_void_changes_nothing_wherever_it_comes(
+    before: list[Probe], after: list[Probe], health: HealthSpec
+) -> None:
+    """As if it had never been asked: the streak goes on as it was, for good and for bad."""
+    with_void, without = Streak(), Streak()
+    for word, early, tolerated in [*before, (W.VOID, False, False), *after]:
+        with_void = judge(with_void, word, health, early=early, tolerated=tolerated)
+        if word is not W.VOID:
+            without = judge(without, word, health, early=early, tolerated=tolerated)
+    assert with_void == without
+
+
 @given(probes, specs)
 def test_a_verdict_is_always_earned(probes: list[Probe], health: HealthSpec) -> None:
     """READY only by enough good answers in a row, FAILED only by enough failures in a row, ERROR only by its word."""
@@ -87,7 +100,7 @@ def test_a_verdict_is_always_earned(probes: list[Probe], health: HealthSpec) -> 
     good = bad = 0
     for word, early, tolerated in probes:
         before, streak = streak, judge(streak, word, health, early=early, tolerated=tolerated)
-        counts_nothing = word is W.UNKNOWN or (word is W.TIMEOUT and tolerated)
+        counts_nothing = word in (W.UNKNOWN, W.VOID) or (word is W.TIMEOUT and tolerated)
         fails = word is W.FAILED or (word in SILENCE and not early)
         if not counts_nothing:
             good = good + 1 if word in (W.READY, W.BUSY) else 0

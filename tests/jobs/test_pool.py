@@ -201,7 +201,7 @@ def test_no_connection_is_unreachable(error: Exception) -> None:
         bench = Bench()
         bench.network.fails = error
         with pytest.raises(RunnerUnreachable):
-            await bench.pool.connect(RUNNER, Address("no-such.test", 1))
+            await bench.pool.connect(RUNNER, Address("192.0.2.1", 1))
         assert len(bench.pool) == 0
 
     run()
