@@ -31,7 +31,7 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import RunnerKind, StopSpec
 from orchd.domain.ports import Runtime, Store
 from orchd.domain.state import DesiredState, Severity, Snapshot
-from orchd.errors import EngineUnavailable, StoreError
+from orchd.errors import StoreError
 from orchd.health.probe import HttpProber
 from orchd.jobs.admission import NodeAdmission
 from orchd.jobs.hooks import Hooks, JobHook
@@ -147,15 +147,8 @@ class App:
 
         self._metrics = Metrics(CollectorRegistry(), __version__)
         self._runtimes = self._edges.runtimes(settings, state_dir, self._metrics)
-        self._opened: set[RunnerKind] = set()
         for runtime in self._runtimes.values():
             stack.push_async_callback(runtime.close)
-            try:
-                await runtime.open()
-                self._opened.add(runtime.kind)
-            except EngineUnavailable as exc:
-                # Only of interest if an entry needs it; the loop tells when one does.
-                log.debug("runtime_not_there_yet", runtime=runtime.kind, reason=exc.message)
 
         self._table = SessionTable(
             on_drained=lambda runner: self._loop.drained(runner),
@@ -268,9 +261,9 @@ class App:
         roots.append(tasks.spawn(self._tidy(), name="tidy"))
         roots.append(tasks.spawn(self._lag.run(), name="loop lag"))
         period_s = self._settings.reconcile.period_s
+        # They open their runtimes too: an engine that is slow, hangs or is away delays nothing but its own runners.
         for kind, runtime in self._runtimes.items():
-            looking = lookout(runtime, period_s, self._loop.post, is_open=kind in self._opened)
-            roots.append(tasks.spawn(looking, name=f"look at {kind}"))
+            roots.append(tasks.spawn(lookout(runtime, period_s, self._loop.post), name=f"look at {kind}"))
         roots.append(tasks.spawn(self._keeper.run(), name="streams"))
         if self._notifier.heard:
             roots.append(tasks.spawn(self._tell_status(), name="status line"))

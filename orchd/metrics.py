@@ -10,6 +10,7 @@ outside (`source="orchd"`).
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -98,7 +99,11 @@ class Metrics:
         self._runtime_events = counter(
             "orchd_runtime_events_total", "What runtimes reported about our runners.", "runtime", "event"
         )
-        self._runtime_up = gauge("orchd_runtime_up", "1 = the runtime can be reached.", "runtime")
+        self._runtime_up = gauge(
+            "orchd_runtime_up",
+            "1 = the runtime can be reached. One that is down is left out while no model needs it.",
+            "runtime",
+        )
         self._connections = gauge("orchd_connections", "Connections for jobs that are open now.", "side")
         closed = counter("orchd_connections_closed_total", "Callers' connections that orchd closed.", "reason")
         self._closed = {reason: closed.labels(reason) for reason in CLOSED}
@@ -220,8 +225,12 @@ class Metrics:
     def runtime_event(self, kind: str, event: str) -> None:
         self._runtime_events.labels(kind, event if event in RUNTIME_EVENTS else OTHER).inc()
 
-    def runtime_up(self, kind: str, up: bool) -> None:
-        self._runtime_up.labels(kind).set(up)
+    def runtime_up(self, kind: str, up: bool, needed: bool) -> None:
+        if up or needed:
+            self._runtime_up.labels(kind).set(up)
+        else:
+            with contextlib.suppress(KeyError):  # it has not been there
+                self._runtime_up.remove(kind)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format, of `content_type`."""

@@ -113,7 +113,7 @@ def use_all(metrics: Metrics) -> None:
     metrics.probed(KEY, "ready", 0.01)
     metrics.reloaded(True, 1_700_000_000.0, "abcdef012345", errors=1, warnings=2)
     metrics.runtime_event("container", "die")
-    metrics.runtime_up("container", True)
+    metrics.runtime_up("container", True, needed=True)
     standings = {RegistryName.BYOC: {KEY: OFFERED}, RegistryName.LIVE_RUNNER: {KEY: REFUSED}}
     metrics.node_from(lambda: NODE)
     metrics.registries_from(lambda: standings)
@@ -236,6 +236,15 @@ def test_a_forgotten_model_leaves_no_series_and_late_news_of_it_make_none(metric
     kept = {"orchd_runtime_up", "orchd_connections", "orchd_node_up", "orchd_node_starts_total"}
     assert {name for name, _ in set(samples(metrics)) - before} == kept
     assert value(metrics, "orchd_jobs_total", ModelKey("", ""), outcome="aborted") == 1
+
+
+def test_a_runtime_that_is_down_alarms_only_while_it_is_needed(metrics: Metrics) -> None:
+    """A host without Docker, with process models alone, has nothing that could be mended."""
+    for needed in (False, True, False, False):
+        metrics.runtime_up("container", False, needed)
+        assert [v for (name, _), v in samples(metrics).items() if name == "orchd_runtime_up"] == [0] * needed
+    metrics.runtime_up("container", True, needed=False)
+    assert value(metrics, "orchd_runtime_up", runtime="container") == 1
 
 
 def test_jobs_that_name_unknown_models_share_one_series(metrics: Metrics) -> None:

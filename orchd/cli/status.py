@@ -112,7 +112,7 @@ def overview(status: Json, look: Look) -> str:
         lines.append("No models. Add an entry to the models file.")
     lines += node_page(status, look)
     for runtime in status["runtimes"]:
-        if not runtime["up"]:
+        if not runtime["up"] and runtime["needed"]:
             lines += ["", look.paint(f"The {runtime['kind']} runtime is down", RED)]
             lines += look.wrap(printable(runtime["detail"]), "    ")
     lines += _problems(status["problems"], look)

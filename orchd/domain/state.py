@@ -156,9 +156,14 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeStatus:
+    """Attributes:
+    needed: a model is of this kind. Else nobody has to know that it is down.
+    """
+
     kind: str
     up: bool
     detail: str = ""
+    needed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

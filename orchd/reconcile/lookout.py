@@ -14,20 +14,16 @@ SETTLE_S = 0.02
 """Several engine events of one happening are one look."""
 
 
-async def lookout(
-    runtime: Runtime, period_s: float, post: Callable[[Looked | EngineDown], None], *, is_open: bool = False
-) -> None:
-    """Run until cancelled: post a Looked or EngineDown at least every `period_s` seconds.
-
-    Args:
-        is_open: `runtime.open()` has been called already, and went well.
+async def lookout(runtime: Runtime, period_s: float, post: Callable[[Looked | EngineDown], None]) -> None:
+    """Run until cancelled: open the runtime, then post a Looked or EngineDown at least every `period_s` seconds.
 
     Raises:
-        AlreadyRunning: the engine came up, and another daemon holds our instance on it.
+        AlreadyRunning: the engine can be reached, and another daemon holds our instance on it.
     """
     loop = asyncio.get_running_loop()
     stirred = asyncio.Event()
     watch: asyncio.Task[None] | None = None
+    is_open = False
     try:
         while True:
             stirred.clear()

@@ -284,8 +284,15 @@ class Loop:
             for runner in runners:
                 counts[runner.state] = counts.get(runner.state, 0) + 1
             self._metrics.state(key, counts, stand.ready, stand.startable)
+        for kind in self._runtimes:
+            if (down := self._down.get(kind)) != NOT_SEEN:
+                self._metrics.runtime_up(kind, down is None, self._needs(kind))
         for changed in self._changed:
             changed.set()
+
+    def _needs(self, kind: RunnerKind) -> bool:
+        """Whether a model is of this kind: a host without Docker is nothing to complain of while nobody wants one."""
+        return any(m.kind is kind for m in (*self._desired.models.values(), *self._models.values()))
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -307,15 +314,12 @@ class Loop:
                 self._told_down.pop(event.kind, None)
                 if self._down.pop(event.kind, None) is not None:
                     log.info("runtime_up", runtime=event.kind)
-                self._metrics.runtime_up(event.kind, up=True)
                 self._ears.look(event)
             case calls.EngineDown(kind, reason):
                 self._down[kind] = reason
-                needed = any(m.kind is kind for m in (*self._desired.models.values(), *self._models.values()))
-                if needed and self._told_down.get(kind) != reason:
+                if self._needs(kind) and self._told_down.get(kind) != reason:
                     self._told_down[kind] = reason
                     log.warning("runtime_down", runtime=kind, reason=reason)
-                self._metrics.runtime_up(kind, up=False)
             case calls.StrayDone():
                 pass  # whoever waits for it looks at each turn
             case _:

@@ -35,6 +35,7 @@ def snapshot(
         kinds: the runtimes that there are; `down`: why some can't be used.
     """
     date = time.time() - asyncio.get_running_loop().time()
+    needed = {model.kind for model in models.values()}
     refused = any(p.severity is Severity.ERROR and p.entry is None for p in desired.problems)
     return Snapshot(
         at=time.time(),
@@ -42,7 +43,7 @@ def snapshot(
             {key: _model(key, model, desired, fleet, table, engine_down(model), date) for key, model in models.items()}
         ),
         problems=desired.problems,
-        runtimes=tuple(RuntimeStatus(kind, kind not in down, down.get(kind, "")) for kind in kinds),
+        runtimes=tuple(RuntimeStatus(kind, kind not in down, down.get(kind, ""), kind in needed) for kind in kinds),
         file_hash=desired.file_hash,
         reload_ok=not refused,
         reload_at=reloaded_at,

@@ -33,6 +33,8 @@ _STATUS = {
 }
 _LINE_LENGTH = 500
 _RECONNECT_MIN_S, _RECONNECT_MAX_S = 1.0, 30.0
+_RELEASE_TIMEOUT_S = 5.0
+"""A courtesy at the end, and no reason to wait for an engine that hangs."""
 _SERVICE_UNAVAILABLE = 503
 
 
@@ -107,9 +109,10 @@ class DockerRuntime:
         claim, self._claim = self._claim, None
         if claim is not None:
             try:
-                await claim.release()
-            except EngineUnavailable as error:  # the next daemon sees that we are gone
-                log.warning("claim_not_released", error=str(error))
+                async with asyncio.timeout(_RELEASE_TIMEOUT_S):
+                    await claim.release()
+            except (EngineUnavailable, TimeoutError) as error:  # the next daemon sees that we are gone
+                log.warning("claim_not_released", error=str(error) or "the engine does not answer")
         await self._engine.close()
 
     async def sightings(self) -> tuple[Sighting, ...]:

@@ -15,7 +15,7 @@ from orchd.cli.text import Look, cells
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Currency, Price, PriceUnit
 from orchd.domain.offer import NodeStatus
-from orchd.domain.state import Snapshot
+from orchd.domain.state import RuntimeStatus, Snapshot
 from orchd.errors import Code
 from orchd.status_view import status
 from tests.fakes.snapshots import NODE, NODE_DOWN, NOW, SECRET, beside, published, snapshot
@@ -71,6 +71,12 @@ def test_no_models_is_said_with_the_way_out() -> None:
     assert page.splitlines() == [
         *("No models. Add an entry to the models file.", "", "Models file: none has applied yet")
     ]
+
+
+def test_a_runtime_that_no_model_needs_is_not_complained_of() -> None:
+    away = replace(snapshot(), runtimes=(RuntimeStatus("container", up=False, detail="no Docker here", needed=False),))
+    assert "The container runtime is down" in overview(status(snapshot()), TERMINAL)
+    assert "runtime" not in overview(status(away), TERMINAL)
 
 
 def test_a_bad_file_says_what_runs_instead() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Callable
@@ -70,6 +71,33 @@ async def test_an_engine_that_comes_later(docked: Start, proxy: Proxy) -> None:
         assert (await daemon.job("cold"))[0] == 200
         assert model["runners"][0]["restarts"] == 0
         assert await docker_is(daemon, up=True) == ""
+
+
+async def test_an_engine_that_never_answers_delays_neither_the_start_nor_other_models_nor_the_end(
+    docked: Start, tmp_path: Path
+) -> None:
+    """It takes connections and says nothing, and orchd would wait for an hour."""
+    asked = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        with contextlib.closing(writer):
+            await reader.read()
+
+    door = tmp_path / "silent.sock"
+    server = await asyncio.start_unix_server(say_nothing, door)
+    daemon = docked(env={"DOCKER_HOST": f"unix://{door}"}, settings={"docker.call_timeout_s": "3600"})
+    daemon.write(container("boxed"), process("bare"))
+    async with daemon:
+        await daemon.until("it says that it is ready", lambda: daemon.events("orchd_ready"))
+        await daemon.until_state("bare", "ready")
+        assert (await daemon.job("bare"))[0] == 200
+        assert asked.is_set()
+        daemon.write(process("bare"), process("other"))
+        await daemon.until_state("other", "ready")
+    assert daemon.process is not None
+    assert daemon.process.returncode == 0
+    server.close()
 
 
 async def test_an_engine_that_comes_later_and_belongs_to_another_daemon(

@@ -574,3 +574,18 @@ async def test_ending_a_kind_stops_all_of_it_and_tells_what_it_waits_for() -> No
         await world.loop.end(frozenset({a.kind}), 60.0, told.append)
         assert not world.runtime.containers
         assert "text-to-image/a stopping" in " ".join(told)
+
+
+@virtual_time
+async def test_a_runtime_that_is_away_is_needed_only_as_long_as_a_model_is_of_its_kind() -> None:
+    world = World()
+    world.runtime.down = True
+    model = container_model("org/a")
+    async with world.orchd():
+        for wanted in ((), (model,), ()):
+            world.want(*wanted)
+            await asyncio.sleep(100)
+            [runtime] = world.loop.snapshot().runtimes
+            assert (runtime.up, runtime.needed) == (False, bool(wanted))
+            exported = world.metrics.render().decode()
+            assert ('orchd_runtime_up{runtime="container"} 0.0' in exported) is bool(wanted)

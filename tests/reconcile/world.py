@@ -35,6 +35,7 @@ class World:
     prober: FakeProber = field(default_factory=FakeProber)
     models: dict[ModelKey, Model] = field(default_factory=dict)
     generations: dict[tuple[ModelKey, str], Model] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry(), "test"))
     _loop: Loop | None = None
     _table: SessionTable | None = None
 
@@ -57,7 +58,7 @@ class World:
             on_wanted=lambda key: self.loop.post(StartWanted(key)),
             clock=clock,
         )
-        metrics = Metrics(CollectorRegistry(), "test")
+        self.metrics = metrics = Metrics(CollectorRegistry(), "test")
         runtimes: Mapping[RunnerKind, FakeRuntime] = {RunnerKind.CONTAINER: self.runtime}
         self._loop = Loop(
             self.settings, runtimes, self.prober, self._table, metrics, self.generations, jitter=lambda: 0.0
