@@ -114,6 +114,6 @@ def _model_of(order: bytes) -> str:
         model = json.loads(order)["model"]
         if isinstance(model, str):
             return model
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise OrchdError('cannot read the order: {"model": NAME} is expected', code=Code.BAD_REQUEST)

@@ -30,6 +30,7 @@ class Code(StrEnum):
     NOT_OFFERED = "not_offered"
     STREAM_RUNNING = "stream_running"
     STREAM_UNKNOWN = "stream_unknown"
+    STREAM_ROUTE = "stream_route"
     HOOK_FAILED = "hook_failed"
     SHUTTING_DOWN = "shutting_down"
     TOO_MANY_CONNECTIONS = "too_many_connections"
@@ -158,6 +159,7 @@ JOB_ANSWERS: dict[Code, _Answer] = {
     Code.NOT_OFFERED: _Answer(503, True),
     Code.STREAM_RUNNING: _Answer(503, True),
     Code.STREAM_UNKNOWN: _Answer(404, False),
+    Code.STREAM_ROUTE: _Answer(403, False),
     Code.HOOK_FAILED: _Answer(503, True),
     Code.SHUTTING_DOWN: _Answer(503, True),
     Code.TOO_MANY_CONNECTIONS: _Answer(503, True),

@@ -74,7 +74,7 @@ async def test_what_the_daemon_refuses_is_told_as_it_says_it(daemon: Daemon, tmp
     assert caught.value.code is Code.LAUNCH_REFUSED
 
 
-@pytest.mark.parametrize("order", [b"", b"[]", b'"x"', b"{}", b'{"model": 3}', b"\xff"])
+@pytest.mark.parametrize("order", [b"", b"[]", b'"x"', b"{}", b'{"model": 3}', b"\xff", b"[" * 100_000])
 async def test_an_order_that_cannot_be_read_is_refused(order: bytes, daemon: Daemon, tmp_path: Path) -> None:
     reader, writer = await asyncio.open_unix_connection(tmp_path / SOCKET_NAME)
     writer.write(b"POST /restart HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(order))

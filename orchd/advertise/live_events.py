@@ -38,7 +38,7 @@ def parse(segment: bytes) -> SessionEvent | None:
     """Return what a segment says; None = nothing about sessions, as a sign of life."""
     try:
         said = json.loads(segment)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     session = said.get("session") if isinstance(said, dict) else None
     if not isinstance(session, str) or not session or said.get("event") not in ("reserved", "released"):

@@ -43,7 +43,8 @@ def _in_json(text: str) -> str | None:
             name, at = decoder.raw_decode(text, at)
             value, at = decoder.raw_decode(text, _skip(text, _expect(text, _skip(text, at), ":")))
             if name == _FIELD:
-                found = value if isinstance(value, str) else None
+                # A lone surrogate is no text: it could be neither looked up, nor logged.
+                found = value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
             at = _skip(text, _expect(text, _skip(text, at), ","))
     except (ValueError, RecursionError):
         # The end of the object, of the bytes at hand, or of our patience.

@@ -243,12 +243,12 @@ class Handler:
         models, head = self._models(), run.head
         plan = head.memo
         if not isinstance(plan, Plan) or plan.models is not models:
-            plan = head.memo = Plan(models, self._route(head, models), head.method)
+            plan = head.memo = Plan(models, self._route(head, models), head)
         if plan.model is None:
             if isinstance(plan.way, HealthAsked):
                 return await self._health(run, plan.way)
             assert isinstance(plan.way, AskBody)
-            plan = Plan(models, await self._ask_body(run, plan.way, models), head.method)
+            plan = Plan(models, await self._ask_body(run, plan.way, models), head)
         run.model = model = plan.model
         run.way = way = plan.job
         assert model is not None
@@ -259,6 +259,8 @@ class Handler:
         hooks = self._hooks
         if hooks.identifying and (waits := hooks.identify(run)) is not None:
             await run.outside(awaited(waits))
+        if plan.refused is not None:
+            raise JobRefused(*plan.refused)
         if plan.call is not None:
             return await self._realtime.serve(run, plan.call, way, model)
         if model.persistent and way.via is LIVE_RUNNER:

@@ -17,8 +17,9 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.errors import Code, JobRefused
 from orchd.jobs.node_answers import check_status
-from orchd.jobs.request import SESSION_HEADERS, ToRunner
+from orchd.jobs.request import SESSION_HEADERS, STREAM_ID, ToRunner
 from orchd.jobs.run import Run
+from orchd.jobs.stream_body import check_start, id_in, said_id, stream_id
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.routes import Call
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 MOST_BODY_BYTES = 16 * MIB
 """A gateway takes 10 MiB for a start (byoc.md 7)."""
-STREAM_ID, SESSION_ID = b"x-stream-id", b"livepeer-session-id"
+SESSION_ID = b"livepeer-session-id"
 JSON = (b"Content-Type", b"application/json")
 
 
@@ -66,7 +67,13 @@ class Realtime:
         # A stream counts as a job when it has ended; see `Handler.stream_ended`. One that can't begin counts here.
         run.counts = call is Call.START
         body = await self._body(run, model)
-        name = _name(run, way.via) or _said(body)
+        name = _name(run, way.via)
+        said = check_start(body) if call is Call.START else None
+        if way.via is Origin.DIRECT:
+            # Only here: a body is the gateway's to choose, and must not name somebody else's stream.
+            name = name or (said_id(body) if said is None else id_in(said))
+        elif not name:
+            raise _nameless(way)
         match call:
             case Call.START:
                 await self._start(run, way, model, name or run.request_id, body)
@@ -90,7 +97,7 @@ class Realtime:
         """
         name = _name(run, way.via)
         if not name:
-            raise JobRefused(Code.BAD_REQUEST, "cannot tell the session: the request has no Livepeer-Session-Id")
+            raise _nameless(way)
         stream = self._keeper.claim(way.key, name, way.via) or await self._hold(run, way, name)
         if not stream.live:
             raise JobRefused(Code.STREAM_UNKNOWN, f"cannot go on with session {name} of {way.key}: it has ended")
@@ -126,7 +133,7 @@ class Realtime:
         await self._admit(run)
         _check_not_stopped(stream)
         run.admitted = True
-        reply = await self._asked(run, Call.START, model, keeper.start(stream, model, _headers(run, way, stream), body))
+        reply = await self._asked(run, Call.START, model, keeper.start(stream, model, _headers(run, way), body))
         _check_not_stopped(stream)
         if reply is None:
             raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot start a stream of {key}: its container has no such route")
@@ -143,7 +150,7 @@ class Realtime:
         stream = self._which(way, name)
         reply = None
         if stream is not None:
-            headers = _headers(run, way, stream)
+            headers = _headers(run, way)
             ending = self._keeper.end(stream, Outcome.OK, "it was stopped", headers=headers, body=body)
             reply = await run.outside(ending)
         elif name:
@@ -162,8 +169,7 @@ class Realtime:
 
     async def _ask(self, run: Run, stream: Stream, call: Call, way: ToRunner, model: Model, body: bytes) -> None:
         self._own(run, stream)
-        headers = _headers(run, way, stream)
-        asking = self._keeper.containers.call(model, stream.session.address, call, headers=headers, body=body)
+        asking = self._keeper.ask(stream, call, model, _headers(run, way), body)
         reply = await self._asked(run, call, model, asking)
         if reply is None:
             raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot {call}: the container of {model.key} has no such route")
@@ -235,26 +241,37 @@ def _id(run: Run) -> tuple[bytes, bytes]:
     return b"Livepeer-Request-Id", run.request_id.encode()
 
 
+def _nameless(way: ToRunner) -> JobRefused:
+    named, what = ("Livepeer-Session-Id", "session") if way.via is Origin.LIVE_RUNNER else ("X-Stream-Id", "stream")
+    return JobRefused(Code.BAD_REQUEST, f"cannot tell the {what}: the request has no {named}")
+
+
 def _name(run: Run, via: Origin) -> str:
-    """Return how the node names the stream: on Live Runner's routes by its session, else by the stream's id."""
-    value = run.header(SESSION_ID) if via is Origin.LIVE_RUNNER else run.header(STREAM_ID)
-    return (value or b"").decode("utf-8", "replace")[:256]
+    """Return how the node names the stream: on Live Runner's routes by its session, else by the stream's id.
+
+    Raises:
+        JobRefused: BAD_REQUEST.
+    """
+    header, where = (SESSION_ID, "Livepeer-Session-Id") if via is Origin.LIVE_RUNNER else (STREAM_ID, "X-Stream-Id")
+    return stream_id(_text(run.header(header) or b"", where), where)
 
 
-def _said(body: bytes) -> str:
-    """Return the `gateway_request_id` of a JSON body; empty = there is none."""
+def _text(value: bytes, where: str) -> str:
+    """Return a header's value so that it reaches the container byte for byte.
+
+    Raises:
+        JobRefused: BAD_REQUEST.
+    """
     try:
-        said = json.loads(body)
-    except ValueError:
-        return ""
-    named = said.get("gateway_request_id") if isinstance(said, dict) else None
-    return named[:256] if isinstance(named, str) else ""
+        return value.decode()
+    except UnicodeDecodeError as exc:
+        raise JobRefused(Code.BAD_REQUEST, f"cannot take {where}: its bytes are not UTF-8") from exc
 
 
-def _headers(run: Run, way: ToRunner, stream: Stream) -> dict[str, str]:
-    kept = {b"content-type", b"x-stream-id"} | (SESSION_HEADERS if way.via is Origin.LIVE_RUNNER else set())
+def _headers(run: Run, way: ToRunner) -> dict[str, str]:
+    kept = {b"content-type"} | (SESSION_HEADERS if way.via is Origin.LIVE_RUNNER else set())
     headers = {
-        name.decode("latin-1"): value.strip().decode("latin-1")
+        name.decode("latin-1"): _text(value.strip(), name.decode("latin-1"))
         for name, value in run.headers
         if name.lower() in kept and value.strip()
     }

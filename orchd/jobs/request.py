@@ -40,6 +40,8 @@ NAMED_AT_MOST = 20
 REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,64}")
 KEEP_ALIVE = b"Connection: keep-alive\r\n\r\n"
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+STREAM_ID = b"x-stream-id"
+"""Names the stream in each of the node's BYOC calls about one, and is in none of its jobs (byoc.md 5.3 and 6.2)."""
 SESSION_HEADERS = frozenset(
     {b"livepeer-runner-route", b"livepeer-session-id", b"livepeer-session-token", b"livepeer-session-control"}
 )

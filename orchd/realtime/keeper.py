@@ -33,6 +33,7 @@ from orchd.tasks import cancel, spawn
 
 log = structlog.get_logger("orchd.streams")
 
+STREAM_ID, SESSION_ID = "X-Stream-Id", "Livepeer-Session-Id"
 SWEEP_S = 1.0
 RECOVER_S = 180.0
 """Longest wait for the runner of a stream that an earlier orchd left; a container that loads again has lost it."""
@@ -175,11 +176,29 @@ class Keeper:
     ) -> Reply | ContainerSilent | None:
         try:
             await self._save(stream)
-            return await self.containers.call(model, stream.session.address, Call.START, headers=headers, body=body)
+            return await self.ask(stream, Call.START, model, headers, body)
         except ContainerSilent as exc:
             return exc
         finally:
             del self._starts[stream]
+
+    async def ask(
+        self, stream: Stream, call: Call, model: Model, headers: Mapping[str, str], body: bytes
+    ) -> Reply | None:
+        """Ask the container of a stream, naming the stream: it may have others. None = it has no such route.
+
+        Args:
+            headers: of whoever asks; names of streams in them don't count.
+
+        Raises:
+            ContainerSilent.
+        """
+        named = {name: value for name, value in headers.items() if name.lower() != STREAM_ID.lower()}
+        named[STREAM_ID] = stream.id
+        if stream.origin is Origin.LIVE_RUNNER:
+            named = {name: value for name, value in named.items() if name.lower() != SESSION_ID.lower()}
+            named[SESSION_ID] = stream.id
+        return await self.containers.call(model, stream.session.address, call, headers=named, body=body)
 
     def started(self, stream: Stream) -> None:
         """The container has said yes."""
@@ -369,7 +388,7 @@ class Keeper:
                     stream.idle_since = _now()
                     self._let_go(stream)
                     return None
-                reply = await self.containers.call(model, stream.session.address, Call.STOP, headers=headers, body=body)
+                reply = await self.ask(stream, Call.STOP, model, headers, body)
         except ContainerSilent as exc:
             log.warning("stream_not_stopped", stream=stream.id, reason=f"the container {exc}")
         finally:

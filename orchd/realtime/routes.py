@@ -32,7 +32,7 @@ _SPELLINGS = {
     "/stream/update": Call.UPDATE,
     "/stream/status": Call.STATUS,
 }
-_START_ALIASES = frozenset({"/live-video-to-video", "/live/video-to-video"})
+START_ALIASES = frozenset({"/live-video-to-video", "/live/video-to-video"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def call_of(model: Model, method: bytes, path: str) -> Call | None:
     if (call := spelling(method, path)) is not None:
         return call
     starts = model.stream.post_starts_stream and method == b"POST"
-    return Call.START if starts and (path == model.inference.path or path in _START_ALIASES) else None
+    return Call.START if starts and (path == model.inference.path or path in START_ALIASES) else None
 
 
 def places(model: Model, call: Call, learnt: Learnt) -> tuple[Place, ...]:

@@ -31,6 +31,7 @@ def part(name: str, value: bytes, more: str = "") -> bytes:
         (FORM, b"model%5Fid=org/one", "org/one"),
         (MULTIPART, part("prompt", b"x") + part("model_id", b"org/one") + b"--b:1--\r\n", "org/one"),
         (MULTIPART, b"preamble\r\n" + part("model_id", "é".encode()) + b"--b:1--", "é"),
+        ("application/json", b'{"model_id": "a\\ud800b"}', "a?b"),
         ("application/json", b'{"model_id": 7}', None),
         ("application/json", b'{"other": "x"}', None),
         ("application/json", b'["model_id"]', None),

@@ -10,14 +10,14 @@ import pytest
 import structlog
 
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import InferenceSpec, Secret
+from orchd.domain.model import ExternalLaunch, InferenceSpec, Secret
 from orchd.errors import Code, JobRefused
 from orchd.jobs.body import READ_AHEAD_BYTES
 from orchd.jobs.hooks import Job, Waits
 from orchd.sessions.session import Outcome
 from tests.jobs.fakes import Bench, Charging, FakeHook
 from tests.jobs.messages import ONE, SWITCHED, UPGRADE, answer, refused, request
-from tests.jobs.model import KEY, a_model, runner_of
+from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
 from tests.jobs.transport import FakeTransport
 from tests.virtual_time import virtual_time
 
@@ -97,6 +97,55 @@ async def test_the_entrys_token_goes_along() -> None:
     bench = Bench(models=(a_model(token=Secret("t0p")),))
     await bench.serve(request(("Authorization", "Bearer the caller's")))
     assert bench.network.requests[0].header("Authorization") == "Bearer t0p"
+
+
+CLIMBING = [
+    "/../admin",
+    "/%2e%2e/admin",
+    "/..%2fadmin",
+    "/%252e%252e/admin",
+    "/..\\admin",
+    "/a/../../admin",
+    "/..;/admin",
+]
+
+
+@pytest.mark.parametrize("path", CLIMBING)
+@pytest.mark.parametrize("prefix", ["", "http://orchd.test"])
+def test_no_path_leaves_the_base_path_of_an_external_runner_or_climbs_with_its_token(path: str, prefix: str) -> None:
+    @virtual_time
+    async def run() -> None:
+        based = ExternalLaunch(ADDRESS._replace(base_path="/v1/tenant"))
+        for model in (a_model(token=Secret("t0p")), a_model(launch=based), a_model(launch=based, token=Secret("t0p"))):
+            bench = Bench(models=(model,))
+            for door in (ONE, f"/byoc/{KEY.slug}", f"/live/{KEY.slug}/proof"):
+                for method in ("POST", "GET"):
+                    asked = request(target=f"{prefix}{door}{path}?x=/../y", method=method)
+                    assert code_of(await bench.serve(asked)) is Code.BAD_REQUEST
+            assert bench.network.dialled == []
+            assert bench.table.active(KEY) == 0
+            assert (await bench.serve(request(target=f"{ONE}/a/../b//c?x=/../y"))).messages[0].status == 200
+            assert bench.network.requests[-1].first.split()[1].endswith("/a/../b//c?x=/../y"), "what stays below passes"
+
+    run()
+
+
+@virtual_time
+async def test_without_base_path_and_token_a_path_is_the_containers_own() -> None:
+    bench = Bench()
+    for path in CLIMBING:
+        assert (await bench.serve(request(target=ONE + path))).messages[0].status == 200
+        assert bench.network.requests[-1].first == f"POST {path} HTTP/1.1"
+
+
+@virtual_time
+async def test_a_path_that_looks_like_another_host_stays_a_path() -> None:
+    bench = Bench(models=(a_model(token=Secret("t0p")),))
+    for path in ("//evil.test/x", "/http://evil.test/x", "/@evil.test/x"):
+        assert (await bench.serve(request(target=ONE + path))).messages[0].status == 200
+        assert bench.network.requests[-1].first == f"POST {path} HTTP/1.1"
+        assert bench.network.requests[-1].header("Host") == f"{ADDRESS.host}:{ADDRESS.port}"
+    assert set(bench.network.dialled) == {(ADDRESS.host, ADDRESS.port)}
 
 
 @virtual_time

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import HealthSpec, InferenceSpec, Model, StreamSpec
+from orchd.domain.model import ExternalLaunch, HealthSpec, InferenceSpec, Model, StreamSpec
 from orchd.domain.ports import ProbeWord
 from orchd.errors import Code, JobRefused
 from orchd.realtime.container import ContainerSilent, Reply
@@ -35,7 +35,7 @@ MODEL = a_model(
     inference=InferenceSpec("/live-video-to-video"),
     persistent=True,
 )
-BYOC, LIVE = f"/byoc/{KEY.slug}", f"/live/{KEY.slug}/segment"
+BYOC, LIVE, DIRECT = f"/byoc/{KEY.slug}", f"/live/{KEY.slug}/segment", "/models/live-video-to-video/tint"
 MIB = 1024 * 1024
 
 
@@ -159,9 +159,10 @@ async def test_a_container_without_streams_gets_what_looks_like_one_as_a_job() -
 @virtual_time
 async def test_a_start_is_named_by_its_header_then_by_its_body_then_by_its_request() -> None:
     studio = Studio(model=replace(MODEL, max_sessions=3))
+    """Of a direct caller's; in the node's it is the header that counts."""
     named = request(("X-Stream-Id", "a"), target=f"{BYOC}/stream/start", body=b'{"gateway_request_id": "no"}')
-    said = request(target=f"{BYOC}/stream/start", body=b'{"gateway_request_id": "b"}')
-    nameless = request(("Livepeer-Request-Id", "c"), target=f"{BYOC}/stream/start", body=b'{"gateway_request_id": 7}')
+    said = request(target=f"{DIRECT}/stream/start", body=b'{"gateway_request_id": "b"}')
+    nameless = request(("Livepeer-Request-Id", "c"), target=f"{DIRECT}/stream/start", body=b'{"gateway_request_id": 7}')
     for each in (named, said, nameless):
         assert status_of(await studio.serve(each)) == 200
     assert {stream.id for stream in studio.keeper.streams} == {"a", "b", "c"}
@@ -185,7 +186,8 @@ async def test_the_container_sees_what_is_its_own_and_nothing_of_the_payment() -
     await studio.ask("start", via=LIVE, headers=secret | own)
     _, address, headers, body = studio.containers.asked[0]
     assert (address, body) == (ADDRESS, b"{}")
-    assert headers == own | {"Livepeer-Session-Id": "s1", "Content-Type": "application/json"}
+    named = {"Livepeer-Session-Id": "s1", "X-Stream-Id": "s1"}
+    assert headers == own | named | {"Content-Type": "application/json"}
     await studio.ask("stop", via=LIVE)
     await studio.ask("start", "s2", headers=secret | own)
     assert studio.containers.asked[-1][2] == {"X-Stream-Id": "s2", "Content-Type": "application/json"}
@@ -199,6 +201,165 @@ async def test_the_containers_own_answer_passes_with_our_request_id_alone() -> N
     (got,) = (await studio.ask("start", headers={"Livepeer-Request-Id": "mine"})).messages
     assert (got.status, got.body, got.header("X-Metadata")) == (202, b"whatever", "m")
     assert (got.header("Content-Type"), got.header("Livepeer-Request-Id")) == ("text/x", "mine")
+
+
+# Whose stream it is.
+
+
+def plain_jobs() -> list[bytes]:
+    """Return what a gateway's paid job can make the node send: any path and body, and no header of its own."""
+    paths = ["stream/stop", "stream/start", "stream/params", "stream/update", "stream/any", "api/stream/stop"]
+    paths += [
+        "",
+        "live-video-to-video",
+        "live/video-to-video",
+        "Stream/STOP",
+        "stream//stop",
+        "stream/stop/",
+        "/stream/stop",
+    ]
+    paths += [
+        "stream/%73top",
+        "stream%2fstop",
+        "stream/x/../stop",
+        "x/../stream/stop",
+        "stream/./stop",
+        "stream/stop;a=1",
+    ]
+    paths += ["stream/stop?a=1", "stream/stop%3Fa=1", "%2573tream/stop", "stream\\stop", "live-video-to-video/"]
+    body = b'{"gateway_request_id": "s1", "stream_id": "s1"}'
+    sent = (("Content-Type", "application/json"), ("Authorization", "Bearer t"))
+    methods = [(path, "POST") for path in paths] + [("stream/status", "GET"), ("stream/stop", "DELETE")]
+    return [
+        request(*sent, *more, target=f"{BYOC}/{path}", body=body, method=method)
+        for path, method in methods
+        for more in ((), (("X-Stream-Id", ""),))
+    ]
+
+
+@virtual_time
+async def test_no_job_of_the_nodes_reaches_a_stream_or_the_container_by_a_stream_route() -> None:
+    studio = Studio(model=replace(MODEL, max_sessions=2))
+    await studio.started()
+    for data in plain_jobs():
+        (got,) = (await studio.serve(data)).messages
+        assert (refused(got), got.status) == (Code.STREAM_ROUTE, 403), data
+    assert studio.containers.calls == [Call.START], "the container never sees it"
+    assert studio.network.dialled == []
+    assert studio.stream().phase is Phase.RUNNING
+    assert studio.active == 1
+    assert set(studio.codes) == {"stream_route"}
+    assert all(key == KEY for key, *_ in studio.metrics.jobs)
+    assert status_of(await studio.serve(request(target=f"{BYOC}/predict", body=b"x"))) == 200, "jobs go on"
+
+
+@virtual_time
+async def test_a_stream_route_below_a_base_path_is_known_too() -> None:
+    away = ADDRESS._replace(base_path="/stream")
+    studio = Studio(model=replace(MODEL, launch=ExternalLaunch(away)))
+    assert code_of(await studio.serve(request(target=f"{BYOC}/stop", body=b"{}"))) is Code.STREAM_ROUTE
+
+
+@pytest.mark.parametrize("path", ["stream//stop", "stream/%73top", "stream/stop/", "x/../stream/stop"])
+def test_a_call_that_is_spelled_oddly_never_rides_to_the_container_as_a_job(path: str) -> None:
+    @virtual_time
+    async def run() -> None:
+        studio = Studio(model=replace(MODEL, max_sessions=2))
+        await studio.started("a")
+        await studio.started("b", via=LIVE)
+        for via, name in ((LIVE, "Livepeer-Session-Id"), (BYOC, "X-Stream-Id")):
+            caller = await studio.serve(request((name, "b"), ("X-Stream-Id", "a"), target=f"{via}/{path}", body=b"{}"))
+            assert code_of(caller) is Code.BAD_REQUEST
+        assert studio.network.dialled == []
+        assert {stream.id for stream in studio.keeper.streams} == {"a", "b"}
+
+    run()
+
+
+@virtual_time
+async def test_on_live_runners_routes_only_the_nodes_own_header_names_the_session() -> None:
+    studio = Studio(model=replace(MODEL, max_sessions=2))
+    await studio.started("a", via=LIVE)
+    for call in ("start", "stop", "params", "status"):
+        theirs = {"X-Stream-Id": "a"}
+        caller = await studio.ask(call, "", body=b'{"gateway_request_id": "a"}', via=LIVE, headers=theirs)
+        assert code_of(caller) is Code.BAD_REQUEST
+    await studio.started("b", via=LIVE)
+    for call in ("params", "status", "stop"):
+        await studio.ask(call, "b", via=LIVE, headers={"X-Stream-Id": "a"})
+    named = [(headers["Livepeer-Session-Id"], headers["X-Stream-Id"]) for _, _, headers, _ in studio.containers.asked]
+    assert named == [("a", "a"), ("b", "b"), ("b", "b"), ("b", "b"), ("b", "b")]
+    assert studio.stream("a").phase is Phase.RUNNING
+
+
+@pytest.mark.parametrize("via", [BYOC, LIVE, DIRECT])
+def test_every_call_names_its_stream_whoever_asks(via: str) -> None:
+    """A container may have streams of others, which a call without a name could be about."""
+
+    @virtual_time
+    async def run() -> None:
+        studio = Studio(model=replace(MODEL, max_sessions=4))
+        for name in ("a", "b", "caf\u00e9 \u6a21"):
+            sent = name.encode().decode("latin-1")
+            for call in ("start", "params", "status"):
+                assert status_of(await studio.ask(call, sent, via=via)) == 200
+        studio.keeper.end_soon(studio.stream("b"), Outcome.TIMEOUT, "orchd ends it")
+        await studio.idle()
+        await studio.ask("stop", "a", via=via)
+        studio.keeper.released(KEY, "caf\u00e9 \u6a21")
+        for stream in tuple(studio.keeper.streams):
+            await studio.keeper.end(stream, Outcome.ABORTED, "a hook refused")
+        said = [(call, headers["X-Stream-Id"]) for call, _, headers, _ in studio.containers.asked]
+        calls = [Call.START, Call.UPDATE, Call.STATUS]
+        names = ("a", "b", "caf\u00e9 \u6a21")
+        assert said[:9] == [(call, name) for name in names for call in calls]
+        assert said[9:] == [(Call.STOP, "b"), (Call.STOP, "a"), (Call.STOP, "caf\u00e9 \u6a21")]
+
+    run()
+
+
+@pytest.mark.parametrize("name", ["\xff", "a\xe9", "x" * 257, "a\x0bb"])
+@pytest.mark.parametrize("via", [BYOC, LIVE])
+def test_a_name_that_would_not_reach_the_container_as_it_is_is_400(name: str, via: str) -> None:
+    @virtual_time
+    async def run() -> None:
+        studio = Studio()
+        for call in ("start", "stop", "params", "status"):
+            assert status_of(await studio.ask(call, name, via=via)) == 400
+        assert studio.containers.calls == []
+        assert studio.active == 0
+
+    run()
+
+
+@pytest.mark.parametrize("via", [BYOC, LIVE, DIRECT])
+def test_a_start_that_is_no_json_is_400_and_takes_no_slot(via: str) -> None:
+    @virtual_time
+    async def run() -> None:
+        studio = Studio()
+        for body in (
+            b"x",
+            b"[" * 50_000,
+            b'{"gateway_request_id": "\\ud800"}',
+            b'{"a": "\xed\xa0\x80"}',
+            b"[]",
+            b"{}{}",
+        ):
+            for target in (f"{via}/stream/start", f"{via}/api/stream/start", f"{via}/live-video-to-video"):
+                named = ("Livepeer-Session-Id" if via == LIVE else "X-Stream-Id", "s1")
+                caller = await studio.serve(request(named, target=target, body=body))
+                assert code_of(caller) is Code.BAD_REQUEST
+        nameless = await studio.ask("start", "", body=b'{"gateway_request_id": "a\\nb"}', via=DIRECT)
+        assert code_of(nameless) is Code.BAD_REQUEST
+        for body in (b"\xff\x00", b"[" * 50_000, b'{"gateway_request_id": "\\ud800"}'):
+            for call in ("params", "stop"):
+                assert status_of(await studio.ask(call, body=body, via=via)) in (200, 404)
+                assert status_of(await studio.ask(call, "", body=body, via=DIRECT)) in (200, 400, 404)
+        assert studio.containers.calls == []
+        assert studio.active == 0
+        assert "internal_error" not in studio.codes
+
+    run()
 
 
 # Starts that don't succeed.
@@ -566,7 +727,7 @@ async def test_a_container_without_a_stop_keeps_the_slot_until_it_is_free() -> N
 async def test_an_update_of_what_does_not_run_is_404() -> None:
     studio = Studio()
     assert code_of(await studio.ask("params")) is Code.STREAM_UNKNOWN
-    assert code_of(await studio.ask("update", "")) is Code.STREAM_UNKNOWN
+    assert code_of(await studio.ask("update", "", via=DIRECT)) is Code.STREAM_UNKNOWN
     await studio.started()
     assert code_of(await studio.ask("params", "other")) is Code.STREAM_UNKNOWN
     await studio.ask("stop")
@@ -578,12 +739,13 @@ async def test_an_update_of_what_does_not_run_is_404() -> None:
 async def test_without_a_name_the_only_stream_is_meant_and_two_need_one() -> None:
     studio = Studio(model=replace(MODEL, max_sessions=2))
     await studio.started("a")
-    assert status_of(await studio.ask("params", "")) == 200
+    assert status_of(await studio.ask("params", "", via=DIRECT)) == 200
     await studio.started("b")
     for call in ("params", "stop"):
-        assert code_of(await studio.ask(call, "")) is Code.BAD_REQUEST
+        assert code_of(await studio.ask(call, "", via=DIRECT)) is Code.BAD_REQUEST
     await studio.ask("stop", "a")
-    assert status_of(await studio.ask("stop", "")) == 200
+    assert status_of(await studio.ask("stop", "", via=DIRECT)) == 200
+    assert [headers.get("X-Stream-Id") for _, _, headers, _ in studio.containers.asked] == ["a", "a", "b", "a", "b"]
     assert studio.active == 0
 
 
@@ -592,7 +754,7 @@ async def test_a_status_without_a_stream_is_ours() -> None:
     studio = Studio()
 
     async def said(name: str) -> Any:
-        return json.loads((await studio.ask("status", name, body=b"")).messages[0].body)
+        return json.loads((await studio.ask("status", name, body=b"", via=DIRECT)).messages[0].body)
 
     assert await said("") == {"status": "IDLE", "active_streams": 0}
     await studio.started()
@@ -661,14 +823,14 @@ async def test_a_body_of_many_mib_is_taken_whole_and_a_longer_one_is_413() -> No
 @virtual_time
 async def test_chunks_that_come_slowly_are_one_body_and_too_many_are_413() -> None:
     studio = Studio(model=replace(MODEL, inference=replace(MODEL.inference, max_body_mb=1)))
-    whole = request(("X-Stream-Id", "s1"), target=f"{BYOC}/stream/start", chunks=[b"x" * 1000] * 5)
+    whole = request(("X-Stream-Id", "s1"), target=f"{BYOC}/stream/start", chunks=[b'{"a":"', *[b"x" * 1000] * 5, b'"}'])
     caller = studio.caller()
     for at in range(0, len(whole), 700):
         caller.say(whole[at : at + 700])
         await asyncio.sleep(5)
     await studio.idle()
     assert status_of(caller) == 200
-    assert studio.containers.asked[0][3] == b"x" * 5000
+    assert studio.containers.asked[0][3] == b'{"a":"' + b"x" * 5000 + b'"}'
     many = request(("X-Stream-Id", "s1"), target=f"{BYOC}/stream/params", chunks=[b"x" * 1000] * 1100)
     assert code_of(await studio.serve(many)) is Code.BODY_TOO_LARGE
 

@@ -1,0 +1,124 @@
+"""What the body of a call about a stream says, and whether it can be passed on. Pure; bounded in time."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NoReturn
+
+from orchd.errors import Code, JobRefused
+
+MOST_VALUES = 200_000
+"""In the JSON of a start: reading more would hold up other jobs. Long texts count as one each, save their commas."""
+MOST_DEPTH = 100
+"""Levels of arrays and objects in it: common readers stop at a few hundred."""
+MOST_ID_BYTES = 256
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def check_start(body: bytes) -> dict[str, Any]:
+    """Return what the body of a start says; nothing where there is no body.
+
+    Raises:
+        JobRefused: BAD_REQUEST: it is no JSON object that every container can read.
+    """
+    if not body:
+        return {}
+    try:
+        document = _read(body)
+    except (ValueError, RecursionError) as exc:
+        why = "it is nested too deep" if isinstance(exc, RecursionError) else str(exc)
+        raise JobRefused(
+            Code.BAD_REQUEST, f"cannot read the body of the stream's start as a JSON object: {why}"
+        ) from exc
+    if not isinstance(document, dict):
+        raise JobRefused(
+            Code.BAD_REQUEST,
+            f"cannot read the body of the stream's start: it must be a JSON object, not {_kind(document)}",
+        )
+    return document
+
+
+def said_id(body: bytes) -> str:
+    """Return the `gateway_request_id` of a body that may be anything; empty = it has none.
+
+    Raises:
+        JobRefused: BAD_REQUEST: it can't name a stream.
+    """
+    try:
+        return id_in(_read(body))
+    except (ValueError, RecursionError):
+        return ""
+
+
+def id_in(document: object) -> str:
+    """As `said_id`, of a body that was read."""
+    named = document.get("gateway_request_id") if isinstance(document, dict) else None
+    if not isinstance(named, str):
+        return ""
+    return stream_id(named, "gateway_request_id")
+
+
+def stream_id(name: str, where: str) -> str:
+    """Return the name of a stream as it is.
+
+    Raises:
+        JobRefused: BAD_REQUEST: it would not reach the container as it is.
+    """
+    if not name:
+        return ""
+    if len(name) > MOST_ID_BYTES or len(name.encode("utf-8", "replace")) > MOST_ID_BYTES:
+        raise JobRefused(Code.BAD_REQUEST, f"cannot take {where}: it is longer than {MOST_ID_BYTES} bytes")
+    if name != name.strip() or any(
+        char < " " or "\x7f" <= char < "\xa0" or "\ud800" <= char < "\ue000" for char in name
+    ):
+        raise JobRefused(
+            Code.BAD_REQUEST,
+            f"cannot take {where}: it must be text without control characters, and without blanks around it",
+        )
+    return name
+
+
+def _read(body: bytes) -> Any:
+    """Raises:
+    ValueError, RecursionError: it is no JSON, or none that can be read in a short time.
+    """
+    opened = body.count(b"[") + body.count(b"{")
+    if opened + body.count(b",") > MOST_VALUES:
+        raise ValueError(f"it holds more than {MOST_VALUES} values")
+    document = json.loads(body.decode("utf-8-sig"), parse_constant=_no_number)
+    if opened > MOST_DEPTH and _is_deeper(document, MOST_DEPTH):
+        raise ValueError(f"it is nested deeper than {MOST_DEPTH} levels")
+    if _SURROGATE.search(body):
+        json.dumps(document, ensure_ascii=False).encode()  # A lone surrogate is no text: many readers break on it.
+    return document
+
+
+def _is_deeper(document: object, most: int) -> bool:
+    level = [document]
+    for _ in range(most):
+        inner: list[object] = []
+        for each in level:
+            if isinstance(each, dict):
+                inner += [value for value in each.values() if isinstance(value, dict | list)]
+            elif isinstance(each, list):
+                inner += [value for value in each if isinstance(value, dict | list)]
+        if not inner:
+            return False
+        level = inner
+    return True
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _kind(document: object) -> str:
+    match document:
+        case None:
+            return "null"
+        case list():
+            return "an array"
+        case str():
+            return "a text"
+    return "a number, true or false"

@@ -1,0 +1,102 @@
+"""Bodies of calls about streams: whatever the bytes, they are read or refused, and never break anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from orchd.errors import Code, JobRefused
+from orchd.jobs.stream_body import MOST_DEPTH, MOST_ID_BYTES, MOST_VALUES, check_start, said_id, stream_id
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def refused_or_read(read: Callable[[], object]) -> object:
+    """Return what is read; None = it is refused, as it should be."""
+    refusal = None
+    try:
+        return read()
+    except JobRefused as exc:
+        refusal = exc
+    assert refusal.code is Code.BAD_REQUEST
+    refusal.message.encode()
+    return None
+
+
+BAD = [
+    b"x",
+    b"{",
+    b"{}x",
+    b"\xff\xfe{}",
+    b'{"a": "\xed\xa0\x80"}',
+    b'{"a": "\xff"}',
+    b'{"a": "\\ud800"}',
+    b'{"a": {"b": ["\\uDFFF"]}}',
+    b'{"\\ud800": 1}',
+    b'{"a": NaN}',
+    b'{"a": -Infinity}',
+    b'{"a": 1,}',
+    b'{"a": ' + b"1" * 5000 + b"}",
+    b'{"a": ' + b"[" * 100_000,
+    b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    b'{"a": ' + b"[" * MOST_DEPTH + b"]" * MOST_DEPTH + b"}",
+    b'{"a": [' + b"1," * MOST_VALUES + b"1]}",
+    b"[]",
+    b'"x"',
+    b"null",
+    b"7",
+    b"\x00",
+    b" ",
+]
+
+
+@pytest.mark.parametrize("body", BAD, ids=lambda body: repr(body[:20]))
+def test_a_start_that_is_no_json_object_for_everybody_is_400(body: bytes) -> None:
+    with pytest.raises(JobRefused, match=r"^cannot read the body of the stream's start") as caught:
+        check_start(body)
+    assert (caught.value.code, caught.value.status) == (Code.BAD_REQUEST, 400)
+    caught.value.message.encode()
+    assert len(caught.value.message) < 300
+    assert said_id(body) == "", "of a stop, which may be plain text"
+
+
+@given(st.dictionaries(st.text(), VALUES))
+def test_what_is_a_json_object_passes(said: dict[str, object]) -> None:
+    for ascii_only in (True, False):
+        assert check_start(json.dumps(said, ensure_ascii=ascii_only).encode()) == said
+
+
+def test_an_emoji_as_two_escapes_is_text() -> None:
+    assert check_start(b'{"a": "\\ud83d\\ude00"}') == {"a": "\N{GRINNING FACE}"}
+    assert check_start(b"\xef\xbb\xbf{}") == check_start(b"") == {}
+    assert check_start(json.dumps({"a": [[] for _ in range(MOST_DEPTH * 2)]}).encode())
+
+
+@given(st.binary() | VALUES.map(lambda said: json.dumps(said).encode()))
+@example(b'{"gateway_request_id": "\\ud800"}')
+@example(b'{"gateway_request_id": "a\\r\\nX-Evil: 1"}')
+@example(b'{"gateway_request_id": ["a"]}')
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    refused_or_read(lambda: check_start(body))
+    refused_or_read(lambda: said_id(body))
+
+
+@given(st.text(min_size=1) | st.text(st.characters(categories=["Cs", "Cc", "L"]), min_size=1))
+@example("x" * (MOST_ID_BYTES + 1))
+@example("é" * MOST_ID_BYTES)
+@example(" a")
+def test_a_streams_name_is_taken_as_it_is_or_refused(name: str) -> None:
+    """It becomes a header's value: what that would change, or could not hold, is refused."""
+    taken = refused_or_read(lambda: stream_id(name, "it"))
+    if taken is not None:
+        assert taken == name == name.strip()
+        assert 0 < len(name.encode()) <= MOST_ID_BYTES
+        assert not any(char in name for char in "\r\n\0")
