@@ -55,7 +55,7 @@ from orchd.settings import Settings
 from orchd.settings_load import read_secret, resolve_state_dir
 from orchd.status_view import summary
 from orchd.store import SqliteStore
-from orchd.tickets.route_secrets import KEY_NAME, RouteSecrets, new_key
+from orchd.tickets.route_secrets import KEY_NAME, RouteSecrets, is_key, new_key
 
 log = structlog.get_logger("orchd.app")
 
@@ -176,6 +176,8 @@ class App:
         stack.push_async_callback(self._keeper.close)
         await self._keeper.restore()
         generations = {(s.model.key, s.model.generation): s.model for s in stored}
+        # Runners bear the name that the version which made them gave the generation.
+        generations = {(s.model.key, s.generation): s.model for s in stored} | generations
         self._loop = Loop(
             settings,
             self._runtimes,
@@ -226,7 +228,9 @@ class App:
         secret = read_secret("orchestrator.secret_file", rules.secret_file, self._env)
         rpc_url = read_secret("orchestrator.rpc_url_file", rules.rpc_url_file, self._env)
         rate = eth_usd_source(rules.eth_usd, rules.eth_usd_feed, rpc_url, rules.call_timeout_s, self._names)
-        if (key := await self._store.secret(KEY_NAME)) is None:
+        if not is_key(key := await self._store.secret(KEY_NAME) or ""):
+            if key:
+                log.warning("route_key_unreadable", next="a new one is made, and the node gets new tokens")
             key = new_key()
             await self._store.save_secret(KEY_NAME, key)
         secrets = RouteSecrets(key, rules.token_rotation_h * 3600)
@@ -427,7 +431,7 @@ async def take_down(settings: Settings, env: Mapping[str, str], edges: Edges | N
         stack.callback(lock.release)
         store: Store = await edges.store(state_dir)
         stack.push_async_callback(store.close)
-        stops = {(s.model.key, s.model.generation): s.model.stop for s in await store.models()}
+        stops = {(s.model.key, s.generation): s.model.stop for s in await store.models()}
         for runtime in edges.runtimes(settings, state_dir, Metrics(CollectorRegistry(), __version__)).values():
             stack.push_async_callback(runtime.close)
             await runtime.open()

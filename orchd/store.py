@@ -40,7 +40,8 @@ class SqliteStore:
     Args:
         path: the file; its folder exists already.
         dump: a model as text; holds secrets, so the file is 0600.
-        load: the reverse. Raises ValueError, KeyError or TypeError for text that it can't read (an older orchd's).
+        load: the reverse. Raises StoreError (or ValueError, KeyError, TypeError) for text that it can't read, such as
+            that of another version.
     """
 
     def __init__(self, path: Path, dump: Callable[[Model], str], load: Callable[[str], Model]) -> None:
@@ -76,15 +77,18 @@ class SqliteStore:
         found = []
         for pipeline, model_id, generation, definition, current in rows:
             try:
-                found.append(StoredModel(self._load(definition), bool(current)))
-            except (ValueError, KeyError, TypeError) as exc:
-                # Its text may quote a secret of the definition, so only its name is told.
+                found.append(StoredModel(self._load(definition), bool(current), generation))
+            except (StoreError, ValueError, KeyError, TypeError) as exc:
+                # Its text may quote a secret of the definition, so only our own words about it are told.
                 log.warning(
-                    "stored_model_unreadable",
+                    "stored_row_unreadable",
+                    table="models",
                     pipeline=pipeline,
                     model_id=model_id,
-                    generation=generation,
-                    error=type(exc).__name__,
+                    row=generation,
+                    error=exc.message if isinstance(exc, StoreError) else type(exc).__name__,
+                    next="it is set aside: its model is known again when the models file applies, or to the version of "
+                    "orchd that wrote the row",
                 )
         return tuple(found)
 
@@ -119,7 +123,7 @@ class SqliteStore:
         row = await self._run(
             lambda: self._connection.execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()
         )
-        return row[0] if row else None
+        return row[0] if row and isinstance(row[0], str) else None
 
     async def save_secret(self, name: str, value: str) -> None:
         def write() -> None:
@@ -142,10 +146,24 @@ class SqliteStore:
                 " ORDER BY began_at"
             ).fetchall()
         )
-        return tuple(
-            StoredStream(id, origin, RunnerId(ModelKey(pipeline, model_id), replica, generation), began_at)
-            for pipeline, model_id, id, origin, replica, generation, began_at in rows
-        )
+        # SQLite keeps a value of any type in any column.
+        found = []
+        for row in rows:
+            pipeline, model_id, id, origin, replica, generation, began_at = row
+            if tuple(map(type, row)) == (str, str, str, str, int, str, float):
+                runner = RunnerId(ModelKey(pipeline, model_id), replica, generation)
+                found.append(StoredStream(id, origin, runner, began_at))
+            else:
+                log.warning(
+                    "stored_row_unreadable",
+                    table="streams",
+                    pipeline=pipeline,
+                    model_id=model_id,
+                    row=id,
+                    error="a column holds a value of the wrong type",
+                    next="it is set aside: the stream is found again if its container says that it is busy",
+                )
+        return tuple(found)
 
     async def save_stream(self, stream: StoredStream) -> None:
         runner = stream.runner

@@ -8,7 +8,7 @@ import pytest
 
 DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).parents[2] / "shared"
-COPIES = sorted(path.relative_to(DATA) for path in DATA.rglob("*") if path.is_file())
+COPIES = sorted(path.relative_to(DATA) for path in (DATA / "protocol").rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize("copy", COPIES, ids=str)

@@ -290,7 +290,7 @@ async def test_a_row_that_cannot_be_read_is_skipped_and_told_without_its_content
     async with opened(tmp_path) as store:
         with capture_logs() as logs:
             assert as_sets(await store.models()) == ({model("b")}, set())
-    assert [(line["event"], line["model_id"]) for line in logs] == [("stored_model_unreadable", "a")]
+    assert [(line["event"], line["model_id"]) for line in logs] == [("stored_row_unreadable", "a")]
     assert SECRET not in str(logs)
 
 

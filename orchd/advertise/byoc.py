@@ -45,6 +45,9 @@ AT_ONCE = 8
 NAMES = "byoc names"
 """Under which the store keeps what the node may hold."""
 
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
+"""What reading that raises if another version wrote it."""
+
 
 class ByocRegistry:
     """Make it inside a running loop.
@@ -240,8 +243,8 @@ class ByocRegistry:
         try:
             text = await self._store.secret(NAMES)
             self._stored = wire.load(text) if text else {}
-        except (StoreError, ValueError, KeyError) as exc:
-            log.error("byoc_names_lost", error=str(exc))
+        except (StoreError, *UNREADABLE) as exc:
+            log.error("byoc_names_lost", error=str(exc), next="what is offered is registered anew")
         self._entries = {name: Entry(record, sure=False) for name, record in self._stored.items()}
         self._keys = {name: record.key for name, record in self._stored.items()}
 

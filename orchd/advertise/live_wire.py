@@ -135,7 +135,7 @@ def load_kept(text: str) -> Kept | None:
                 LivePrice(price[0], PriceUnit(price[1])) if price else None,
             ),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError):
         return None
 
 

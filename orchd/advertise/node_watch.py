@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import secrets
 import time
 from dataclasses import dataclass, replace
@@ -197,7 +198,7 @@ class NodeWatch:
 
     async def _sentinel_address(self) -> str:
         address = await self._store.secret(ADDRESS_NAME)
-        if address is None:
+        if address is None or re.fullmatch(r"0x[0-9a-f]{40}", address) is None:
             address = "0x" + secrets.token_hex(20)
             await self._store.save_secret(ADDRESS_NAME, address)
         return address

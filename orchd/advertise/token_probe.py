@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import secrets
 from typing import Any
 
@@ -48,7 +49,7 @@ class TokenProbe:
     async def _signature(self) -> str:
         if not self._signed:
             key = await self._store.secret(KEY_NAME)
-            if key is None:
+            if key is None or re.fullmatch(r"[0-9a-f]{64}", key) is None:
                 key = secrets.token_hex(32)
                 await self._store.save_secret(KEY_NAME, key)
             # In a thread: the import alone takes a second.

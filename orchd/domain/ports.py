@@ -7,7 +7,7 @@ Time has no port: everything in orchd takes `asyncio`'s loop clock (`loop.time()
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -198,10 +198,12 @@ class Verdict(StrEnum):
 class StoredModel:
     """Attributes:
     current: the last good definition of its key; others are generations whose runners may still be there.
+    generation: under which it was kept, and which its runners bear; empty = the model's own.
     """
 
     model: Model
     current: bool
+    generation: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -329,7 +329,19 @@ class Keeper:
         """Expect the streams that an earlier orchd left. Before the loop has looked at the runtimes."""
         date = time.time() - _now()
         for stored in await self._store.streams():
-            self._expect(stored.runner, stored.id, Origin(stored.origin), stored.began_at - date)
+            known = stored.origin in set(Origin)
+            if not known:
+                log.warning(
+                    "stored_row_unreadable",
+                    table="streams",
+                    pipeline=stored.runner.key.pipeline,
+                    model_id=stored.runner.key.model_id,
+                    row=stored.id,
+                    error=f"cannot read its origin {stored.origin!r}",
+                    next="its slot stays taken, and nobody else is told of its end",
+                )
+            origin = Origin(stored.origin) if known else Origin.DIRECT
+            self._expect(stored.runner, stored.id, origin, stored.began_at - date)
 
     def _expect(self, runner: RunnerId, name: str, origin: Origin, began_at: float) -> None:
         key = runner.key

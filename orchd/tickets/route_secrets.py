@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -23,6 +24,11 @@ KEY_NAME = "route key"
 def new_key() -> str:
     """Return a fresh random key, as hex digits."""
     return secrets.token_hex(32)
+
+
+def is_key(text: str) -> bool:
+    """Return whether `text` can be one of `new_key`."""
+    return re.fullmatch(r"[0-9a-f]{64}", text) is not None
 
 
 class RouteSecrets:

@@ -22,11 +22,12 @@ class FakeContainer:
     exit_code: int | None = None
     oom_killed: bool = False
     on_network: bool = True
+    host: str = "fake"
 
     @property
     def address(self) -> Address | None:
         runs = self.status in (SightedAs.RUNNING, SightedAs.PAUSED)
-        return Address("fake", self.port) if runs and self.on_network else None
+        return Address(self.host, self.port) if runs and self.on_network else None
 
 
 @dataclass
