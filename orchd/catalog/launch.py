@@ -19,11 +19,11 @@ from orchd.domain.model import ContainerLaunch, ExternalLaunch, Launch, Model, P
 from orchd.errors import Code
 
 KINDS = ("image", "command", "url")
-_CONTAINER_KNOBS = (
+CONTAINER_KNOBS = (
     *("port", "entrypoint", "args", "volumes", "gpus", "memory", "shm_size", "cpus", "user", "cap_add", "pull"),
     *("labels", "init"),
 )
-_LAUNCHED_KNOBS = ("env", "env_file", "replicas")
+LAUNCHED_KNOBS = ("env", "env_file", "replicas")
 _SELF_REGISTERING = ("ORCH_URL", "ORCH_SECRET")
 
 
@@ -58,8 +58,8 @@ def kind_of(draft: Draft) -> str | None:
         draft.error(f"cannot choose between {' and '.join(there)}: keep one of them", there[1])
     if not there:
         return None
-    misplaced = [name for name in _CONTAINER_KNOBS if there[0] != "image" and draft.has(name)]
-    misplaced += [name for name in _LAUNCHED_KNOBS if there[0] == "url" and draft.has(name)]
+    misplaced = [name for name in CONTAINER_KNOBS if there[0] != "image" and draft.has(name)]
+    misplaced += [name for name in LAUNCHED_KNOBS if there[0] == "url" and draft.has(name)]
     for name in misplaced:
         who = "a process is told its free port" if (name, there[0]) == ("port", "command") else _WHY[there[0]]
         draft.error(f"cannot use {name} in an entry with {there[0]}: {who}", name)

@@ -26,8 +26,20 @@ MAX_DIGITS = 100
 """Digits of a number, and bound of its decimal exponent: whatever comes through converts to int or Fraction cheaply."""
 
 _BLANK = re.compile(r"[ \t\r\n]*")
+_CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?=[ \r\n]|\Z)", re.MULTILINE)
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]')
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WORDS = {"none": "; write null", "true": "; write true", "false": "; write false", "undefined": "; write null"}
 _COLON = re.compile(r"[ \t\r\n]*:")
+_COMMENT_HINT = "; JSON has no comments: remove it, or begin a key with // or _ for a note"
+_NO_ARRAYS = {
+    "{": "an object (put it into [ ])",
+    '"': "a text in quotes",
+    "null": "null",
+    "true": "true",
+    "false": "false",
+    "<": "HTML or XML",
+}
 _EXPECTED = {
     "Expecting value": "expected a value",
     "Expecting ',' delimiter": "expected ',' or the closing bracket",
@@ -98,6 +110,8 @@ def parse(data: bytes, file: str) -> Parsed | Problem:
         data = data[3:]
         what = "starts with a byte order mark: orchd reads past it, go-livepeer refuses the file"
         warnings = (Problem(Severity.WARNING, Code.FILE_MALFORMED, what, file, 1, 1),)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return _malformed(file, "", 0, "cannot read UTF-16 text: save the file as UTF-8")
     try:
         text = data.decode()
     except UnicodeDecodeError as exc:
@@ -107,6 +121,10 @@ def parse(data: bytes, file: str) -> Parsed | Problem:
     try:
         return Parsed(tuple(_entries(text)), warnings)
     except _Malformed as exc:
+        # Whatever the break looks like, these are its cause: no JSON has a line that begins so.
+        if mark := _CONFLICT.search(text):
+            what = f"cannot read on: {mark[0]} is a conflict mark of git; settle the conflict and remove its marks"
+            return _malformed(file, text, mark.start(), what)
         return _malformed(file, text, exc.at, exc.message)
 
 
@@ -126,8 +144,7 @@ def _entries(text: str) -> Iterator[RawEntry]:
     """
     at = _skip(text, 0)
     if not text.startswith("[", at):
-        found = {"": "an empty file", "{": "an object (put it into [ ])"}.get(text[at : at + 1], "something else")
-        raise _Malformed(at, f"cannot read {found}: expected a JSON array, '[' first; no models at all is []")
+        raise _Malformed(at, _no_array(text, at))
     reader = _ElementReader(text)
     at = _skip(text, at + 1)
     if text.startswith("]", at):
@@ -141,6 +158,20 @@ def _entries(text: str) -> Iterator[RawEntry]:
         if not text.startswith(",", at):
             raise _Malformed(at, _what(text, at, "expected ',' or ']' after the entry"))
         at = _skip(text, at + 1)
+
+
+def _no_array(text: str, at: int) -> str:
+    """Return what is there in place of the array."""
+    rest, expected = text[at : at + 5], "expected a JSON array, '[' first; no models at all is []"
+    if rest.startswith(("//", "/*", "#")):
+        return f"cannot read on: {expected}{_COMMENT_HINT}"
+    for start, what in _NO_ARRAYS.items():
+        if rest.startswith(start):
+            return f"cannot read {what}: {expected}"
+    if not rest:
+        return f"cannot read an empty file: {expected}"
+    what = "a number" if rest[0] in "-0123456789" else "this text"
+    return f"cannot read {what}: {expected}"
 
 
 def _nothing_after(text: str, closing: int) -> None:
@@ -240,9 +271,11 @@ def _what(text: str, at: int, expected: str) -> str:
     if not found:
         hint = "; the file ends too early"
     elif found in "/#":
-        hint = "; JSON has no comments: remove it"
-    elif found == "'":
-        hint = "; JSON wants double quotes"
+        hint = _COMMENT_HINT
+    elif found in "'\u2018\u2019\u201c\u201d\u201e":
+        hint = '; JSON wants double quotes, "'
+    elif word := _WORD.match(text, at):
+        hint = _WORDS.get(word[0].lower(), f"; text stands in double quotes: {_quoted(word[0])}")
     elif (found in "}]" and text[:at].rstrip().endswith(",")) or (
         found == "," and text[at + 1 :].lstrip()[:1] in ("}", "]")
     ):

@@ -1,4 +1,4 @@
-"""One entry of `aiModels.json` as pydantic sees it, and the JSON Schema of the file.
+"""One entry of `aiModels.json` as pydantic sees it, which also gives the types of its JSON Schema.
 
 An absent field (or null) is None here: `resolve` fills in the profile's default. Names are snake_case; `names` and
 `resolve` map the other spellings onto them first, so no model here needs an alias. Strict: text is no number.
@@ -11,11 +11,8 @@ from fractions import Fraction
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import core_schema
 
 from orchd.catalog import values
-from orchd.catalog.names import camel
 from orchd.catalog.profiles import PROFILES
 from orchd.domain.ids import Address
 from orchd.domain.model import GpuRequest, HealthKind, Secret
@@ -27,20 +24,22 @@ Count = Annotated[int, Field(ge=1, le=1_000_000), WHOLE]
 Seconds = Annotated[float, Field(gt=0, le=604_800), NUMBER]
 HttpCode = Annotated[int, Field(ge=100, le=599), WHOLE]
 Text = Annotated[str, StringConstraints(min_length=1)]
-Name = Annotated[Text, BeforeValidator(values.model_name)]
-Word = Annotated[str, StringConstraints(min_length=1, to_lower=True, strip_whitespace=True)]
+Name = Annotated[Text, BeforeValidator(values.model_name), WithJsonSchema({"type": "string", "pattern": values.NAME})]
+Word = Annotated[
+    str,
+    StringConstraints(min_length=1, to_lower=True, strip_whitespace=True),
+    WithJsonSchema({"type": "string", "pattern": r"\S"}),
+]
 
 _PATH = r"^/[!-~]*$"
 _PATH_OR_AUTO = r"^(auto|/[!-~]*)$"
 _PREFIX = r"^(auto|(/[!-.0-~]+)*)$"
-_IMAGE = r"^\S+$"
 _GATEWAY = r"^(default|0x[0-9a-fA-F]{40})$"
 _CAPABILITY = r"^[A-Z_]+$"
 EXPECTED = {
     _PATH: "it should be a path that begins with a slash, such as /health",
     _PATH_OR_AUTO: "it should be auto, or a path that begins with a slash",
     _PREFIX: "it should be auto, empty, or a path such as /api without a slash at its end",
-    _IMAGE: "it should be the name of an image, such as org/name:tag, without blanks",
     _GATEWAY: "it should be an Ethereum address, 0x and 40 hex digits",
     _CAPABILITY: "it should be the name of a capability, such as SYS_NICE",
 }
@@ -50,10 +49,39 @@ Path = Annotated[str, StringConstraints(pattern=_PATH)]
 TextOrMore = Annotated[
     list[Text],
     BeforeValidator(values.one_or_more),
-    WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
+    WithJsonSchema({"type": ["string", "array"], "minLength": 1, "items": {"type": "string", "minLength": 1}}),
 ]
-Strings = WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}})
-Size = WithJsonSchema({"type": ["integer", "string"], "examples": ["8g", 8589934592]})
+
+
+def _strings(names: str, *more: str) -> WithJsonSchema:
+    """An object of text, numbers and booleans, and of what else `more` has."""
+    types = ["string", "number", "boolean", *more]
+    return WithJsonSchema(
+        {"type": "object", "propertyNames": {"pattern": names}, "additionalProperties": {"type": types}}
+    )
+
+
+def _size(least: int) -> WithJsonSchema:
+    number = {"type": "integer", "minimum": least, "exclusiveMaximum": 2**63}
+    text = {"type": "string", "pattern": values.SIZE.replace("^", "^(?=[^1-9]*[1-9])")}
+    return WithJsonSchema({"anyOf": [number, text], "examples": ["8g", 8589934592]})
+
+
+_GPUS = WithJsonSchema(
+    {
+        "anyOf": [
+            {"const": "all"},
+            {"type": "integer", "minimum": 1, "maximum": 64},
+            {
+                "type": "array",
+                "minItems": 1,
+                "uniqueItems": True,
+                "items": {"type": ["string", "integer"], "pattern": values.GPU_ID, "minimum": 0},
+            },
+        ],
+        "examples": ["all", 1, ["0", "GPU-1f2e"]],
+    }
+)
 
 
 class _Fields(BaseModel):
@@ -130,7 +158,10 @@ class MetricsFields(_Fields):
 class StopFields(_Fields):
     """How the runner is stopped."""
 
-    signal: Annotated[str, AfterValidator(values.stop_signal)] | None = Field(None, description="first signal")
+    signal: (
+        Annotated[str, AfterValidator(values.stop_signal), WithJsonSchema({"type": "string", "enum": values.SIGNALS})]
+        | None
+    ) = Field(None, description="first signal")
     grace_s: Seconds | None = Field(None, description="seconds from the signal to SIGKILL")
     close_streams: bool | None = Field(
         None, description="POST stop to the stream routes first, for at most half the grace"
@@ -143,18 +174,40 @@ class Entry(_Fields):
     pipeline: Name | None = Field(None, description="the task, such as text-to-image; with model_id the entry's key")
     model_id: Name | None = Field(None, description="usually a Hugging Face id, org/name; case-sensitive")
 
-    image: Annotated[str, StringConstraints(pattern=_IMAGE)] | None = Field(
-        None, description="container image that orchd launches"
-    )
+    image: (
+        Annotated[
+            str,
+            BeforeValidator(values.image),
+            WithJsonSchema({"type": "string", "pattern": values.IMAGE, "maxLength": values.MAX_IMAGE}),
+        ]
+        | None
+    ) = Field(None, description="container image that orchd launches, as Docker names it: org/name:tag")
     command: (
-        Annotated[list[str], BeforeValidator(values.command), WithJsonSchema({"type": "array", "minItems": 1})] | None
+        Annotated[
+            list[str],
+            BeforeValidator(values.command),
+            WithJsonSchema(
+                {
+                    "type": "array",
+                    "minItems": 1,
+                    "prefixItems": [{"type": "string", "minLength": 1}],
+                    "items": {"type": "string"},
+                }
+            ),
+        ]
+        | None
     ) = Field(None, description="argument list of a process that orchd launches, no shell; {port} is its port")
     url: (
-        Annotated[Address, BeforeValidator(values.address), WithJsonSchema({"type": "string", "format": "uri"})] | None
+        Annotated[Address, BeforeValidator(values.address), WithJsonSchema({"type": "string", "pattern": values.URL})]
+        | None
     ) = Field(None, description="base URL of a runner that somebody else runs; orchd probes it and forwards jobs")
 
     price_per_unit: (
-        Annotated[Fraction, BeforeValidator(values.price), WithJsonSchema({"type": ["number", "string"], "minimum": 0})]
+        Annotated[
+            Fraction,
+            BeforeValidator(values.price),
+            WithJsonSchema({"type": ["number", "string"], "minimum": 0, "pattern": values.PRICE}),
+        ]
         | None
     ) = Field(None, description="price of pixels_per_unit price units in currency; 0 = free, absent = not offered")
     pixels_per_unit: Annotated[int, Field(ge=1), WHOLE] | None = Field(
@@ -192,7 +245,12 @@ class Entry(_Fields):
         None, description="runners of this entry; default 1"
     )
     token: (
-        Annotated[Secret, BeforeValidator(values.token), WithJsonSchema({"type": "string", "writeOnly": True})] | None
+        Annotated[
+            Secret,
+            BeforeValidator(values.token),
+            WithJsonSchema({"type": "string", "pattern": values.BEARER, "writeOnly": True}),
+        ]
+        | None
     ) = Field(None, description="bearer token for the runner; better in a token_file")
     token_file: Text | None = Field(
         None, description="file that holds the token; looked for in $CREDENTIALS_DIRECTORY, then beside this file"
@@ -216,40 +274,49 @@ class Entry(_Fields):
     metrics: MetricsFields | None = Field(None, description="the runner's own metrics")
     stop: StopFields | None = Field(None, description="how it is stopped")
 
-    optimization_flags: Annotated[dict[str, str], BeforeValidator(values.flags), Strings] | None = Field(
-        None, description="such as SFAST; become environment, true as the word true"
-    )
-    env: Annotated[dict[str, str], BeforeValidator(values.text_map), Strings] | None = Field(
+    optimization_flags: (
+        Annotated[dict[str, str], BeforeValidator(values.flags), _strings(values.ENV_NAME, "null")] | None
+    ) = Field(None, description="such as SFAST; become environment, true as the word true")
+    env: Annotated[dict[str, str], BeforeValidator(values.text_map), _strings(values.ENV_NAME)] | None = Field(
         None, description="environment; wins over every other source"
     )
     env_file: TextOrMore | None = Field(None, description="file or files of NAME=value lines; found as token_file is")
 
     entrypoint: TextOrMore | None = Field(None, description="in place of the image's entrypoint")
     args: list[str] | None = Field(None, description="in place of the image's command")
-    volumes: list[Annotated[str, AfterValidator(values.volume)]] | None = Field(
+    volumes: (
+        list[
+            Annotated[str, AfterValidator(values.volume), WithJsonSchema({"type": "string", "pattern": values.VOLUME})]
+        ]
+        | None
+    ) = Field(
         None, description="mounts, each host:container[:ro]; a host path that begins with a dot is beside this file"
     )
-    gpus: (
-        Annotated[GpuRequest, BeforeValidator(values.gpus), WithJsonSchema({"examples": ["all", 1, ["0", "GPU-1f2e"]]})]
-        | None
-    ) = Field(None, description="all, a count (orchd picks the least loaded), or a list of ids")
-    memory: Annotated[int, BeforeValidator(values.memory), Size] | None = Field(
+    gpus: Annotated[GpuRequest, BeforeValidator(values.gpus), _GPUS] | None = Field(
+        None, description="all, a count (orchd picks the least loaded), or a list of ids"
+    )
+    memory: Annotated[int, BeforeValidator(values.memory), _size(values.MIN_MEMORY)] | None = Field(
         None, description="most memory, bytes or such as 8g"
     )
-    shm_size: Annotated[int, BeforeValidator(values.size), Size] | None = Field(
+    shm_size: Annotated[int, BeforeValidator(values.size), _size(1)] | None = Field(
         None, description="size of /dev/shm, bytes or such as 1g"
     )
     cpus: Annotated[float, Field(ge=0.01, le=4096), NUMBER] | None = Field(None, description="most CPUs, such as 1.5")
-    user: Annotated[Text, BeforeValidator(values.user)] | None = Field(
-        None, description="user or uid[:gid] in the container"
-    )
+    user: (
+        Annotated[
+            Text,
+            BeforeValidator(values.user),
+            WithJsonSchema({"type": ["string", "integer"], "minLength": 1, "minimum": 0}),
+        ]
+        | None
+    ) = Field(None, description="user or uid[:gid] in the container")
     cap_add: list[Annotated[str, StringConstraints(pattern=_CAPABILITY)]] | None = Field(
         None, description="Linux capabilities to add; all others are dropped"
     )
     pull: Literal["missing", "always", "never"] | None = Field(
         None, description="when the image is pulled; default missing"
     )
-    labels: Annotated[dict[str, str], BeforeValidator(values.labels), Strings] | None = Field(
+    labels: Annotated[dict[str, str], BeforeValidator(values.labels), _strings(values.LABEL_NAME)] | None = Field(
         None, description="labels of the container, outside orchd.*"
     )
     init: bool | None = Field(None, description="an init as PID 1, for images that spawn children; default false")
@@ -262,36 +329,3 @@ SECTIONS: dict[str, type[_Fields]] = {
     if isinstance(cls, type) and issubclass(cls, _Fields)
 }
 """Fields of an entry that are objects of fields themselves."""
-
-
-class _Readable(GenerateJsonSchema):
-    """Leaves out what only says that a field may be absent."""
-
-    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
-        return self.generate_inner(schema["schema"])
-
-    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        return self.generate_inner(schema["schema"])
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of the whole file. Unknown keys are legal there: they only warn."""
-    entry = Entry.model_json_schema(schema_generator=_Readable)
-    parts = entry.pop("$defs")
-    for part in (entry, *parts.values()):
-        part.pop("title", None)
-        for name, field in list(part.get("properties", {}).items()):
-            field.pop("title", None)
-            if (other := camel(name)) != name:
-                part["properties"][other] = {**field, "description": f"same as {name}"}
-        if "properties" in part:
-            part["additionalProperties"] = True
-    entry["required"] = ["pipeline", "model_id"]
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "aiModels.json",
-        "description": "Models that orchd runs, limits and serves. Fields may be written in camelCase or snake_case.",
-        "type": "array",
-        "items": {"$ref": "#/$defs/Entry"},
-        "$defs": {"Entry": entry, **parts},
-    }

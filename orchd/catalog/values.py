@@ -10,8 +10,9 @@ from __future__ import annotations
 import ipaddress
 import re
 import signal
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,16 +21,66 @@ from orchd.catalog.profiles import PROFILES
 from orchd.domain.ids import Address
 from orchd.domain.model import GpuRequest, Secret
 
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([bkmgt]?)i?b?", re.IGNORECASE)
+SIZE = r"^\s*([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([bkmgtBKMGT]?)[iI]?[bB]?\s*$"
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-_PRICE = re.compile(r"-?\d{1,60}(?:\.\d{1,60})?(?:[eE][+-]?\d{1,2})?")
-_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
-_ENV_NAME = re.compile(r"[^=\s]+")
-_VOLUME = re.compile(r"([^:]+):(/[^:]*)(?::([a-zA-Z,]+))?")
-_TOKEN = re.compile(r"[\x21-\x7e]+")
+PRICE = r"^[0-9]{1,60}(?:\.[0-9]{1,60})?(?:[eE][+-]?[0-9]{1,2})?$"
+_PORT = "6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}"
+URL = (
+    r"^[hH][tT][tT][pP][sS]?://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._~-]+)?\])"
+    rf'(?::(?:0*(?:{_PORT}))?)?(?:/[!"$->@-\[\]-~]*)?$'
+)
+ENV_NAME = r"^[^=\s]+$"
+LABEL_NAME = r"^(?!orchd\.)[^=\s]+$"
+BEARER = r"^[!-~]+$"
+GPU_ID = r"^[A-Za-z0-9_-]+$"
+
+_UNPRINTABLE = (
+    r"\u0000-\u001f\u007f-\u00a0\u00ad\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ud800-\uf8ff\ufeff"
+    r"\ufff9-\ufffb"
+)
+NAME = rf"^[^ {_UNPRINTABLE}](?:[^{_UNPRINTABLE}]*[^ {_UNPRINTABLE}])?$"
+
+_HOST_LABEL = "(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)"
+_REGISTRY = (
+    rf"(?:localhost|{_HOST_LABEL}(?:\.{_HOST_LABEL})+|(?:{_HOST_LABEL}(?:\.{_HOST_LABEL})*|\[[0-9a-fA-F:]+\])"
+    rf"(?=:[0-9])|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+)
+_COMPONENT = "[a-z0-9]+(?:(?:[.]|_|__|-+)[a-z0-9]+)*"
+_TAIL = r"(?::[^/:@]*)?(?:@.*)?$"
+IMAGE = (
+    rf"^(?:(?=.{{1,255}}{_TAIL}){_REGISTRY}/{_COMPONENT}(?:/{_COMPONENT})*"
+    rf"|(?=.{{1,245}}{_TAIL}){_COMPONENT}(?:/{_COMPONENT})+|(?=.{{1,237}}{_TAIL}){_COMPONENT})"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?"
+    r"(?:@sha(?:256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128}))?$"
+)
+"""Docker's grammar (distribution/reference). A registry's host has a dot or a port, or is localhost.
+
+A name has at most 255 characters without its tag, with the `docker.io/library/` that Docker puts before a short one.
+"""
+MAX_IMAGE = 600
+"""Characters; a longer one has no chance, and need not be looked at."""
+_MOUNT_OPTION = "ro|rw|z|Z|nocopy|consistent|cached|delegated|r?shared|r?slave|r?private"
+VOLUME = (
+    r"^(?:[a-zA-Z0-9][a-zA-Z0-9_.-]+|[/.][^:]*):/[^:]*[^:/][^:]*"
+    rf"(?::(?:{_MOUNT_OPTION})(?:,(?:{_MOUNT_OPTION}))*)?$"
+)
+"""A volume's name, or a path; then a path in the container, which is not `/`."""
+
+SIGNALS = sorted(signal.Signals.__members__)
 
 MIN_MEMORY = 6 * 2**20
 """Docker refuses to run with less."""
+
+
+@lru_cache
+def _strict(pattern: str) -> re.Pattern[str]:
+    """In Python alone, `$` also matches before a line break at the end."""
+    return re.compile(pattern.removesuffix("$") + r"\Z")
+
+
+def fits(pattern: str, text: str) -> bool:
+    """Return whether `text` is what one of the patterns above asks for; the JSON Schema has the same."""
+    return _strict(pattern).match(text) is not None
 
 
 def whole(value: Any) -> Any:
@@ -47,12 +98,9 @@ def price(value: Any) -> Fraction:
     """Exact; a numeric text counts too (go-livepeer refuses it: see `golivepeer`)."""
     expected = ValueError("it should be a number, such as 0.005, and not negative")
     if isinstance(value, str):
-        if not _PRICE.fullmatch(value):
+        if not fits(PRICE, value):
             raise expected
-        try:
-            value = Decimal(value)
-        except InvalidOperation:
-            raise expected from None
+        value = Decimal(value)
     if isinstance(value, bool) or not isinstance(value, int | Decimal) or value < 0:
         raise expected
     return Fraction(value)
@@ -61,7 +109,7 @@ def price(value: Any) -> Fraction:
 def size(value: Any) -> int:
     """Bytes, from a number of bytes or a text such as `8g` (powers of 1024)."""
     value = whole(value)
-    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+    if isinstance(value, str) and (match := re.match(_strict(SIZE), value)):
         value = int(Decimal(match[1]) * _UNITS[match[2].lower()])
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
         raise ValueError('it should be bytes, or a size such as "512m" or "8g"')
@@ -82,8 +130,10 @@ def gpus(value: Any) -> GpuRequest:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 64:
         return GpuRequest("count", count=value)
     if isinstance(value, list) and value:
-        ids = tuple(str(item) for item in value if isinstance(item, str | int) and not isinstance(item, bool))
-        if len(ids) == len(value) and all(re.fullmatch(r"[\w-]+", item) for item in ids) and len({*ids}) == len(ids):
+        items = [whole(item) for item in value]
+        ids = tuple(str(item) for item in items if isinstance(item, str | int) and not isinstance(item, bool))
+        right = len({*ids}) == len(value) and all(fits(GPU_ID, item) for item in ids)
+        if right and not any(isinstance(item, int) and item < 0 for item in items):
             return GpuRequest("ids", ids=ids)
     raise ValueError('it should be "all", a count from 1, or a list of different ids such as ["0", "1"]')
 
@@ -91,23 +141,15 @@ def gpus(value: Any) -> GpuRequest:
 def address(value: Any) -> Address:
     """From a base URL."""
     expected = ValueError("it should be a base URL such as http://host:8000, without user, query or fragment")
-    if not isinstance(value, str) or not value.isascii() or re.search(r"[\s\\\x00-\x20\x7f]", value):
+    if not isinstance(value, str) or not fits(URL, value):
         raise expected
     try:
         parts = urlsplit(value)
-        port = parts.port
+        port, host = parts.port, parts.hostname or ""
+        if ":" in host:
+            ipaddress.IPv6Address(host)
     except ValueError:
         raise expected from None
-    host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or "@" in parts.netloc or set(value) & {"?", "#"} or port == 0:
-        raise expected
-    if ":" in host:
-        try:
-            ipaddress.IPv6Address(host)
-        except ValueError:
-            raise expected from None
-    elif not _HOST.fullmatch(host):
-        raise expected
     return Address(host, port or (443 if parts.scheme == "https" else 80), parts.scheme, parts.path.rstrip("/"))
 
 
@@ -126,7 +168,7 @@ def flags(value: Any) -> dict[str, str]:
 
 
 def _env_name(name: str) -> str:
-    if not _ENV_NAME.fullmatch(name):
+    if not fits(ENV_NAME, name):
         raise ValueError("its names should be free of '=' and blanks, and not empty")
     return name
 
@@ -142,7 +184,7 @@ def _env_text(name: str, value: Any) -> str:
 def labels(value: Any) -> dict[str, str]:
     result = text_map(value)
     for name in result:
-        if name.startswith("orchd."):
+        if not fits(LABEL_NAME, name):
             raise ValueError(f"the label {name} is orchd's own: choose a name outside orchd.*")
     return result
 
@@ -159,17 +201,52 @@ def one_or_more(value: Any) -> Any:
 
 
 def user(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    value = whole(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else value
+
+
+def image(value: Any) -> str:
+    """The name of an image, as Docker takes it."""
+    if not isinstance(value, str):
+        raise ValueError("it should be text")
+    if len(value) <= MAX_IMAGE and fits(IMAGE, value):
+        return value
+    name, _, _ = value.partition("@")
+    repository, colon, _ = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "")
+    if re.search(r"\s", value):
+        why = "an image's name has no blanks"
+    elif "://" in value:
+        why = "leave out http:// or https://"
+    elif len(value) > MAX_IMAGE or (len(repository) > 237 and not fits(IMAGE, repository)):
+        why = "it is longer than Docker's limit of 255 characters, with docker.io/library/ before a short name"
+    elif "@" in value and fits(IMAGE, name):
+        why = "behind @ a digest should follow, such as sha256: and 64 hex digits"
+    elif colon and fits(IMAGE, repository):
+        why = "the tag should be 1 to 128 letters, digits, _ . and -, and begin with none of . and -"
+    elif fits(IMAGE, repository.lower()):
+        why = f"Docker takes only lower case here: {repository.lower()}"
+    else:
+        why = "it should be such as org/name:tag or registry.example/org/name:tag"
+    raise ValueError(why)
 
 
 def volume(value: str) -> str:
-    if not _VOLUME.fullmatch(value) or value.startswith("~"):
-        raise ValueError('it should be "/host/path:/container/path", with ":ro" behind it for read-only')
-    return value
+    if fits(VOLUME, value):
+        return value
+    if value.startswith("~"):
+        raise ValueError("~ is not replaced by a home: write the path in full")
+    host, _, rest = value.partition(":")
+    if "/" in host and fits(VOLUME, f"./{value}"):
+        raise ValueError("a path beside this file begins with ./, any other with /")
+    if fits(VOLUME, f"{host}:{rest.rpartition(':')[0]}"):
+        raise ValueError("behind the second colon, only Docker's options may stand, such as ro")
+    raise ValueError(
+        'it should be "/host/path:/container/path" or "name:/container/path", with ":ro" behind it for read-only'
+    )
 
 
 def stop_signal(value: str) -> str:
-    if value not in signal.Signals.__members__:
+    if value not in SIGNALS:
         raise ValueError("it should be the name of a signal, such as SIGTERM or SIGINT")
     return value
 
@@ -183,13 +260,13 @@ def profile(value: str) -> str:
 
 def token(value: Any) -> Secret:
     """A bearer token, as it may stand in a header."""
-    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+    if not isinstance(value, str) or not fits(BEARER, value):
         raise ValueError("a token should be printable ASCII without blanks")
     return Secret(value)
 
 
 def model_name(value: Any) -> str:
     """A pipeline or model id."""
-    if not isinstance(value, str) or not value or value != value.strip() or not value.isprintable():
+    if not isinstance(value, str) or not fits(NAME, value):
         raise ValueError("it should be text without blanks at its ends or control characters, and not empty")
     return value

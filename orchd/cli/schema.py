@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from orchd.catalog.schema import json_schema
+from orchd.catalog.json_schema import json_schema
 from orchd.settings import Settings
 
 

@@ -76,7 +76,25 @@ def test_numbers_are_exact() -> None:
         ("", 1, 1, "an empty file"),
         ("  \n ", 2, 2, "an empty file"),
         ('{"pipeline": "llm"}', 1, 1, "put it into [ ]"),
-        ("nonsense", 1, 1, "expected a JSON array"),
+        ("nonsense", 1, 1, "cannot read this text: expected a JSON array"),
+        ("null", 1, 1, "cannot read null: expected a JSON array"),
+        ("\n true", 2, 2, "cannot read true"),
+        ("-3.5", 1, 1, "cannot read a number"),
+        ('"[]"', 1, 1, "a text in quotes"),
+        ("<!doctype html>", 1, 1, "HTML"),
+        ("// ours\n[]", 1, 1, "no comments"),
+        ("/* ours */ []", 1, 1, "no comments"),
+        ("# ours\n[]", 1, 1, "no comments"),
+        ("[] // ours", 1, 4, "no comments"),
+        ("<<<<<<< HEAD\n[]\n=======\n[1]\n>>>>>>> other\n", 1, 1, "conflict mark of git"),
+        ('[\n{"a":\n<<<<<<< HEAD\n1\n||||||| base\n2\n=======\n3\n>>>>>>> other\n}]', 3, 1, "<<<<<<< is a conflict"),
+        ('[\n{"a": 1},\n=======\r\n{"a": 2}]', 3, 1, "======= is a conflict"),
+        ('[{"a": 1}]\n>>>>>>> other', 2, 1, ">>>>>>> is a conflict"),
+        ("[{a: 1}]", 1, 3, 'double quotes: "a"'),
+        ('[{"a": llm}]', 1, 8, 'double quotes: "llm"'),
+        ('[{"a": None}]', 1, 8, "write null"),
+        ('[{"a": True}]', 1, 8, "write true"),
+        ("[{\u201ca\u201d: 1}]", 1, 3, "double quotes"),
         ('[{"a": 1}', 1, 10, "ends too early"),
         ('[{"a": 1},\n]', 2, 1, "trailing comma"),
         ('[\n{"a": 1,}]', 2, 9, "trailing comma"),
@@ -104,6 +122,17 @@ def test_bytes_that_are_no_utf8_are_located() -> None:
     problem = refused('[\n{"é": "'.encode() + b'\xff"}]')
     assert (problem.line, problem.column) == (2, 8)
     assert "0xff" in problem.message
+
+
+@pytest.mark.parametrize("data", ["[]".encode("utf-16"), b"\xfe\xff\0[\0]"])
+def test_utf16_is_named(data: bytes) -> None:
+    assert "UTF-16" in refused(data).message
+    assert refused(data).line == 1
+
+
+def test_conflict_marks_inside_a_text_are_none() -> None:
+    assert parsed('[{"a": "<<<<<<< HEAD"}]')
+    assert "conflict" not in refused('[{"a": "<<<<<<< HEAD"}').message
 
 
 def test_a_byte_order_mark_is_read_past_with_a_warning() -> None:
