@@ -107,11 +107,12 @@ class HealthFields(_Fields):
     loading: list[Word] | None = Field(None, description="status words for not yet ready")
     error: list[Word] | None = Field(None, description="status words for broken: the runner is started anew")
     ok_codes: Annotated[list[HttpCode], Field(min_length=1)] | None = Field(
-        None, description="HTTP codes whose body is read; others fail, save the loading codes"
+        None, description="HTTP codes whose body is read; others fail once the start is over, save the loading codes"
     )
     loading_codes: list[HttpCode] | None = Field(None, description="HTTP codes that mean loading")
     early_loading_codes: list[HttpCode] | None = Field(
-        None, description="HTTP codes that mean loading only within start_timeout_s"
+        None,
+        description="HTTP codes that start loading_timeout_s within start_timeout_s; all others mean loading then too",
     )
     unparsed_as: Literal["ready", "unknown"] | None = Field(
         None, description="what an answer without a status word means"
@@ -263,7 +264,9 @@ class Entry(_Fields):
     port: Annotated[int, Field(ge=1, le=65_535), WHOLE] | None = Field(
         None, description="port that the container listens on"
     )
-    start_timeout_s: Seconds | None = Field(None, description="seconds from launch until the port must answer")
+    start_timeout_s: Seconds | None = Field(
+        None, description="seconds from launch until it must answer well; until then failures mean loading"
+    )
     loading_timeout_s: Seconds | None = Field(None, description="longest time in loading, seconds")
     route_prefix: Annotated[str, StringConstraints(pattern=_PREFIX)] | None = Field(
         None, description='before the stream routes: auto, empty, or such as "/api" (no slash at its end)'

@@ -50,7 +50,7 @@ class HealthSpec:
         status_field: member of the JSON object that holds the status word.
         ready, busy, loading, error: status words, lower case; looked up in the order error, loading, ready, busy.
         ok_codes: HTTP codes whose body is read. Others fail, save `loading_codes`.
-        early_loading_codes: mean loading only while inside the start window.
+        early_loading_codes: mean that it says itself that it loads, only while inside the start window.
         unparsed_as: what a body without a status word means.
         failures, successes: consecutive probes until the verdict changes.
         tolerate_timeout_while_busy: a probe that times out does not count while a job makes progress.
@@ -198,7 +198,7 @@ class Model:
     Attributes:
         max_sessions: most sessions at once over all replicas, >= 1.
         sessions_per_replica: most sessions on one runner; None = no limit of its own.
-        start_timeout_s: from launch until the port answers; transport errors count as loading that long.
+        start_timeout_s: from launch until it must answer well; until then silence and failures count as loading.
         loading_timeout_s: longest time in LOADING.
         idle_timeout_s: a cold model's runner is stopped after so long without sessions.
         token: sent as bearer to the runner, never to its health route.

@@ -1,7 +1,7 @@
 """Asks each runner again and again, one task for each, and reports when its verdict changes.
 
-Loading is reported twice where a runner is silent at first and then says itself that it loads: from then on its time
-to load counts.
+Loading is reported twice where a runner is silent or fails at first and then says itself that it loads: from then on
+its time to load counts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.domain.ports import Prober, ProbeResult, ProbeWord, Verdict
 from orchd.domain.redact import scrub, secrets_of
-from orchd.health.verdict import SILENCE, Streak, judge
+from orchd.health.verdict import FAILURES, Streak, judge
 from orchd.tasks import cancel, spawn
 
 log = structlog.get_logger("orchd.health")
@@ -159,7 +159,7 @@ class Poller:
         )
         verdict = watched.streak.verdict
         spoke_up = (
-            verdict is Verdict.LOADING and last is not None and last.word in SILENCE and result.word not in SILENCE
+            verdict is Verdict.LOADING and last is not None and last.word in FAILURES and result.word not in FAILURES
         )
         if verdict is not None and (verdict is not before.verdict or spoke_up):
             self._report(HealthChanged(watched.runner, verdict, result.word, result.evidence))

@@ -2,6 +2,9 @@
 
 A word that the runner says itself (LOADING, ERROR) holds at once. Silence and failures count until they are
 `failures` in a row, good answers until they are `successes`. What can't be read counts nothing.
+
+Inside the start window neither silence nor a failure is held against a runner: many servers answer 503, 500, 404 or 400
+while they load, and there is no code that all of them mean it by.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from orchd.domain.model import HealthSpec
 from orchd.domain.ports import ProbeWord, Verdict
 
 SILENCE = frozenset({ProbeWord.UNREACHABLE, ProbeWord.TIMEOUT})
+FAILURES = SILENCE | {ProbeWord.FAILED}
+"""None of them is a word of the runner's own about itself, so its time to load does not count from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ def judge(streak: Streak, word: ProbeWord, health: HealthSpec, *, early: bool, t
     """Return the streak after one more probe.
 
     Args:
-        early: inside the start window, where silence means loading.
+        early: inside the start window, where silence and failures mean loading.
         tolerated: a time-out does not count, since the runner's jobs make progress.
     """
     match word:
@@ -54,7 +59,7 @@ def judge(streak: Streak, word: ProbeWord, health: HealthSpec, *, early: bool, t
             return streak
         case ProbeWord.TIMEOUT if tolerated:
             return streak
-        case ProbeWord.UNREACHABLE | ProbeWord.TIMEOUT if early:
+        case ProbeWord.FAILED | ProbeWord.UNREACHABLE | ProbeWord.TIMEOUT if early:
             return Streak(Verdict.LOADING, been_ready=streak.been_ready)
         case ProbeWord.FAILED | ProbeWord.UNREACHABLE | ProbeWord.TIMEOUT:
             failures = streak.failures + 1

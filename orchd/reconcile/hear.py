@@ -13,7 +13,8 @@ from orchd.domain.events import HealthChanged
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import PROBED, RunnerEvent, RunnerState, accepts
 from orchd.domain.model import Model, RunnerKind, StopSpec
-from orchd.domain.ports import ProbeWord, SightedAs, Sighting, Verdict
+from orchd.domain.ports import SightedAs, Sighting, Verdict
+from orchd.health.verdict import FAILURES
 from orchd.reconcile import backoff, calls, observe
 from orchd.reconcile.act import Hands
 from orchd.reconcile.fleet import Fleet
@@ -78,7 +79,7 @@ class Ears:
                 move, runner = E.PROBE_READY, replace(runner, unready_failures=0)
             case Verdict.LOADING:
                 move = E.PROBE_LOADING
-                if event.word not in (ProbeWord.UNREACHABLE, ProbeWord.TIMEOUT):
+                if event.word not in FAILURES:
                     loading_since = runner.loading_since if runner.loading_since is not None else now
             case Verdict.ERROR if runner.model.managed and runner.state is not S.DRAINING:
                 self._hands.fail(runner, E.GIVE_UP, "error", f"it says that it is in error ({event.evidence})")

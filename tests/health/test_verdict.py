@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchd.catalog.profiles import PROFILES, Profile
 from orchd.domain.model import HealthSpec
 from orchd.domain.ports import ProbeWord as W
 from orchd.domain.ports import Verdict
-from orchd.health.verdict import SILENCE, Streak, judge
+from orchd.health.reading import classify
+from orchd.health.verdict import FAILURES, Streak, judge
 
 Probe = tuple[W, bool, bool]
 probes = st.lists(st.tuples(st.sampled_from(W), st.booleans(), st.booleans()), max_size=40)
@@ -52,13 +54,20 @@ def test_failures_count_only_in_a_row(word: W) -> None:
     ]
 
 
-@pytest.mark.parametrize("word", sorted(SILENCE))
-def test_silence_is_loading_inside_the_start_window(word: W) -> None:
-    assert after([word] * 5, HealthSpec(), early=True) == [Verdict.LOADING] * 5
+@pytest.mark.parametrize("word", sorted(FAILURES))
+def test_silence_and_bad_codes_are_loading_inside_the_start_window(word: W) -> None:
+    assert after([word] * 5, HealthSpec(failures=1), early=True) == [Verdict.LOADING] * 5
 
 
-def test_a_bad_code_counts_inside_the_start_window_too() -> None:
-    assert after([W.FAILED] * 2, HealthSpec(failures=2), early=True) == [None, Verdict.FAILED]
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+@given(codes=st.lists(st.integers(300, 599), min_size=1, max_size=5), body=st.binary(max_size=20))
+def test_in_no_profile_a_code_is_a_failure_inside_the_start_window(
+    profile: Profile, codes: list[int], body: bytes
+) -> None:
+    words = [
+        classify(code, body, profile.health, early=True)[0] for code in codes if code not in profile.health.ok_codes
+    ]
+    assert set(after(words, profile.health, early=True)) <= {Verdict.LOADING}
 
 
 def test_what_the_runner_says_itself_holds_at_once() -> None:
@@ -101,7 +110,7 @@ def test_a_verdict_is_always_earned(probes: list[Probe], health: HealthSpec) -> 
     for word, early, tolerated in probes:
         before, streak = streak, judge(streak, word, health, early=early, tolerated=tolerated)
         counts_nothing = word in (W.UNKNOWN, W.VOID) or (word is W.TIMEOUT and tolerated)
-        fails = word is W.FAILED or (word in SILENCE and not early)
+        fails = word in FAILURES and not early
         if not counts_nothing:
             good = good + 1 if word in (W.READY, W.BUSY) else 0
             bad = bad + 1 if fails else 0
@@ -113,7 +122,7 @@ def test_a_verdict_is_always_earned(probes: list[Probe], health: HealthSpec) -> 
                 Verdict.READY: good >= health.successes,
                 Verdict.FAILED: bad >= health.failures,
                 Verdict.ERROR: word is W.ERROR,
-                Verdict.LOADING: word is W.LOADING or (word in SILENCE and early),
+                Verdict.LOADING: word is W.LOADING or (word in FAILURES and early),
             }[streak.verdict or Verdict.LOADING]
 
 

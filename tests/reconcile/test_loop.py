@@ -217,6 +217,27 @@ async def test_failures_are_forgotten_after_a_long_time_ready() -> None:
 
 
 @virtual_time
+async def test_a_runner_that_answers_with_failures_while_it_loads_is_waited_for_until_its_start_is_over() -> None:
+    a = container_model(start_timeout_s=600.0, loading_timeout_s=60.0)
+    world = World()
+    world.prober.otherwise = ProbeWord.FAILED
+    async with world.orchd(a):
+        await world.until_states(a, [S.LOADING])
+        first = world.running()
+        await asyncio.sleep(580)
+        assert world.states(a) == [S.LOADING]
+        assert world.running() == first
+        assert "told to say failed" in world.status(a).reason
+        await asyncio.sleep(40)
+        assert world.status(a).runners[0].restarts == 1, "the window is over"
+        await world.until_states(a, [S.LOADING])
+        world.prober.otherwise = ProbeWord.READY
+        await world.until_states(a, [S.READY])
+        world.prober.otherwise = ProbeWord.FAILED
+        await world.until("its start is over", 20, holds=lambda: world.states(a) == [S.UNHEALTHY])
+
+
+@virtual_time
 async def test_an_unhealthy_runner_keeps_its_sessions_and_is_replaced_if_it_stays_so() -> None:
     async with World().orchd(a := container_model(max_sessions=2)) as world:
         await world.until_quiet()
