@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 import structlog
 
+from orchd.reasons import why
+
 log = structlog.get_logger("orchd.notify")
 
 
@@ -52,7 +54,7 @@ class Notifier:
                 sock.setblocking(False)
                 sock.sendto(message.encode(), self._address)
         except OSError as exc:
-            log.warning("notify_failed", message=message.partition("=")[0], error=str(exc))
+            log.warning("notify_failed", message=message.partition("=")[0], error=why(exc))
 
 
 def watchdog_period_s(env: Mapping[str, str]) -> float | None:

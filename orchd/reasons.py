@@ -75,7 +75,7 @@ def why(exc: BaseException) -> str:
     if isinstance(exc, ssl.SSLCertVerificationError):
         return _certificate(exc)
     if isinstance(exc, ssl.SSLError):
-        reason = (exc.reason or "").upper()
+        reason = str(getattr(exc, "reason", None) or "").upper()
         return _TLS.get(reason) or f"the TLS handshake failed ({_words(reason) or type(exc).__name__})"
     if isinstance(exc, UnicodeError):
         return "it is not a name that can be looked up"

@@ -13,6 +13,7 @@ import aiohttp
 
 from orchd.control import SOCKET_NAME, short_path
 from orchd.errors import Code, DaemonUnreachable, OrchdError
+from orchd.http_client import why
 from orchd.settings import split_listen
 
 T = TypeVar("T")
@@ -112,7 +113,7 @@ async def _reaching(what: str, advice: str, call: Coroutine[Any, Any, T]) -> T:
     except (aiohttp.ClientError, OSError, ValueError) as exc:  # TimeoutError is an OSError
         # By number, where there is one: asyncio's own text for it is no sentence.
         number = exc.errno if isinstance(exc, OSError) else None
-        reason = os.strerror(number) if number and number > 0 else str(exc) or type(exc).__name__
+        reason = os.strerror(number) if number and number > 0 else why(exc)
         raise DaemonUnreachable(f"cannot reach {what}: {reason}; is it running? If so, {advice}") from exc
 
 

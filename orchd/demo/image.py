@@ -14,6 +14,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.utils import kwargs_from_env, parse_repository_tag
 
 from orchd.errors import OrchdError
+from orchd.reasons import why
 from orchd.runtime.pulls import PullProgress, pull_failure
 from orchd.runtime.spec import INSTANCE
 
@@ -111,7 +112,7 @@ def _told(what: str, advice: str = "") -> Iterator[None]:
         yield
     except (DockerException, OSError) as exc:
         where = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-        raise OrchdError(f"cannot {what} on Docker Engine at {where}: {exc}{advice}") from exc
+        raise OrchdError(f"cannot {what} on Docker Engine at {where}: {why(exc)}{advice}") from exc
 
 
 def build_context(files: dict[str, bytes]) -> io.BytesIO:

@@ -77,7 +77,10 @@ class HttpProber:
             word = ProbeWord.FAILED if isinstance(exc, aiohttp.ClientResponseError) else ProbeWord.UNREACHABLE
             if await self._is_ours(exc, address):
                 word = ProbeWord.VOID
-            return word, f"{asked}: {why(exc, quote=True)}"
+            said = f"{asked}: {why(exc, quote=True)}"
+            if isinstance(exc, aiohttp.ServerDisconnectedError) and address.scheme == "http":
+                said += "; if it speaks TLS there, its url must begin with https://"
+            return word, said
 
     async def _ask_health(
         self, address: Address, health: HealthSpec, asked: str, progress: SimpleNamespace, *, early: bool

@@ -12,6 +12,8 @@ import fcntl
 import os
 from collections.abc import Callable
 
+from orchd.reasons import why
+
 WORTH_BYTES = 128 * 1024
 """Below this, the system calls for setting up cost more than copying."""
 
@@ -141,7 +143,7 @@ class Splice:
                     except BlockingIOError:
                         pass  # Nothing there, or no room in the pipe.
                     except OSError as exc:
-                        return SourceEnded(str(exc))
+                        return SourceEnded(why(exc))
                     else:
                         if not came:
                             return SourceEnded("closed")
@@ -154,7 +156,7 @@ class Splice:
                 except BlockingIOError:
                     return None
                 except OSError as exc:
-                    return SinkBroke(str(exc))
+                    return SinkBroke(why(exc))
             return None
         finally:
             self._to_read, self._in_pipe = to_read, in_pipe

@@ -28,6 +28,7 @@ from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import Model, ProcessLaunch, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
 from orchd.errors import EngineUnavailable, LaunchError
+from orchd.reasons import why
 from orchd.runtime.process_launch import check, environment_of, free_port, spawn
 from orchd.runtime.process_logs import Logs
 from orchd.runtime.process_marks import Marks, Process, end_of, lives, open_pidfd, send
@@ -103,7 +104,7 @@ class ProcessRuntime:
         try:
             await self._looks.run(self._records.load, CALL_TIMEOUT_S)
         except (OSError, TimeoutError) as exc:
-            log.warning("runner_records_not_read", error=str(exc) or "the disk does not answer")
+            log.warning("runner_records_not_read", error=why(exc))
 
     async def sightings(self) -> tuple[Sighting, ...]:
         """Look through /proc, adopt what is new there, and keep the logs within their bound."""
@@ -326,7 +327,7 @@ class ProcessRuntime:
         try:
             return await self._disk.run(lambda: self._logs.tail(handle, lines, since), CALL_TIMEOUT_S)
         except (TimeoutError, OSError) as exc:
-            log.warning("runner_log_not_read", runner=handle, error=str(exc) or "the disk does not answer")
+            log.warning("runner_log_not_read", runner=handle, error=why(exc))
             return ()
 
     async def watch(self, hurry: Callable[[], None]) -> None:

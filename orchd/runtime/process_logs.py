@@ -11,6 +11,8 @@ from pathlib import Path
 
 import structlog
 
+from orchd.reasons import why
+
 log = structlog.get_logger("orchd.runtime")
 
 TAIL_BYTES = 65536
@@ -69,12 +71,12 @@ class Logs:
                 if path.stem not in alive:
                     gone.append((path.stat().st_mtime, path))
             except OSError as exc:
-                log.warning("runner_log_not_bounded", path=str(path), error=str(exc))
+                log.warning("runner_log_not_bounded", path=str(path), error=why(exc))
         for _, path in sorted(gone, reverse=True)[KEPT:]:
             try:
                 path.unlink(missing_ok=True)
             except OSError as exc:
-                log.warning("runner_log_not_removed", path=str(path), error=str(exc))
+                log.warning("runner_log_not_removed", path=str(path), error=why(exc))
 
     def _cut(self, path: Path) -> None:
         if path.stat().st_size <= self.max_bytes:

@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 
 from orchd.domain.ids import ModelKey, RunnerId
+from orchd.reasons import why
 
 log = structlog.get_logger("orchd.runtime")
 
@@ -103,7 +104,7 @@ class Records:
             )
             draft.rename(path)
         except OSError as exc:
-            log.warning("runner_record_not_kept", path=str(path), error=str(exc))
+            log.warning("runner_record_not_kept", path=str(path), error=why(exc))
 
     def forget(self, name: str) -> None:
         self._leaders.pop(name, None)
@@ -149,4 +150,4 @@ def _unlink(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as exc:
-        log.warning("runner_record_not_removed", path=str(path), error=str(exc))
+        log.warning("runner_record_not_removed", path=str(path), error=why(exc))
