@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,11 @@ from orchd.catalog.watch import ModelsFile
 from orchd.control import ControlServer
 from orchd.domain.events import DesiredChanged, RestartAsked, StartWanted
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import RunnerKind, StopSpec
+from orchd.domain.model import RunnerKind, Secret, StopSpec
 from orchd.domain.ports import Runtime, Store
+from orchd.domain.redact import scrub
 from orchd.domain.state import DesiredState, Severity, Snapshot
-from orchd.errors import StoreError
+from orchd.errors import OrchdError, StoreError
 from orchd.health.probe import HttpProber
 from orchd.jobs.admission import NodeAdmission
 from orchd.jobs.hooks import Hooks, JobHook
@@ -39,7 +40,7 @@ from orchd.jobs.lines import JobLines
 from orchd.jobs.server import JobServer
 from orchd.lag import LoopLag
 from orchd.locks import StateLock
-from orchd.logs import Lines
+from orchd.logs import Lines, set_level
 from orchd.metrics import Metrics
 from orchd.names import Names
 from orchd.notify import Notifier, watchdog_period_s
@@ -48,6 +49,7 @@ from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Origin
 from orchd.reconcile.lookout import lookout
 from orchd.reconcile.loop import Loop
+from orchd.reload import Reload, SecretInUse
 from orchd.runtime.containers import DockerRuntime
 from orchd.runtime.process import ProcessRuntime
 from orchd.sessions.table import SessionTable
@@ -100,24 +102,49 @@ class App:
     Args:
         env: the environment; only what systemd and the settings' defaults need is read from it.
         lines: where the lines of jobs go; None = where all lines go, at a cost.
+        again: reads the settings again, for `reload`; None = they stay.
     """
 
     def __init__(
-        self, settings: Settings, env: Mapping[str, str], edges: Edges | None = None, lines: Lines | None = None
+        self,
+        settings: Settings,
+        env: Mapping[str, str],
+        edges: Edges | None = None,
+        lines: Lines | None = None,
+        again: Callable[[], Settings] | None = None,
     ) -> None:
         self._settings = settings
         self._env = env
         self._edges = edges or Edges()
         self._lines = lines
         self._notifier = Notifier(env)
+        self._again = again or (lambda: settings)
+        self._reload_asked = asyncio.Event()
+        self._secrets: dict[str, SecretInUse] = {}
         self._stop = asyncio.Event()
+        self._stop_why = ""
+        self._waits_for: Callable[[], str] = lambda: "its start, which goes first"
         self._accepting = False
         self._ended = False
         self._telling: list[asyncio.Task[Any]] = []
 
-    def stop(self) -> None:
-        """Ask the daemon to end; `run` returns when it has."""
+    def stop(self, why: str = "") -> None:
+        """Ask the daemon to end; `run` returns when it has. The log names `why`."""
+        self._stop_why = self._stop_why or why
         self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        """It has been asked to end."""
+        return self._stop.is_set()
+
+    def waiting_for(self) -> str:
+        """Return in words what keeps the daemon from having ended, after `stop`."""
+        return self._waits_for()
+
+    def reload(self) -> None:
+        """Read the models file, the secrets and `log.level` again, soon."""
+        self._reload_asked.set()
 
     async def run(self) -> None:
         """Live: returns after `stop`, `orchd down`, or raises when a root task failed.
@@ -243,11 +270,17 @@ class App:
             on_error=self._metrics.registry_error,
         )
         self._advertiser = Advertiser(settings, board, client, self._store, secrets, rate, self._keeper)
+        self._secrets["orchestrator.rpc_url_file"] = SecretInUse(rpc_url, self._use_rpc_url)
         await self._advertiser.open()
         self._metrics.node_from(lambda: board.node)
         self._metrics.registries_from(lambda: board.published)
         self._keeper.node_stops_by(self._advertiser.stop_session)
         return [NodeAdmission(secrets, direct=rules.allow_direct)]
+
+    def _use_rpc_url(self, rpc_url: Secret | None) -> None:
+        rules = self._settings.orchestrator
+        assert self._advertiser is not None
+        self._advertiser.use_rate(eth_usd_source(rules.eth_usd, rules.eth_usd_feed, rpc_url, rules.call_timeout_s))
 
     async def _start(self, stack: AsyncExitStack) -> list[asyncio.Task[Any]]:
         """Start listeners and root tasks. Listeners first: an address that is taken must not cost anything."""
@@ -261,7 +294,8 @@ class App:
         # What is wanted must be known before the runtimes show what is there, or all of it would look unwanted.
         await self._apply(await self._catalog.load())
         known = tasks.spawn(self._loop.changed(), name="wait for the first turn")  # Before it can have been.
-        roots = [tasks.spawn(self._loop.run(), name="loop"), tasks.spawn(self._reload(), name="reload")]
+        roots = [tasks.spawn(self._loop.run(), name="loop"), tasks.spawn(self._follow_file(), name="models file")]
+        roots.append(tasks.spawn(self._reload().run(), name="reload"))
         roots.append(tasks.spawn(self._tidy(), name="tidy"))
         roots.append(tasks.spawn(self._lag.run(), name="loop lag"))
         period_s = self._settings.reconcile.period_s
@@ -293,12 +327,15 @@ class App:
 
     async def _live(self, roots: list[asyncio.Task[Any]]) -> None:
         stop = tasks.spawn(self._stop.wait(), name="wait for the end")
+        left = {stop, *roots}
         try:
-            done, _ = await asyncio.wait([stop, *roots], return_when=asyncio.FIRST_COMPLETED)
+            while not stop.done():
+                done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+                for task in done - {stop}:
+                    if not (task.cancelled() and task in self._telling):  # `orchd down` has begun, and ended these.
+                        raise _failure(task)
         finally:
             await tasks.cancel(stop)
-        for task in done - {stop}:
-            task.result()  # raises what ended it
 
     async def _apply(self, desired: DesiredState) -> None:
         """Keep what is good, then have the loop bring it about."""
@@ -314,7 +351,18 @@ class App:
         self._metrics.reloaded(not refused, time.time(), desired.file_hash, len(errors), warnings)
         self._loop.post(DesiredChanged(desired))
 
-    async def _reload(self) -> None:
+    def _reload(self) -> Reload:
+        return Reload(
+            self._settings,
+            self._env,
+            asked=self._reload_asked,
+            again=self._again,
+            set_level=lambda level: set_level(level, self._lines),
+            secrets=self._secrets,
+            read_models=self._catalog.again,
+        )
+
+    async def _follow_file(self) -> None:
         async for desired in self._catalog.changes():
             await self._apply(desired)
 
@@ -381,7 +429,7 @@ class App:
             yield line
         await ending
         self._ended = True
-        self.stop()
+        self.stop("orchd down")
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
@@ -391,19 +439,43 @@ class App:
             await tasks.cancel(*self._telling)
             await self._advertiser.withdraw()
         self._jobs.stop_accepting()
+        self._waits_for = self._jobs_left
         await self._jobs.drain(self._settings.shutdown_drain_s)
+
+    def _jobs_left(self) -> str:
+        busy = {key: count for key in self._loop.models() if (count := self._table.active(key))}
+        if not busy:
+            return "its last jobs to be settled"
+        left = ", ".join(f"{count} of {key}" for key, count in busy.items())
+        return f"{sum(busy.values())} jobs or streams to end, at most {self._settings.shutdown_drain_s:g} s: {left}"
 
     async def _wind_down(self) -> None:
         """Jobs first, then the runners that must not outlive us; the exit stack does the rest."""
         self._notifier.stopping()
-        log.info("orchd_stopping", on_stop=self._settings.on_stop)
+        log.info("orchd_stopping", on_stop=self._settings.on_stop, why=self._stop_why or "a part of it has failed")
         await self._drain()
         if not self._ended:
             kinds = {RunnerKind.PROCESS}
             if self._settings.on_stop == "stop":
                 kinds.add(RunnerKind.CONTAINER)
-            await self._loop.end(frozenset(kinds), END_TIMEOUT_S, lambda text: log.info("stopping_runners", left=text))
+            await self._loop.end(frozenset(kinds), END_TIMEOUT_S, self._runners_left)
+        self._waits_for = lambda: "its connections to be closed"
         log.info("orchd_stopped")
+
+    def _runners_left(self, text: str) -> None:
+        self._waits_for = lambda: f"runners to stop: {text}"
+        log.info("stopping_runners", left=text)
+
+
+def _failure(task: asyncio.Task[Any]) -> Exception:
+    """Return what to raise when a root task has ended: none of them ever should."""
+    error = None if task.cancelled() else task.exception()
+    if isinstance(error, OrchdError):
+        return error
+    how = f"failed: {scrub(repr(error))}" if error is not None else "was cancelled" if task.cancelled() else "ended"
+    failure = OrchdError(f"cannot go on: orchd's task {task.get_name()!r} {how}; this is a bug, the log has more")
+    failure.__cause__ = error
+    return failure
 
 
 def _settle_down() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from orchd.domain.model import Secret
 from orchd.errors import Code, SettingsError, reason_of
@@ -68,6 +68,18 @@ def load_settings(*, argv: Mapping[str, str], env: Mapping[str, str], file: Path
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
+
+
+def value_of(settings: Settings, name: str) -> object:
+    """Return the value of a setting by its name, such as `jobs.listen`."""
+    section, _, leaf = name.rpartition(".")
+    owner: BaseModel = getattr(settings, section) if section else settings
+    return getattr(owner, next(attr for attr, field in type(owner).model_fields.items() if leaf in (attr, field.alias)))
+
+
+def differences(before: Settings, after: Settings) -> list[str]:
+    """Return the names of the settings that are not the same in both."""
+    return [name for name in SETTINGS if value_of(before, name) != value_of(after, name)]
 
 
 def resolve_state_dir(settings: Settings, env: Mapping[str, str]) -> Path:

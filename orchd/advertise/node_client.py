@@ -118,6 +118,10 @@ class NodeClient:
             trace_configs=[tracing],
         )
 
+    def use_secret(self, secret: Secret | None) -> None:
+        """Send another one from the next call on."""
+        self.secret = secret
+
     async def close(self) -> None:
         await self._http.close()
 

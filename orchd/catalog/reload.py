@@ -57,6 +57,10 @@ class Catalog:
         """Read the file now and return what shall be. Never raises for what is in it or wrong with it."""
         return await self._take(await self._file.read())
 
+    def again(self) -> None:
+        """Have `changes` read the file again with all that its entries name, though it may not have changed."""
+        self._file.again()
+
     async def changes(self) -> AsyncGenerator[DesiredState, None]:
         """Yield what shall be, each time that the file's content has changed since it was last read; for ever."""
         async for content in self._file.changes():

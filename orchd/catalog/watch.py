@@ -94,6 +94,13 @@ class ModelsFile:
         self._poll_s = poll_s
         self._watcher = watcher or _inotify
         self._given: Content | Problem | None = None
+        self._again = False
+        self._hurry = asyncio.Event()
+
+    def again(self) -> None:
+        """Have `changes` yield what is there even if it is as before: what it names may have changed."""
+        self._again = True
+        self._hurry.set()
 
     async def read(self) -> Content | Problem:
         """Return what is there now. `changes` then starts from it."""
@@ -101,8 +108,8 @@ class ModelsFile:
         return self._given
 
     async def changes(self) -> AsyncGenerator[Content | Problem, None]:
-        """Yield what is there whenever it differs from what was last given, for ever. Never raises."""
-        hurry = asyncio.Event()
+        """Yield what is there whenever it differs from what was last given, or `again` was called. Never ends."""
+        hurry = self._hurry
         watching: asyncio.Task[None] | None = None
         watched: Places | None = None
         try:
@@ -115,7 +122,8 @@ class ModelsFile:
                     await asyncio.sleep(0)  # it is watched from here on: what happens after this read is not missed
                 hurry.clear()
                 before = self._given
-                if await self.read() != before:
+                again, self._again = self._again, False
+                if await self.read() != before or again:
                     assert self._given is not None
                     yield self._given
                     continue  # it may have changed while the reader of this was busy

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
-import signal
 import sys
+from collections.abc import Callable
+
+import structlog
 
 from orchd.app import App, Edges
-from orchd.cli.flags import add_settings_flags
+from orchd.cli.flags import add_settings_flags, settings_of
+from orchd.cli.signals import Signals, end_at_once
+from orchd.domain.redact import scrub
+from orchd.errors import OrchdError
 from orchd.limits import raise_open_files
-from orchd.logs import Lines, configure_logs, is_journal
+from orchd.logs import Lines, configure_logs, is_journal, priority
 from orchd.loops import fast_loop
 from orchd.settings import Settings
+
+log = structlog.get_logger("orchd.run")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,13 +30,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=run)
 
 
-def run(_args: argparse.Namespace, settings: Settings) -> int:
-    run_daemon(settings)
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    run_daemon(settings, again=lambda: settings_of(args, os.environ))
     return 0
 
 
-def run_daemon(settings: Settings, edges: Edges | None = None) -> None:
-    """Live until SIGTERM, SIGINT or `orchd down`.
+def run_daemon(settings: Settings, edges: Edges | None = None, again: Callable[[], Settings] | None = None) -> None:
+    """Live until SIGTERM, SIGINT, SIGQUIT or `orchd down`.
+
+    Args:
+        again: reads the settings again, on SIGHUP.
 
     Raises:
         OrchdError: it could not start, or a part of it failed for good.
@@ -36,13 +47,24 @@ def run_daemon(settings: Settings, edges: Edges | None = None) -> None:
     journal = is_journal(sys.stderr, os.environ)
     lines = configure_logs(settings.log.format, settings.log.level, sys.stderr, journal=journal)
     raise_open_files()
-    with asyncio.Runner(loop_factory=fast_loop()) as runner:
-        runner.run(_live(settings, edges, lines))
+    try:
+        with asyncio.Runner(loop_factory=fast_loop()) as runner:
+            runner.run(_live(settings, edges, lines, again, journal))
+    except OrchdError:
+        raise
+    except (Exception, asyncio.CancelledError) as exc:
+        log.critical("orchd_failed", error=repr(exc), exc_info=exc)
+        raise OrchdError(f"cannot go on: {scrub(repr(exc))}; this is a bug of orchd, the log has more") from exc
 
 
-async def _live(settings: Settings, edges: Edges | None, lines: Lines | None) -> None:
-    app = App(settings, os.environ, edges, lines)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, app.stop)
+async def _live(
+    settings: Settings,
+    edges: Edges | None,
+    lines: Lines | None,
+    again: Callable[[], Settings] | None,
+    journal: bool,
+) -> None:
+    app = App(settings, os.environ, edges, lines, again)
+    prefix = priority(logging.WARNING) if journal else ""
+    Signals(app, asyncio.get_running_loop(), lambda: end_at_once(prefix)).install()
     await app.run()

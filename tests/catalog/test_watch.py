@@ -65,6 +65,15 @@ async def test_an_in_place_write_is_noticed(file: ModelsFile) -> None:
         await follower.until(b"two")
 
 
+async def test_it_is_given_again_on_request_though_nothing_changed(file: ModelsFile) -> None:
+    follower = await watched(file)
+    async with aclosing(follower.stream):
+        file.again()
+        await follower.until(b"one")
+        file.again()
+        await follower.until(b"one")
+
+
 async def test_an_atomic_rename_is_noticed(file: ModelsFile) -> None:
     follower = await watched(file)
     async with aclosing(follower.stream):

@@ -236,6 +236,15 @@ class Daemon:
         async with self.client.post(f"{self.url}/{pipeline}", data=body, headers=headers) as answer:
             return answer.status, await answer.read(), answer.headers
 
+    async def begin_job(self, model_id: str, do: str, pipeline: str = "text-to-image") -> asyncio.StreamWriter:
+        """Send a job over a connection of its own and don't wait for an answer; return what ends it by `close`."""
+        _, writer = await asyncio.open_connection("127.0.0.1", self.jobs_port)
+        head = (
+            f"POST /{pipeline} HTTP/1.1\r\nHost: h\r\nX-Model-Id: {model_id}\r\nX-Do: {do}\r\nContent-Length: 0\r\n\r\n"
+        )
+        writer.write(head.encode())
+        return writer
+
     async def until(self, what: str, holds: Callable[[], Any]) -> Any:
         """Wait until `holds()` (awaited if it must be) is true, and return it."""
         result: Any = None

@@ -1,0 +1,139 @@
+"""What signals mean to the daemon. None of them ends it without a line.
+
+TERM, INT and QUIT ask it to end; a further one has it say what it waits for, and a third Ctrl-C ends it at once. HUP
+has it read its files again. All others that would end a program are logged and do nothing, save those of a fault in
+the program itself: for these Python prints where it was (faulthandler), and it ends.
+
+The handlers are Python's own, not the event loop's: they run even if the loop does not turn. They only note what came;
+the loop does the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import NoReturn, Protocol
+
+import structlog
+
+log = structlog.get_logger("orchd.signals")
+
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+FAULTS = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
+"""Those that `faulthandler.enable` takes. systemd's watchdog sends SIGABRT: where the loop hung is then in the log."""
+
+OTHER_FAULTS = (signal.SIGSYS, signal.SIGTRAP)
+LEFT_ALONE = (
+    *(signal.SIGKILL, signal.SIGSTOP),  # Nobody can handle these.
+    *(signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH),  # They do nothing to a program.
+    *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),  # They stop it, as Ctrl-Z should.
+    *(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores them: a write that fails says so.
+)
+INTERRUPTED = 130
+
+
+class Daemon(Protocol):
+    """What signals are for."""
+
+    def stop(self, why: str) -> None:
+        """End in good order; returns at once."""
+        ...
+
+    def reload(self) -> None: ...
+
+    @property
+    def stopping(self) -> bool: ...
+
+    def waiting_for(self) -> str:
+        """Return in words what keeps it from having ended."""
+        ...
+
+
+def end_at_once(prefix: str = "") -> NoReturn:
+    """Say so, and end with nothing more done. Safe in a signal handler.
+
+    Args:
+        prefix: of the line, such as the journal's priority.
+    """
+    line = (
+        f"{prefix}orchd: ends at once, at the third Ctrl-C; jobs are cut, and runners that still run are left:"
+        " the next start adopts them, `orchd down` removes them\n"
+    )
+    try:
+        os.write(2, line.encode())
+    finally:
+        os._exit(INTERRUPTED)
+
+
+class Signals:
+    """Args:
+    loop: turns in the main thread.
+    end: ends the process.
+    """
+
+    def __init__(self, daemon: Daemon, loop: asyncio.AbstractEventLoop, end: Callable[[], None] = end_at_once) -> None:
+        self._daemon = daemon
+        self._loop = loop
+        self._end = end
+        self._ends = 0
+        self._interrupts_answered = 0
+
+    def install(self) -> None:
+        """Handle all signals, until the process ends."""
+        if (stderr := _descriptor(sys.stderr)) is not None:
+            faulthandler.enable(stderr)
+            for number in OTHER_FAULTS:
+                faulthandler.register(number, stderr, chain=True)
+        for one in handled():
+            signal.signal(one, self.arrived)
+
+    def arrived(self, number: int, _frame: FrameType | None = None) -> None:
+        """Note a signal; runs between two steps of whatever the main thread does."""
+        if number in ENDING:
+            self._ends += 1
+            if self._ends > 1 and number == signal.SIGINT:
+                self._interrupts_answered += 1
+                if self._interrupts_answered > 1:
+                    self._end()
+        with contextlib.suppress(RuntimeError):  # The loop is closed: it is about to end anyway.
+            self._loop.call_soon_threadsafe(self._take, number)
+
+    def _take(self, number: int) -> None:
+        name = signal_name(number)
+        if number == signal.SIGHUP:
+            self._daemon.reload()
+        elif number not in ENDING:
+            log.warning("signal_ignored", signal=name, reason="orchd has no use for it; SIGTERM ends it")
+        elif not self._daemon.stopping:
+            self._daemon.stop(name)
+        else:
+            hint = (
+                "Ctrl-C once more ends orchd at once" if self._interrupts_answered else "Ctrl-C twice ends it at once"
+            )
+            log.warning("still_stopping", signal=name, waiting_for=self._daemon.waiting_for(), hint=hint)
+
+
+def handled() -> Iterable[int]:
+    """Return the signals that are handled: all that would end a program, without those of its own faults."""
+    return sorted({int(number) for number in signal.valid_signals()} - {*LEFT_ALONE, *FAULTS, *OTHER_FAULTS})
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # One of the real-time signals between the first and the last.
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+
+
+def _descriptor(stream: object) -> int | None:
+    try:
+        number: int = stream.fileno()  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return None
+    return number

@@ -1,0 +1,115 @@
+"""What is read again on request (SIGHUP, `systemctl reload`): the models file, secrets, and the setting `log.level`.
+
+The models file is read again with the env and token files that its entries name: those are not watched. Settings that
+have changed and can't be taken on while orchd runs are named; the running ones stay in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from orchd.domain.model import Secret
+from orchd.errors import OrchdError
+from orchd.settings import Settings
+from orchd.settings_load import differences, read_secret, value_of
+from orchd.threads import DaemonThreads
+
+log = structlog.get_logger("orchd.reload")
+
+LEVEL = "log.level"
+READ_TIMEOUT_S = 30.0
+"""For the settings and secrets: their files may lie on a mount that hangs."""
+
+
+@dataclass(slots=True)
+class SecretInUse:
+    """The content of a secret's file, and who has it.
+
+    Attributes:
+        now: as last read; None = no file is named.
+        use: hands over another one. Raises OrchdError where it is of no use.
+    """
+
+    now: Secret | None
+    use: Callable[[Secret | None], None]
+
+
+class Reload:
+    """Args:
+    settings: those in force.
+    asked: set by whoever wants all of it read again; several requests before that are one.
+    again: reads the settings again, as at start; raises SettingsError.
+    set_level: changes the least level that is logged.
+    secrets: by the setting that names the file.
+    read_models: has the models file read again.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        env: Mapping[str, str],
+        *,
+        asked: asyncio.Event,
+        again: Callable[[], Settings],
+        set_level: Callable[[str], None],
+        secrets: Mapping[str, SecretInUse],
+        read_models: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._level = settings.log.level
+        self._env = env
+        self._again = again
+        self._set_level = set_level
+        self._secrets = secrets
+        self._read_models = read_models
+        self._asked = asked
+        self._threads = DaemonThreads("reload")
+
+    async def run(self) -> None:
+        """Read again whenever asked to, for ever. What can't be read is logged, and what was read before stays."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            log.info("reload_asked")
+            settings = await self._read_settings()
+            for name in self._secrets:
+                await self._read_secret(name, settings)
+            self._read_models()
+
+    async def _read_settings(self) -> Settings:
+        """Return the settings as they are now; those in force if they can't be read."""
+        try:
+            settings = await self._threads.run(self._again, READ_TIMEOUT_S)
+        except OrchdError as exc:
+            log.error("settings_refused", reason=exc.message, code=exc.code)
+            return self._settings
+        except TimeoutError:
+            log.error("settings_refused", reason=f"cannot read the settings within {READ_TIMEOUT_S:g} s")
+            return self._settings
+        if settings.log.level != self._level:
+            self._level = settings.log.level
+            self._set_level(self._level)
+            log.warning("setting_changed", setting=LEVEL, value=self._level)  # A warning is seen at most levels.
+        for name in differences(self._settings, settings):
+            if name != LEVEL and name not in self._secrets:
+                value, now = value_of(self._settings, name), value_of(settings, name)
+                log.warning("setting_not_changed", setting=name, value=value, wanted=now, reason="needs a restart")
+        return settings
+
+    async def _read_secret(self, name: str, settings: Settings) -> None:
+        secret = self._secrets[name]
+        file = str(value_of(settings, name))
+        try:
+            now = await self._threads.run(lambda: read_secret(name, file, self._env), READ_TIMEOUT_S)
+            if now != secret.now:
+                secret.use(now)
+                secret.now = now
+                log.info("secret_changed", setting=name)
+        except OrchdError as exc:
+            log.error("secret_refused", setting=name, reason=exc.message, code=exc.code)
+        except TimeoutError:
+            log.error("secret_refused", setting=name, reason=f"cannot read {file} within {READ_TIMEOUT_S:g} s")
