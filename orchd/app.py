@@ -10,6 +10,7 @@ import gc
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -404,8 +405,15 @@ class App:
         return self._advertiser is not None and self._advertiser.healthy(key)
 
     def _snapshot(self) -> Snapshot:
-        snapshot = self._keeper.shown(self._loop.snapshot())
+        snapshot = self._with_errors(self._keeper.shown(self._loop.snapshot()))
         return snapshot if self._advertiser is None else self._advertiser.shown(snapshot)
+
+    def _with_errors(self, snapshot: Snapshot) -> Snapshot:
+        failed = {key: errors for key in snapshot.models if (errors := self._metrics.runner_errors(key))}
+        if not failed:
+            return snapshot
+        shown = {key: replace(one, runner_errors=failed.get(key)) for key, one in snapshot.models.items()}
+        return replace(snapshot, models=shown)
 
     async def _restart(self, key: ModelKey) -> None:
         log.info("restart_asked", pipeline=key.pipeline, model_id=key.model_id)

@@ -6,6 +6,7 @@ the job path together, for locks that a program of one thread does not need.
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -15,13 +16,16 @@ from prometheus_client.registry import Collector
 from orchd.domain.ids import ModelKey
 from orchd.errors import JOB_ANSWERS, Code
 
-OUTCOMES = ("ok", "refused", "client_gone", "backend_failed", "timeout", "aborted", "error")
+OUTCOMES = ("ok", "runner_error", "refused", "client_gone", "backend_failed", "timeout", "aborted", "error")
 """The words of `sessions.Outcome`, which this module may not import; a test keeps the two the same."""
 PROCESSING_ERRORS = (
     *(Code.BACKEND_UNAVAILABLE, Code.BACKEND_CONNECT_TIMEOUT, Code.BACKEND_BROKE),
     *(Code.BACKEND_TIMEOUT, Code.BACKEND_STALLED, Code.INTERNAL),
 )
-"""Codes that mean that the model did not do its work: the `type` of `byoc_errors_total`."""
+"""Codes that mean that the model did not do its work: with `RUNNER_ERROR`, the `type` of `byoc_errors_total`."""
+RUNNER_ERROR = "runner_error"
+"""The outcome of a job that its runner answered with 500 to 599."""
+STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
 JOB_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 SOURCE = "orchd"
 
@@ -48,11 +52,19 @@ class Histogram:
 
 
 class JobSeries:
-    """What one model's jobs count in."""
+    """What one model's jobs count in.
 
-    __slots__ = ("codes", "first_byte", "held", "outcomes", "seconds", "work")
+    Attributes:
+        answers: by the first digit of their status; the first one counts jobs without an answer.
+        failed_at, failed_status: of the last answer with 500 to 599 (Unix time).
+    """
+
+    __slots__ = ("answers", "codes", "failed_at", "failed_status", "first_byte", "held", "outcomes", "seconds", "work")
 
     def __init__(self) -> None:
+        self.answers = [0] * 10
+        self.failed_at = 0.0
+        self.failed_status = 0
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self.codes: dict[str, int] = dict.fromkeys(JOB_ANSWERS, 0)
         self.seconds = Histogram()
@@ -60,10 +72,15 @@ class JobSeries:
         self.held = Histogram()
         self.work = Histogram()
 
-    def finished(self, outcome: str, code: str, total_s: float, first_byte_s: float | None, held_s: float) -> None:
+    def finished(
+        self, outcome: str, code: str, total_s: float, first_byte_s: float | None, held_s: float, status: int
+    ) -> None:
         """As `Metrics.job_finished`."""
         # Written out, as each call would cost about as much as all of what it does.
         self.outcomes[outcome] += 1
+        self.answers[status // 100] += 1
+        if outcome == RUNNER_ERROR:
+            self.failed_at, self.failed_status = time.time(), status
         bucket = bisect_left(JOB_BUCKETS, total_s)
         family = self.seconds
         family.counts[bucket] += 1
@@ -128,20 +145,28 @@ class JobCollector(Collector):
         failed = CounterMetricFamily(
             "byoc_errors", "Jobs that the model failed, as orchd sees them, by type.", labels=(*byoc, "type")
         )
+        answers = CounterMetricFamily(
+            "orchd_runner_answers",
+            "Answers of runners to jobs, by the class of their status.",
+            labels=(*model, "class"),
+        )
         for key, one in self._series():
             names = (key.pipeline, key.model_id) if key else ("", "")
             for outcome, count in one.outcomes.items():
                 jobs.add_metric((*names, outcome), count)
             for code, count in one.codes.items():
                 errors.add_metric((*names, code), count)
+            for name, count in zip(STATUS_CLASSES, (*one.answers[1:6], sum(one.answers[6:])), strict=True):
+                answers.add_metric((*names, name), count)
             one.seconds.add_to(seconds, names)
             one.first_byte.add_to(first_byte, names)
             one.held.add_to(held, names)
             one.work.add_to(work, (SOURCE, *names), scale=1000)
             for code in PROCESSING_ERRORS:
                 failed.add_metric((SOURCE, *names, code), one.codes[code])
+            failed.add_metric((SOURCE, *names, RUNNER_ERROR), one.outcomes[RUNNER_ERROR])
             if key is not None:
                 active = self._active(key)
                 sessions.add_metric(names, active)
                 byoc_sessions.add_metric((SOURCE, *names), active)
-        yield from (jobs, errors, seconds, first_byte, held, sessions, byoc_sessions, work, failed)
+        yield from (jobs, answers, errors, seconds, first_byte, held, sessions, byoc_sessions, work, failed)

@@ -35,9 +35,9 @@ from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import RunnerKind
 from orchd.domain.offer import NodeStatus, Published, RegistryName
 from orchd.domain.ports import ProbeWord
-from orchd.domain.state import Severity
+from orchd.domain.state import RunnerErrors, Severity
 from orchd.errors import Code
-from orchd.job_metrics import JobCollector, JobSeries
+from orchd.job_metrics import RUNNER_ERROR, JobCollector, JobSeries
 from orchd.node_metrics import OTHER, NodeCollector
 
 RESTART_REASONS = (
@@ -138,6 +138,7 @@ class Metrics:
         total_s: float,
         first_byte_s: float | None,
         held_s: float,
+        status: int = 0,
     ) -> None:
         """Count one job.
 
@@ -147,10 +148,18 @@ class Metrics:
             total_s: from its arrival to its end, `held_s` included.
             first_byte_s: from its arrival to the runner's first byte; None = there was none.
             held_s: waiting for a cold model; 0 = it did not wait.
+            status: of the runner's answer; 0 = there was none.
         """
         series = self._models.get(key) if key is not None else None
         jobs = self._no_model if series is None else series.jobs
-        jobs.finished(outcome, code, total_s, first_byte_s, held_s)
+        jobs.finished(outcome, code, total_s, first_byte_s, held_s, status)
+
+    def runner_errors(self, key: ModelKey) -> RunnerErrors | None:
+        """Return how often a model's runners have answered a job with 500 to 599; None = never."""
+        series = self._models.get(key)
+        if series is None or not (count := series.jobs.outcomes[RUNNER_ERROR]):
+            return None
+        return RunnerErrors(count, series.jobs.failed_at, series.jobs.failed_status)
 
     def request_refused(self, code: Code) -> None:
         """Count what was refused before it was a job: it names no model."""

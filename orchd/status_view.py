@@ -153,6 +153,7 @@ def _model(status: ModelStatus) -> Json:
         "warm": model.warm,
         "replicas": model.replicas,
         "sessions": {"active": status.sessions, "max": model.max_sessions, "waiting": status.waiting},
+        "runner_errors": asdict(status.runner_errors) if status.runner_errors else None,
         "price": _price(model.price),
         "gateway_prices": [{"gateway": gateway, **(_price(price) or {})} for gateway, price in model.gateway_prices],
         "registries": {name: asdict(one) for name, one in status.registries.items()},

@@ -19,7 +19,7 @@ from orchd.domain.lifecycle import RunnerState
 from orchd.domain.offer import NodeStatus, Published, RegistryName
 from orchd.domain.state import Snapshot
 from orchd.errors import JOB_ANSWERS, Code
-from orchd.job_metrics import JOB_BUCKETS, OUTCOMES, PROCESSING_ERRORS
+from orchd.job_metrics import JOB_BUCKETS, OUTCOMES, PROCESSING_ERRORS, STATUS_CLASSES
 from orchd.metrics import RESTART_REASONS, RUNTIME_EVENTS, Metrics
 from orchd.node_metrics import PHASES, REGISTRIES, REGISTRY_CODES
 from orchd.realtime.stream import Phase
@@ -59,6 +59,7 @@ INTERFACE = {
     "orchd_reload_hash": ("gauge", set()),
     "orchd_reload_success": ("gauge", set()),
     "orchd_reload_timestamp_seconds": ("gauge", set()),
+    "orchd_runner_answers": ("counter", {"pipeline", "model_id", "class"}),
     "orchd_runner_restarts": ("counter", {"pipeline", "model_id", "reason"}),
     "orchd_runners": ("gauge", {"pipeline", "model_id", "state"}),
     "orchd_runtime_events": ("counter", {"runtime", "event"}),
@@ -102,7 +103,7 @@ def value(metrics: Metrics, name: str, key: ModelKey | None = None, **labels: st
 
 def use_all(metrics: Metrics) -> None:
     metrics.define(KEY, 3)
-    metrics.job_finished(KEY, "ok", "", 3.0, 0.5, 1.0)
+    metrics.job_finished(KEY, "ok", "", 3.0, 0.5, 1.0, 200)
     metrics.job_finished(KEY, "backend_failed", Code.BACKEND_BROKE, 0.2, None, 0.0)
     metrics.sessions_from(lambda key: 2)
     metrics.connections_from(lambda: {"caller": 3, "runner": 1})
@@ -473,3 +474,24 @@ async def test_a_real_prometheus_scrapes_them(metrics: Metrics, needs: Callable[
             assert (jobs["metric"]["model_id"], jobs["value"][1]) == (KEY.model_id, "1")
     finally:
         await admin.close()
+
+
+def test_an_answer_of_500_to_599_is_the_models_error_and_others_are_not(metrics: Metrics) -> None:
+    metrics.define(KEY, 3)
+    assert metrics.runner_errors(KEY) is None
+    for status in (101, 200, 204, 302, 404, 429, 499, 600, 999):
+        metrics.job_finished(KEY, "ok", "", 0.1, 0.1, 0.0, status)
+    for status in (500, 503, 599):
+        metrics.job_finished(KEY, "runner_error", "", 0.1, 0.1, 0.0, status)
+    metrics.job_finished(KEY, "refused", Code.NOT_READY, 0.1, None, 0.0)
+    metrics.job_finished(KEY, "backend_failed", Code.BACKEND_BROKE, 0.1, 0.1, 0.0, 200)
+    counts = {name: value(metrics, "orchd_runner_answers_total", KEY, **{"class": name}) for name in STATUS_CLASSES}
+    assert counts == {"1xx": 1, "2xx": 3, "3xx": 1, "4xx": 3, "5xx": 3, "other": 2}
+    assert value(metrics, "byoc_errors_total", KEY, source="orchd", type="runner_error") == 3
+    assert value(metrics, "byoc_errors_total", KEY, source="orchd", type="backend_broke") == 1
+    assert value(metrics, "orchd_jobs_total", KEY, outcome="runner_error") == 3
+    assert value(metrics, "byoc_frame_latency_ms_count", KEY, source="orchd") == 9, "of jobs that succeeded"
+    errors = metrics.runner_errors(KEY)
+    assert errors is not None
+    assert (errors.count, errors.last_status) == (3, 599)
+    assert errors.last_at > 1.7e9

@@ -135,6 +135,7 @@ def model_page(status: Json, look: Look) -> str:
         if model["warm"]
         else "by its first job (cold)",
         "sessions": f"{sessions['active']} of {sessions['max']}, {sessions['waiting']} waiting",
+        "errors": _runner_errors(model.get("runner_errors"), now),
         "price": _price(model["price"]),
         "offered": f"no: {model['not_offered']}" if model["not_offered"] not in ("", model["reason"]) else "",
     }
@@ -158,6 +159,16 @@ def model_page(status: Json, look: Look) -> str:
         lines += ["", "Events, latest first"]
         lines += _events(model["history"], look)
     return "\n".join(lines)
+
+
+def _runner_errors(errors: Json | None, now: float) -> str:
+    if not errors:
+        return ""
+    what = "job was" if errors["count"] == 1 else "jobs were"
+    return (
+        f"{errors['count']} {what} answered with HTTP 500 to 599 by a runner, "
+        f"the last one {ago(now - errors['last_at'])} ago with {errors['last_status']}"
+    )
 
 
 def _row(model: Json, now: float) -> list[Cell]:

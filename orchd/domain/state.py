@@ -128,6 +128,20 @@ class StreamStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RunnerErrors:
+    """Jobs that runners of a model have answered with 500 to 599, since orchd started.
+
+    Attributes:
+        last_at: Unix time of the last one's end.
+        last_status: 500 to 599.
+    """
+
+    count: int
+    last_at: float
+    last_status: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
     """Attributes:
     ready: a session can begin on it now, if a slot is free.
@@ -137,6 +151,7 @@ class ModelStatus:
     registries: how it stands in those of the node that are used.
     not_offered: why it is in none of them, in plain words.
     streams: realtime sessions that it carries.
+    runner_errors: jobs that its runners failed by their own word; None = there were none.
     """
 
     model: Model
@@ -152,6 +167,7 @@ class ModelStatus:
     registries: Mapping[RegistryName, Published] = field(default_factory=lambda: MappingProxyType({}))
     not_offered: str = ""
     streams: tuple[StreamStatus, ...] = ()
+    runner_errors: RunnerErrors | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,11 @@ class NodeAdmission(JobHook):
         self._secrets = secrets
         self._direct = direct
 
-    def identify(self, job: Job) -> Waits:
+    def arrive(self, job: Job) -> Waits:
+        """Refuse by the head alone: nothing of the body of a caller who may not ask is read."""
         way = job.way
-        assert way is not None
-        if way.via is Origin.DIRECT:
+        via = job.via if way is None else way.via
+        if via is Origin.DIRECT:
             if self._direct:
                 return None
             raise JobRefused(
@@ -35,7 +36,9 @@ class NodeAdmission(JobHook):
                 "cannot serve direct callers: jobs come through the go-livepeer node here "
                 "(orchestrator.allow_direct admits others)",
             )
-        if way.via is Origin.BYOC:
+        if way is None:
+            return None  # It names a model that is not served: the node is told that, and nobody gets any further.
+        if via is Origin.BYOC:
             presented = job.header(b"authorization") or b""
             known = presented.startswith(BEARER) and self._secrets.admits(way.slug, presented[len(BEARER) :])
         else:
@@ -46,3 +49,7 @@ class NodeAdmission(JobHook):
             Code.FORBIDDEN,
             f"cannot admit a job of {way.key}: it does not bear what orchd gave to the node for this model",
         )
+
+    def identify(self, job: Job) -> Waits:
+        """As `arrive`, for whoever has not asked that."""
+        return None if job.arrived else self.arrive(job)

@@ -1,6 +1,7 @@
 """Every decision about one job, in order. Knows callers and runners only by `jobs.ports`.
 
-    route -> hooks.identify -> slot, or a place in the queue of a cold model -> hooks.admit -> 100 Continue
+    route -> hooks.arrive -> model (from the body, if the head doesn't name it) -> hooks.identify
+          -> slot, or a place in the queue of a cold model -> hooks.admit -> 100 Continue
           -> a connection to the runner -> request and answer, streaming -> slot free -> settled
 
 `_flow` is the one place where a job ends: whatever happens in `_serve` (answer complete, refusal, time-out, cut, the
@@ -26,7 +27,7 @@ from orchd.jobs.body import READ_AHEAD_BYTES, model_id_in
 from orchd.jobs.events import EventsEnd
 from orchd.jobs.hooks import Hooks, awaited
 from orchd.jobs.node_answers import AS_IT_IS, shape
-from orchd.jobs.node_routes import node_route
+from orchd.jobs.node_routes import door, node_route
 from orchd.jobs.plan import Plan
 from orchd.jobs.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, TooMuch
 from orchd.jobs.realtime import Realtime
@@ -54,8 +55,8 @@ from orchd.settings import JobsSettings
 log = structlog.get_logger("orchd.jobs")
 
 # Members of enums are slow to look up: each job needs these.
-OK, JOB = Outcome.OK, SessionKind.JOB
-BYOC, LIVE_RUNNER = Origin.BYOC, Origin.LIVE_RUNNER
+OK, RUNNER_ERROR, JOB = Outcome.OK, Outcome.RUNNER_ERROR, SessionKind.JOB
+DIRECT, BYOC, LIVE_RUNNER = Origin.DIRECT, Origin.BYOC, Origin.LIVE_RUNNER
 
 
 class JobMetrics(Protocol):
@@ -67,6 +68,7 @@ class JobMetrics(Protocol):
         total_s: float,
         first_byte_s: float | None,
         held_s: float,
+        status: int = 0,
     ) -> None: ...
 
 
@@ -197,6 +199,8 @@ class Handler:
     def _end(self, run: Run, outcome: Outcome, refusal: JobRefused | None) -> None:
         """Free the slot, tell log and metrics, let the hooks settle. One step, once per job."""
         session, total_s = run.session, self._now() - run.began_at
+        if outcome is OK and 500 <= run.status <= 599:
+            outcome = RUNNER_ERROR
         if session is not None and refusal is not None and refusal.code in RUNNERS_FAULT:
             self._hurry(session.runner)
         if run.stream is not None:
@@ -206,7 +210,7 @@ class Handler:
             self._table.end(session, outcome)
         if run.counts:
             code = "" if refusal is None else refusal.code
-            self._metrics.job_finished(run.key, outcome, code, total_s, run.first_byte_s, run.held_s)
+            self._metrics.job_finished(run.key, outcome, code, total_s, run.first_byte_s, run.held_s, run.status)
             self._log.done(run, outcome, refusal, total_s)
         if session is not None and self._hooks.settling:
             self._accounts.settle(run, session, outcome)
@@ -243,7 +247,13 @@ class Handler:
         models, head = self._models(), run.head
         plan = head.memo
         if not isinstance(plan, Plan) or plan.models is not models:
-            plan = head.memo = Plan(models, self._route(head, models), head)
+            try:
+                plan = head.memo = Plan(models, self._route(head, models), head)
+            except JobRefused:
+                await self._arrive(run, None)
+                raise
+        if self._hooks.arriving:
+            await self._arrive(run, plan)
         if plan.model is None:
             if isinstance(plan.way, HealthAsked):
                 return await self._health(run, plan.way)
@@ -287,6 +297,25 @@ class Handler:
             request = self._request(head, session.address, model, plan.target, way.via)
             plan.requests[session.address] = request
         return await self._pass_on(run, session, plan, request)
+
+    async def _arrive(self, run: Run, plan: Plan | None) -> None:
+        """Ask the hooks before anything of the body is read. Who asks for health is no job's caller.
+
+        Args:
+            plan: None = the head names no model that there is.
+        """
+        run.via = door(run.head.target.decode("latin-1")) if plan is None else plan.via
+        run.way = None if plan is None else plan.known
+        if run.via is DIRECT and isinstance(run.way, HealthAsked):
+            return
+        try:
+            if (waits := self._hooks.arrive(run)) is not None:
+                await run.outside(awaited(waits))
+        except JobRefused:
+            if run.way is not None:
+                run.key = run.way.key  # For log and metrics.
+            raise
+        run.arrived = True
 
     def _request(self, head: RequestHead, address: Address, model: Model, target: str, via: Origin) -> bytes:
         """Return the head that the runner gets."""

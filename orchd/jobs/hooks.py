@@ -2,6 +2,8 @@
 
 For one job, over the hooks in their order:
 
+- `arrive` when the request's head is there, before any byte of its body is read and before the model is known: refuse
+  here who may not ask at all. No side effects; also called for requests that name no model that there is.
 - `identify` before slot, queue and cold start: no side effects; who may not ask must not hold a slot.
 - `admit` after the slot, before the runner sees anything: the place to take a ticket.
 - `charge` every `charge_period_s` while an admitted session runs; refusing ends it.
@@ -27,6 +29,7 @@ from orchd.errors import Code, JobRefused
 from orchd.http1.names import Header
 from orchd.http1.rules import RequestHead
 from orchd.jobs.request import HealthAsked, ToRunner
+from orchd.realtime.stream import Origin
 from orchd.sessions.session import Outcome, Session
 
 log = structlog.get_logger("orchd.jobs")
@@ -40,8 +43,11 @@ class Job:
 
     Attributes:
         request_id: as in `Livepeer-Request-Id`.
-        key: the model; hooks are not asked before it is known.
-        way: how the request names it, and what it proves.
+        via: the door by which it came: a direct caller's, or one of the node's.
+        key: the model; None until `arrive` has passed.
+        way: how the request names it, and what it proves; while hooks hear of its arrival, None where only the body can
+            name a model, or where there is no such model.
+        arrived: every `arrive` has passed.
         head: method, target and headers as they came, those that the runner will not see included.
         peer: the caller's address; empty = unknown.
         began_at: loop clock, seconds.
@@ -49,7 +55,7 @@ class Job:
         admitted: every `admit` has passed.
     """
 
-    __slots__ = ("admitted", "began_at", "head", "key", "peer", "request_id", "session", "way")
+    __slots__ = ("admitted", "arrived", "began_at", "head", "key", "peer", "request_id", "session", "via", "way")
 
     def __init__(self, request_id: str, head: RequestHead, peer: str, began_at: float) -> None:
         self.request_id = request_id
@@ -57,7 +63,9 @@ class Job:
         self.peer = peer
         self.began_at = began_at
         self.key: ModelKey | None = None
+        self.via = Origin.DIRECT
         self.way: ToRunner | HealthAsked | None = None
+        self.arrived = False
         self.session: Session | None = None
         self.admitted = False
 
@@ -73,8 +81,12 @@ class Job:
 class JobHook:
     """Base of all hooks: has nothing against any job. A hook overrides what it cares for, plain or `async`."""
 
+    def arrive(self, job: Job) -> Waits:
+        """Refuse who may not ask at all, by the head alone. No side effects."""
+        return None
+
     def identify(self, job: Job) -> Waits:
-        """Refuse who may not ask. No side effects."""
+        """Refuse who may not ask for this model. No side effects."""
         return None
 
     def admit(self, job: Job) -> Waits:
@@ -100,29 +112,35 @@ class Hooks:
     charge_period_s: seconds between two charges of a session.
 
     Attributes:
-        identifying, admitting, charging, settling: some hook has something to say there.
+        arriving, identifying, admitting, charging, settling: some hook has something to say there.
     """
 
     def __init__(self, hooks: Sequence[JobHook], *, timeout_s: float, charge_period_s: float = 1.0) -> None:
+        self._arrive = _own(hooks, "arrive")
         self._identify = _own(hooks, "identify")
         self._admit = _own(hooks, "admit")
         self._charge = _own(hooks, "charge")
         self._settle = _own(hooks, "settle")
         self._timeout_s = timeout_s
         self._charge_period_s = charge_period_s
+        self.arriving = bool(self._arrive)
         self.identifying, self.admitting = bool(self._identify), bool(self._admit)
         self.charging, self.settling = bool(self._charge), bool(self._settle)
 
-    def identify(self, job: Job) -> Waits:
+    def arrive(self, job: Job) -> Waits:
         """Ask all. What is returned must be awaited; None = all have answered.
 
         Raises:
             JobRefused: a hook said no, or failed (HOOK_FAILED); so may what is returned.
         """
+        return self._ask(self._arrive, job)
+
+    def identify(self, job: Job) -> Waits:
+        """As `arrive`."""
         return self._ask(self._identify, job)
 
     def admit(self, job: Job) -> Waits:
-        """As `identify`."""
+        """As `arrive`."""
         return self._ask(self._admit, job)
 
     async def charge(self, session: Session, ended: asyncio.Event, cut: Callable[[JobRefused], None]) -> None:

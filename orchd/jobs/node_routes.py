@@ -20,6 +20,17 @@ from orchd.realtime.stream import Origin
 BYOC, LIVE = "/byoc/", "/live/"
 
 
+def door(target: str) -> Origin:
+    """Return by which door a request with this target comes, whether or not its model is served."""
+    path = origin_form(target).partition("?")[0]
+    if path.startswith(BYOC):
+        return Origin.BYOC
+    if not path.startswith(LIVE):
+        return Origin.DIRECT
+    proof = path.removeprefix(LIVE).partition("/")[2].partition("/")[0]
+    return Origin.LIVE_RUNNER if proof else Origin.DIRECT
+
+
 def node_route(
     target: str, models: Mapping[ModelKey, Model], slugs: Mapping[str, ModelKey]
 ) -> ToRunner | HealthAsked | None:

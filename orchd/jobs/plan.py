@@ -9,7 +9,7 @@ from orchd.domain.model import ExternalLaunch, Model
 from orchd.errors import Code
 from orchd.http1.rules import RequestHead
 from orchd.jobs.paths import climbs, meant, stream_route
-from orchd.jobs.request import STREAM_ID, Reply, Route, ToRunner
+from orchd.jobs.request import STREAM_ID, AskBody, Reply, Route, ToRunner
 from orchd.realtime.routes import Call, call_of
 from orchd.realtime.stream import Origin
 
@@ -20,6 +20,8 @@ class Plan:
     """Holds while the models stay the same.
 
     Attributes:
+        via: the door by which requests with this head come.
+        known: how it names its model, if the head does that.
         model, job: where the job goes; None = that is not known, or nobody's job.
         target: there.
         call: what is asked of a stream; None = it is a job.
@@ -29,11 +31,26 @@ class Plan:
         reply: what the caller got last; None = nothing yet.
     """
 
-    __slots__ = ("call", "job", "model", "models", "most", "refused", "reply", "requests", "target", "way")
+    __slots__ = (
+        "call",
+        "job",
+        "known",
+        "model",
+        "models",
+        "most",
+        "refused",
+        "reply",
+        "requests",
+        "target",
+        "via",
+        "way",
+    )
 
     def __init__(self, models: Mapping[ModelKey, Model], way: Route, head: RequestHead) -> None:
         self.models = models
         self.way = way
+        self.known = None if isinstance(way, AskBody) else way
+        self.via = Origin.DIRECT if self.known is None else self.known.via
         self.model: Model | None = None
         self.target = ""
         self.most = 0

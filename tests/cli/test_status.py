@@ -113,6 +113,16 @@ class TestModelPage:
         page = self.page(key=ModelKey("text-to-image", "stabilityai/sdxl-turbo"))
         assert "    next start in 8s; exited with code 1: CUDA error" in page
 
+    def test_jobs_that_its_runners_failed_by_their_own_word_are_told(self) -> None:
+        page = self.page(key=ModelKey("text-to-image", "stabilityai/sdxl-turbo"))
+        assert (
+            " ".join(page.split()).count(
+                "errors 7 jobs were answered with HTTP 500 to 599 by a runner, the last one 12s ago with 503"
+            )
+            == 1
+        )
+        assert "HTTP 500" not in self.page()
+
     def test_nothing_is_wider_than_the_terminal(self) -> None:
         pages = [self.page(key=key) for key in snapshot().models]
         assert max(cells(line) for page in pages for line in page.splitlines()) <= 80

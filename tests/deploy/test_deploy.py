@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from orchd.domain.ids import ModelKey
 from orchd.domain.model import StopSpec
+from orchd.errors import Code
 from orchd.metrics import Metrics
 from orchd.settings import Settings
 
@@ -84,3 +87,68 @@ def test_alerts_name_only_metrics_that_there_are() -> None:
     known = set(re.findall(r"^# HELP (\S+)", metrics.render().decode(), re.MULTILINE))
     assert named
     assert named - known == set()
+
+
+def rules_test(metrics: Metrics, happens: Callable[[], None], alert: str, model: ModelKey) -> str:
+    """Return a test for promtool: `happens` once a minute, as orchd counts it, and then the alert fires."""
+    series: dict[str, list[str]] = {}
+    minutes = 16
+    for minute in range(minutes):
+        for line in metrics.render().decode().splitlines():
+            if line.startswith(("orchd_jobs_total", "byoc_errors_total")):
+                name, _, value = line.rpartition(" ")
+                labels = name.replace("{", '{job="orchd",instance="here",')
+                series.setdefault(labels, ["_"] * minute).append(value)
+        happens()
+    shown = {"instance": "here", "pipeline": model.pipeline, "model_id": model.model_id}
+    return json.dumps(
+        {
+            "rule_files": [str(DEPLOY / "alerts.yml")],
+            "evaluation_interval": "1m",
+            "tests": [
+                {
+                    "interval": "1m",
+                    "input_series": [{"series": name, "values": " ".join(values)} for name, values in series.items()],
+                    "alert_rule_test": [
+                        {
+                            "eval_time": f"{minutes - 1}m",
+                            "alertname": alert,
+                            "exp_alerts": [
+                                {
+                                    "exp_labels": shown,
+                                    "exp_annotations": {"summary": f"More than 5 % of the jobs of {model} fail."},
+                                }
+                            ],
+                        }
+                    ],
+                }
+            ],
+        }
+    )
+
+
+@pytest.mark.parametrize("outcome", ["runner_error", "backend_failed", "timeout", "error"])
+def test_a_model_that_fails_its_jobs_sets_off_the_alert_however_it_fails(
+    outcome: str, needs: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Its own word (HTTP 500 to 599) counts as much as a connection that broke."""
+    promtool, model = needs("promtool"), ModelKey("llm", "org/broken")
+    codes = {
+        "runner_error": "",
+        "backend_failed": Code.BACKEND_BROKE,
+        "timeout": Code.BACKEND_TIMEOUT,
+        "error": Code.INTERNAL,
+    }
+    metrics = Metrics(CollectorRegistry(), "1")
+    metrics.define(model, 1)
+
+    def a_minute() -> None:
+        for _ in range(9):
+            metrics.job_finished(model, "ok", "", 0.1, 0.1, 0.0, 404)
+        metrics.job_finished(model, outcome, codes[outcome], 0.1, 0.1, 0.0, 500 if outcome == "runner_error" else 0)
+
+    (tmp_path / "test.yml").write_text(rules_test(metrics, a_minute, "OrchdJobsFail", model))
+    tested = subprocess.run(
+        [promtool, "test", "rules", tmp_path / "test.yml"], capture_output=True, text=True, timeout=60
+    )
+    assert tested.returncode == 0, tested.stdout + tested.stderr

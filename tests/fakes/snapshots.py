@@ -27,6 +27,7 @@ from orchd.domain.state import (
     Happening,
     ModelStatus,
     Problem,
+    RunnerErrors,
     RunnerStatus,
     RuntimeStatus,
     Severity,
@@ -118,6 +119,7 @@ def snapshot(*, green_sessions: int = 1) -> Snapshot:
             sdxl,
             runner(sdxl, 0, S.READY, 90_000, sessions=3, restarts=1),
             runner(sdxl, 1, S.BACKOFF, 4, "exited with code 1: CUDA error", retry_at=NOW + 8, restarts=3),
+            runner_errors=RunnerErrors(7, NOW - 12, 503),
         ),
         status(
             llm,

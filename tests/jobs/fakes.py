@@ -169,6 +169,7 @@ class FakeMetrics:
     jobs: list[tuple[ModelKey | None, str, str, float | None, float]] = field(default_factory=list)
     refused: list[Code] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
 
     def job_finished(
         self,
@@ -178,9 +179,11 @@ class FakeMetrics:
         total_s: float,
         first_byte_s: float | None,
         held_s: float,
+        status: int = 0,
     ) -> None:
         assert total_s >= held_s
         self.jobs.append((key, str(outcome), str(code), first_byte_s, held_s))
+        self.statuses.append(status)
 
     def request_refused(self, code: Code) -> None:
         self.refused.append(code)

@@ -85,11 +85,28 @@ async def test_a_job_with_nothing_to_wait_for_waits_for_no_turn_of_the_loop_but_
 @virtual_time
 async def test_the_runners_own_answer_passes_whatever_its_status() -> None:
     bench = Bench()
-    for status in (201, 302, 401, 404, 500, 503):
+    for status in (201, 302, 401, 404, 499, 500, 503, 599, 600, 999):
         bench.network.reply = answer(b"its own", ("WWW-Authenticate", "Basic"), status=status)
         (got,) = (await bench.serve(request())).messages
         assert (got.status, got.body, got.header("Livepeer-Error")) == (status, b"its own", None)
-    assert set(bench.outcomes) == {"ok"}
+        assert bench.log.lines[-1]["outcome"] == bench.outcomes[-1]
+        assert bench.log.lines[-1]["status"] == bench.metrics.statuses[-1] == status
+    assert bench.outcomes == ["ok"] * 5 + ["runner_error"] * 3 + ["ok"] * 2
+    assert [str(outcome) for _, outcome in bench.hooks[0].settled] == bench.outcomes
+    assert bench.codes == [""] * 10
+    assert len(bench.network.dialled) == 1, "a connection on which a whole answer came is kept"
+
+
+@virtual_time
+async def test_an_error_of_the_runners_that_breaks_off_is_a_broken_answer() -> None:
+    bench = Bench()
+    bench.network.reply = answer(b"x" * 100, status=500)[:-60]
+    caller = bench.caller(request())
+    await bench.settle()
+    bench.network.end.finish()
+    await bench.idle()
+    assert caller.lost
+    assert (bench.outcomes, bench.codes) == (["backend_failed"], ["backend_broke"])
 
 
 @virtual_time

@@ -479,7 +479,9 @@ def test_a_container_that_refuses_a_start_gives_its_slot_back(status: int) -> No
         assert studio.containers.calls == [Call.START], "there is nothing to stop"
         assert studio.stored == set()
         assert studio.settled() == ["refused"]
-        assert studio.outcomes == ["ok"]
+        assert studio.outcomes == ["runner_error" if status >= 500 else "ok"]
+        assert studio.log.lines[-1]["outcome"] == studio.outcomes[-1]
+        assert studio.log.lines[-1]["status"] == studio.metrics.statuses[-1] == status
 
     run()
 
