@@ -29,11 +29,11 @@ from orchd.catalog.watch import ModelsFile
 from orchd.control import ControlServer
 from orchd.domain.events import DesiredChanged, RestartAsked, StartWanted
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import RunnerKind, Secret, StopSpec
+from orchd.domain.model import RunnerKind, Secret
 from orchd.domain.ports import Runtime, Store
 from orchd.domain.redact import scrub
 from orchd.domain.state import DesiredState, Severity, Snapshot
-from orchd.errors import OrchdError, StoreError
+from orchd.errors import OrchdError, RunnersLeft, StoreError
 from orchd.health.probe import HttpProber
 from orchd.jobs.admission import NodeAdmission
 from orchd.jobs.hooks import Hooks, JobHook
@@ -62,11 +62,11 @@ from orchd.tickets.route_secrets import KEY_NAME, RouteSecrets, is_key, new_key
 
 log = structlog.get_logger("orchd.app")
 
-END_TIMEOUT_S = 60.0
-"""Longest time for stopping runners at the end; each has its own grace within it."""
-
 STATUS_PERIOD_S = 1.0
 """Shortest time between two lines for `systemctl status`."""
+
+
+STORE_NAME = "orchd.db"
 
 
 class Edges:
@@ -92,7 +92,7 @@ class Edges:
 
     async def store(self, state_dir: Path) -> Store:
         """Return the opened store."""
-        store = SqliteStore(state_dir / "orchd.db", dump_model, load_model)
+        store = SqliteStore(state_dir / STORE_NAME, dump_model, load_model)
         await store.open()
         return store
 
@@ -420,24 +420,30 @@ class App:
         self._loop.post(RestartAsked(key))
 
     async def _take_down(self) -> AsyncIterator[str]:
-        """`orchd down`: everything of ours, and then the daemon itself."""
+        """`orchd down`: everything of ours, and then the daemon itself.
+
+        Raises:
+            RunnersLeft: something may still run. The daemon ends all the same.
+        """
         log.info("down_asked")
         yield "no new jobs are taken; waiting for those that run"
         await self._drain()
         news: asyncio.Queue[str | None] = asyncio.Queue()
 
-        async def end() -> None:
+        async def end() -> tuple[str, ...]:
             try:
-                await self._loop.end(frozenset(RunnerKind), END_TIMEOUT_S, news.put_nowait, strays=True)
+                return await self._loop.end(frozenset(RunnerKind), news.put_nowait, strays=True)
             finally:
                 news.put_nowait(None)
 
         ending = tasks.spawn(end(), name="take down")
         while (line := await news.get()) is not None:
             yield line
-        await ending
+        left = await ending
         self._ended = True
         self.stop("orchd down")
+        if left:
+            raise RunnersLeft(left)
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
@@ -466,7 +472,7 @@ class App:
             kinds = {RunnerKind.PROCESS}
             if self._settings.on_stop == "stop":
                 kinds.add(RunnerKind.CONTAINER)
-            await self._loop.end(frozenset(kinds), END_TIMEOUT_S, self._runners_left)
+            await self._loop.end(frozenset(kinds), self._runners_left)
         self._waits_for = lambda: "its connections to be closed"
         log.info("orchd_stopped")
 
@@ -494,31 +500,3 @@ def _settle_down() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-
-
-async def take_down(settings: Settings, env: Mapping[str, str], edges: Edges | None = None) -> AsyncIterator[str]:
-    """Stop and remove every runner of ours while no daemon runs: what `keep` or a kill left behind.
-
-    Raises:
-        AlreadyRunning: a daemon does run; it must be asked instead.
-        EngineUnavailable: the engine can't be reached, so nobody knows what runs there.
-    """
-    edges = edges or Edges()
-    state_dir = resolve_state_dir(settings, env)
-    async with AsyncExitStack() as stack:
-        lock = StateLock(state_dir)
-        lock.acquire()
-        stack.callback(lock.release)
-        store: Store = await edges.store(state_dir)
-        stack.push_async_callback(store.close)
-        stops = {(s.model.key, s.generation): s.model.stop for s in await store.models()}
-        for runtime in edges.runtimes(settings, state_dir, Metrics(CollectorRegistry(), __version__)).values():
-            stack.push_async_callback(runtime.close)
-            await runtime.open()
-            for seen in await runtime.sightings():
-                yield f"stopping {seen.runner.key} ({runtime.kind} {seen.handle[:12]})"
-                report = await runtime.stop(
-                    seen.handle, stops.get((seen.runner.key, seen.runner.generation), StopSpec())
-                )
-                await runtime.remove(seen.handle)
-                yield f"removed {seen.runner.key} ({report.how})"

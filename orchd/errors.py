@@ -9,6 +9,7 @@ Messages start with "cannot" and name the thing and its value; they never contai
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -63,6 +64,7 @@ class Code(StrEnum):
     STORE_BROKEN = "store_broken"
     ADDRESS_IN_USE = "address_in_use"
     DAEMON_UNREACHABLE = "daemon_unreachable"
+    RUNNERS_LEFT = "runners_left"
 
     # The go-livepeer node.
     NODE_UNREACHABLE = "node_unreachable"
@@ -132,6 +134,22 @@ class DaemonUnreachable(OrchdError):
     """A command can't reach the running daemon."""
 
     code = Code.DAEMON_UNREACHABLE
+
+
+class RunnersLeft(OrchdError):
+    """`orchd down` can't say that nothing of ours runs any more.
+
+    Args:
+        left: what may still run, each in words.
+    """
+
+    code = Code.RUNNERS_LEFT
+
+    def __init__(self, left: Iterable[str]) -> None:
+        super().__init__(
+            f"cannot say that all runners are gone; still there, or not known: {'; '.join(left)}. Mend that, then run "
+            "`orchd down` again"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ import asyncio
 import os
 import sys
 
-from orchd.app import take_down
 from orchd.cli.client import ask_down
 from orchd.cli.flags import add_settings_flags
+from orchd.cli.leftovers import end_leftovers
 from orchd.errors import DaemonUnreachable
 from orchd.logs import configure_logs
 from orchd.settings import Settings
@@ -25,22 +25,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(_args: argparse.Namespace, settings: Settings) -> int:
+    state_dir = resolve_state_dir(settings, os.environ)
     try:
-        ask_down(resolve_state_dir(settings, os.environ), _say)
+        ask_down(state_dir, _say)
     except DaemonUnreachable:
-        _say("no daemon runs; looking for what it left behind")
+        _say(f"no daemon runs on the state directory {state_dir}; looking for what it left behind")
         configure_logs(settings.log.format, "warning", sys.stderr)
-        asyncio.run(_clean_up(settings))
+        asyncio.run(end_leftovers(settings, os.environ, _say))
     except KeyboardInterrupt:
         _say("no longer waiting; orchd goes on taking everything down")
         raise
     _say("all runners are gone")
     return 0
-
-
-async def _clean_up(settings: Settings) -> None:
-    async for line in take_down(settings, os.environ):
-        _say(line)
 
 
 def _say(line: str) -> None:

@@ -20,6 +20,7 @@ from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import Prober, ProbeWord, Runtime
 from orchd.domain.state import DesiredState, Snapshot
+from orchd.errors import EngineUnavailable
 from orchd.health.poller import Poller
 from orchd.metrics import Metrics
 from orchd.reconcile import calls, plan, view
@@ -37,6 +38,8 @@ log = structlog.get_logger("orchd.reconcile")
 S = RunnerState
 
 NOT_SEEN = "it was not looked at yet"
+END_MARGIN_S = 45.0
+"""For the calls to the engine around a stop, beside the drain and the grace."""
 MOST_ROUNDS = 100
 """Plans made in a row for one event; more would mean that plan and loop disagree for ever."""
 
@@ -183,35 +186,75 @@ class Loop:
             await self.poller.close()
 
     async def end(
-        self, kinds: frozenset[RunnerKind], timeout_s: float, tell: Callable[[str], None], *, strays: bool = False
-    ) -> None:
+        self, kinds: frozenset[RunnerKind], tell: Callable[[str], None], *, strays: bool = False
+    ) -> tuple[str, ...]:
         """Drain, stop and remove all runners of `kinds`, while `run` goes on; returns when done or out of time.
 
+        Time is what a drain and the longest grace take, and `END_MARGIN_S`.
+
         Args:
+            tell: is given a line whenever there is news.
             strays: those too that no definition explains.
+
+        Returns:
+            What may still run, each in words; empty = a look that began after the last one was removed shows nothing.
         """
-        self._ending = kinds
-        if strays:
-            for stray in self._ears.strays.all():
-                tell(f"{stray.sighting.runner.key} {stray.sighting.handle[:12]}: no definition explains it; removed")
-                self._ears.remove_stray(stray)
+        self._ending = kinds & self._runtimes.keys()
         self._stirred.set()
+        unseen = set(self._ending)
+        unknown: list[str] = []
         told = ""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(self._longest_end_s(kinds)):
                 while True:
-                    left = [r for r in self._fleet.runners.values() if r.model.kind in kinds]
-                    rest = self._calls.strays() if strays else ()
-                    if not left and not rest:
-                        return
-                    text = ", ".join([*(f"{r.id.key} {r.state}" for r in left), *rest])
-                    if text != told:
-                        tell(text)
-                        told = text
-                    await self.changed()
+                    if strays:
+                        self._remove_strays(tell)
+                    if left := self._left(strays):
+                        if (text := ", ".join(left)) != told:
+                            tell(text)
+                            told = text
+                        await self.changed()
+                    elif unseen:
+                        unknown += await self._look_again(unseen.pop(), tell)
+                    else:
+                        return tuple(unknown)
         except TimeoutError:
-            log.warning("runners_left_behind", left=told, waited_s=timeout_s)
-            tell(f"gave up after {timeout_s:g} s; still there: {told}")
+            still = (*self._left(strays, why=True), *unknown)
+            log.warning("runners_left_behind", left=", ".join(still))
+            return still
+
+    def _longest_end_s(self, kinds: frozenset[RunnerKind]) -> float:
+        graces = (m.stop.grace_s for m in self._generations.values() if m.kind in kinds)
+        # Streams are closed before the signal, for at most half the grace.
+        return self._settings.reconcile.drain_timeout_s + 1.5 * max(graces, default=0.0) + END_MARGIN_S
+
+    def _left(self, strays: bool, *, why: bool = False) -> list[str]:
+        """Return what is to end and still there; `why`: with what is known of the reason."""
+        runners = [r for r in self._fleet.runners.values() if r.model.kind in self._ending]
+        details = [f": {r.detail}" if why and r.detail else "" for r in runners]
+        left = [f"{r.id.key} {r.state}{detail}" for r, detail in zip(runners, details, strict=True)]
+        return [*left, *(self._calls.strays() if strays else ())]
+
+    def _remove_strays(self, tell: Callable[[str], None]) -> None:
+        for stray in self._ears.strays.all():
+            if stray.sighting.handle not in self._calls.strays():
+                tell(f"{stray.sighting.runner.key} {stray.sighting.handle[:12]}: no definition explains it; removed")
+                self._ears.remove_stray(stray)
+
+    async def _look_again(self, kind: RunnerKind, tell: Callable[[str], None]) -> list[str]:
+        """Have the loop take in what is there now; return why that can't be known, if it matters."""
+        at = asyncio.get_running_loop().time()
+        try:
+            self.post(calls.Looked(kind, at, await self._runtimes[kind].sightings()))
+        except EngineUnavailable as exc:
+            reason = self._down.get(kind, exc.message)
+            reason = exc.message if reason == NOT_SEEN else reason
+            if any(model.kind is kind for model in self._generations.values()):
+                return [f"any {kind}: {reason}"]
+            tell(f"{kind} runners were not looked for, since no model is one: {reason}")
+            return []
+        await self.changed()
+        return []
 
     # -- turning -----------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ is found) or ends. Only processes of our own user are believed: anybody could be
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -94,6 +95,17 @@ class Marks:
         ]
         return sorted(processes, key=lambda process: (process.started, process.pid))
 
+    def elsewhere(self) -> list[str]:
+        """Return the processes of our instance that belong to another state directory, each in words for a person."""
+        found = []
+        for name in filter(str.isdigit, os.listdir(PROC)):  # noqa: PTH208 - as above
+            with contextlib.suppress(OSError, KeyError, ValueError, TypeError, RecursionError):
+                borne = _borne(read_proc(int(name), "environ"))
+                if borne["ORCHD_INSTANCE"] == self.instance and borne["ORCHD_STATE"] != self._state:
+                    pipeline, model_id, *_ = json.loads(borne["ORCHD_RUNNER"])
+                    found.append(f"process {name} of {pipeline}/{model_id}")
+        return found
+
     def _read(self, pid: int, needle: bytes, known: Mapping[int, Leader]) -> _Seen | None:
         """Return a process of our user, with its runner if that can be told."""
         try:
@@ -116,13 +128,17 @@ class Marks:
             given = read_proc(pid, "environ")
             if needle not in given:
                 return None  # Most are not ours: this must be quick.
-            borne = dict(item.partition("=")[::2] for item in os.fsdecode(given).split("\0"))
+            borne = _borne(given)
             pipeline, model_id, replica, generation = json.loads(borne["ORCHD_RUNNER"])
             runner = RunnerId(ModelKey(str(pipeline), str(model_id)), int(replica), str(generation))
             port = int(borne["ORCHD_PORT"])
             return (runner, port) if self.environment(runner, port).items() <= borne.items() else None
         except (OSError, KeyError, ValueError, TypeError, RecursionError):
             return None  # Gone, not readable, or not marked by us.
+
+
+def _borne(environ: bytes) -> dict[str, str]:
+    return dict(item.partition("=")[::2] for item in os.fsdecode(environ).split("\0"))
 
 
 def open_pidfd(process: Process) -> int:

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from orchd.domain.lifecycle import RunnerState as S
-from orchd.domain.model import Model, StopSpec
+from orchd.domain.model import Model, RunnerKind, StopSpec
 from orchd.domain.ports import ProbeWord, SightedAs
 from orchd.errors import Code, JobRefused
 from orchd.sessions.session import Outcome, Session, SessionKind
@@ -592,9 +592,54 @@ async def test_ending_a_kind_stops_all_of_it_and_tells_what_it_waits_for() -> No
     async with World().orchd(a := container_model("a"), container_model("b")) as world:
         await world.until_quiet()
         told: list[str] = []
-        await world.loop.end(frozenset({a.kind}), 60.0, told.append)
+        assert await world.loop.end(frozenset({a.kind}), told.append) == ()
         assert not world.runtime.containers
         assert "text-to-image/a stopping" in " ".join(told)
+
+
+@virtual_time
+async def test_the_end_waits_as_long_as_the_longest_grace() -> None:
+    world = World()
+    async with world.orchd(a := container_model("a", stop=StopSpec(grace_s=3000.0))):
+        await world.until_quiet()
+        world.runtime.delay_s = 900.0  # of each call
+        assert await world.loop.end(frozenset({a.kind}), print) == ()
+        assert not world.runtime.containers
+
+
+@virtual_time
+async def test_what_runs_on_while_its_engine_is_away_is_named_at_the_end() -> None:
+    world = World()
+    async with world.orchd(a := container_model("a")):
+        await world.until_quiet()
+        world.runtime.down = True
+        [left] = await world.loop.end(frozenset({a.kind}), print)
+        assert left.startswith("text-to-image/a stopping: cannot reach the fake engine")
+        assert world.runtime.containers
+
+
+@virtual_time
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_before_an_engine_has_ever_answered_nobody_says_that_nothing_runs_there(wanted: bool) -> None:
+    world = World()
+    world.runtime.down = True
+    models = (container_model("a"),) if wanted else ()
+    async with world.orchd(*models):
+        told: list[str] = []
+        left = await world.loop.end(frozenset(RunnerKind), told.append)
+        assert [each.partition(":")[0] for each in left] == ["any container"] * wanted
+        assert any("not looked for" in line for line in told) is not wanted
+
+
+@virtual_time
+async def test_the_end_takes_what_nobody_had_looked_at_yet() -> None:
+    world = World()
+    async with world.orchd(a := container_model("a")):
+        await world.until_quiet()
+    world.runtime.delay_s = 5.0
+    async with world.orchd():
+        assert await world.loop.end(frozenset({a.kind}), print) == ()
+        assert not world.runtime.containers
 
 
 @virtual_time

@@ -165,7 +165,7 @@ async def test_an_operators_order_to_take_all_down_takes_strays_too() -> None:
         wants(world)
         await asyncio.sleep(30)
         told: list[str] = []
-        await world.loop.end(frozenset(RunnerKind), 60.0, told.append, strays=True)
+        await world.loop.end(frozenset(RunnerKind), told.append, strays=True)
         assert not world.runtime.containers
         assert any("no definition explains it" in line for line in told)
 
@@ -178,7 +178,7 @@ async def test_a_plain_stop_takes_no_stray() -> None:
     async with world.orchd():
         wants(world)
         await asyncio.sleep(30)
-        await world.loop.end(frozenset({RunnerKind.PROCESS}), 60.0, lambda _: None)
+        await world.loop.end(frozenset({RunnerKind.PROCESS}), lambda _: None)
         assert handles == [c.handle for c in world.running()]
 
 

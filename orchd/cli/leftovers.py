@@ -1,0 +1,83 @@
+"""What `orchd down` does where no daemon runs: it ends what `keep` or a kill left, and says what it can't know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+
+from prometheus_client import CollectorRegistry
+
+from orchd import __version__
+from orchd.app import STORE_NAME, Edges
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Model, StopSpec
+from orchd.domain.ports import Runtime, Sighting
+from orchd.errors import EngineUnavailable, OrchdError, RunnersLeft
+from orchd.locks import StateLock
+from orchd.metrics import Metrics
+from orchd.runtime.process_marks import Marks
+from orchd.settings import Settings
+from orchd.settings_load import resolve_state_dir
+
+Known = Mapping[tuple[ModelKey, str], Model]
+
+
+async def end_leftovers(
+    settings: Settings, env: Mapping[str, str], tell: Callable[[str], None], edges: Edges | None = None
+) -> None:
+    """Stop and remove every runner of ours while no daemon runs.
+
+    Raises:
+        AlreadyRunning: a daemon does run; it must be asked instead.
+        RunnersLeft: some may still run; whatever could be ended is ended.
+    """
+    edges = edges or Edges()
+    state_dir = resolve_state_dir(settings, env)
+    left: list[str] = []
+    async with AsyncExitStack() as stack:
+        known: Known = {}
+        if state_dir.is_dir():  # Else nothing is made there: it may well be a slip.
+            lock = StateLock(state_dir)
+            lock.acquire()
+            stack.callback(lock.release)
+        if (state_dir / STORE_NAME).exists():
+            store = await edges.store(state_dir)
+            stack.push_async_callback(store.close)
+            known = {(s.model.key, s.generation): s.model for s in await store.models()}
+        else:
+            left.append(
+                f"whatever runs under another state directory: there is no {STORE_NAME} in {state_dir}, so no orchd "
+                "has run with this one (name the daemon's with --state-dir)"
+            )
+        for runtime in edges.runtimes(settings, state_dir, Metrics(CollectorRegistry(), __version__)).values():
+            stack.push_async_callback(runtime.close)
+            left += await _end_all(runtime, known, tell)
+    left += [f"{each}, under another state directory" for each in Marks(settings.instance, state_dir).elsewhere()]
+    if left:
+        raise RunnersLeft(left)
+
+
+async def _end_all(runtime: Runtime, known: Known, tell: Callable[[str], None]) -> list[str]:
+    """End all that a runtime shows, at the same time; return what may still run."""
+    try:
+        await runtime.open()
+        found = await runtime.sightings()
+    except EngineUnavailable as exc:
+        if any(model.kind is runtime.kind for model in known.values()):
+            return [f"any {runtime.kind}: {exc.message}"]
+        tell(f"{runtime.kind} runners were not looked for, since no model is one: {exc.message}")
+        return []
+
+    async def end(seen: Sighting) -> str:
+        model = known.get((seen.runner.key, seen.runner.generation))
+        tell(f"stopping {seen.runner.key} ({runtime.kind} {seen.handle[:12]})")
+        try:
+            report = await runtime.stop(seen.handle, model.stop if model else StopSpec())
+            await runtime.remove(seen.handle)
+        except OrchdError as exc:
+            return f"{seen.runner.key} ({runtime.kind} {seen.handle[:12]}): {exc.message}"
+        tell(f"removed {seen.runner.key} ({report.how})")
+        return ""
+
+    return [failure for failure in await asyncio.gather(*map(end, found)) if failure]
