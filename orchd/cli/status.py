@@ -212,7 +212,7 @@ def _why(model: Json) -> str:
         notes += [
             f"replica {runner['replica']} {runner['state']}: {runner['detail']}"
             for runner in model["runners"]
-            if runner["wanted"] and runner["state"] != "ready"
+            if runner["wanted"] and (runner["state"] != "ready" or runner["detail"])
         ]
     return printable("; ".join(note for note in notes if note))
 

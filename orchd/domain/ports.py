@@ -91,6 +91,15 @@ class Runtime(Protocol):
             EngineUnavailable: not the entry's fault.
         """
 
+    async def check(self, model: Model, progress: Callable[[str], None]) -> None:
+        """Do what can fail before a runner of `model` is made anew, without touching the one that runs.
+
+        Containers: pull by the entry's policy, as `prepare` does. Processes: check the command.
+
+        Raises:
+            LaunchError, EngineUnavailable: as `prepare`.
+        """
+
     async def start(self, handle: str) -> Address:
         """Start what was prepared and return where it will answer. Starting what runs already is fine.
 

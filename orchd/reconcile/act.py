@@ -59,7 +59,10 @@ class Hands:
             case actions.Prepare():
                 why = "its wait is over" if runner.state is S.BACKOFF else "it shall run"
                 changes: dict[str, Any] = {"busy": True, "fault": "", "detail": "", "restart_asked": False}
-                self._calls.prepare(fleet.move(runner.id, E.PREPARE, why, **changes))
+                changes |= {"checking": False, "checked": False}
+                self._calls.prepare(fleet.move(runner.id, E.PREPARE, why, **changes), checked=runner.checked)
+            case actions.Check():
+                self._calls.check(fleet.note(runner.id, checking=True))
             case actions.Start():
                 self._calls.start(fleet.move(runner.id, E.START, "nothing stands in its way", busy=True))
             case actions.Attach():
@@ -101,7 +104,7 @@ class Hands:
     def end(self, runner: Runner) -> None:
         """Have a runner in STOPPING stopped and removed."""
         self._poller.unwatch(runner.id)
-        self._calls.end(self._fleet.note(runner.id, busy=True))
+        self._calls.end(self._fleet.note(runner.id, busy=True, checking=False))
 
     def probe(self, runner: Runner) -> None:
         """Begin to poll its health, or begin anew."""

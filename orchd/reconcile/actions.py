@@ -38,6 +38,13 @@ class Prepare:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """Get and check all that a new start of a runner needs, while it runs on: it is to be restarted."""
+
+    id: RunnerId
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     id: RunnerId
 
@@ -90,4 +97,4 @@ class Reset:
     why: str
 
 
-Action = Create | Forget | Update | Prepare | Start | Attach | Unpause | Drain | Resume | Stop | GiveUp | Reset
+Action = Create | Forget | Update | Prepare | Check | Start | Attach | Unpause | Drain | Resume | Stop | GiveUp | Reset

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
 from orchd import tasks
 from orchd.domain.ids import Address, RunnerId
-from orchd.domain.model import RunnerKind, StopSpec
+from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
 from orchd.domain.ports import Prober, Runtime, Sighting, StopReport
 from orchd.domain.redact import scrub, secrets_of
 from orchd.errors import EngineUnavailable, OrchdError
@@ -38,6 +38,22 @@ class Started:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """A prepare, start or resume did not work. `blameless`: the engine was away; not the entry's fault."""
+
+    id: RunnerId
+    reason: str
+    blameless: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """All that a new start needs is here."""
+
+    id: RunnerId
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFailed:
+    """A new start would not work; what runs was not touched. `blameless`: as in `Failed`."""
 
     id: RunnerId
     reason: str
@@ -97,7 +113,20 @@ class StrayDone:
     handle: str
 
 
-CallNews = Prepared | Started | Failed | Resumed | Ended | EndFailed | Progress | Looked | EngineDown | StrayDone
+CallNews = (
+    Prepared
+    | Checked
+    | CheckFailed
+    | Started
+    | Failed
+    | Resumed
+    | Ended
+    | EndFailed
+    | Progress
+    | Looked
+    | EngineDown
+    | StrayDone
+)
 
 
 class Calls:
@@ -110,20 +139,42 @@ class Calls:
         self._prober = prober
         self._post = post
         self._tasks: dict[RunnerId, asyncio.Task[Any]] = {}
+        self._checks: dict[RunnerId, asyncio.Task[Any]] = {}
         self._strays: dict[str, asyncio.Task[Any]] = {}
 
-    def prepare(self, runner: Runner) -> None:
-        """Answers with Prepared or Failed; tells Progress."""
+    def prepare(self, runner: Runner, *, checked: bool = False) -> None:
+        """Answers with Prepared or Failed; tells Progress. `checked`: what it needs was got a moment ago."""
         runtime = self._runtimes[runner.model.kind]
+        model = _without_pull(runner.model) if checked else runner.model
+
+        async def call() -> None:
+            self._post(Prepared(runner.id, await runtime.prepare(model, runner.id, self._progress(runner.id))))
+
+        self._run(runner.id, "prepare", call)
+
+    def check(self, runner: Runner) -> None:
+        """Answers with Checked or CheckFailed; tells Progress. Other calls about the runner go on beside it."""
+        runtime = self._runtimes[runner.model.kind]
+
+        async def call() -> None:
+            try:
+                await runtime.check(runner.model, self._progress(runner.id))
+                self._post(Checked(runner.id))
+            except OrchdError as exc:
+                self._post(CheckFailed(runner.id, exc.message, blameless=isinstance(exc, EngineUnavailable)))
+            finally:
+                if self._checks.get(runner.id) is task:
+                    del self._checks[runner.id]
+
+        task = self._checks[runner.id] = tasks.spawn(call(), name=f"check {runner.id}")
+
+    def _progress(self, id: RunnerId) -> Callable[[str], None]:
         loop = asyncio.get_running_loop()
 
         def progress(text: str) -> None:  # runtimes may call this from their own threads
-            loop.call_soon_threadsafe(self._post, Progress(runner.id, text))
+            loop.call_soon_threadsafe(self._post, Progress(id, text))
 
-        async def call() -> None:
-            self._post(Prepared(runner.id, await runtime.prepare(runner.model, runner.id, progress)))
-
-        self._run(runner.id, "prepare", call)
+        return progress
 
     def start(self, runner: Runner) -> None:
         """Answers with Started or Failed."""
@@ -148,6 +199,8 @@ class Calls:
 
     def end(self, runner: Runner) -> None:
         """Stop and remove; cuts a prepare under way short. Answers with Ended or EndFailed."""
+        if (check := self._checks.pop(runner.id, None)) is not None:
+            check.cancel()
         unfinished = self._tasks.get(runner.id)
         if not runner.model.managed:
             self._post(Ended(runner.id, None, StopReport("already_gone"), (), ""))
@@ -199,7 +252,7 @@ class Calls:
 
     async def close(self) -> None:
         """Cut all calls; what they began is found again by the next start."""
-        await tasks.cancel(*self._tasks.values(), *self._strays.values())
+        await tasks.cancel(*self._tasks.values(), *self._checks.values(), *self._strays.values())
 
     def _run(self, id: RunnerId, what: str, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def guarded() -> None:
@@ -218,3 +271,11 @@ class Calls:
     async def _handle_of(runtime: Runtime, id: RunnerId) -> str | None:
         """A prepare that was cut short may have left one behind."""
         return next((s.handle for s in await runtime.sightings() if s.runner == id), None)
+
+
+def _without_pull(model: Model) -> Model:
+    """The image was pulled a moment ago: to ask its registry again could only fail."""
+    launch = model.launch
+    if isinstance(launch, ContainerLaunch) and launch.pull == "always":
+        return replace(model, launch=replace(launch, pull="missing"))
+    return model

@@ -203,6 +203,12 @@ class Ears:
             case calls.Progress(_, text):
                 if runner.state is S.PULLING:
                     self._fleet.note(runner.id, detail=text)
+                elif runner.checking:
+                    self._fleet.note(runner.id, detail=f"asked to restart, runs on until this is done: {text}")
+            case calls.Checked():
+                self._fleet.note(runner.id, checking=False, checked=True, detail="")
+            case calls.CheckFailed(_, reason, blameless):
+                self._put_off(runner, reason, blameless)
             case calls.Prepared(_, handle) if runner.state is S.PULLING:
                 self._fleet.move(runner.id, E.PREPARE_OK, "it is prepared", handle=handle, detail="", **done)
             case calls.Started() if runner.state is S.STARTING:
@@ -227,6 +233,15 @@ class Ears:
             case _:
                 pass
 
+    def _put_off(self, runner: Runner, reason: str, blameless: bool) -> None:
+        """A restart was asked for that could only fail: what runs goes on."""
+        why = f"asked to restart, but runs on: {reason}"
+        self._fleet.note(runner.id, checking=False, restart_asked=blameless, detail=why)
+        if blameless:
+            self._down[runner.model.kind] = reason
+        key = runner.id.key
+        log.warning("restart_put_off", pipeline=key.pipeline, model_id=key.model_id, reason=reason, again=blameless)
+
     def _ended(self, runner: Runner, event: calls.Ended) -> None:
         if event.handle is not None:
             self._removed[event.handle] = runner.called_at
@@ -239,6 +254,7 @@ class Ears:
             stop += f"; streams: {event.streams}"
         changes: dict[str, Any] = {
             "handle": None,
+            "checked": runner.checked and not runner.fault,
             "found": False,
             "address": None,
             "leaving": None,

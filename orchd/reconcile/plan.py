@@ -19,6 +19,7 @@ from orchd.domain.model import Model, RunnerKind
 from orchd.reconcile.actions import (
     Action,
     Attach,
+    Check,
     Create,
     Drain,
     Forget,
@@ -226,14 +227,20 @@ def _advance(
         yield Resume(runner.id)
     elif runner.state in GOING:
         yield from _finish(runner, world)
-    elif runner.restart_asked and runner.state in SERVING and (others_ready or runner.state is not S.READY):
+    elif _restarts_now(runner, others_ready) and (runner.checked or not model.managed):
         yield Drain(runner.id, Leaving.RESTART, ASKED)
     elif not model.managed:
         if runner.state is S.COLD:
             yield Attach(runner.id)
     elif model.kind in world.up:
+        if _restarts_now(runner, others_ready) and not runner.checking:
+            yield Check(runner.id)
         yield from _launch(runner, elders, world)
         yield from _tend(runner, world, idle_since)
+
+
+def _restarts_now(runner: Runner, others_ready: bool) -> bool:
+    return runner.restart_asked and runner.state in SERVING and (others_ready or runner.state is not S.READY)
 
 
 def _launch(runner: Runner, elders: list[Runner], world: World) -> Iterable[Action]:

@@ -39,6 +39,8 @@ class Runner:
         unready_failures: how often in a row without having been ready.
         retry_at: in BACKOFF.
         restart_asked: drain and start anew as soon as the other replicas allow it.
+        checking: what a new start needs is being got and checked, before anything is stopped.
+        checked: that went well, so the next start need not get it again.
         paused: stopped in its tracks by somebody else's hand.
     """
 
@@ -62,6 +64,8 @@ class Runner:
     retry_at: float = 0.0
     restarts: int = 0
     restart_asked: bool = False
+    checking: bool = False
+    checked: bool = False
     paused: bool = False
     last_log: tuple[str, ...] = ()
     last_stop: str = ""

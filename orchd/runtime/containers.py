@@ -190,6 +190,20 @@ class DockerRuntime:
             except Refused as refused:
                 raise _launch_error(f"create the container of {runner.key}", refused) from refused
 
+    async def check(self, model: Model, progress: Callable[[str], None]) -> None:
+        launch = model.launch
+        if not isinstance(launch, ContainerLaunch):
+            raise TypeError(f"{model.key} is no container")
+        await self._images.provide(launch.image, launch.pull, progress)
+        # The engine would refuse to create it, and by then the former container would be gone.
+        if not (launch.entrypoint or launch.args or await self._engine.has_command(launch.image)):
+            raise LaunchError(
+                f"cannot run {launch.image}: the image names no program; give the entry `entrypoint` or `args`"
+            )
+        if launch.gpus is not None and launch.gpus.mode == "count":
+            gpus = await known_gpus(self._settings.gpu_ids, self._settings.call_timeout_s)
+            spec.choose_gpus(launch.gpus.count, gpus, [])
+
     async def _existing(self, name: str, runner: RunnerId) -> str | None:
         """Return the id of the runner's container if it is still of use; remove what is left of a dead one."""
         found = await self._engine.inspect(name)

@@ -241,6 +241,12 @@ class Engine:
         """The engine holds `image`."""
         return await self._or_none(lambda client: client.inspect_image(image)) is not None  # type: ignore[no-untyped-call]
 
+    async def has_command(self, image: str) -> bool:
+        """Whether `image` says itself what is run in it; false too if it is gone."""
+        found = await self._or_none(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
+        config = (found or {}).get("Config") or {}
+        return bool(config.get("Entrypoint") or config.get("Cmd"))
+
     async def ensure_network(self, name: str, labels: dict[str, str]) -> bool:
         """Create the bridge network `name` if there is none; return whether it was created."""
         if await self._or_none(lambda client: client.inspect_network(name)) is not None:

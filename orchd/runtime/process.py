@@ -167,12 +167,17 @@ class ProcessRuntime:
         launch = model.launch
         assert isinstance(launch, ProcessLaunch), "the planner sends processes here"
         if runner.name not in self._runners:
-            try:
-                await self._launches.run(lambda: check(launch), CALL_TIMEOUT_S)
-            except TimeoutError as exc:
-                raise LaunchError(_silent_disk(launch)) from exc
+            await self.check(model, progress)
             self._runners.setdefault(runner.name, _Runner(runner, launch))
         return runner.name
+
+    async def check(self, model: Model, progress: Callable[[str], None]) -> None:
+        launch = model.launch
+        assert isinstance(launch, ProcessLaunch), "the planner sends processes here"
+        try:
+            await self._launches.run(lambda: check(launch), CALL_TIMEOUT_S)
+        except TimeoutError as exc:
+            raise LaunchError(_silent_disk(launch)) from exc
 
     async def start(self, handle: str) -> Address:
         """Start it on a free loopback port. One that has run, even if it has ended since, is not started again."""

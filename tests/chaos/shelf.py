@@ -152,6 +152,8 @@ class Shelf:
         self.containers.setdefault(str(runner), Container(self, runner))
         return str(runner)
 
+    async def check(self, model: Model, progress: Callable[[str], None]) -> None: ...
+
     async def start(self, handle: str) -> Address:
         container = self.containers.get(handle)
         if container is None:

@@ -45,6 +45,7 @@ class FakeRuntime:
     unstartable: set[str] = field(default_factory=set)
     containers: dict[str, FakeContainer] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
+    pulled: list[tuple[str, str]] = field(default_factory=list)
     hurry: Callable[[], None] | None = None
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -76,12 +77,22 @@ class FakeRuntime:
         assert isinstance(model.launch, ContainerLaunch)
         if model.launch.image in self.bad_images:
             raise LaunchError(f"cannot pull {model.launch.image}: not found")
+        if model.launch.pull == "always":
+            self.pulled.append((model.launch.image, "prepare"))
         if (known := self.named(runner)) is not None:
             assert known.status is SightedAs.CREATED, f"prepared over a {known.status} container"
             return known.handle
         handle = f"c{next(self._ids)}"
         self.containers[handle] = FakeContainer(handle, runner)
         return handle
+
+    async def check(self, model: Model, progress: Callable[[str], None]) -> None:
+        progress("pulling")
+        await self._call("check", str(model.key))
+        assert isinstance(model.launch, ContainerLaunch)
+        if model.launch.image in self.bad_images:
+            raise LaunchError(f"cannot pull {model.launch.image}: not found")
+        self.pulled.append((model.launch.image, "check"))
 
     async def start(self, handle: str) -> Address:
         await self._call("start", handle)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from orchd.domain.lifecycle import RunnerState as S
-from orchd.domain.model import Model, RunnerKind, StopSpec
+from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
 from orchd.domain.ports import ProbeWord, SightedAs
 from orchd.errors import Code, JobRefused
 from orchd.sessions.session import Outcome, Session, SessionKind
@@ -493,6 +495,64 @@ async def test_restart_drains_and_starts_anew() -> None:
         world.table.end(session, Outcome.OK)
         await world.until_states(a, [S.READY])
         assert world.running()[0].handle != before
+
+
+@pytest.mark.parametrize("pull", ["always", "missing"])
+def test_a_restart_gets_and_checks_what_it_needs_before_it_stops_anything(pull: Literal["always", "missing"]) -> None:
+    @virtual_time
+    async def check() -> None:
+        async with World().orchd(a := container_model(launch=replace(ContainerLaunch("image:1"), pull=pull))) as world:
+            await world.until_quiet()
+            old, world.runtime.delay_s = world.running()[0], 30.0
+            world.restart(a.key)
+            await asyncio.sleep(20)
+            assert world.states(a) == [S.READY]
+            world.table.end(world.begin(a), Outcome.OK)
+            assert "runs on until this is done: pulling" in world.runners(a)[0].detail
+            world.runtime.delay_s = 0.1
+            world.runtime.bad_images.clear()
+            await world.until_states(a, [S.STOPPING])
+            await world.until_quiet()
+            assert world.running()[0].handle != old.handle
+            assert world.runtime.count("check") == 1
+            pulls = [("image:1", "check")] if pull == "missing" else [("image:1", "prepare"), ("image:1", "check")]
+            assert world.runtime.pulled == pulls, "and the registry is not asked again between stop and start"
+
+    check()
+
+
+@virtual_time
+async def test_a_restart_that_could_only_fail_is_put_off_and_said() -> None:
+    async with World().orchd(a := container_model(launch=ContainerLaunch("image:1", pull="always"))) as world:
+        await world.until_quiet()
+        before = world.running()
+        world.runtime.bad_images.add("image:1")
+        with capture_logs() as logs:
+            world.restart(a.key)
+            await asyncio.sleep(300)
+        assert world.running() == before
+        assert world.status(a).ready
+        assert world.runners(a)[0].detail == "asked to restart, but runs on: cannot pull image:1: not found"
+        assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["restart_put_off"]
+        assert world.runtime.count("check") == 1
+
+
+@virtual_time
+async def test_a_restart_waits_for_the_engine_and_a_runner_that_dies_meanwhile_is_healed() -> None:
+    async with World().orchd(a := container_model()) as world:
+        await world.until_quiet()
+        first = world.running()[0]
+        world.runtime.down = True
+        world.restart(a.key)
+        await asyncio.sleep(60)
+        assert world.states(a) == [S.READY]
+        world.runtime.down, world.runtime.delay_s = False, 20.0
+        await world.until("it is checked", holds=lambda: world.runtime.calls[-1][0] == "check")
+        world.runtime.kill(first.handle)
+        await world.until("its end is noticed", holds=lambda: world.states(a) != [S.READY])
+        world.runtime.delay_s = 0.1
+        await world.until("it is healed", holds=lambda: world.states(a) == [S.READY])
+        assert world.runtime.count("start") == 2
 
 
 @virtual_time

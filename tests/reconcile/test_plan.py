@@ -66,6 +66,8 @@ def runners(draw: st.DrawFn) -> dict[RunnerId, Runner]:
             leaving=draw(st.sampled_from(Leaving)) if state is S.DRAINING else None,
             restart_asked=draw(st.booleans()),
             found=draw(st.booleans()),
+            checking=draw(st.booleans()),
+            checked=draw(st.booleans()),
             paused=draw(st.booleans()) if state in ALIVE and model.managed else False,
         )
     return known
@@ -99,7 +101,10 @@ def test_every_action_is_a_legal_move_and_asks_nothing_of_a_runtime_that_is_away
         runner = world.runners[action.id]
         if type(action) in MOVES:
             assert accepts(runner.state, MOVES[type(action)]), (action, runner)
-        if isinstance(action, actions.Prepare | actions.Start | actions.Unpause):
+        if isinstance(action, actions.Check):
+            assert runner.restart_asked
+            assert not runner.checking
+        if isinstance(action, actions.Prepare | actions.Check | actions.Start | actions.Unpause):
             assert runner.model.kind in world.up
             assert not runner.busy
         if isinstance(action, actions.Forget):
@@ -179,6 +184,8 @@ def _carry_out(world: World, action: actions.Action) -> World:
             known[action.id] = replace(runner, model=model)
         case actions.Prepare():
             known[action.id] = replace(runner, state=S.PREPARED, restart_asked=False)
+        case actions.Check():
+            known[action.id] = replace(runner, checked=True)
         case actions.Start() | actions.Attach() | actions.Resume():
             known[action.id] = replace(runner, state=S.READY, since=world.now, restart_asked=False, leaving=None)
         case actions.Unpause():
@@ -198,6 +205,7 @@ def test_following_the_plan_leads_to_what_is_desired(world: World) -> None:
         id: replace(
             r,
             busy=False,
+            checking=False,
             called_at=world.now - RETRY_S,
             retry_at=0.0,
             drain_until=0.0,

@@ -204,3 +204,16 @@ async def fake_registry(answer: bytes | None = None) -> AsyncIterator[FakeRegist
         yield fake
         closing.set()
         await asyncio.gather(*filter(None, serving))
+
+
+async def test_a_check_before_a_restart_pulls_and_touches_no_container(
+    bench: Bench, pushed: str, client: docker.APIClient
+) -> None:
+    """The image that is pushed names no program, so only an entry that does can run it."""
+    wanted = bench.model("org/checked", image=pushed, pull="always", args=("/file",))
+    lines: list[str] = []
+    await bench.runtime.check(wanted, lines.append)
+    assert lines[0].startswith(f"pulling {pushed}")
+    assert not client.containers(all=True, filters={"label": f"orchd.instance={bench.instance}"})
+    with pytest.raises(LaunchError, match=f"cannot run {pushed}: the image names no program"):
+        await bench.runtime.check(bench.model("org/checked", image=pushed, pull="never"), lines.append)
