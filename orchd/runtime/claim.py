@@ -10,11 +10,12 @@ volume of a name once and leaves an existing one as it is, so creating tests and
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -65,19 +66,24 @@ class Life(StrEnum):
     UNKNOWN = "unknown"
 
 
-def judge(holder: Holder, me: Holder, *, start_ticks: str, container_started_at: str, local: bool) -> Life:
+def judge(
+    holder: Holder, me: Holder, *, start_ticks: str, container_started_at: str, local: bool, hidden: bool = False
+) -> Life:
     """Return whether a claim's holder still lives.
 
     Args:
         start_ticks: of the process that has the holder's pid here now; empty = none.
         container_started_at: of the holder's container on the engine now; empty = it does not run.
         local: the engine is reached over a unix socket.
+        hidden: a process has the holder's pid here now, but /proc does not show it to us.
     """
     if holder.boot_id and (holder.boot_id, holder.pid_ns) == (me.boot_id, me.pid_ns):
+        if hidden:
+            return Life.UNKNOWN
         return Life.ALIVE if start_ticks == holder.start_ticks else Life.DEAD
     if holder.container_id:
         return Life.ALIVE if container_started_at == holder.container_started_at else Life.DEAD
-    if local and holder.host == me.host and holder.boot_id != me.boot_id:
+    if local and holder.host == me.host and holder.boot_id and me.boot_id and holder.boot_id != me.boot_id:
         return Life.DEAD  # this machine has booted since
     return Life.UNKNOWN
 
@@ -88,11 +94,23 @@ def start_ticks_of(pid: str) -> str:
     Source: proc_pid_stat(5), fields 3 and 22; the second field may hold spaces and parentheses.
     """
     try:
-        stat = Path("/proc", pid, "stat").read_text()
-    except OSError:
+        state, *rest = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()
+        return "" if state in "ZX" else rest[18]
+    except (OSError, ValueError, IndexError):
         return ""
-    state, *rest = stat.rpartition(")")[2].split()
-    return "" if state in "ZX" else rest[18]
+
+
+def is_hidden(pid: int) -> bool:
+    """Return whether there is such a process, of another user, that /proc (mounted with `hidepid`) does not show us."""
+    if Path("/proc", str(pid)).exists():
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
 
 
 def container_id_in(mountinfo: str) -> str | None:
@@ -115,11 +133,19 @@ def own_container_id() -> str | None:
     return container_id_in(Path("/proc/self/mountinfo").read_text())
 
 
+def _boot_id() -> str:
+    """Return what names this boot; empty where /proc shows processes only (`subset=pid`)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
 def _myself(state_dir: str, container_id: str, container_started_at: str) -> Holder:
     pid = Path("/proc/self").readlink().name
     return Holder(
         nonce=secrets.token_hex(8),
-        boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        boot_id=_boot_id(),
         pid_ns=str(Path("/proc/self/ns/pid").readlink()),
         pid=pid,
         start_ticks=start_ticks_of(pid),
@@ -146,6 +172,7 @@ class Claim:
         self._engine = engine
         self._instance = instance
         self._me = _myself(state_dir, container_id, container_started_at)
+        self._strange: set[str] = set()
 
     async def take(self) -> None:
         """Raises:
@@ -155,7 +182,8 @@ class Claim:
         for _ in range(_LOOKS):
             claims = await self._claims()
             ours = [claim for claim in claims if claim.holder.nonce == self._me.nonce]
-            others = [claim for claim in claims if claim not in ours]
+            # Every orchd has a nonce: what has none is nobody's, and stays.
+            others = [claim for claim in claims if claim not in ours and claim.holder.nonce]
             for other in others:
                 if (life := await self._life(other.holder)) is not Life.DEAD:
                     await self.release()
@@ -189,19 +217,29 @@ class Claim:
         found = []
         for volume in await self._engine.volumes(f"{INSTANCE}={self._instance}"):
             numbered = re.fullmatch(rf"orchd-claim\.{self._instance}\.(\d+)", volume["Name"])
-            if numbered:
-                found.append(_Claim(volume["Name"], int(numbered[1]), Holder.of(volume["Labels"])))
+            if not numbered:
+                continue
+            holder = Holder.of(volume["Labels"] or {})
+            if not holder.nonce:
+                if volume["Name"] not in self._strange:
+                    log.warning("claim_not_read", volume=volume["Name"], why="its labels are not those of an orchd")
+                self._strange.add(volume["Name"])
+            found.append(_Claim(volume["Name"], int(numbered[1]), holder))
         return found
 
     async def _life(self, holder: Holder) -> Life:
+        if not re.fullmatch(r"[0-9a-f]{12,64}", holder.container_id):
+            holder = replace(holder, container_id="")
         container = await self._engine.inspect(holder.container_id) if holder.container_id else None
         runs = container is not None and container["State"]["Running"]
+        pid = int(holder.pid) if re.fullmatch(r"[1-9][0-9]{0,9}", holder.pid) else None
         return judge(
             holder,
             self._me,
-            start_ticks=start_ticks_of(holder.pid) if holder.pid else "",
+            start_ticks=start_ticks_of(str(pid)) if pid else "",
             container_started_at=container["State"]["StartedAt"] if container and runs else "",
             local=self._engine.local,
+            hidden=pid is not None and is_hidden(pid),
         )
 
     def _refusal(self, claim: _Claim, life: Life) -> str:

@@ -90,7 +90,7 @@ class DockerRuntime:
                 container_started_at=own["State"]["StartedAt"] if own else "",
             )
         await self._claim.take()
-        if await self._engine.ensure_network(network, {spec.INSTANCE: self._instance}):
+        if await self._make_network():
             log.info("network_created", network=network)
         self._reach = choose_reach(
             self._settings.reach,
@@ -121,8 +121,24 @@ class DockerRuntime:
         there = {entry["Id"] for entry in entries}
         self._unread &= there
         self._died &= there
-        found = [await self._sighting(entry) for entry in entries]
+        found = [await self._readable(entry) for entry in entries]
         return tuple(sighting for sighting in found if sighting is not None)
+
+    async def _readable(self, entry: dict[str, Any]) -> Sighting | None:
+        """One container that can't be read is named, and none of the others is lost for it."""
+        try:
+            sighting = await self._sighting(entry)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            self._tell_unread(entry, f"the engine's answer about it can't be read: {error!r}")
+            return None
+        if sighting is not None:
+            self._unread.discard(sighting.handle)
+        return sighting
+
+    def _tell_unread(self, entry: dict[str, Any], why: str) -> None:
+        if entry["Id"] not in self._unread:
+            log.warning("container_not_ours", container=entry.get("Names"), why=why)
+        self._unread.add(entry["Id"])
 
     async def _keep_claim(self) -> None:
         """Take the claim again if somebody pruned it; if another daemon was quicker, touch nothing from now on."""
@@ -134,12 +150,10 @@ class DockerRuntime:
             raise EngineUnavailable(error.message, code=Code.ALREADY_RUNNING) from error
 
     async def _sighting(self, entry: dict[str, Any]) -> Sighting | None:
-        handle, labels = entry["Id"], entry["Labels"]
-        runner = spec.runner_of(entry["Names"][0].removeprefix("/") if entry["Names"] else "", labels)
+        handle, labels = entry["Id"], entry["Labels"] or {}
+        runner = spec.runner_of(spec.own_name(entry["Names"] or ()), labels)
         if runner is None:
-            if handle not in self._unread:
-                log.warning("container_not_ours", container=entry["Names"], why="its name and our labels do not agree")
-            self._unread.add(handle)
+            self._tell_unread(entry, "its name and our labels do not agree")
             return None
         status = _STATUS.get(entry["State"], SightedAs.EXITED)
         gpu_ids = spec.gpu_ids_of(labels)
@@ -163,7 +177,8 @@ class DockerRuntime:
         return Sighting(runner, handle, status, address=address, gpu_ids=gpu_ids)
 
     def _address(self, container: dict[str, Any], labels: dict[str, str]) -> Address | None:
-        return address_of(container, self._reach, self._settings.network, int(labels[spec.PORT]))
+        port = spec.port_of(labels)
+        return address_of(container, self._reach, self._settings.network, port) if port is not None else None
 
     async def prepare(self, model: Model, runner: RunnerId, progress: Callable[[str], None]) -> str:
         launch = model.launch
@@ -231,28 +246,42 @@ class DockerRuntime:
         entries = await self._engine.containers(self._ours)
         # The generation that this one replaces will have given its GPUs back.
         taken = [
-            spec.gpu_ids_of(entry["Labels"])
+            spec.gpu_ids_of(entry["Labels"] or {})
             for entry in entries
-            if entry["State"] in _STATUS and not spec.same_replica(entry["Labels"], runner)
+            if entry["State"] in _STATUS and not spec.same_replica(entry["Labels"] or {}, runner)
         ]
         return spec.choose_gpus(request.count, gpus, taken)
 
     async def start(self, handle: str) -> Address:
         what = f"start the container {handle[:12]}"
         try:
-            await self._engine.start(handle)
+            await self._start_on_network(handle)
         except Refused as refused:
             raise _launch_error(what, refused) from refused
         found = await self._engine.inspect(handle)
         if found is None:
             raise LaunchError(f"cannot {what}: it was removed")
-        address = self._address(found, found["Config"]["Labels"])
+        address = self._address(found, found["Config"]["Labels"] or {})
         if address is None and not found["State"]["Running"]:
             of_memory = ", out of memory" if found["State"]["OOMKilled"] else ""
             raise LaunchError(f"cannot {what}: it ended at once with exit code {found['State']['ExitCode']}{of_memory}")
         if address is None:
             raise LaunchError(f"cannot {what}: it is not on the network {self._settings.network}")
         return address
+
+    async def _start_on_network(self, handle: str) -> None:
+        """Start it; make the shared network again if somebody has pruned it, as `docker system prune` does."""
+        try:
+            await self._engine.start(handle)
+        except Refused as refused:
+            if not await self._make_network():
+                raise
+            log.warning("network_made_again", network=self._settings.network, why=refused.reason)
+            await self._engine.start(handle)
+
+    async def _make_network(self) -> bool:
+        """Make the shared network if there is none; return whether it was made."""
+        return await self._engine.ensure_network(self._settings.network, {spec.INSTANCE: self._instance})
 
     async def resume(self, handle: str) -> None:
         await self._engine.unpause(handle)

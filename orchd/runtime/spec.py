@@ -6,6 +6,7 @@ The body is that of `POST /containers/create` of the Docker Engine API, v1.40 an
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -61,7 +62,20 @@ def runner_of(name: str, found: Mapping[str, str]) -> RunnerId | None:
         runner = RunnerId(key, int(found[REPLICA]), found[GENERATION])
     except (KeyError, ValueError):
         return None
-    return runner if name == container_name(found.get(INSTANCE, ""), runner) else None
+    ours = name == container_name(found.get(INSTANCE, ""), runner)
+    return runner if ours and port_of(found) is not None else None
+
+
+def port_of(found: Mapping[str, str]) -> int | None:
+    """Read the label `orchd.port`; None = it is no port."""
+    text = found.get(PORT, "")
+    port = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else 0
+    return port if 0 < port < 65536 else None
+
+
+def own_name(names: Sequence[str]) -> str:
+    """Return a container's own name of those in a list entry: one that is linked to it adds `/ITS-NAME/ALIAS`."""
+    return next((own for name in names if "/" not in (own := name.removeprefix("/"))), "")
 
 
 def same_replica(found: Mapping[str, str], runner: RunnerId) -> bool:

@@ -264,6 +264,48 @@ async def test_a_missing_network_is_made_and_is_ours(client: docker.APIClient, i
     await runtime.close()
 
 
+async def test_a_network_that_was_pruned_is_made_again(client: docker.APIClient, instance: str, image: str) -> None:
+    """Between prepare and start, and before prepare: as `docker system prune` does while nothing runs on it."""
+    network = f"{instance}-net"
+    runtime = DockerRuntime(DockerSettings(network=network), instance=instance, state_dir="/")
+    await runtime.open()
+    for number in range(2):
+        wanted = model(ContainerLaunch(image, pull="never"), f"org/{number}")
+        if number:
+            client.remove_network(network)
+        handle = await runtime.prepare(wanted, runner_of(wanted), lambda line: None)
+        if not number:
+            client.remove_network(network)
+        address = await runtime.start(handle)
+        await answers(address.host, address.port)
+        assert [sighting.address for sighting in await runtime.sightings()] == [address]
+        await runtime.remove(handle)
+    await runtime.close()
+
+
+async def test_a_container_that_somebody_elses_is_linked_to_or_shares_its_network_is_still_ours(bench: Bench) -> None:
+    """The engine lists the link as another name of ours."""
+    handle = await bench.launch(bench.model())
+    bench.client.connect_container_to_network(handle, "bridge")
+    others = [
+        bench.client.create_container(bench.image, host_config=bench.client.create_host_config(**options))["Id"]
+        for options in ({"links": {handle: "a"}}, {"network_mode": f"container:{handle}"})
+    ]
+    try:
+        for other in others:
+            bench.client.start(other)
+        [listed] = bench.client.containers(filters={"id": handle})
+        assert len(listed["Names"]) == 2
+        [sighting] = await bench.runtime.sightings()
+        assert (sighting.handle, sighting.status) == (handle, SightedAs.RUNNING)
+        assert (await bench.runtime.stop(handle, StopSpec("SIGTERM", 30))).how == "signal"
+        await bench.runtime.remove(handle)
+        assert await bench.runtime.sightings() == ()
+    finally:
+        for other in others:
+            bench.client.remove_container(other, force=True)
+
+
 async def test_an_unreachable_engine_is_said_so_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
     runtime = DockerRuntime(DockerSettings(), instance="t-dead", state_dir="/")
