@@ -222,6 +222,7 @@ class App:
             Path(credentials) if credentials else None,
             strict=settings.strict_file,
         )
+        stack.callback(self._catalog.close)
         self._jobs = JobServer(
             settings.jobs,
             self._table,

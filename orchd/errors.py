@@ -53,6 +53,7 @@ class Code(StrEnum):
     ENTRY_INVALID = "entry_invalid"
     SETTING_INVALID = "setting_invalid"
     SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - a code, not a secret
+    VOLUME_MISSING = "volume_missing"
 
     # Runtimes, stores, locks.
     ENGINE_UNAVAILABLE = "engine_unavailable"

@@ -6,22 +6,27 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from orchd.domain.model import Secret
 from orchd.errors import Code, SettingsError, reason_of
 from orchd.settings import SETTINGS, Setting, Settings
+from orchd.threads import call_within
+
+T = TypeVar("T")
 
 CONFIG_ENV = "ORCHD_CONFIG"
 CONFIG_FILE = Path("/etc/orchd/orchd.toml")
 ENV_PREFIX = "ORCHD_"
 TEST_ENV_PREFIX = "ORCHD_TEST_"
 """Steers the test suite; the daemon ignores it."""
+READ_TIMEOUT_S = 10.0
+"""For the settings file and each file with a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +41,20 @@ class _Given:
 
 
 def config_file(flag: str | None, env: Mapping[str, str]) -> Path | None:
-    """Return the settings file: `flag`, else $ORCHD_CONFIG, else /etc/orchd/orchd.toml if it exists."""
+    """Return the settings file: `flag`, else $ORCHD_CONFIG, else /etc/orchd/orchd.toml if it exists.
+
+    Raises:
+        SettingsError: it can't be seen whether that file exists.
+    """
     if named := flag or env.get(CONFIG_ENV):
         return Path(named)
-    return CONFIG_FILE if CONFIG_FILE.exists() else None
+    try:
+        return CONFIG_FILE if _call(CONFIG_FILE.exists) else None
+    except OSError as exc:
+        raise SettingsError(
+            f"cannot look for the settings file {CONFIG_FILE}: {_reason(exc)}; run this as the user of orchd "
+            "(sudo -u orchd orchd ...), or name a file that you can read: --config PATH"
+        ) from exc
 
 
 def load_settings(*, argv: Mapping[str, str], env: Mapping[str, str], file: Path | None) -> Settings:
@@ -112,12 +127,12 @@ def read_secret(name: str, file: str, env: Mapping[str, str]) -> Secret | None:
         return None
     credentials = env.get("CREDENTIALS_DIRECTORY")
     path = Path(credentials) / file if credentials else Path(file)
-    if not path.exists():
-        path = Path(file)
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        if not _call(path.exists):
+            path = Path(file)
+        text = _call(lambda: path.read_text(encoding="utf-8")).strip()
     except (OSError, ValueError) as exc:
-        reason = reason_of(exc) if isinstance(exc, OSError) else "it is not text"
+        reason = _reason(exc) if isinstance(exc, OSError) else "it is not text"
         raise SettingsError(
             f"cannot read the file that {name} names, {path}: {reason}", code=Code.SECRET_UNREADABLE
         ) from exc
@@ -128,12 +143,29 @@ def read_secret(name: str, file: str, env: Mapping[str, str]) -> Secret | None:
     return Secret(text)
 
 
+def _call(work: Callable[[], T]) -> T:
+    """Call `work`, which looks at a file; one on a mount that hangs must not hang us.
+
+    Raises:
+        OSError: what `work` raises; TimeoutError, which is one, if its file system does not answer.
+    """
+    return call_within(work, READ_TIMEOUT_S)
+
+
+def _reason(exc: OSError) -> str:
+    if isinstance(exc, TimeoutError) and not exc.errno:
+        return f"its file system has not answered for {READ_TIMEOUT_S:g} s (a network mount that hangs?)"
+    if isinstance(exc, PermissionError):
+        return f"{reason_of(exc)} (as user {os.geteuid()}, for it or its folder)"
+    return reason_of(exc)
+
+
 def _from_file(file: Path, problems: list[str]) -> dict[str, _Given]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = _call(lambda: file.read_text(encoding="utf-8"))
         tree = tomllib.loads(text)
     except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else exc
+        reason = _reason(exc) if isinstance(exc, OSError) else exc
         raise SettingsError(f"cannot read settings file {file}: {reason}") from exc
     sections = {name.partition(".")[0] for name in SETTINGS if "." in name}
     given: dict[str, _Given] = {}

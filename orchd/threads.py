@@ -149,3 +149,27 @@ class DaemonThreads:
             job = self._queue.popleft()
             self._running.add(job)
             return job
+
+
+def call_within(work: Callable[[], T], timeout_s: float) -> T:
+    """Call `work` on a daemon thread of its own and block until it is done: for what has no event loop to go on with.
+
+    Raises:
+        TimeoutError: not done after `timeout_s`; the call goes on, and the exit does not wait for it.
+    """
+    done: list[tuple[T] | BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append((work(),))
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, it is the caller's
+            done.append(exc)
+
+    thread = threading.Thread(target=run, name="call-within", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if not done:
+        raise TimeoutError
+    if isinstance(done[0], BaseException):
+        raise done[0]
+    return done[0][0]

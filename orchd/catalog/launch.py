@@ -6,8 +6,10 @@ The world outside the file comes in through `World`; what can't be read there is
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from errno import ENAMETOOLONG, ENOENT, ENOTDIR
 from types import MappingProxyType
 from typing import Any
 
@@ -111,10 +113,14 @@ def token_of(draft: Draft, world: World) -> Secret | None:
     text = _read(draft, "token_file", entry.token_file, world)
     if text is None:
         return None
+    token = text.strip()
+    if _oddity(token) == "the quotes":
+        draft.warning(f"the quotes in {entry.token_file} stay part of the token: take them away", "token_file")
     try:
-        return values.token(text.strip())
+        return values.token(token)
     except ValueError as exc:
-        draft.error(f"cannot use the content of this file: {exc}", "token_file", code=Code.SECRET_UNREADABLE)
+        what = f"cannot use the content of {entry.token_file}: {exc}"
+        draft.error(what, "token_file", code=Code.SECRET_UNREADABLE)
         return None
 
 
@@ -138,6 +144,7 @@ def _environment(draft: Draft, key: ModelKey, profile: Profile, world: World) ->
 def _env_lines(draft: Draft, path: str, text: str) -> dict[str, str]:
     """Read `NAME=value` lines as Docker does: values verbatim, `#` comments, blank lines skipped."""
     env: dict[str, str] = {}
+    kept: dict[str, list[int]] = {}
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         stripped = line.removesuffix("\r").lstrip()
         if not stripped or stripped.startswith("#"):
@@ -147,19 +154,57 @@ def _env_lines(draft: Draft, path: str, text: str) -> dict[str, str]:
             draft.error(f"cannot read line {number} of {path}: expected NAME=value", "env_file")
         else:
             env[name] = value
+            if what := _oddity(value):
+                kept.setdefault(what, []).append(number)
+    for what, lines in kept.items():
+        where = ", ".join(map(str, lines[:5])) + (f" and {len(lines) - 5} more" if len(lines) > 5 else "")
+        draft.warning(
+            f"{what} stay part of the value, as with Docker's --env-file: take them away if they are not meant to "
+            f"(line{'s' * (len(lines) > 1)} {where} of {path})",
+            "env_file",
+        )
     return env
 
 
+def _oddity(value: str) -> str:
+    """Return what shells and other programs would take off a value."""
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return "the quotes"
+    if value != value.strip():
+        return "the blanks around it"
+    return "a # and what follows it" if " #" in value else ""
+
+
 def _read(draft: Draft, name: str, path: str, world: World) -> str | None:
-    # A token_file is not named: what stands there by mistake may be the token itself.
-    shown = "the file" if name == "token_file" else path
     try:
         return world.read_text(path)
     except OSError as exc:
+        shown = _shown(name, path, world, exc)
         draft.error(f"cannot read {shown}: {exc.strerror or 'it failed'}", name, code=Code.SECRET_UNREADABLE)
     except ValueError:
-        draft.error(f"cannot read {shown}: it is not UTF-8 text", name, code=Code.SECRET_UNREADABLE)
+        draft.error(f"cannot read {_shown(name, path, world)}: it is not UTF-8 text", name, code=Code.SECRET_UNREADABLE)
     return None
+
+
+def _shown(name: str, path: str, world: World, exc: OSError | None = None) -> str:
+    """Return how a file that an entry names is called in an error: by the path that was tried.
+
+    What stands in `token_file` by mistake may be the token itself: if there is no such file, it is only repeated where
+    it looks like a path.
+    """
+    absent = exc is not None and exc.errno in (ENOENT, ENOTDIR, ENAMETOOLONG)
+    if name == "token_file" and absent and not _PATH_LIKE.fullmatch(path):
+        return f"the file beside {world.file} (its name is not repeated here, since it might be the token itself)"
+    tried = exc.filename if exc and isinstance(exc.filename, str) else ""
+    return path if tried in ("", path) else f"{path} ({tried})"
+
+
+_PATH_LIKE = re.compile(
+    r"(?:\.{0,2}/)?(?:[\w.-]{1,40}/)*[\w-]{1,32}\.[a-z]{1,8}"
+    r"|/(?:[\w.-]{1,24}/)+[\w.-]{1,32}"
+    r"|(?=.*(?:token|secret|key|cred))[a-z0-9]{1,12}(?:[_-][a-z0-9]{1,12}){0,4}",
+    re.ASCII,
+)
 
 
 def _beside(volume: str, folder: str) -> str:

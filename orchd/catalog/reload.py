@@ -5,9 +5,9 @@ The caller keeps `last_good()` in the store and tells the loop; see docs/aiModel
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -15,15 +15,30 @@ import structlog
 from orchd.catalog.keep import merge
 from orchd.catalog.launch import NOTHING_RUNS, World
 from orchd.catalog.reading import Reading, understand
-from orchd.catalog.watch import Content, ModelsFile, side_reader
+from orchd.catalog.watch import (
+    READ_TIMEOUT_S,
+    Content,
+    ModelsFile,
+    hangs,
+    mounted_alone,
+    read_models_file,
+    side_reader,
+    unreadable,
+)
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.state import DesiredState, Problem, Severity
+from orchd.errors import Code
+from orchd.threads import call_within
 
 log = structlog.get_logger("orchd.catalog")
 
 _LOGGED = 100
 """Problems of one reading that are logged one by one."""
+
+
+_MAY_PASS = (Code.FILE_UNREADABLE, Code.SECRET_UNREADABLE, Code.VOLUME_MISSING)
+"""Errors whose cause lies outside the file, so that they may pass without an edit of it."""
 
 
 class Catalog:
@@ -64,15 +79,28 @@ class Catalog:
     async def changes(self) -> AsyncGenerator[DesiredState, None]:
         """Yield what shall be, each time that the file's content has changed since it was last read; for ever."""
         async for content in self._file.changes():
-            yield await self._take(content)
+            before, retry = self._state, self._file.retry
+            state = await self._take(content)
+            if not (retry and state == before):
+                yield state
+
+    def close(self) -> None:
+        """Wait for nothing that still hangs."""
+        self._file.close()
 
     async def _take(self, content: Content | Problem) -> DesiredState:
-        last_good = self._state.models
-        reading = await asyncio.to_thread(
-            read_content, self._file.path, content, self._credentials, strict=self._strict, last_good=last_good
-        )
-        self._state = merge(reading, self._state.models, self._state.file_hash)
-        self._log(reading, self._state)
+        before, last_good = self._state, self._state.models
+        path, strict, retry = self._file.path, self._strict, self._file.retry
+        try:
+            reading = await self._file.apart(
+                lambda: read_content(path, content, self._credentials, strict=strict, last_good=last_good)
+            )
+        except TimeoutError:
+            reading = Reading(problems=(unreadable(path, hangs(self._file.timeout_s)),))
+        self._file.retry = any(problem.code in _MAY_PASS for problem in reading.problems if _is_error(problem))
+        self._state = merge(reading, last_good, before.file_hash)
+        if not (retry and self._state == before):
+            self._log(reading, self._state)
         return self._state
 
     def _log(self, reading: Reading, state: DesiredState) -> None:
@@ -113,6 +141,7 @@ def read_content(
     if isinstance(content, Problem):
         return Reading(problems=(content,))
     folder = path.absolute().parent
+    alone = mounted_alone(path)
     world = World(
         str(path),
         str(folder),
@@ -121,4 +150,17 @@ def read_content(
         last_good=last_good,
         strict=strict,
     )
-    return understand(content.data, world)
+    reading = understand(content.data, world)
+    return replace(reading, problems=(alone, *reading.problems)) if alone else reading
+
+
+def read_file(path: Path, credentials: Path | None, *, strict: bool, timeout_s: float = READ_TIMEOUT_S) -> Reading:
+    """Return what the file at `path` asks for, for a command: blocks, but no longer than `timeout_s`."""
+    try:
+        return call_within(lambda: read_content(path, read_models_file(path), credentials, strict=strict), timeout_s)
+    except TimeoutError:
+        return Reading(problems=(unreadable(path, hangs(timeout_s)),))
+
+
+def _is_error(problem: Problem) -> bool:
+    return problem.severity is Severity.ERROR

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from watchfiles import Change, awatch
@@ -22,12 +23,18 @@ from watchfiles import Change, awatch
 from orchd.catalog.parse import MAX_BYTES
 from orchd.domain.state import Problem, Severity
 from orchd.errors import Code
+from orchd.mounts import is_mount_point, read_mounts
 from orchd.tasks import cancel, spawn
+from orchd.threads import DaemonThreads
+
+T = TypeVar("T")
 
 log = structlog.get_logger("orchd.catalog")
 
 MAX_SIDE_BYTES = 1024 * 1024
 """Of a file that an entry names."""
+READ_TIMEOUT_S = 10.0
+"""For all reads of one look at the file; beyond it, its file system is taken to hang."""
 _MAX_LINKS = 40
 _DEBOUNCE_MS, _STEP_MS = 60, 20
 
@@ -65,19 +72,45 @@ def read_models_file(path: Path) -> Content | Problem:
     try:
         data, mode = _read(path, MAX_BYTES)
     except OSError as exc:
-        what = f"cannot read the file: {exc.strerror}"
-        return Problem(Severity.ERROR, Code.FILE_UNREADABLE, what, str(path))
+        return unreadable(path, exc.strerror or str(exc))
     return Content(data, bool(mode & stat.S_IROTH))
 
 
+def unreadable(path: Path, why: str) -> Problem:
+    """Return the problem of a file that can't be read."""
+    return Problem(Severity.ERROR, Code.FILE_UNREADABLE, f"cannot read the file: {why}", str(path))
+
+
+def hangs(timeout_s: float) -> str:
+    """Return why nothing can be read from a file system that does not answer."""
+    return f"its file system has not answered for {timeout_s:g} s (a network mount that hangs?)"
+
+
+def mounted_alone(path: Path) -> Problem | None:
+    """Return a warning if the file is a mount by itself: then most edits of it will never be seen here. Blocks."""
+    if not is_mount_point(os.path.realpath(path), read_mounts()):
+        return None
+    what = (
+        "this file is mounted by itself: an editor that replaces the file, as most do, leaves the former one mounted "
+        "here, and orchd never sees the edit; mount the folder that holds it in its place"
+    )
+    return Problem(Severity.WARNING, Code.FILE_UNREADABLE, what, str(path))
+
+
 def side_reader(folder: Path, credentials: Path | None) -> Callable[[str], str]:
-    """Return the reader of files that entries name: relative ones in `credentials` first, then in `folder`."""
+    """Return the reader of files that entries name: relative ones in `credentials` first, then in `folder`.
+
+    Its OSErrors bear the path that was tried last.
+    """
 
     def read_text(name: str) -> str:
         path = folder / name
         if credentials and (credentials / name).is_file():
             path = credentials / name
-        return _read(path, MAX_SIDE_BYTES)[0].decode()
+        try:
+            return _read(path, MAX_SIDE_BYTES)[0].decode()
+        except OSError as exc:
+            raise OSError(exc.errno, exc.strerror or str(exc), str(path)) from exc
 
     return read_text
 
@@ -85,15 +118,26 @@ def side_reader(folder: Path, credentials: Path | None) -> Callable[[str], str]:
 class ModelsFile:
     """One path, and what was last read there.
 
+    Its file system may hang, so it is read on a thread of its own, one call at a time; the exit does not wait for that.
+
     Args:
         poll_s: the file is looked at this often, whatever the watcher says.
+        timeout_s: longest time for a read.
+
+    Attributes:
+        retry: have `changes` yield the content at each poll even if it is as before: what it names may be there by now.
     """
 
-    def __init__(self, path: Path, poll_s: float, watcher: Watcher | None = None) -> None:
+    def __init__(
+        self, path: Path, poll_s: float, watcher: Watcher | None = None, timeout_s: float = READ_TIMEOUT_S
+    ) -> None:
         self.path = path.absolute()
         self._poll_s = poll_s
         self._watcher = watcher or _inotify
+        self.timeout_s = timeout_s
+        self._threads = DaemonThreads("models-file")
         self._given: Content | Problem | None = None
+        self.retry = False
         self._again = False
         self._hurry = asyncio.Event()
 
@@ -102,10 +146,31 @@ class ModelsFile:
         self._again = True
         self._hurry.set()
 
+    def close(self) -> None:
+        """Let the thread end; what hangs on it is not waited for."""
+        self._threads.close()
+
+    async def apart(self, work: Callable[[], T]) -> T:
+        """Call `work`, which reads from where the file lies, on the thread for that.
+
+        Raises:
+            TimeoutError: not done in time, or a former call still hangs.
+        """
+        return await self._threads.run(work, self.timeout_s)
+
     async def read(self) -> Content | Problem:
         """Return what is there now. `changes` then starts from it."""
-        self._given = await asyncio.to_thread(read_models_file, self.path)
+        try:
+            self._given = await self.apart(lambda: read_models_file(self.path))
+        except TimeoutError:
+            self._given = unreadable(self.path, hangs(self.timeout_s))
         return self._given
+
+    async def _places(self, known: Places | None) -> Places:
+        try:
+            return await self.apart(lambda: _places(self.path))
+        except TimeoutError:
+            return known or Places(frozenset(), frozenset())
 
     async def changes(self) -> AsyncGenerator[Content | Problem, None]:
         """Yield what is there whenever it differs from what was last given, or `again` was called. Never ends."""
@@ -114,7 +179,7 @@ class ModelsFile:
         watched: Places | None = None
         try:
             while True:
-                places = await asyncio.to_thread(_places, self.path)
+                places = await self._places(watched)
                 if watching is None or watching.done() or places != watched:
                     if watching:
                         await cancel(watching)
@@ -131,7 +196,7 @@ class ModelsFile:
                     async with asyncio.timeout(self._poll_s):
                         await hurry.wait()
                 except TimeoutError:
-                    pass
+                    self._again = self._again or self.retry
         finally:
             if watching:
                 await cancel(watching)
@@ -163,6 +228,10 @@ def _read(path: Path, limit: int) -> tuple[bytes, int]:
     # O_NONBLOCK: opening a pipe must not wait for its writer.
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError as exc:
+        raise OSError(
+            exc.errno, f"{exc.strerror}: user {os.geteuid()} may not read it, or not enter its folder"
+        ) from exc
     except ValueError as exc:
         raise OSError(0, "the path holds a NUL character") from exc
     try:

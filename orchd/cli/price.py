@@ -30,16 +30,16 @@ from orchd.advertise.pricing import (
     warnings,
 )
 from orchd.advertise.rate import eth_usd_source
-from orchd.catalog.reload import read_content
-from orchd.catalog.watch import read_models_file, side_reader
+from orchd.catalog.reload import read_file
 from orchd.cli.flags import add_settings_flags
 from orchd.cli.text import YELLOW, Cell, Look, look_of, printable, table
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import Model, Secret
+from orchd.domain.model import Model
 from orchd.domain.money import PriceUnit
 from orchd.domain.state import Severity
-from orchd.errors import Code, OrchdError, SettingsError
+from orchd.errors import OrchdError, SettingsError
 from orchd.settings import OrchestratorSettings, Settings
+from orchd.settings_load import read_secret
 from orchd.status_view import find_model
 
 Json = dict[str, Any]
@@ -91,9 +91,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Return 1 if the file has errors, else 0."""
     path = Path(settings.models_file)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    reading = read_content(
-        path, read_models_file(path), Path(credentials) if credentials else None, strict=settings.strict_file
-    )
+    reading = read_file(path, Path(credentials) if credentials else None, strict=settings.strict_file)
     for problem in reading.problems:
         if problem.severity is Severity.ERROR:
             print(f"error    {printable(str(problem))}", file=sys.stderr)
@@ -101,7 +99,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.model:
         key = find_model(args.model, models)
         models = {key: models[key]}
-    rate = _rate_given(args.eth_usd) if args.eth_usd else _rate_set(settings.orchestrator, credentials)
+    rate = _rate_given(args.eth_usd) if args.eth_usd else _rate_set(settings.orchestrator)
     rows = [row_of(model, rate.eth_usd) for model in models.values()]
     print(json.dumps(as_json(rows, rate), indent=2) if args.json else as_text(rows, rate, look_of(sys.stdout)))
     return 1 if reading.count(Severity.ERROR) else 0
@@ -117,26 +115,15 @@ def _rate_given(text: str) -> Rate:
     return Rate(rate)
 
 
-def _rate_set(settings: OrchestratorSettings, credentials: str | None) -> Rate:
+def _rate_set(settings: OrchestratorSettings) -> Rate:
     """Return the rate that the settings name; one that can't be had is no error, only less is known then."""
     try:
-        url = _rpc_url(settings.rpc_url_file, credentials) if settings.eth_usd == "feed" else None
+        file = settings.rpc_url_file if settings.eth_usd == "feed" else ""
+        url = read_secret("orchestrator.rpc_url_file", file, os.environ)
         source = eth_usd_source(settings.eth_usd, settings.eth_usd_feed, url, settings.call_timeout_s)
         return Rate(asyncio.run(source.read())) if source else Rate(None, NO_RATE)
     except OrchdError as exc:
         return Rate(None, exc.message)
-
-
-def _rpc_url(file: str, credentials: str | None) -> Secret | None:
-    if not file:
-        return None
-    try:
-        return Secret(side_reader(Path(), Path(credentials) if credentials else None)(file).strip())
-    except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-        raise OrchdError(
-            f"cannot read orchestrator.rpc_url_file {file}: {reason}", code=Code.SECRET_UNREADABLE
-        ) from None
 
 
 def row_of(model: Model, eth_usd: Fraction | None) -> Row:

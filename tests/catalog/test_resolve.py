@@ -558,6 +558,51 @@ def test_files_that_cannot_be_read_are_the_entry_s_problem() -> None:
     assert "cannot read a.env: No such file" in the_error(read(entry(env_file="a.env"))).message
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["t.token", "./secrets/t.txt", "/run/credentials/orchd.service/t", "/etc/orchd/token", "runner-token", "a/b/c.key"],
+)
+def test_a_token_file_that_is_not_there_is_named_by_its_path(name: str) -> None:
+    assert f"cannot read {name}: No such file" in the_error(read(entry(token_file=name))).message
+
+
+@pytest.mark.parametrize("content", ["", "two words"])
+def test_a_token_file_of_no_use_is_named_by_its_path(content: str) -> None:
+    assert "content of odd name" in the_error(read(entry(token_file="odd name"), files={"odd name": content})).message
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["hunter2-do-not-show", "dGhpcy/9pcyBhIHRva2Vu+w==", "eyJhbGciOi.eyJzdWIiOiI.SflKxwRJSM", "abc/DEF/gh"],
+)
+def test_what_may_be_the_token_itself_is_not_repeated(name: str) -> None:
+    problem = the_error(read(entry(token_file=name)))
+    assert name not in str(problem)
+    assert "beside aiModels.json" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [('"x"', "quotes"), ("'x y'", "quotes"), (" x", "blanks"), ("x ", "blanks"), ("x # note", "# and what follows")],
+)
+def test_what_stays_part_of_a_value_in_an_env_file_is_told_with_its_lines(value: str, what: str) -> None:
+    reading = read(entry(env_file="a.env"), files={"a.env": f"A=1\nB={value}\nC=x\nD={value}\n"})
+    assert dict(container(reading).env)["B"] == value
+    [problem] = warnings(reading)
+    assert what in problem.message
+    assert "lines 2, 4 of a.env" in problem.message
+    assert problem.field == "env_file"
+
+
+def test_usual_values_in_an_env_file_give_no_warning() -> None:
+    text = 'A=it\'s\nB="\nC=\nD=x#y\nE={"a": "b"}\nF=a b\n'
+    assert not warnings(read(entry(env_file="a.env"), files={"a.env": text}))
+
+
+def test_quotes_in_a_token_file_are_told() -> None:
+    assert "quotes" in said(read(entry(token_file="t"), files={"t": '"s3cret"\n'}))
+
+
 def test_token_and_token_file_exclude_each_other() -> None:
     assert "keep one" in the_error(read(entry(token="x", token_file="t"), files={"t": "y"})).message
 
