@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from orchd import settings_load
 from orchd.cli.flags import add_settings_flags, settings_of
 from orchd.errors import Code, SettingsError
 from orchd.settings import SETTINGS, Settings, settings_table, split_listen
-from orchd.settings_load import config_file, load_settings, resolve_state_dir
+from orchd.settings_load import config_file, load_settings, read_secret, resolve_state_dir
 
 SHIPPED = Path(__file__).parents[1] / "config" / "orchd.toml"
 
@@ -223,3 +226,35 @@ class TestFlagsAndTable:
         tree = tomllib.loads(SHIPPED.read_text())
         assert isinstance(tree["jobs"]["hold_limit"], int)
         assert isinstance(tree["jobs"]["hold_timeout_s"], float)
+
+
+class TestFilesThatCannotBeRead:
+    @pytest.fixture
+    def hung(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+        """A file whose open does not return: a pipe that nobody writes to."""
+        monkeypatch.setattr(settings_load, "READ_TIMEOUT_S", 0.05)
+        path = tmp_path / "hung"
+        os.mkfifo(path)
+        yield path
+        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))  # lets the thread go
+
+    def test_a_settings_file_that_hangs_is_named(self, hung: Path) -> None:
+        with pytest.raises(SettingsError, match=f"settings file {hung}: its file system has not answered"):
+            load_settings(argv={}, env={}, file=hung)
+
+    @pytest.mark.parametrize("credentials", [False, True])
+    def test_a_secret_that_hangs_is_named(self, hung: Path, credentials: bool) -> None:
+        env = {"CREDENTIALS_DIRECTORY": str(hung.parent)} if credentials else {}
+        with pytest.raises(SettingsError, match=f"a.b names, {hung}: its file system has not answered") as caught:
+            read_secret("a.b", hung.name if credentials else str(hung), env)
+        assert caught.value.code is Code.SECRET_UNREADABLE
+
+    def test_a_secret_in_a_folder_that_is_closed_to_us_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(self: Path, **_: object) -> bool:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+        monkeypatch.setattr(Path, "exists", refuse)
+        with pytest.raises(SettingsError, match=f"a.b names, {tmp_path}/x: Permission denied"):
+            read_secret("a.b", str(tmp_path / "x"), {})

@@ -229,9 +229,7 @@ def _read(path: Path, limit: int) -> tuple[bytes, int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError as exc:
-        raise OSError(
-            exc.errno, f"{exc.strerror}: user {os.geteuid()} may not read it, or not enter its folder"
-        ) from exc
+        raise OSError(exc.errno, f"{exc.strerror} (as user {os.geteuid()}, for it or its folder)") from exc
     except ValueError as exc:
         raise OSError(0, "the path holds a NUL character") from exc
     try:

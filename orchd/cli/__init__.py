@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from orchd import __version__
 from orchd.cli import check, demo, down, price, restart, run, schema, status
 from orchd.cli.flags import settings_of
+from orchd.cli.text import drop_unread, take_any_text
 from orchd.errors import DaemonUnreachable, OrchdError
 
 FAILED, UNREACHABLE, INTERRUPTED = 2, 3, 130
@@ -21,18 +22,29 @@ FAILED, UNREACHABLE, INTERRUPTED = 2, 3, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; what goes wrong is said on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        take_any_text(stream)
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+    except BrokenPipeError:  # `orchd status | head`: nobody reads on, which is fine
+        for stream in (sys.stdout, sys.stderr):
+            drop_unread(stream)
+        return 0
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     try:
         code: int = args.run(args, settings_of(args, os.environ))
-        sys.stdout.flush()
     except OrchdError as exc:
         print(f"orchd: {exc.message}", file=sys.stderr)
         return UNREACHABLE if isinstance(exc, DaemonUnreachable) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # `orchd status | head`: nobody reads on, which is fine
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return code
 
 

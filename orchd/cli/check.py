@@ -12,7 +12,7 @@ from typing import Any
 from orchd.catalog.reading import Reading
 from orchd.catalog.reload import read_file
 from orchd.cli.flags import add_settings_flags
-from orchd.cli.text import RED, YELLOW, Cell, Look, look_of, pad, printable, table, units
+from orchd.cli.text import RED, YELLOW, Cell, Look, look_of, pad, printable, table, units, write
 from orchd.domain.model import Model
 from orchd.domain.money import Price
 from orchd.domain.state import Severity
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     strict = args.strict or settings.strict_file
     reading = read_file(path, Path(credentials) if credentials else None, strict=strict)
-    print(json.dumps(as_json(reading, str(path)), indent=2) if args.json else as_text(reading, look_of(sys.stdout)))
+    write(json.dumps(as_json(reading, str(path)), indent=2) if args.json else as_text(reading, look_of(sys.stdout)))
     return 1 if reading.count(Severity.ERROR) else 0
 
 

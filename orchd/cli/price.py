@@ -32,7 +32,7 @@ from orchd.advertise.pricing import (
 from orchd.advertise.rate import eth_usd_source
 from orchd.catalog.reload import read_file
 from orchd.cli.flags import add_settings_flags
-from orchd.cli.text import YELLOW, Cell, Look, look_of, printable, table
+from orchd.cli.text import YELLOW, Cell, Look, look_of, printable, table, write
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.money import PriceUnit
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         models = {key: models[key]}
     rate = _rate_given(args.eth_usd) if args.eth_usd else _rate_set(settings.orchestrator)
     rows = [row_of(model, rate.eth_usd) for model in models.values()]
-    print(json.dumps(as_json(rows, rate), indent=2) if args.json else as_text(rows, rate, look_of(sys.stdout)))
+    write(json.dumps(as_json(rows, rate), indent=2) if args.json else as_text(rows, rate, look_of(sys.stdout)))
     return 1 if reading.count(Severity.ERROR) else 0
 
 

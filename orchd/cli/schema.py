@@ -6,6 +6,7 @@ import argparse
 import json
 
 from orchd.catalog.json_schema import json_schema
+from orchd.cli.text import write
 from orchd.settings import Settings
 
 
@@ -15,5 +16,5 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(_args: argparse.Namespace, _settings: Settings) -> int:
-    print(json.dumps(json_schema(), indent=2))
+    write(json.dumps(json_schema(), indent=2))
     return 0

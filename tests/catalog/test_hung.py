@@ -35,7 +35,7 @@ class Mount:
         really_open = os.open
 
         def hanging_open(path: Any, *args: Any, **kwargs: Any) -> int:
-            name = os.path.basename(path) if isinstance(path, str | Path) else ""
+            name = Path(path).name if isinstance(path, str | Path) else ""
             with self._changed:
                 self.calls += name in self.hung
                 self._changed.wait_for(lambda: name not in self.hung)
