@@ -59,6 +59,7 @@ class Code(StrEnum):
     ENGINE_UNAVAILABLE = "engine_unavailable"
     ENGINE_REFUSED = "engine_refused"
     IMAGE_UNAVAILABLE = "image_unavailable"
+    REGISTRY_UNAVAILABLE = "registry_unavailable"
     LAUNCH_REFUSED = "launch_refused"
     GPU_UNAVAILABLE = "gpu_unavailable"
     ALREADY_RUNNING = "already_running"
@@ -129,6 +130,10 @@ class LaunchError(OrchdError):
     """A runner can't be prepared or started: image missing, arguments refused, no GPU. Retried with backoff."""
 
     code = Code.LAUNCH_REFUSED
+
+
+PASSING = frozenset({Code.ENGINE_UNAVAILABLE, Code.ENGINE_REFUSED, Code.REGISTRY_UNAVAILABLE, Code.GPU_UNAVAILABLE})
+"""Causes that end by themselves, or by somebody else's hand: no model is given up for one of them."""
 
 
 class DaemonUnreachable(OrchdError):

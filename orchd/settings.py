@@ -253,7 +253,9 @@ class ReconcileSettings(_Section):
     backoff_max_s: Positive = Field(60.0, description="seconds; longest such wait")
     backoff_reset_s: Positive = Field(60.0, description="seconds; ready so long, a runner's failures are forgotten")
     failure_limit: AtLeastOne = Field(
-        10, description="failures within the window (or never ready between) that park it"
+        10,
+        description="failures within the window (or never ready between) that park it; an engine, registry or GPU that "
+        "is away never counts, and is tried again every backoff_max_s",
     )
     failure_window_s: Positive = Field(600.0, description="seconds; that window")
     drain_timeout_s: Positive = Field(60.0, description="seconds; sessions of a leaving runner may go on this long")

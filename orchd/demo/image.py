@@ -15,7 +15,7 @@ from docker.utils import kwargs_from_env, parse_repository_tag
 
 from orchd.errors import OrchdError
 from orchd.reasons import why
-from orchd.runtime.pulls import PullProgress, pull_failure
+from orchd.runtime.pulls import PullProgress, pull_error
 from orchd.runtime.spec import INSTANCE
 
 LOCAL_BASE, PULLED_BASE = "orchd-test-base:latest", "python:3.11-slim"
@@ -103,7 +103,7 @@ class DemoEngine:
 
 
 def _no_base(base: str, reason: str) -> OrchdError:
-    return OrchdError(f"{pull_failure(base, reason)}; set ORCHD_DEMO_BASE to an image with python3 that is here")
+    return OrchdError(f"{pull_error(base, reason).message}; set ORCHD_DEMO_BASE to an image with python3 that is here")
 
 
 @contextlib.contextmanager

@@ -90,8 +90,8 @@ class Hands:
                     forget = {}
                 fleet.move(runner.id, E.RESET, why, **forget)
 
-    def fail(self, runner: Runner, move: RunnerEvent, word: str, why: str) -> None:
-        """Take a runner down that failed by itself. `word`: for the metric."""
+    def fail(self, runner: Runner, move: RunnerEvent, word: str, why: str, *, passing: bool = False) -> None:
+        """Take a runner down that failed by itself. `word`: for the metric; `passing`: see `Runner`."""
         if not accepts(runner.state, move):
             return
         # A runner that was leaving anyway has nothing to make good.
@@ -99,7 +99,7 @@ class Hands:
         if fault:
             self._metrics.restarted(runner.id.key, word)
         failures = self.forgiven(runner)
-        self.end(self._fleet.move(runner.id, move, why, fault=fault, detail=why, failures=failures))
+        self.end(self._fleet.move(runner.id, move, why, fault=fault, detail=why, failures=failures, passing=passing))
 
     def end(self, runner: Runner) -> None:
         """Have a runner in STOPPING stopped and removed."""

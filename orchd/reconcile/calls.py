@@ -14,7 +14,7 @@ from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
 from orchd.domain.ports import Prober, Runtime, Sighting, StopReport
 from orchd.domain.redact import scrub, secrets_of
-from orchd.errors import EngineUnavailable, OrchdError
+from orchd.errors import PASSING, Code, EngineUnavailable, OrchdError
 from orchd.reconcile.runner import Runner
 
 log = structlog.get_logger("orchd.reconcile")
@@ -37,11 +37,17 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A prepare, start or resume did not work. `blameless`: the engine was away; not the entry's fault."""
+    """A prepare, start or resume did not work.
+
+    Attributes:
+        blameless: the runtime itself is away, so nothing more is asked of it until it has shown its runners again.
+        passing: the cause will pass by itself: it does not count, and is tried again for ever.
+    """
 
     id: RunnerId
     reason: str
     blameless: bool
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +167,7 @@ class Calls:
                 await runtime.check(runner.model, self._progress(runner.id))
                 self._post(Checked(runner.id))
             except OrchdError as exc:
-                self._post(CheckFailed(runner.id, exc.message, blameless=isinstance(exc, EngineUnavailable)))
+                self._post(CheckFailed(runner.id, exc.message, blameless=_away(exc)))
             finally:
                 if self._checks.get(runner.id) is task:
                     del self._checks[runner.id]
@@ -259,7 +265,7 @@ class Calls:
             try:
                 await call()
             except OrchdError as exc:
-                self._post(Failed(id, exc.message, blameless=isinstance(exc, EngineUnavailable)))
+                self._post(Failed(id, exc.message, blameless=_away(exc), passing=exc.code in PASSING))
             finally:
                 if self._tasks.get(id) is task:
                     del self._tasks[id]
@@ -279,3 +285,8 @@ def _without_pull(model: Model) -> Model:
     if isinstance(launch, ContainerLaunch) and launch.pull == "always":
         return replace(model, launch=replace(launch, pull="missing"))
     return model
+
+
+def _away(exc: OrchdError) -> bool:
+    """Whether the runtime can't be reached at all; one that answers with an error is there."""
+    return isinstance(exc, EngineUnavailable) and exc.code is not Code.ENGINE_REFUSED

@@ -216,7 +216,7 @@ class Ears:
             case calls.Resumed():
                 log.warning("runner_unpaused", pipeline=runner.id.key.pipeline, model_id=runner.id.key.model_id)
                 self._fleet.note(runner.id, paused=False, **done)
-            case calls.Failed(_, reason, blameless):
+            case calls.Failed(_, reason, blameless, passing):
                 runner = self._fleet.note(runner.id, detail=reason, **done)
                 if blameless:
                     # Nothing more is asked of this runtime until it has shown its runners again.
@@ -225,7 +225,7 @@ class Ears:
                     if blameless:
                         self._hands.end(self._fleet.move(runner.id, E.LAUNCH_FAILED, reason))
                     else:
-                        self._hands.fail(runner, E.LAUNCH_FAILED, "launch_failed", reason)
+                        self._hands.fail(runner, E.LAUNCH_FAILED, "launch_failed", reason, passing=passing)
             case calls.Ended():
                 self._ended(self._fleet.note(runner.id, **done), event)
             case calls.EndFailed(_, reason):
@@ -266,6 +266,12 @@ class Ears:
             self._fleet.move(runner.id, E.STOPPED, f"stopped ({stop})", **changes)
             return
         rules = self._rules
+        if runner.passing:
+            wait = rules.backoff_max_s * (1.0 - 0.2 * self._jitter())
+            why = f"{runner.fault}; this does not count as a failure, and is tried again in {wait:.1f} s"
+            changes |= {"retry_at": now + wait, "detail": runner.fault}
+            self._fleet.move(runner.id, E.STOPPED_AFTER_FAILURE, why, **changes)
+            return
         failures = (*backoff.recent(runner.failures, now, rules), now)
         unready = runner.unready_failures + 1
         changes |= {"failures": failures, "unready_failures": unready, "last_log": event.last_log}

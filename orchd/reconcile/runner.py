@@ -34,6 +34,7 @@ class Runner:
         loading_since: since when it says itself that it loads.
         leaving, drain_until: while draining.
         fault: why it goes down by itself; empty = on purpose, or not its own fault.
+        passing: the cause of `fault` will pass by itself: it counts for nothing, and is tried again for ever.
         detail: the newest word on it, for people.
         failures: when it failed, as far as not forgotten since.
         unready_failures: how often in a row without having been ready.
@@ -58,6 +59,7 @@ class Runner:
     leaving: Leaving | None = None
     drain_until: float = 0.0
     fault: str = ""
+    passing: bool = False
     detail: str = ""
     failures: tuple[float, ...] = ()
     unready_failures: int = 0

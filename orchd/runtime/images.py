@@ -11,7 +11,7 @@ import structlog
 
 from orchd.errors import Code, LaunchError
 from orchd.runtime.engine import PULLS, Engine, Refused
-from orchd.runtime.pulls import PullProgress, pull_failure
+from orchd.runtime.pulls import PullProgress, pull_error
 
 log = structlog.get_logger("orchd.runtime")
 
@@ -57,7 +57,7 @@ class Images:
         try:
             return await self._engine.has_image(image)
         except Refused as refused:
-            raise LaunchError(pull_failure(image, refused.reason), code=Code.IMAGE_UNAVAILABLE) from refused
+            raise pull_error(image, refused.reason) from refused
 
     async def _pull(self, image: str, progress: Callable[[str], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -91,11 +91,11 @@ class Images:
         except TimeoutError as exc:
             raise LaunchError(
                 f"cannot pull {image}: no progress for {self._stall_s:g} s; is its registry reachable?",
-                code=Code.IMAGE_UNAVAILABLE,
+                code=Code.REGISTRY_UNAVAILABLE,
             ) from exc
         except Refused as refused:
             errors.append(refused.reason)
         finally:
             over = True
         if errors:
-            raise LaunchError(pull_failure(image, errors[-1]), code=Code.IMAGE_UNAVAILABLE)
+            raise pull_error(image, errors[-1])

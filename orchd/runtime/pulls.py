@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from orchd.errors import Code, LaunchError
 
 MB = 1_000_000
 
@@ -53,38 +57,79 @@ def _about_a_layer(status: str) -> bool:
     )
 
 
-# In this order: the first whose words occur in the engine's own decides.
-_CAUSES: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("no space left",), "no space is left on the engine's disk; make room (docker system df shows what takes it)"),
-    (("toomanyrequests", "too many requests"), "the registry's rate limit is reached; wait, or docker login"),
-    (("pull access denied",), "there is no such repository, or it needs a login; check the name, or docker login"),
-    (("no matching manifest",), "it has no variant for this machine's processor"),
-    (("manifest unknown", "not found", "name unknown", "does not exist"), "the registry has no such image or tag"),
-    (
-        ("unauthorized", "authentication required", "no basic auth", "denied", "credentials"),
-        "the registry refuses us; docker login as the user that runs orchd",
-    ),
-    (
-        (
-            "dial tcp",
-            "no such host",
-            "connection refused",
-            "connection reset",
-            "timeout",
-            "context deadline",
-            "tls",
-            "x509",
-            "eof",
-            "no route",
-        ),
-        "its registry can't be reached",
-    ),
-    (("invalid reference", "repository name", "invalid tag"), "this is not the name of an image"),
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """Attributes:
+    words: lower case; one of them in the engine's own text is enough.
+    means: in plain words, with what to do.
+    passes: nobody need do anything: the registry, or the way to it, is away for now.
+    """
+
+    words: tuple[str, ...]
+    means: str
+    passes: bool = False
+
+
+_RATE_LIMIT = _Cause(
+    ("toomanyrequests", "too many requests"), "the registry's rate limit is reached; wait, or docker login", passes=True
 )
+_AWAY = _Cause(
+    (
+        *("dial tcp", "no such host", "connection refused", "connection reset", "timeout", "timed out", "eof"),
+        *("context deadline", "deadline exceeded", "no route", "network is unreachable", "server misbehaving"),
+    ),
+    "its registry can't be reached",
+    passes=True,
+)
+_BROKEN = _Cause((), "its registry is broken for now", passes=True)
+_NOT_THERE = _Cause(
+    ("manifest unknown", "not found", "name unknown", "does not exist"), "the registry has no such image or tag"
+)
+_REFUSED = _Cause(
+    ("unauthorized", "authentication required", "no basic auth", "denied"),
+    "the registry refuses us; docker login as the user that runs orchd, with an account that may pull this image",
+)
+# In this order: the first that fits decides.
+_CAUSES = (
+    _Cause(
+        ("no space left",), "no space is left on the engine's disk; make room (docker system df shows what takes it)"
+    ),
+    _RATE_LIMIT,
+    _Cause(
+        ("pull access denied",), "there is no such repository, or it needs a login; check the name, or docker login"
+    ),
+    _Cause(("no matching manifest",), "it has no variant for this machine's processor"),
+    _NOT_THERE,
+    _REFUSED,
+    _Cause(
+        ("x509", "certificate", "http response to https client"),
+        "Docker does not trust its registry's certificate; see certs.d and insecure-registries in Docker's manual",
+    ),
+    _AWAY,
+    _Cause(("tls",), "its registry can't be reached over TLS"),
+    _Cause(("invalid reference", "repository name", "invalid tag"), "this is not the name of an image"),
+)
+_BY_STATUS = {401: _REFUSED, 403: _REFUSED, 404: _NOT_THERE, 408: _AWAY, 429: _RATE_LIMIT}
+_STATUS = re.compile(r"[:\s](\d{3})(?![\d/.:])")
+"""The registry's own HTTP status, behind the word `http` (Docker Engine 20) or `status` (with containerd)."""
+
+_UNKNOWN = _Cause((), "the engine refused")
 
 
-def pull_failure(image: str, reason: str) -> str:
-    """Return why `image` can't be pulled, in plain words and then the engine's own."""
-    lower = reason.lower()
-    cause = next((cause for words, cause in _CAUSES if any(word in lower for word in words)), "the engine refused")
-    return f"cannot pull {image}: {cause} (Docker says: {reason})"
+def _cause_of(image: str, reason: str) -> _Cause:
+    lower = reason.lower().replace(image.lower(), " ")  # An image may be called "timeout".
+    if told := re.search(r"\b(?:http|status)\b", lower):
+        for status in map(int, _STATUS.findall(lower, told.end())):
+            if known := _BROKEN if 500 <= status <= 599 else _BY_STATUS.get(status):
+                return known
+    return next((cause for cause in _CAUSES if any(word in lower for word in cause.words)), _UNKNOWN)
+
+
+def pull_error(image: str, reason: str) -> LaunchError:
+    """Return why `image` can't be pulled, in plain words and then the engine's own.
+
+    Its code is `registry_unavailable` where the cause will pass by itself, else `image_unavailable`.
+    """
+    cause = _cause_of(image, reason)
+    code = Code.REGISTRY_UNAVAILABLE if cause.passes else Code.IMAGE_UNAVAILABLE
+    return LaunchError(f"cannot pull {image}: {cause.means} (Docker says: {reason})", code=code)

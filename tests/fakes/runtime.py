@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
-from orchd.errors import EngineUnavailable, LaunchError
+from orchd.errors import EngineUnavailable, LaunchError, OrchdError
 
 
 @dataclass
@@ -33,6 +33,7 @@ class FakeContainer:
 @dataclass
 class FakeRuntime:
     """Attributes:
+    trouble: by image, what its prepare raises.
     bad_images: images whose prepare fails. `unstartable`: images whose start fails.
     delay_s: of each call, on the loop clock.
     calls: (name, runner or handle), in order.
@@ -45,6 +46,7 @@ class FakeRuntime:
     unstartable: set[str] = field(default_factory=set)
     containers: dict[str, FakeContainer] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
+    trouble: dict[str, OrchdError] = field(default_factory=dict)
     pulled: list[tuple[str, str]] = field(default_factory=list)
     hurry: Callable[[], None] | None = None
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -75,6 +77,8 @@ class FakeRuntime:
         progress("pulling")
         await self._call("prepare", str(runner))
         assert isinstance(model.launch, ContainerLaunch)
+        if (trouble := self.trouble.get(model.launch.image)) is not None:
+            raise trouble
         if model.launch.image in self.bad_images:
             raise LaunchError(f"cannot pull {model.launch.image}: not found")
         if model.launch.pull == "always":

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
 from orchd.domain.ports import ProbeWord, SightedAs
-from orchd.errors import Code, JobRefused
+from orchd.errors import PASSING, Code, EngineUnavailable, JobRefused, LaunchError
 from orchd.sessions.session import Outcome, Session, SessionKind
 from orchd.settings import ReconcileSettings, Settings
 from tests.fakes.models import container_model, external_model
@@ -170,6 +170,41 @@ async def test_a_dead_container_is_started_again_with_growing_waits_then_parked(
         assert world.states(a) == [S.FAILED], "parked for good"
         world.restart(a.key)
         await world.until_states(a, [S.READY])
+
+
+@pytest.mark.parametrize("code", sorted(PASSING))
+def test_a_cause_that_passes_by_itself_is_tried_again_for_ever_and_never_counts(code: Code) -> None:
+    @virtual_time
+    async def check() -> None:
+        rules = ReconcileSettings(failure_limit=2, backoff_max_s=60.0)
+        world = World(Settings(reconcile=rules))
+        kind = EngineUnavailable if code in (Code.ENGINE_UNAVAILABLE, Code.ENGINE_REFUSED) else LaunchError
+        world.runtime.trouble["image:1"] = kind("cannot have it for now", code=code)
+        async with world.orchd(a := container_model()):
+            await asyncio.sleep(1000)
+            assert S.FAILED not in {h.after for h in world.status(a).history}
+            tries = world.runtime.count("prepare")
+            if code is not Code.ENGINE_UNAVAILABLE:  # That one is tried as soon as the engine shows its runners again.
+                assert 1000 / 60 - 2 <= tries <= 1000 / 60 + 2
+                assert "cannot have it for now" in world.status(a).reason
+                assert world.runners(a)[0].retry_at is not None
+            world.runtime.trouble.clear()
+            await world.until_states(a, [S.READY])
+            assert world.runners(a)[0].restarts == 0
+
+    check()
+
+
+@pytest.mark.parametrize("code", [Code.IMAGE_UNAVAILABLE, Code.LAUNCH_REFUSED])
+def test_a_cause_that_a_person_must_mend_counts(code: Code) -> None:
+    @virtual_time
+    async def check() -> None:
+        world = World(Settings(reconcile=ReconcileSettings(failure_limit=2)))
+        world.runtime.trouble["image:1"] = LaunchError("cannot have it", code=code)
+        async with world.orchd(a := container_model()):
+            await world.until_states(a, [S.FAILED])
+
+    check()
 
 
 @virtual_time

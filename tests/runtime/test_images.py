@@ -108,8 +108,24 @@ async def test_a_tag_that_is_not_there(bench: Bench, pushed: str) -> None:
 async def test_a_registry_that_is_down(bench: Bench) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         image = f"127.0.0.1:{free.getsockname()[1]}/x:v1"
-    with pytest.raises(LaunchError, match=f"cannot pull {image}: its registry can't be reached"):
+    with pytest.raises(LaunchError, match=f"cannot pull {image}: its registry can't be reached") as info:
         await prepare(bench, image)
+    assert info.value.code is Code.REGISTRY_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        *((status, Code.REGISTRY_UNAVAILABLE) for status in (408, 429, 500, 503)),
+        *((status, Code.IMAGE_UNAVAILABLE) for status in (401, 403, 404)),
+    ],
+)
+async def test_a_registry_that_answers_with_an_error_passes_or_does_not(bench: Bench, status: int, code: Code) -> None:
+    answer = b"HTTP/1.1 %d X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status
+    async with fake_registry(answer, greets=True) as fake:
+        with pytest.raises(LaunchError, match=f"cannot pull {fake.image}: ") as info:
+            await prepare(bench, fake.image)
+        assert info.value.code is code
 
 
 async def test_a_registry_that_wants_a_login(bench: Bench) -> None:
@@ -131,8 +147,9 @@ async def test_a_pull_that_stalls_is_given_up(bench: Bench) -> None:
     bench.runtime = bench.fresh(pull_stall_s=0.3)
     await bench.runtime.open()
     async with fake_registry() as fake:
-        with pytest.raises(LaunchError, match=f"cannot pull {fake.image}: no progress for 0.3 s"):
+        with pytest.raises(LaunchError, match=f"cannot pull {fake.image}: no progress for 0.3 s") as info:
             await prepare(bench, fake.image)
+        assert info.value.code is Code.REGISTRY_UNAVAILABLE
 
 
 async def test_cancelled_pulls_end_at_once_and_leave_nothing(bench: Bench, pushed: str) -> None:
@@ -179,8 +196,12 @@ class FakeRegistry:
 
 
 @asynccontextmanager
-async def fake_registry(answer: bytes | None = None) -> AsyncIterator[FakeRegistry]:
-    """A registry that answers every request with `answer`, or says that it is one and then nothing more."""
+async def fake_registry(answer: bytes | None = None, *, greets: bool = False) -> AsyncIterator[FakeRegistry]:
+    """A registry that answers every request with `answer`, or says that it is one and then nothing more.
+
+    Args:
+        greets: it says that it is one, and then answers with `answer`.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         serving.append(asyncio.current_task())
@@ -188,7 +209,7 @@ async def fake_registry(answer: bytes | None = None) -> AsyncIterator[FakeRegist
             if (first := await reader.read(1)) in (b"", b"\x16"):  # a TLS greeting: the engine tries again without
                 return
             head = first + await reader.readuntil(b"\r\n\r\n")
-            if answer is not None:
+            if answer is not None and not (greets and head.startswith(b"GET /v2/ ")):
                 writer.write(answer)
             elif head.startswith(b"GET /v2/ "):
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import ContainerLaunch
-from orchd.errors import Code, EngineUnavailable, LaunchError
+from orchd.errors import PASSING, Code, EngineUnavailable, LaunchError
 from orchd.runtime import spec
-from orchd.runtime.pulls import PullProgress, pull_failure
+from orchd.runtime.pulls import PullProgress, pull_error
 from orchd.runtime.reach import Reach, address_of, choose_reach, is_routed
 from orchd.settings import DockerSettings
 
@@ -230,7 +230,45 @@ def test_progress_of_a_pull_in_one_line() -> None:
     ],
 )
 def test_a_failed_pull_says_why_in_plain_words(reason: str, plain: str) -> None:
-    message = pull_failure("a/b:c", reason)
+    message = pull_error("a/b:c", reason).message
     assert message.startswith("cannot pull a/b:c: ")
     assert plain in message
     assert message.endswith(f"(Docker says: {reason})")
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "toomanyrequests: You have reached your pull rate limit",
+        'error parsing HTTP 429 response body: unexpected end of JSON input: ""',
+        "received unexpected HTTP status: 500 Internal Server Error",
+        "unexpected status from HEAD request to https://r.example:443/v2/x/manifests/v1: 503 Service Unavailable",
+        "failed to resolve reference: unexpected status code [manifests v1]: 502 Bad Gateway",
+        "Get https://r.example/v2/: net/http: request canceled (Client.Timeout exceeded while awaiting headers)",
+        "dial tcp: lookup r.example on 127.0.0.1:53: no such host",
+        "dial tcp 127.0.0.1:5000: connect: connection refused",
+        "net/http: TLS handshake timeout",
+        "read tcp 10.0.0.1:1->10.0.0.2:443: read: connection reset by peer",
+        "unexpected EOF",
+    ],
+)
+def test_a_registry_that_is_away_is_told_from_an_image_that_is_not_there(reason: str) -> None:
+    assert pull_error("a/b:c", reason).code is Code.REGISTRY_UNAVAILABLE
+    assert Code.REGISTRY_UNAVAILABLE in PASSING
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "manifest for team/timeout-500:eof not found: manifest unknown: manifest unknown",
+        "pull access denied for team/timeout-500:eof, repository does not exist or may require 'docker login'",
+        'error parsing HTTP 404 response body: unexpected end of JSON input: ""',
+        "unexpected status from HEAD request to https://r:5000/v2/x/manifests/500: 401 Unauthorized",
+        "x509: certificate signed by unknown authority",
+        "no matching manifest for linux/arm64 in the manifest list entries",
+        "write /var/lib/docker/tmp/x: no space left on device",
+        "something that nobody has seen before",
+    ],
+)
+def test_what_only_a_person_can_mend_counts(reason: str) -> None:
+    assert pull_error("team/timeout-500:eof", reason).code is Code.IMAGE_UNAVAILABLE
