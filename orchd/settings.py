@@ -87,6 +87,11 @@ class JobsSettings(_Section):
         16, description="jobs; most that wait for one cold model to start (and never more than its maxSessions)"
     )
     hold_timeout_s: Positive = Field(240.0, description="seconds; longest wait of such a job")
+    start_wait_s: Annotated[float, Field(ge=0)] = Field(
+        15.0,  # A look at the engine and a probe take at most some 10 s.
+        description="seconds from orchd's start in which a job waits for a model that was not looked at and probed "
+        "yet; 0 = it is refused",
+    )
     hook_timeout_s: Positive = Field(5.0, description="seconds; a hook that takes longer refuses the job")
     refused_body_mb: AtLeastOne = Field(8, description="MiB; of a refused job's body read and dropped before closing")
     refused_body_s: Positive = Field(5.0, description="seconds; the same bound in time")

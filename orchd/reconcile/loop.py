@@ -25,6 +25,7 @@ from orchd.health.poller import Poller
 from orchd.metrics import Metrics
 from orchd.reconcile import calls, plan, view
 from orchd.reconcile.act import Hands
+from orchd.reconcile.first_look import FirstLook
 from orchd.reconcile.fleet import Fleet
 from orchd.reconcile.hear import Ears
 from orchd.reconcile.runner import Runner
@@ -77,6 +78,7 @@ class Loop:
         self._down: dict[RunnerKind, str] = dict.fromkeys(runtimes, NOT_SEEN)
         self._told_down: dict[RunnerKind, str] = {}
         self._fleet = Fleet(table)
+        self._first_look = FirstLook(waits=settings.jobs.start_wait_s > 0)
         self._calls = calls.Calls(runtimes, prober, self.post)
         self.poller = Poller(
             prober, report=self.post, progress_at=table.progress_at, on_probe=metrics.probed, heard=heard
@@ -177,11 +179,13 @@ class Loop:
 
     async def run(self) -> None:
         """Take events until cancelled."""
+        over = asyncio.get_running_loop().call_later(self._settings.jobs.start_wait_s, self._first_look_over)
         try:
             while True:
                 self._turn()
                 await self._wait()
         finally:
+            over.cancel()
             await self._calls.close()
             await self.poller.close()
 
@@ -322,7 +326,14 @@ class Loop:
             self._metrics.define(key, model.max_sessions)
             runners = self._fleet.of(key)
             stand = self.standing(key)
-            self._table.set_closed(key, startable=stand.startable, code=stand.code, reason=stand.reason)
+            waits = stand.startable or self._first_look.awaited(
+                key,
+                stand,
+                runners,
+                down=self._engine_down(model) not in ("", NOT_SEEN),
+                leaving=bool(self._ending) or key in leaving,
+            )
+            self._table.set_closed(key, startable=waits, code=stand.code, reason=stand.reason)
             counts: dict[str, int] = {}
             for runner in runners:
                 counts[runner.state] = counts.get(runner.state, 0) + 1
@@ -332,6 +343,10 @@ class Loop:
                 self._metrics.runtime_up(kind, down is None, self._needs(kind))
         for changed in self._changed:
             changed.set()
+
+    def _first_look_over(self) -> None:
+        self._first_look.over()
+        self._stirred.set()
 
     def _needs(self, kind: RunnerKind) -> bool:
         """Whether a model is of this kind: a host without Docker is nothing to complain of while nobody wants one."""

@@ -251,6 +251,24 @@ async def test_a_request_that_waited_for_the_start_is_not_told_that_its_model_do
         assert await daemon.end() == 0
 
 
+async def test_the_job_that_starts_orchd_is_served_and_so_is_one_that_comes_while_it_restarts(make: Start) -> None:
+    """Nothing was looked at or probed yet when orchd takes them from systemd's socket; they wait for that."""
+    with socket.create_server(("127.0.0.1", 0)) as tcp:
+        daemon = make(settings={"jobs.listen": "systemd", "jobs.start_wait_s": str(PATIENCE_S)})
+        daemon.write(process("m"))
+        for how in ("the first start", "a restart", "a restart after a kill"):
+            with Wire(tcp.getsockname()[1]) as early:
+                early.request("POST", "/text-to-image", ("X-Model-Id", "m"), body=b"body")
+                await handed(daemon, [tcp])
+                await daemon.until_up()
+                reply = await asyncio.to_thread(early.reply)
+                assert reply.status == 200, how
+            if how == "a restart":
+                await daemon.kill()
+            else:
+                assert await daemon.end() == 0
+
+
 async def test_a_handed_over_socket_beside_one_of_its_own(make: Start) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", 0)) as tcp:
