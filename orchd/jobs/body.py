@@ -1,17 +1,25 @@
 """`model_id` in the first bytes of a body: JSON, form or multipart. Pure.
 
-Only what is certain counts: a value that may go on behind the bytes at hand is not taken.
+Only what is certain counts: a value that may go on behind the bytes at hand is not taken. Anybody may send these bytes,
+so each search is linear in them, and takes few steps in Python: the numbers of members, parts and parameters that are
+looked at have bounds.
 """
 
 from __future__ import annotations
 
 import json
-from email.message import Message
+import re
 from urllib.parse import unquote_to_bytes
 
 from orchd.jobs.request import FORM
 
 READ_AHEAD_BYTES = 64 * 1024
+MOST_MEMBERS = 1024
+MOST_PARTS = 256
+MOST_PART_HEAD_BYTES = 4096
+MOST_PARAMETERS = 64
+LONGEST_BOUNDARY = 70
+"""RFC 2046, section 5.1.1."""
 _FIELD = "model_id"
 
 
@@ -29,32 +37,39 @@ def model_id_in(content_type: str, head: bytes, *, complete: bool) -> str | None
     if kind == FORM and not head.lstrip().startswith(b"{"):
         return _in_form(head, complete=complete)
     if kind in ("", FORM, "text/plain") or kind.endswith(("/json", "+json")):
-        return _in_json(head.decode("utf-8", "ignore"))
+        return text_member(head, _FIELD)
     return None
 
 
-def _in_json(text: str) -> str | None:
-    """Walk the members of the outermost object, as far as the text goes."""
+_BLANK = re.compile(r"[ \t\r\n]*")
+
+
+def text_member(head: bytes, member: str) -> str | None:
+    """Return the text that the outermost object of a JSON document has under this name, as far as the bytes go.
+
+    Args:
+        head: the first bytes of the document; at most `READ_AHEAD_BYTES` of them are looked at.
+    """
+    text = head[:READ_AHEAD_BYTES].decode("utf-8", "ignore")
     decoder = json.JSONDecoder()
     found: str | None = None
     try:
         at = _expect(text, _skip(text, 0), "{")
-        while True:
+        for _ in range(MOST_MEMBERS):
             name, at = decoder.raw_decode(text, at)
             value, at = decoder.raw_decode(text, _skip(text, _expect(text, _skip(text, at), ":")))
-            if name == _FIELD:
+            if name == member:
                 # A lone surrogate is no text: it could be neither looked up, nor logged.
                 found = value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
             at = _skip(text, _expect(text, _skip(text, at), ","))
     except (ValueError, RecursionError):
-        # The end of the object, of the bytes at hand, or of our patience.
-        return found
+        pass  # The end of the object, of the bytes at hand, or of our patience.
+    return found
 
 
 def _skip(text: str, at: int) -> int:
-    while text[at : at + 1] in (" ", "\t", "\r", "\n"):
-        at += 1
-    return at
+    blank = _BLANK.match(text, at)
+    return blank.end() if blank is not None else at
 
 
 def _expect(text: str, at: int, mark: str) -> int:
@@ -63,35 +78,56 @@ def _expect(text: str, at: int, mark: str) -> int:
     return _skip(text, at + 1)
 
 
+# Each letter of the name may be escaped. The pattern has nothing to try again: it is linear.
+_IN_FORM = re.compile(
+    rb"(?:\A|&)"
+    + b"".join(
+        rb"(?:%b|%%(?i:%02x))" % (re.escape(letter), letter[0])
+        for letter in (bytes([code]) for code in _FIELD.encode())
+    )
+    + rb"(?:=([^&]*+)|(?=&|\Z))(&?)"
+)
+
+
 def _in_form(head: bytes, *, complete: bool) -> str | None:
-    pairs = head.split(b"&")
-    for pair in pairs if complete else pairs[:-1]:
-        name, _, value = pair.partition(b"=")
-        if _plain(name) == _FIELD:
-            return _plain(value)
-    return None
-
-
-def _plain(quoted: bytes) -> str:
-    return unquote_to_bytes(quoted.replace(b"+", b" ")).decode("utf-8", "replace")
+    found = _IN_FORM.search(head)
+    if found is None or not (complete or found[2]):
+        return None
+    return unquote_to_bytes((found[1] or b"").replace(b"+", b" ")).decode("utf-8", "replace")
 
 
 def _in_multipart(content_type: str, head: bytes) -> str | None:
-    boundary = _parameter(content_type, "boundary")
-    if not boundary:
+    boundary = parameter(content_type, "boundary")
+    if not boundary or len(boundary) > LONGEST_BOUNDARY or not boundary.isascii():
         return None
     # The first part is what precedes the first boundary; the last one may go on behind the bytes at hand.
-    for part in (b"\r\n" + head).split(b"\r\n--" + boundary.encode("latin-1", "replace"))[1:-1]:
+    for part in (b"\r\n" + head).split(b"\r\n--" + boundary.encode(), MOST_PARTS)[1:-1]:
         header, _, value = part.partition(b"\r\n\r\n")
-        for line in header.decode("utf-8", "replace").split("\r\n"):
+        for line in header[:MOST_PART_HEAD_BYTES].decode("utf-8", "replace").split("\r\n"):
             name, _, disposition = line.partition(":")
-            if name.strip().lower() == "content-disposition" and _parameter(disposition, "name") == _FIELD:
+            if name.strip().lower() == "content-disposition" and parameter(disposition, "name") == _FIELD:
                 return value.decode("utf-8", "replace")
     return None
 
 
-def _parameter(value: str, name: str) -> str:
-    message = Message()
-    message["Content-Type"] = value.strip().replace("\r", "").replace("\n", "")
-    found = message.get_param(name)
-    return found if isinstance(found, str) else ""
+# A name and a value, which is a token or a quoted string; or one of the two signs that only separate. What it has
+# taken it does not give back, so that no text is looked at twice.
+_PARAMETER = re.compile(
+    r'[ \t]*+([^\s;="]*+)[ \t]*+(?:=[ \t]*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+)))?[^;]*+(?:;|\Z)', re.DOTALL
+)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+
+
+def parameter(value: str, name: str) -> str:
+    """Return the first parameter of this name (lower case) behind the first semicolon of a header's value; empty =
+    there is none among the first `MOST_PARAMETERS`.
+    """
+    at = value.find(";") + 1
+    for _ in range(MOST_PARAMETERS if at else 0):
+        found = _PARAMETER.match(value, at)
+        if found is None or found.end() == at:
+            break
+        if found[1].lower() == name:
+            return _ESCAPE.sub(r"\1", found[2]) if found[2] is not None else found[3] or ""
+        at = found.end()
+    return ""

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchd.jobs.body import READ_AHEAD_BYTES, model_id_in
+from orchd.jobs import body as reading
+from orchd.jobs.body import (
+    LONGEST_BOUNDARY,
+    MOST_MEMBERS,
+    MOST_PARAMETERS,
+    MOST_PARTS,
+    READ_AHEAD_BYTES,
+    model_id_in,
+    parameter,
+    text_member,
+)
 from orchd.jobs.request import FORM
 
 MULTIPART = 'multipart/form-data; boundary="b:1"'
@@ -89,3 +100,126 @@ def test_json_is_read_as_json_is(members: dict[str, object], model_id: str) -> N
 
 def test_the_bound_is_64_kib() -> None:
     assert READ_AHEAD_BYTES == 65536
+
+
+class Counting:
+    """A pattern that notes how many characters it has taken, all calls together."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self.pattern = pattern
+        self.calls = self.taken = 0
+
+    def match(self, text: str, at: int) -> re.Match[str] | None:
+        found = self.pattern.match(text, at)
+        self.calls += 1
+        self.taken += 0 if found is None else found.end() - at
+        return found
+
+
+HOSTILE_PARAMETERS = [
+    'x="' + ";" * 60_000 + '"',
+    'x="' + ";" * 60_000,
+    "x;" * 30_000,
+    ";" * 60_000,
+    'x="";' * 12_000,
+    'x=";' * 15_000,
+    'x="\\"' * 10_000,
+    'x="' + '\\"' * 30_000,
+    "x=" * 30_000,
+    " " * 60_000,
+    "x" + " " * 30_000 + "=" + " " * 30_000,
+    '"' * 60_000,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE_PARAMETERS)
+@pytest.mark.parametrize("where", ["Content-Type", "Content-Disposition"])
+def test_no_character_of_a_parameter_list_is_looked_at_twice(
+    text: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = Counting(reading._PARAMETER)
+    monkeypatch.setattr(reading, "_PARAMETER", counting)
+    if where == "Content-Type":
+        content_type, body = f"multipart/form-data; {text}", b""
+    else:
+        content_type, body = MULTIPART, b"--b:1\r\nContent-Disposition: form-data; " + text.encode() + b"\r\n\r\n"
+    assert model_id_in(content_type, body, complete=True) is None
+    assert counting.calls > 0
+    assert counting.taken <= len(content_type) + len(body)
+    assert counting.calls <= 2 * MOST_PARAMETERS
+
+
+def test_a_pattern_that_reads_what_callers_send_never_tries_again() -> None:
+    """Two neighbours that may take the same character, and can give it back, make a search quadratic."""
+    for pattern in (reading._PARAMETER, reading._IN_FORM):
+        text = pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode()
+        assert (
+            re.search(r"[*+](?![+])", re.sub(r"\\.|\[[^\]]*\]", "", text).replace("*+", "").replace("++", "")) is None
+        )
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("multipart/form-data; boundary=abc", "abc"),
+        ('multipart/form-data; Boundary = "a;b\\"c" ; x=y', 'a;b"c'),
+        ('multipart/form-data; x="boundary=no; boundary=no"; boundary=yes', "yes"),
+        ("multipart/form-data;boundary=a;boundary=b", "a"),
+        ("multipart/form-data; x; ; boundary=abc def", "abc"),
+        ("boundary=abc", ""),
+        ("multipart/form-data; xboundary=abc", ""),
+        ("multipart/form-data; boundary", ""),
+        ("multipart/form-data; boundary=", ""),
+        ("multipart/form-data" + "; x=y" * (MOST_PARAMETERS - 1) + "; boundary=abc", "abc"),
+        ("multipart/form-data" + "; x=y" * MOST_PARAMETERS + "; boundary=abc", ""),
+    ],
+)
+def test_a_parameter_is_a_token_or_a_quoted_string(value: str, found: str) -> None:
+    assert parameter(value, "boundary") == found
+
+
+@settings(deadline=None)
+@given(st.text(alphabet='ab;="\\ \t\r\n\x00é', max_size=80))
+def test_no_parameter_list_is_too_odd(text: str) -> None:
+    parameter(text, "a")
+
+
+@pytest.mark.parametrize(("size", "named"), [(LONGEST_BOUNDARY, "org/one"), (LONGEST_BOUNDARY + 1, None)])
+def test_a_boundary_has_at_most_70_bytes(size: int, named: str | None) -> None:
+    mark = "b" * size
+    body = f'--{mark}\r\nContent-Disposition: form-data; name="model_id"\r\n\r\norg/one\r\n--{mark}--'.encode()
+    assert model_id_in(f"multipart/form-data; boundary={mark}", body, complete=True) == named
+
+
+def test_only_so_many_members_and_parts_are_looked_at() -> None:
+    for more, named in ((-2, "x"), (1, None)):
+        members = ",".join('"a":0' for _ in range(MOST_MEMBERS + more))
+        assert text_member(f'{{{members},"model_id":"x"}}'.encode(), "model_id") == named
+        parts = part("a", b"") * (MOST_PARTS + more)
+        assert model_id_in(MULTIPART, parts + part("model_id", b"x") + b"--b:1--", complete=True) == named
+
+
+def test_of_a_long_json_document_only_the_first_bytes_are_read() -> None:
+    far = b'{"a": "' + b"x" * READ_AHEAD_BYTES + b'", "gateway_request_id": "x"}'
+    assert text_member(far, "gateway_request_id") is None
+    assert text_member(b'{"gateway_request_id": "x", ' + far[1:], "gateway_request_id") == "x"
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "model_id", "model%5fid", "%6Dodel_id", "xmodel_id", "model_idx"]),
+            st.sampled_from(["", "=", "=v", "=v%41+", "=a=b"]),
+        ),
+        max_size=6,
+    ),
+    st.booleans(),
+)
+def test_a_form_is_read_pair_by_pair(pairs: list[tuple[str, str]], complete: bool) -> None:
+    """The same as by splitting it, which takes a step for each pair."""
+    values = {"": "", "=": "", "=v": "v", "=v%41+": "vA ", "=a=b": "a=b"}
+    certain = pairs if complete else pairs[:-1]
+    meant = [values[value] for name, value in certain if name in ("model_id", "model%5fid", "%6Dodel_id")]
+    body = "&".join(name + value for name, value in pairs).encode()
+    assert model_id_in(FORM, body, complete=complete) == (meant[0] if meant else None)
