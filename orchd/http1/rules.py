@@ -83,7 +83,7 @@ class RequestHead:
         self.length: int | None = None
         self.chunked = False
         self.expects = False
-        self.hops = NO_NAMES
+        hops: set[bytes] = set()  # One set for all lines: a union for each would be quadratic.
         self.memo: object = None
         hosts = 0
         protocol = expectation = b""
@@ -102,11 +102,12 @@ class RequestHead:
             elif matters == b"transfer-encoding":
                 self.chunked = _chunked(value, again=self.chunked)
             elif matters == b"connection":
-                self.hops = self.hops.union(tokens(value))
+                hops.update(tokens(value))
             elif matters == b"expect":
                 expectation = value
             else:
                 protocol = value
+        self.hops = frozenset(hops) if hops else NO_NAMES
         if hosts != 1 and (modern or hosts):
             raise Malformed("has no Host" if not hosts else "has several Hosts")
         if self.chunked and self.length is not None:
@@ -134,12 +135,13 @@ class RequestHead:
 
 class AnswerHead:
     """Attributes:
-    keep_alive: the runner means to go on with the connection.
+    keep_alive: the runner means to go on with the connection, and nothing in the head suggests that bytes follow which
+        are not of this answer.
     length: of the body, bytes; 0 where there can be none. None: it comes in chunks, or ends with the connection.
     until_close: the body ends with the connection.
     plain_length: as of a request.
     switches: what follows is of another protocol.
-    last: as of a request.
+    last: it is the answer proper: what follows it is nobody's.
     hops: as of a request.
     memo: what every caller gets of it: see `jobs.request.Reply`.
     """
@@ -177,7 +179,7 @@ class AnswerHead:
         self.headers = headers
         self.length: int | None = None
         self.chunked = False
-        self.hops = NO_NAMES
+        hops: set[bytes] = set()
         self.memo: tuple[bytes, bool] | None = None
         for header in headers:
             matters = _MATTERS[header[0]]
@@ -188,15 +190,20 @@ class AnswerHead:
             elif matters == b"transfer-encoding":
                 self.chunked = _chunked(header[1], again=self.chunked)
             elif matters == b"connection":
-                self.hops = self.hops.union(tokens(header[1]))
+                hops.update(tokens(header[1]))
+        self.hops = frozenset(hops) if hops else NO_NAMES
         if self.chunked and self.length is not None:
             raise Malformed("has both Content-Length and Transfer-Encoding")
+        announced = False
         if bodiless(method, status):
+            # A runner that announces a body where there is none may send it all the same, only later. Its head alone
+            # can't tell for HEAD: there, whoever gives no length is not trusted either.
+            announced = self.chunked or bool(self.length) or (method == b"HEAD" and self.length is None)
             self.length, self.chunked = 0, False
         self.until_close = self.length is None and not self.chunked
-        self.keep_alive = _kept(modern, self.hops) and not self.until_close
+        self.keep_alive = _kept(modern, self.hops) and not self.until_close and not announced
         self.switches = status == SWITCHING
-        self.last = False
+        self.last = status >= 200
         self.plain_length = -1 if self.chunked or self.until_close or self.switches else self.length or 0
 
     @property

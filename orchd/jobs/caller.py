@@ -16,7 +16,7 @@ from typing import Protocol
 from orchd.errors import Code, JobRefused
 from orchd.http1 import render
 from orchd.http1.names import Header
-from orchd.http1.parser import Message, RequestParser
+from orchd.http1.parser import HEAD_STEPS, Message, RequestParser
 from orchd.http1.rules import AnswerHead, Malformed, RequestHead
 from orchd.jobs.ports import CallerGone, Owner
 from orchd.jobs.refusal import rendered
@@ -26,7 +26,7 @@ from orchd.jobs.wire import Batch, Wire
 from orchd.settings import JobsSettings
 
 MIB = 1024 * 1024
-SLICE_BYTES = 64 * 1024  # Parsed at a time, so that few pipelined requests are in memory beyond the one that is served.
+SLICE_BYTES = 64 * 1024
 AHEAD_BYTES = 64 * 1024
 NEVER = float("inf")
 
@@ -73,10 +73,11 @@ class CallerConnection(Wire):
 
     __slots__ = (
         "_advancing", "_collect", "_continued", "_dropped", "_hub", "_keep", "_owner", "_sent_before", "_tunnel",
-        "bypassed", "deadline", "held", "message", "parser", "peer", "state", "transfer",
+        "bypassed", "deadline", "message", "parser", "peer", "state", "transfer",
     )  # fmt: skip
 
     message: Message[RequestHead]
+    parser: RequestParser
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub.batch)
@@ -87,7 +88,6 @@ class CallerConnection(Wire):
         self.deadline = NEVER
         self._sent_before = 0
         self.transfer: Transfer | None = None
-        self.held = b""
         self._owner: Owner | None = None
         self._collect = 0
         self._advancing = False
@@ -111,29 +111,42 @@ class CallerConnection(Wire):
 
     def data_received(self, data: bytes) -> None:
         state = self.state
+        if state is LEAVING:
+            return self._drop(len(data))
         try:
             if self._tunnel:
                 if self.transfer is not None:
                     self.transfer.caller_said(data)
-            elif state is LEAVING:
-                self._drop(len(data))
-            else:
-                if len(data) <= SLICE_BYTES and not self.held:
-                    self.parser.feed(data)
-                else:
-                    self.held += data
-                    self._feed_held()
-                if state is AWAITING:
-                    self._advance()
-                elif state is SERVING:
-                    self._more_body()
-                else:
-                    self._dropped += len(data)
-                    self._drop_body()
+                return None
+            if state is DROPPING:
+                self._dropped += len(data)
+            self.parser.feed(data)
+            self._look()
         except Exception as exc:
             if self._owner is None:
                 raise
             self._owner.fail(exc)
+        return None
+
+    def held_moved(self) -> None:
+        try:
+            self._look()
+        except Exception as exc:
+            if self._owner is None:
+                raise
+            self._owner.fail(exc)
+
+    def _look(self) -> None:
+        """There may be something new in the parser."""
+        state = self.state
+        if state is AWAITING:
+            self._advance()
+        elif state is SERVING:
+            self._more_body()
+        elif state is DROPPING:
+            self._drop_body()
+        if self.parser.steps <= 0:
+            self.rest()
 
     def eof_received(self) -> bool:
         if self._tunnel and self.transfer is not None:
@@ -162,28 +175,29 @@ class CallerConnection(Wire):
         self.paused = False
         if self.transfer is not None:
             self.transfer.download_changed()
+        elif self.state is AWAITING and (self.parser.held or self.parser.messages):
+            self.deadline = NEVER
+            self._advance()
 
     # Requests in, one after the other.
 
-    def _feed_held(self) -> None:
-        """Parse no further than into the second request that waits."""
-        parser = self.parser
-        while self.held and len(parser.messages) < 2 and parser.broken is None:
-            piece, self.held = self.held[:SLICE_BYTES], self.held[SLICE_BYTES:]
-            parser.feed(piece)
-
     def _advance(self) -> None:
-        """Serve what is there. Not by recursion: a thousand refusals may be waiting."""
+        """Serve what is there, as long as there are steps, and the caller takes its answers. Not by recursion: a
+        thousand refusals may be waiting.
+        """
         if self._advancing:
             return None
         self._advancing = True
         parser, hub = self.parser, self._hub
         messages = parser.messages
-        while self.state is AWAITING and not self.closed:
-            if self.held:
-                self._feed_held()
+        while self.state is AWAITING and not (self.closed or self.paused) and parser.steps > 0:
             if not messages:
-                break
+                if not parser.held:
+                    break
+                parser.go_on()
+                if not messages:
+                    break
+            parser.steps -= HEAD_STEPS
             self.message = message = messages[0]
             self.state = SERVING
             self._continued = False
@@ -199,12 +213,19 @@ class CallerConnection(Wire):
 
     def _await(self) -> None:
         """Nothing is being served: until when may that be so?"""
-        if self.parser.broken is not None:
-            return self._refuse(_refusal(self.parser.broken))
-        hub = self._hub
+        parser, hub = self.parser, self._hub
         settings, now = hub.settings, hub.clock()
-        if not self.parser.mid_head:
-            self.deadline = now + settings.keepalive_s
+        if parser.messages or parser.held:
+            if self.paused:  # It takes no answers: it gets no more of them.
+                self.deadline = now + settings.between_bytes_timeout_s
+                return self.set_reading(False)
+            self.set_reading(True)
+            return self.rest()  # No steps are left.
+        if parser.broken is not None:
+            return self._refuse(_refusal(parser.broken))
+        if not parser.mid_head:
+            if self.deadline == NEVER:  # Else it has sent empty lines, for which it gets no more time.
+                self.deadline = now + settings.keepalive_s
         elif self.deadline > now + settings.header_timeout_s:
             self.deadline = now + settings.header_timeout_s
         return None if self.reading else self.set_reading(True)
@@ -234,11 +255,11 @@ class CallerConnection(Wire):
             return
         message = self.message
         if message.ended:
-            wanted = len(self.parser.messages) == 1 and not self.held and self.parser.broken is None
+            wanted = not self.parser.held and self.parser.broken is None
         elif self.transfer is not None:
             wanted = self.transfer.wants_body()
         else:
-            wanted = sum(map(len, message.pieces)) < max(AHEAD_BYTES, self._collect)
+            wanted = message.waiting < max(AHEAD_BYTES, self._collect)
         if wanted is not self.reading:
             self.set_reading(wanted)
 
@@ -249,7 +270,7 @@ class CallerConnection(Wire):
 
     def collect(self, most: int) -> None:
         self._collect = most
-        if self.message.ended or sum(map(len, self.message.pieces)) >= most:
+        if self.message.ended or self.message.waiting >= most:
             self._collect = 0
             if self._owner is not None:
                 self._owner.deliver(None)
@@ -299,8 +320,8 @@ class CallerConnection(Wire):
         """From now on, what the caller sends is not HTTP."""
         self._tunnel = True
         self._keep = False
+        rest = self.parser.take_held()
         self.set_reading(True)
-        rest, self.parser.rest = self.parser.rest, b""
         if rest and self.transfer is not None:
             self.transfer.caller_said(rest)
 
@@ -327,25 +348,25 @@ class CallerConnection(Wire):
         messages.popleft()
         self.state = AWAITING
         if parser.switched:
-            parser.go_on()  # An upgrade that was declined: what follows it is HTTP.
-        if self._advancing or messages or self.held:
+            parser.decline()
+        if self._advancing or parser.held:
             return self._advance()
         return self._await()
 
     # Ways out.
 
     def _drop_body(self) -> None:
-        message = self.message
-        message.pieces.clear()
-        self._feed_held()
-        message.pieces.clear()
-        if self.parser.broken is not None and not message.ended:
+        message, parser = self.message, self.parser
+        parser.go_on()
+        message.take()
+        if parser.broken is not None and not message.ended:
             return self._leave()
         if self._dropped > self._hub.settings.refused_body_mb * MIB + SLICE_BYTES:
             return self.abort()
         if message.ended:
-            self.parser.messages.popleft()
+            parser.messages.popleft()
             self.state = AWAITING
+            self.deadline = NEVER
             return self._advance()
         return self.set_reading(True)
 
@@ -359,7 +380,7 @@ class CallerConnection(Wire):
         """Say that nothing more comes, and give the caller time to read what came."""
         self.state = LEAVING
         self._dropped = 0
-        self.held = b""
+        self.parser.held.clear()
         self.deadline = self._hub.clock() + self._hub.settings.refused_body_s
         self.write_eof()
         self.set_reading(True)
@@ -385,7 +406,7 @@ class CallerConnection(Wire):
             case State.AWAITING:
                 self._hub.closed("idle")
                 if self.paused:
-                    self.abort()  # It does not take even the last answer.
+                    self.abort(reset=True)  # It does not take even the last answer.
                 else:
                     self.close()
             case State.DROPPING:

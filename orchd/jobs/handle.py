@@ -424,7 +424,7 @@ class Handler:
                 if not (exc.unseen and connection.reused and transfer.retained is not None):
                     raise
                 transfer.stop()
-                run.caller.message.pieces[:] = [transfer.retained] if transfer.retained else []
+                run.caller.message.put_back(transfer.retained)
                 run.forgive()
                 connection = None
         run.status = answer.status

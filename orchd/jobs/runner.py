@@ -30,11 +30,16 @@ LEFT_OVER_BYTES = 1024 * 1024  # An answer that came before its runner reset the
 class RunnerConnection(Wire):
     """Attributes:
     transfer: the job on it; None = it idles.
+    ended: nothing more comes, and what came has been looked at.
     reused: it has served a job before.
     idle_until: when it is closed if it still idles then (loop clock, seconds).
     """
 
-    __slots__ = ("_poll", "_sent_before", "idle_until", "parser", "pool", "reused", "shelf", "transfer")
+    __slots__ = (
+        "_poll", "_proper", "_sent_before", "ended", "idle_until", "parser", "pool", "reused", "shelf", "transfer",
+    )  # fmt: skip
+
+    parser: AnswerParser
 
     def __init__(self, pool: Pool, shelf: _Shelf) -> None:
         super().__init__(pool.batch)
@@ -43,6 +48,8 @@ class RunnerConnection(Wire):
         self.parser = AnswerParser(HEAD_BYTES)
         self.transfer: Transfer | None = None
         self.reused = False
+        self.ended = False
+        self._proper: bool | None = None  # How it has ended, if it has.
         self.idle_until = 0.0
         self._sent_before = 0
         self._poll: select.poll | None = None
@@ -85,7 +92,20 @@ class RunnerConnection(Wire):
             transfer.runner_moved()
         except Exception as exc:  # noqa: BLE001 - it is raised again where the job waits for the answer
             transfer.crashed(exc)
+        if self.parser.steps <= 0:
+            self.rest()
         return None
+
+    def held_moved(self) -> None:
+        if (transfer := self.transfer) is None or transfer.tunnel:
+            return
+        try:
+            transfer.runner_moved()
+        except Exception as exc:  # noqa: BLE001 - as above
+            transfer.crashed(exc)
+        if self.parser.steps <= 0:
+            self.rest()
+        self._tell_end()
 
     def eof_received(self) -> bool:
         if (transfer := self.transfer) is None:
@@ -102,10 +122,13 @@ class RunnerConnection(Wire):
             if exc is not None and self.transfer is not None and self.transfer.reads_runner:
                 for piece in self._left_over():
                     self.parser.feed(piece)
+                if self.parser.steps <= 0:
+                    self.rest()
             self._end(proper=exc is None)
         self.forget_socket()
         self.pool.lost(self)
-        self.parser.close()
+        if self.ended or self.transfer is None:
+            self.parser.close()
 
     def give_up(self) -> None:
         """It was being made, and nobody wants it: the loop may have begun to tell us of it, and will say no more."""
@@ -115,9 +138,18 @@ class RunnerConnection(Wire):
         self.parser.close()
 
     def _end(self, *, proper: bool) -> None:
-        """Tell the job once that nothing more comes; a reset is no proper end of an answer."""
+        """Nothing more comes. A reset is no proper end of an answer."""
         self.closed = True
-        if (transfer := self.transfer) is not None:
+        self._proper = proper
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        """Tell the job once that nothing more comes, behind what has come."""
+        transfer, proper = self.transfer, self._proper
+        if proper is None or self.ended or (transfer is not None and self.parser.held and not transfer.tunnel):
+            return
+        self.ended = True
+        if transfer is not None:
             if proper and not transfer.tunnel:
                 self.parser.feed_eof()
             transfer.runner_lost(proper=proper)

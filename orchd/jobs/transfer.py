@@ -43,7 +43,7 @@ class Transfer:
     """
 
     __slots__ = (
-        "_answer", "_chunked_down", "_down", "_down_splice", "_events", "_most", "_owner", "_up",
+        "_answer", "_chunked_down", "_clean", "_down", "_down_splice", "_events", "_most", "_owner", "_up",
         "_up_splice", "bytes_in", "bytes_out", "caller", "request", "retained", "runner", "started", "tunnel",
     )  # fmt: skip
 
@@ -59,6 +59,7 @@ class Transfer:
         self._events: EventsEnd | None = None
         self._answer: Message[AnswerHead] | None = None
         self._up = self._down = True  # Still open.
+        self._clean = True  # No interim answer has announced a body, which none has.
         self._up_splice: Splice | None = None
         self._down_splice: Splice | None = None
         caller.transfer = self
@@ -70,8 +71,7 @@ class Transfer:
         """Begin: the head, and what there is of the body."""
         request = self.request
         if request.ended and request.received <= RETAINED_BYTES:
-            pieces = request.pieces
-            self.retained = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self.retained = b"".join(request.pieces)
         self._push_up(head)
 
     def upload_changed(self) -> None:
@@ -116,7 +116,7 @@ class Transfer:
     def _splice_up(self) -> bool:
         request = self.request
         left = (request.head.length or 0) - request.received
-        if left < WORTH_BYTES or self.caller.held:
+        if left < WORTH_BYTES or self.caller.parser.held:
             return False
         splice = self._up_splice = self._splice(self.caller, self.runner, left, self._moved_up, self._spliced_up)
         if splice is None:
@@ -191,6 +191,7 @@ class Transfer:
 
     def _pass_interim(self, head: AnswerHead) -> None:
         """1xx, save 100, which is between the two of us (RFC 9110, section 15.2). They must not heap up."""
+        self._clean = self._clean and head.keep_alive
         if head.status != CONTINUE and self.request.head.modern and not self.caller.paused:
             self.caller.write_interim(head)
 
@@ -254,7 +255,7 @@ class Transfer:
             if not caller.paused:
                 return owner.deliver(None)
             return self._waits()
-        if self.runner.closed:
+        if self.runner.ended:
             return owner.fail(RunnerBroke("closed the connection in the middle of its answer"))
         if (broken := self.runner.parser.broken) is not None:
             return owner.fail(RunnerBroke(f"gave an answer that {broken.why}"))
@@ -266,7 +267,7 @@ class Transfer:
 
     def _splice_down(self, answer: Message[AnswerHead]) -> bool:
         left = (answer.head.length or 0) - answer.received
-        if left < WORTH_BYTES or self._events is not None:
+        if left < WORTH_BYTES or self._events is not None or self.runner.parser.held:
             return False
         splice = self._down_splice = self._splice(self.runner, self.caller, left, self._moved_down, self._spliced_down)
         if splice is None:
@@ -302,10 +303,12 @@ class Transfer:
             not self._up
             and self._up_splice is None
             and answer.head.keep_alive
+            and self._clean
             and parser.broken is None
+            and not (parser.surplus or parser.held)  # It would be taken for the next answer.
             and not runner.paused
         )
-        if whole and self.request.ended and len(parser.messages) == 1:
+        if whole and self.request.ended:
             runner.pool.release(runner)
         else:
             self._up = False
@@ -316,7 +319,7 @@ class Transfer:
     def _begin_tunnel(self, head: bytes) -> None:
         self.tunnel = self._up = True
         self.caller.bulk = self.runner.bulk = True
-        rest, self.runner.parser.rest = self.runner.parser.rest, b""
+        rest = self.runner.parser.take_held()
         self.bytes_out += len(rest)
         self.caller.write(head + rest)
         self.caller.begin_tunnel()

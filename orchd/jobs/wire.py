@@ -10,6 +10,7 @@ import socket
 import struct
 from typing import cast
 
+from orchd.http1.parser import STEPS, AnswerParser, RequestParser
 from orchd.jobs.awake import Awake
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, with no time: closing resets.
@@ -19,6 +20,8 @@ _ACKED = struct.Struct("=120xQ")  # tcpi_bytes_acked, since 4.1.
 NEAR_US = 1000
 """Whose answer to the connection's opening came sooner is on this host, or on the next."""
 
+TURN_BYTES = 2 * 1024 * 1024
+"""Of one connection's bulk, between two turns of the loop: uvloop would read 32 times in a row."""
 SMALL_BYTES = 16 * 1024
 # One of each for all connections: what is read is taken out before anything else is read. Small where a head may come,
 # so that the body behind it stays in the kernel, from where it can be spliced.
@@ -38,13 +41,13 @@ class Batch:
     def __init__(self, look_s: float) -> None:
         self.waiting: list[Wire] | None = None
         """For the end of the turn; None = nothing has been written yet in it."""
-        self._soon = asyncio.get_running_loop().call_soon  # To ask for the loop costs a system call until Python 3.12.
-        self._sent = Awake(self._soon, look_s).sent
+        self.soon = asyncio.get_running_loop().call_soon  # To ask for the loop costs a system call until Python 3.12.
+        self._sent = Awake(self.soon, look_s).sent
 
     def begin(self) -> None:
         """The first of a turn has been written."""
         self.waiting = []
-        self._soon(self._end)
+        self.soon(self._end)
 
     def _end(self) -> None:
         waiting, self.waiting = self.waiting, None
@@ -57,22 +60,30 @@ class Wire(asyncio.BufferedProtocol):
     """Attributes:
     sent: bytes of messages that were written, or went out by another way.
     unsent: what `write` keeps until the end of the loop's turn.
+    parser: of what the peer sends.
     bulk: much is coming: read as much as there is at once.
     paused: the peer takes no more now; what we wrote last is not all out.
     reading: we want its bytes.
+    resting: it is the turn of others: what we want is read, and what is held is looked at, from the loop's next turn.
     made: there is a transport.
     closed: nothing can be sent any more.
     """
 
-    __slots__ = ("_batch", "_socket", "bulk", "closed", "made", "paused", "reading", "sent", "transport", "unsent")
+    __slots__ = (
+        "_batch", "_socket", "_turn_left", "bulk", "closed", "made", "paused", "reading", "resting", "sent",
+        "transport", "unsent",
+    )  # fmt: skip
 
     transport: asyncio.Transport
+    parser: RequestParser | AnswerParser
 
     def __init__(self, batch: Batch) -> None:
         self.paused = self.made = self.closed = self.bulk = False
         self.reading = True
+        self.resting = False
         self.sent = 0
-        self.unsent = b""
+        self.unsent: list[bytes] = []
+        self._turn_left = TURN_BYTES
         self._batch = batch
         self._socket: socket.socket | None = None
 
@@ -99,7 +110,14 @@ class Wire(asyncio.BufferedProtocol):
         return _LARGE if self.bulk else _SMALL
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received((_LARGE if self.bulk else _SMALL)[:nbytes].tobytes())
+        if not self.bulk:
+            return self.data_received(_SMALL[:nbytes].tobytes())
+        data = _LARGE[:nbytes].tobytes()
+        self._turn_left -= nbytes
+        if self._turn_left <= 0:
+            self._turn_left = TURN_BYTES
+            self.rest()
+        return self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
         raise NotImplementedError
@@ -108,8 +126,10 @@ class Wire(asyncio.BufferedProtocol):
         """Send at once; `paused` then says whether all is out."""
         if not self.closed:
             if self.unsent:
-                data, self.unsent = self.unsent + data, b""
-            self.transport.write(data)
+                self.unsent.append(data)
+                self.flush()
+            else:
+                self.transport.write(data)
 
     def write(self, data: bytes, *, whole: bool = False) -> None:
         """Send what is of a message; `whole`: it ends with this. What is small and whole is sent by the end of the
@@ -123,24 +143,47 @@ class Wire(asyncio.BufferedProtocol):
         elif batch.waiting is None:
             self.send(data)
             batch.begin()
-        elif self.unsent:
-            self.unsent += data
         else:
-            batch.waiting.append(self)
-            self.unsent = data
+            if not self.unsent:
+                batch.waiting.append(self)
+            self.unsent.append(data)
 
     def flush(self) -> None:
         if self.unsent and not self.closed:
-            data, self.unsent = self.unsent, b""
-            self.transport.write(data)
+            pieces, self.unsent = self.unsent, []
+            self.transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def set_reading(self, on: bool) -> None:
-        if on is not self.reading and not self.closed:
+        if on is not self.reading:
             self.reading = on
-            if on:
-                self.transport.resume_reading()
-            else:
+            if not self.resting and not self.closed:
+                if on:
+                    self.transport.resume_reading()
+                else:
+                    self.transport.pause_reading()
+            if on and self.parser.held:
+                self.rest()  # That comes first.
+
+    def rest(self) -> None:
+        """It is the turn of others: go on in the loop's next turn."""
+        if not self.resting:
+            self.resting = True
+            if self.reading and not self.closed:
                 self.transport.pause_reading()
+            self._batch.soon(self._wake)
+
+    def _wake(self) -> None:
+        self.resting = False
+        self.parser.steps = STEPS
+        if self.reading and self.parser.held:
+            self.parser.go_on()
+            self.held_moved()
+        if self.reading and not self.resting and not self.closed:
+            self.transport.resume_reading()
+
+    def held_moved(self) -> None:
+        """Some of what the parser held has been looked at."""
+        raise NotImplementedError
 
     def socket(self) -> socket.socket:
         """Return a duplicate of the connection's socket, kept until the connection is lost."""

@@ -20,9 +20,11 @@ def decoded(data: bytes, size: int | None = None, most: int = 1000) -> tuple[byt
     chunked, pieces = ChunkedBody(most), list[bytes]()
     size = size or len(data)
     for at in range(0, len(data), size):
-        rest = chunked.feed(data[at : at + size], pieces)
-        if rest is not None:
-            return b"".join(pieces), chunked.trailers, rest + data[at + size :]
+        piece = data[at : at + size]
+        read, _ = chunked.feed(piece, pieces.append, 10**9)
+        if chunked.ended:
+            return b"".join(pieces), chunked.trailers, piece[read:] + data[at + size :]
+        assert read == len(piece)
     return b"".join(pieces), chunked.trailers, None
 
 

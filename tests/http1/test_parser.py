@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchd.http1.parser import AnswerParser, RequestParser
+from orchd.http1.parser import AnswerParser, RequestParser, with_one_length
 
 REST = b"Host: here\r\nContent-Length: 4\r\n\r\n"
 
@@ -68,3 +68,101 @@ def test_a_known_head_is_too_long_for_who_takes_less() -> None:
         parser = RequestParser(most)
         parser.feed(raw + b"body")
         assert (parser.broken.status if parser.broken else None) == status
+
+
+SAME = [
+    b"Content-Length: 5\r\nContent-Length: 5\r\n",
+    b"Content-Length: 5, 5\r\n",
+    b"Content-Length: 5,5 ,\t5\r\n",
+    b"content-length: 5\r\nX: y\r\nCONTENT-LENGTH:5\r\nContent-Length: 5\r\n",
+    b"Content-Length:  5 \r\nContent-Length: 5\t\r\n",
+]
+OTHER = [
+    b"Content-Length: 5\r\nContent-Length: 6\r\n",
+    b"Content-Length: 5, 6\r\n",
+    b"Content-Length: 5,\r\n",
+    b"Content-Length: ,5\r\n",
+    b"Content-Length: 5, 05\r\n",
+    b"Content-Length: 5\r\nContent-Length: +5\r\n",
+    b"Content-Length: x, x\r\n",
+    b"Content-Length: 5\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    b"Content-Length: 5\r\nContent-Length: 5\r\nBad name: x\r\n",
+    b"X: y\r\n folded\r\nContent-Length: 5, 5\r\n",
+    b"Content-Length: 5\r\nContent-Length: 5\n",
+    b"Content-Length : 5\r\nContent-Length: 5\r\n",
+]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("lines", SAME)
+def test_the_same_length_twice_is_one_length_in_an_answer(lines: bytes, size: int) -> None:
+    """RFC 9112, section 6.3."""
+    for _ in range(2):  # The second time it is looked up.
+        parser = AnswerParser(65536)
+        parser.expect(b"POST")
+        for piece in pieces(b"HTTP/1.1 200 OK\r\n" + lines + b"X-A: b\r\n\r\nhello", size):
+            parser.feed(piece)
+        assert parser.broken is None
+        (message,) = parser.messages
+        assert (message.ended, message.take()) == (True, b"hello")
+        assert [value.strip() for name, value in message.head.headers if name.lower() == b"content-length"] == [b"5"]
+        assert message.head.headers[-1] == (b"X-A", b"b")
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("lines", OTHER)
+def test_lengths_that_are_not_the_same_or_not_alone_are_refused(lines: bytes, size: int) -> None:
+    parser = AnswerParser(65536)
+    parser.expect(b"POST")
+    for piece in pieces(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\nhello", size):
+        parser.feed(piece)
+    assert parser.broken is not None
+    assert not parser.messages
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("lines", SAME)
+def test_from_a_caller_it_stays_refused(lines: bytes, size: int) -> None:
+    parser = RequestParser(65536)
+    for piece in pieces(b"POST / HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\nhello", size):
+        parser.feed(piece)
+    assert parser.broken is not None
+    assert parser.broken.status == 400
+    assert not parser.messages
+
+
+def test_only_lengths_are_put_together() -> None:
+    assert with_one_length(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n") is None
+    assert with_one_length(b"HTTP/1.1 200 OK\r\nA: b\r\nA: b\r\n\r\n") is None
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_empty_lines_before_a_request_are_not_the_beginning_of_one(size: int) -> None:
+    parser = RequestParser(65536)
+    for piece in pieces(b"\r\n" * 100 + b"\r", size):
+        parser.feed(piece)
+    assert not parser.mid_head
+    parser.feed(b"\n")
+    for piece in pieces(b"POST / HTTP/1.1\r\n" + REST + b"body", size):
+        parser.feed(piece)
+    assert parser.broken is None
+    assert parser.messages[0].ended
+
+
+def test_what_follows_a_request_is_held_and_what_follows_an_answer_is_noted() -> None:
+    requests, answers = RequestParser(65536), AnswerParser(65536)
+    requests.feed((b"POST / HTTP/1.1\r\n" + REST + b"body") * 2)
+    assert len(requests.messages) == 1
+    assert requests.held
+    requests.messages.popleft()
+    requests.go_on()
+    assert requests.messages[0].ended
+    for follows in (b"\r\n", b"H", b"HTTP/1.1 200 OK\r\n\r\n"):
+        for apart in (False, True):
+            answers = AnswerParser(65536)
+            answers.expect(b"POST")
+            whole = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"
+            for piece in [whole, follows] if apart else [whole + follows]:
+                answers.feed(piece)
+            assert len(answers.messages) == 1
+            assert answers.surplus

@@ -113,6 +113,15 @@ def test_a_connection_on_which_something_happens_while_it_idles_is_gone(how: str
         b"HTTP/1.0 200 Fine\r\nContent-Length: 6\r\n\r\nanswer",
         answer() + answer(b"nobody asked"),
         answer() + b"nonsense",
+        answer() + b"HTTP/1.1 200 OK\r\nX-Evil: ",
+        answer() + b"H",
+        answer() + b"\r\n",
+        answer() + b"\r\n\r\n",
+        answer() + b"\r",
+        answer(chunks=[b"answer"]) + b"HTTP/1.1 200 OK\r\nX-Evil: ",
+        answer(chunks=[b"answer"]) + b"\r\n",
+        answer(b"", ("Content-Length", "6"), status=103) + answer(),
+        answer(b"", ("Transfer-Encoding", "chunked"), status=103) + answer(),
     ],
 )
 def test_a_connection_whose_answer_leaves_any_doubt_is_not_kept(reply: bytes) -> None:
@@ -120,10 +129,70 @@ def test_a_connection_whose_answer_leaves_any_doubt_is_not_kept(reply: bytes) ->
     async def run() -> None:
         bench = Bench()
         bench.network.reply = reply
-        (got,) = (await bench.serve(request())).messages
+        *_, got = (await bench.serve(request())).messages
         assert got.body == b"answer"
         assert bench.network.end.lost
         assert bench.pool.take(RUNNER) is None
+
+    run()
+
+
+EVIL = b"HTTP/1.1 200 OK\r\nX-Evil: "
+BODILESS = [
+    ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(EVIL)),
+    ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    ("HEAD", b"HTTP/1.1 200 OK\r\n\r\n"),
+    ("GET", b"HTTP/1.1 204 None\r\nContent-Length: %d\r\n\r\n" % len(EVIL)),
+    ("GET", b"HTTP/1.1 204 None\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    ("GET", b"HTTP/1.1 304 None\r\nContent-Length: %d\r\n\r\n" % len(EVIL)),
+]
+
+
+@pytest.mark.parametrize("when", ["at once", "in the same turn", "while it idles", "later"])
+@pytest.mark.parametrize(("method", "head"), BODILESS)
+def test_a_body_where_there_is_none_does_not_reach_the_next_caller(method: str, head: bytes, when: str) -> None:
+    """A runner that announces one, and sends it all the same, may do so when the next request is on its way."""
+
+    @virtual_time
+    async def run() -> None:
+        bench = Bench()
+        bench.network.reply = None
+        target = "/models/image/org%2Fone/x"
+        first = bench.caller(request(method=method, target=target, body=EVIL))
+        await bench.settle()
+        end = bench.network.end
+        end.say(head + (EVIL if when == "at once" else b""))
+        if when == "in the same turn":
+            end.say(EVIL)
+        await bench.idle()
+        assert first.messages[0].status in (200, 204, 304)
+        if when == "while it idles":
+            end.say(EVIL)
+        second = bench.caller(request())
+        await bench.settle()
+        if when == "later":
+            end.say(EVIL)
+        bench.network.end.say(answer(b"mine"))
+        await bench.idle()
+        assert second.messages[0].body == b"mine"
+        assert second.messages[0].header("X-Evil") is None
+        assert end.lost
+
+    run()
+
+
+@pytest.mark.parametrize(
+    ("method", "reply"),
+    [("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), ("POST", b"HTTP/1.1 204 None\r\n\r\n")],
+)
+def test_an_answer_that_announces_no_body_keeps_its_connection(method: str, reply: bytes) -> None:
+    @virtual_time
+    async def run() -> None:
+        bench = Bench()
+        bench.network.reply = reply
+        for _ in range(2):
+            await bench.serve(request(method=method, target="/models/image/org%2Fone/x"))
+        assert len(bench.network.ends) == 1
 
     run()
 

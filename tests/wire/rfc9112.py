@@ -161,6 +161,8 @@ class _Reader:
             self.doubts.add("long Content-Length")
         if len(members) > 1:
             self.doubts.add("Content-Length more than once")
+        if len(set(members)) > 1:
+            self.doubts.add("Content-Length in several spellings")
         return different.pop()
 
     def codings(self, lines: list[bytes]) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from orchd.http1.parser import AnswerParser, RequestParser
+from orchd.http1.parser import STEPS, AnswerParser, RequestParser
 from tests.blackbox.conftest import Server, until
 from tests.blackbox.wire import Wire
 from tests.wire import corpus, corpus_answers
@@ -36,17 +36,26 @@ Parse = Callable[[Iterable[bytes]], Result]
 
 
 def parsed(parser: RequestParser | AnswerParser, pieces: Iterable[bytes]) -> Result:
+    """Feed a parser as a connection does: with new steps, and without the messages that are done with."""
+    whole: list[Any] = []
     for piece in pieces:
         parser.feed(piece)
+        known = -1
+        while known != (known := len(whole) - sum(map(len, parser.held))):
+            parser.steps = STEPS
+            while parser.messages and parser.messages[0].ended and not parser.switched:
+                whole.append(parser.messages.popleft())
+            parser.go_on()
     messages = []
-    for message in parser.messages:
+    for message in [*whole, *parser.messages]:
         head = message.head
         named = {name: getattr(head, name) for name in type(head).__slots__ if name != "memo"}
         messages.append((named, message.ended, b"".join(message.pieces), list(message.trailers)))
     broken = parser.broken and (parser.broken.status, parser.broken.why)
-    rest = parser.rest
+    rest = parser.take_held()
     parser.close()
-    return messages, broken, rest
+    surplus = parser.surplus and isinstance(parser, AnswerParser) and broken is None
+    return messages, broken, (rest, surplus)
 
 
 def as_requests(pieces: Iterable[bytes]) -> Result:
