@@ -40,6 +40,7 @@ from orchd.jobs.hooks import Hooks, JobHook
 from orchd.jobs.lines import JobLines
 from orchd.jobs.server import JobServer
 from orchd.lag import LoopLag
+from orchd.limits import open_files
 from orchd.locks import StateLock
 from orchd.logs import Lines, set_level
 from orchd.metrics import Metrics
@@ -199,6 +200,7 @@ class App:
             models=lambda: self._loop.models(),
             knows=lambda runner: self._loop.knows(runner),
             on_end=lambda end: self._jobs.stream_ended(end),
+            lost_s=self._lag.lost_s,
         )
         hooks = [*await self._beside_node(stack), *self._edges.hooks(settings)]
         stack.push_async_callback(self._keeper.close)
@@ -214,6 +216,7 @@ class App:
             self._metrics,
             generations,
             heard=self._keeper.probed,
+            lag=self._lag,
         )
         credentials = self._env.get("CREDENTIALS_DIRECTORY")
         self._catalog = Catalog(
@@ -230,12 +233,14 @@ class App:
             self._readiness,
             self._healthy_for_node,
             self._keeper,
-            Hooks(hooks, timeout_s=settings.jobs.hook_timeout_s),
+            Hooks(hooks, timeout_s=settings.jobs.hook_timeout_s, lag=self._lag),
             self._metrics,
             JobLines(self._lines),
             self._loop.poller.hurry,
             self._env,
             names,
+            self._lag,
+            open_files=open_files(),
         )
         self._metrics.sessions_from(self._table.active)
         self._metrics.connections_from(self._jobs.connections)
@@ -263,7 +268,7 @@ class App:
             key = new_key()
             await self._store.save_secret(KEY_NAME, key)
         secrets = RouteSecrets(key, rules.token_rotation_h * 3600)
-        client = NodeClient(rules, secret, self._names)
+        client = NodeClient(rules, secret, self._names, self._lag)
         stack.push_async_callback(client.close)
         board = Board(
             active=self._table.active,

@@ -7,10 +7,13 @@ deadlines pass. `LoopLag.run` ticks; a tick that comes late shows how long nothi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
 
 import structlog
+
+from orchd.domain.stalls import Stall, lost_s
 
 log = structlog.get_logger("orchd.lag")
 
@@ -19,8 +22,11 @@ TICK_S = 0.1
 STALL_S = 0.05
 """A tick that is late by less is no stall: other callbacks had their turn."""
 
-TOLD_S = 1.0
-"""Stalls this long are logged."""
+LONG_S = 1.0
+"""Stalls this long are logged, and put off deadlines that are held against others."""
+
+REMEMBERED = 200
+"""Long stalls at most; of an orchd that stands still all the time, those of the last minutes."""
 
 
 class LoopLag:
@@ -34,6 +40,7 @@ class LoopLag:
         self._observe = observe
         self._stalled_s = 0.0
         self._due: float | None = None
+        self._stalls: deque[Stall] = deque(maxlen=REMEMBERED)
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -46,7 +53,8 @@ class LoopLag:
                 self._observe(late_s)
                 if late_s >= STALL_S:
                     self._stalled_s += late_s
-                if late_s >= TOLD_S:
+                if late_s >= LONG_S:
+                    self._stalls.append(Stall(now(), late_s))
                     log.warning("loop_stalled", stalled_s=round(late_s, 3))
         finally:
             self._due = None
@@ -56,31 +64,51 @@ class LoopLag:
 
         A stall that has just ended counts at once, also for who is called before the late tick.
         """
-        late_s = 0.0 if self._due is None else asyncio.get_running_loop().time() - self._due
+        late_s = self._late_s()
         return self._stalled_s + (late_s if late_s >= STALL_S else 0.0)
 
-    @asynccontextmanager
-    async def timeout(self, seconds: float) -> AsyncIterator[None]:
-        """As `asyncio.timeout`, but time in which the loop stood still is given back to whoever is waited for.
+    def stalls(self) -> tuple[Stall, ...]:
+        """Return the long stalls, oldest first; one that has just ended is among them."""
+        late_s = self._late_s()
+        if late_s < LONG_S:
+            return tuple(self._stalls)
+        return (*self._stalls, Stall(asyncio.get_running_loop().time(), late_s))
 
-        Raises:
-            TimeoutError.
-        """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds - self.stalled_s()
-        timer: asyncio.TimerHandle
-        async with asyncio.timeout(None) as limit:
+    def lost_s(self, since: float) -> float:
+        """Return for how many of the seconds since `since` (loop clock) the loop stood still, in long stalls."""
+        return lost_s(self.stalls(), since)
 
-            def look() -> None:
-                nonlocal timer
-                due = until + self.stalled_s()
-                if due <= loop.time():
-                    limit.reschedule(loop.time())
-                else:
-                    timer = loop.call_at(due, look)
+    def timeout(self, seconds: float) -> _Timeout:
+        """As `asyncio.timeout`, but time in which the loop stood still is given back to whoever is waited for."""
+        return _Timeout(self, seconds)
 
-            timer = loop.call_later(seconds, look)
-            try:
-                yield
-            finally:
-                timer.cancel()
+    def _late_s(self) -> float:
+        return 0.0 if self._due is None else asyncio.get_running_loop().time() - self._due
+
+
+class _Timeout:
+    """Entered once; raises TimeoutError when left after its time."""
+
+    def __init__(self, lag: LoopLag, seconds: float) -> None:
+        self._lag = lag
+        self._seconds = seconds
+        self._limit = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._until = self._loop.time() + self._seconds - self._lag.stalled_s()
+        await self._limit.__aenter__()
+        self._timer = self._loop.call_later(self._seconds, self._look)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        await self._limit.__aexit__(kind, error, trace)
+
+    def _look(self) -> None:
+        due = self._until + self._lag.stalled_s()
+        if due <= self._loop.time():
+            self._limit.reschedule(self._loop.time())
+        else:
+            self._timer = self._loop.call_at(due, self._look)

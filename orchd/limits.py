@@ -11,6 +11,12 @@ import contextlib
 import resource
 from dataclasses import dataclass
 
+RESERVED = 256
+"""Descriptors for everything but jobs: listeners, the store, logs, Docker, probes, the node, libraries."""
+
+PER_CALLER = 6
+"""Descriptors that a caller's job takes at most: its socket and the runner's, each with a duplicate, and a pipe."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -36,6 +42,24 @@ def raise_open_files() -> Limits:
         with contextlib.suppress(OSError, ValueError):  # an unlimited hard limit can be more than the kernel gives
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return Limits(_original, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def open_files() -> int | None:
+    """Return how many files and connections may be open now; None = any number."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def most_connections(wanted: int, open_files: int | None) -> int:
+    """Return how many callers can be connected at once so that no job runs out of descriptors. Pure.
+
+    Args:
+        wanted: the setting `jobs.max_connections`.
+        open_files: the limit; None = there is none.
+    """
+    if open_files is None:
+        return wanted
+    return max(1, min(wanted, (open_files - RESERVED) // PER_CALLER))
 
 
 def give_back_open_files(pid: int) -> None:

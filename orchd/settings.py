@@ -71,7 +71,10 @@ class JobsSettings(_Section):
         ("127.0.0.1:8937",),
         description="listeners for jobs: host:port, unix:/PATH or systemd (sockets that its unit hands over); a list",
     )
-    max_connections: AtLeastOne = Field(8192, description="connections of callers at once; beyond it, 503")
+    max_connections: AtLeastOne = Field(
+        8192,
+        description="connections of callers at once; beyond it, 503; fewer if the limit of open files asks for it",
+    )
     max_header_kb: AtLeastOne = Field(64, description="KiB; longest request head that is accepted")
     header_timeout_s: Positive = Field(10.0, description="seconds; for a request's head to arrive whole")
     connect_timeout_s: Positive = Field(5.0, description="seconds; to connect to a runner")

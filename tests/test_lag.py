@@ -7,22 +7,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from orchd.domain.ids import Address
 from orchd.domain.model import HealthSpec
 from orchd.domain.ports import ProbeWord
+from orchd.domain.stalls import Stall, lost_s
 from orchd.health.probe import HttpProber
-from orchd.lag import STALL_S, TICK_S, LoopLag
+from orchd.lag import LONG_S, STALL_S, TICK_S, LoopLag
 from orchd.tasks import cancel, spawn
-from tests.virtual_time import VirtualLoop, settle, virtual_time
-
-
-def stand_still(seconds: float) -> None:
-    """As a callback does that computes for so long, or SIGSTOP."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualLoop)
-    loop.now += seconds
+from tests.virtual_time import settle, stand_still, virtual_time
 
 
 @asynccontextmanager
@@ -70,6 +66,29 @@ async def test_many_short_stalls_add_up() -> None:
             stand_still(0.5)
             await asyncio.sleep(2 * TICK_S)
         assert 4.0 <= lag.stalled_s() <= 5.0
+
+
+@virtual_time
+async def test_long_stalls_are_remembered_for_deadlines_and_short_ones_are_not() -> None:
+    async with running() as lag:
+        await asyncio.sleep(10.05)
+        stand_still(5)
+        assert lag.lost_s(0) == pytest.approx(5, abs=0.1), "before the tick that comes late has run"
+        await asyncio.sleep(10)
+        stand_still(LONG_S / 2)
+        await asyncio.sleep(10)
+        stand_still(3)
+        await asyncio.sleep(1)
+        assert lag.lost_s(0) == pytest.approx(8, abs=0.2)
+        assert lag.lost_s(20) == pytest.approx(3, abs=0.1)
+        assert lag.lost_s(12) == pytest.approx(6, abs=0.2), "a part of the first one"
+        assert lag.lost_s(asyncio.get_running_loop().time()) == 0
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e4))), st.floats(0, 1e6))
+def test_no_more_is_lost_than_was_and_the_older_the_more(stalls: list[tuple[float, float]], since: float) -> None:
+    known = [Stall(*each) for each in stalls]
+    assert 0 <= lost_s(known, since) <= lost_s(known, 0) <= sum(stall.seconds for stall in known)
 
 
 @virtual_time

@@ -4,6 +4,11 @@ import json
 import subprocess
 import sys
 
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchd.limits import PER_CALLER, RESERVED, most_connections
+
 SCRIPT = """
 import json, os, resource, sys
 from orchd.limits import raise_open_files
@@ -34,3 +39,15 @@ def test_children_get_the_original_soft_limit() -> None:
 def test_a_limit_that_was_not_raised_is_left_alone() -> None:
     soft, *_ = run("leave")
     assert soft == "300"
+
+
+@given(st.integers(1, 100_000), st.integers(0, 1_000_000) | st.none())
+def test_callers_are_bounded_so_that_no_job_runs_out_of_descriptors(wanted: int, open_files: int | None) -> None:
+    most = most_connections(wanted, open_files)
+    assert 1 <= most <= wanted
+    if open_files is None:
+        assert most == wanted
+    elif most > 1:
+        assert most * PER_CALLER + RESERVED <= open_files
+    if open_files is not None and wanted * PER_CALLER + RESERVED <= open_files:
+        assert most == wanted

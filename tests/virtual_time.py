@@ -75,6 +75,13 @@ def virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, No
     return run
 
 
+def stand_still(seconds: float) -> None:
+    """Let time pass in which the loop does nothing, as while a callback computes, or at SIGSTOP."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.now += seconds
+
+
 async def settle() -> None:
     """Let everything that is ready run, without moving the clock."""
     for _ in range(50):

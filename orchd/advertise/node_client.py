@@ -26,6 +26,7 @@ from yarl import URL
 from orchd.domain.model import Secret
 from orchd.errors import Code, OrchdError
 from orchd.http_client import cause_of, connector, read_at_most, why
+from orchd.lag import LoopLag
 from orchd.names import Names
 from orchd.reasons import certificate_fault
 from orchd.reasons import why as why_unusable
@@ -99,7 +100,14 @@ class NodeClient:
         secret: the node's `-orchSecret`, trimmed as the node trims it (byoc.md 2.1); None = the node has none.
     """
 
-    def __init__(self, settings: OrchestratorSettings, secret: Secret | None, names: Names | None = None) -> None:
+    def __init__(
+        self,
+        settings: OrchestratorSettings,
+        secret: Secret | None,
+        names: Names | None = None,
+        lag: LoopLag | None = None,
+    ) -> None:
+        self._lag = lag or LoopLag()
         self.secret = secret
         self._names = names or Names()
         self._settings = settings
@@ -191,7 +199,7 @@ class NodeClient:
         if parts.scheme != "https":
             return None
         with self._translated(self._settings.service_url):
-            async with asyncio.timeout(self._settings.call_timeout_s):
+            async with self._lag.timeout(self._settings.call_timeout_s):
                 host, port = parts.hostname or "", parts.port or 443
                 transport, _ = await self._names.connect(asyncio.Protocol, host, port, _unverified())
                 try:
@@ -203,7 +211,7 @@ class NodeClient:
     async def _call(self, method: str, base: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         with self._translated(base):
             async with (
-                asyncio.timeout(self._settings.call_timeout_s),
+                self._lag.timeout(self._settings.call_timeout_s),
                 await self._open(method, base + path, headers, body) as response,
             ):
                 whole = await read_at_most(response, BODY_BYTES + 1)

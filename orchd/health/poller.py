@@ -62,6 +62,7 @@ class Poller:
         progress_at: when a byte of one of its sessions last moved, on the loop clock; None without sessions.
         on_probe: called with the word and the seconds of each probe, for metrics.
         heard: called with what each probe said, and when it began (loop clock).
+        lost_s: returns for how long orchd itself stood still since then (loop clock): the start window is longer by it.
     """
 
     def __init__(
@@ -72,7 +73,9 @@ class Poller:
         progress_at: Callable[[RunnerId], float | None],
         on_probe: Callable[[ModelKey, str, float], None],
         heard: Callable[[RunnerId, Model, ProbeWord, float], None] | None = None,
+        lost_s: Callable[[float], float] = lambda since: 0.0,
     ) -> None:
+        self._lost_s = lost_s
         self._prober = prober
         self._report = report
         self._progress_at = progress_at
@@ -131,7 +134,8 @@ class Poller:
 
     async def _probe(self, watched: _Watched) -> None:
         now, model, before = asyncio.get_running_loop().time, watched.model, watched.streak
-        early = model.managed and not before.been_ready and now() < watched.since + model.start_timeout_s
+        window_s = model.start_timeout_s + self._lost_s(watched.since)
+        early = model.managed and not before.been_ready and now() < watched.since + window_s
         asked_at = now()
         result = await self._prober.probe(watched.address, model.health, early=early)
         result = replace(result, evidence=scrub(result.evidence, secrets_of(model)))

@@ -29,6 +29,7 @@ from orchd.errors import Code, JobRefused
 from orchd.http1.names import Header
 from orchd.http1.rules import RequestHead
 from orchd.jobs.request import HealthAsked, ToRunner
+from orchd.lag import LoopLag
 from orchd.realtime.stream import Origin
 from orchd.sessions.session import Outcome, Session
 
@@ -115,7 +116,10 @@ class Hooks:
         arriving, identifying, admitting, charging, settling: some hook has something to say there.
     """
 
-    def __init__(self, hooks: Sequence[JobHook], *, timeout_s: float, charge_period_s: float = 1.0) -> None:
+    def __init__(
+        self, hooks: Sequence[JobHook], *, timeout_s: float, charge_period_s: float = 1.0, lag: LoopLag | None = None
+    ) -> None:
+        self._lag = lag or LoopLag()
         self._arrive = _own(hooks, "arrive")
         self._identify = _own(hooks, "identify")
         self._admit = _own(hooks, "admit")
@@ -213,7 +217,7 @@ class Hooks:
 
     async def _awaited(self, call: Call, waits: Awaitable[None]) -> None:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with self._lag.timeout(self._timeout_s):
                 await waits
         except JobRefused:
             raise

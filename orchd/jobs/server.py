@@ -22,6 +22,8 @@ from orchd.jobs.runner import Pool
 from orchd.jobs.splice import Pipes
 from orchd.jobs.transfer import Transfer
 from orchd.jobs.wire import Batch
+from orchd.lag import LoopLag
+from orchd.limits import most_connections
 from orchd.names import Names
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Ended
@@ -32,6 +34,8 @@ log = structlog.get_logger("orchd.jobs")
 
 TICK_S = 0.1
 """How exact time-outs are. One timer for all connections: one each would cost more than many a job."""
+LATE_TICK_S = 0.5
+"""After a tick that comes so late, everybody gets the time back in which nothing of theirs was read."""
 LOOKOUT_TICKS = 10
 LAST_WORDS_S = 2.0  # For answers that are being sent when everything else has ended.
 
@@ -55,7 +59,10 @@ class _Carrier:
 
 
 class JobServer:
-    """Args as `Handler`'s.
+    """Args as `Handler`'s, and:
+        names: looks up where runners are.
+        lag: how long orchd itself stood still.
+        open_files: the limit; None = there is none.
 
     Attributes:
         settings, clock, leaving, batch, date, serve: as `caller.Hub` wants them.
@@ -75,7 +82,21 @@ class JobServer:
         hurry: Callable[[RunnerId], None],
         env: Mapping[str, str],
         names: Names | None = None,
+        lag: LoopLag | None = None,
+        open_files: int | None = None,
     ) -> None:
+        self._most = most_connections(settings.max_connections, open_files)
+        self._most_why = "jobs.max_connections"
+        if self._most < settings.max_connections:
+            self._most_why = f"as {open_files} open files are allowed (LimitNOFILE of its unit, ulimit -n)"
+            log.warning(
+                "connections_bounded",
+                most=self._most,
+                open_files=open_files,
+                max_connections=settings.max_connections,
+                why="each takes up to 6 descriptors: raise LimitNOFILE of the unit (ulimit -n)",
+            )
+        self._lag = lag or LoopLag()
         self.settings = settings
         self.clock = asyncio.get_running_loop().time
         self.leaving = False
@@ -104,6 +125,7 @@ class JobServer:
         self._servers: list[asyncio.Server] = []
         self._empty = asyncio.Event()
         self._tick: asyncio.TimerHandle | None = None
+        self._tick_due = 0.0
         self._ticks = 0
 
     # Listening, and leaving.
@@ -142,7 +164,7 @@ class JobServer:
     async def drain(self, deadline_s: float) -> None:
         """Wait until every job has ended and is settled; after `deadline_s` cut those that still run."""
         try:
-            async with asyncio.timeout(deadline_s):
+            async with self._lag.timeout(deadline_s):
                 await self._handler.idle()
         except TimeoutError:
             self._handler.abort_all("orchd is shutting down")
@@ -186,12 +208,12 @@ class JobServer:
         self._connections.add(connection)
         if self._tick is None:
             self._tick = asyncio.get_running_loop().call_later(TICK_S, self._sweep)
-        if len(self._connections) <= self.settings.max_connections:
+            self._tick_due = self.clock() + TICK_S
+        if len(self._connections) <= self._most:
             return None
         return JobRefused(
             Code.TOO_MANY_CONNECTIONS,
-            f"cannot take the connection: {self.settings.max_connections} are open, which is the limit "
-            "(jobs.max_connections)",
+            f"cannot take the connection: {self._most} are open, which is the limit ({self._most_why})",
         )
 
     def left(self, connection: CallerConnection) -> None:
@@ -211,6 +233,10 @@ class JobServer:
     def _sweep(self) -> None:
         self._ticks += 1
         now = self.clock()
+        if (late_s := now - self._tick_due) >= LATE_TICK_S:
+            # We stood still, and what came meanwhile is still unread: nobody was late but us.
+            for connection in self._connections:
+                connection.deadline += late_s + TICK_S
         for connection in [each for each in self._connections if each.deadline <= now]:
             connection.expire()
         if self._ticks % LOOKOUT_TICKS == 0:
@@ -219,3 +245,4 @@ class JobServer:
         self._pool.sweep(now)
         more = self._connections or len(self._pool)
         self._tick = asyncio.get_running_loop().call_later(TICK_S, self._sweep) if more else None
+        self._tick_due = now + TICK_S

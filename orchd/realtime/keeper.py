@@ -70,6 +70,7 @@ class Keeper:
         models: what is served now.
         knows: whether a runner is there; asked about runners of streams that an earlier orchd left.
         on_end: called once for each stream, when its slot is free and no request rides on it any more.
+        lost_s: returns for how long orchd itself stood still since then (loop clock): no stream is ended for that.
     """
 
     def __init__(
@@ -81,7 +82,9 @@ class Keeper:
         models: Callable[[], Mapping[ModelKey, Model]],
         knows: Callable[[RunnerId], bool],
         on_end: Callable[[Ended], None],
+        lost_s: Callable[[float], float] = lambda since: 0.0,
     ) -> None:
+        self._lost_s = lost_s
         self.streams = Streams()
         self._settings = settings
         self._table = table
@@ -455,25 +458,29 @@ class Keeper:
         for stream in self.streams:
             signs = max(stream.sign_at, stream.session.progress_at)
             if stream.phase is Phase.ENDING:
-                if stream.idle_since is not None and now - stream.idle_since >= WIND_DOWN_S:
+                if stream.idle_since is not None and self._passed(stream.idle_since, now) >= WIND_DOWN_S:
                     self._finish(stream, Outcome.OK, f"its container did not become free within {WIND_DOWN_S:g} s")
             elif (
                 stream.phase is Phase.RUNNING
                 and stream.idle_since is not None
-                and now - stream.idle_since >= rules.idle_s
+                and self._passed(stream.idle_since, now) >= rules.idle_s
             ):
                 self._finish(stream, Outcome.OK, "its container says that it is free")
-            elif stream.live and now - signs >= rules.silence_s and not stream.riders:
+            elif stream.live and self._passed(signs, now) >= rules.silence_s and not stream.riders:
                 self.end_soon(stream, Outcome.TIMEOUT, f"it gave no sign of life for {rules.silence_s:g} s")
         for (key, name), awaited in list(self._expected.items()):
-            gone = now >= awaited.until - RECOVER_S + LOOKED_S and not self._knows(awaited.runner)
-            if gone or now >= awaited.until:
+            waited_s = self._passed(awaited.until - RECOVER_S, now)
+            if waited_s >= RECOVER_S or (waited_s >= LOOKED_S and not self._knows(awaited.runner)):
                 del self._expected[key, name]
                 self._table.unexpect(awaited.runner, awaited.place)
                 self._chore(self._forget(key, name))
         for over, at in list(self._over.items()):
             if now - at > RECOVER_S:
                 del self._over[over]
+
+    def _passed(self, since: float, now: float) -> float:
+        """Return the seconds since then, those left out in which orchd itself stood still and could hear nothing."""
+        return now - since - self._lost_s(since)
 
     # The disk.
 

@@ -22,6 +22,7 @@ from orchd.domain.ports import Prober, ProbeWord, Runtime
 from orchd.domain.state import DesiredState, Snapshot
 from orchd.errors import EngineUnavailable
 from orchd.health.poller import Poller
+from orchd.lag import LoopLag
 from orchd.metrics import Metrics
 from orchd.reconcile import calls, plan, view
 from orchd.reconcile.act import Hands
@@ -53,6 +54,7 @@ class Loop:
         generations: definitions by (key, generation), so that runners of an earlier orchd can be adopted though an
             edit has come since.
         heard: what each probe said; see `Poller`.
+        lag: how long orchd itself stood still.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class Loop:
         generations: Mapping[tuple[ModelKey, str], Model],
         jitter: Callable[[], float] = random.random,
         heard: Callable[[RunnerId, Model, ProbeWord, float], None] | None = None,
+        lag: LoopLag | None = None,
     ) -> None:
+        self._lag = lag or LoopLag()
         self._settings = settings
         self._table = table
         self._metrics = metrics
@@ -81,7 +85,12 @@ class Loop:
         self._first_look = FirstLook(waits=settings.jobs.start_wait_s > 0)
         self._calls = calls.Calls(runtimes, prober, self.post)
         self.poller = Poller(
-            prober, report=self.post, progress_at=table.progress_at, on_probe=metrics.probed, heard=heard
+            prober,
+            report=self.post,
+            progress_at=table.progress_at,
+            on_probe=metrics.probed,
+            heard=heard,
+            lost_s=self._lag.lost_s,
         )
         rules = settings.reconcile
         self._hands = Hands(self._fleet, table, self._calls, self.poller, metrics, rules)
@@ -301,6 +310,7 @@ class Loop:
             idle_since={r: since for r in self._fleet.runners if (since := self._table.idle_since(r))},
             awaited=frozenset(k for k in desired if self._table.waiting(k)),
             up=frozenset(kind for kind in self._runtimes if kind not in self._down),
+            stalls=self._lag.stalls(),
             now=asyncio.get_running_loop().time(),
             settings=self._settings.reconcile,
             unwanted_why="orchd takes its runners down" if self._ending else "it left aiModels.json",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import ALIVE, RunnerState
 from orchd.domain.model import Model, RunnerKind
+from orchd.domain.stalls import Stall, lost_s
 from orchd.reconcile.actions import (
     Action,
     Attach,
@@ -64,6 +65,7 @@ class World:
         spared: models of which nothing may be taken away now, though they, or former generations of them, are not
             desired: nobody can say yet what the operator wants. See `strays.spared`.
         ending: kinds of runtime whose runners are all taken down now, on order.
+        stalls: when orchd itself stood still; deadlines that are held against runners are put off by them.
     """
 
     desired: Mapping[ModelKey, Model]
@@ -77,6 +79,15 @@ class World:
     unwanted_why: str
     spared: frozenset[ModelKey] = frozenset()
     ending: frozenset[RunnerKind] = frozenset()
+    stalls: tuple[Stall, ...] = ()
+
+    def due(self, since: float, limit_s: float) -> float:
+        """Return when `limit_s` of time in which orchd did not stand still have passed since then."""
+        return since + limit_s + lost_s(self.stalls, since)
+
+    def drain_due(self, runner: Runner) -> float:
+        """Return when the sessions of a draining runner are cut."""
+        return runner.drain_until + lost_s(self.stalls, runner.since)
 
     def spares(self, runner: Runner) -> bool:
         """Return whether a runner must not be taken away, though no definition (or a newer one) asks for it."""
@@ -212,7 +223,7 @@ def _finish(runner: Runner, world: World) -> Iterable[Action]:
         yield Stop(runner.id, "the last try to stop it did not go through")
     elif not world.held(runner):
         yield Stop(runner.id, "drained")
-    elif world.now >= runner.drain_until:
+    elif world.now >= world.drain_due(runner):
         yield Stop(runner.id, f"the drain deadline passed with {world.held(runner)} sessions")
 
 
@@ -266,16 +277,16 @@ def _tend(runner: Runner, world: World, idle_since: float | None) -> Iterable[Ac
     if runner.paused and now >= runner.called_at + RETRY_S:
         yield Unpause(runner.id)
     if state is S.LOADING and runner.loading_since is not None:
-        if now >= runner.loading_since + model.loading_timeout_s:
+        if now >= world.due(runner.loading_since, model.loading_timeout_s):
             yield GiveUp(runner.id, f"it was not ready after {model.loading_timeout_s:g} s of loading: {runner.detail}")
-    elif state is S.UNHEALTHY and now >= runner.since + model.health.restart_after_s:
+    elif state is S.UNHEALTHY and now >= world.due(runner.since, model.health.restart_after_s):
         yield GiveUp(runner.id, f"it stayed unhealthy for {model.health.restart_after_s:g} s: {runner.detail}")
     elif (
         state is S.READY
         and _may_idle(runner, world)
         and model.key not in world.awaited
         and idle_since is not None
-        and now >= idle_since + model.idle_timeout_s
+        and now >= world.due(idle_since, model.idle_timeout_s)
     ):
         yield Drain(runner.id, Leaving.IDLE, f"no session for {model.idle_timeout_s:g} s")
 
@@ -299,13 +310,13 @@ def next_deadline(world: World) -> float | None:
             case S.STOPPING if not runner.busy:
                 times.append(runner.called_at + RETRY_S)
             case S.DRAINING:
-                times.append(runner.drain_until)
+                times.append(world.drain_due(runner))
             case S.UNHEALTHY if model.managed:
-                times.append(runner.since + model.health.restart_after_s)
+                times.append(world.due(runner.since, model.health.restart_after_s))
             case S.LOADING if runner.loading_since is not None and model.managed:
-                times.append(runner.loading_since + model.loading_timeout_s)
+                times.append(world.due(runner.loading_since, model.loading_timeout_s))
             case S.READY if _may_idle(runner, world) and model.managed and not world.held(runner):
-                times.append(world.idle(runner) + model.idle_timeout_s)
+                times.append(world.due(world.idle(runner), model.idle_timeout_s))
             case _:
                 pass
     return min((time for time in times if time > world.now), default=None)

@@ -86,6 +86,9 @@ def a_keeper(
     on_end: Callable[[Ended], None] = lambda end: None,
     knows: Callable[[RunnerId], bool] = lambda runner: True,
     store: FakeStore | None = None,
+    lost_s: Callable[[float], float] = lambda since: 0.0,
     **settings: Any,
 ) -> Keeper:
-    return Keeper(StreamsSettings(**settings), table, store or FakeStore(), FakeContainers(), models, knows, on_end)
+    return Keeper(
+        StreamsSettings(**settings), table, store or FakeStore(), FakeContainers(), models, knows, on_end, lost_s
+    )

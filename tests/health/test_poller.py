@@ -141,6 +141,22 @@ async def test_silence_is_loading_until_the_start_window_is_over() -> None:
 
 
 @virtual_time
+async def test_the_start_window_is_longer_by_the_time_in_which_orchd_stood_still() -> None:
+    bench = Bench()
+    bench.poller = Poller(
+        bench.prober,
+        report=bench.events.append,
+        progress_at=lambda runner: None,
+        on_probe=lambda *probe: None,
+        lost_s=lambda since: 100.0,
+    )
+    bench.watch()
+    assert await bench.says(ProbeWord.UNREACHABLE, 119.9) == [Verdict.LOADING]
+    assert await bench.says(ProbeWord.UNREACHABLE, 5) == [Verdict.FAILED]
+    await bench.poller.close()
+
+
+@virtual_time
 async def test_the_start_window_is_over_once_it_was_ready() -> None:
     """A runner that dies in its first seconds is not taken for one that still starts."""
     bench = Bench()

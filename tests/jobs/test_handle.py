@@ -15,11 +15,12 @@ from orchd.errors import Code, JobRefused
 from orchd.jobs.body import READ_AHEAD_BYTES
 from orchd.jobs.hooks import Job, Waits
 from orchd.sessions.session import Outcome
+from orchd.tasks import spawn
 from tests.jobs.fakes import Bench, Charging, FakeHook
 from tests.jobs.messages import ONE, SWITCHED, UPGRADE, answer, refused, request
 from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
 from tests.jobs.transport import FakeTransport
-from tests.virtual_time import virtual_time
+from tests.virtual_time import stand_still, virtual_time
 
 OTHER = ModelKey("image", "org/two")
 NO = JobRefused(Code.FORBIDDEN, "cannot serve you")
@@ -575,17 +576,17 @@ def nothing(bench: Bench) -> None:
     pass
 
 
-@pytest.mark.parametrize(
-    ("late", "seconds", "code"),
-    [
-        (connecting, 3, Code.BACKEND_CONNECT_TIMEOUT),
-        (runner_takes_nothing, 10, Code.BACKEND_TIMEOUT),
-        (runner_says_nothing, 10, Code.BACKEND_TIMEOUT),
-        (nothing, 7, Code.BODY_STALLED),
-        (runner_stops, 7, Code.BACKEND_STALLED),
-        (nothing, 7, Code.CALLER_STALLED),
-    ],
-)
+LATE = [
+    (connecting, 3, Code.BACKEND_CONNECT_TIMEOUT),
+    (runner_takes_nothing, 10, Code.BACKEND_TIMEOUT),
+    (runner_says_nothing, 10, Code.BACKEND_TIMEOUT),
+    (nothing, 7, Code.BODY_STALLED),
+    (runner_stops, 7, Code.BACKEND_STALLED),
+    (nothing, 7, Code.CALLER_STALLED),
+]
+
+
+@pytest.mark.parametrize(("late", "seconds", "code"), LATE)
 def test_whoever_is_late_is_named(late: Callable[[Bench], None], seconds: float, code: Code) -> None:
     @virtual_time
     async def run() -> None:
@@ -605,6 +606,41 @@ def test_whoever_is_late_is_named(late: Callable[[Bench], None], seconds: float,
         assert bench.hurried == ([runner_of(KEY)] if code.startswith("backend") else [])
 
     run()
+
+
+@pytest.mark.parametrize(("late", "seconds", "code"), LATE)
+def test_nobody_is_late_for_the_time_in_which_orchd_stood_still(
+    late: Callable[[Bench], None], seconds: float, code: Code
+) -> None:
+    @virtual_time
+    async def run() -> None:
+        bench = Bench(models=(a_model(inference=InferenceSpec("/image", timeout_s=10)),))
+        late(bench)
+        caller = bench.caller(room=10 if code is Code.CALLER_STALLED else None)
+        whole = request(body=b"x" * 100)
+        caller.say(whole[:-1] if code is Code.BODY_STALLED else whole)
+        idle = spawn(bench.idle(), name="until all is done")
+        await asyncio.sleep(1)
+        stand_still(1000)
+        await asyncio.sleep(seconds - 1.5)
+        assert bench.codes == []
+        await idle
+        assert bench.codes == [code]
+        assert now() == pytest.approx(1000 + seconds, abs=0.4)
+
+    run()
+
+
+@virtual_time
+async def test_a_head_that_came_while_orchd_stood_still_is_not_late() -> None:
+    bench = Bench()
+    caller = bench.caller(request()[:-2])
+    await asyncio.sleep(1)
+    stand_still(1000)
+    await asyncio.sleep(bench.settings.header_timeout_s - 2)
+    caller.say(request()[-2:])
+    await bench.idle()
+    assert caller.messages[0].status == 200
 
 
 @virtual_time

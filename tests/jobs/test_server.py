@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from orchd.errors import Code, OrchdError
 from orchd.jobs.hooks import Hooks
 from orchd.jobs.server import JobServer
 from orchd.jobs.wire import Wire
+from orchd.limits import PER_CALLER, RESERVED
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings
 from tests.fakes.streams import a_keeper
@@ -27,7 +29,9 @@ def _kernel_of_fakes() -> None:
     """The kernel itself."""
 
 
-def server_on(*listen: str, env: Mapping[str, str] | None = None, **settings: Any) -> JobServer:
+def server_on(
+    *listen: str, env: Mapping[str, str] | None = None, open_files: int | None = None, **settings: Any
+) -> JobServer:
     table = SessionTable(on_drained=lambda runner: None, on_wanted=lambda key: None)
     return JobServer(
         JobsSettings(listen=listen, **settings),
@@ -41,6 +45,7 @@ def server_on(*listen: str, env: Mapping[str, str] | None = None, **settings: An
         FakeLog(),
         lambda runner: None,
         env or {},
+        open_files=open_files,
     )
 
 
@@ -55,6 +60,31 @@ async def asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> b
     writer.close()
     await writer.wait_closed()
     return line
+
+
+async def test_no_more_callers_are_taken_than_the_limit_of_open_files_allows_and_both_numbers_are_told() -> None:
+    with capture_logs() as logs:
+        server = server_on("127.0.0.1:0", open_files=RESERVED + 2 * PER_CALLER, max_connections=8192)
+    told = [each for each in logs if each["event"] == "connections_bounded"]
+    assert [(each["most"], each["open_files"], each["max_connections"]) for each in told] == [(2, 268, 8192)]
+    await start(server)
+    first = await asyncio.open_connection("127.0.0.1", server.port)
+    second = await asyncio.open_connection("127.0.0.1", server.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"2 are open, which is the limit (as 268 open files are allowed" in answer
+    for each in (writer, first[1], second[1]):
+        each.close()
+        await each.wait_closed()
+    await server.close()
+
+
+async def test_with_descriptors_enough_the_setting_holds_and_nothing_is_told() -> None:
+    with capture_logs() as logs:
+        server = server_on("127.0.0.1:0", open_files=RESERVED + 8192 * PER_CALLER, max_connections=8192)
+    assert logs == []
+    await server.close()
 
 
 async def test_it_listens_on_the_port_that_the_system_picks_and_lets_go_of_it() -> None:

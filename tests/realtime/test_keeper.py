@@ -27,7 +27,7 @@ from orchd.tasks import cancel, spawn
 from tests.fakes.snapshots import status
 from tests.fakes.streams import FakeContainers, FakeStore, a_keeper
 from tests.jobs.model import ADDRESS, a_model, runner_of
-from tests.virtual_time import settle, virtual_time
+from tests.virtual_time import settle, stand_still, virtual_time
 
 KEY, OTHER = ModelKey("live-video-to-video", "tint"), ModelKey("live-video-to-video", "other")
 RUNNER = runner_of(KEY)
@@ -311,6 +311,24 @@ async def test_the_words_of_a_container_that_does_not_tell_free_from_busy_change
             await asyncio.sleep(5)
             w.says(ProbeWord.READY)
         assert w.active == 1
+
+
+@pytest.mark.parametrize("knobs", [{"idle_s": 10}, {"silence_s": 10}])
+def test_no_stream_is_ended_for_the_time_in_which_orchd_stood_still(knobs: dict[str, Any]) -> None:
+    @virtual_time
+    async def run() -> None:
+        async with world(**knobs, lost_s=lambda since: 1000.0 if since <= now() - 1000 else 0.0) as w:
+            await w.started()
+            await asyncio.sleep(1)
+            if "idle_s" in knobs:
+                w.says(ProbeWord.READY)
+            stand_still(1000)
+            await asyncio.sleep(8)
+            assert w.active == 1
+            await asyncio.sleep(3 + 2 * SWEEP_S)
+            assert w.gone()
+
+    run()
 
 
 @virtual_time

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from orchd.domain.ids import RunnerId
 from orchd.domain.lifecycle import ALIVE, RunnerEvent, RunnerState, accepts
 from orchd.domain.model import Model, RunnerKind
+from orchd.domain.stalls import Stall
 from orchd.reconcile import actions
 from orchd.reconcile.plan import RETRY_S, World, next_deadline, plan
 from orchd.reconcile.runner import Leaving, Runner
@@ -88,6 +89,7 @@ def worlds(draw: st.DrawFn) -> World:
         settings=RULES,
         unwanted_why="nobody wants it",
         spared=frozenset(key for key in {id.key for id in known} if draw(st.booleans())),
+        stalls=draw(st.sampled_from([(), (Stall(992.0, 4.0),), (Stall(500.0, 100.0), Stall(1000.0, 8.0))])),
     )
 
 
@@ -115,6 +117,25 @@ def test_every_action_is_a_legal_move_and_asks_nothing_of_a_runtime_that_is_away
                 not in {RunnerId(m.key, r, m.generation) for m in world.desired.values() for r in range(m.replicas)}
                 or len([r for r in world.runners if r.key == runner.id.key]) > 1
             )
+
+
+def _held_against_them(world: World) -> set[tuple[type, RunnerId]]:
+    """What is done to runners because their time is over."""
+    return {
+        (type(action), action.id)
+        for action in plan(world)
+        if isinstance(action, actions.GiveUp)
+        or (isinstance(action, actions.Stop) and "deadline" in action.why)
+        or (isinstance(action, actions.Drain) and action.leaving is Leaving.IDLE)
+    }
+
+
+@settings(max_examples=600)
+@given(worlds(), st.floats(1, 1e4))
+def test_nothing_is_held_against_a_runner_for_the_time_in_which_orchd_stood_still(world: World, stall: float) -> None:
+    """After a stall no more is done than before it, and the deadlines that are left are as far away."""
+    after = replace(world, now=world.now + stall, stalls=(*world.stalls, Stall(world.now + stall, stall)))
+    assert _held_against_them(after) <= _held_against_them(world)
 
 
 @settings(max_examples=600)
