@@ -15,6 +15,7 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import ContainerLaunch, ExternalLaunch, Model
 from orchd.domain.money import Price
+from orchd.domain.nearest import listed, nearest_model
 from orchd.domain.redact import scrub, secrets_of
 from orchd.domain.state import Happening, ModelStatus, Problem, RunnerStatus, Snapshot
 from orchd.errors import Code, OrchdError
@@ -23,6 +24,7 @@ Json = dict[str, Any]
 ReadyWhen = Literal["any", "all", "listening"]
 
 _MOST_NAMED = 20
+_FEW = 5
 """Models that `/readyz` names; a probe's answer should stay short."""
 
 _TELLING = (
@@ -44,12 +46,13 @@ def find_model(name: str, keys: Iterable[ModelKey]) -> ModelKey:
         return found[0]
     if found:
         raise OrchdError(
-            f"cannot tell which model {name!r} means: {', '.join(map(str, found))}; name the pipeline too",
+            f"cannot tell which model {name!r} means: {listed(found, _MOST_NAMED)}; name the pipeline too",
             code=Code.UNKNOWN_TARGET,
         )
-    raise OrchdError(
-        f"cannot find model {name!r}: there is {', '.join(map(str, known)) or 'none at all'}", code=Code.UNKNOWN_TARGET
-    )
+    near = nearest_model(name, known)
+    hint = f"did you mean {near}? " if near is not None else ""
+    there = f"{hint}there is {listed(known, _FEW if hint else _MOST_NAMED)}" if known else "there is none at all"
+    raise OrchdError(f"cannot find model {name[:200]!r}: {there}", code=Code.UNKNOWN_TARGET)
 
 
 def readiness(snapshot: Snapshot, accepting: bool, ready_when: ReadyWhen) -> tuple[bool, Json]:

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 
 from orchd.domain.ids import Address, ModelKey
 from orchd.domain.model import Model
+from orchd.domain.nearest import listed, nearest_model
 from orchd.errors import Code, JobRefused
 from orchd.http1 import render
 from orchd.http1.names import LOWER, Header, Memo
@@ -36,7 +37,7 @@ HOP_BY_HOP = frozenset(
 OURS = frozenset({b"host", b"expect", b"content-length"})
 FORM = "application/x-www-form-urlencoded"
 PATH_SAFE = "/?%:@!$&'()*+,;="  # What a path of the operator's may hold as it is.
-NAMED_AT_MOST = 20
+NAMED_AT_MOST = 5
 REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,64}")
 KEEP_ALIVE = b"Connection: keep-alive\r\n\r\n"
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -101,7 +102,7 @@ def route(method: bytes, target: str, headers: Sequence[Header], models: Mapping
         return _stream_route(origin_form(target), _named(headers), models)
     if method != b"POST":
         hint = "(jobs are POST /PIPELINE, or anything under /models/PIPELINE/MODEL_ID/)"
-        raise unknown_model(f"{method.decode('latin-1')} {path[:100]} {hint}", models)
+        raise unknown_model(f"{method.decode('latin-1')} {path[:100]} {hint}", models, path[1:])
     pipelines = _pipelines(path[1:], models)
     named = _named(headers)
     offered = [key for key in models if key.pipeline in pipelines]
@@ -125,7 +126,7 @@ def _stream_route(target: str, named: str, models: Mapping[ModelKey, Model]) -> 
     """Route a realtime call that has no model in its path: to the one that is named, or that alone has streams."""
     found = [key for key, model in models.items() if has_streams(model.stream) and named in ("", key.model_id)]
     if named and not found:
-        raise unknown_model(f"streams of {named!r}", models)
+        raise unknown_model(f"streams of {named!r}", models, named)
     if len(found) != 1:
         raise JobRefused(
             Code.MODEL_NOT_NAMED,
@@ -145,7 +146,8 @@ def batch_route(pipelines: frozenset[str], model_id: str, target: str, models: M
         if (key := ModelKey(pipeline, model_id)) in models:
             _, mark, query = origin_form(target).partition("?")
             return ToRunner(key, quote(models[key].inference.path, safe=PATH_SAFE) + mark + query)
-    raise unknown_model(f"model {model_id!r} of {origin_form(target).partition('?')[0][1:]}", models)
+    asked = origin_form(target).partition("?")[0][1:]
+    raise unknown_model(f"model {model_id!r} of {asked}", models, f"{asked}/{model_id}")
 
 
 def _base_url_route(target: str, models: Mapping[ModelKey, Model]) -> ToRunner | HealthAsked:
@@ -183,11 +185,16 @@ def _text(value: str, *, percent: bool = False) -> str:
     return unquote(raw, errors="replace") if percent else raw
 
 
-def unknown_model(asked: str, models: Iterable[ModelKey]) -> JobRefused:
-    """Return the 404 that names what is offered, at most so much of it that the answer stays small."""
-    known = sorted(str(key) for key in models)
-    more = f" and {len(known) - NAMED_AT_MOST} more" if len(known) > NAMED_AT_MOST else ""
-    offered = f"offered here: {', '.join(known[:NAMED_AT_MOST])}{more}" if known else "no model is offered here"
+def unknown_model(asked: str, models: Iterable[ModelKey], name: str | None = None) -> JobRefused:
+    """Return the 404 that names the model that was probably meant, and a few of those that there are.
+
+    Args:
+        name: of a model or pipeline, where `asked` says more than that.
+    """
+    known = tuple(models)
+    near = nearest_model(asked if name is None else name, known)
+    hint = f"did you mean {near}? " if near is not None else ""
+    offered = f"{hint}offered here: {listed(known, NAMED_AT_MOST)}" if known else "no model is offered here"
     return JobRefused(Code.UNKNOWN_MODEL, f"cannot serve {asked[:200]}: {offered}")
 
 

@@ -109,6 +109,23 @@ def test_an_exact_pipeline_wins_over_an_alias() -> None:
     assert route(b"POST", "/a-b", (), models) == ToRunner(exact, "/a-b")
 
 
+@pytest.mark.parametrize(
+    ("method", "target", "headers"),
+    [
+        ("POST", "/imgae", []),
+        ("POST", "/image", [("X-Model-Id", "org/oen")]),
+        ("POST", "/models/image/org%2Foen/x", []),
+        ("POST", "/models/image/ORG%2FONE/x", []),
+        ("GET", "/image/org/one", []),
+    ],
+)
+def test_the_404_names_the_nearest_model_first(method: str, target: str, headers: Pairs) -> None:
+    with pytest.raises(JobRefused) as caught:
+        route(method.encode(), target, as_bytes(headers), MODELS)
+    assert caught.value.code is Code.UNKNOWN_MODEL
+    assert f": did you mean {IMAGE_ONE}? offered here: " in caught.value.message
+
+
 def test_the_404_names_what_is_offered_but_not_without_end() -> None:
     models = {key: a_model(key) for key in (ModelKey("p", f"m{n:03}") for n in range(100))}
     with pytest.raises(JobRefused) as caught:
