@@ -83,6 +83,7 @@ class Edges:
                 settings.docker,
                 instance=settings.instance,
                 state_dir=str(state_dir),
+                models_folder=str(Path(settings.models_file).absolute().parent),
                 on_event=metrics.runtime_event,
             )
         return made

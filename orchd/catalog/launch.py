@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from errno import ENAMETOOLONG, ENOENT, ENOTDIR
@@ -43,6 +44,7 @@ class World:
         readable_by_others: anybody on the host can read `aiModels.json`.
         last_good: definitions that run now: nothing of them may be lost by a slip.
         strict: unknown keys are errors.
+        lacks: given the path of a volume, returns the path that the host lacks; None = it is there, or can't be known.
     """
 
     file: str
@@ -51,6 +53,7 @@ class World:
     readable_by_others: bool = False
     last_good: Mapping[ModelKey, Model] = field(default_factory=lambda: NOTHING_RUNS)
     strict: bool = False
+    lacks: Callable[[str], str | None] = lambda path: None
 
 
 def kind_of(draft: Draft) -> str | None:
@@ -88,11 +91,13 @@ def launch_of(draft: Draft, key: ModelKey, profile: Profile, stop_signal: str, w
         for name, value in entry.given()
         if name in ("entrypoint", "args", "gpus", "cpus", "user", "cap_add", "pull", "init")
     }
+    volumes = tuple(_beside(volume, world.folder) for volume in entry.volumes or ())
+    _check_volumes(draft, volumes, world)
     return ContainerLaunch(
         entry.image,
         port=entry.port or profile.port,
         env=env,
-        volumes=tuple(_beside(volume, world.folder) for volume in entry.volumes or ()),
+        volumes=volumes,
         memory_bytes=entry.memory,
         shm_bytes=entry.shm_size,
         labels=tuple(sorted((entry.labels or {}).items())),
@@ -205,6 +210,22 @@ _PATH_LIKE = re.compile(
     r"|(?=.*(?:token|secret|key|cred))[a-z0-9]{1,12}(?:[_-][a-z0-9]{1,12}){0,4}",
     re.ASCII,
 )
+
+
+def _check_volumes(draft: Draft, volumes: tuple[str, ...], world: World) -> None:
+    seen: set[str] = set()
+    for volume in volumes:
+        source, target, *_ = volume.split(":")
+        target = posixpath.normpath(target)
+        if target in seen:
+            draft.error(f"cannot mount two things at {target}: give each its own place in the container", "volumes")
+        seen.add(target)
+        if source.startswith("/") and (lacking := world.lacks(source)) is not None:
+            draft.error(
+                f"cannot mount {source}: there is no {lacking} here; make it: mkdir -p {shlex.quote(lacking)}",
+                "volumes",
+                code=Code.VOLUME_MISSING,
+            )
 
 
 def _beside(volume: str, folder: str) -> str:

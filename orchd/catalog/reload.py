@@ -6,6 +6,7 @@ The caller keeps `last_good()` in the store and tells the loop; see docs/aiModel
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from orchd.catalog.watch import (
     Content,
     ModelsFile,
     hangs,
+    host_lacks,
     mounted_alone,
     read_models_file,
     side_reader,
@@ -149,6 +151,7 @@ def read_content(
         readable_by_others=content.readable_by_others,
         last_good=last_good,
         strict=strict,
+        lacks=host_lacks(os.environ),
     )
     reading = understand(content.data, world)
     return replace(reading, problems=(alone, *reading.problems)) if alone else reading

@@ -12,7 +12,7 @@ import asyncio
 import os
 import stat
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +23,7 @@ from watchfiles import Change, awatch
 from orchd.catalog.parse import MAX_BYTES
 from orchd.domain.state import Problem, Severity
 from orchd.errors import Code
-from orchd.mounts import is_mount_point, read_mounts
+from orchd.mounts import in_container, is_mount_point, is_private, read_mounts
 from orchd.tasks import cancel, spawn
 from orchd.threads import DaemonThreads
 
@@ -113,6 +113,34 @@ def side_reader(folder: Path, credentials: Path | None) -> Callable[[str], str]:
             raise OSError(exc.errno, exc.strerror or str(exc), str(path)) from exc
 
     return read_text
+
+
+def host_lacks(env: Mapping[str, str], *, contained: bool | None = None) -> Callable[[str], str | None]:
+    """Return what tells which path the engine's host lacks, by looking at our own files.
+
+    Nothing is known where the engine is another machine's, or orchd runs in a container, or systemd shows us something
+    else there. Blocks.
+
+    Args:
+        contained: orchd runs in a container; None = find out.
+    """
+    engine = env.get("DOCKER_HOST", "")
+    elsewhere = bool(engine) and not engine.startswith(("unix:", "/"))
+    if elsewhere or (in_container() if contained is None else contained):
+        return lambda path: None
+    mounts = read_mounts()
+
+    def lacks(path: str) -> str | None:
+        real = os.path.realpath(path)
+        try:
+            Path(real).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None if is_private(real, mounts) else real
+        except OSError:
+            return None  # it is there, or only the engine can know
+        return None
+
+    return lacks
 
 
 class ModelsFile:

@@ -18,6 +18,7 @@ from orchd.runtime.engine import Engine, Refused
 from orchd.runtime.gpus import known_gpus
 from orchd.runtime.images import Images
 from orchd.runtime.reach import Reach, address_of, choose_reach, is_routed
+from orchd.runtime.volumes import host_path
 from orchd.settings import DockerSettings
 
 log = structlog.get_logger("orchd.runtime")
@@ -46,6 +47,7 @@ class DockerRuntime:
     """See `orchd.domain.ports.Runtime`.
 
     Args:
+        models_folder: absolute; where the models file lies, and volumes beside it.
         on_event: told of each container event of this instance, as (kind, event): a metric.
     """
 
@@ -57,12 +59,15 @@ class DockerRuntime:
         *,
         instance: str,
         state_dir: str,
+        models_folder: str = "/etc/orchd",
         on_event: Callable[[str, str], None] = ignore,
     ) -> None:
         self._settings = settings
         self._instance = instance
         self._state_dir = state_dir
         self._on_event = on_event
+        self._models_folder = models_folder
+        self._own_mounts: list[dict[str, Any]] | None = None
         self._engine = Engine(settings.call_timeout_s)
         self._images = Images(self._engine, settings.pull_stall_s)
         self._claim: Claim | None = None
@@ -81,6 +86,7 @@ class DockerRuntime:
         network = self._settings.network
         await self._engine.connect()
         own = await self._own_container()
+        self._own_mounts = own["Mounts"] if own else None
         if self._claim is None:
             self._claim = Claim(
                 self._engine,
@@ -199,6 +205,7 @@ class DockerRuntime:
                 self._settings,
                 gpu_ids=await self._chosen(launch.gpus, gpus, runner),
                 publish=self._reach is Reach.LOOPBACK,
+                host_path=self._host_path,
             )
             try:
                 return await self._engine.create(name, body)
@@ -218,6 +225,9 @@ class DockerRuntime:
         if launch.gpus is not None and launch.gpus.mode == "count":
             gpus = await known_gpus(self._settings.gpu_ids, self._settings.call_timeout_s)
             spec.choose_gpus(launch.gpus.count, gpus, [])
+
+    def _host_path(self, path: str) -> str:
+        return path if self._own_mounts is None else host_path(path, self._models_folder, self._own_mounts)
 
     async def _existing(self, name: str, runner: RunnerId) -> str | None:
         """Return the id of the runner's container if it is still of use; remove what is left of a dead one."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import ContainerLaunch
 from orchd.errors import Code, LaunchError
+from orchd.runtime.volumes import missing_source, volume_spec
 from orchd.settings import DockerSettings
 
 INSTANCE = "orchd.instance"
@@ -120,12 +121,14 @@ def create_body(
     *,
     gpu_ids: Sequence[str],
     publish: bool,
+    host_path: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """Return the body that creates the runner's container.
 
     Args:
         gpu_ids: what the entry's request was resolved to, or `ALL_GPUS` alone; empty = none.
         publish: make the port reachable on 127.0.0.1, at a port that Docker picks; else no host port at all.
+        host_path: turns the path of a volume into the engine's.
     """
     port = f"{launch.port}/tcp"
     host: dict[str, Any] = {
@@ -140,7 +143,7 @@ def create_body(
             "Type": "json-file",
             "Config": {"max-size": f"{settings.log_max_mb}m", "max-file": str(settings.log_files)},
         },
-        "Binds": list(launch.volumes),
+        **volume_spec(launch.volumes, host_path),
         "Init": launch.init,
     }
     if launch.memory_bytes is not None:
@@ -179,6 +182,8 @@ def launch_failure(what: str, reason: str) -> LaunchError:
     Args:
         what: such as `create the container of text-to-image/org/name`.
     """
+    if missing := missing_source(what, reason):
+        return missing
     lower = reason.lower()
     if "device driver" in lower or "nvidia" in lower or "cdi device" in lower:
         return LaunchError(

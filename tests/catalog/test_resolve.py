@@ -494,6 +494,61 @@ def test_container_knobs() -> None:
     assert launch.labels == (("team", "ml"),)
 
 
+@pytest.mark.parametrize("volume", ["/a/b:/c", "./x:/c:ro", "../x y:/c"])
+def test_a_path_that_the_host_lacks_is_an_error_with_its_mkdir_line(volume: str) -> None:
+    problem = the_error(read(entry(volumes=["name:/n", volume]), lacks=lambda path: f"{path}/z"))
+    path = {"/": "/a/b/z", "./": "/etc/orchd/x/z", "..": "'/etc/x y/z'"}[volume[: 1 + volume.startswith(".")]]
+    assert f"mkdir -p {path}" in problem.message
+    assert (problem.code, problem.field) == (Code.VOLUME_MISSING, "volumes")
+    assert not errors(read(entry(volumes=["name:/n", volume]), lacks=lambda path: None))
+
+
+def test_two_volumes_at_one_place_are_refused() -> None:
+    assert "two things at /c" in the_error(read(entry(volumes=["/a:/c", "/b:/c/"]))).message
+
+
+@pytest.mark.parametrize(
+    ("volume", "said"),
+    [
+        ("~/a:/b", "in full"),
+        ("models/a:/b", "begins with ./"),
+        ("/a:/b:fast", "Docker's options"),
+        ("/a:/", "should be"),
+    ],
+)
+def test_a_volume_that_docker_would_refuse_is_refused_with_the_way_out(volume: str, said: str) -> None:
+    assert said in the_error(read(entry(volumes=[volume]))).message
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("Org/name", "only lower case here: org/name"), ("org/Name:1", "only lower case"), ("a b", "no blanks"),
+        ("https://r.io/a", "leave out http"), ("a:.x", "the tag"), ("a:", "the tag"), ("a:" + "t" * 129, "the tag"),
+        ("a@sha256:" + "0" * 63, "sha256:"), ("a@md5:" + "0" * 32, "sha256:"), ("a" * 256, "255"), ("a" * 5000, "255"),
+        ("/a", "such as"), ("a/", "such as"), ("a//b", "such as"), ("", "such as"), ("é", "such as"),
+        ("r.io:/a", "such as"),
+    ],
+)  # fmt: skip
+def test_an_image_that_docker_would_refuse_is_refused_with_why(image: str, said: str) -> None:
+    """Compared with what Docker Engine itself answers."""
+    problem = the_error(read(entry(image=image)))
+    assert said in problem.message
+    assert problem.field == "image"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "a", "a.b", "a__b", "a--b", "org/name:1", "localhost/a", "localhost:5000/a", "host:5000/a", "HOST.example/a",
+        "a_b.c/d", "r.io:80/o/n:T.x-1@sha256:" + "0" * 64, "a" * 237, "r.io/" + "a" * 250, "sha256:" + "0" * 64,
+        "a:" + "t" * 128, "a@sha512:" + "0" * 128, "[::1]:5000/a",
+    ],
+)  # fmt: skip
+def test_an_image_that_docker_takes_is_taken(image: str) -> None:
+    assert container(read(entry(image=image))).image == image
+
+
 @pytest.mark.parametrize(
     ("gpus", "request_"),
     [(2, GpuRequest("count", 2)), (["0", 1], GpuRequest("ids", ids=("0", "1"))), ("all", GpuRequest("all"))],

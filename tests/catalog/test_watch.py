@@ -10,10 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from orchd.catalog import watch
 from orchd.catalog.parse import MAX_BYTES
-from orchd.catalog.watch import Content, ModelsFile, Places, read_models_file, side_reader
-from orchd.domain.state import Problem
+from orchd.catalog.reload import read_file
+from orchd.catalog.watch import (
+    Content,
+    ModelsFile,
+    Places,
+    host_lacks,
+    mounted_alone,
+    read_models_file,
+    side_reader,
+)
+from orchd.domain.state import Problem, Severity
 from orchd.errors import Code
+from orchd.mounts import Mount
 
 NEVER_S = 3600.0
 """A poll that does not come within the test: what is noticed was reported."""
@@ -275,3 +286,33 @@ def test_named_files_are_found_among_the_credentials_first(tmp_path: Path) -> No
     (folder / "latin").write_bytes(b"\xe9")
     with pytest.raises(ValueError, match="utf-8"):
         read("latin")
+
+
+def test_what_the_host_lacks_is_known_where_its_files_are_ours(tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    (tmp_path / "link").symlink_to("gone/too")
+    lacks = host_lacks({}, contained=False)
+    assert lacks(str(tmp_path / "there")) is None
+    assert lacks(str(tmp_path)) is None
+    assert lacks(str(tmp_path / "no" / "x")) == str(tmp_path / "no" / "x")
+    assert lacks(str(tmp_path / "there" / "x")) == str(tmp_path / "there" / "x")
+    assert lacks(str(tmp_path / "link")) == str(tmp_path / "gone" / "too")
+    assert host_lacks({"DOCKER_HOST": "unix:///run/docker.sock"}, contained=False)("/no/x") == "/no/x"
+    for env, contained in (({}, True), ({"DOCKER_HOST": "tcp://h:2375"}, False), ({"DOCKER_HOST": "ssh://h"}, False)):
+        assert host_lacks(env, contained=contained)("/no/x") is None
+
+
+def test_a_file_that_is_mounted_by_itself_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "aiModels.json"
+    path.write_text("[]")
+    (tmp_path / "link").symlink_to(path)
+    assert mounted_alone(path) is None
+    alone = Mount("/srv/aiModels.json", str(path), "ext4")
+    monkeypatch.setattr(watch, "read_mounts", lambda: (Mount("/", "/", "ext4"), alone))
+    for name in (path, tmp_path / "link"):
+        problem = mounted_alone(name)
+        assert problem
+        assert problem.severity is Severity.WARNING
+        assert "mount the folder" in problem.message
+        assert read_file(name, None, strict=False).problems == (problem,)
+    assert mounted_alone(tmp_path / "other") is None

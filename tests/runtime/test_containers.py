@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import docker
 import pytest
@@ -53,7 +54,9 @@ async def test_a_container_is_hardened_bounded_and_labelled(bench: Bench) -> Non
     assert host["Init"] is True
     assert not host["Privileged"]
     assert not host["PortBindings"]
-    assert host["Binds"] == ["/etc/hostname:/host-name:ro"]
+    [mount] = [mount for mount in found["Mounts"] if mount["Destination"] == "/host-name"]
+    assert (mount["Type"], mount["Source"], mount["RW"]) == ("bind", "/etc/hostname", False)
+    assert not host["Binds"]  # Docker would make an empty folder for a bind whose path is missing.
     assert (config["User"], config["StopSignal"]) == ("65534:65534", "SIGINT")
     assert {"SCRIPT={}", "A=ü=1"} <= set(config["Env"])
     assert config["Labels"]["team"] == "images"
@@ -170,6 +173,29 @@ async def test_a_container_that_takes_too_much_memory_is_seen_as_such(bench: Ben
     bench.client.wait(handle)
     [sighting] = await bench.runtime.sightings()
     assert (sighting.exit_code, sighting.oom_killed) == (137, True)
+
+
+async def test_a_path_that_the_host_lacks_is_named_and_not_made(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "not there"
+    with pytest.raises(LaunchError) as caught:
+        await bench.prepare(bench.model(volumes=(f"{path}:/models:ro",)))
+    assert caught.value.code is Code.VOLUME_MISSING
+    assert f"mkdir -p '{path}'" in caught.value.message
+    assert not path.exists()
+    path.mkdir()
+    assert await bench.prepare(bench.model(volumes=(f"{path}:/models:ro",)))
+
+
+async def test_in_a_container_paths_beside_the_file_are_translated(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    runtime = bench.runtime
+    runtime._models_folder = "/etc/orchd"
+    runtime._own_mounts = [{"Type": "bind", "Source": str(tmp_path), "Destination": "/etc/orchd"}]
+    found = bench.inspect(await bench.prepare(bench.model(volumes=("/etc/orchd/models:/models",))))
+    assert [mount["Source"] for mount in found["Mounts"]] == [str(tmp_path / "models")]
+    runtime._own_mounts = []
+    with pytest.raises(LaunchError, match="orchd runs in a container"):
+        await bench.prepare(bench.model("org/other", volumes=("/etc/orchd/models:/models",)))
 
 
 async def test_remove_takes_the_anonymous_volumes_along(bench: Bench) -> None:
