@@ -9,12 +9,13 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import docker
 from docker.errors import APIError, DockerException, ImageNotFound
-from docker.utils import kwargs_from_env, parse_repository_tag
+from docker.utils import parse_repository_tag
 
 from orchd.errors import OrchdError
 from orchd.reasons import why
+from orchd.runtime.credentials import Credentials, find, registry_of
+from orchd.runtime.engine import new_client
 from orchd.runtime.pulls import PullProgress, pull_error
 from orchd.runtime.spec import INSTANCE
 
@@ -44,7 +45,7 @@ class DemoEngine:
         self._label = f"{INSTANCE}={instance}"
         self._pulled = ""
         with _told("run the demo", "; does it run? `orchd demo --runtime process` needs none"):
-            self._client = docker.APIClient(version="auto", timeout=CALL_TIMEOUT_S, **kwargs_from_env())
+            self._client = new_client("auto", CALL_TIMEOUT_S, os.environ)
 
     def build(self, program: Path, progress: Callable[[str], None]) -> str:
         """Make `image` of the program; return the base that was taken: $ORCHD_DEMO_BASE, else what is there."""
@@ -73,14 +74,17 @@ class DemoEngine:
         repository, tag = parse_repository_tag(base)
         tracker = PullProgress(base)
         self._pulled = base
+        found = find(registry_of(base), os.environ)
         try:
-            for message in self._client.pull(repository, tag or "latest", stream=True, decode=True):
+            for message in self._client.pull(
+                repository, tag or "latest", stream=True, decode=True, auth_config=dict(found.auth)
+            ):
                 if "error" in message:
-                    raise _no_base(base, str(message["error"]))
+                    raise _no_base(base, str(message["error"]), found)
                 tracker.take(message)
                 progress(tracker.line())
         except APIError as exc:
-            raise _no_base(base, str(exc.explanation or exc)) from exc
+            raise _no_base(base, str(exc.explanation or exc), found) from exc
 
     def close(self) -> None:
         """Remove every container, volume, network and image of the demo, and the base if it had to be pulled."""
@@ -102,8 +106,9 @@ class DemoEngine:
                     client.remove_image(self._pulled)
 
 
-def _no_base(base: str, reason: str) -> OrchdError:
-    return OrchdError(f"{pull_error(base, reason).message}; set ORCHD_DEMO_BASE to an image with python3 that is here")
+def _no_base(base: str, reason: str, found: Credentials) -> OrchdError:
+    why_not = pull_error(base, reason, found.trouble).message
+    return OrchdError(f"{why_not}; set ORCHD_DEMO_BASE to an image with python3 that is here")
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import docker
 import urllib3
 from docker.errors import APIError, DockerException, StreamParseError
+from docker.utils import config as docker_config
 from docker.utils import kwargs_from_env, parse_host, parse_repository_tag
 
 from orchd.errors import Code, EngineUnavailable
@@ -26,6 +27,22 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 CALLS, PULLS, STREAMS = 8, 4, 2
+
+
+def _no_config_file(config_path: object = None) -> None:
+    """In place of the search for Docker's configuration file, which the package reads whenever a client is made.
+
+    One odd line in it would keep us from the engine altogether. Credentials are read by `credentials`; nothing else in
+    that file matters here.
+    """
+
+
+docker_config.find_config_file = _no_config_file
+
+
+def new_client(version: str, timeout_s: float, environment: Mapping[str, str]) -> docker.APIClient:
+    """Connect to the engine that the environment names. Blocks, and raises what the package raises."""
+    return docker.APIClient(version=version, timeout=timeout_s, **kwargs_from_env(dict(environment)))  # type: ignore[arg-type]
 
 
 class Refused(EngineUnavailable):
@@ -177,7 +194,7 @@ class Engine:
             with socket.socket(socket.AF_UNIX) as door:
                 door.settimeout(self._timeout_s)
                 door.connect(str(parse_host(self.where)).removeprefix("http+unix://"))
-        return docker.APIClient(version=version, timeout=self._timeout_s, **kwargs_from_env(self._environment))  # type: ignore[arg-type]
+        return new_client(version, self._timeout_s, self._environment)
 
     async def _guarded(self, work: Callable[[], T]) -> T:
         def translated() -> T:
@@ -286,15 +303,17 @@ class Engine:
 
     # Long answers.
 
-    async def pull(self, image: str, take: Callable[[Json], None]) -> None:
-        """Pull `image` with Docker's own credentials; `take` gets each message, **on the pulling thread**.
+    async def pull(self, image: str, take: Callable[[Json], None], auth: Mapping[str, str]) -> None:
+        """Pull `image`; `take` gets each message, **on the pulling thread**. `auth`: for its registry; empty = none.
 
         Cancelled, the connection is cut, on which the engine gives the pull up.
         """
         repository, tag = parse_repository_tag(image)
 
         def messages(client: docker.APIClient) -> Iterator[Json]:
-            found: Iterator[Json] = client.pull(repository, tag or "latest", stream=True, decode=True)
+            found: Iterator[Json] = client.pull(
+                repository, tag or "latest", stream=True, decode=True, auth_config=dict(auth)
+            )
             return found
 
         await self._read(self._pulls, messages, take)

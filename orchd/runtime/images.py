@@ -10,6 +10,7 @@ from typing import Any, Literal
 import structlog
 
 from orchd.errors import Code, LaunchError
+from orchd.runtime.credentials import credentials_for
 from orchd.runtime.engine import PULLS, Engine, Refused
 from orchd.runtime.pulls import PullProgress, pull_error
 
@@ -85,9 +86,10 @@ class Images:
                 log.info("image_pulling", image=image, progress=line)
 
         over = False
+        credentials = await credentials_for(image)
         try:
             async with asyncio.timeout(self._stall_s) as deadline:
-                await self._engine.pull(image, take)
+                await self._engine.pull(image, take, credentials.auth)
         except TimeoutError as exc:
             raise LaunchError(
                 f"cannot pull {image}: no progress for {self._stall_s:g} s; is its registry reachable?",
@@ -98,4 +100,4 @@ class Images:
         finally:
             over = True
         if errors:
-            raise pull_error(image, errors[-1])
+            raise pull_error(image, errors[-1], credentials.trouble)

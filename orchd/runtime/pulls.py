@@ -89,15 +89,16 @@ _REFUSED = _Cause(
     ("unauthorized", "authentication required", "no basic auth", "denied"),
     "the registry refuses us; docker login as the user that runs orchd, with an account that may pull this image",
 )
+_NO_ACCESS = _Cause(
+    ("pull access denied",), "there is no such repository, or it needs a login; check the name, or docker login"
+)
 # In this order: the first that fits decides.
 _CAUSES = (
     _Cause(
         ("no space left",), "no space is left on the engine's disk; make room (docker system df shows what takes it)"
     ),
     _RATE_LIMIT,
-    _Cause(
-        ("pull access denied",), "there is no such repository, or it needs a login; check the name, or docker login"
-    ),
+    _NO_ACCESS,
     _Cause(("no matching manifest",), "it has no variant for this machine's processor"),
     _NOT_THERE,
     _REFUSED,
@@ -114,6 +115,8 @@ _STATUS = re.compile(r"[:\s](\d{3})(?![\d/.:])")
 """The registry's own HTTP status, behind the word `http` (Docker Engine 20) or `status` (with containerd)."""
 
 _UNKNOWN = _Cause((), "the engine refused")
+_NEED_CREDENTIALS = (_REFUSED, _NO_ACCESS, _NOT_THERE)
+"""Private images are often told as if they were not there."""
 
 
 def _cause_of(image: str, reason: str) -> _Cause:
@@ -125,11 +128,17 @@ def _cause_of(image: str, reason: str) -> _Cause:
     return next((cause for cause in _CAUSES if any(word in lower for word in cause.words)), _UNKNOWN)
 
 
-def pull_error(image: str, reason: str) -> LaunchError:
+def pull_error(image: str, reason: str, no_credentials: str = "") -> LaunchError:
     """Return why `image` can't be pulled, in plain words and then the engine's own.
 
     Its code is `registry_unavailable` where the cause will pass by itself, else `image_unavailable`.
+
+    Args:
+        no_credentials: why there were none for its registry; empty = nothing was wrong with them.
     """
     cause = _cause_of(image, reason)
+    means = cause.means
+    if no_credentials and cause in _NEED_CREDENTIALS:
+        means = f"it was asked for without credentials, since {no_credentials}"
     code = Code.REGISTRY_UNAVAILABLE if cause.passes else Code.IMAGE_UNAVAILABLE
-    return LaunchError(f"cannot pull {image}: {cause.means} (Docker says: {reason})", code=code)
+    return LaunchError(f"cannot pull {image}: {means} (Docker says: {reason})", code=code)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import secrets
 import socket
 import subprocess
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -135,6 +137,43 @@ async def test_a_registry_that_wants_a_login(bench: Bench) -> None:
             await prepare(bench, fake.image)
 
 
+@pytest.mark.parametrize("config", ['{"credsStore": "not-installed"}', "[]", '{"auths": {"x": 3}}', "{"])
+async def test_an_odd_docker_configuration_keeps_no_public_image_away(
+    bench: Bench, pushed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str
+) -> None:
+    """Nor the engine: the docker package can't even make a client then."""
+    (tmp_path / "config.json").write_text(config)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    await bench.runtime.close()
+    bench.runtime = bench.fresh()
+    await bench.runtime.open()
+    assert (await prepare(bench, pushed))[0].startswith(f"pulling {pushed}")
+
+
+async def test_a_private_image_that_fails_for_its_credential_helper_names_that(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text('{"credsStore": "not-installed"}')
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    refusal = b'HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm="r"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'
+    async with fake_registry(refusal) as fake:
+        with pytest.raises(LaunchError, match=r"docker-credential-not-installed, .* is not on PATH"):
+            await prepare(bench, fake.image)
+
+
+async def test_credentials_are_given_to_the_registry(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = b'HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm="r"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'
+    async with fake_registry(refusal) as fake:
+        auths = {fake.image.partition("/")[0]: {"auth": b64encode(b"user:s3cret").decode()}}
+        (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+        with pytest.raises(LaunchError, match="the registry refuses us"):
+            await prepare(bench, fake.image)
+        assert any(b"Basic " + b64encode(b"user:s3cret") in head for head in fake.heads)
+
+
 @pytest.mark.parametrize("name", ["Upper/Case", "a b", "http://x/y", "x:y:z", "", "../../x"])
 async def test_what_is_no_name_of_an_image_is_the_entrys_fault(bench: Bench, name: str) -> None:
     with pytest.raises(LaunchError) as info:
@@ -188,11 +227,13 @@ async def test_an_engine_that_goes_away_is_not_the_images_fault(
 class FakeRegistry:
     """Attributes:
     asked: the engine has sent a request that is not answered.
+    heads: of all requests.
     """
 
     def __init__(self, image: str) -> None:
         self.image = image
         self.asked = asyncio.Event()
+        self.heads: list[bytes] = []
 
 
 @asynccontextmanager
@@ -209,6 +250,7 @@ async def fake_registry(answer: bytes | None = None, *, greets: bool = False) ->
             if (first := await reader.read(1)) in (b"", b"\x16"):  # a TLS greeting: the engine tries again without
                 return
             head = first + await reader.readuntil(b"\r\n\r\n")
+            fake.heads.append(head)
             if answer is not None and not (greets and head.startswith(b"GET /v2/ ")):
                 writer.write(answer)
             elif head.startswith(b"GET /v2/ "):
