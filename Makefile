@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit lock bench bench-proxy bench-registries clean
+.PHONY: help demo test check unit lock bench bench-proxy bench-registries test-install clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.run: requirements.lock pyproject.toml
 	@tools/venv.sh "$(PYTHON)" $(VENV) run
@@ -34,6 +34,9 @@ check: $(VENV)/.dev ## only linters, types and import contracts; formats the cod
 
 unit: $(VENV)/.dev ## only the fast tests
 	@$(BIN)/pytest -q --ignore tests/e2e $(PYTEST_ARGS)
+
+test-install: $(VENV)/.dev ## what the README has people paste, on a bare Debian with systemd; minutes, needs root
+	@$(BIN)/python -m tests.install
 
 bench: $(VENV)/.dev ## figures against direct calls to the runner
 	@$(BIN)/python -m tests.bench

@@ -12,9 +12,10 @@ from typing import Any
 
 from orchd.cli.client import get_status
 from orchd.cli.flags import add_settings_flags
+from orchd.cli.status_changes import OFFERED, PROBLEM, RUNTIME, news, told
 from orchd.cli.status_node import node_line, node_page, registries_page, standing, streams_page, why_not_offered
 from orchd.cli.text import BOLD, DIM, GREEN, RED, YELLOW, Cell, Look, ago, look_of, pad, printable, table, units
-from orchd.errors import DaemonUnreachable
+from orchd.errors import Code, DaemonUnreachable, OrchdError
 from orchd.settings import Settings
 
 Json = Mapping[str, Any]
@@ -57,47 +58,64 @@ def _page(status: Json, model: str | None, look: Look) -> str:
 def _watch(args: argparse.Namespace, listen: str) -> int:
     """Until interrupted, ask every second; a daemon that is away is said so, and waited for."""
     redraw = sys.stdout.isatty() and not args.json
-    seen: dict[str, str] = {}
+    seen: Json | None = None
+    away = ""
     while True:
         try:
-            status = get_status(listen, args.model)
+            status = _status(listen, args.model, seen)
+            if away and not redraw:
+                print("orchd can be reached again", file=sys.stderr, flush=True)
+            away = ""
             if redraw:
-                print(CLEAR + _page(status, args.model, look_of(sys.stdout)), flush=True)
+                print(CLEAR + _page(status, args.model if status["models"] else None, look_of(sys.stdout)), flush=True)
             elif args.json:
-                _print_new({"": json.dumps({**status, "at": 0})}, seen)
+                if (changed := news(seen, status)) is not None:
+                    print(json.dumps(changed), flush=True)
             else:
-                _print_new(states(status), seen)
+                for line in told(states(seen) if seen else {}, states(status)):
+                    print(line, flush=True)
+            seen = status
         except DaemonUnreachable as exc:
             if redraw:
                 print(CLEAR + exc.message, flush=True)
-            else:
+            elif exc.message != away:
                 print(exc.message, file=sys.stderr, flush=True)
+            away = exc.message
         time.sleep(WATCH_PERIOD_S)
 
 
-def _print_new(lines: dict[str, str], seen: dict[str, str]) -> None:
-    for name, line in lines.items():
-        if seen.get(name) != line:
-            print(line, flush=True)
-    seen.clear()
-    seen.update(lines)
+def _status(listen: str, model: str | None, seen: Json | None) -> Json:
+    """Return what `/status` says; a model that was there and is gone is left out, and may come back."""
+    try:
+        return get_status(listen, model)
+    except OrchdError as exc:
+        if exc.code is not Code.UNKNOWN_TARGET or seen is None:
+            raise
+        return {**get_status(listen), "models": []}
 
 
 def states(status: Json) -> dict[str, str]:
-    """Return one line for each model and each problem, by name; none of them changes by the mere passing of time."""
+    """Return one line for each thing that can change, by name; none of them changes by the mere passing of time."""
     lines = {}
     for model in status["models"]:
         name, state, sessions, replicas, _since, detail = (cell.text for cell in _row(model, status["at"]))
         lines[name] = f"{name}: {state}, sessions {sessions}, replicas {replicas}" + (f": {detail}" if detail else "")
         if status["node"]:
             words = [f"{registry} {standing(one)}" for registry, one in model["registries"].items()]
-            told = why_not_offered(model, status["node"])
+            why = why_not_offered(model, status["node"])
             offered = f"{name} at go-livepeer: {', '.join(words) or 'no'}"
-            lines[f"{name} offered"] = offered + (f": {told}" if told else "")
+            lines[f"{name}{OFFERED}"] = offered + (f": {why}" if why else "")
     if node := status["node"]:
         lines["node"] = node_line(node, None) + (f": {printable(node['error'])}" if node["error"] else "")
+    for runtime in status["runtimes"]:
+        if not runtime["up"] and runtime["needed"]:
+            lines[f"{RUNTIME}{runtime['kind']}"] = (
+                f"the {runtime['kind']} runtime is down: {printable(runtime['detail'])}"
+            )
+    lines["file"] = _file_line(status["file"], None)
     return lines | {
-        problem["text"]: f"{problem['severity']}: {printable(problem['text'])}" for problem in status["problems"]
+        f"{PROBLEM}{problem['text']}": f"{problem['severity']}: {printable(problem['text'])}"
+        for problem in status["problems"]
     }
 
 
@@ -240,12 +258,14 @@ def _problems(problems: list[Json], look: Look) -> list[str]:
     return lines
 
 
-def _file_line(file: Json, now: float) -> str:
+def _file_line(file: Json, now: float | None) -> str:
+    """Return how it stands with the models file; without `now`, not how long."""
     if not file["ok"] and not file["hash"]:
         return "Models file: none has applied yet"
     if not file["ok"]:
         return f"Models file: the newest does not apply; running from {file['hash']}"
-    return f"Models file: applied {ago(now - file['at'])} ago ({file['hash']})"
+    when = f" {ago(now - file['at'])} ago" if now is not None else ""
+    return f"Models file: applied{when} ({file['hash']})"
 
 
 def _price(price: Json | None) -> str:

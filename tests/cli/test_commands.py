@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from orchd.control import ControlServer
 from orchd.domain.ids import ModelKey
 from orchd.metrics import Metrics
 from orchd.settings import AdminSettings
-from tests.fakes.snapshots import SECRET, snapshot
+from tests.fakes.snapshots import NOW, SECRET, snapshot
 
 MODEL = "text-to-image/stabilityai/sdxl-turbo"
 PATIENCE_S = 60.0
@@ -172,12 +173,47 @@ def started(*argv: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes
 def test_watch_prints_what_changes(daemon: Daemon) -> None:
     with started("status", "--watch", "--admin-listen", daemon.listen) as command:
         assert command.stdout
-        first = [command.stdout.readline().decode() for _ in range(7)]
+        first = [command.stdout.readline().decode() for _ in range(9)]
         assert first[0] == "live/video-to-video/green-tint-cpu: ready, sessions 1/4, replicas 1/1\n"
         daemon.snapshot = snapshot(green_sessions=2)
         changed = command.stdout.readline().decode()
+        daemon.snapshot = replace(daemon.snapshot, problems=())
+        mended = [command.stdout.readline().decode() for _ in range(2)]
         command.kill()
     assert changed == "live/video-to-video/green-tint-cpu: ready, sessions 2/4, replicas 1/1\n"
+    assert [line.partition(":")[0] for line in mended] == ["mended", "mended"]
+
+
+def test_watch_of_one_model_goes_on_when_it_is_gone(daemon: Daemon) -> None:
+    name = "live/video-to-video/green-tint-cpu"
+    with started("status", name, "--watch", "--admin-listen", daemon.listen) as command:
+        assert command.stdout
+        first = [command.stdout.readline().decode() for _ in range(3)]
+        before = daemon.snapshot
+        daemon.snapshot = replace(before, models={key: one for key, one in before.models.items() if str(key) != name})
+        said = [command.stdout.readline().decode()]
+        while "gone" not in said[-1]:
+            said.append(command.stdout.readline().decode())
+        daemon.snapshot = before
+        while not said[-1].startswith(f"{name}: ready"):
+            said.append(command.stdout.readline().decode())
+        command.kill()
+    assert first[0].startswith(f"{name}: ready")
+
+
+def test_watch_as_json_prints_only_what_changes_and_when(daemon: Daemon) -> None:
+    with started("status", "--watch", "--json", "--admin-listen", daemon.listen) as command:
+        assert command.stdout
+        first = json.loads(command.stdout.readline())
+        assert (len(first["models"]), first["at"]) == (5, NOW)
+        later = {key: replace(one, reason="") for key, one in snapshot(green_sessions=2).models.items()}
+        daemon.snapshot = replace(daemon.snapshot, at=NOW + 5, models=dict(list(later.items())[:1]), problems=())
+        changed = json.loads(command.stdout.readline())
+        command.kill()
+    assert changed["at"] == NOW + 5
+    assert [model["sessions"]["active"] for model in changed["models"]] == [2]
+    assert len(changed["gone"]) == 4
+    assert changed.keys() == {"at", "models", "gone", "problems"}
 
 
 def test_watch_redraws_on_a_terminal(daemon: Daemon) -> None:
