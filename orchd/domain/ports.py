@@ -127,6 +127,12 @@ class Runtime(Protocol):
     async def tail(self, handle: str, lines: int) -> tuple[str, ...]:
         """Return the last lines that it logged, oldest first; empty if there are none or it is gone."""
 
+    async def why_unreachable(self, handle: str, model: Model, address: Address) -> str:
+        """Return, in one short line, what may be the reason that nobody answers at its address; empty = nothing known.
+
+        Asked about a runner that runs. Never raises.
+        """
+
     async def watch(self, hurry: Callable[[], None]) -> None:
         """Run until cancelled: call `hurry` whenever something about our runners has changed.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.domain.ports import Prober, ProbeResult, ProbeWord, Verdict
 from orchd.domain.redact import scrub, secrets_of
-from orchd.health.verdict import FAILURES, Streak, judge
+from orchd.health.verdict import FAILURES, SILENCE, Streak, judge
 from orchd.tasks import cancel, spawn
 
 log = structlog.get_logger("orchd.health")
@@ -32,6 +32,12 @@ a moment ago more often still, since many open their port within the first secon
 GAP_S = 0.1
 """Between the end of a probe and the next one, however many failed jobs hurry it."""
 
+HINT_AFTER_S = 2.0
+"""One that can't be reached is looked at more closely so long after its launch; many open their port before."""
+
+HINT_S = 5.0
+"""Between two such looks."""
+
 JITTER = 0.1
 """Part of the period, either way: runners started together are not asked together for ever."""
 
@@ -41,6 +47,8 @@ class _Watched:
     """Attributes:
     since: loop clock, when its launch began.
     voids: probes in a row that were void.
+    hint: why it may be unreachable, as of `hinted_at` (loop clock); `told_hint`: as it was reported last.
+    spoke: it has answered at least once, so that a hint makes no news of its own.
     wake: ends the pause between two probes.
     """
 
@@ -51,6 +59,10 @@ class _Watched:
     streak: Streak = field(default_factory=Streak)
     last: ProbeResult | None = None
     voids: int = 0
+    hint: str = ""
+    hinted_at: float = -HINT_S
+    told_hint: str = ""
+    spoke: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -62,6 +74,7 @@ class Poller:
         progress_at: when a byte of one of its sessions last moved, on the loop clock; None without sessions.
         on_probe: called with the word and the seconds of each probe, for metrics.
         heard: called with what each probe said, and when it began (loop clock).
+        look_closer: returns what may be the reason that a runner can't be reached; empty = nothing known.
         lost_s: returns for how long orchd itself stood still since then (loop clock): the start window is longer by it.
     """
 
@@ -74,7 +87,9 @@ class Poller:
         on_probe: Callable[[ModelKey, str, float], None],
         heard: Callable[[RunnerId, Model, ProbeWord, float], None] | None = None,
         lost_s: Callable[[float], float] = lambda since: 0.0,
+        look_closer: Callable[[RunnerId], Awaitable[str]] | None = None,
     ) -> None:
+        self._look_closer = look_closer
         self._lost_s = lost_s
         self._prober = prober
         self._report = report
@@ -139,6 +154,7 @@ class Poller:
         asked_at = now()
         result = await self._prober.probe(watched.address, model.health, early=early)
         result = replace(result, evidence=scrub(result.evidence, secrets_of(model)))
+        result = await self._with_hint(watched, result)
         self._on_probe(model.key, result.word, result.duration_s)
         if result.word is ProbeWord.VOID:
             self._void(watched, result)
@@ -165,8 +181,22 @@ class Poller:
         spoke_up = (
             verdict is Verdict.LOADING and last is not None and last.word in FAILURES and result.word not in FAILURES
         )
-        if verdict is not None and (verdict is not before.verdict or spoke_up):
+        watched.spoke = watched.spoke or result.word not in SILENCE
+        hinted = not watched.spoke and watched.hint not in ("", watched.told_hint)
+        if verdict is not None and (verdict is not before.verdict or spoke_up or hinted):
+            watched.told_hint = watched.hint
             self._report(HealthChanged(watched.runner, verdict, result.word, result.evidence))
+
+    async def _with_hint(self, watched: _Watched, result: ProbeResult) -> ProbeResult:
+        """Add why it may be unreachable: looked for rarely, and not of one that has only just been started."""
+        if result.word is not ProbeWord.UNREACHABLE or not watched.model.managed or self._look_closer is None:
+            watched.hint = ""
+            return result
+        now = asyncio.get_running_loop().time()
+        if now >= max(watched.since + HINT_AFTER_S, watched.hinted_at + HINT_S):
+            watched.hinted_at = now
+            watched.hint = await self._look_closer(watched.runner)
+        return replace(result, evidence=f"{result.evidence}; {watched.hint}") if watched.hint else result
 
     def _void(self, watched: _Watched, result: ProbeResult) -> None:
         """It counts for nothing, and the next one is to come soon."""

@@ -42,6 +42,8 @@ S = RunnerState
 NOT_SEEN = "it was not looked at yet"
 END_MARGIN_S = 45.0
 """For the calls to the engine around a stop, beside the drain and the grace."""
+LOOK_CLOSER_S = 2.0
+"""Longest time for a hint why a runner can't be reached: its next probe waits for it."""
 MOST_ROUNDS = 100
 """Plans made in a row for one event; more would mean that plan and loop disagree for ever."""
 
@@ -91,6 +93,7 @@ class Loop:
             on_probe=metrics.probed,
             heard=heard,
             lost_s=self._lag.lost_s,
+            look_closer=self._look_closer,
         )
         rules = settings.reconcile
         self._hands = Hands(self._fleet, table, self._calls, self.poller, metrics, rules)
@@ -317,6 +320,18 @@ class Loop:
             spared=frozenset(key for key in {r.key for r in self._fleet.runners} if self._why_spared(key)),
             ending=self._ending,
         )
+
+    async def _look_closer(self, id: RunnerId) -> str:
+        """Return what its runtime knows about why a runner can't be reached; empty = nothing, or not in time."""
+        runner = self._fleet.runners.get(id)
+        runtime = None if runner is None else self._runtimes.get(runner.model.kind)
+        if runner is None or runtime is None or runner.handle is None or runner.address is None:
+            return ""
+        try:
+            async with asyncio.timeout(LOOK_CLOSER_S):
+                return await runtime.why_unreachable(runner.handle, runner.model, runner.address)
+        except TimeoutError:
+            return ""
 
     def _engine_down(self, model: Model) -> str:
         """Why `model`'s runtime can't be used now; empty = it can."""

@@ -12,7 +12,7 @@ from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import ContainerLaunch, GpuRequest, Model, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
 from orchd.errors import AlreadyRunning, Code, EngineUnavailable, LaunchError
-from orchd.runtime import spec
+from orchd.runtime import listening, spec
 from orchd.runtime.claim import Claim, own_container_id
 from orchd.runtime.engine import Engine, Refused
 from orchd.runtime.gpus import known_gpus
@@ -339,6 +339,29 @@ class DockerRuntime:
         except EngineUnavailable:
             return ()
         return tuple(line[:_LINE_LENGTH] for line in text.decode(errors="replace").splitlines()[-lines:])
+
+    async def why_unreachable(self, handle: str, model: Model, address: Address) -> str:
+        assert isinstance(model.launch, ContainerLaunch)
+        try:
+            found = await self._engine.inspect(handle)
+            if found is None or not found["State"]["Running"] or found["State"]["Paused"]:
+                return ""
+            exposed = await self._engine.exposed_ports(found["Image"])
+            return listening.of_container(model.launch.port, await self._listeners(found), exposed)
+        except EngineUnavailable:
+            return ""
+
+    async def _listeners(self, container: dict[str, Any]) -> list[listening.Listener] | None:
+        """Return on what is listened in a container; from outside where we see its processes, else by asking inside."""
+        pid = int(container["State"]["Pid"])
+        visible = self._engine.local and pid and listening.is_of_container(pid, container["Id"])
+        if visible and (seen := listening.read_tables(pid)) is not None:
+            return seen
+        try:
+            tables = await self._engine.output_of(container["Id"], ("cat", "/proc/net/tcp", "/proc/net/tcp6"))
+        except Refused:  # It has no such program.
+            return None
+        return listening.parse(tables.decode(errors="replace"))
 
     async def watch(self, hurry: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()

@@ -252,6 +252,15 @@ class Engine:
         """Return its last lines, standard output and error as they came."""
         return await self._call(lambda client: client.logs(which, tail=lines))
 
+    async def output_of(self, which: str, argv: Sequence[str]) -> bytes:
+        """Run a command inside a running container and return what it prints; `Refused` if it has no such command."""
+
+        def run(client: docker.APIClient) -> bytes:
+            made = client.exec_create(which, list(argv), stderr=False)
+            return bytes(client.exec_start(made["Id"]))
+
+        return await self._call(run)
+
     # Images, networks, volumes.
 
     async def has_image(self, image: str) -> bool:
@@ -263,6 +272,13 @@ class Engine:
         found = await self._or_none(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
         config = (found or {}).get("Config") or {}
         return bool(config.get("Entrypoint") or config.get("Cmd"))
+
+    async def exposed_ports(self, image: str) -> tuple[int, ...]:
+        """Return the TCP ports that `image` EXPOSEs; none if it is gone."""
+        found = await self._or_none(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
+        names = ((found or {}).get("Config") or {}).get("ExposedPorts") or {}
+        ports = (name.partition("/") for name in names)
+        return tuple(sorted(int(port) for port, _, kind in ports if port.isdecimal() and kind in ("", "tcp")))
 
     async def ensure_network(self, name: str, labels: dict[str, str]) -> bool:
         """Create the bridge network `name` if there is none; return whether it was created."""

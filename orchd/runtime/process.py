@@ -29,6 +29,7 @@ from orchd.domain.model import Model, ProcessLaunch, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
 from orchd.errors import EngineUnavailable, LaunchError
 from orchd.reasons import why
+from orchd.runtime import listening
 from orchd.runtime.process_launch import check, environment_of, free_port, spawn
 from orchd.runtime.process_logs import Logs
 from orchd.runtime.process_marks import Marks, Process, end_of, lives, open_pidfd, send
@@ -334,6 +335,12 @@ class ProcessRuntime:
         except (TimeoutError, OSError) as exc:
             log.warning("runner_log_not_read", runner=handle, error=why(exc))
             return ()
+
+    async def why_unreachable(self, handle: str, model: Model, address: Address) -> str:
+        runner = self._runners.get(handle)
+        if runner is None or not runner.pid:
+            return ""
+        return listening.of_process(address.port, listening.of_tree(runner.pid))
 
     async def watch(self, hurry: Callable[[], None]) -> None:
         """Call `hurry` at every exit, until cancelled."""

@@ -177,6 +177,9 @@ class Shelf:
         if (container := self.containers.pop(handle, None)) is not None:
             await container.die()
 
+    async def why_unreachable(self, handle: str, model: Model, address: Address) -> str:
+        return ""
+
     async def tail(self, handle: str, lines: int) -> tuple[str, ...]:
         return ()
 

@@ -130,6 +130,9 @@ class FakeRuntime:
     async def tail(self, handle: str, lines: int) -> tuple[str, ...]:
         return ("a last word",)
 
+    async def why_unreachable(self, handle: str, model: Model, address: Address) -> str:
+        return ""
+
     async def watch(self, hurry: Callable[[], None]) -> None:
         self.hurry = hurry
         await asyncio.Event().wait()

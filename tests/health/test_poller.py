@@ -341,6 +341,39 @@ async def test_void_probes_count_for_nothing_are_told_once_and_the_next_comes_so
 
 
 @virtual_time
+async def test_why_one_can_not_be_reached_is_looked_for_rarely_and_told_once() -> None:
+    bench = Bench()
+    looks: list[float] = []
+    hints = ["it listens elsewhere"]
+
+    async def look_closer(runner: RunnerId) -> str:
+        looks.append(asyncio.get_running_loop().time())
+        return hints[-1]
+
+    bench.poller = Poller(
+        bench.prober,
+        report=bench.events.append,
+        progress_at=lambda runner: None,
+        on_probe=lambda *probe: None,
+        look_closer=look_closer,
+    )
+    bench.watch()
+    assert await bench.says(ProbeWord.UNREACHABLE, 1.5) == [Verdict.LOADING]
+    assert looks == [], "many open their port a moment after their start"
+    assert await bench.says(ProbeWord.UNREACHABLE, 17) == [Verdict.LOADING]
+    assert bench.events[-1].evidence == "evidence of unreachable; it listens elsewhere"
+    assert 3 <= len(looks) <= 4
+    hints.append("it listens on loopback")
+    assert (await bench.says(ProbeWord.UNREACHABLE, 12))[-1] is Verdict.FAILED
+    assert bench.events[-1].evidence.endswith("it listens on loopback")
+    known = len(looks)
+    assert await bench.says(ProbeWord.READY, 60) == [Verdict.READY]
+    assert await bench.says(ProbeWord.TIMEOUT, 60) == [Verdict.FAILED]
+    assert len(looks) == known, "only where it can't be reached"
+    await bench.poller.close()
+
+
+@virtual_time
 async def test_what_each_probe_said_is_told_with_the_time_at_which_it_began() -> None:
     heard: list[tuple[RunnerId, Model, ProbeWord, float]] = []
     verdicts: list[int] = []
