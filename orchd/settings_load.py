@@ -102,15 +102,28 @@ def resolve_state_dir(settings: Settings, env: Mapping[str, str]) -> Path:
 
     The setting, else the first of $STATE_DIRECTORY (systemd), else /var/lib/orchd where we may write there, else
     ~/.local/state/orchd.
+
+    Raises:
+        SettingsError: a home is needed, and this user has none.
     """
     if settings.state_dir:
-        return Path(settings.state_dir).expanduser().absolute()
+        return _at_home(settings.state_dir).absolute()
     if given := env.get("STATE_DIRECTORY", "").split(":")[0]:
         return Path(given)
     system = Path("/var/lib/orchd")
     if os.access(system if system.exists() else system.parent, os.W_OK | os.X_OK):
         return system
-    return Path("~/.local/state/orchd").expanduser()
+    return _at_home("~/.local/state/orchd")
+
+
+def _at_home(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as exc:
+        raise SettingsError(
+            f"cannot find the home in {path}: user {os.geteuid()} has none here; set state_dir to a folder that this "
+            "user may write to, or HOME"
+        ) from exc
 
 
 def read_secret(name: str, file: str, env: Mapping[str, str]) -> Secret | None:

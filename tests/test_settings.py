@@ -229,6 +229,14 @@ class TestFlagsAndTable:
 
 
 class TestFilesThatCannotBeRead:
+    def test_a_user_without_a_home_is_told_of_state_dir(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def homeless(self: Path) -> Path:
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.setattr(Path, "expanduser", homeless)
+        with pytest.raises(SettingsError, match="set state_dir"):
+            resolve_state_dir(Settings(state_dir="~/x"), {})
+
     @pytest.fixture
     def hung(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         """A file whose open does not return: a pipe that nobody writes to."""

@@ -42,6 +42,8 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "init": ("launch.init",),
 }
 """Where a model has what a field of its entry says, as paths of attributes; absent = under the field's own name."""
+_LONG = 5
+"""Letters; a shorter name is near to many words."""
 _PRICE_FIELDS = frozenset({"price_per_unit", "pixels_per_unit", "price_unit", "currency"})
 LEAVE_IT = 'to leave it to go-livepeer on purpose, write "run": false'
 
@@ -127,7 +129,7 @@ def leave_to_node(draft: Draft, *, runs: bool) -> None:
 def _orchd_s_own(draft: Draft) -> list[str]:
     """Return the keys, as written, that go-livepeer does not read: those, and slips of those."""
     own = [draft.spelling(name) for name in draft.names if draft.spelling(name).lower() not in NODE_KEYS]
-    fields_of_ours = Entry.model_fields.keys() - set(NODE_KEYS)
+    fields_of_ours = [name for name in Entry.model_fields.keys() - set(NODE_KEYS) if len(name) >= _LONG]
     return own + [
         unknown.path[0]
         for unknown in draft.unknown

@@ -7,6 +7,7 @@ failed; 3 the daemon can't be reached; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,15 +16,16 @@ from orchd import __version__
 from orchd.cli import check, demo, down, price, restart, run, schema, status
 from orchd.cli.flags import settings_of
 from orchd.cli.text import drop_unread, take_any_text
-from orchd.errors import DaemonUnreachable, OrchdError
+from orchd.errors import DaemonUnreachable, OrchdError, reason_of
 
 FAILED, UNREACHABLE, INTERRUPTED = 2, 3, 130
+_NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS)
+"""A full disk, missing rights and the like: a traceback would help nobody."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; what goes wrong is said on stderr."""
-    for stream in (sys.stdout, sys.stderr):
-        take_any_text(stream)
+    sys.stdout, sys.stderr = (take_any_text(stream) for stream in (sys.stdout, sys.stderr))
     try:
         try:
             return _run(argv)
@@ -31,9 +33,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
     except BrokenPipeError:  # `orchd status | head`: nobody reads on, which is fine
-        for stream in (sys.stdout, sys.stderr):
-            drop_unread(stream)
-        return 0
+        code = 0
+    except OSError as exc:
+        if exc.errno not in _NOT_OURS:
+            raise
+        print(f"orchd: cannot go on: {exc.filename or 'what it writes to'}: {reason_of(exc)}", file=sys.stderr)
+        code = FAILED
+    for stream in (sys.stdout, sys.stderr):
+        drop_unread(stream)
+    return code
 
 
 def _run(argv: Sequence[str] | None) -> int:

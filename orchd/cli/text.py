@@ -60,10 +60,16 @@ def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("orchd-plain", _in_plain_characters)
 
 
-def take_any_text(stream: TextIO) -> None:
-    """Let a stream take all characters, whatever its encoding has (PYTHONIOENCODING=ascii, LANG=C)."""
+def take_any_text(stream: TextIO | None) -> TextIO:
+    """Let a stream take all characters, whatever its encoding has (PYTHONIOENCODING=ascii, LANG=C).
+
+    One that is closed (`>&-`), which Python calls None, is replaced by one that goes nowhere.
+    """
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - as long as the program
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="orchd-plain")
+    return stream
 
 
 def write(text: str) -> None:
@@ -75,10 +81,10 @@ def write(text: str) -> None:
 
 
 def drop_unread(stream: TextIO) -> None:
-    """Let what is still to be written to a stream go nowhere, if its reader has left."""
+    """Let what is still to be written to a stream go nowhere, if its reader has left or its disk is full."""
     try:
         stream.flush()
-    except BrokenPipeError:
+    except OSError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

@@ -83,6 +83,24 @@ def test_a_real_pipe_that_breaks_leaves_no_word_behind(models_file: str) -> None
         assert process.wait(timeout=60) == 1
 
 
+def test_a_full_disk_is_no_traceback(models_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for args in (["check", models_file], ["price", "--models-file", models_file], ["schema"]):
+        err = io.StringIO()
+        with Path("/dev/full").open("w") as full:
+            monkeypatch.setattr(sys, "stdout", full)
+            monkeypatch.setattr(sys, "stderr", err)
+            assert outcome(args) == 2
+            assert "No space left on device" in err.getvalue()
+
+
+def test_a_closed_stream_is_fine(models_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert outcome(["check", models_file]) == 1
+    sys.stdout.close()
+    sys.stderr.close()
+
+
 @pytest.fixture
 def nobody() -> Iterator[None]:
     """Root may read anything: be somebody else for a while."""
