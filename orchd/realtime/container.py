@@ -107,6 +107,8 @@ class ContainerStreams:
             async with self._session.request(
                 method, url, headers=sent, data=body or None, allow_redirects=False
             ) as response:
+                if response.status < 200:
+                    raise ValueError(f"it answers {response.status}, which is no answer")
                 reply = Reply(response.status, _passing(response), await _whole(response))
             if reply.status not in NOT_HERE:
                 known = self._learnt.get(what, Learnt())

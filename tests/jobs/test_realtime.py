@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import ExternalLaunch, HealthSpec, InferenceSpec, Model, StreamSpec
@@ -358,6 +360,40 @@ def test_a_start_that_is_no_json_is_400_and_takes_no_slot(via: str) -> None:
         assert studio.containers.calls == []
         assert studio.active == 0
         assert "internal_error" not in studio.codes
+
+    run()
+
+
+BODIES = st.one_of(
+    st.binary(max_size=60),
+    st.text(max_size=20).map(lambda text: json.dumps({"gateway_request_id": text}).encode()),
+    st.text(st.characters(categories=["Cs", "Cc", "L"]), max_size=5).map(
+        lambda text: json.dumps({"gateway_request_id": text, "params": text}).encode()
+    ),
+    st.integers(1, 20_000).map(lambda depth: b'{"a":' * depth),
+)
+
+
+@settings(max_examples=60)
+@given(
+    BODIES,
+    st.sampled_from(["start", "stop", "params", "update", "status"]),
+    st.sampled_from([BYOC, LIVE, DIRECT, ""]),
+    st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=12),
+    st.booleans(),
+)
+def test_no_bytes_in_a_call_about_a_stream_are_a_fault_of_orchds(
+    body: bytes, call: str, via: str, name: str, runs: bool
+) -> None:
+    @virtual_time
+    async def run() -> None:
+        studio = Studio()
+        if runs:
+            await studio.started()
+        caller = await studio.ask(call, name, body=body, via=via)
+        assert status_of(caller) in (200, 400, 403, 404, 503)
+        assert "internal_error" not in studio.codes
+        assert studio.active == len(tuple(studio.keeper.streams))
 
     run()
 

@@ -93,6 +93,8 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
 @example("x" * (MOST_ID_BYTES + 1))
 @example("é" * MOST_ID_BYTES)
 @example(" a")
+@example("\ud800")
+@example("a\r\nX-Evil: 1")
 def test_a_streams_name_is_taken_as_it_is_or_refused(name: str) -> None:
     """It becomes a header's value: what that would change, or could not hold, is refused."""
     taken = refused_or_read(lambda: stream_id(name, "it"))

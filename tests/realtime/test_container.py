@@ -255,3 +255,41 @@ async def test_who_no_longer_waits_leaves_nothing_behind() -> None:
         await entered.wait()
         await cancel(call)
         assert call.cancelled()
+
+
+GARBAGE = [
+    b"",
+    b"\r\n\r\n",
+    b"\x00\xff" * 50,
+    b"ICY 200 OK\r\n\r\n",
+    b"HTTP/1.1 99 N\r\n\r\n",
+    b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\nx",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+    b"HTTP/1.1 200 OK\r\nX-A: a\rb\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX-A: \x00\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX D: 1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n" + b"X" * 100_000,
+]
+
+
+@pytest.mark.parametrize("said", GARBAGE, ids=lambda said: repr(said[:40]))
+async def test_whatever_a_container_says_that_is_no_answer_has_one_name(said: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    streams = ContainerStreams(20.0)
+    address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+    try:
+        with pytest.raises(ContainerSilent) as caught:
+            await called(streams, address, Call.STOP, replace(MODEL, stream=StreamSpec(route_prefix="")))
+        str(caught.value).encode()
+    finally:
+        await streams.close()
+        server.close()
