@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from orchd.advertise.live_wire import is_session_id
 from orchd.advertise.node_client import NodeClient, NodeError, Stream
 from orchd.domain.model import Secret
 
@@ -22,6 +23,8 @@ NEXT = -1
 SILENCE_S = 30.0
 """For one segment: the node sends a sign of life every 10 s."""
 SEGMENT_BYTES = 64 * 1024
+MOST_DIGITS = 18
+"""Of a segment's number."""
 RETRY_MIN_S = 1.0
 RETRY_MAX_S = 30.0
 
@@ -41,7 +44,7 @@ def parse(segment: bytes) -> SessionEvent | None:
     except (ValueError, RecursionError):
         return None
     session = said.get("session") if isinstance(said, dict) else None
-    if not isinstance(session, str) or not session or said.get("event") not in ("reserved", "released"):
+    if not is_session_id(session) or said.get("event") not in ("reserved", "released"):
         return None
     return SessionEvent(session, begins=said["event"] == "reserved")
 
@@ -74,13 +77,13 @@ async def follow(client: NodeClient, url: Secret) -> AsyncIterator[SessionEvent]
 
 async def _read(answer: Stream) -> bytes:
     """Return the body, as far as a message may reach."""
-    body = b""
+    body = bytearray()
     async for piece in answer.pieces:
         body += piece
         if len(body) > SEGMENT_BYTES:
             break
-    return body
+    return bytes(body)
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    return int(text) if text is not None and text.isdecimal() and len(text) <= MOST_DIGITS else None

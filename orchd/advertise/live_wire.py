@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 from orchd.advertise.live_plan import Pace, Record
@@ -62,16 +62,29 @@ class Welcome:
     events: Secret | None = None
 
 
+def is_session_id(name: object) -> TypeGuard[str]:
+    """Return whether the node's name of a session can be kept and sent on as it is."""
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= MOST_ID_BYTES
+        and name.isprintable()
+        and name == name.strip()
+        and len(name.encode("utf-8", "replace")) <= MOST_ID_BYTES
+    )
+
+
 def read_welcome(answer: object) -> Welcome:
     """Return the parsed answer; what is missing or strange in it counts as absent.
 
     Raises:
-        ValueError: it has no list of sessions.
+        ValueError: it has no list of sessions, or one that is far too long.
     """
     said = answer if isinstance(answer, dict) else {}
     sessions = said.get("session_ids")
     if not isinstance(sessions, list):
         raise ValueError("it has no session_ids")
+    if len(sessions) > MOST_SESSIONS:
+        raise ValueError(f"it has {len(sessions)} session_ids, which is more than {MOST_SESSIONS}")
     usual = Pace()
     secret, o2r = said.get("heartbeat_secret"), said.get("o2r")
     events = o2r.get("url") if isinstance(o2r, dict) else None
@@ -80,21 +93,31 @@ def read_welcome(answer: object) -> Welcome:
             seconds(said.get("heartbeat_interval")) or usual.interval_s,
             seconds(said.get("heartbeat_ttl")) or usual.ttl_s,
         ),
-        frozenset(each for each in sessions if isinstance(each, str)),
+        frozenset(each for each in sessions if is_session_id(each)),
         Secret(secret) if isinstance(secret, str) and secret else None,
         Secret(events) if isinstance(events, str) and events else None,
     )
 
+
+SHORTEST_S, LONGEST_S = 0.1, 86_400.0
+"""Of the node's pace. A shorter one would be a flood of heartbeats, a longer one no heartbeat at all."""
+
+MOST_SESSIONS = 10_000
+"""On one runner; more are no list of sessions of ours."""
+
+MOST_ID_BYTES = 256
+"""As for streams of callers (`jobs.stream_body`)."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def seconds(duration: object) -> float | None:
-    """Return the seconds of a Go duration, such as `5s` or `1m30s`; None unless it is one and above 0."""
-    if not isinstance(duration, str) or not re.fullmatch(f"(?:{_DURATION.pattern})+", duration):
+    """Return the seconds of a Go duration, such as `5s` or `1m30s`; None unless it is a pace that makes sense."""
+    if not isinstance(duration, str) or len(duration) > 40 or not re.fullmatch(f"(?:{_DURATION.pattern})+", duration):
         return None
-    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(duration)) or None
+    found = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(duration))
+    return found if SHORTEST_S <= found <= LONGEST_S else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +187,8 @@ def read_discovery(document: object) -> dict[str, Seen]:
         raise ValueError("it is no list")
     found: dict[str, Seen] = {}
     for node in document:
-        for runner in (node.get("runners") if isinstance(node, dict) else None) or ():
+        runners = node.get("runners") if isinstance(node, dict) else None
+        for runner in runners if isinstance(runners, list) else ():
             try:
                 _, _, path = urlsplit(runner["url"]).path.rpartition("/apps/")
                 price = runner.get("price_info")
@@ -175,7 +199,7 @@ def read_discovery(document: object) -> dict[str, Seen]:
                     int(runner["capacity_used"]),
                     PriceInfo(int(price["price"]), str(price["unit"])) if price else None,
                 )
-            except (KeyError, TypeError, ValueError):
+            except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
                 continue
     return found
 

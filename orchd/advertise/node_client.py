@@ -12,12 +12,13 @@ import contextlib
 import hashlib
 import ipaddress
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
@@ -28,12 +29,18 @@ from orchd.errors import Code, OrchdError
 from orchd.http_client import cause_of, connector, read_at_most, why
 from orchd.lag import LoopLag
 from orchd.names import Names
-from orchd.reasons import certificate_fault
+from orchd.reasons import certificate_fault, one_line
 from orchd.reasons import why as why_unusable
 from orchd.settings import OrchestratorSettings
 
 BODY_BYTES = 4 << 20
 """Longest answer that is read; the node's list of a thousand models stays far below."""
+
+TEXT_BYTES = 4096
+"""Of an answer that is shown, or compared with others, are looked at."""
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half of a pair that stands for one character. Without the other half it can neither be stored nor be sent on."""
 
 KEEPALIVE_S = 30.0
 """An idle connection is kept; the node keeps its side for ten minutes (byoc.md 1)."""
@@ -63,16 +70,19 @@ class Answer:
 
     def text(self) -> str:
         """Return the body in one line, at most 300 characters; for people, and to compare refusals."""
-        return " ".join(self.body.decode(errors="replace").split())[:300]
+        return one_line(self.body[:TEXT_BYTES].decode(errors="replace"), 300)
 
     def json(self) -> Any:
         """Return the parsed body.
 
         Raises:
-            NodeError: it is not JSON.
+            NodeError: it is not JSON, or none that everybody can read: too deep, or with texts that are no text.
         """
         try:
-            return json.loads(self.body)
+            document = json.loads(self.body, parse_constant=_no_number)
+            if _SURROGATE.search(self.body):
+                json.dumps(document, ensure_ascii=False).encode()
+            return document
         except (ValueError, RecursionError) as exc:
             raise NodeError(
                 f"cannot read go-livepeer's answer: it should be JSON, but is {self.text()!r}", code=Code.NODE_REFUSED
@@ -309,6 +319,10 @@ class NodeClient:
             ) from exc
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             raise NodeError(f"cannot reach go-livepeer at {base}: {why(exc)}") from exc
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _certificate_rule(settings: OrchestratorSettings) -> str:

@@ -26,9 +26,13 @@ from orchd.advertise.node_client import Answer, NodeClient, NodeError
 from orchd.domain.offer import NodeStatus, RegistryName
 from orchd.domain.ports import Store
 from orchd.errors import Code
+from orchd.reasons import one_line
 from orchd.settings import OrchestratorSettings
 
 log = structlog.get_logger("orchd.advertise.node_watch")
+
+VERSION_CHARS = 80
+"""Of what the node says its version is, are shown."""
 
 ADDRESS_NAME = "sentinel address"
 """Under which the store keeps it."""
@@ -173,7 +177,7 @@ class NodeWatch:
             return None, ""
         try:
             status = (await self._client.cli("GET", "/status")).json()
-            return dict(status["BroadcasterPrices"]), str(status["Version"])
+            return dict(status["BroadcasterPrices"]), one_line(str(status["Version"]), VERSION_CHARS)
         except (NodeError, KeyError, TypeError, ValueError) as exc:
             log.debug("node_cli_failed", error=str(exc))
             return None, ""

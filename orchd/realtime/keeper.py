@@ -39,6 +39,8 @@ RECOVER_S = 180.0
 """Longest wait for the runner of a stream that an earlier orchd left; a container that loads again has lost it."""
 LOOKED_S = 30.0
 """After so long every runner that there is has been seen."""
+MOST_OVER = 10_000
+"""Ends of streams that are remembered at most; the oldest are forgotten first."""
 WIND_DOWN_S = 90.0
 """Longest wait for a container that can't be asked to stop to become free by itself: ai-runner ends a stream 60 s
 after its input has ended (container.md 3.2)."""
@@ -243,7 +245,7 @@ class Keeper:
 
     def stopped(self, key: ModelKey, name: str) -> None:
         """Somebody has stopped a stream that there is not; if it is found again, that counts."""
-        self._over[key, name] = _now()
+        self._note_over(key, name)
 
     # What the node says; after `ports.NodeSessions`.
 
@@ -444,7 +446,7 @@ class Keeper:
     def _let_go(self, stream: Stream) -> None:
         """See to it that the node ends it too."""
         if stream.origin is Origin.LIVE_RUNNER:
-            self._over[stream.key, stream.id] = _now()
+            self._note_over(stream.key, stream.id)
             if not stream.node_knows:
                 stream.node_knows = True
                 self._tell_node(stream.key, stream.id)
@@ -474,9 +476,15 @@ class Keeper:
                 del self._expected[key, name]
                 self._table.unexpect(awaited.runner, awaited.place)
                 self._chore(self._forget(key, name))
-        for over, at in list(self._over.items()):
-            if now - at > RECOVER_S:
-                del self._over[over]
+        while self._over and now - self._over[over := next(iter(self._over))] > RECOVER_S:  # Oldest first.
+            del self._over[over]
+
+    def _note_over(self, key: ModelKey, name: str) -> None:
+        """Remember that a stream is over, also one that was never heard of: callers can name as many as they like."""
+        self._over.pop((key, name), None)
+        self._over[key, name] = _now()
+        if len(self._over) > MOST_OVER:
+            del self._over[next(iter(self._over))]
 
     def _passed(self, since: float, now: float) -> float:
         """Return the seconds since then, those left out in which orchd itself stood still and could hear nothing."""

@@ -17,6 +17,7 @@ from orchd.domain.model import HealthSpec, Model, StreamSpec
 from orchd.domain.ports import ProbeWord, StoredStream
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, JobRefused, StoreError
+from orchd.realtime import keeper
 from orchd.realtime.container import ContainerSilent
 from orchd.realtime.keeper import RECOVER_S, SWEEP_S, WIND_DOWN_S, Keeper
 from orchd.realtime.routes import Call
@@ -663,3 +664,19 @@ async def test_a_snapshot_shows_the_streams_of_each_model_oldest_first() -> None
         assert second.since - first.since == pytest.approx(5)
         assert second.since == pytest.approx(time.time(), abs=60)
         assert shown.models[OTHER].streams == before.models[KEY].streams == ()
+
+
+@virtual_time
+async def test_stops_of_streams_that_never_were_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers can name as many as they like; those that ended last are remembered, and none for ever."""
+    monkeypatch.setattr(keeper, "MOST_OVER", 100)
+    async with world() as w:
+        for n in range(1000):
+            w.keeper.stopped(KEY, f"none-{n}")
+        w.keeper.stopped(KEY, "none-950")
+        assert list(w.keeper._over) == [(KEY, f"none-{n}") for n in (*range(900, 950), *range(951, 1000), 950)]
+        await asyncio.sleep(keeper.RECOVER_S - 1)
+        assert len(w.keeper._over) == 100
+        w.keeper.stopped(KEY, "later")
+        await asyncio.sleep(1 + 2 * SWEEP_S)
+        assert list(w.keeper._over) == [(KEY, "later")]

@@ -1,0 +1,124 @@
+"""Whatever the node answers is read in bounded time and space, and breaks nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchd.advertise import live_events, live_wire, token_probe
+from orchd.advertise.live_events import _number
+from orchd.advertise.live_wire import MOST_SESSIONS, is_session_id, read_discovery, read_welcome, seconds
+from orchd.advertise.node_client import TEXT_BYTES, Answer, NodeError
+
+NAMES = [
+    *("session_ids", "heartbeat_secret", "heartbeat_interval", "heartbeat_ttl", "o2r", "url", "runners", "app"),
+    *("capacity", "capacity_used", "price_info", "price", "unit", "event", "session", "available_capacity"),
+    *("ticket_params", "pricePerUnit", "label", "healthy"),
+]
+ODD = st.sampled_from([1e999, -1e999, 10**400, -1, 0, True, "9" * 5000, "\ud800", "5s", "1ns", "9999999h", "http://["])
+DOCUMENTS = st.recursive(
+    st.none() | st.integers() | st.floats() | st.text(max_size=5) | ODD | st.sampled_from(NAMES),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=6),
+    max_leaves=12,
+)
+
+
+def answered(document: object) -> Answer:
+    return Answer(200, json.dumps(document).encode(), "application/json")
+
+
+@given(DOCUMENTS)
+def test_any_document_is_read_or_refused(document: object) -> None:
+    """By each reader, with the errors that it says it raises and no other."""
+    answer = answered(document)
+    try:
+        said = answer.json()
+    except NodeError:
+        said = None
+    for document in (said, [said], {"session_ids": said}, {"runners": said}, [{"runners": [said]}]):
+        try:
+            welcome = read_welcome(document)
+        except ValueError:
+            continue
+        finally:
+            try:
+                read_discovery(document)
+            except ValueError:
+                assert not isinstance(document, list)
+        for session in welcome.sessions:
+            session.encode()
+        for pace_s in (welcome.pace.interval_s, welcome.pace.ttl_s):
+            assert live_wire.SHORTEST_S <= pace_s <= live_wire.LONGEST_S
+    with contextlib.suppress(NodeError):
+        token_probe.read(answer, free_of_charge=False)
+    event = live_events.parse(answer.body)
+    assert event is None or is_session_id(event.session)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'["\\ud800"]',
+        b'["\\uDFFF\\uD800"]',
+        b"[NaN]",
+        b"[Infinity]",
+        b"9" * 5000,
+        b"\xff",
+        b"",
+    ],
+)
+def test_what_is_no_json_for_everybody_is_refused(body: bytes) -> None:
+    with pytest.raises(NodeError, match="cannot read go-livepeer's answer: it should be JSON"):
+        Answer(200, body, "").json()
+    assert live_events.parse(body) is None or body == b""
+
+
+def test_a_pair_of_surrogates_is_a_character() -> None:
+    assert Answer(200, b'["\\ud83d\\ude00"]', "").json() == ["\U0001f600"]
+
+
+def test_only_the_beginning_of_an_answer_is_looked_at_to_show_it() -> None:
+    looked: list[int] = []
+
+    class Body(bytes):
+        def __getitem__(self, key: object) -> bytes:  # type: ignore[override]
+            assert isinstance(key, slice)
+            looked.append(key.stop)
+            return bytes(self)[key]
+
+        def decode(self, *args: object, **kwargs: object) -> str:
+            raise AssertionError("all of it")
+
+    text = Answer(400, Body(b"a " * 1_000_000), "").text()
+    assert looked == [TEXT_BYTES]
+    assert len(text) <= 300
+    assert text.isprintable()
+
+
+@given(st.text(max_size=60) | st.from_regex(r"[0-9.]{0,20}(ns|us|ms|s|m|h)", fullmatch=True))
+def test_a_pace_is_one_that_makes_sense(text: str) -> None:
+    found = seconds(text)
+    assert found is None or live_wire.SHORTEST_S <= found <= live_wire.LONGEST_S
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "-1", "1e3", "", " 1", None])
+def test_a_number_of_a_header_that_is_none(text: str | None) -> None:
+    assert _number(text) is None
+
+
+def test_a_list_of_sessions_that_is_far_too_long_is_refused() -> None:
+    read_welcome({"session_ids": ["a"] * MOST_SESSIONS})
+    with pytest.raises(ValueError, match="which is more than"):
+        read_welcome({"session_ids": ["a"] * (MOST_SESSIONS + 1)})
+
+
+@pytest.mark.parametrize("name", ["", " a", "a\n", "\ud800", "\x00", "x" * 257, "é" * 129, 5, None])
+def test_a_session_that_can_not_be_kept_or_sent_on_is_none(name: object) -> None:
+    assert not is_session_id(name)
+    assert read_welcome({"session_ids": [name, "good"]}).sessions == frozenset({"good"})
