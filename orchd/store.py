@@ -11,7 +11,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +25,9 @@ from orchd.errors import StoreError
 from orchd.threads import DaemonThreads
 
 log = structlog.get_logger("orchd.store")
+
+DATABASE = "orchd.db"
+"""In the state directory."""
 
 T = TypeVar("T")
 
@@ -249,6 +252,25 @@ class SqliteStore:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+
+def last_good(path: Path, load: Callable[[str], Model]) -> tuple[Model, ...]:
+    """Return the last good definitions that a daemon has kept at `path`; none where they can't be read. Blocks.
+
+    For commands beside the daemon: nothing is written, and no file is made, which the daemon might then not be able to
+    open. So a database that nobody has open is read as one that can't change.
+    """
+    try:
+        how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=1.0)) as db:
+            rows = db.execute("SELECT definition FROM models WHERE current = 1").fetchall()
+    except (OSError, sqlite3.Error):
+        return ()
+    found = []
+    for (definition,) in rows:
+        with suppress(StoreError, ValueError, KeyError, TypeError):  # a row of another version
+            found.append(load(definition))
+    return tuple(found)
 
 
 def migrations() -> list[str]:

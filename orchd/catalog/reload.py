@@ -157,10 +157,24 @@ def read_content(
     return replace(reading, problems=(alone, *reading.problems)) if alone else reading
 
 
-def read_file(path: Path, credentials: Path | None, *, strict: bool, timeout_s: float = READ_TIMEOUT_S) -> Reading:
-    """Return what the file at `path` asks for, for a command: blocks, but no longer than `timeout_s`."""
+def read_file(
+    path: Path,
+    credentials: Path | None,
+    *,
+    strict: bool,
+    last_good: Iterable[Model] = (),
+    timeout_s: float = READ_TIMEOUT_S,
+) -> Reading:
+    """Return what the file at `path` asks for, for a command: blocks, but no longer than `timeout_s`.
+
+    Args:
+        strict, last_good: as in `World`.
+    """
+    known = {model.key: model for model in last_good}
     try:
-        return call_within(lambda: read_content(path, read_models_file(path), credentials, strict=strict), timeout_s)
+        return call_within(
+            lambda: read_content(path, read_models_file(path), credentials, strict=strict, last_good=known), timeout_s
+        )
     except TimeoutError:
         return Reading(problems=(unreadable(path, hangs(timeout_s)),))
 

@@ -1,4 +1,7 @@
-"""`orchd check`: what is wrong with aiModels.json, and what it would run. Reads the file only, starts nothing."""
+"""`orchd check`: what is wrong with aiModels.json, and what it would run. Reads only, and starts nothing.
+
+Where the state directory can be read, it is known what runs here, and which slips would take something away from that.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from orchd.catalog.codec import load_model
 from orchd.catalog.reading import Reading
 from orchd.catalog.reload import read_file
 from orchd.cli.flags import add_settings_flags
@@ -16,7 +20,11 @@ from orchd.cli.text import RED, YELLOW, Cell, Look, look_of, pad, printable, tab
 from orchd.domain.model import Model
 from orchd.domain.money import Price
 from orchd.domain.state import Severity
+from orchd.errors import SettingsError
 from orchd.settings import Settings
+from orchd.settings_load import READ_TIMEOUT_S, resolve_state_dir
+from orchd.store import DATABASE, last_good
+from orchd.threads import call_within
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,7 +34,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("file", metavar="FILE", nargs="?", help="in place of the setting models_file")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--strict", action="store_true", help="unknown keys are errors; the setting strict_file")
-    add_settings_flags(parser, only=("models_file", "strict_file"))
+    add_settings_flags(parser, only=("models_file", "strict_file", "state_dir"))
     parser.set_defaults(run=run)
 
 
@@ -35,9 +43,17 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     path = Path(args.file or settings.models_file)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     strict = args.strict or settings.strict_file
-    reading = read_file(path, Path(credentials) if credentials else None, strict=strict)
+    reading = read_file(path, Path(credentials) if credentials else None, strict=strict, last_good=_last_good(settings))
     write(json.dumps(as_json(reading, str(path)), indent=2) if args.json else as_text(reading, look_of(sys.stdout)))
     return 1 if reading.count(Severity.ERROR) else 0
+
+
+def _last_good(settings: Settings) -> tuple[Model, ...]:
+    try:
+        database = resolve_state_dir(settings, os.environ) / DATABASE
+        return call_within(lambda: last_good(database, load_model), READ_TIMEOUT_S)
+    except (SettingsError, TimeoutError):
+        return ()
 
 
 def as_text(reading: Reading, look: Look) -> str:

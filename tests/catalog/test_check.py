@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
+from orchd.catalog.codec import dump_model, load_model
 from orchd.cli import main
-from tests.catalog.helpers import entry
+from orchd.store import SqliteStore
+from tests.catalog.helpers import entry, model_of, read
 
 SECRET = "hunter2-do-not-show"
 
 
 @pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ORCHD_STATE_DIR", str(tmp_path / "state"))
     for name in ("CREDENTIALS_DIRECTORY", "ORCHD_MODELS_FILE", "ORCHD_CONFIG"):
         monkeypatch.delenv(name, raising=False)
 
@@ -84,6 +87,30 @@ def test_unknown_keys_are_errors_where_the_settings_say_so(
 @pytest.mark.parametrize("slip", ["imgae", "comand", "ulr"])
 def test_a_slip_that_would_run_nothing_fails(tmp_path: Path, slip: str) -> None:
     assert main(["check", write(tmp_path / "f.json", entry(image=..., **{slip: "x"}))]) == 1
+
+
+@pytest.mark.parametrize("daemon_runs", [False, True])
+async def test_what_a_slip_would_take_from_a_model_that_runs_here_fails(tmp_path: Path, daemon_runs: bool) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    store = SqliteStore(state / "orchd.db", dump_model, load_model)
+    await store.open()
+    await store.save_models((model_of(read(entry(warm=True))),))
+    if not daemon_runs:
+        await store.close()
+    before = sorted(state.iterdir())
+    for slipped, code in ((entry(wram=True), 1), (entry(image=...), 1), (entry(warm=True, wram=True), 0)):
+        assert main(["check", write(tmp_path / "f.json", slipped)]) == code
+    assert sorted(state.iterdir()) == before
+    if daemon_runs:
+        await store.close()
+    assert main(["check", "--state-dir", str(tmp_path / "none"), write(tmp_path / "f.json", entry(wram=True))]) == 0
+
+
+def test_a_store_that_cannot_be_read_is_as_good_as_none(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "orchd.db").write_text("nonsense")
+    assert main(["check", write(tmp_path / "f.json", entry(wram=True))]) == 0
 
 
 def test_json_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
