@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -39,9 +40,10 @@ class StateLock:
                 f"cannot use state directory {self._path.parent}: another orchd (pid {holder}) runs on it; "
                 "stop that one, or give this one a --state-dir of its own"
             ) from exc
-        os.ftruncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
         self._fd = fd
+        with contextlib.suppress(OSError):  # A full disk: the lock holds, only its holder's number can't be read there.
+            os.ftruncate(fd, 0)
+            os.write(fd, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         """Let go. The file stays: removing it would let two daemons lock two different files of one name."""

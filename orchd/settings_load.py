@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
@@ -242,9 +242,27 @@ def _typed(setting: Setting, text: str) -> object:
     return text
 
 
+def nearest_setting(name: str, known: Sequence[str]) -> str:
+    """Return the one of `known` that `name` most likely means.
+
+    Such as `--admin-listen` for `--admin`; and `jobs.hold_limit` for one in the wrong section, or in none.
+    """
+    words = _words(name)
+    leaf = words[1:]
+    by_worth = (
+        [one for one in known if _words(one)[: len(words)] == words or _words(one)[-len(words) :] == words],
+        difflib.get_close_matches(name, known, cutoff=0.9),
+        [one for one in known if leaf and _words(one)[-len(leaf) :] == leaf],
+    )
+    return difflib.get_close_matches(name, next(filter(None, by_worth), known), n=1, cutoff=0.0)[0]
+
+
+def _words(name: str) -> list[str]:
+    return re.split(r"[._-]+", name.lower().strip("-").removeprefix(ENV_PREFIX.lower()))
+
+
 def _unknown(name: str, origin: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-    return f"cannot use unknown setting {name} ({origin}): the nearest known one is {near}"
+    return f"cannot use unknown setting {name} ({origin}): the nearest known one is {nearest_setting(name, known)}"
 
 
 def _explain(loc: tuple[int | str, ...], message: str, given: Mapping[str, _Given]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -39,6 +40,18 @@ def test_it_can_be_taken_again_after_release(tmp_path: Path) -> None:
         lock = StateLock(tmp_path)
         lock.acquire()
         lock.release()
+
+
+def test_a_full_disk_takes_nothing_but_the_holders_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.write", full)
+    first = StateLock(tmp_path)
+    first.acquire()
+    with pytest.raises(AlreadyRunning, match=r"another orchd \(pid unknown\) runs on it"):
+        StateLock(tmp_path).acquire()
+    first.release()
 
 
 def test_kill_9_lets_go_of_it(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ failed; 3 the daemon can't be reached; 130 interrupted.
 
 from __future__ import annotations
 
-import argparse
 import errno
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from orchd import __version__
 from orchd.cli import check, demo, down, price, restart, run, schema, status
 from orchd.cli.flags import settings_of
+from orchd.cli.parser import Parser, parse
 from orchd.cli.text import drop_unread, take_any_text
 from orchd.errors import DaemonUnreachable, OrchdError, reason_of
+from orchd.logs import is_journal, priority
 
 FAILED, UNREACHABLE, INTERRUPTED = 2, 3, 130
 _NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as exc:
         if exc.errno not in _NOT_OURS:
             raise
-        print(f"orchd: cannot go on: {exc.filename or 'what it writes to'}: {reason_of(exc)}", file=sys.stderr)
+        _complain(f"cannot go on: {exc.filename or 'what it writes to'}: {reason_of(exc)}")
         code = FAILED
     for stream in (sys.stdout, sys.stderr):
         drop_unread(stream)
@@ -45,24 +47,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    args = build_parser().parse_args(argv)
+    args = parse(build_parser(), argv)
     try:
         code: int = args.run(args, settings_of(args, os.environ))
     except OrchdError as exc:
-        print(f"orchd: {exc.message}", file=sys.stderr)
+        _complain(exc.message)
         return UNREACHABLE if isinstance(exc, DaemonUnreachable) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
 
 
-def build_parser() -> argparse.ArgumentParser:
+def _complain(message: str) -> None:
+    """Say on stderr what is wrong; in the journal as an error, each line of it."""
+    prefix = priority(logging.ERROR) if is_journal(sys.stderr, os.environ) else ""
+    for line in f"orchd: {message}".splitlines():
+        print(prefix + line, file=sys.stderr)
+
+
+def build_parser() -> Parser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
-        prog="orchd", description="Keeps model containers true to aiModels.json.", allow_abbrev=False
-    )
+    parser = Parser(prog="orchd", description="Keeps model containers true to aiModels.json.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"orchd {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for command in (run, check, price, status, restart, down, schema, demo):
         command.add_parser(commands)
+    parser.commands = commands.choices
     return parser

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import json
 import os
 import pty
+import runpy
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+import orchd
 from orchd import __version__
 from orchd.admin import AdminServer
 from orchd.cli import main
@@ -157,6 +160,30 @@ def test_a_wrong_setting_is_exit_code_2(capsys: pytest.CaptureFixture[str], monk
     monkeypatch.setenv("ORCHD_ADMIN_LISTEN", "nowhere")
     assert main(["status"]) == 2
     assert "environment variable ORCHD_ADMIN_LISTEN" in capsys.readouterr().err
+
+
+def test_in_the_journal_what_ends_it_is_an_error(tmp_path: Path) -> None:
+    with (tmp_path / "journal").open("w") as journal:
+        about = os.fstat(journal.fileno())
+        done = subprocess.run(
+            [sys.executable, "-m", "orchd", "status", "--config", "/nowhere"],
+            stderr=journal,
+            env={**os.environ, "JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino}"},
+            timeout=PATIENCE_S,
+        )
+    assert done.returncode == 2
+    assert (tmp_path / "journal").read_text().startswith("<3>orchd: cannot read settings file /nowhere: ")
+
+
+def test_an_older_python_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything else is imported, which it could not read."""
+    monkeypatch.setattr("sys.version_info", (3, 10, 12, "final", 0))
+    with pytest.raises(SystemExit, match=r"^orchd: cannot run on Python 3\.10: it needs 3\.11 or newer\. On Ubuntu 22"):
+        runpy.run_path(str(Path(orchd.__file__)))
+    source = Path(orchd.__file__).read_text()
+    ast.parse(source, feature_version=(3, 7))
+    imported = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert [ast.unparse(node) for node in imported] == ["import sys"]
 
 
 def test_flags_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,61 @@
+"""argparse, with errors in few words: what is wrong, and what is the nearest thing that would be right."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from orchd.settings_load import nearest_setting
+
+
+class Parser(argparse.ArgumentParser):
+    """Its subparsers are of the same class.
+
+    Attributes:
+        commands: their parsers, by name.
+    """
+
+    commands: Mapping[str, Parser] = MappingProxyType({})
+
+    def error(self, message: str) -> NoReturn:
+        if not message.startswith("cannot "):
+            message = f"cannot use this command line: {message}"
+        self.exit(2, f"orchd: {message}; see `{self.prog} --help`\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            what = "/".join(action.option_strings) or "a command"
+            self.error(
+                f"cannot use {value!r} as {what}: the nearest one is {nearest_setting(str(value), choices)},"
+                f" of {', '.join(choices)}"
+            )
+
+    def flags(self) -> list[str]:
+        """Return the flags by their long names."""
+        return [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+
+
+def parse(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return what the command line says; exit with 2, in words, where it can't be used."""
+    args, left = parser.parse_known_args(argv)
+    if left:
+        parser.commands[args.command].error(_left_over(left, args.command, parser.commands))
+    return args
+
+
+def _left_over(left: Sequence[str], command: str, commands: Mapping[str, Parser]) -> str:
+    """Return what to say of arguments that nothing is known of; the first flag of them is what matters."""
+    flag = next((word.partition("=")[0] for word in left if word.startswith("-")), None)
+    if flag is None:
+        return f"cannot use {left[0]!r}: `orchd {command}` takes no more arguments"
+    if owners := [name for name, other in commands.items() if flag in other.flags()]:
+        return f"cannot use {flag} with `orchd {command}`: it is a flag of {_listed(owners)}"
+    near = nearest_setting(flag, commands[command].flags())
+    return f"cannot use unknown flag {flag}: the nearest one of `orchd {command}` is {near}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`orchd {name}`" for name in names)

@@ -1,0 +1,67 @@
+"""A slip on the command line is named with what was meant, for every flag and command that there is."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchd.cli import build_parser
+from orchd.cli.parser import parse
+from orchd.settings import SETTINGS
+from orchd.settings_load import nearest_setting
+
+PARSER = build_parser()
+COMMANDS = PARSER.commands
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Return what is said; one line, and exit code 2."""
+    with pytest.raises(SystemExit) as ended:
+        parse(PARSER, argv)
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert said.err.startswith("orchd: cannot ")
+    return said.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_flag_of_each_command_is_found_by_its_misspelling(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = COMMANDS[command].flags()
+    for flag in known:
+        slip = f"{flag[:-2]}{flag[-1]}{flag[-2]}"
+        said = refused(capsys, command, *(["m"] if command == "restart" else []), slip, "value")
+        assert f"cannot use unknown flag {slip}: the nearest one of `orchd {command}` is {flag}; " in said
+
+
+def test_a_flag_of_another_command_is_named_as_that(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "status", "--jobs-listen=127.0.0.1:1")
+    assert "cannot use --jobs-listen with `orchd status`: it is a flag of `orchd run`, `orchd down`" in said
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("statsu",), "cannot use 'statsu' as a command: the nearest one is status, of run, check, "),
+        (("demo", "--runtime", "dokcer"), "cannot use 'dokcer' as --runtime: the nearest one is docker"),
+        (("schema", "x"), "cannot use 'x': `orchd schema` takes no more arguments"),
+        ((), "cannot use this command line: the following arguments are required: COMMAND; see `orchd --help`"),
+        (("restart",), "the following arguments are required: MODEL; see `orchd restart --help`"),
+        (("status", "--admin", "x"), "the nearest one of `orchd status` is --admin-listen"),
+        (("run", "--listen", "x"), "is --jobs-listen"),
+        (("status", "-j"), "cannot use unknown flag -j: "),
+    ],
+)
+def test_other_slips(argv: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert words in refused(capsys, *argv)
+
+
+def test_a_setting_is_found_by_its_misspelling_wherever_it_is_written() -> None:
+    names = list(SETTINGS)
+    for spelled in (names, [one.flag for one in SETTINGS.values()], [one.env for one in SETTINGS.values()]):
+        for name in spelled:
+            for slip in (name + "S", name[:-1], name[:-2] + name[-1] + name[-2]):
+                assert nearest_setting(slip, spelled) == name or slip in spelled
+    assert nearest_setting("hold_limit", names) == "jobs.hold_limit"
+    assert nearest_setting("admin.hold_limit", names) == "jobs.hold_limit"
+    assert nearest_setting("job.listen", names) == "jobs.listen"
