@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import islice
 
 from orchd.domain.ids import ModelKey
 
 MOST_LETTERS = 200
 """Of a name that somebody has sent, this much is compared."""
+MOST_COMPARED = 300
+"""Models: of more, only so many are compared."""
 LEAST_SHARE = 0.45
 """Of the pairs of letters; below it, a name is another one and no slip."""
 
@@ -23,7 +26,7 @@ def nearest_model(name: str, keys: Iterable[ModelKey]) -> ModelKey | None:
     """Return the model whose name, id or pipeline is most like `name`; None = none is much like it."""
     asked = _pairs_of(name[:MOST_LETTERS])
     best, most = None, LEAST_SHARE
-    for key in keys:
+    for key in islice(keys, MOST_COMPARED):
         share = max(_share(asked, pairs) for pairs in _pairs(key))
         if share > most or (share == most and best is not None and key < best):
             best, most = key, share

@@ -16,6 +16,8 @@ from orchd.domain.model import Model
 from orchd.jobs.request import PATH_SAFE
 from orchd.realtime.routes import PREFIXES, START_ALIASES, Call, Learnt, call_of, has_streams, places
 
+MOST_LETTERS = 4096
+"""Of a path that must be read in all these ways: longer ones are refused, as reading them would hold up others."""
 _HEX = frozenset("0123456789abcdefABCDEF")
 _OVERLONG = (("\xc0\xae", "."), ("\xc0\xaf", "/"), ("\xc1\x9c", "\\"))
 """Forbidden UTF-8 for characters that matter here; decoders that take it have let paths climb before."""

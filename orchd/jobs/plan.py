@@ -8,9 +8,9 @@ from orchd.domain.ids import Address, ModelKey
 from orchd.domain.model import ExternalLaunch, Model
 from orchd.errors import Code
 from orchd.http1.rules import RequestHead
-from orchd.jobs.paths import climbs, meant, stream_route
+from orchd.jobs.paths import MOST_LETTERS, climbs, meant, stream_route
 from orchd.jobs.request import STREAM_ID, AskBody, Reply, Route, ToRunner
-from orchd.realtime.routes import Call, call_of
+from orchd.realtime.routes import Call, call_of, has_streams
 from orchd.realtime.stream import Origin
 
 MIB = 1024 * 1024
@@ -72,7 +72,10 @@ def _refused(call: Call | None, way: ToRunner, model: Model, head: RequestHead) 
     """Return why this path is served to nobody, or not to a job; None = it is served."""
     path = way.target.partition("?")[0]
     base = model.launch.address.base_path if isinstance(model.launch, ExternalLaunch) else ""
-    if (base or model.token is not None) and climbs(path):
+    guarded = bool(base) or model.token is not None
+    if len(path) > MOST_LETTERS and (guarded or (way.via is not Origin.DIRECT and has_streams(model.stream))):
+        return Code.BAD_REQUEST, f"cannot pass the path on to {model.key}: it is longer than {MOST_LETTERS} bytes"
+    if guarded and climbs(path):
         what = "the base path of its url" if base else "the root of a server that gets its token"
         return Code.BAD_REQUEST, f"cannot pass the path on to {model.key}: its dot segments (..) leave {what}"
     if way.via is Origin.BYOC and not head.value(STREAM_ID):

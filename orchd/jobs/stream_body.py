@@ -8,8 +8,10 @@ from typing import Any, NoReturn
 
 from orchd.errors import Code, JobRefused
 
-MOST_VALUES = 200_000
-"""In the JSON of a start: reading more would hold up other jobs. Long texts count as one each, save their commas."""
+MOST_READ_BYTES = 1024 * 1024
+"""Of a body that is read in one go, which holds up other jobs: of a longer one only both ends are looked at."""
+MOST_VALUES = 50_000
+"""In the JSON of a start, for the same reason. Long texts count as one each, save their commas."""
 MOST_DEPTH = 100
 """Levels of arrays and objects in it: common readers stop at a few hundred."""
 MOST_ID_BYTES = 256
@@ -17,13 +19,17 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def check_start(body: bytes) -> dict[str, Any]:
-    """Return what the body of a start says; nothing where there is no body.
+    """Return what the body of a start says; nothing where there is no body, or one too long to be read here.
 
     Raises:
         JobRefused: BAD_REQUEST: it is no JSON object that every container can read.
     """
     if not body:
         return {}
+    if len(body) > MOST_READ_BYTES:
+        if body[:64].lstrip().startswith(b"{") and body[-64:].rstrip().endswith(b"}"):
+            return {}
+        raise JobRefused(Code.BAD_REQUEST, "cannot read the body of the stream's start: it is no JSON object")
     try:
         document = _read(body)
     except (ValueError, RecursionError) as exc:
@@ -40,11 +46,13 @@ def check_start(body: bytes) -> dict[str, Any]:
 
 
 def said_id(body: bytes) -> str:
-    """Return the `gateway_request_id` of a body that may be anything; empty = it has none.
+    """Return the `gateway_request_id` of a body that may be anything; empty = it has none, or is too long.
 
     Raises:
         JobRefused: BAD_REQUEST: it can't name a stream.
     """
+    if len(body) > MOST_READ_BYTES:
+        return ""
     try:
         return id_in(_read(body))
     except (ValueError, RecursionError):

@@ -149,6 +149,19 @@ def test_no_path_leaves_the_base_path_of_an_external_runner_or_climbs_with_its_t
 
 
 @virtual_time
+async def test_a_path_that_must_be_read_closely_is_of_bounded_length() -> None:
+    long = "/a%2e" * 1000
+    for model in (a_model(token=Secret("t0p")), a_model(launch=ExternalLaunch(ADDRESS._replace(base_path="/v1")))):
+        bench = Bench(models=(model,))
+        assert code_of(await bench.serve(request(target=ONE + long))) is Code.BAD_REQUEST
+        assert bench.network.dialled == []
+    bench = Bench()
+    assert code_of(await bench.serve(request(target=f"/byoc/{KEY.slug}{long}"))) is Code.BAD_REQUEST
+    assert (await bench.serve(request(target=f"{ONE}{long}"))).messages[0].status == 200
+    assert (await bench.serve(request(target=f"/byoc/{KEY.slug}/x?{long}"))).messages[0].status == 200
+
+
+@virtual_time
 async def test_without_base_path_and_token_a_path_is_the_containers_own() -> None:
     bench = Bench()
     for path in CLIMBING:

@@ -196,10 +196,3 @@ def test_decoding_ends_where_nothing_is_left_to_decode(text: str) -> None:
     for overlong, char in (("\xc0\xae", "."), ("\xc0\xaf", "/"), ("\xc1\x9c", "\\")):
         again = again.replace(overlong, char)
     assert plain == again
-
-
-@pytest.mark.parametrize("unit", ["/..", "%25", "%252e", "/;", "/a%2f", "\\", ";"])
-def test_the_longest_path_is_read_to_its_end(unit: str) -> None:
-    long = "/" + unit * (60_000 // len(unit))
-    assert climbs(long + "/../" * 60_000)
-    assert stream_route(STREAMING, b"POST", "/stream/stop" + long)

@@ -10,7 +10,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchd.errors import Code, JobRefused
-from orchd.jobs.stream_body import MOST_DEPTH, MOST_ID_BYTES, MOST_VALUES, check_start, said_id, stream_id
+from orchd.jobs.stream_body import (
+    MOST_DEPTH,
+    MOST_ID_BYTES,
+    MOST_READ_BYTES,
+    MOST_VALUES,
+    check_start,
+    said_id,
+    stream_id,
+)
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -55,6 +63,9 @@ BAD = [
     b"7",
     b"\x00",
     b" ",
+    b"x" * (MOST_READ_BYTES + 1),
+    b"[" + b" " * MOST_READ_BYTES + b"]",
+    b"{" + b" " * MOST_READ_BYTES,
 ]
 
 
@@ -72,6 +83,13 @@ def test_a_start_that_is_no_json_object_for_everybody_is_400(body: bytes) -> Non
 def test_what_is_a_json_object_passes(said: dict[str, object]) -> None:
     for ascii_only in (True, False):
         assert check_start(json.dumps(said, ensure_ascii=ascii_only).encode()) == said
+
+
+def test_of_what_is_too_long_to_be_read_in_one_go_only_the_ends_are_looked_at() -> None:
+    """A gateway sends at most 10 MiB; what names the stream is in a header then."""
+    long = b' {"gateway_request_id": "a", "image": "' + b"x" * MOST_READ_BYTES + b'"}\n'
+    assert check_start(long) == {}
+    assert said_id(long) == ""
 
 
 def test_an_emoji_as_two_escapes_is_text() -> None:
