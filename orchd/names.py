@@ -150,14 +150,17 @@ class Names:
         return name.pending
 
     async def _ask(self, host: str, name: _Name, pending: asyncio.Future[tuple[str, ...] | OSError]) -> None:
-        answer: tuple[str, ...] | OSError
+        answer: tuple[str, ...] | OSError = NoAddress(f"the name {host} has no address")
         try:
-            answer = await self._threads.run(partial(self._look_up, host)) or NoAddress(
-                f"the name {host} has no address"
-            )
+            answer = await self._threads.run(partial(self._look_up, host)) or answer
         except (OSError, UnicodeError, RuntimeError) as exc:
             answer = _translated(host, exc)
-        name.pending = None
+        finally:  # Whatever happened: somebody waits.
+            name.pending = None
+            self._note(host, name, answer)
+            pending.set_result(answer)
+
+    def _note(self, host: str, name: _Name, answer: tuple[str, ...] | OSError) -> None:
         if isinstance(answer, tuple):
             if name.doubtful:
                 log.info("name_look_up_back", name=host)
@@ -165,7 +168,6 @@ class Names:
         elif name.found and not name.doubtful:
             name.doubtful = True
             log.warning("name_look_up_failed", name=host, reason=str(answer), uses=name.found[0])
-        pending.set_result(answer)
 
 
 def without_look_up(host: str) -> tuple[str, ...] | None:

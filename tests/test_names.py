@@ -16,14 +16,18 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from orchd import names as names_module
-from orchd.domain.ids import Address
+from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import HealthKind, HealthSpec
 from orchd.domain.ports import ProbeWord
 from orchd.health.probe import HttpProber
 from orchd.http_client import connector
+from orchd.jobs.ports import RunnerUnreachable
+from orchd.jobs.runner import Pool
+from orchd.jobs.splice import Pipes
+from orchd.jobs.wire import Batch
 from orchd.names import FRESH_S, LOCALHOST, MOST_LOOK_UPS, Names, NoAddress, has_way, without_look_up
 from orchd.runtime.process_launch import free_port
-from orchd.tasks import spawn
+from orchd.tasks import cancel, spawn
 
 BOUND_S = 20.0
 
@@ -138,6 +142,36 @@ async def test_probes_of_other_runners_go_on_while_one_name_server_is_silent(
     assert "the name silent.test can't be resolved: no answer from its name server within 0.05 s" in result.evidence
     await prober.close()
     listener.close()
+
+
+async def test_jobs_to_other_runners_go_on_while_one_name_server_is_silent(server: NameServer, names: Names) -> None:
+    """Also where the jobs' own connections are waited for: they look names up as probes do."""
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    server.answers["well.test"] = ("127.0.0.1",)
+    server.hush("silent.test")
+    pool = Pool(asyncio.get_running_loop().time, 4.0, Batch(0.0), Pipes(), names)
+    runner = RunnerId(ModelKey("p", "m"), 0, "0123456789ab")
+    stuck = [spawn(pool.connect(runner, Address("silent.test", port)), name="connect") for _ in range(8)]
+    for host in ("well.test", "127.0.0.1", "localhost"):
+        async with asyncio.timeout(BOUND_S):
+            await pool.connect(runner, Address(host, port))
+    assert len(pool) == 3
+    await cancel(*stuck)
+    pool.close()
+    listener.close()
+    with pytest.raises(RunnerUnreachable, match=r"^the name none\.test can't be resolved"):
+        await pool.connect(runner, Address("none.test", port))
+
+
+async def test_nobody_waits_for_ever_for_a_look_up_that_breaks() -> None:
+    def look_up(name: str) -> tuple[str, ...]:
+        raise LookupError(name)
+
+    names = Names(look_up)
+    with pytest.raises(NoAddress):
+        await names.addresses("n.test")
+    await names.close()
 
 
 async def test_an_http_client_looks_names_up_the_same_way(server: NameServer, names: Names) -> None:
