@@ -18,6 +18,7 @@ from orchd.health.verdict import FAILURES
 from orchd.reconcile import backoff, calls, observe
 from orchd.reconcile.act import Hands
 from orchd.reconcile.fleet import Fleet
+from orchd.reconcile.hints import how_it_stopped, why_it_failed
 from orchd.reconcile.runner import Runner
 from orchd.reconcile.strays import STRAY_GRACE_S, Stray, Strays, unknown
 from orchd.sessions.table import SessionTable
@@ -247,9 +248,7 @@ class Ears:
             self._removed[event.handle] = runner.called_at
         self._table.abort(runner.id, runner.fault or "the runner was stopped")
         now = asyncio.get_running_loop().time()
-        stop = event.report.how
-        if event.report.exit_code is not None:
-            stop += f", exit code {event.report.exit_code}"
+        stop = how_it_stopped(runner.model, event.report)
         if event.streams:
             stop += f"; streams: {event.streams}"
         changes: dict[str, Any] = {
@@ -272,10 +271,12 @@ class Ears:
             changes |= {"retry_at": now + wait, "detail": runner.fault}
             self._fleet.move(runner.id, E.STOPPED_AFTER_FAILURE, why, **changes)
             return
+        if hint := why_it_failed(runner.model, event.last_log):
+            runner = replace(runner, fault=f"{runner.fault}; {hint}")
         failures = (*backoff.recent(runner.failures, now, rules), now)
         unready = runner.unready_failures + 1
         changes |= {"failures": failures, "unready_failures": unready, "last_log": event.last_log}
-        changes |= {"detail": runner.fault, "restarts": runner.restarts + 1}
+        changes |= {"fault": runner.fault, "detail": runner.fault, "restarts": runner.restarts + 1}
         tail = " | ".join(event.last_log[-3:])
         if backoff.parked(failures, unready, rules):
             why = f"failed {len(failures)} times, the last time: {runner.fault}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchd.domain.ids import RunnerId
 from orchd.domain.lifecycle import ALIVE, RunnerState
-from orchd.domain.model import RunnerKind
+from orchd.domain.model import ContainerLaunch, Model, RunnerKind
 from orchd.domain.ports import SightedAs, Sighting
 from orchd.reconcile.runner import Runner
 
@@ -81,7 +81,7 @@ def observe(
         seen.add(sighting.runner)
         match sighting.status:
             case SightedAs.EXITED if known.state in ALIVE:
-                news.append(Gone(known.id, _how_it_ended(sighting), sighting.oom_killed))
+                news.append(Gone(known.id, _how_it_ended(sighting, known.model), sighting.oom_killed))
             case SightedAs.RUNNING | SightedAs.PAUSED if known.state in ALIVE:
                 news.append(SeenRunning(known.id, sighting, unasked=known.state is S.PREPARED))
             case SightedAs.CREATED if known.state in _RUNS:
@@ -96,9 +96,15 @@ def observe(
     return tuple(news)
 
 
-def _how_it_ended(sighting: Sighting) -> str:
+def _how_it_ended(sighting: Sighting, model: Model) -> str:
     if sighting.oom_killed:
-        return "it was killed because it used more memory than it may"
+        limit = model.launch.memory_bytes if isinstance(model.launch, ContainerLaunch) else None
+        if limit is not None:
+            return f"it was killed because it used more memory than it may (`memory` is {limit / 2**20:g} MiB)"
+        return "it was killed by the kernel for want of memory on this machine; `dmesg` tells more"
     if sighting.exit_code is None:
         return "it exited"
-    return f"it exited with code {sighting.exit_code}"
+    said = f"it exited with code {sighting.exit_code}"
+    if sighting.exit_code in (137, -9):
+        said += " (SIGKILL: somebody killed it, or the kernel for want of memory; `dmesg` tells)"
+    return said

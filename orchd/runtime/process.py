@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +58,7 @@ class _Runner:
     reserved: port that it was given; it is free again if the start fails.
     launching: the start that is under way.
     log_from: size of its log when it was started.
+    killed: we have sent it SIGKILL. `out_of_memory`: the kernel did, as far as that can be told.
     members: its processes as last seen, by pid: some are known by their leader alone, which may end before them.
     all_ended: nothing of it is left, so that nothing can come any more.
     """
@@ -70,6 +73,8 @@ class _Runner:
     child: subprocess.Popen[bytes] | None = None
     exit_code: int | None = None
     log_from: int = 0
+    killed: bool = False
+    out_of_memory: bool = False
     members: dict[int, Process] = field(default_factory=dict)
     all_ended: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -99,6 +104,9 @@ class ProcessRuntime:
         self._launches = DaemonThreads("process-launch", LAUNCHES)
         self._scans = Shared(self._look, "look for processes")
         self._told_slow = False
+        self._oom_kills = deque(
+            [oom_kills()] * 2, maxlen=2
+        )  # at the last looks: a look may come before an exit is seen
 
     async def open(self) -> None:
         """Read what an earlier orchd kept of its runners; the state directory's lock is the app's."""
@@ -110,6 +118,7 @@ class ProcessRuntime:
     async def sightings(self) -> tuple[Sighting, ...]:
         """Look through /proc, adopt what is new there, and keep the logs within their bound."""
         seen: dict[str, list[Process]] = {}
+        self._oom_kills.append(oom_kills())
         for process in await self._scans.get():
             seen.setdefault(process.runner.name, []).append(process)
         found = []
@@ -154,6 +163,8 @@ class ProcessRuntime:
         self._let_go(runner)
         if runner.child is not None:
             runner.exit_code = runner.child.poll()
+        if runner.exit_code == -signal.SIGKILL and not runner.killed:
+            runner.out_of_memory = oom_kills() > self._oom_kills[0]
         runner.ended.set()
         self._hurry()
 
@@ -287,6 +298,7 @@ class ProcessRuntime:
     @staticmethod
     def _signal_group(runner: _Runner, number: signal.Signals) -> None:
         assert runner.pidfd is not None, "the caller has looked"
+        runner.killed = runner.killed or number is signal.SIGKILL
         try:
             signal.pidfd_send_signal(runner.pidfd, 0)
             os.killpg(runner.pid, number)
@@ -363,9 +375,18 @@ def _sighting(name: str, runner: _Runner, paused: set[int]) -> Sighting:
     if not runner.port:
         return Sighting(runner.id, name, SightedAs.CREATED)
     if runner.ended.is_set():
-        return Sighting(runner.id, name, SightedAs.EXITED, exit_code=runner.exit_code)
+        return Sighting(runner.id, name, SightedAs.EXITED, exit_code=runner.exit_code, oom_killed=runner.out_of_memory)
     status = SightedAs.PAUSED if runner.pid in paused else SightedAs.RUNNING
     return Sighting(runner.id, name, status, runner.address)
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed for want of memory since boot; 0 where it does not tell."""
+    try:
+        found = re.search(rb"^oom_kill (\d+)$", Path("/proc/vmstat").read_bytes(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
 
 
 def _silent_disk(launch: ProcessLaunch) -> str:

@@ -42,6 +42,8 @@ class FakeRuntime:
     kind: RunnerKind = RunnerKind.CONTAINER
     delay_s: float = 0.1
     down: bool = False
+    ignores_signals: bool = False
+    last_words: tuple[str, ...] = ("a last word",)
     bad_images: set[str] = field(default_factory=set)
     unstartable: set[str] = field(default_factory=set)
     containers: dict[str, FakeContainer] = field(default_factory=dict)
@@ -120,15 +122,15 @@ class FakeRuntime:
         container = self.containers.get(handle)
         if container is None or container.status is SightedAs.EXITED:
             return StopReport("already_gone", container.exit_code if container else None)
-        container.status, container.exit_code = SightedAs.EXITED, 0
-        return StopReport("signal", 0)
+        container.status, container.exit_code = SightedAs.EXITED, 137 if self.ignores_signals else 0
+        return StopReport("killed" if self.ignores_signals else "signal", container.exit_code)
 
     async def remove(self, handle: str) -> None:
         await self._call("remove", handle)
         self.containers.pop(handle, None)
 
     async def tail(self, handle: str, lines: int) -> tuple[str, ...]:
-        return ("a last word",)
+        return self.last_words
 
     async def why_unreachable(self, handle: str, model: Model, address: Address) -> str:
         return ""

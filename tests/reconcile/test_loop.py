@@ -693,6 +693,31 @@ async def test_ending_a_kind_stops_all_of_it_and_tells_what_it_waits_for() -> No
 
 
 @virtual_time
+async def test_what_a_runner_said_before_it_failed_is_read_for_the_operator() -> None:
+    world = World()
+    world.runtime.last_words = ("starting", "RuntimeError: No CUDA GPUs are available")
+    async with world.orchd(a := container_model("a")):
+        await world.until_quiet()
+        world.runtime.kill(world.running()[0].handle, exit_code=1)
+        await asyncio.sleep(0.7)
+        [runner] = world.runners(a)
+        assert runner.detail.startswith("it exited with code 1; it sees no GPU (it said: RuntimeError: No CUDA")
+        assert "`gpus`" in world.status(a).reason
+
+
+@virtual_time
+async def test_one_that_ignores_its_stop_signal_says_so() -> None:
+    world = World()
+    async with world.orchd(a := container_model("a")):
+        await world.until_quiet()
+        world.runtime.ignores_signals = True
+        world.restart(a.key)
+        await asyncio.sleep(30)
+        [runner] = world.runners(a)
+        assert runner.last_stop.startswith("killed, exit code 137: it did not end within 10 s of SIGTERM")
+
+
+@virtual_time
 async def test_the_end_waits_as_long_as_the_longest_grace() -> None:
     world = World()
     async with world.orchd(a := container_model("a", stop=StopSpec(grace_s=3000.0))):

@@ -13,6 +13,7 @@ import pytest
 from orchd.domain.model import ContainerLaunch, GpuRequest, StopSpec
 from orchd.domain.ports import Runtime, SightedAs, StopReport
 from orchd.errors import Code, EngineUnavailable, LaunchError, OrchdError
+from orchd.reconcile.hints import why_it_failed
 from orchd.runtime.containers import DockerRuntime
 from orchd.settings import DockerSettings
 from orchd.tasks import cancel, spawn
@@ -288,6 +289,18 @@ async def test_a_missing_network_is_made_and_is_ours(client: docker.APIClient, i
     made = client.networks(names=[f"{instance}-net"])
     assert [(each["Driver"], each["Labels"]) for each in made] == [("bridge", {"orchd.instance": instance})]
     await runtime.close()
+
+
+async def test_root_without_its_capabilities_is_told_by_what_the_program_says(bench: Bench) -> None:
+    wanted = bench.model(args=("sh", "-c", "touch /tmp/x; chown nobody /tmp/x"))
+    handle = await bench.prepare(wanted)
+    bench.client.start(handle)
+    assert bench.client.wait(handle)["StatusCode"] != 0
+    assert '`cap_add`: ["CHOWN"]' in why_it_failed(wanted, await bench.runtime.tail(handle, 20))
+    allowed = bench.model(args=wanted.launch.args, cap_add=("CHOWN",))  # type: ignore[union-attr]
+    handle = await bench.prepare(allowed)
+    bench.client.start(handle)
+    assert bench.client.wait(handle)["StatusCode"] == 0
 
 
 async def test_a_network_that_was_pruned_is_made_again(client: docker.APIClient, instance: str, image: str) -> None:

@@ -304,6 +304,29 @@ async def test_an_exit_by_signal_is_a_negative_code(runtime: ProcessRuntime) -> 
     assert (await ended(runtime)).exit_code == -9
 
 
+@pytest.mark.parametrize("kills", [0, 1])
+async def test_one_that_the_kernel_killed_for_want_of_memory_is_seen_as_such(
+    runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
+    """The kernel counts its kills; a runner that was killed while they grew was most likely one of them."""
+    async with talk(await start(runtime)) as runner:
+        await runtime.sightings()
+        counted = process.oom_kills() + kills
+        monkeypatch.setattr(process, "oom_kills", lambda: counted)
+        os.kill(runner.pid, signal.SIGKILL)
+    assert (await ended(runtime)).oom_killed is bool(kills)
+
+
+async def test_one_that_we_killed_did_not_run_out_of_memory(
+    runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with talk(await start(runtime, term="ignore")):
+        counted = process.oom_kills() + 1
+        monkeypatch.setattr(process, "oom_kills", lambda: counted)
+        assert (await runtime.stop(RUNNER.name, StopSpec(grace_s=0))).how == "killed"
+    assert not (await sight(runtime)).oom_killed
+
+
 async def test_one_that_ends_at_once_has_ended(runtime: ProcessRuntime) -> None:
     await start(runtime, exit_at_once=0)
     assert (await ended(runtime)).exit_code == 0
