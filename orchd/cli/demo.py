@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from orchd.cli.steps import Steps
+from orchd.cli.steps import ReaderLeft, Steps
 from orchd.cli.text import printable
 from orchd.demo import green_tint
 from orchd.demo.child import Child
@@ -55,10 +55,12 @@ def run(args: argparse.Namespace, _settings: Settings) -> int:
     try:
         with uninterrupted():
             child = Child(docker=docker)
-        print(f"orchd demo: {args.runtime} runtime, instance {child.instance}, files in {child.folder}\n", flush=True)
+        steps.say(f"orchd demo: {args.runtime} runtime, instance {child.instance}, files in {child.folder}\n")
         if docker:
             engine = DemoEngine(child.instance)
         _show(steps, child, engine)
+    except ReaderLeft:  # Not a failure: what runs is stopped below, and `main` ends in silence.
+        raise
     except (OrchdError, OSError, http.client.HTTPException) as exc:
         failed = True
         _tell_failure(exc, child)
@@ -68,7 +70,7 @@ def run(args: argparse.Namespace, _settings: Settings) -> int:
             step.result = "daemon, runners and files are gone"
     if failed:
         return 2
-    print(f"\nDone in {steps.took_s:.1f} s. Next: write an aiModels.json of your own and start `orchd run`.")
+    steps.say(f"\nDone in {steps.took_s:.1f} s. Next: write an aiModels.json of your own and start `orchd run`.")
     return 0
 
 

@@ -13,6 +13,10 @@ TITLE_WIDTH = 42
 _TELL_EVERY_S = 5.0
 
 
+class ReaderLeft(BrokenPipeError):
+    """Nobody reads what is printed (`make demo | head`)."""
+
+
 class Step:
     """Attributes:
     result: what came of it, in one line.
@@ -65,7 +69,18 @@ class Steps:
             self._rewrite(self._look.paint(f"  …           {text}"[: width - 1], DIM), end="")
         elif time.monotonic() - self._told_at >= _TELL_EVERY_S:
             self._told_at = time.monotonic()
-            print(f"    {text}", file=self._stream, flush=True)
+            self.say(f"    {text}")
+
+    def say(self, line: str, end: str = "\n") -> None:
+        """Print a line of its own.
+
+        Raises:
+            ReaderLeft: as every method here does.
+        """
+        try:
+            print(line, file=self._stream, end=end, flush=True)
+        except BrokenPipeError as exc:
+            raise ReaderLeft from exc
 
     def _rewrite(self, line: str, end: str) -> None:
-        print(f"\r\x1b[K{line}" if self._terminal else line, file=self._stream, end=end, flush=True)
+        self.say(f"\r\x1b[K{line}" if self._terminal else line, end)

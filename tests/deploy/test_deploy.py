@@ -84,7 +84,9 @@ def test_the_scrape_example_aims_at_the_default_address() -> None:
 def test_alerts_name_only_metrics_that_there_are() -> None:
     metrics = Metrics(CollectorRegistry(), "1")
     named = set(re.findall(r"\b(?:orchd|byoc)_\w+", (DEPLOY / "alerts.yml").read_text()))
-    known = set(re.findall(r"^# HELP (\S+)", metrics.render().decode(), re.MULTILINE))
+    kinds = re.findall(r"^# TYPE (\S+) (\S+)", metrics.render().decode(), re.MULTILINE)
+    known = {name for name, _ in kinds}
+    known |= {f"{name}_{part}" for name, kind in kinds if kind == "histogram" for part in ("bucket", "count", "sum")}
     assert named
     assert named - known == set()
 

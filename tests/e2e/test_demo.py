@@ -155,6 +155,26 @@ async def test_an_interrupted_demo_leaves_nothing(
         assert_engine_clean(run.instance)
 
 
+async def test_a_reader_who_leaves_ends_the_demo_without_a_word(tmp_path: Path) -> None:
+    """`make demo | head`: all that was started is stopped, and it is no failure."""
+    ours, theirs = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *orchd("process"),
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=theirs,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(theirs)
+    with os.fdopen(ours) as reading:
+        while "aiModels.json" not in await asyncio.to_thread(reading.readline):
+            pass
+    async with asyncio.timeout(2 * PATIENCE_S):
+        _, said = await process.communicate()
+    assert (process.returncode, said) == (0, b"")
+    Demo(process, tmp_path).assert_nothing_left()
+
+
 async def test_a_daemon_killed_under_the_demo_is_told_and_its_runners_are_ended(tmp_path: Path) -> None:
     async with demo(tmp_path, orchd("process")) as run:
         await run.read(until="start `orchd run`")
