@@ -334,6 +334,25 @@ async def test_only_what_bears_the_nodes_token_is_served(stage: Stage) -> None:
         assert answer.status == 403
 
 
+async def test_a_paid_job_reaches_no_stream_route_by_whatever_path_the_node_passes_on(stage: Stage) -> None:
+    before = await stage.daemon.metric("orchd_job_errors_total", model_id="batch", code="stream_route")
+    paths = (
+        "stream/stop",
+        "stream/start",
+        "api/stream/params",
+        "stream%2Fstop",
+        "%2573tream/stop",
+        "stream/stop%3Fa=1",
+    )
+    for path in paths:
+        status, text = await stage.node.job(name("batch"), path)
+        assert (status, "stream_route" in text) == (403, True), (path, text)
+    after = await stage.daemon.metric("orchd_job_errors_total", model_id="batch", code="stream_route")
+    assert after - before == len(paths)
+    assert (await stage.node.job(name("batch"), "echo"))[0] == 200
+    await stage.free("batch")
+
+
 async def test_direct_callers_are_refused(stage: Stage) -> None:
     status, _, headers = await stage.daemon.job("batch")
     assert (status, headers["Livepeer-Error"]) == (403, "forbidden")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -14,9 +16,10 @@ from hypothesis import strategies as st
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import InferenceSpec, StreamSpec
 from orchd.jobs.paths import climbs, decoded, meant, stream_route
-from orchd.realtime.routes import Call
+from orchd.realtime.routes import Call, call_of
 from tests.jobs.model import a_model
 
+TRANSCRIPTS = Path(__file__).parents[1] / "golivepeer" / "transcripts"
 KEY = ModelKey("live-video-to-video", "tint")
 STREAMING = a_model(KEY, stream=StreamSpec(post_starts_stream=True), inference=InferenceSpec("/live-video-to-video"))
 ODD = "/ // .. . %2e %2E%2e %252e %25%32%65 %2f %5c \\ ; ;x %3b % ? %3f %23 %00 %09 %20"
@@ -139,6 +142,25 @@ def test_no_spelling_hides_a_stream_route(path: str) -> None:
         assert not (len(names) > 1 and names[0] == "stream"), found
         assert not (len(names) > 2 and names[:2] == ["api", "stream"]), found
         assert names not in (["live-video-to-video"], ["live", "video-to-video"]), found
+
+
+def recorded() -> list[tuple[str, str, str, bool]]:
+    """Return what real nodes asked of workers over BYOC: recording, method, path, and whether it names a stream."""
+    found = []
+    for file in sorted(TRANSCRIPTS.glob("byoc-*.json")):
+        for step in json.loads(file.read_text()):
+            for asked in step.get("worker_requests", ()):
+                named = any(name.lower() == "x-stream-id" and value for name, value in asked["headers"])
+                found.append((file.name, asked["method"], asked["path"], named))
+    return found
+
+
+def test_what_real_nodes_ask_names_a_stream_exactly_where_the_route_is_one() -> None:
+    asked = recorded()
+    assert {named for *_, named in asked} == {True, False}
+    for file, method, path, named in asked:
+        assert stream_route(STREAMING, method.encode(), path) == named, (file, path)
+        assert (call_of(STREAMING, method.encode(), path) is not None) == named, (file, path)
 
 
 ROUTES = ["stream/start", "stream/stop", "stream/params", "stream/status", "api/stream/stop", "api/stream/any"]
