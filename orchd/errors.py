@@ -44,6 +44,7 @@ class Code(StrEnum):
     BACKEND_STALLED = "backend_stalled"
     BACKEND_UNUSABLE = "backend_unusable"
     BODY_STALLED = "body_stalled"
+    BODY_TOO_SLOW = "body_too_slow"
     CALLER_STALLED = "caller_stalled"
     INTERNAL = "internal_error"
 
@@ -172,6 +173,7 @@ JOB_ANSWERS: dict[Code, _Answer] = {
     Code.FORBIDDEN: _Answer(403, False),
     Code.BODY_TOO_LARGE: _Answer(413, False),
     Code.BODY_STALLED: _Answer(408, False),
+    Code.BODY_TOO_SLOW: _Answer(408, False),
     Code.CALLER_STALLED: _Answer(408, False),
     Code.HEADER_TIMEOUT: _Answer(408, False),
     Code.HEADER_TOO_LARGE: _Answer(431, False),

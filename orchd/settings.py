@@ -98,6 +98,17 @@ class JobsSettings(_Section):
     hook_timeout_s: Positive = Field(5.0, description="seconds; a hook that takes longer refuses the job")
     refused_body_mb: AtLeastOne = Field(8, description="MiB; of a refused job's body read and dropped before closing")
     refused_body_s: Positive = Field(5.0, description="seconds; the same bound in time")
+    min_body_rate: NotNegative = Field(
+        240.0,
+        description="bytes per second; a caller that sends its body slower gets 408, since it holds a slot; audio, "
+        "video and event streams, tunnels, and time in which orchd does not read are left out; 0 = off",
+    )
+    min_body_grace_s: NotNegative = Field(
+        30.0, description="seconds of waiting for a body before min_body_rate counts: slow networks need a start"
+    )
+    body_timeout_s: NotNegative = Field(
+        0.0, description="seconds of waiting for one whole body, of the same kinds; beyond it, 408; 0 = no limit"
+    )
 
 
 class AdminSettings(_Section):

@@ -53,7 +53,19 @@ class TestShippedFile:
         assert found == {name: f"# {setting.description}" for name, setting in SETTINGS.items()}
 
     def test_every_number_has_a_unit_in_its_explanation(self) -> None:
-        units = ("seconds", "KiB", "MiB", "jobs", "processes", "files", "failures", "connections", "hours", "percent")
+        units = (
+            "seconds",
+            "KiB",
+            "MiB",
+            "jobs",
+            "processes",
+            "files",
+            "failures",
+            "connections",
+            "hours",
+            "percent",
+            "bytes per second",
+        )
         for setting in SETTINGS.values():
             if type(setting.field.default) in (int, float):
                 assert any(unit in setting.description for unit in units), setting.name

@@ -18,6 +18,7 @@ from orchd.http1 import render
 from orchd.http1.names import Header
 from orchd.http1.parser import HEAD_STEPS, Message, RequestParser
 from orchd.http1.rules import AnswerHead, Malformed, RequestHead
+from orchd.jobs.pace import BodyPace, is_paced
 from orchd.jobs.ports import CallerGone, Owner
 from orchd.jobs.refusal import rendered
 from orchd.jobs.request import interim, persistence
@@ -72,7 +73,8 @@ class CallerConnection(Wire):
     """After `jobs.ports.Caller`."""
 
     __slots__ = (
-        "_advancing", "_collect", "_continued", "_dropped", "_hub", "_keep", "_owner", "_sent_before", "_tunnel",
+        "_advancing", "_collect", "_continued", "_dropped", "_hub", "_keep", "_owner", "_pace", "_sent_before",
+        "_taken", "_tunnel",
         "bypassed", "deadline", "message", "parser", "peer", "state", "transfer",
     )  # fmt: skip
 
@@ -95,6 +97,8 @@ class CallerConnection(Wire):
         self._continued = False
         self._tunnel = False
         self._dropped = 0
+        self._pace: BodyPace | None = None  # Of the body under way; None = nobody has looked yet.
+        self._taken: tuple[Wire, int | None] | None = None  # Who is to take bytes, and how many it had taken.
         self.bypassed = False
         """Some of the body that the parser waits for went another way."""
 
@@ -328,6 +332,7 @@ class CallerConnection(Wire):
     def done(self) -> None:
         self._owner = self.transfer = None
         self._collect = 0
+        self._pace = None
         self.deadline = NEVER
         self.bulk = False
         if self.closed:
@@ -392,6 +397,8 @@ class CallerConnection(Wire):
 
     def expire(self) -> None:
         """The deadline has passed."""
+        if self._takes_bytes():
+            return
         self.deadline = NEVER
         match self.state:
             case State.SERVING:
@@ -414,11 +421,59 @@ class CallerConnection(Wire):
             case State.LEAVING:
                 self.abort()
 
-    def end_if_left(self) -> None:
-        """See the caller leave although nothing is read from it now; call it from time to time."""
+    @property
+    def serving(self) -> bool:
+        return self.state is SERVING
+
+    def look_out(self, now: float) -> None:
+        """See what no event tells; call it once a second while something is served, or nothing is read.
+
+        That the caller has left, although nothing is read from it; that it sends its body too slowly; and that whoever
+        is to take bytes takes some, although there are still too many for more.
+        """
         if not self.reading and not self.closed and self.peer_left():
             self._gone()
-            self.abort()
+            return self.abort()
+        if self.state is SERVING and not self._tunnel and not self.message.ended:
+            self._look_at_pace(now)
+        self._takes_bytes()
+        return None
+
+    def excuse(self, seconds: float) -> None:
+        """orchd stood still so long: nobody was late but us."""
+        self.deadline += seconds
+        if self._pace is not None:
+            self._pace.skip(seconds)
+
+    def _look_at_pace(self, now: float) -> None:
+        transfer, message, settings = self.transfer, self.message, self._hub.settings
+        if not (settings.min_body_rate or settings.body_timeout_s) or not is_paced(message.head.value(b"content-type")):
+            return
+        waits = self._collect > 0 and self.reading if transfer is None else transfer.waits_for_body
+        if self._pace is None:
+            self._pace = BodyPace(now, waits=waits)
+        received = max(message.received, 0 if transfer is None else transfer.bytes_in)
+        why = self._pace.look(now, received, settings, waits=waits)
+        if why and self._owner is not None:
+            self._keep = False
+            self._owner.fail(JobRefused(Code.BODY_TOO_SLOW, f"cannot go on: the caller's body comes too slowly, {why}"))
+
+    def _takes_bytes(self) -> bool:
+        """Return whether whoever is to take bytes has taken some since this was asked last. Who does so is not late."""
+        transfer = self.transfer
+        taker = (self if self.paused else None) if transfer is None else transfer.taker
+        if taker is None or taker.closed:
+            self._taken = None
+            return False
+        before, taken = self._taken, taker.taken()
+        self._taken = taker, taken
+        if before is None or before[0] is not taker or taken is None or before[1] is None or taken <= before[1]:
+            return False
+        if self._owner is not None:
+            self._owner.moved()
+        else:
+            self.deadline = self._hub.clock() + self._hub.settings.between_bytes_timeout_s
+        return True
 
     def end_if_idle(self) -> None:
         """orchd stops: a connection on which nothing is served is closed."""

@@ -236,12 +236,12 @@ class JobServer:
         if (late_s := now - self._tick_due) >= LATE_TICK_S:
             # We stood still, and what came meanwhile is still unread: nobody was late but us.
             for connection in self._connections:
-                connection.deadline += late_s + TICK_S
+                connection.excuse(late_s + TICK_S)
         for connection in [each for each in self._connections if each.deadline <= now]:
             connection.expire()
         if self._ticks % LOOKOUT_TICKS == 0:
-            for connection in [each for each in self._connections if not each.reading]:
-                connection.end_if_left()
+            for connection in [each for each in self._connections if not each.reading or each.serving]:
+                connection.look_out(now)
         self._pool.sweep(now)
         more = self._connections or len(self._pool)
         self._tick = asyncio.get_running_loop().call_later(TICK_S, self._sweep) if more else None

@@ -419,6 +419,24 @@ class Transfer:
         self._owner.wait_for(late)
 
     @property
+    def taker(self) -> Wire | None:
+        """The connection whose other end must take bytes before anything goes on; None = neither."""
+        caller, runner = self.caller, self.runner
+        splice = self._down_splice
+        if self.started and (caller.paused if splice is None else splice.waits_for_sink):
+            return caller
+        splice = self._up_splice
+        if self._up and (runner.paused if splice is None else splice.waits_for_sink):
+            return runner
+        return None
+
+    @property
+    def waits_for_body(self) -> bool:
+        """The caller is to send more of its body, and nothing but the caller holds that up."""
+        splice = self._up_splice
+        return self._up and not self.tunnel and not (self.runner.paused if splice is None else splice.waits_for_sink)
+
+    @property
     def reads_runner(self) -> bool:
         """Nobody but its parser takes what the runner sends."""
         return not self.tunnel and self._down_splice is None

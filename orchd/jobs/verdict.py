@@ -23,6 +23,7 @@ _OUTCOMES = {
     Code.BACKEND_TIMEOUT: Outcome.TIMEOUT,
     Code.BACKEND_STALLED: Outcome.TIMEOUT,
     Code.BODY_STALLED: Outcome.TIMEOUT,
+    Code.BODY_TOO_SLOW: Outcome.TIMEOUT,
     Code.CALLER_STALLED: Outcome.TIMEOUT,
     Code.INTERNAL: Outcome.ERROR,
 }

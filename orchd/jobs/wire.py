@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import select
 import socket
 import struct
+import termios
 from typing import cast
 
 from orchd.http1.parser import STEPS, AnswerParser, RequestParser
@@ -17,6 +19,7 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, with no time: closing resets.
 # Of Linux's struct tcp_info.
 _RTT = struct.Struct("=68xI")  # tcpi_rtt, microseconds.
 _ACKED = struct.Struct("=120xQ")  # tcpi_bytes_acked, since 4.1.
+_OUT_QUEUE = struct.Struct("=i")  # Of the ioctl TIOCOUTQ, which all sockets know as SIOCOUTQ.
 NEAR_US = 1000
 """Whose answer to the connection's opening came sooner is on this host, or on the next."""
 
@@ -245,6 +248,17 @@ class Wire(asyncio.BufferedProtocol):
         """Return how many bytes the peer's kernel has taken over the connection's life; None = unknown."""
         info = self._tcp_info(_ACKED.size)
         return _ACKED.unpack(info)[0] if len(info) == _ACKED.size else None
+
+    def taken(self) -> int | None:
+        """Return a number that grows when the peer's kernel takes bytes of ours; None = unknown."""
+        if (acked := self.acked()) is not None:
+            return acked
+        try:
+            unsent = fcntl.ioctl(self.socket().fileno(), termios.TIOCOUTQ, bytes(_OUT_QUEUE.size))
+        except (OSError, AttributeError):
+            return None
+        (queued,) = _OUT_QUEUE.unpack(unsent)
+        return -int(queued) - self.transport.get_write_buffer_size()
 
     def _tcp_info(self, size: int) -> bytes:
         try:

@@ -658,7 +658,7 @@ async def test_a_head_that_came_while_orchd_stood_still_is_not_late() -> None:
 
 @virtual_time
 async def test_a_slow_upload_is_not_a_slow_runner() -> None:
-    bench = Bench(models=(a_model(inference=InferenceSpec("/image", timeout_s=10)),))
+    bench = Bench(min_body_rate=0, models=(a_model(inference=InferenceSpec("/image", timeout_s=10)),))
     caller = bench.caller(request(body=b"z" * 10)[:-10])
     for _ in range(10):
         await asyncio.sleep(6)
@@ -669,7 +669,7 @@ async def test_a_slow_upload_is_not_a_slow_runner() -> None:
 
 @virtual_time
 async def test_a_piece_either_way_keeps_a_two_way_job_alive() -> None:
-    bench = Bench()
+    bench = Bench(min_body_rate=0)
     bench.network.reply = None
     caller = bench.caller(request(body=b"z" * 20)[:-20])
     await bench.settle()

@@ -865,7 +865,7 @@ async def test_chunks_that_come_slowly_are_one_body_and_too_many_are_413() -> No
     caller = studio.caller()
     for at in range(0, len(whole), 700):
         caller.say(whole[at : at + 700])
-        await asyncio.sleep(5)
+        await asyncio.sleep(2)
     await studio.idle()
     assert status_of(caller) == 200
     assert studio.containers.asked[0][3] == b'{"a":"' + b"x" * 5000 + b'"}'
