@@ -46,16 +46,19 @@ class LoopLag:
         """Tick until cancelled."""
         now = asyncio.get_running_loop().time
         try:
+            self._due = now() + TICK_S
             while True:
-                self._due = now() + TICK_S
-                await asyncio.sleep(TICK_S)
-                late_s = max(0.0, now() - self._due)
-                self._observe(late_s)
+                await asyncio.sleep(max(0.0, self._due - now()))
+                came = now()
+                late_s = max(0.0, came - self._due)
+                # From the same reading of the clock, so that no stall falls between two ticks.
+                self._due = came + TICK_S
                 if late_s >= STALL_S:
                     self._stalled_s += late_s
                 if late_s >= LONG_S:
-                    self._stalls.append(Stall(now(), late_s))
+                    self._stalls.append(Stall(came, late_s))
                     log.warning("loop_stalled", stalled_s=round(late_s, 3))
+                self._observe(late_s)
         finally:
             self._due = None
 

@@ -51,6 +51,22 @@ async def test_a_stall_is_seen_at_once_and_once() -> None:
 
 
 @virtual_time
+async def test_no_stall_falls_between_two_ticks() -> None:
+    """SIGSTOP may strike anywhere, also in the tick itself."""
+    seen: list[float] = []
+
+    def observe(late_s: float) -> None:
+        seen.append(late_s)
+        if len(seen) == 3:
+            stand_still(5)
+
+    async with running(observe) as lag:
+        await asyncio.sleep(20)
+        assert lag.stalled_s() == pytest.approx(5, abs=0.2)
+        assert lag.lost_s(0) == pytest.approx(5, abs=0.2)
+
+
+@virtual_time
 async def test_a_loop_that_is_only_busy_does_not_stand_still() -> None:
     async with running() as lag:
         for _ in range(200):
