@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
-from orchd.domain.model import ContainerLaunch, ExternalLaunch, Model
 from orchd.domain.money import Price
 from orchd.domain.nearest import listed, nearest_model
 from orchd.domain.redact import scrub, secrets_of
@@ -147,10 +146,11 @@ def _model(status: ModelStatus) -> Json:
         "ready": status.ready,
         "startable": status.startable,
         "reason": clean(status.reason),
+        "last_failure": clean(status.last_failure),
         "held_over": status.held_over,
         "leaving": status.leaving,
         "kind": model.kind,
-        "source": _source(model),
+        "source": model.source,
         "profile": model.profile,
         "generation": model.generation,
         "warm": model.warm,
@@ -166,17 +166,6 @@ def _model(status: ModelStatus) -> Json:
         "runners": [_runner(runner, clean) for runner in status.runners],
         "history": [_happening(one, clean) for one in status.history],
     }
-
-
-def _source(model: Model) -> str:
-    """Return what the entry names: image, program or URL. Arguments are left out, they may hold secrets."""
-    match model.launch:
-        case ContainerLaunch(image=image):
-            return image
-        case ExternalLaunch(address=address):
-            return address.url
-        case process:
-            return process.argv[0]
 
 
 def _price(price: Price | None) -> Json | None:
@@ -204,6 +193,7 @@ def _runner(runner: RunnerStatus, clean: Callable[[str], str]) -> Json:
         "sessions": runner.sessions,
         "restarts": runner.restarts,
         "retry_at": runner.retry_at,
+        "source": runner.source,
         "last_log": [clean(line) for line in runner.last_log],
         "last_stop": clean(runner.last_stop),
     }

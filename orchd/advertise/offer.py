@@ -56,7 +56,8 @@ def _why_not(status: ModelStatus, able: bool, offer_cold: bool) -> str:
     if able:
         return ""
     if status.startable and not offer_cold:
-        return "it is cold, and cold models are not offered (orchestrator.offer_cold)"
+        failed = f"; its last start failed: {status.last_failure}" if status.last_failure else ""
+        return f"it is cold, and cold models are not offered (orchestrator.offer_cold){failed}"
     return status.reason or "it is not ready"
 
 

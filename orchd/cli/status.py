@@ -143,10 +143,12 @@ def model_page(status: Json, look: Look) -> str:
     [model] = status["models"]
     now = status["at"]
     sessions = model["sessions"]
+    wanted, former = f"{model['source']} ({model['kind']}, profile {model['profile']})", _former(model)
     facts = {
         "state": model["state"],
         "why": _why(model),
-        "runs": f"{model['source']} ({model['kind']}, profile {model['profile']})",
+        "wanted": wanted if former else "",
+        "runs": former or wanted,
         "start": ""
         if model["kind"] == "external"
         else "at once (warm)"
@@ -177,6 +179,16 @@ def model_page(status: Json, look: Look) -> str:
         lines += ["", "Events, latest first"]
         lines += _events(model["history"], look)
     return "\n".join(lines)
+
+
+def _former(model: Json) -> str:
+    """Return what still runs of definitions that an edit has replaced; empty = nothing."""
+    former = {
+        f"{runner.get('source', '')} (generation {runner['generation']}, {runner['state']}), its former definition"
+        for runner in model["runners"]
+        if not (runner["wanted"] or model["leaving"] or runner["state"] in ("cold", "backoff", "failed"))
+    }
+    return "; ".join(sorted(former))
 
 
 def _runner_errors(errors: Json | None, now: float) -> str:
@@ -227,6 +239,8 @@ def _why(model: Json) -> str:
     if model["held_over"]:
         notes.append("running from its last good definition, its entry is bad")
     if model["ready"] or not model["reason"]:
+        if former := _former(model):
+            notes.append(f"{model['source']} is wanted, and this runs: {former}")
         notes += [
             f"replica {runner['replica']} {runner['state']}: {runner['detail']}"
             for runner in model["runners"]

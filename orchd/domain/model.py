@@ -239,6 +239,17 @@ class Model:
         return self.launch.kind is not RunnerKind.EXTERNAL
 
     @property
+    def source(self) -> str:
+        """What the entry names: image, program or URL. Arguments are left out, they may hold secrets."""
+        match self.launch:
+            case ContainerLaunch(image=image):
+                return image
+            case ExternalLaunch(address=address):
+                return address.url
+            case process:
+                return process.argv[0]
+
+    @property
     def generation(self) -> str:
         """Fingerprint of what the runner needs: 12 hex digits. Offer-only fields (price, sessions, health) are out.
 

@@ -98,6 +98,7 @@ class RunnerStatus:
     handle: container id or process name; None = none.
     detail: the reason of the state in one line: last error, pull progress, probe evidence.
     retry_at: Unix time of the next start; None = none planned.
+    source: image, program or URL that it was made from; an edit may ask for another one by now.
     """
 
     runner: RunnerId
@@ -112,6 +113,7 @@ class RunnerStatus:
     retry_at: float | None = None
     last_log: tuple[str, ...] = ()
     last_stop: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ class ModelStatus:
     registries: how it stands in those of the node that are used.
     not_offered: why it is in none of them, in plain words.
     streams: realtime sessions that it carries.
+    last_failure: why a runner of it went down by itself the last time and was not ready since; empty = none.
     runner_errors: jobs that its runners failed by their own word; None = there were none.
     """
 
@@ -167,6 +170,7 @@ class ModelStatus:
     registries: Mapping[RegistryName, Published] = field(default_factory=lambda: MappingProxyType({}))
     not_offered: str = ""
     streams: tuple[StreamStatus, ...] = ()
+    last_failure: str = ""
     runner_errors: RunnerErrors | None = None
 
 

@@ -393,7 +393,12 @@ class Handler:
         queued_at = self._now()
         seconds = self._settings.hold_timeout_s
         text = f"cannot begin a session of {key}: it was not ready within {seconds:g} s"
-        run.within(seconds, Code.HOLD_TIMEOUT, lambda *_: text)
+
+        def too_long(*_: object) -> str:
+            why = self._table.reason(key)
+            return f"{text}: {why}" if why else text
+
+        run.within(seconds, Code.HOLD_TIMEOUT, too_long)
         try:
             got = await run.wait()
         finally:

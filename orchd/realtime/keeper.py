@@ -121,12 +121,11 @@ class Keeper:
 
     def shown(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with the streams that there are."""
-        date = time.time() - _now()
         models = dict(snapshot.models)
         for key, status in snapshot.models.items():
             if streams := self.streams.of(key):
                 shown = (
-                    StreamStatus(s.id, s.origin, s.phase, date + s.began_at, s.session.runner.replica)
+                    StreamStatus(s.id, s.origin, s.phase, s.began_date, s.session.runner.replica)
                     for s in sorted(streams, key=lambda s: s.began_at)
                 )
                 models[key] = replace(status, streams=tuple(shown))
@@ -148,7 +147,7 @@ class Keeper:
     def hold(self, name: str, origin: Origin, session: Session) -> Stream:
         """Make a stream of a slot that was just taken for it; if there is one of that name by now, return that."""
         now = _now()
-        stream = Stream(name, session.key, origin, session, now, now)
+        stream = Stream(name, session.key, origin, session, now, now, began_date=time.time())
         if (other := self.streams.find(session.key, name)) is not None:
             self._table.end(session, Outcome.REFUSED)
             self._on_end(Ended(stream, Outcome.REFUSED, "there is one of that name"))
@@ -346,15 +345,16 @@ class Keeper:
                     next="its slot stays taken, and nobody else is told of its end",
                 )
             origin = Origin(stored.origin) if known else Origin.DIRECT
-            self._expect(stored.runner, stored.id, origin, stored.began_at - date)
+            self._expect(stored.runner, stored.id, origin, stored.began_at - date, stored.began_at)
 
-    def _expect(self, runner: RunnerId, name: str, origin: Origin, began_at: float) -> None:
+    def _expect(self, runner: RunnerId, name: str, origin: Origin, began_at: float, began_date: float) -> None:
         key = runner.key
 
         def resolve(what: Session | JobRefused) -> None:
             self._expected.pop((key, name), None)
             if isinstance(what, Session):
                 stream = self.hold(name, origin, what)
+                stream.began_date = began_date
                 stream.began_at, stream.phase, stream.asked, stream.ran = began_at, Phase.RUNNING, True, True
                 log.info("stream_found", pipeline=key.pipeline, model_id=key.model_id, stream=name, origin=origin)
                 if (key, name) in self._over:
@@ -365,7 +365,7 @@ class Keeper:
 
     def _find(self, runner: RunnerId) -> None:
         """A container is busy, and nobody has said with what."""
-        self._expect(runner, f"found-{runner.replica}-{runner.generation}", Origin.FOUND, _now())
+        self._expect(runner, f"found-{runner.replica}-{runner.generation}", Origin.FOUND, _now(), time.time())
 
     def _is_alone(self, runner: RunnerId) -> bool:
         return not self._table.active_on(runner) and all(each.runner != runner for each in self._expected.values())
@@ -493,9 +493,9 @@ class Keeper:
     # The disk.
 
     async def _save(self, stream: Stream) -> None:
-        began_at = time.time() - (_now() - stream.began_at)
+        runner, began_at = stream.session.runner, stream.began_date
         try:
-            await self._store.save_stream(StoredStream(stream.id, stream.origin, stream.session.runner, began_at))
+            await self._store.save_stream(StoredStream(stream.id, stream.origin, runner, began_at))
         except StoreError as exc:
             log.error("stream_not_saved", stream=stream.id, reason=exc.message)
 

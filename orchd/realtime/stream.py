@@ -38,6 +38,7 @@ class Stream:
     """Attributes:
     id: as the node or the gateway names it; see `Streams.rename`.
     phase: moved by `Keeper` alone.
+    began_date: Unix time when it began, taken once, so that it never wanders.
     began_at, sign_at, idle_since: loop clock, seconds. A sign of life is a request, a byte, or the container's word
         that it is busy; `idle_since` is the first of its words in a row that it is free, or, of a stream that ends by
         itself, when it was told to.
@@ -55,6 +56,7 @@ class Stream:
     sign_at: float
     phase: Phase = Phase.HELD
     idle_since: float | None = None
+    began_date: float = 0.0
     asked: bool = False
     ran: bool = False
     node_knows: bool = False

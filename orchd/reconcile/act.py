@@ -85,7 +85,7 @@ class Hands:
                 word = "unhealthy" if runner.state is S.UNHEALTHY else "loading_timeout"
                 self.fail(runner, E.GIVE_UP, word, why)
             case actions.Reset(_, why):
-                forget: dict[str, Any] = {"failures": (), "unready_failures": 0}
+                forget: dict[str, Any] = {"failures": (), "unready_failures": 0, "failed_starts": 0, "last_failure": ""}
                 if why == plan.NOT_AWAITED:
                     forget = {}
                 fleet.move(runner.id, E.RESET, why, **forget)

@@ -51,7 +51,7 @@ class Fleet:
         """Know a new runner, in COLD; also one whose model is not desired, left by an earlier orchd."""
         if not self._table.known(id.key):
             self._table.define(id.key, model.max_sessions, hold_limit=0)
-        runner = Runner(id, model, since=asyncio.get_running_loop().time())
+        runner = Runner(id, model, since=asyncio.get_running_loop().time(), since_date=time.time())
         self.runners[id] = runner
         return runner
 
@@ -76,7 +76,9 @@ class Fleet:
         before = self.runners[id]
         state = next_state(before.state, event)
         now = asyncio.get_running_loop().time()
-        runner = replace(before, state=state, since=now if state is not before.state else before.since, **changes)
+        if state is not before.state:
+            changes |= {"since": now, "since_date": time.time()}
+        runner = replace(before, state=state, **changes)
         self.runners[id] = runner
         if state is before.state:
             return runner

@@ -75,9 +75,11 @@ class Ears:
         now = asyncio.get_running_loop().time()
         said = f"probe: {event.evidence}"
         loading_since = None
+        changes: dict[str, Any] = {}
         match event.verdict:
             case Verdict.READY:
-                move, runner = E.PROBE_READY, replace(runner, unready_failures=0)
+                move = E.PROBE_READY
+                changes = {"unready_failures": 0, "failed_starts": 0, "last_failure": "", "was_ready": True}
             case Verdict.LOADING:
                 move = E.PROBE_LOADING
                 if event.word not in FAILURES:
@@ -94,8 +96,8 @@ class Ears:
             event.evidence,
             detail="" if event.verdict is Verdict.READY else said,
             loading_since=loading_since,
-            unready_failures=runner.unready_failures,
             failures=self._hands.forgiven(runner),
+            **changes,
         )
 
     def look(self, event: calls.Looked) -> None:
@@ -192,6 +194,7 @@ class Ears:
     ) -> None:
         now = asyncio.get_running_loop().time()
         changes: dict[str, Any] = {"address": at.address, "busy": False, "launched_at": now, "called_at": now}
+        changes["was_ready"] = False
         self._hands.probe(self._fleet.move(runner.id, move, why, loading_since=None, **changes))
 
     def call(self, event: calls.CallNews) -> None:
@@ -264,6 +267,10 @@ class Ears:
         if not runner.fault:
             self._fleet.move(runner.id, E.STOPPED, f"stopped ({stop})", **changes)
             return
+        if hint := why_it_failed(runner.model, event.last_log):
+            runner = replace(runner, fault=f"{runner.fault}; {hint}")
+        changes |= {"last_failure": runner.fault, "failed_starts": runner.failed_starts + (not runner.was_ready)}
+        changes["was_ready"] = False
         rules = self._rules
         if runner.passing:
             wait = rules.backoff_max_s * (1.0 - 0.2 * self._jitter())
@@ -271,8 +278,6 @@ class Ears:
             changes |= {"retry_at": now + wait, "detail": runner.fault}
             self._fleet.move(runner.id, E.STOPPED_AFTER_FAILURE, why, **changes)
             return
-        if hint := why_it_failed(runner.model, event.last_log):
-            runner = replace(runner, fault=f"{runner.fault}; {hint}")
         failures = (*backoff.recent(runner.failures, now, rules), now)
         unready = runner.unready_failures + 1
         changes |= {"failures": failures, "unready_failures": unready, "last_log": event.last_log}

@@ -141,6 +141,7 @@ class Loop:
             self._down,
             tuple(self._runtimes),
             self._engine_down,
+            self._why_spared,
             self._desired_at,
             self.converged(),
         )
@@ -178,7 +179,13 @@ class Loop:
         """
         model = self.models()[key]
         leaving = key not in self._desired.models
-        return standing(model, self._fleet.of(key), leaving=leaving, engine_down=self._engine_down(model))
+        return standing(
+            model,
+            self._fleet.of(key),
+            leaving=leaving,
+            engine_down=self._engine_down(model),
+            spared=self._why_spared(key),
+        )
 
     async def changed(self) -> None:
         """Return after the loop's next turn."""

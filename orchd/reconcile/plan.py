@@ -34,6 +34,7 @@ from orchd.reconcile.actions import (
     Update,
 )
 from orchd.reconcile.runner import Leaving, Runner
+from orchd.reconcile.standing import withdrawn
 from orchd.settings import ReconcileSettings
 
 S = RunnerState
@@ -258,6 +259,8 @@ def _launch(runner: Runner, elders: list[Runner], world: World) -> Iterable[Acti
     """Bring up a managed runner that is down, if it shall be up."""
     model = runner.model
     wanted = model.warm or model.key in world.awaited or runner.restart_asked or any(e.state in ALIVE for e in elders)
+    # Nobody is sent to it any more, so it has to show by itself that it can be started again.
+    wanted = wanted or withdrawn(runner)
     match runner.state:
         case S.COLD if wanted:
             yield Prepare(runner.id)

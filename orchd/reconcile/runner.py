@@ -25,7 +25,7 @@ class Runner:
 
     Attributes:
         model: the definition that it serves; offer-only fields are kept up to date.
-        since: of the state.
+        since: of the state. `since_date`: the same as Unix time, taken then, so that it never wanders.
         handle: the runtime's name for it; None before it was prepared.
         found: what stands behind it was left by an earlier orchd.
         busy: a call to the runtime about it is under way; nothing else is begun meanwhile.
@@ -38,6 +38,9 @@ class Runner:
         detail: the newest word on it, for people.
         failures: when it failed, as far as not forgotten since.
         unready_failures: how often in a row without having been ready.
+        failed_starts: how many starts in a row ended before it was ready, for whatever cause.
+        last_failure: why it went down by itself the last time, until it is ready again.
+        was_ready: since it was started.
         retry_at: in BACKOFF.
         restart_asked: drain and start anew as soon as the other replicas allow it.
         checking: what a new start needs is being got and checked, before anything is stopped.
@@ -49,6 +52,7 @@ class Runner:
     model: Model
     state: RunnerState = RunnerState.COLD
     since: float = 0.0
+    since_date: float = 0.0
     handle: str | None = None
     found: bool = False
     address: Address | None = None
@@ -63,6 +67,9 @@ class Runner:
     detail: str = ""
     failures: tuple[float, ...] = ()
     unready_failures: int = 0
+    failed_starts: int = 0
+    last_failure: str = ""
+    was_ready: bool = False
     retry_at: float = 0.0
     restarts: int = 0
     restart_asked: bool = False
@@ -71,3 +78,7 @@ class Runner:
     paused: bool = False
     last_log: tuple[str, ...] = ()
     last_stop: str = ""
+
+    def date_of(self, at: float) -> float:
+        """Return a loop time as Unix time; always the same one as long as the runner stays in its state."""
+        return self.since_date + (at - self.since)

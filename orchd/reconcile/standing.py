@@ -1,7 +1,12 @@
-"""From a model's runners to what a job on it gets: begin, wait for a cold start, or a refusal with the reason. Pure."""
+"""From a model's runners to what a job on it gets: begin, wait for a cold start, or a refusal with the reason. Pure.
+
+What is wanted (runners of the model's own generation) speaks first; what still runs of former generations is told
+apart.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +16,11 @@ from orchd.errors import Code
 from orchd.reconcile.runner import Leaving, Runner
 
 S = RunnerState
+
+COLD = "cold: its first job starts it"
+WITHDRAWN_AFTER = 2
+"""Starts in a row that failed, after which a cold model no longer counts as one that its first job starts. It is then
+tried again without a job, or it would never be offered again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +53,89 @@ _HOPE = (
 )
 
 _COMING = frozenset({S.COLD, S.PULLING, S.PREPARED, S.STARTING, S.LOADING, S.BACKOFF})
+_ON_ITS_WAY = _COMING - {S.COLD, S.BACKOFF}
+_DOWN = frozenset({S.COLD, S.BACKOFF, S.FAILED})
 
 
-def standing(model: Model, runners: Sequence[Runner], *, leaving: bool, engine_down: str = "") -> Standing:
+def standing(
+    model: Model, runners: Sequence[Runner], *, leaving: bool, engine_down: str = "", spared: str = ""
+) -> Standing:
     """Return how `model` stands.
 
     Args:
         leaving: it has left the file; its runners drain.
         engine_down: why its runtime can't be reached; empty = it can.
+        spared: why nothing of it may be taken away now; empty = it may.
     """
     if any(r.state is S.READY for r in runners):
         return Standing(ready=True, startable=False)
     if leaving:
         return Standing(False, False, Code.DRAINING, "the model is leaving: it is no longer in aiModels.json")
-    best = min(runners, key=lambda r: _HOPE.index(r.state), default=None)
+    wanted = [r for r in runners if r.id.generation == model.generation]
+    former = [r for r in runners if r.id.generation != model.generation and r.state not in _DOWN]
+    best = min(wanted, key=lambda r: _HOPE.index(r.state), default=None)
     if engine_down and (best is None or best.state in (*_COMING, S.STOPPING)):
         return Standing(False, False, reason=engine_down)
-    if model.managed and not model.warm and _can_come(runners):
-        return Standing(False, True, reason="cold: its first job starts it")
-    if best is None:
-        return Standing(False, False, reason="it is about to be started")
-    return Standing(False, False, _code(best), _reason(best))
+    reason = _reason(best, runners, spared) if best else "it is about to be started"
+    code = _code(best) if best else Code.NOT_READY
+    if former:
+        shown = min(former, key=lambda r: _HOPE.index(r.state))
+        reason += f"; its former definition (generation {shown.id.generation}): {_reason(shown, runners, spared)}"
+        code = _code(shown)
+    if model.managed and not model.warm and _can_come(wanted):
+        return Standing(False, True, reason=reason if former else _cold(best, runners))
+    return Standing(False, False, code, reason)
+
+
+def withdrawn(runner: Runner) -> bool:
+    """Return whether a cold model's runner has failed to start so often that no job may count on it."""
+    return not runner.model.warm and runner.failed_starts >= WITHDRAWN_AFTER
+
+
+def waits_for(runner: Runner, runners: Sequence[Runner], spared: str = "") -> str:
+    """Return for what a prepared runner waits, and until when at the latest; empty = it is not waiting for another."""
+    elders = [
+        r for r in runners if (r.id.replica, r.state in _DOWN) == (runner.id.replica, False) and r.id != runner.id
+    ]
+    if runner.state is not S.PREPARED or not elders:
+        return ""
+    elder = min(elders, key=lambda r: _HOPE.index(r.state))
+    who = f"its former definition (generation {elder.id.generation})"
+    match elder.state:
+        case S.DRAINING:
+            latest = time.strftime("%H:%M:%S UTC", time.gmtime(elder.date_of(elder.drain_until)))
+            return f"waits until the sessions on {who} have ended, until {latest} at the latest"
+        case S.STOPPING:
+            return f"waits until {who} has stopped, for {elder.model.stop.grace_s:g} s at most before it is killed"
+        case _ if spared:
+            return f"waits, since nothing that runs is taken away now: {spared}"
+        case S.READY:
+            return f"waits until the other replicas are ready, since one is replaced at a time; until then {who} serves"
+        case _:
+            return f"waits for {who}, which is {elder.state}"
 
 
 def _can_come(runners: Sequence[Runner]) -> bool:
     """Whether a cold model will serve without anybody's help: nothing parked or unhealthy stands in the way."""
     if not runners:
         return True
-    return any(r.state in _COMING or r.state in (S.DRAINING, S.STOPPING) for r in runners)
+    return any((r.state in _COMING or r.state in (S.DRAINING, S.STOPPING)) and not withdrawn(r) for r in runners)
+
+
+def _cold(runner: Runner | None, runners: Sequence[Runner]) -> str:
+    """Return the reason of a cold model that its first job would start, or that is being started for one."""
+    failed = next((r.last_failure for r in runners if r.last_failure), "")
+    if runner is None or runner.state is S.COLD:
+        return f"{COLD}; its last start failed: {failed}" if failed else COLD
+    if runner.state in _ON_ITS_WAY:
+        said = f"it is being started for a job: {_reason(runner, runners)}"
+        return f"{said}; the start before failed: {failed}" if failed else said
+    if runner.state is S.BACKOFF:
+        return f"its last start failed: {failed}; a job that comes now waits for the next try"
+    if runner.fault:
+        return f"it failed and is being removed: {runner.fault}; a job that comes now waits for the next start"
+    why = ", since nobody used it" if runner.leaving is Leaving.IDLE else ""
+    return f"it is being stopped{why}; a job that comes now starts it again"
 
 
 def _code(runner: Runner) -> Code:
@@ -78,11 +143,11 @@ def _code(runner: Runner) -> Code:
     return Code.DRAINING if leaving else Code.NOT_READY
 
 
-def _reason(runner: Runner) -> str:
+def _reason(runner: Runner, runners: Sequence[Runner], spared: str = "") -> str:
     words = {
         S.COLD: "it is cold and about to be started",
         S.PULLING: "its image is being pulled and its container prepared",
-        S.PREPARED: "it is prepared and waits to be started",
+        S.PREPARED: f"it is prepared and {waits_for(runner, runners, spared) or 'waits to be started'}",
         S.STARTING: "it is being started",
         S.LOADING: "it is loading",
         S.UNHEALTHY: "it fails its health probes",
@@ -93,4 +158,10 @@ def _reason(runner: Runner) -> str:
     }
     said = words.get(runner.state, str(runner.state))
     why = runner.fault or runner.detail
+    if withdrawn(runner):
+        tries = f"its last {runner.failed_starts} starts failed"
+        again = (
+            "it is parked" if runner.state is S.FAILED else "it is tried again without a job, and offered when it runs"
+        )
+        return f"it can't be started: {tries}, the last one: {runner.last_failure}; {again}"
     return f"{said}: {why}" if why else said

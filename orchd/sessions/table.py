@@ -262,6 +262,11 @@ class SessionTable:
     def waiting(self, key: ModelKey) -> int:
         return len(self._models[key].waiting) if key in self._models else 0
 
+    def reason(self, key: ModelKey) -> str:
+        """Return what `set_closed` or `close` said last of a model without an open replica; empty = it has one."""
+        model = self._models.get(key)
+        return model.reason if model and not model.is_open else ""
+
     def active_on(self, runner: RunnerId) -> int:
         return len(self._sessions(runner))
 
@@ -300,7 +305,8 @@ class SessionTable:
         if not model.startable:
             raise _refusal(key, model.code, model.reason)
         if len(model.waiting) >= min(model.hold_limit, model.max_sessions):
-            raise _refusal(key, Code.HOLD_FULL, f"it is being started and {len(model.waiting)} jobs wait for it")
+            many = f"it is being started and {len(model.waiting)} jobs wait for it"
+            raise _refusal(key, Code.HOLD_FULL, f"{many} ({model.reason})")
         place = Place(key, kind, _unset)
         model.waiting.append(place)
         self._on_wanted(key)

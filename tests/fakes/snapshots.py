@@ -125,6 +125,7 @@ def snapshot(*, green_sessions: int = 1) -> Snapshot:
             llm,
             runner(llm, 0, S.FAILED, 258, died, restarts=6, last_log=("loading shards 3/4", f"\x1b[31mtoken={SECRET}")),
             reason=f"replica 0 failed: {died}",
+            last_failure=died,
             history=history,
         ),
         status(cold, startable=True, reason="cold: its first job starts it", waiting=2),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -29,6 +28,7 @@ from tests.fakes.snapshots import status
 from tests.fakes.streams import FakeContainers, FakeStore, a_keeper
 from tests.jobs.model import ADDRESS, a_model, runner_of
 from tests.virtual_time import settle, stand_still, virtual_time
+from tests.wall_clock import WallClock
 
 KEY, OTHER = ModelKey("live-video-to-video", "tint"), ModelKey("live-video-to-video", "other")
 RUNNER = runner_of(KEY)
@@ -652,17 +652,23 @@ def test_what_is_stopped_before_it_is_found_again_ends_as_soon_as_it_is(how: str
 
 @virtual_time
 async def test_a_snapshot_shows_the_streams_of_each_model_oldest_first() -> None:
+    clock = WallClock()
     async with world(replace(MODEL, max_sessions=2)) as w:
-        await w.started("b")
-        await asyncio.sleep(5)
-        w.keeper.reserved(KEY, "a")
+        with clock.patched():
+            await w.started("b")
+            await asyncio.sleep(5)
+            clock.now += 5
+            w.keeper.reserved(KEY, "a")
         before = Snapshot(models={key: status(replace(MODEL, key=key)) for key in (KEY, OTHER)})
         shown = w.keeper.shown(before)
         first, second = shown.models[KEY].streams
         assert (first.id, first.origin, first.phase, first.replica) == ("b", "byoc", "running", 0)
         assert (second.id, second.origin, second.phase) == ("a", "live-runner", "held")
         assert second.since - first.since == pytest.approx(5)
-        assert second.since == pytest.approx(time.time(), abs=60)
+        assert second.since == pytest.approx(clock.now)
+        clock.now += 4000
+        with clock.patched():
+            assert w.keeper.shown(before) == shown, "a clock that is set meanwhile changes no date"
         assert shown.models[OTHER].streams == before.models[KEY].streams == ()
 
 
