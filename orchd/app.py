@@ -28,9 +28,9 @@ from orchd.catalog.reload import Catalog
 from orchd.catalog.watch import ModelsFile
 from orchd.control import ControlServer
 from orchd.domain.events import DesiredChanged, RestartAsked, StartWanted
-from orchd.domain.ids import ModelKey
-from orchd.domain.model import RunnerKind, Secret
-from orchd.domain.ports import Runtime, Store
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.model import Model, RunnerKind, Secret
+from orchd.domain.ports import ProbeWord, Runtime, Store
 from orchd.domain.redact import scrub
 from orchd.domain.state import DesiredState, Severity, Snapshot
 from orchd.errors import OrchdError, RunnersLeft, StoreError
@@ -54,6 +54,7 @@ from orchd.reconcile.loop import Loop
 from orchd.reload import Reload, SecretInUse
 from orchd.runtime.containers import DockerRuntime
 from orchd.runtime.process import ProcessRuntime
+from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
 from orchd.settings import Settings
 from orchd.settings_load import read_secret, resolve_state_dir
@@ -186,6 +187,8 @@ class App:
             on_closed=lambda runner: self._jobs.runner_closed(runner),
             clock=asyncio.get_running_loop().time,
         )
+        loop = asyncio.get_running_loop()
+        self._letting_go = LettingGo(self._table, loop.time, loop.call_later)
         names = self._names = Names()
         stack.push_async_callback(names.close)
         self._lag = LoopLag(self._metrics.loop_lag)
@@ -196,6 +199,7 @@ class App:
         self._keeper = Keeper(
             settings.streams,
             self._table,
+            self._letting_go,
             self._store,
             containers,
             models=lambda: self._loop.models(),
@@ -216,7 +220,7 @@ class App:
             self._table,
             self._metrics,
             generations,
-            heard=self._keeper.probed,
+            heard=self._heard,
             lag=self._lag,
         )
         credentials = self._env.get("CREDENTIALS_DIRECTORY")
@@ -230,6 +234,7 @@ class App:
         self._jobs = JobServer(
             settings.jobs,
             self._table,
+            self._letting_go,
             self._loop.models,
             self._readiness,
             self._healthy_for_node,
@@ -243,7 +248,7 @@ class App:
             self._lag,
             open_files=open_files(),
         )
-        self._metrics.sessions_from(self._table.active)
+        self._metrics.sessions_from(self._table.active, self._table.letting_go)
         self._metrics.connections_from(self._jobs.connections)
         self._metrics.streams_from(self._keeper.streams.counts)
         self._admin = AdminServer(
@@ -272,7 +277,7 @@ class App:
         client = NodeClient(rules, secret, self._names, self._lag)
         stack.push_async_callback(client.close)
         board = Board(
-            active=self._table.active,
+            active=self._table.running,
             begun=self._table.begun,
             streams=lambda key: self._keeper.count(key, Origin.BYOC),
             on_error=self._metrics.registry_error,
@@ -403,6 +408,10 @@ class App:
                 await changed
             finally:
                 await tasks.cancel(changed)
+
+    def _heard(self, runner: RunnerId, model: Model, word: ProbeWord, asked_at: float) -> None:
+        self._letting_go.probed(runner, model, word, asked_at)
+        self._keeper.probed(runner, model, word, asked_at)
 
     def _readiness(self, key: ModelKey) -> tuple[bool, str]:
         stand = self._loop.standing(key)

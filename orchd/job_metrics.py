@@ -105,16 +105,16 @@ class JobSeries:
 class JobCollector(Collector):
     """Args:
     series: by model, now; an empty key holds what concerns no model.
-    active: sessions of a model, now.
+    slots: of a model, now: those that are taken, and how many of them are letting go.
     """
 
     def __init__(
         self,
         series: Callable[[], Iterable[tuple[ModelKey | None, JobSeries]]],
-        active: Callable[[ModelKey], int],
+        slots: Callable[[ModelKey], tuple[int, int]],
     ) -> None:
         self._series = series
-        self._active = active
+        self._slots = slots
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -134,7 +134,12 @@ class JobCollector(Collector):
         held = HistogramMetricFamily(
             "orchd_job_hold_seconds", "How long jobs that waited for a cold model did so.", labels=model
         )
-        sessions = GaugeMetricFamily("orchd_sessions_active", "Sessions now.", labels=model)
+        sessions = GaugeMetricFamily(
+            "orchd_sessions_active", "Slots that are taken now, those that are letting go included.", labels=model
+        )
+        letting_go = GaugeMetricFamily(
+            "orchd_sessions_letting_go", "Slots whose caller has left while the runner still works.", labels=model
+        )
         byoc = ("source", *model)
         byoc_sessions = GaugeMetricFamily("byoc_sessions_active", "Sessions now, as orchd counts them.", labels=byoc)
         work = HistogramMetricFamily(
@@ -166,7 +171,9 @@ class JobCollector(Collector):
                 failed.add_metric((SOURCE, *names, code), one.codes[code])
             failed.add_metric((SOURCE, *names, RUNNER_ERROR), one.outcomes[RUNNER_ERROR])
             if key is not None:
-                active = self._active(key)
+                active, going = self._slots(key)
                 sessions.add_metric(names, active)
+                letting_go.add_metric(names, going)
                 byoc_sessions.add_metric((SOURCE, *names), active)
-        yield from (jobs, answers, errors, seconds, first_byte, held, sessions, byoc_sessions, work, failed)
+        yield from (jobs, answers, errors, seconds, first_byte, held)
+        yield from (sessions, letting_go, byoc_sessions, work, failed)

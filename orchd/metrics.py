@@ -68,6 +68,7 @@ class Metrics:
         self._registry = registry
         self._models: dict[ModelKey, _ModelSeries] = {}
         self._active: Callable[[ModelKey], int] = lambda key: 0
+        self._letting_go: Callable[[ModelKey], int] = lambda key: 0
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -89,7 +90,7 @@ class Metrics:
         self.probes = counter("orchd_probes_total", "Health probes by what they said.", *MODEL, "result")
         self.probe_seconds = histogram("orchd_probe_seconds", "Duration of health probes.", PROBE_BUCKETS, *MODEL)
         self._no_model = JobSeries()
-        registry.register(JobCollector(self._job_series, lambda key: self._active(key)))
+        registry.register(JobCollector(self._job_series, lambda key: (self._active(key), self._letting_go(key))))
         self._node = NodeCollector(lambda: self._models)
         registry.register(self._node)
         self._reload_success = gauge("orchd_reload_success", "1 = the newest reading of the models file applied.")
@@ -174,9 +175,9 @@ class Metrics:
         for side in SIDES:
             self._connections.labels(side).set_function(partial(_number, read, side))
 
-    def sessions_from(self, active: Callable[[ModelKey], int]) -> None:
-        """Take the numbers of sessions from there, when they are asked for."""
-        self._active = active
+    def sessions_from(self, active: Callable[[ModelKey], int], letting_go: Callable[[ModelKey], int]) -> None:
+        """Take the numbers of slots that are taken, and of those that are letting go, from there when asked for."""
+        self._active, self._letting_go = active, letting_go
 
     def node_from(self, read: Callable[[], NodeStatus | None]) -> None:
         """Take how the go-livepeer node stands from there, when it is asked for."""

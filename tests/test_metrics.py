@@ -65,6 +65,7 @@ INTERFACE = {
     "orchd_runtime_events": ("counter", {"runtime", "event"}),
     "orchd_runtime_up": ("gauge", {"runtime"}),
     "orchd_sessions_active": ("gauge", {"pipeline", "model_id"}),
+    "orchd_sessions_letting_go": ("gauge", {"pipeline", "model_id"}),
     "orchd_sessions_max": ("gauge", {"pipeline", "model_id"}),
     "orchd_streams": ("gauge", {"pipeline", "model_id", "phase"}),
 }
@@ -105,7 +106,7 @@ def use_all(metrics: Metrics) -> None:
     metrics.define(KEY, 3)
     metrics.job_finished(KEY, "ok", "", 3.0, 0.5, 1.0, 200)
     metrics.job_finished(KEY, "backend_failed", Code.BACKEND_BROKE, 0.2, None, 0.0)
-    metrics.sessions_from(lambda key: 2)
+    metrics.sessions_from(lambda key: 2, lambda key: 1)
     metrics.connections_from(lambda: {"caller": 3, "runner": 1})
     metrics.connection_closed("idle")
     metrics.request_refused(Code.HEADER_TOO_LARGE)

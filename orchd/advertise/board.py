@@ -15,7 +15,7 @@ def _nobody(registry: str, code: str) -> None:
 
 class Board:
     """Args:
-    active: sessions that a model holds now, of all kinds.
+    active: sessions of a model that run now, of all kinds; of those that let go the node knows nothing.
     begun: sessions of a model that began since orchd started.
     streams: realtime sessions of a model that came by BYOC and run now.
     on_error: called with registry and code at each call that failed.

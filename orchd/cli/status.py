@@ -154,7 +154,7 @@ def model_page(status: Json, look: Look) -> str:
         else "at once (warm)"
         if model["warm"]
         else "by its first job (cold)",
-        "sessions": f"{sessions['active']} of {sessions['max']}, {sessions['waiting']} waiting",
+        "sessions": f"{sessions['active']} of {sessions['max']}, {sessions['waiting']} waiting{_letting_go(sessions)}",
         "errors": _runner_errors(model.get("runner_errors"), now),
         "price": _price(model["price"]),
         "offered": f"no: {model['not_offered']}" if model["not_offered"] not in ("", model["reason"]) else "",
@@ -210,7 +210,7 @@ def _row(model: Json, now: float) -> list[Cell]:
     return [
         Cell(printable(_name(model))),
         Cell(model["state"], _colour(model["state"])),
-        Cell(f"{sessions['active']}/{sessions['max']}{waiting}"),
+        Cell(f"{sessions['active']}/{sessions['max']}{waiting}{_letting_go(sessions)}"),
         Cell(f"{ready}/{model['replicas']}", YELLOW if ready < model["replicas"] and model["ready"] else None),
         Cell(ago(now - since) if since is not None else "-"),
         Cell(_why(model)),
@@ -224,11 +224,15 @@ def _runner_row(runner: Json, now: float) -> list[Cell]:
     return [
         Cell(str(runner["replica"]) + ("" if runner["wanted"] else " (leaving)")),
         Cell(runner["state"], _colour(runner["state"])),
-        Cell(str(runner["sessions"])),
+        Cell(str(runner["sessions"]) + _letting_go(runner)),
         Cell(str(runner["restarts"])),
         Cell(ago(now - runner["since"])),
         Cell(printable(detail)),
     ]
+
+
+def _letting_go(counts: Json) -> str:
+    return f", {counts['letting_go']} letting go" if counts["letting_go"] else ""
 
 
 def _why(model: Json) -> str:

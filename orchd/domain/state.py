@@ -94,7 +94,7 @@ class Happening:
 @dataclass(frozen=True, slots=True)
 class RunnerStatus:
     """Attributes:
-    since: Unix time of the state. `sessions`: that it holds now.
+    since: Unix time of the state. `sessions`: slots that are taken on it now; `letting_go`: how many of these are.
     handle: container id or process name; None = none.
     detail: the reason of the state in one line: last error, pull progress, probe evidence.
     retry_at: Unix time of the next start; None = none planned.
@@ -114,6 +114,7 @@ class RunnerStatus:
     last_log: tuple[str, ...] = ()
     last_stop: str = ""
     source: str = ""
+    letting_go: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,8 @@ class ModelStatus:
     ready: a session can begin on it now, if a slot is free.
     startable: cold, and its first job would start it.
     reason: why it is not ready, in plain words; empty when ready.
+    sessions, letting_go: slots that are taken, and how many of them are letting go: their callers have left, and their
+        runners may still be at work.
     held_over: runs from its last good definition, since its entry is bad now.
     registries: how it stands in those of the node that are used.
     not_offered: why it is in none of them, in plain words.
@@ -172,6 +175,7 @@ class ModelStatus:
     streams: tuple[StreamStatus, ...] = ()
     last_failure: str = ""
     runner_errors: RunnerErrors | None = None
+    letting_go: int = 0
 
 
 @dataclass(frozen=True, slots=True)

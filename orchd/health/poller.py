@@ -76,6 +76,7 @@ class Poller:
         heard: called with what each probe said, and when it began (loop clock).
         look_closer: returns what may be the reason that a runner can't be reached; empty = nothing known.
         lost_s: returns for how long orchd itself stood still since then (loop clock): the start window is longer by it.
+        letting_go: whether it may still be at work for somebody who has left; while it is, no failure counts.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Poller:
         heard: Callable[[RunnerId, Model, ProbeWord, float], None] | None = None,
         lost_s: Callable[[float], float] = lambda since: 0.0,
         look_closer: Callable[[RunnerId], Awaitable[str]] | None = None,
+        letting_go: Callable[[RunnerId], bool] = lambda runner: False,
     ) -> None:
         self._look_closer = look_closer
         self._lost_s = lost_s
@@ -96,6 +98,7 @@ class Poller:
         self._progress_at = progress_at
         self._on_probe = on_probe
         self._heard = heard
+        self._letting_go = letting_go
         self._watched: dict[RunnerId, _Watched] = {}
         self._tasks: dict[RunnerId, asyncio.Task[Any]] = {}
 
@@ -152,6 +155,7 @@ class Poller:
         window_s = model.start_timeout_s + self._lost_s(watched.since)
         early = model.managed and not before.been_ready and now() < watched.since + window_s
         asked_at = now()
+        letting_go = self._letting_go(watched.runner)
         result = await self._prober.probe(watched.address, model.health, early=early)
         result = replace(result, evidence=scrub(result.evidence, secrets_of(model)))
         result = await self._with_hint(watched, result)
@@ -176,6 +180,7 @@ class Poller:
             tolerated=model.health.tolerate_timeout_while_busy
             and progress_at is not None
             and now() - progress_at < model.inference.timeout_s,
+            letting_go=letting_go or self._letting_go(watched.runner),
         )
         verdict = watched.streak.verdict
         spoke_up = (

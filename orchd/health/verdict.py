@@ -35,12 +35,15 @@ class Streak:
     been_ready: bool = False
 
 
-def judge(streak: Streak, word: ProbeWord, health: HealthSpec, *, early: bool, tolerated: bool) -> Streak:
+def judge(
+    streak: Streak, word: ProbeWord, health: HealthSpec, *, early: bool, tolerated: bool, letting_go: bool = False
+) -> Streak:
     """Return the streak after one more probe.
 
     Args:
         early: inside the start window, where silence and failures mean loading.
         tolerated: a time-out does not count, since the runner's jobs make progress.
+        letting_go: no failure counts, since the runner may still be at work for somebody who has left.
     """
     match word:
         case ProbeWord.READY | ProbeWord.BUSY:
@@ -58,6 +61,8 @@ def judge(streak: Streak, word: ProbeWord, health: HealthSpec, *, early: bool, t
         case ProbeWord.VOID:
             return streak
         case ProbeWord.TIMEOUT if tolerated:
+            return streak
+        case ProbeWord.FAILED | ProbeWord.UNREACHABLE | ProbeWord.TIMEOUT if letting_go:
             return streak
         case ProbeWord.FAILED | ProbeWord.UNREACHABLE | ProbeWord.TIMEOUT if early:
             return Streak(Verdict.LOADING, been_ready=streak.been_ready)

@@ -49,7 +49,7 @@ class Accounts:
         self._keep(account(), session)
 
     def settle(self, run: Run, session: Session, outcome: Outcome) -> None:
-        """The job has ended, and its slot is free."""
+        """The job has ended; its slot is free, or letting go."""
         if run.charging is not None:
             run.charging.set()
         else:
@@ -65,7 +65,7 @@ class Accounts:
             self._streams[stream] = ended, spawn(charge, name=f"charge stream {stream.id}")
 
     def settle_stream(self, stream: Stream, outcome: Outcome) -> None:
-        """The stream has ended, and its slot is free."""
+        """The stream has ended; its slot is free, or letting go."""
         ended, charge = self._streams.pop(stream, (None, None))
         if ended is not None:
             ended.set()

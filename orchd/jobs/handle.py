@@ -2,10 +2,11 @@
 
     route -> hooks.arrive -> model (from the body, if the head doesn't name it) -> hooks.identify
           -> slot, or a place in the queue of a cold model -> hooks.admit -> 100 Continue
-          -> a connection to the runner -> request and answer, streaming -> slot free -> settled
+          -> a connection to the runner -> request and answer, streaming -> slot free, or letting go -> settled
 
 `_flow` is the one place where a job ends: whatever happens in `_serve` (answer complete, refusal, time-out, cut, the
-caller's leaving) comes out of it as at most one exception, is judged once, and frees the slot in the same step.
+caller's leaving) comes out of it as at most one exception, is judged once, and in the same step frees the slot, or lets
+it go: it stays taken while the runner may still be at work (`sessions.letting_go`), but the job is over.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from orchd.jobs.hooks import Hooks, awaited
 from orchd.jobs.node_answers import AS_IT_IS, shape
 from orchd.jobs.node_routes import door, node_route
 from orchd.jobs.plan import Plan
-from orchd.jobs.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, TooMuch
+from orchd.jobs.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, TooMuch, Transfer
 from orchd.jobs.realtime import Realtime
 from orchd.jobs.refusal import rendered
 from orchd.jobs.request import (
@@ -48,6 +49,7 @@ from orchd.jobs.run import Aborted, Run
 from orchd.jobs.verdict import RUNNERS_FAULT, explain_late, judged, outcome_of
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Ended, Origin
+from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.session import Outcome, Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
 from orchd.settings import JobsSettings
@@ -91,6 +93,7 @@ class Handler:
         *,
         settings: JobsSettings,
         table: SessionTable,
+        letting_go: LettingGo,
         models: Callable[[], Mapping[ModelKey, Model]],
         status: Callable[[ModelKey], tuple[bool, str]],
         node_status: Callable[[ModelKey], bool],
@@ -105,6 +108,7 @@ class Handler:
     ) -> None:
         self._settings = settings
         self._table = table
+        self._letting_go = letting_go
         self._models = models
         self._status = status
         self._hooks = hooks
@@ -179,7 +183,7 @@ class Handler:
             refusal = judged(run, exc) or _crashed(run, exc)
             outcome = outcome_of(refusal)
         if outcome is not OK and run.transfer is not None:
-            run.transfer.stop()
+            self._cut(run, run.transfer)
         self._end(run, outcome, refusal)
         run.transfer = None
         if refusal is not None and not caller.answered:
@@ -187,6 +191,18 @@ class Handler:
         elif outcome is not OK:
             self._break_off(run, refusal)
         caller.done()
+
+    def _cut(self, run: Run, transfer: Transfer) -> None:
+        """Leave the runner; if it may work on for this job, the slot is not free before that is over."""
+        rest = transfer.cut()
+        if rest is None:
+            return
+        assert run.session is not None
+        assert run.model is not None
+        letting_go = self._letting_go
+        seconds = run.model.inference.timeout_s
+        work = letting_go.cut(run.session, seconds, watched=rest.watched, close=rest.close)
+        rest.watch(lambda: letting_go.finished(work), lambda: letting_go.lost(work))
 
     def _break_off(self, run: Run, refusal: JobRefused | None) -> None:
         """End an answer that has begun so that it can't look complete."""
@@ -197,7 +213,7 @@ class Handler:
             run.caller.finish(events.ending(refusal.message))
 
     def _end(self, run: Run, outcome: Outcome, refusal: JobRefused | None) -> None:
-        """Free the slot, tell log and metrics, let the hooks settle. One step, once per job."""
+        """Free the slot, or let it go; tell log and metrics; let the hooks settle. One step, once per job."""
         session, total_s = run.session, self._now() - run.began_at
         if outcome is OK and 500 <= run.status <= 599:
             outcome = RUNNER_ERROR
@@ -207,7 +223,10 @@ class Handler:
             self._leave(run, outcome)
             session = None
         if session is not None:
-            self._table.end(session, outcome)
+            if outcome is OK:
+                self._table.end(session, outcome)
+            else:
+                self._letting_go.end(session, outcome)
         if run.counts:
             code = "" if refusal is None else refusal.code
             self._metrics.job_finished(run.key, outcome, code, total_s, run.first_byte_s, run.held_s, run.status)
@@ -228,7 +247,7 @@ class Handler:
         return run.outer.add_done_callback(lambda _: self._realtime.ended(run, outcome))
 
     def stream_ended(self, end: Ended) -> None:
-        """Count it and settle its account; its slot is free."""
+        """Count it and settle its account; its slot is free, or letting go."""
         stream, outcome = end.stream, end.outcome
         if stream.ran:
             self._metrics.job_finished(stream.key, outcome, "", self._now() - stream.began_at, None, 0.0)

@@ -7,8 +7,8 @@ For one job, over the hooks in their order:
 - `identify` before slot, queue and cold start: no side effects; who may not ask must not hold a slot.
 - `admit` after the slot, before the runner sees anything: the place to take a ticket.
 - `charge` every `charge_period_s` while an admitted session runs; refusing ends it.
-- `settle` exactly once on every hook for every session that began, in whatever way it ended, admitted or not; after
-  the slot is free, and never while another call for that session runs.
+- `settle` exactly once on every hook for every session that began, in whatever way it ended, admitted or not; when it
+  has ended (its slot may still be letting go), and never while another call for that session runs.
 
 A hook refuses by raising JobRefused. One that raises anything else, or takes longer than the time-out, refuses with
 503; from `settle` that is logged, and the other hooks are settled all the same.

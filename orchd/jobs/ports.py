@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from orchd.domain.ids import Address, RunnerId
@@ -96,6 +97,22 @@ class Caller(Protocol):
         """The request is answered, refused or broken off: go on with what follows."""
 
 
+class Rest(Protocol):
+    """What is left at a runner of a job that was cut.
+
+    Attributes:
+        watched: its end can be seen.
+    """
+
+    watched: bool
+
+    def watch(self, finished: Callable[[], None], lost: Callable[[], None]) -> None:
+        """Set who is told, once: that the runner has ended its answer or closed, or that its end can't be seen."""
+
+    def close(self) -> None:
+        """Nobody watches any more."""
+
+
 class Transfer(Protocol):
     """One attempt at one job on one connection to a runner.
 
@@ -118,7 +135,10 @@ class Transfer(Protocol):
         """
 
     def stop(self) -> None:
-        """Let go of both sides. Always safe."""
+        """Leave both sides. Always safe."""
+
+    def cut(self) -> Rest | None:
+        """As `stop`, in the middle of a job: return what is left of it at the runner, None = nothing."""
 
 
 class Connection(Protocol):

@@ -21,6 +21,7 @@ from orchd.names import Names
 from orchd.reasons import why
 
 if TYPE_CHECKING:
+    from orchd.jobs.rest import Rest
     from orchd.jobs.transfer import Transfer
 
 HEAD_BYTES = 256 * 1024
@@ -29,7 +30,7 @@ LEFT_OVER_BYTES = 1024 * 1024  # An answer that came before its runner reset the
 
 class RunnerConnection(Wire):
     """Attributes:
-    transfer: the job on it; None = it idles.
+    transfer: the job on it, or what is left of one that was cut; None = it idles.
     ended: nothing more comes, and what came has been looked at.
     reused: it has served a job before.
     idle_until: when it is closed if it still idles then (loop clock, seconds).
@@ -46,7 +47,7 @@ class RunnerConnection(Wire):
         self.pool = pool
         self.shelf = shelf
         self.parser = AnswerParser(HEAD_BYTES)
-        self.transfer: Transfer | None = None
+        self.transfer: Transfer | Rest | None = None
         self.reused = False
         self.ended = False
         self._proper: bool | None = None  # How it has ended, if it has.
@@ -69,6 +70,22 @@ class RunnerConnection(Wire):
     def quiet(self) -> bool:
         """Ask the kernel whether it idles still: neither bytes nor an end have come since the loop looked last."""
         return self._poll is None or not self._poll.poll(0)
+
+    def unsent_yet(self) -> bool:
+        """Nothing of the request under way has left us."""
+        return self.sent - self._sent_before == sum(map(len, self.unsent))
+
+    def say_no_more(self) -> bool:
+        """End our side in the middle of the request or behind it, and read on; False where that can't be said."""
+        self.unsent = []  # It must not make the request look whole.
+        try:
+            said = self.write_eof()
+        except OSError:  # The peer has reset the connection; we are about to be told.
+            said = True
+        if said:
+            self.bulk = False
+            self.set_reading(True)
+        return said
 
     def unseen(self) -> bool:
         """Return whether it is certain that the runner has seen nothing of the request under way.

@@ -27,6 +27,7 @@ from orchd.limits import most_connections
 from orchd.names import Names
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Ended
+from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings
 
@@ -72,6 +73,7 @@ class JobServer:
         self,
         settings: JobsSettings,
         table: SessionTable,
+        letting_go: LettingGo,
         models: Callable[[], Mapping[ModelKey, Model]],
         status: Callable[[ModelKey], tuple[bool, str]],
         node_status: Callable[[ModelKey], bool],
@@ -105,9 +107,11 @@ class JobServer:
         self._metrics = metrics
         self._env = env
         self._pool = Pool(self.clock, settings.runner_idle_s, self.batch, Pipes(), names)
+        self._letting_go = letting_go
         self._handler = Handler(
             settings=settings,
             table=table,
+            letting_go=letting_go,
             models=models,
             status=status,
             node_status=node_status,
@@ -186,6 +190,7 @@ class JobServer:
             for connection in list(self._connections):
                 connection.abort()
         await self._handler.close()
+        self._letting_go.close()
         self._pool.close()
         if self._tick is not None:
             self._tick.cancel()

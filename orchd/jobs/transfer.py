@@ -18,6 +18,7 @@ from orchd.http1.rules import CONTINUE, AnswerHead, RequestHead
 from orchd.jobs.events import EventsEnd
 from orchd.jobs.ports import CallerGone, Owner, RunnerBroke, TooMuch
 from orchd.jobs.request import trailers_to_caller, trailers_to_runner
+from orchd.jobs.rest import Rest
 from orchd.jobs.splice import WORTH_BYTES, SinkBroke, Splice, available
 from orchd.jobs.wire import Wire
 
@@ -402,6 +403,30 @@ class Transfer:
         if self.runner.transfer is self:
             self.runner.transfer = None
             self.runner.abort()
+
+    def cut(self) -> Rest | None:
+        """The job is cut: tell the runner by the end of our side, or by a reset if it has begun to answer.
+
+        Return what is left of the job at the runner; None = nothing: it has ended its answer or closed, or it never had
+        the job. An answer that we refuse to pass on is read to its end.
+        """
+        self._stop_splices()
+        runner = self.runner
+        if runner.transfer is not self:
+            return None
+        answer, parser = self._answer, runner.parser
+        whole = answer is not None and answer.ended and not answer.head.switches
+        if whole or runner.closed or runner.unsent_yet() or (not runner.reading and runner.peer_left()):
+            self.stop()
+            return None
+        unwanted = not self.started and (parser.broken is not None or (answer is not None and not answer.head.switches))
+        began = answer is not None or parser.mid_head or parser.broken is not None or bool(parser.held)
+        if (began and not unwanted) or not runner.say_no_more():
+            self.runner.transfer = None
+            runner.abort(reset=True)
+            return Rest(runner, watched=False)
+        rest = runner.transfer = Rest(runner, watched=True)
+        return rest
 
     def _waits(self) -> None:
         """Tell who is waited for now, and read from the caller if that is of use."""

@@ -2,7 +2,8 @@
 
 A stream ends by its stop, by its container's end or idleness, by the node's word, or by silence; whichever comes first
 wins, and the slot is back when it has ended. Where the container may still be at work on it, it is asked to stop first,
-and the slot is held meanwhile: another start would meet a busy container.
+and the slot is held meanwhile: another start would meet a busy container. If it does not say that it has stopped, or if
+requests on the stream are still ending, the stream is over, but its slot is letting go (`sessions.letting_go`).
 
 Jobs, the node's registries and health tell this object things; it does its own I/O in tasks of its own, through ports.
 """
@@ -26,6 +27,7 @@ from orchd.errors import JobRefused, StoreError
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.routes import Call, Learnt, places
 from orchd.realtime.stream import Ended, Origin, Phase, Stream, Streams
+from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.session import Outcome, Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
 from orchd.settings import StreamsSettings
@@ -44,6 +46,9 @@ MOST_OVER = 10_000
 WIND_DOWN_S = 90.0
 """Longest wait for a container that can't be asked to stop to become free by itself: ai-runner ends a stream 60 s
 after its input has ended (container.md 3.2)."""
+
+NOTHING_TO_STOP = (400, 404, 405, 410)
+"""With these a container says that it carries no such stream. PyTrickle: 400 when none was started."""
 
 
 class _Expected(NamedTuple):
@@ -71,7 +76,7 @@ class Keeper:
     Args:
         models: what is served now.
         knows: whether a runner is there; asked about runners of streams that an earlier orchd left.
-        on_end: called once for each stream, when its slot is free and no request rides on it any more.
+        on_end: called once for each stream, when it has ended and no request rides on it any more.
         lost_s: returns for how long orchd itself stood still since then (loop clock): no stream is ended for that.
     """
 
@@ -79,6 +84,7 @@ class Keeper:
         self,
         settings: StreamsSettings,
         table: SessionTable,
+        letting_go: LettingGo,
         store: Store,
         containers: Containers,
         models: Callable[[], Mapping[ModelKey, Model]],
@@ -90,6 +96,7 @@ class Keeper:
         self.streams = Streams()
         self._settings = settings
         self._table = table
+        self._letting_go = letting_go
         self._store = store
         self.containers = containers
         self._models = models
@@ -374,7 +381,7 @@ class Keeper:
 
     def _cut(self, stream: Stream, reason: str) -> None:
         """Its runner goes: nobody can be asked to stop any more. Called by the table, from inside a call of its own."""
-        asyncio.get_running_loop().call_soon(self._finish, stream, Outcome.ABORTED, reason)
+        asyncio.get_running_loop().call_soon(lambda: self._finish(stream, Outcome.ABORTED, reason, confirmed=False))
 
     def _begin_end(
         self, stream: Stream, outcome: Outcome, why: str, headers: Mapping[str, str], body: bytes
@@ -395,7 +402,7 @@ class Keeper:
         self, stream: Stream, outcome: Outcome, why: str, headers: Mapping[str, str], body: bytes
     ) -> Reply | None:
         model = self._models().get(stream.key)
-        reply = None
+        reply, confirmed = None, False
         try:
             if (start := self._starts.get(stream)) is not None:
                 await asyncio.wait({start})
@@ -403,24 +410,27 @@ class Keeper:
                 if not places(model, Call.STOP, Learnt()):
                     # It ends by itself once its input has, which is the node's; see `_sweep`.
                     stream.idle_since = _now()
-                    self._let_go(stream)
+                    self._end_at_node(stream)
                     return None
                 reply = await self.ask(stream, Call.STOP, model, headers, body)
+                confirmed = reply is not None and (reply.status < 300 or reply.status in NOTHING_TO_STOP)
         except ContainerSilent as exc:
             log.warning("stream_not_stopped", stream=stream.id, reason=f"the container {exc}")
         finally:
             self._endings.pop(stream, None)
-        self._finish(stream, outcome, why)
+        self._finish(stream, outcome, why, confirmed=confirmed)
         return reply
 
-    def _finish(self, stream: Stream, outcome: Outcome, why: str) -> None:
-        """Free the slot; once."""
+    def _finish(self, stream: Stream, outcome: Outcome, why: str, *, confirmed: bool = True) -> None:
+        """Free the slot, or let it go; once. `confirmed`: its container has said that it is not at work on it."""
         if stream.phase is Phase.ENDED:
             return
         stream.phase = Phase.ENDED
         self.streams.drop(stream)
-        self._table.end(stream.session, outcome)
         key = stream.key
+        if stream.asked and not confirmed:
+            model = self._models().get(key)
+            self._letting_go.cut(stream.session, model.inference.timeout_s if model else 0.0, watched=False)
         log.info(
             "stream_ended",
             pipeline=key.pipeline,
@@ -431,19 +441,26 @@ class Keeper:
             why=why,
             total_s=round(_now() - stream.began_at, 3),
         )
-        self._let_go(stream)
+        self._end_at_node(stream)
         self._chore(self._forget(key, stream.id))
         self._ended[stream] = Ended(stream, outcome, why)
         for cut in list(stream.riders):
             cut(why)
+        # They are cut in the loop's next turn, and then it is known what their runner may still be at work on.
+        asyncio.get_running_loop().call_soon(self._free, stream, outcome)
         self._tell_end(stream)
+
+    def _free(self, stream: Stream, outcome: Outcome) -> None:
+        """Free the slot, or let it go; repeats are fine."""
+        self._letting_go.end(stream.session, outcome)
 
     def _tell_end(self, stream: Stream) -> None:
         """Say that it is over, unless a request is still ending: a hook may be at work for it."""
         if not stream.riders and (end := self._ended.pop(stream, None)) is not None:
+            self._free(stream, end.outcome)
             self._on_end(end)
 
-    def _let_go(self, stream: Stream) -> None:
+    def _end_at_node(self, stream: Stream) -> None:
         """See to it that the node ends it too."""
         if stream.origin is Origin.LIVE_RUNNER:
             self._note_over(stream.key, stream.id)

@@ -250,6 +250,8 @@ class Ears:
         if event.handle is not None:
             self._removed[event.handle] = runner.called_at
         self._table.abort(runner.id, runner.fault or "the runner was stopped")
+        if runner.model.managed:  # Else it goes on, and so may its work.
+            self._table.gone(runner.id)
         now = asyncio.get_running_loop().time()
         stop = how_it_stopped(runner.model, event.report)
         if event.streams:

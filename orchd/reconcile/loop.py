@@ -94,6 +94,7 @@ class Loop:
             heard=heard,
             lost_s=self._lag.lost_s,
             look_closer=self._look_closer,
+            letting_go=lambda runner: table.letting_go_on(runner) > 0,
         )
         rules = settings.reconcile
         self._hands = Hands(self._fleet, table, self._calls, self.poller, metrics, rules)
@@ -309,7 +310,7 @@ class Loop:
             pass
 
     def _world(self) -> plan.World:
-        held = {r: n for r in self._fleet.runners if (n := self._table.active_on(r))}
+        held = {r: n for r in self._fleet.runners if (n := self._table.running_on(r))}
         desired = self._desired.models
         if self._ending:
             desired = {k: m for k, m in desired.items() if m.kind not in self._ending}
@@ -317,6 +318,7 @@ class Loop:
             desired=desired,
             runners=self._fleet.runners,
             sessions=held,
+            letting_go=frozenset(r for r in self._fleet.runners if self._table.letting_go_on(r)),
             idle_since={r: since for r in self._fleet.runners if (since := self._table.idle_since(r))},
             awaited=frozenset(k for k in desired if self._table.waiting(k)),
             up=frozenset(kind for kind in self._runtimes if kind not in self._down),

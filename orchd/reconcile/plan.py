@@ -57,7 +57,7 @@ class World:
     """Everything that a plan is made from.
 
     Attributes:
-        sessions: open sessions per runner; absent = none.
+        sessions: running sessions per runner; absent = none. Those that let go hold nothing up.
         idle_since: when the last session of a runner ended; absent = none has since it is ready.
         awaited: cold models that a job waits for.
         up: kinds of runtime that answer and whose runners are known.
@@ -67,6 +67,8 @@ class World:
             desired: nobody can say yet what the operator wants. See `strays.spared`.
         ending: kinds of runtime whose runners are all taken down now, on order.
         stalls: when orchd itself stood still; deadlines that are held against runners are put off by them.
+        letting_go: runners that may still be at work for callers who have left: that they fail their probes does not
+            count.
     """
 
     desired: Mapping[ModelKey, Model]
@@ -81,6 +83,7 @@ class World:
     spared: frozenset[ModelKey] = frozenset()
     ending: frozenset[RunnerKind] = frozenset()
     stalls: tuple[Stall, ...] = ()
+    letting_go: frozenset[RunnerId] = frozenset()
 
     def due(self, since: float, limit_s: float) -> float:
         """Return when `limit_s` of time in which orchd did not stand still have passed since then."""
@@ -282,7 +285,11 @@ def _tend(runner: Runner, world: World, idle_since: float | None) -> Iterable[Ac
     if state is S.LOADING and runner.loading_since is not None:
         if now >= world.due(runner.loading_since, model.loading_timeout_s):
             yield GiveUp(runner.id, f"it was not ready after {model.loading_timeout_s:g} s of loading: {runner.detail}")
-    elif state is S.UNHEALTHY and now >= world.due(runner.since, model.health.restart_after_s):
+    elif (
+        state is S.UNHEALTHY
+        and runner.id not in world.letting_go
+        and now >= world.due(runner.since, model.health.restart_after_s)
+    ):
         yield GiveUp(runner.id, f"it stayed unhealthy for {model.health.restart_after_s:g} s: {runner.detail}")
     elif (
         state is S.READY

@@ -43,6 +43,8 @@ class Session:
     held: where it is counted; the table's own.
     abort: set by whoever serves the session; the table calls it (at most once) with the reason to cut it.
     outcome: None while it runs.
+    freed: it is letting go: it has ended, and its slot is taken until its runner has stopped working on it. The table
+        calls this when the slot is free. None = it is not letting go.
     """
 
     id: SessionId
@@ -55,3 +57,4 @@ class Session:
     held: object = None
     abort: Callable[[str], None] | None = None
     outcome: Outcome | None = None
+    freed: Callable[[], None] | None = None

@@ -10,6 +10,14 @@ A model with no open replica answers as `set_closed` says: either it refuses, or
 in the order they came. A place in that queue turns into a session inside the call that frees the slot (`open`, `end`,
 `define`), so nobody can overtake.
 
+A session that ends while its runner may still be at work on it lets go (`let_go`): its outcome is known and nobody
+waits for it any more, but its slot stays taken until `finish`, since `max_sessions` is about work and not about
+requests. Who says when that is: `letting_go.py`. Drains, idle times and restarts look at running sessions only: what
+lets go delays nobody.
+
+    running -- end --> ended
+    running -- let_go --> letting go -- finish, or `gone` of its runner --> ended
+
 Callbacks run inside these calls and must not call the table back, save `Place.resolve`, which is called when the
 table is consistent again.
 """
@@ -49,7 +57,9 @@ class _Replica:
     address: Address
     limit: int | None = None
     is_open: bool = True
+    gone: bool = False
     sessions: set[Session] = field(default_factory=set)
+    letting_go: int = 0
     idle_since: float = 0.0
     held: _Held | None = None
 
@@ -72,6 +82,7 @@ class _Model:
     code: Code = Code.NOT_READY
     reason: str = NOT_STARTED
     active: int = 0
+    letting_go: int = 0
     begun: int = 0
     replicas: dict[RunnerId, _Replica] = field(default_factory=dict)
     waiting: deque[Place] = field(default_factory=deque)
@@ -111,9 +122,9 @@ def _unset(result: Session | JobRefused) -> None:
 
 class SessionTable:
     """Args:
-    on_drained: this runner was closed, and its last session has ended.
+    on_drained: this runner was closed, and its last running session has ended.
     on_wanted: a job took a place in the queue of this startable model.
-    on_count: this model holds so many sessions now.
+    on_count: so many slots of this model are taken now.
     on_closed: no session begins on this runner any more.
     clock: seconds; the loop's clock (which is `time.monotonic` on asyncio's own loops).
     """
@@ -179,7 +190,7 @@ class SessionTable:
         if (replica := model.replicas.get(runner)) is None:
             replica = model.replicas[runner] = _Replica(runner, address)
             replica.held = _Held(model, replica)
-        replica.address, replica.limit, replica.is_open = address, limit, True
+        replica.address, replica.limit, replica.is_open, replica.gone = address, limit, True, False
         for place in model.expected.pop(runner, ()):
             model.expecting -= 1
             place.resolve(self._begin(runner.key, model, replica, place.kind))
@@ -218,8 +229,15 @@ class SessionTable:
         if not model.is_open:
             self.set_closed(runner.key, startable=False, code=code, reason=reason)
 
+    def gone(self, runner: RunnerId) -> None:
+        """Nothing of this runner runs any more, so that what lets go there is over. Unknown runners are fine."""
+        if (replica := self._replica(runner)) is not None:
+            replica.gone = True
+            for session in [session for session in replica.sessions if session.freed is not None]:
+                self.finish(session)
+
     def abort(self, runner: RunnerId, reason: str) -> int:
-        """Cut the sessions of this runner, each at most once; return how many were cut now."""
+        """Cut the running sessions of this runner, each at most once; return how many were cut now."""
         replica = self._replica(runner)
         cut = 0
         for session in list(replica.sessions) if replica else []:
@@ -252,8 +270,16 @@ class SessionTable:
         return key in self._models and self._models[key].defined
 
     def active(self, key: ModelKey) -> int:
-        """Return the sessions of all replicas and generations."""
+        """Return how many slots are taken, of all replicas and generations."""
         return self._models[key].active if key in self._models else 0
+
+    def letting_go(self, key: ModelKey) -> int:
+        """Return how many of the slots that are taken are letting go."""
+        return self._models[key].letting_go if key in self._models else 0
+
+    def running(self, key: ModelKey) -> int:
+        """Return how many sessions run: the taken slots less those that are letting go."""
+        return self.active(key) - self.letting_go(key)
 
     def begun(self, key: ModelKey) -> int:
         """Return how many sessions have begun since the model was made known."""
@@ -270,8 +296,16 @@ class SessionTable:
     def active_on(self, runner: RunnerId) -> int:
         return len(self._sessions(runner))
 
+    def letting_go_on(self, runner: RunnerId) -> int:
+        replica = self._replica(runner)
+        return replica.letting_go if replica else 0
+
+    def running_on(self, runner: RunnerId) -> int:
+        """Return how many sessions run on it: those that hold a slot there less those that are letting go."""
+        return self.active_on(runner) - self.letting_go_on(runner)
+
     def idle_since(self, runner: RunnerId) -> float:
-        """Return when the last session of an open runner ended (loop clock, seconds); 0 = none has."""
+        """Return when the last running session of an open runner ended (loop clock, seconds); 0 = none has."""
         replica = self._replica(runner)
         return replica.idle_since if replica else 0.0
 
@@ -301,7 +335,7 @@ class SessionTable:
         if (replica := model.emptiest()) is not None:
             return self._begin(key, model, replica, kind)
         if model.is_open:
-            raise _refusal(key, Code.CAPACITY_EXHAUSTED, f"all its sessions are taken ({model.active} run)")
+            raise _refusal(key, Code.CAPACITY_EXHAUSTED, f"all its sessions are taken ({_taken(model)})")
         if not model.startable:
             raise _refusal(key, model.code, model.reason)
         if len(model.waiting) >= min(model.hold_limit, model.max_sessions):
@@ -328,20 +362,60 @@ class SessionTable:
         assert isinstance(held, _Held)
         model, replica = held.model, held.replica
         replica.sessions.remove(session)
+        self._give_back(session, model, replica)
+        self._look_idle(session, replica)
+        return True
+
+    def let_go(self, session: Session, outcome: Outcome, freed: Callable[[], None]) -> bool:
+        """As `end`, but the slot stays taken until `finish`, or until the runner is gone. Then `freed` is called."""
+        if session.outcome is not None:
+            return False
+        held = session.held
+        assert isinstance(held, _Held)
+        model, replica = held.model, held.replica
+        if replica.gone:
+            self.end(session, outcome)
+            freed()
+            return True
+        session.outcome, session.abort, session.freed = outcome, None, freed
+        model.letting_go += 1
+        replica.letting_go += 1
+        self._look_idle(session, replica)
+        return True
+
+    def finish(self, session: Session) -> bool:
+        """Give the slot of a session back that was letting go; False if it was not."""
+        if (freed := session.freed) is None:
+            return False
+        session.freed = None
+        held = session.held
+        assert isinstance(held, _Held)
+        model, replica = held.model, held.replica
+        replica.sessions.remove(session)
+        model.letting_go -= 1
+        replica.letting_go -= 1
+        self._give_back(session, model, replica)
+        freed()
+        return True
+
+    def _give_back(self, session: Session, model: _Model, replica: _Replica) -> None:
+        """Let who waits have the slot of a session that its replica does not hold any more."""
         model.active -= 1
-        if not replica.sessions:
-            replica.idle_since = self._clock()
-            if not replica.is_open:
-                del model.replicas[session.runner]
+        if not (replica.sessions or replica.is_open):
+            del model.replicas[session.runner]
         if self._on_count is not None:
             self._on_count(session.key, model.active)
         if model.waiting:
             self._seat(session.key, model)
-        if not (replica.is_open or replica.sessions):
-            self._on_drained(session.runner)
         if not model.defined:
             self._drop_if_done(session.key, model)
-        return True
+
+    def _look_idle(self, session: Session, replica: _Replica) -> None:
+        """A session runs no more: was it the last one on its runner?"""
+        if len(replica.sessions) == replica.letting_go:
+            replica.idle_since = self._clock()
+            if not replica.is_open:
+                self._on_drained(session.runner)
 
     def _begin(self, key: ModelKey, model: _Model, replica: _Replica, kind: SessionKind) -> Session:
         now = self._clock()
@@ -373,6 +447,11 @@ class SessionTable:
     def _drop_if_done(self, key: ModelKey, model: _Model) -> None:
         if not (model.defined or model.active or model.waiting or model.expecting) and self._models.get(key) is model:
             del self._models[key]
+
+
+def _taken(model: _Model) -> str:
+    running = f"{model.active - model.letting_go} run"
+    return f"{running}, {model.letting_go} letting go" if model.letting_go else running
 
 
 def _refusal(key: ModelKey, code: Code, reason: str) -> JobRefused:

@@ -1,4 +1,4 @@
-"""Whoever leaves, and when: the runner's work is cancelled, the slot comes back, nothing looks complete that is not."""
+"""Whoever leaves, and when: the runner's work is cancelled, its slot comes back, nothing looks complete that is not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.blackbox.wire import Closed
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("when", ["in the body", "before the answer", "in the answer", "in a tunnel"])
-def test_a_caller_that_leaves_cancels_the_work_and_frees_the_slot(
+def test_a_caller_that_leaves_cancels_the_work_and_the_slot_comes_back(
     server: Server, runner: Runner, when: str, how: str
 ) -> None:
     wire = server.wire()
@@ -20,10 +20,10 @@ def test_a_caller_that_leaves_cancels_the_work_and_frees_the_slot(
     elif when == "before the answer":
         wire.request("POST", "/single", ("X-Do", "/hang"), body=b"x")
     elif when == "in the answer":
-        wire.request("POST", "/single", ("X-Do", "/sse?n=0&interval=0.01"), body=b"x")
+        wire.request("POST", "/brief", ("X-Do", "/sse?n=0&interval=0.01"), body=b"x")
         wire.exactly(1000)
     else:
-        assert wire.upgrade("/models/single/one/ws").status == 101
+        assert wire.upgrade("/models/brief/one/ws").status == 101
     until(lambda: server.sessions() == 1, "the slot is taken")
     until(lambda: runner.seen()["active"] == 1, "the runner has it")
     (wire.reset if how == "reset" else wire.socket.close)()
@@ -32,7 +32,7 @@ def test_a_caller_that_leaves_cancels_the_work_and_frees_the_slot(
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_a_caller_that_leaves_while_its_runner_does_not_read_frees_the_slot(
+def test_the_slot_of_a_caller_that_leaves_while_its_runner_does_not_read_comes_back_in_time(
     server: Server, runner: Runner, how: str
 ) -> None:
     runner.script(mute=True)

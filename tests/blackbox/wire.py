@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+import select
 import socket
 import struct
 import time
@@ -86,6 +87,10 @@ class Wire:
             if found == ends:
                 return int(queues.partition(":")[2], 16)
         return 0
+
+    def has_come(self) -> bool:
+        """Whether there is something to read, or the end."""
+        return bool(self.ahead) or bool(select.select([self.socket], [], [], 0)[0])
 
     def send_until_unread(self, most: int) -> None:
         """Send pieces until the other end reads no more, at most so many bytes: what is sent next still fits in."""

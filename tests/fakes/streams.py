@@ -13,6 +13,7 @@ from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.routes import Call
 from orchd.realtime.stream import Ended
+from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
 from orchd.settings import StreamsSettings
 
@@ -80,15 +81,24 @@ class FakeContainers:
         return answer
 
 
+def a_letting_go(table: SessionTable) -> LettingGo:
+    """Return what lets go of slots, on the running loop's clock."""
+    loop = asyncio.get_running_loop()
+    return LettingGo(table, loop.time, loop.call_later)
+
+
 def a_keeper(
     table: SessionTable,
     models: Callable[[], Mapping[ModelKey, Model]] = dict,
     on_end: Callable[[Ended], None] = lambda end: None,
     knows: Callable[[RunnerId], bool] = lambda runner: True,
     store: FakeStore | None = None,
+    letting_go: LettingGo | None = None,
     lost_s: Callable[[float], float] = lambda since: 0.0,
     **settings: Any,
 ) -> Keeper:
+    letting_go = letting_go or a_letting_go(table)
+    store = store or FakeStore()
     return Keeper(
-        StreamsSettings(**settings), table, store or FakeStore(), FakeContainers(), models, knows, on_end, lost_s
+        StreamsSettings(**settings), table, letting_go, store, FakeContainers(), models, knows, on_end, lost_s
     )

@@ -24,7 +24,7 @@ from orchd.jobs.wire import Wire
 from orchd.sessions.session import Outcome, Session
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings
-from tests.fakes.streams import a_keeper
+from tests.fakes.streams import a_keeper, a_letting_go
 from tests.faults.message import Message
 from tests.jobs.messages import answer
 from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
@@ -230,10 +230,17 @@ class Bench:
         self.hooks = [FakeHook()] if hooks is None else hooks
         self.metrics = FakeMetrics()
         self.log = FakeLog()
-        self.keeper = a_keeper(self.table, lambda: self.models, lambda end: self.server.stream_ended(end))
+        self.letting_go = a_letting_go(self.table)
+        self.keeper = a_keeper(
+            self.table,
+            lambda: self.models,
+            lambda end: self.server.stream_ended(end),
+            letting_go=self.letting_go,
+        )
         self.server = JobServer(
             self.settings,
             self.table,
+            self.letting_go,
             lambda: self.models,
             lambda key: self.health,
             lambda key: self.node_health,

@@ -562,11 +562,13 @@ def test_a_start_without_an_answer_is_stopped_since_nobody_knows_what_it_did(via
 
 
 @virtual_time
-async def test_a_container_that_can_not_even_be_stopped_gives_its_slot_back() -> None:
+async def test_a_container_that_can_not_even_be_stopped_gives_its_slot_back_in_time() -> None:
     studio = Studio()
     gone = ContainerSilent("can't be asked: refused")
     studio.containers.answers.update({Call.START: gone, Call.STOP: gone})
     assert code_of(await studio.ask("start")) is Code.BACKEND_UNAVAILABLE
+    assert (studio.active, studio.table.letting_go(KEY), studio.settled()) == (1, 1, ["backend_failed"])
+    await asyncio.sleep(MODEL.inference.timeout_s)
     assert studio.active == 0
 
 
@@ -577,6 +579,7 @@ def caller_leaves(studio: Studio, caller: FakeTransport) -> None:
 def runner_dies(studio: Studio, caller: FakeTransport) -> None:
     studio.table.close(runner_of(KEY), Code.NOT_READY, "it has died")
     studio.table.abort(runner_of(KEY), "it has died")
+    studio.table.gone(runner_of(KEY))
 
 
 def node_releases(studio: Studio, caller: FakeTransport) -> None:
@@ -721,9 +724,10 @@ async def test_three_stops_at_once_reach_the_container_as_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [Reply(400, (), b"never started"), Reply(500, (), b""), ContainerSilent("hangs"), None]
+    ("reply", "confirmed"),
+    [(Reply(400, (), b"never started"), True), (Reply(500, (), b""), False), (ContainerSilent("hangs"), False)],
 )
-def test_a_stop_succeeds_whatever_the_container_says(reply: Reply | ContainerSilent | None) -> None:
+def test_a_stop_succeeds_whatever_the_container_says(reply: Reply | ContainerSilent, confirmed: bool) -> None:
     @virtual_time
     async def run() -> None:
         studio = Studio()
@@ -732,6 +736,8 @@ def test_a_stop_succeeds_whatever_the_container_says(reply: Reply | ContainerSil
         (got,) = (await studio.ask("stop")).messages
         assert got.status == 200
         assert json.loads(got.body)["status"] == "success"
+        assert studio.active == studio.table.letting_go(KEY) == (not confirmed)
+        await asyncio.sleep(MODEL.inference.timeout_s)
         assert studio.active == 0
 
     run()
@@ -831,6 +837,7 @@ async def test_a_runner_that_dies_ends_its_streams_and_asks_it_nothing_more() ->
     studio.table.open(runner_of(KEY, 1), ADDRESS, None)
     await studio.started("alive")
     studio.table.abort(runner_of(KEY), "it has died")
+    studio.table.gone(runner_of(KEY))
     await studio.idle()
     assert studio.active == 1
     assert [stream.id for stream in studio.keeper.streams] == ["alive"]
@@ -1051,9 +1058,11 @@ async def test_a_websocket_and_a_long_event_stream_ride_and_end_with_their_sessi
     await asyncio.sleep(5)
     studio.keeper.released(KEY, "s1")
     await studio.idle()
-    assert studio.active == 0
+    assert (studio.active, studio.table.letting_go(KEY)) == (1, 1), "the requests may still be worked on"
     assert socket.lost
     assert events.socket.resets, "an answer that was cut does not look complete"
+    await asyncio.sleep(MODEL.inference.timeout_s)
+    assert studio.active == 0
     assert studio.outcomes == ["aborted", "aborted"]
     assert all(end.lost for end in studio.network.ends)
 

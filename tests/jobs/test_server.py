@@ -18,7 +18,7 @@ from orchd.jobs.wire import Wire
 from orchd.limits import PER_CALLER, RESERVED
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings
-from tests.fakes.streams import a_keeper
+from tests.fakes.streams import a_keeper, a_letting_go
 from tests.jobs.fakes import FakeLog, FakeMetrics
 
 REQUEST = b"POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
@@ -33,13 +33,15 @@ def server_on(
     *listen: str, env: Mapping[str, str] | None = None, open_files: int | None = None, **settings: Any
 ) -> JobServer:
     table = SessionTable(on_drained=lambda runner: None, on_wanted=lambda key: None)
+    letting_go = a_letting_go(table)
     return JobServer(
         JobsSettings(listen=listen, **settings),
         table,
+        letting_go,
         dict,
         lambda key: (True, ""),
         lambda key: True,
-        a_keeper(table),
+        a_keeper(table, letting_go=letting_go),
         Hooks([], timeout_s=5),
         FakeMetrics(),
         FakeLog(),

@@ -439,13 +439,15 @@ async def test_a_slot_that_was_taken_for_a_name_that_there_is_by_now_goes_back()
 
 
 @virtual_time
-async def test_a_container_that_does_not_answer_to_a_stop_gives_its_slot_back() -> None:
+async def test_a_container_that_does_not_answer_to_a_stop_gives_its_slot_back_in_time() -> None:
     async with world() as w:
         stream = await w.started()
         w.containers.answers[Call.STOP] = ContainerSilent("gave no answer")
         with capture_logs() as logs:
             assert await w.keeper.end(stream, Outcome.OK, "it was stopped") is None
         await settle()
+        assert (w.names, w.outcomes, w.active, w.table.letting_go(KEY)) == (set(), ["ok"], 1, 1)
+        await asyncio.sleep(MODEL.inference.timeout_s)
         assert w.gone()
         assert [line["event"] for line in logs] == ["stream_not_stopped", "stream_ended"]
 
@@ -458,6 +460,7 @@ async def test_a_runner_that_dies_while_it_is_asked_to_stop_gives_its_slot_back_
         w.keeper.end_soon(stream, Outcome.OK, "it was stopped")
         await settle()
         w.table.abort(RUNNER, "it died")
+        w.table.gone(RUNNER)
         await settle()
         assert w.gone()
         w.containers.gates[Call.STOP].set()

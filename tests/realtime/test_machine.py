@@ -158,7 +158,13 @@ class StreamMachine(RuleBasedStateMachine):
             bench.server.stream_ended(end)
 
         self.keeper = keeper = a_keeper(
-            bench.table, lambda: bench.models, ended, store=self.store, idle_s=IDLE_S, silence_s=SILENCE_S
+            bench.table,
+            lambda: bench.models,
+            ended,
+            store=self.store,
+            letting_go=bench.letting_go,
+            idle_s=IDLE_S,
+            silence_s=SILENCE_S,
         )
         containers: Containers = self.boxes
         keeper.containers = containers
@@ -199,6 +205,7 @@ class StreamMachine(RuleBasedStateMachine):
             await cancel(self.sweep)
             await self.keeper.close()
             await self.bench.handler.close()
+            self.bench.letting_go.close()
             await settle()
             self.callers.clear()
             self.listings.clear()
@@ -324,6 +331,7 @@ class StreamMachine(RuleBasedStateMachine):
             box = self.boxes.boxes[replica]
             self.bench.table.close(runner, Code.NOT_READY, "it died")
             self.bench.table.abort(runner, "it died")
+            self.bench.table.gone(runner)
             box.busy, box.pending = False, 0
             box.gate.set()
             self.words[:] = [word for word in self.words if word[0] != replica]
@@ -366,7 +374,7 @@ class StreamMachine(RuleBasedStateMachine):
         held = {stream.session.id for stream in streams} | {
             run.session.id for run in self.bench.handler._running if run.session is not None
         }
-        assert self.bench.table.active(KEY) == len(held)
+        assert self.bench.table.running(KEY) == len(held)
         on = Counter(stream.session.runner for stream in streams)
         assert max(on.values(), default=0) <= 1
         assert all(stream.session.outcome is None for stream in streams)

@@ -1,0 +1,99 @@
+"""EDGE. What is left of an exchange with a runner whose job was cut: nobody wants it, but its end is watched for.
+
+The runner is told by the end of our side that nobody waits any more. Many see that and stop; others answer all the
+same, and then their answer is read and dropped, so that its end is seen. The connection is used for nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchd.jobs.runner import RunnerConnection
+
+MOST_BYTES = 16 * 1024 * 1024
+"""Of an answer that nobody wants are read; a longer one is cut off, so that a runner that sees only failed writes sees
+one. As much as the answer of a call about a stream may have."""
+MOST_INTERIM = 100
+"""Interim answers (1xx) before that."""
+
+
+class Rest:
+    """After `jobs.ports.Rest`, and after `Transfer` as a runner's connection sees it.
+
+    Attributes:
+        watched: its end can still be seen; `watch` says who is told.
+    """
+
+    __slots__ = ("_finished", "_interim", "_lost", "_runner", "watched")
+
+    tunnel = False
+    reads_runner = True
+
+    def __init__(self, runner: RunnerConnection, *, watched: bool) -> None:
+        self._runner = runner
+        self.watched = watched
+        self._interim = 0
+        self._finished: Callable[[], None] = _nobody
+        self._lost: Callable[[], None] = _nobody
+
+    def watch(self, finished: Callable[[], None], lost: Callable[[], None]) -> None:
+        """Set who is told, once: that the runner has ended its answer or closed, or that its end can't be seen."""
+        self._finished, self._lost = finished, lost
+
+    def close(self) -> None:
+        """Nobody watches any more."""
+        self._reset()
+
+    def runner_moved(self) -> None:
+        """Drop what its parser has; see whether that was all."""
+        parser = self._runner.parser
+        messages = parser.messages
+        while messages and messages[0].head.interim:
+            messages.popleft()
+            self._interim += 1
+        answer = messages[0] if messages else None
+        switches, received = False, 0
+        if answer is not None:
+            answer.take()
+            switches, received = answer.head.switches, answer.received
+            if answer.ended and not switches:
+                self._reset()
+                return self._finished()
+        # Another protocol has no end that we know.
+        if switches or parser.broken is not None or received > MOST_BYTES or self._interim > MOST_INTERIM:
+            self._reset()
+            return self._lost()
+        return None
+
+    def _reset(self) -> None:
+        self.watched = False
+        if self._runner.transfer is self:
+            self._runner.transfer = None
+            self._runner.parser.take_held()
+            self._runner.abort(reset=True)
+
+    def runner_lost(self, *, proper: bool) -> None:
+        """It has closed."""
+        self.watched = False
+        self._runner.transfer = None
+        self._finished()
+
+    def crashed(self, why: Exception) -> None:
+        """A bug of ours came up while bytes were looked at."""
+        self._reset()
+        self._lost()
+
+    def upload_changed(self) -> None:
+        """Nothing is sent any more."""
+
+    def runner_said(self, data: bytes) -> None:
+        """Not called: it is no tunnel."""
+
+    def runner_finished(self) -> None:
+        """Not called: it is no tunnel."""
+
+
+def _nobody() -> None:
+    """Nobody is told."""
