@@ -2,6 +2,8 @@
 
     AWAITING -> a head is there -> SERVING -> answered -> AWAITING, or DROPPING what is left of the body, or LEAVING:
     our half is closed, and what still comes is dropped, so that closing does not destroy the answer.
+    TURNED_AWAY: there is no room for it, which it is told once it asks for something: an answer that nobody has asked
+    for could be taken for that to another request.
 
 There is one deadline; what it means follows from the state.
 """
@@ -39,10 +41,12 @@ class State(Enum):
     SERVING = "serving"
     DROPPING = "dropping"
     LEAVING = "leaving"
+    TURNED_AWAY = "turned away"
 
 
 # Looked up for each piece of each job.
 AWAITING, SERVING, DROPPING, LEAVING = State.AWAITING, State.SERVING, State.DROPPING, State.LEAVING
+TURNED_AWAY = State.TURNED_AWAY
 
 
 class Hub(Protocol):
@@ -54,8 +58,11 @@ class Hub(Protocol):
     batch: Batch
     date: render.Date
 
-    def joined(self, connection: CallerConnection) -> JobRefused | None:
-        """Count it; a refusal if there is no room for it."""
+    def joined(self, connection: CallerConnection) -> bool:
+        """Count it; False = there is no room for it."""
+
+    def turned_away(self) -> JobRefused | None:
+        """Return what a connection is told that there is no room for; None = there are too many even of these."""
 
     def left(self, connection: CallerConnection) -> None: ...
 
@@ -109,9 +116,10 @@ class CallerConnection(Wire):
         name = transport.get_extra_info("peername")
         self.peer = str(name[0]) if isinstance(name, tuple) else ""
         self.deadline = self._hub.clock() + self._hub.settings.header_timeout_s
-        if (why := self._hub.joined(self)) is not None:
-            self._refuse(why)
-            self.close()  # Lingering is for those that there is room for.
+        if not self._hub.joined(self):
+            self.state = TURNED_AWAY
+            if self._hub.turned_away() is None:
+                self.close()
 
     def data_received(self, data: bytes) -> None:
         state = self.state
@@ -149,6 +157,10 @@ class CallerConnection(Wire):
             self._more_body()
         elif state is DROPPING:
             self._drop_body()
+        elif state is TURNED_AWAY and (self.parser.messages or self.parser.mid_head or self.parser.broken is not None):
+            if (why := self._hub.turned_away()) is not None:
+                self._refuse(why)
+            self.close()  # Lingering is for those that there is room for.
         if self.parser.steps <= 0:
             self.rest()
 
@@ -418,7 +430,7 @@ class CallerConnection(Wire):
                     self.close()
             case State.DROPPING:
                 self._leave()
-            case State.LEAVING:
+            case State.LEAVING | State.TURNED_AWAY:
                 self.abort()
 
     @property
@@ -477,7 +489,7 @@ class CallerConnection(Wire):
 
     def end_if_idle(self) -> None:
         """orchd stops: a connection on which nothing is served is closed."""
-        if self.state is AWAITING:
+        if self.state in (AWAITING, TURNED_AWAY):
             self.close()
 
 

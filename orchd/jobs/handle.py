@@ -339,7 +339,7 @@ class Handler:
     def _request(self, head: RequestHead, address: Address, model: Model, target: str, via: Origin) -> bytes:
         """Return the head that the runner gets."""
         token = model.token.value if model.token else None
-        path = f"{address.base_path}{target}".encode("latin-1", "replace")
+        path = f"{address.base_path}{target}".encode("latin-1")
         return to_runner(head, path, self._hosts[address], token=token, via=via)
 
     async def _health(self, run: Run, way: HealthAsked) -> None:

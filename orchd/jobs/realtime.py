@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.errors import Code, JobRefused
+from orchd.http1.names import LOWER, Header
 from orchd.jobs.node_answers import check_status
 from orchd.jobs.request import SESSION_HEADERS, STREAM_ID, ToRunner
 from orchd.jobs.run import Run
@@ -253,7 +254,23 @@ def _name(run: Run, via: Origin) -> str:
         JobRefused: BAD_REQUEST.
     """
     header, where = (SESSION_ID, "Livepeer-Session-Id") if via is Origin.LIVE_RUNNER else (STREAM_ID, "X-Stream-Id")
-    return stream_id(_text(run.header(header) or b"", where), where)
+    return stream_id(_text(_only(run, frozenset({header})).get(header, (b"", b""))[1], where), where)
+
+
+def _only(run: Run, names: frozenset[bytes]) -> dict[bytes, Header]:
+    """Return the headers of these lower-case names, without those that say nothing.
+
+    Raises:
+        JobRefused: BAD_REQUEST: one is given twice, with different values: orchd and the container could differ on it.
+    """
+    found: dict[bytes, Header] = {}
+    for name, value in run.headers:
+        lower, text = LOWER[name], value.strip(b" \t")
+        if lower in names and text and found.setdefault(lower, (name, text))[1] != text:
+            raise JobRefused(
+                Code.BAD_REQUEST, f"cannot take {name.decode('latin-1')}: it is given twice, with different values"
+            )
+    return found
 
 
 def _text(value: bytes, where: str) -> str:
@@ -269,12 +286,14 @@ def _text(value: bytes, where: str) -> str:
 
 
 def _headers(run: Run, way: ToRunner) -> dict[str, str]:
-    kept = {b"content-type"} | (SESSION_HEADERS if way.via is Origin.LIVE_RUNNER else set())
+    kept = _SESSION if way.via is Origin.LIVE_RUNNER else _PLAIN
     headers = {
-        name.decode("latin-1"): _text(value.strip(), name.decode("latin-1"))
-        for name, value in run.headers
-        if name.lower() in kept and value.strip()
+        name.decode("latin-1"): _text(value, name.decode("latin-1")) for name, value in _only(run, kept).values()
     }
     if not any(name.lower() == "content-type" for name in headers):
         headers["Content-Type"] = "application/json"
     return headers
+
+
+_PLAIN = frozenset({b"content-type"})
+_SESSION = _PLAIN | SESSION_HEADERS

@@ -206,7 +206,7 @@ def request_id(given: bytes | None) -> str | None:
 def host_line(address: Address) -> bytes:
     """Return the part of a request's head that is the same for all jobs of a runner."""
     host = f"[{address.host}]" if ":" in address.host else address.host
-    return f" HTTP/1.1\r\nHost: {host}:{address.port}\r\n".encode("latin-1", "replace")
+    return f" HTTP/1.1\r\nHost: {host}:{address.port}\r\n".encode("ascii")
 
 
 def to_runner(
@@ -230,7 +230,7 @@ def to_runner(
     parts = [head.method, b" ", target, host]
     parts += [b"%b: %b\r\n" % field for field in _passing(head.headers, head.hops, _FATES[via])]
     if token is not None:
-        parts.append(b"Authorization: Bearer %b\r\n" % token.encode("latin-1", "replace"))
+        parts.append(b"Authorization: Bearer %b\r\n" % token.encode("ascii"))
     if head.length is not None:
         parts.append(b"Content-Length: %d\r\n" % head.length)
     elif head.chunked:
@@ -343,19 +343,24 @@ def _switch(head: AnswerHead) -> bytes:
 
 
 def _may_reach_runner(name: bytes) -> bool:
-    """Credentials and payment are ours and not the runner's.
-
-    An underscore counts as a hyphen there, as it does in servers that make variables of header names.
-    """
-    lower = name.lower()
-    plain = lower.replace(b"_", b"-")
-    secret = plain in (b"authorization", b"livepeer") or plain.startswith(b"livepeer-")
-    return not secret and lower not in HOP_BY_HOP and lower not in OURS
+    """Credentials and payment are ours and not the runner's."""
+    known = plain(name)
+    secret = known in (b"authorization", b"livepeer") or known.startswith(b"livepeer-")
+    return not secret and known not in HOP_BY_HOP and known not in OURS
 
 
 def _may_reach_caller(name: bytes) -> bool:
-    lower = name.lower()
-    return lower not in HOP_BY_HOP and lower != b"livepeer-request-id"
+    known = plain(name)
+    if known == b"content-length":  # It passes only as it is meant.
+        return b"_" not in name
+    return known not in HOP_BY_HOP and known != b"livepeer-request-id"
+
+
+def plain(name: bytes) -> bytes:
+    """Return a header's name in lower case, and with hyphens for underscores: servers that make variables of names
+    (CGI, WSGI) take `Content_Length` for `Content-Length`.
+    """
+    return name.lower().replace(b"_", b"-")
 
 
 _TO_RUNNER: Memo[bytes, bool] = Memo(_may_reach_runner)

@@ -38,6 +38,8 @@ TICK_S = 0.1
 LATE_TICK_S = 0.5
 """After a tick that comes so late, everybody gets the time back in which nothing of theirs was read."""
 LOOKOUT_TICKS = 10
+MOST_TURNED_AWAY = 32
+"""Connections beyond the limit that are kept until they ask for something, and are told why they get nothing."""
 LAST_WORDS_S = 2.0  # For answers that are being sent when everything else has ended.
 
 
@@ -209,12 +211,15 @@ class JobServer:
 
     # What callers' connections share.
 
-    def joined(self, connection: CallerConnection) -> JobRefused | None:
+    def joined(self, connection: CallerConnection) -> bool:
         self._connections.add(connection)
         if self._tick is None:
             self._tick = asyncio.get_running_loop().call_later(TICK_S, self._sweep)
             self._tick_due = self.clock() + TICK_S
-        if len(self._connections) <= self._most:
+        return len(self._connections) <= self._most
+
+    def turned_away(self) -> JobRefused | None:
+        if len(self._connections) > self._most + MOST_TURNED_AWAY:
             return None
         return JobRefused(
             Code.TOO_MANY_CONNECTIONS,

@@ -17,7 +17,10 @@ from orchd.realtime.routes import Call, Learnt, places
 NOT_HERE = (404, 405)
 MOST_ANSWER_BYTES = 16 * 1024 * 1024
 _FRAMING = frozenset(
-    {b"connection", b"content-length", b"date", b"keep-alive", b"trailer", b"transfer-encoding", b"upgrade"}
+    {
+        *(b"connection", b"content-length", b"date", b"keep-alive", b"proxy-authenticate", b"proxy-connection"),
+        *(b"te", b"trailer", b"transfer-encoding", b"upgrade"),
+    }
 )
 
 
@@ -131,4 +134,6 @@ async def _whole(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _passing(response: aiohttp.ClientResponse) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple((name, value) for name, value in response.raw_headers if name.lower() not in _FRAMING)
+    return tuple(
+        (name, value) for name, value in response.raw_headers if name.lower().replace(b"_", b"-") not in _FRAMING
+    )

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from orchd.errors import Code
+from orchd.jobs.server import MOST_TURNED_AWAY
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import ONE, UPGRADE, answer, refused, request
 from tests.jobs.model import KEY, a_model, runner_of
@@ -281,9 +282,11 @@ async def test_one_connection_too_many_is_503_and_room_comes_back() -> None:
     bench = Bench(max_connections=2)
     first, second = bench.caller(), bench.caller()
     third = bench.caller()
-    assert refused(third.messages[0]) is Code.TOO_MANY_CONNECTIONS
-    assert bench.metrics.refused == [Code.TOO_MANY_CONNECTIONS]
+    assert third.sent == b"", "nobody has asked yet"
     third.say(request())
+    assert refused(third.messages[0]) is Code.TOO_MANY_CONNECTIONS
+    assert third.messages[0].header("Connection") == "close"
+    assert bench.metrics.refused == [Code.TOO_MANY_CONNECTIONS]
     third.finish()
     await settle()
     assert third.lost
@@ -294,6 +297,49 @@ async def test_one_connection_too_many_is_503_and_room_comes_back() -> None:
     second.say(request())
     await bench.idle()
     assert statuses(second) == [200]
+
+
+@virtual_time
+async def test_one_too_many_that_asks_for_nothing_is_closed_without_a_word_and_few_such_are_kept() -> None:
+    bench = Bench(max_connections=1, header_timeout_s=10)
+    bench.caller()
+    more = [bench.caller() for _ in range(MOST_TURNED_AWAY + 3)]
+    await settle()
+    assert [caller.lost for caller in more] == [False] * MOST_TURNED_AWAY + [True] * 3
+    await asyncio.sleep(11)
+    assert all(caller.lost for caller in more)
+    assert all(caller.sent == b"" for caller in more)
+
+
+@pytest.mark.parametrize("lines", [b"\r\n", b"\r", b"\r\n\r\n", b"\r\n" * 50])
+@pytest.mark.parametrize("fresh", [True, False])
+def test_empty_lines_are_ignored_and_nothing_unasked_is_sent(lines: bytes, fresh: bool) -> None:
+    """Some clients send one behind a body. A 408 for it would be the answer to their next request."""
+
+    @virtual_time
+    async def run() -> None:
+        bench = Bench(header_timeout_s=10, keepalive_s=90)
+        caller = bench.caller() if fresh else await bench.serve(request())
+        known = len(caller.sent)
+        caller.say(lines)
+        await asyncio.sleep(8 if fresh else 80)
+        caller.say(lines.removeprefix(b"\r") if lines == b"\r" else lines)
+        assert len(caller.sent) == known
+        if fresh:
+            await asyncio.sleep(3)
+            assert caller.lost, "they bring no time"
+        else:
+            caller.say((b"\n" if lines == b"\r" else b"") + request())
+            await bench.idle()
+            assert statuses(caller) == [200, 200]
+            caller.say(lines)
+            await asyncio.sleep(95)
+            assert caller.lost
+            assert statuses(caller) == [200, 200]
+        assert len(caller.sent) >= known
+        assert bench.metrics.refused == []
+
+    run()
 
 
 @pytest.mark.parametrize("how", ["runner declines", "orchd refuses"])

@@ -1274,3 +1274,22 @@ async def test_a_container_that_falls_back_to_idle_has_lost_its_stream() -> None
 
 def test_origins_are_what_the_store_keeps() -> None:
     assert {str(origin) for origin in Origin} == {"direct", "byoc", "live-runner", "found"}
+
+
+@pytest.mark.parametrize("call", ["start", "stop", "params"])
+def test_a_header_about_a_stream_given_twice_with_different_values_is_refused(call: str) -> None:
+    """Else orchd would take the one, and the container another sender's stream."""
+
+    @virtual_time
+    async def run() -> None:
+        studio = Studio()
+        for name in ("X-Stream-Id", "Content-Type") if call == "start" else ("X-Stream-Id",):
+            twice = request(
+                ("X-Stream-Id", "s1"), (name, "one"), (name.lower(), "two"), target=f"{BYOC}/stream/{call}", body=b"{}"
+            )
+            assert code_of(await studio.serve(twice)) is Code.BAD_REQUEST
+        assert studio.containers.asked == []
+        same = request(("X-Stream-Id", "s1"), ("x-stream-id", "s1"), target=f"{BYOC}/stream/start", body=b"{}")
+        assert status_of(await studio.serve(same)) == 200
+
+    run()

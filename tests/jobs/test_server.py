@@ -73,6 +73,7 @@ async def test_no_more_callers_are_taken_than_the_limit_of_open_files_allows_and
     first = await asyncio.open_connection("127.0.0.1", server.port)
     second = await asyncio.open_connection("127.0.0.1", server.port)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(REQUEST)
     answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"2 are open, which is the limit (as 268 open files are allowed" in answer
