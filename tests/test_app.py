@@ -69,7 +69,8 @@ async def test_a_root_task_that_ends_takes_the_daemon_down_with_words(
     """However it ends: not in silence, and not with 0, after which systemd would leave it down."""
     monkeypatch.setattr(app, "_tidy", ending)
     with capture_logs() as logs, pytest.raises(OrchdError, match=f"^{said}"):
-        await app.run()
+        async with asyncio.timeout(60):
+            await app.run()
     [stopping] = [line for line in logs if line["event"] == "orchd_stopping"]
     assert stopping["why"] == "a part of it has failed"
 

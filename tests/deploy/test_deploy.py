@@ -70,6 +70,21 @@ def test_the_unit_does_what_the_daemon_counts_on() -> None:
     assert service["LimitNOFILE"] == "1024:1048576"  # orchd raises its own, and its runners get the usual one
 
 
+def test_the_unit_keeps_orchd_running_unless_it_was_told_to_end() -> None:
+    """`orchd down` and a plain kill end it with 0; systemctl stop is never followed by a restart anyway."""
+    service = Unit()["Service"]
+    assert (service["Restart"], service["RestartPreventExitStatus"]) == ("always", "0")
+    assert service["OOMPolicy"] == "continue", "one runner without memory must not end the others"
+    assert service["ExecReload"] == '/bin/sh -c "kill -HUP $MAINPID"', "a bare Debian has no /bin/kill"
+
+
+def test_caches_of_runners_lie_where_the_unit_lets_them_write() -> None:
+    """Homes are read-only under it, and the user may have none."""
+    service = Unit()["Service"]
+    assert f"\nEnvironment=HOME=/var/lib/{service['StateDirectory']}\n" in UNIT
+    assert (service["ProtectSystem"], service["ProtectHome"]) == ("strict", "read-only")
+
+
 def test_prometheus_accepts_the_scrape_example_and_the_alerts(needs: Callable[[str], str]) -> None:
     checked = subprocess.run(
         [needs("promtool"), "check", "config", DEPLOY / "prometheus.yml"], capture_output=True, text=True, timeout=60
