@@ -113,10 +113,11 @@ class EngineDown:
 
 @dataclass(frozen=True, slots=True)
 class StrayDone:
-    """The removal of a stray has ended, well or not; the next look shows which."""
+    """The removal of a stray has ended. `gone`: well; else it is tried again after the next look."""
 
     kind: RunnerKind
     handle: str
+    gone: bool
 
 
 CallNews = (
@@ -241,14 +242,16 @@ class Calls:
         runtime = self._runtimes[kind]
 
         async def call() -> None:
+            gone = False
             try:
                 await runtime.stop(handle, stop)
                 await runtime.remove(handle)
+                gone = True
             except OrchdError as exc:
                 log.warning("stray_stays", kind=kind, handle=handle, reason=exc.message)
             finally:
                 del self._strays[handle]
-                self._post(StrayDone(kind, handle))
+                self._post(StrayDone(kind, handle, gone))
 
         self._strays[handle] = tasks.spawn(call(), name=f"remove stray {handle[:12]}")
 

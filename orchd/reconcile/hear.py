@@ -141,6 +141,11 @@ class Ears:
             if self._adopt(stray.kind, stray.sighting):
                 self.strays.forget(stray.sighting.handle)
 
+    def stray_gone(self, handle: str) -> None:
+        """It was removed; a look that began before may still show it."""
+        self.strays.forget(handle)
+        self._removed[handle] = asyncio.get_running_loop().time()
+
     def remove_stray(self, stray: Stray) -> None:
         """Stop and remove it, by the stop rules of another definition of its model if there is one."""
         id = stray.sighting.runner

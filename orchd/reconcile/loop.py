@@ -257,7 +257,7 @@ class Loop:
         runners = [r for r in self._fleet.runners.values() if r.model.kind in self._ending]
         details = [f": {r.detail}" if why and r.detail else "" for r in runners]
         left = [f"{r.id.key} {r.state}{detail}" for r, detail in zip(runners, details, strict=True)]
-        return [*left, *(self._calls.strays() if strays else ())]
+        return [*left, *(handle[:12] for handle in (self._calls.strays() if strays else ()))]
 
     def _remove_strays(self, tell: Callable[[str], None]) -> None:
         for stray in self._ears.strays.all():
@@ -412,8 +412,9 @@ class Loop:
                 if self._needs(kind) and self._told_down.get(kind) != reason:
                     self._told_down[kind] = reason
                     log.warning("runtime_down", runtime=kind, reason=reason)
-            case calls.StrayDone():
-                pass  # whoever waits for it looks at each turn
+            case calls.StrayDone(_, handle, gone):
+                if gone:
+                    self._ears.stray_gone(handle)
             case _:
                 if event.id in self._fleet.runners:
                     self._ears.call(event)
