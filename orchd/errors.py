@@ -133,7 +133,12 @@ class LaunchError(OrchdError):
     code = Code.LAUNCH_REFUSED
 
 
-PASSING = frozenset({Code.ENGINE_UNAVAILABLE, Code.ENGINE_REFUSED, Code.REGISTRY_UNAVAILABLE, Code.GPU_UNAVAILABLE})
+PASSING = frozenset(
+    {
+        *(Code.ENGINE_UNAVAILABLE, Code.ENGINE_REFUSED, Code.REGISTRY_UNAVAILABLE, Code.GPU_UNAVAILABLE),
+        Code.VOLUME_MISSING,
+    }
+)
 """Causes that end by themselves, or by somebody else's hand: no model is given up for one of them."""
 
 
