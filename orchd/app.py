@@ -58,17 +58,19 @@ from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
 from orchd.settings import Settings
 from orchd.settings_load import read_secret, resolve_state_dir
+from orchd.state_dir import keep_all
 from orchd.status_view import summary
 from orchd.store import SqliteStore
+from orchd.threads import DaemonThreads
 from orchd.tickets.route_secrets import KEY_NAME, RouteSecrets, is_key, new_key
 
 log = structlog.get_logger("orchd.app")
 
 STATUS_PERIOD_S = 1.0
 """Shortest time between two lines for `systemctl status`."""
-
-
 STORE_NAME = "orchd.db"
+STATE_TIMEOUT_S = 10.0
+"""A look at a file takes microseconds; longer means that the disk hangs."""
 
 
 class Edges:
@@ -169,7 +171,7 @@ class App:
     async def _build(self, stack: AsyncExitStack) -> None:
         settings = self._settings
         state_dir = resolve_state_dir(settings, self._env)
-        lock = StateLock(state_dir)
+        self._lock = lock = StateLock(state_dir)
         lock.acquire()
         stack.callback(lock.release)
         self._store = await self._edges.store(state_dir)
@@ -316,6 +318,7 @@ class App:
         for kind, runtime in self._runtimes.items():
             roots.append(tasks.spawn(lookout(runtime, period_s, self._loop.post), name=f"look at {kind}"))
         roots.append(tasks.spawn(self._keeper.run(), name="streams"))
+        roots.append(tasks.spawn(self._keep_state(), name="state directory"))
         if self._notifier.heard:
             roots.append(tasks.spawn(self._tell_status(), name="status line"))
         if (watchdog_s := watchdog_period_s(self._env)) is not None:
@@ -378,6 +381,21 @@ class App:
     async def _follow_file(self) -> None:
         async for desired in self._catalog.changes():
             await self._apply(desired)
+
+    async def _keep_state(self) -> None:
+        threads = DaemonThreads("state-directory")
+
+        async def lock() -> bool:
+            return await threads.run(self._lock.keep, STATE_TIMEOUT_S)
+
+        async def control_socket() -> bool:
+            there = await threads.run(self._control.is_there, STATE_TIMEOUT_S)
+            if not there:
+                await self._control.listen_again()
+            return not there
+
+        parts = {"lock": lock, "store": self._store.keep, "control socket": control_socket}
+        await keep_all(parts, self._settings.reconcile.period_s)
 
     async def _tidy(self) -> None:
         """Forget former definitions once no runner of theirs is left."""

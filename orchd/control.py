@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -9,11 +10,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
 from aiohttp import web
 
 from orchd.domain.ids import ModelKey
 from orchd.errors import Code, OrchdError
 from orchd.status_view import find_model
+
+log = structlog.get_logger("orchd.control")
 
 SOCKET_NAME = "control.sock"
 CLOSE_TIMEOUT_S = 1.0
@@ -52,27 +56,60 @@ class ControlServer:
         app = web.Application()
         app.add_routes([web.post("/restart", self._on_restart), web.post("/down", self._on_down)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT_S)
+        self._site: web.SockSite | None = None
+        self._made: tuple[int, int] | None = None  # device and inode
 
     async def start(self) -> None:
-        """Listen.
+        """Listen. On a full disk `keep` has to make the socket later.
 
         Raises:
             OrchdError: `address_in_use`: the socket can't be made.
         """
         await self._runner.setup()
+        try:
+            await self._listen()
+        except OSError as exc:
+            if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+                log.error("control_socket_missing", path=str(self._path), why=exc.strerror)
+                return
+            await self._runner.cleanup()
+            raise OrchdError(
+                f"cannot listen on {self._path} for orders: {exc.strerror or exc}", code=Code.ADDRESS_IN_USE
+            ) from exc
+
+    async def listen_again(self) -> None:
+        """Make the socket that is not there any more (`is_there`).
+
+        Raises:
+            OSError: it can't be made.
+        """
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self._listen()
+
+    def is_there(self) -> bool:
+        """Whether the socket's file is still ours: it may have been removed. Blocks on the disk."""
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == self._made
+
+    async def _listen(self) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._path.unlink(missing_ok=True)
             os.fchmod(sock.fileno(), 0o600)  # before it has a name: there is no moment in which others may connect
             with short_path(self._path) as name:
                 sock.bind(name)
-            await web.SockSite(self._runner, sock).start()
-        except OSError as exc:
+            made = self._path.stat()
+            site = web.SockSite(self._runner, sock)
+            await site.start()
+        except OSError:
             sock.close()
-            await self._runner.cleanup()
-            raise OrchdError(
-                f"cannot listen on {self._path} for orders: {exc.strerror or exc}", code=Code.ADDRESS_IN_USE
-            ) from exc
+            raise
+        former, self._site, self._made = self._site, site, (made.st_dev, made.st_ino)
+        if former is not None:
+            await former.stop()
 
     async def close(self) -> None:
         await self._runner.cleanup()

@@ -45,6 +45,28 @@ class StateLock:
             os.ftruncate(fd, 0)
             os.write(fd, f"{os.getpid()}\n".encode())
 
+    def keep(self) -> bool:
+        """Take the lock again if its file was removed, so that it still keeps others away; return whether it was.
+
+        Raises:
+            AlreadyRunning: another daemon was quicker.
+            SettingsError: as `acquire`.
+        """
+        if self._fd is None:
+            return False
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            pass
+        else:
+            ours = os.fstat(self._fd)
+            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                return False
+        former = self._fd
+        self.acquire()
+        os.close(former)
+        return True
+
     def release(self) -> None:
         """Let go. The file stays: removing it would let two daemons lock two different files of one name."""
         if self._fd is not None:

@@ -53,14 +53,26 @@ class SqliteStore:
         self._load = load
         self._thread = DaemonThreads("store")
         self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  # device and inode of what is open; None = memory
 
     async def open(self) -> None:
         """Create or open the file and bring it to the newest version.
 
+        On a full disk it is read and kept in memory until `keep` finds room: what was known before is known, and all
+        that runs is found again.
+
         Raises:
             StoreError: damaged, written by a newer orchd, or not accessible.
         """
-        await self._run(self._open)
+        await self._run(self._open_or_remember)
+
+    async def keep(self) -> None:
+        """Write the file again, with all that is in it, if it was removed or could not be written before.
+
+        Raises:
+            StoreError: that does not work now.
+        """
+        await self._run(self._keep)
 
     async def close(self) -> None:
         """Let go of the file. The store can't be used afterwards."""
@@ -214,7 +226,51 @@ class SqliteStore:
             db.rollback()
             raise
 
-    def _open(self) -> None:
+    def _open_or_remember(self) -> None:
+        try:
+            self._db = self._opened()
+            self._file = _identity(self._path)
+        except (StoreError, sqlite3.OperationalError) as exc:
+            if not _disk_is_full(self._path.parent):
+                raise
+            why = exc.message if isinstance(exc, StoreError) else str(exc)
+            log.error("store_only_in_memory", path=str(self._path), why=f"no space is left on its disk ({why})")
+            self._db = self._remembered()
+
+    def _remembered(self) -> sqlite3.Connection:
+        """Return what the file holds, in memory."""
+        db = sqlite3.connect(":memory:", isolation_level=None)
+        if self._path.exists() and self._path.stat().st_size:
+            with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?immutable=1", uri=True)) as file:
+                file.backup(db)
+        self._migrate(db)
+        return db
+
+    def _keep(self) -> None:
+        former = self._connection
+        if self._file is not None and _identity(self._path) == self._file:
+            return
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._file is not None:
+            if self._path.exists() and self._path.stat().st_size:
+                raise StoreError(
+                    f"cannot keep the store {self._path}: it is another file now; restart orchd to use that"
+                )
+            for suffix in ("-wal", "-shm"):  # Of the file that was removed: they would be taken for the new one's.
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        db = self._opened()
+        try:
+            former.backup(db)
+        except BaseException:
+            db.close()
+            raise
+        log.warning(
+            "store_written_again", path=str(self._path), why="it was gone" if self._file else "there is room now"
+        )
+        self._db, self._file = db, _identity(self._path)
+        former.close()
+
+    def _opened(self) -> sqlite3.Connection:
         try:
             # Before SQLite does, so that it is never readable for others; -wal and -shm take over its mode.
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -233,7 +289,7 @@ class SqliteStore:
         except BaseException:
             db.close()
             raise
-        self._db = db
+        return db
 
     def _migrate(self, db: sqlite3.Connection) -> None:
         steps = migrations()
@@ -252,6 +308,24 @@ class SqliteStore:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of its name; None = there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _disk_is_full(folder: Path) -> bool:
+    """Whether SQLite could not even make the files that it needs beside the database: 32 KiB, and two names."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < 128 * 1024 or (disk.f_files > 0 and disk.f_favail < 2)
 
 
 def last_good(path: Path, load: Callable[[str], Model]) -> tuple[Model, ...]:

@@ -176,3 +176,12 @@ def test_a_short_path_is_short_and_leads_there(tmp_path: Path) -> None:
     with short_path(tmp_path / "x") as name:
         assert len(name) < 40
         assert Path(name).read_text() == "here"
+
+
+async def test_a_socket_that_was_removed_is_made_again(daemon: Daemon, tmp_path: Path) -> None:
+    assert daemon.server.is_there()
+    (tmp_path / SOCKET_NAME).unlink()
+    assert not daemon.server.is_there()
+    await daemon.server.listen_again()
+    assert daemon.server.is_there()
+    assert await asyncio.to_thread(ask_restart, tmp_path, "b") == "upscale/b"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -90,3 +91,28 @@ def test_children_do_not_inherit_it(tmp_path: Path) -> None:
         again.acquire()
         again.release()
         child.kill()
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_lock_whose_file_was_removed_is_taken_again(tmp_path: Path, folder: bool) -> None:
+    state_dir = tmp_path / "state"
+    lock = StateLock(state_dir)
+    lock.acquire()
+    assert not lock.keep()
+    shutil.rmtree(state_dir) if folder else (state_dir / "lock").unlink()
+    assert lock.keep()
+    assert not lock.keep()
+    with pytest.raises(AlreadyRunning):
+        StateLock(state_dir).acquire()
+    lock.release()
+
+
+def test_a_lock_that_another_daemon_took_meanwhile_is_not_taken_from_it(tmp_path: Path) -> None:
+    lock, other = StateLock(tmp_path), StateLock(tmp_path)
+    lock.acquire()
+    (tmp_path / "lock").unlink()
+    other.acquire()
+    with pytest.raises(AlreadyRunning):
+        lock.keep()
+    other.release()
+    lock.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -28,6 +29,7 @@ from orchd.domain.ports import Store, StoredModel, StoredStream
 from orchd.errors import Code, StoreError
 from orchd.store import SqliteStore, migrations
 from orchd.tasks import cancel, spawn
+from tests.conftest import fill
 from tests.fakes.models import container_model
 
 SECRET = "planted-9c1f77aa02"
@@ -354,3 +356,74 @@ async def test_a_disk_that_hangs_is_an_error_each_time_and_holds_up_nobody(
             await store.secret("name")
     await store.close()
     answers.set()
+
+
+@pytest.mark.parametrize("how", ["file", "folder", "replaced"])
+async def test_a_store_that_was_removed_is_written_again_with_all_that_was_in_it(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "state" / "orchd.db"
+    path.parent.mkdir()
+    store = SqliteStore(path, dump, load)
+    await store.open()
+    await store.save_models((container_model("org/a"),))
+    await store.save_secret("name", "value")
+    await store.keep()
+    if how == "folder":
+        shutil.rmtree(path.parent)
+    else:
+        path.unlink()
+    if how == "replaced":
+        path.touch()
+    with capture_logs() as said:
+        for _ in range(2):
+            await store.keep()
+    assert [entry["event"] for entry in said].count("store_written_again") == 1
+    await store.save_secret("later", "value")
+    await store.close()
+    again = SqliteStore(path, dump, load)
+    await again.open()
+    assert [each.model.key.model_id for each in await again.models()] == ["org/a"]
+    assert [await again.secret(name) for name in ("name", "later")] == ["value", "value"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    await again.close()
+
+
+async def test_another_file_in_the_stores_place_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "orchd.db"
+    store = SqliteStore(path, dump, load)
+    await store.open()
+    path.unlink()
+    path.write_text("a backup that somebody puts back")
+    with pytest.raises(StoreError, match="it is another file now; restart orchd"):
+        await store.keep()
+    assert path.read_text() == "a backup that somebody puts back"
+    await store.close()
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_on_a_full_disk_what_was_known_is_known_and_is_written_when_there_is_room(
+    small_disk: Path, known: bool
+) -> None:
+    path = small_disk / "orchd.db"
+    if known:
+        before = SqliteStore(path, dump, load)
+        await before.open()
+        await before.save_models((container_model("org/a"),))
+        await before.close()
+    filler = fill(small_disk)
+    store = SqliteStore(path, dump, load)
+    with capture_logs() as said:
+        await store.open()
+    [line] = [entry for entry in said if entry["event"] == "store_only_in_memory"]
+    assert "no space is left on its disk" in line["why"]
+    assert [each.model.key.model_id for each in await store.models()] == ["org/a"] * known
+    await store.save_secret("name", "value")
+    with pytest.raises(StoreError):
+        await store.keep()
+    filler.unlink()
+    await store.keep()
+    await store.close()
+    again = SqliteStore(path, dump, load)
+    await again.open()
+    assert await again.secret("name") == "value"
+    assert len(await again.models()) == known
+    await again.close()

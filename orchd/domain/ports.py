@@ -251,6 +251,13 @@ class Store(Protocol):
     async def forget_generations(self, keep: frozenset[tuple[ModelKey, str]]) -> None:
         """Drop definitions that are neither current nor in `keep` (key, generation)."""
 
+    async def keep(self) -> None:
+        """Make it durable again, if somebody has removed what it was kept in. Called from time to time.
+
+        Raises:
+            StoreError: that does not work now.
+        """
+
     async def secret(self, name: str) -> str | None:
         """Return what was kept under this name; None = nothing."""
 

@@ -6,6 +6,7 @@ end. What they write in the very moment of the cut may be lost.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -18,6 +19,8 @@ log = structlog.get_logger("orchd.runtime")
 TAIL_BYTES = 65536
 LINE_CHARS = 500
 LINE_SEARCH_BYTES = 4096
+ROOM_BYTES = 65536
+"""With less room on its disk no log is begun."""
 KEPT = 50
 """Files of runners that are gone; the oldest beyond that are deleted."""
 
@@ -44,6 +47,9 @@ class Logs:
         path = self.path(name)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            disk = os.statvfs(self.folder)
+            if disk.f_bavail * disk.f_frsize < ROOM_BYTES:  # Most programs end when they can't print.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
             log.warning("runner_log_not_kept", path=str(path), error=exc.strerror)

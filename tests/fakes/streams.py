@@ -32,6 +32,9 @@ class FakeStore:
 
     async def forget_generations(self, keep: frozenset[tuple[ModelKey, str]]) -> None: ...
 
+    async def keep(self) -> None:
+        pass
+
     async def secret(self, name: str) -> str | None:
         return self.secrets.get(name)
 

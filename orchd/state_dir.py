@@ -1,0 +1,36 @@
+"""What orchd makes in its state directory at start, and needs as long as it runs: made again if it is removed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from orchd.errors import OrchdError
+from orchd.reasons import why
+
+log = structlog.get_logger("orchd.state")
+
+
+async def keep_all(parts: Mapping[str, Callable[[], Awaitable[bool | None]]], period_s: float) -> None:
+    """Look at each part every `period_s` seconds, until cancelled.
+
+    Args:
+        parts: by name; each makes itself again if it has to, and returns whether it did (None = it tells that itself).
+    """
+    told: dict[str, str] = {}
+    while True:
+        await asyncio.sleep(period_s)
+        for name, keep in parts.items():
+            try:
+                made = await keep()
+            except (OrchdError, OSError, TimeoutError) as exc:
+                reason = exc.message if isinstance(exc, OrchdError) else why(exc)
+                if told.get(name) != reason:
+                    log.error("state_not_kept", part=name, why=reason)
+                told[name] = reason
+            else:
+                told.pop(name, None)
+                if made:
+                    log.warning("state_made_again", part=name, why="somebody has removed it")
