@@ -143,6 +143,7 @@ def test_what_happened_is_counted_where_it_belongs(metrics: Metrics) -> None:
     assert value(metrics, "orchd_job_hold_seconds_sum", KEY) == 1.0
     assert value(metrics, "orchd_job_errors_total", ModelKey("", ""), code="header_too_large") == 1
     assert value(metrics, "orchd_sessions_active", KEY) == 2
+    assert value(metrics, "orchd_sessions_letting_go", KEY) == 1
     assert value(metrics, "orchd_connections", side="caller") == 3
     assert value(metrics, "orchd_connections_closed_total", reason="idle") == 1
     assert value(metrics, "orchd_sessions_max", KEY) == 3

@@ -123,6 +123,16 @@ class TestModelPage:
         )
         assert "HTTP 500" not in self.page()
 
+    def test_slots_that_are_letting_go_are_told(self) -> None:
+        shown = status(snapshot(), ModelKey("text-to-image", "stabilityai/sdxl-turbo"))
+        assert "letting go" not in model_page(shown, TERMINAL) + overview(shown, TERMINAL)
+        (model,) = shown["models"]
+        model["sessions"]["letting_go"] = model["runners"][0]["letting_go"] = 2
+        page = model_page(shown, TERMINAL)
+        assert "3 of 8, 0 waiting, 2 letting go" in page
+        assert page.count("2 letting go") == 2, "of the model, and of its replica"
+        assert " 3/8, 2 letting go " in overview(shown, TERMINAL)
+
     def test_nothing_is_wider_than_the_terminal(self) -> None:
         pages = [self.page(key=key) for key in snapshot().models]
         assert max(cells(line) for page in pages for line in page.splitlines()) <= 80

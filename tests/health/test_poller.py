@@ -76,11 +76,13 @@ class Bench:
         self.events: list[HealthChanged] = []
         self.probed: list[tuple[ModelKey, str, float]] = []
         self.progress: float | None = None
+        self.letting_go = False
         self.poller = Poller(
             self.prober,
             report=self.events.append,
             progress_at=lambda runner: self.progress,
             on_probe=lambda *probe: self.probed.append(probe),
+            letting_go=lambda runner: self.letting_go,
         )
 
     def watch(self, model: Model = MODEL) -> None:
@@ -400,3 +402,37 @@ async def test_what_each_probe_said_is_told_with_the_time_at_which_it_began() ->
     poller.unwatch(RUNNER)
     await asyncio.sleep(30)
     assert len(heard) == told
+
+
+@virtual_time
+async def test_failures_of_a_runner_that_lets_go_do_not_count_until_that_is_over() -> None:
+    bench = Bench()
+    bench.watch()
+    await settle()
+    bench.letting_go = True
+    for word in (ProbeWord.TIMEOUT, ProbeWord.FAILED, ProbeWord.UNREACHABLE):
+        assert await bench.says(word, 100) == []
+    bench.letting_go = False
+    assert await bench.says(ProbeWord.TIMEOUT, 20) == [Verdict.FAILED]
+    await bench.poller.close()
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_probe_during_part_of_which_the_runner_let_go_does_not_count(before: bool) -> None:
+    @virtual_time
+    async def run() -> None:
+        model = replace(MODEL, health=replace(MODEL.health, failures=1))
+        bench = Bench()
+        bench.watch(model)
+        await settle()
+        bench.prober.word, bench.prober.takes_s = ProbeWord.TIMEOUT, 2.0
+        bench.letting_go = before
+        bench.poller.hurry(RUNNER)
+        await asyncio.sleep(2 * GAP_S)
+        assert bench.prober.under_way == 1
+        bench.letting_go = not before
+        await asyncio.sleep(2.0)
+        assert [event.verdict for event in bench.events] == [Verdict.READY]
+        await bench.poller.close()
+
+    run()

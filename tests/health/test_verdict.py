@@ -55,6 +55,17 @@ def test_failures_count_only_in_a_row(word: W) -> None:
 
 
 @pytest.mark.parametrize("word", sorted(FAILURES))
+def test_no_failure_counts_while_the_runner_lets_go_and_none_is_forgotten(word: W) -> None:
+    health = HealthSpec(failures=2)
+    streak = judge(Streak(Verdict.READY), word, health, early=False, tolerated=False)
+    for _ in range(5):
+        assert judge(streak, word, health, early=False, tolerated=False, letting_go=True) == streak
+    assert judge(streak, word, health, early=False, tolerated=False).verdict is Verdict.FAILED
+    said = judge(streak, W.ERROR, health, early=False, tolerated=False, letting_go=True)
+    assert said.verdict is Verdict.ERROR, "what it says itself counts"
+
+
+@pytest.mark.parametrize("word", sorted(FAILURES))
 def test_silence_and_bad_codes_are_loading_inside_the_start_window(word: W) -> None:
     assert after([word] * 5, HealthSpec(failures=1), early=True) == [Verdict.LOADING] * 5
 
