@@ -172,6 +172,7 @@ class TestStatus:
         shown = names(status(beside(NODE))) - set(RegistryName)
         assert shown - named == set()
         words = {"true", "null", "error", "warning", "container", "process", "external", "ready", "gateway", "byoc"}
+        words |= {"gone"}  # of `orchd status --json --watch`
         assert named - shown - words == set()
 
     def test_without_a_node_nothing_is_said_of_one(self) -> None:
