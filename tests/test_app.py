@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from orchd import tasks
 from orchd.app import App, Edges
 from orchd.cli import run
 from orchd.domain.model import RunnerKind
@@ -73,6 +74,22 @@ async def test_a_root_task_that_ends_takes_the_daemon_down_with_words(
             await app.run()
     [stopping] = [line for line in logs if line["event"] == "orchd_stopping"]
     assert stopping["why"] == "a part of it has failed"
+
+
+async def test_what_tells_the_node_may_be_ended_without_ending_the_daemon(app: App) -> None:
+    """`orchd down` does that before it stops the runners; ended by then, the daemon would leave containers behind."""
+    telling, other = (tasks.spawn(asyncio.Event().wait(), name=name) for name in ("offers", "loop"))
+    app._telling = [telling]
+    live = tasks.spawn(app._live([telling, other]), name="live")
+    await asyncio.sleep(0)
+    await tasks.cancel(telling)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not live.done()
+    app.stop("orchd down")
+    async with asyncio.timeout(60):
+        await live
+    await tasks.cancel(other)
 
 
 async def test_what_waits_is_told_at_each_stage(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
