@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,7 +132,42 @@ def _held_against_them(world: World) -> set[tuple[type, RunnerId]]:
     }
 
 
-@settings(max_examples=600)
+@pytest.mark.parametrize(
+    ("state", "of_runner", "warm", "sessions"),
+    [
+        (S.UNHEALTHY, {}, True, 0),
+        (S.LOADING, {"loading_since": 999.0}, True, 0),
+        (S.READY, {}, False, 0),
+        (S.DRAINING, {"drain_until": 1010.0, "leaving": Leaving.RESTART}, True, 1),
+    ],
+)
+def test_each_deadline_of_a_runner_is_put_off_by_the_time_in_which_orchd_stood_still(
+    state: RunnerState, of_runner: dict[str, Any], warm: bool, sessions: int
+) -> None:
+    model = container_model("a", "image:1", warm=warm, idle_timeout_s=50.0)
+    id = RunnerId(model.key, 0, model.generation)
+    stall = 1000.0
+    asleep = World(
+        desired={model.key: model},
+        runners={id: Runner(id, model, state, since=999.0, **of_runner)},
+        sessions={id: sessions} if sessions else {},
+        idle_since={id: 999.0},
+        awaited=frozenset(),
+        up=frozenset({RunnerKind.CONTAINER}),
+        now=1000.0 + stall,
+        settings=RULES,
+        unwanted_why="",
+    )
+    assert _held_against_them(asleep), "all deadlines have passed by the clock"
+    awake = replace(asleep, stalls=(Stall(1000.0 + stall, stall),))
+    assert not _held_against_them(awake)
+    due = next_deadline(awake)
+    assert due is not None
+    assert not _held_against_them(replace(awake, now=due - 0.001))
+    assert _held_against_them(replace(awake, now=due))
+
+
+@settings(max_examples=100)
 @given(worlds(), st.floats(1, 1e4))
 def test_nothing_is_held_against_a_runner_for_the_time_in_which_orchd_stood_still(world: World, stall: float) -> None:
     """After a stall no more is done than before it, and the deadlines that are left are as far away."""
