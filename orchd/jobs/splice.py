@@ -19,6 +19,7 @@ WORTH_BYTES = 128 * 1024
 
 _PIPE_BYTES = 256 * 1024  # As much as stays in a processor's cache until it is read: a bigger one is slower.
 _TURN_BYTES = 4 * 1024 * 1024  # Then others get their turn.
+_TURN_ROUNDS = 64  # As many as small pieces take, of which a pipe holds few bytes.
 _FLAGS = 0x01 | 0x02  # SPLICE_F_MOVE, SPLICE_F_NONBLOCK
 
 available = hasattr(os, "splice")
@@ -135,7 +136,9 @@ class Splice:
         to_read, in_pipe = self._to_read, self._in_pipe
         until = to_read + in_pipe - _TURN_BYTES
         try:
-            while to_read + in_pipe > until:
+            for _ in range(_TURN_ROUNDS):
+                if to_read + in_pipe <= until:
+                    break
                 came = 0
                 if room := min(to_read, _PIPE_BYTES - in_pipe):
                     try:

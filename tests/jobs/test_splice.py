@@ -189,3 +189,29 @@ async def test_pipes_are_used_again_if_they_are_empty_and_only_so_many_are_kept(
     assert len(descriptors() - known) == 2
     pipes.close()
     assert descriptors() == known
+
+
+async def test_small_pieces_take_no_more_rounds_of_a_turn_than_big_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    line, real, turn, most = Line(), os.splice, [0], 0
+
+    def one_byte(source: int, sink: int, count: int, *, flags: int) -> int:
+        nonlocal most
+        turn[0] += 1
+        most = max(most, turn[0])
+        return real(source, sink, min(count, 1), flags=flags)
+
+    step = Splice._step
+
+    def counted(splice: Splice) -> None:
+        turn[0] = 0
+        step(splice)
+
+    monkeypatch.setattr(os, "splice", one_byte)
+    monkeypatch.setattr(Splice, "_step", counted)
+    await line.send(DATA[:5000])
+    line.splice(5000)
+    assert await line.receive(5000) == DATA[:5000]
+    await line.ended.wait()
+    assert line.ends == [None]
+    assert 0 < most <= 128
+    line.close()
