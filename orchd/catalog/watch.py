@@ -22,7 +22,7 @@ from watchfiles import Change, awatch
 
 from orchd.catalog.parse import MAX_BYTES
 from orchd.domain.state import Problem, Severity
-from orchd.errors import Code
+from orchd.errors import Code, reason_of
 from orchd.mounts import in_container, is_mount_point, is_private, read_mounts
 from orchd.tasks import cancel, spawn
 from orchd.threads import DaemonThreads
@@ -72,7 +72,7 @@ def read_models_file(path: Path) -> Content | Problem:
     try:
         data, mode = _read(path, MAX_BYTES)
     except OSError as exc:
-        return unreadable(path, exc.strerror or str(exc))
+        return unreadable(path, reason_of(exc))
     return Content(data, bool(mode & stat.S_IROTH))
 
 
@@ -110,7 +110,7 @@ def side_reader(folder: Path, credentials: Path | None) -> Callable[[str], str]:
         try:
             return _read(path, MAX_SIDE_BYTES)[0].decode()
         except OSError as exc:
-            raise OSError(exc.errno, exc.strerror or str(exc), str(path)) from exc
+            raise OSError(exc.errno, reason_of(exc), str(path)) from exc
 
     return read_text
 
