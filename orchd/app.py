@@ -285,6 +285,7 @@ class App:
             on_error=self._metrics.registry_error,
         )
         self._advertiser = Advertiser(settings, board, client, self._store, secrets, rate, self._keeper)
+        self._secrets["orchestrator.secret_file"] = SecretInUse(secret, client.use_secret)
         self._secrets["orchestrator.rpc_url_file"] = SecretInUse(rpc_url, self._use_rpc_url)
         await self._advertiser.open()
         self._metrics.node_from(lambda: board.node)
@@ -295,7 +296,8 @@ class App:
     def _use_rpc_url(self, rpc_url: Secret | None) -> None:
         rules = self._settings.orchestrator
         assert self._advertiser is not None
-        self._advertiser.use_rate(eth_usd_source(rules.eth_usd, rules.eth_usd_feed, rpc_url, rules.call_timeout_s))
+        source = eth_usd_source(rules.eth_usd, rules.eth_usd_feed, rpc_url, rules.call_timeout_s, self._names)
+        self._advertiser.use_rate(source)
 
     async def _start(self, stack: AsyncExitStack) -> list[asyncio.Task[Any]]:
         """Start listeners and root tasks. Listeners first: an address that is taken must not cost anything."""

@@ -11,13 +11,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchd import tasks
+from orchd.advertise.node_client import NodeClient
 from orchd.app import App, Edges
 from orchd.cli import run
-from orchd.domain.model import RunnerKind
+from orchd.domain.model import RunnerKind, Secret
 from orchd.domain.ports import Runtime
 from orchd.errors import OrchdError
 from orchd.metrics import Metrics
-from orchd.settings import Settings
+from orchd.settings import OrchestratorSettings, Settings
+from tests.advertise.rig import until
 from tests.e2e.daemon import free_port
 
 
@@ -26,8 +28,7 @@ class NoRuntimes(Edges):
         return {}
 
 
-@pytest.fixture
-def app(tmp_path: Path) -> App:
+def app_with(tmp_path: Path, **more: Any) -> App:
     (tmp_path / "aiModels.json").write_text("[]")
     settings = Settings.model_validate(
         {
@@ -35,9 +36,15 @@ def app(tmp_path: Path) -> App:
             "state_dir": str(tmp_path / "state"),
             "jobs": {"listen": f"127.0.0.1:{free_port()}"},
             "admin": {"listen": f"127.0.0.1:{free_port()}"},
+            **more,
         }
     )
     return App(settings, {}, NoRuntimes())
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> App:
+    return app_with(tmp_path)
 
 
 async def returns() -> None: ...
@@ -101,6 +108,47 @@ async def test_what_waits_is_told_at_each_stage(app: App, monkeypatch: pytest.Mo
         await app.run()
     assert [line["why"] for line in logs if line["event"] == "orchd_stopping"] == ["SIGTERM"], "the first that came"
     assert app.waiting_for() == "its connections to be closed"
+
+
+async def test_a_reload_reads_every_file_of_a_secret_that_the_settings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are used: by the client of the node, and by what asks for the rate."""
+    clients: list[NodeClient] = []
+
+    class Noted(NodeClient):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            clients.append(self)
+
+    sources: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("orchd.app.NodeClient", Noted)
+    monkeypatch.setattr("orchd.app.eth_usd_source", lambda *args: sources.append(args))
+    named = [name for name in OrchestratorSettings.model_fields if name.endswith("_file")]
+    for name in named:
+        (tmp_path / name).write_text("http://one")
+    app = app_with(
+        tmp_path,
+        orchestrator={"service_url": "https://127.0.0.1:9", **{name: str(tmp_path / name) for name in named}},
+    )
+    running = tasks.spawn(app.run(), name="app")
+    with capture_logs() as logs:
+        try:
+            await until("it is up", lambda: app._accepting)
+            for name in named:
+                (tmp_path / name).write_text("http://two")
+            app.reload()
+            applied = "models_file_applied"  # The models file is read behind the secrets.
+            await until("all is read again", lambda: [line["event"] for line in logs].count(applied) == 2)
+        finally:
+            app.stop()
+            await running
+    assert {line["setting"] for line in logs if line["event"] == "secret_changed"} == {
+        f"orchestrator.{n}" for n in named
+    }
+    assert clients[0].secret == Secret("http://two")
+    first, second = sources
+    assert second == tuple(Secret("http://two") if part == Secret("http://one") else part for part in first)
 
 
 def test_an_error_that_nobody_expected_is_logged_and_ends_it_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
