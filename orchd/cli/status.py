@@ -205,7 +205,8 @@ def _row(model: Json, now: float) -> list[Cell]:
     runners = [runner for runner in model["runners"] if runner["wanted"]]
     ready = sum(runner["state"] == "ready" for runner in runners)
     sessions = model["sessions"]
-    since = min((runner["since"] for runner in runners if runner["state"] == model["state"]), default=None)
+    telling = runners or model["runners"]  # Of a model that leaves, no runner is wanted.
+    since = min((runner["since"] for runner in telling if runner["state"] == model["state"]), default=None)
     waiting = f" (+{sessions['waiting']})" if sessions["waiting"] else ""
     return [
         Cell(printable(_name(model))),
@@ -238,8 +239,8 @@ def _letting_go(counts: Json) -> str:
 def _why(model: Json) -> str:
     """Return in one line what is to be known of a model beside its state."""
     notes = [model["reason"]]
-    if model["leaving"]:
-        notes.append("no longer in the file, finishing its sessions")
+    if model["leaving"] and not model["reason"]:
+        notes.append("no longer in the file")
     if model["held_over"]:
         notes.append("running from its last good definition, its entry is bad")
     if model["ready"] or not model["reason"]:

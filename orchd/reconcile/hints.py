@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 from orchd.domain.model import ContainerLaunch, Model
 from orchd.domain.ports import StopReport
@@ -37,18 +38,30 @@ _NEEDS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile(r"mkdir|open|creat|write|read|access", re.IGNORECASE), ("DAC_OVERRIDE",)),
 )
 """Words beside a refusal, and the capabilities that root has elsewhere and lacks here. The first that fits decides."""
+_PERM = re.compile(r"operation not permitted|\beperm\b", re.IGNORECASE)
+"""What the kernel says to root who lacks a capability; a file's mode gives the other one, "permission denied"."""
+_CALL_LINES = 3
+"""Lines before a refusal in which a traceback may hold the call that was refused."""
 
 
 def why_it_failed(model: Model, last_log: Sequence[str]) -> str:
     """Return what its last lines point to, with the field that would cure it; empty = nothing that is known."""
     if not isinstance(model.launch, ContainerLaunch):
         return ""
-    for line in reversed(last_log):
+    for at, line in reversed([*enumerate(last_log)]):
         if _NO_GPU.search(line):
             return _gpu(model.launch, line)
-        if _DENIED.search(line) and _is_root(model.launch) and (hint := _capabilities(model.launch, line)):
+        if not _DENIED.search(line) or not _is_root(model.launch):
+            continue
+        if hint := _capabilities(model.launch, line, _traceback(last_log[max(0, at - _CALL_LINES) : at])):
             return hint
     return ""
+
+
+def _traceback(lines: Sequence[str]) -> str:
+    """Return the indented lines at the end of `lines`, which in a traceback hold the call, the last one first."""
+    call = takewhile(lambda line: line[:1].isspace(), reversed(lines))
+    return "\n".join(line for line in call if not line.lstrip().startswith("File "))
 
 
 def _gpu(launch: ContainerLaunch, line: str) -> str:
@@ -58,17 +71,20 @@ def _gpu(launch: ContainerLaunch, line: str) -> str:
     return f"{said}, though its entry has `gpus`: does the image's CUDA fit the driver, and does nvidia-smi work here?"
 
 
-def _capabilities(launch: ContainerLaunch, line: str) -> str:
+def _capabilities(launch: ContainerLaunch, line: str, call: str) -> str:
     had = {name.upper().removeprefix("CAP_") for name in launch.cap_add}
-    needs = next((needs for words, needs in _NEEDS if words.search(line)), ())
+    needs = next((needs for text in (line, call) for words, needs in _NEEDS if words.search(text)), ())
     lacks = [name for name in needs if name not in had]
-    if not lacks or "ALL" in had:
+    if "ALL" in had or (needs and not lacks) or not (needs or _PERM.search(line)):
         return ""
-    names = ", ".join(f'"{name}"' for name in lacks)
-    return (
+    said = (
         f"it may lack a capability, since orchd takes all of them from root in a container (it said: "
-        f"{line.strip()[:200]}); try `cap_add`: [{names}], or `user`"
+        f"{line.strip()[:200]})"
     )
+    if not lacks:
+        return f"{said}; name the one that this call needs in `cap_add` (`man capabilities` lists them), or set `user`"
+    names = ", ".join(f'"{name}"' for name in lacks)
+    return f"{said}; try `cap_add`: [{names}], or `user`"
 
 
 def _is_root(launch: ContainerLaunch) -> bool:

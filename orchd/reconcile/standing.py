@@ -70,7 +70,7 @@ def standing(
     if any(r.state is S.READY for r in runners):
         return Standing(ready=True, startable=False)
     if leaving:
-        return Standing(False, False, Code.DRAINING, "the model is leaving: it is no longer in aiModels.json")
+        return Standing(False, False, Code.DRAINING, _leaving(runners))
     wanted = [r for r in runners if r.id.generation == model.generation]
     former = [r for r in runners if r.id.generation != model.generation and r.state not in _DOWN]
     best = min(wanted, key=lambda r: _HOPE.index(r.state), default=None)
@@ -103,8 +103,7 @@ def waits_for(runner: Runner, runners: Sequence[Runner], spared: str = "") -> st
     who = f"its former definition (generation {elder.id.generation})"
     match elder.state:
         case S.DRAINING:
-            latest = time.strftime("%H:%M:%S UTC", time.gmtime(elder.date_of(elder.drain_until)))
-            return f"waits until the sessions on {who} have ended, until {latest} at the latest"
+            return f"waits until the sessions on {who} have ended, until {_drained_at(elder)} at the latest"
         case S.STOPPING:
             return f"waits until {who} has stopped, for {elder.model.stop.grace_s:g} s at most before it is killed"
         case _ if spared:
@@ -113,6 +112,22 @@ def waits_for(runner: Runner, runners: Sequence[Runner], spared: str = "") -> st
             return f"waits until the other replicas are ready, since one is replaced at a time; until then {who} serves"
         case _:
             return f"waits for {who}, which is {elder.state}"
+
+
+def _leaving(runners: Sequence[Runner]) -> str:
+    """Return the reason of a model that has left the file: how far its end is."""
+    said = "the model is leaving: it is no longer in aiModels.json"
+    last = min(runners, key=lambda r: _HOPE.index(r.state), default=None)
+    if last is None or last.state in _DOWN:
+        return said
+    if last.state is S.DRAINING:
+        return f"{said}; its sessions may go on until {_drained_at(last)}"
+    return f"{said}; {_reason(last, runners)}"
+
+
+def _drained_at(runner: Runner) -> str:
+    """Return when the sessions of a draining runner are cut, as a time of day."""
+    return time.strftime("%H:%M:%S UTC", time.gmtime(runner.date_of(runner.drain_until)))
 
 
 def _can_come(runners: Sequence[Runner]) -> bool:

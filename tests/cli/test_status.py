@@ -85,10 +85,13 @@ def test_a_bad_file_says_what_runs_instead() -> None:
 
 
 def test_held_over_and_leaving_models_say_so() -> None:
-    models = {key: replace(one, held_over=key == LLM, leaving=key != LLM) for key, one in snapshot().models.items()}
+    leaving = {"leaving": True, "reason": ""}
+    models = {
+        key: replace(one, **({"held_over": True} if key == LLM else leaving)) for key, one in snapshot().models.items()
+    }
     lines = states(status(replace(snapshot(), models=models)))
     assert "running from its last good definition, its entry is bad" in lines[str(LLM)]
-    assert lines["audio-to-text/openai/whisper-large-v3"].endswith("no longer in the file, finishing its sessions")
+    assert lines["audio-to-text/openai/whisper-large-v3"].endswith("no longer in the file")
 
 
 class TestModelPage:

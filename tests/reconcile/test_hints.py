@@ -62,6 +62,34 @@ def test_root_without_its_capabilities_is_told_which_it_lacks(line: str, names: 
     assert why_it_failed(model(cap_add=("CAP_ALL",)), [line]) == ""
 
 
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        ("    os.setgid(33)", "PermissionError: [Errno 1] Operation not permitted", '"SETUID", "SETGID"'),
+        ("    os.chown('/x', 33, 33)", "PermissionError: [Errno 1] Operation not permitted: '/x'", '"CHOWN"'),
+        ("    sock.bind(('', 80))", "PermissionError: [Errno 13] Permission denied", '"NET_BIND_SERVICE"'),
+        ("    self.take()", "PermissionError: [Errno 1] Operation not permitted", "the one that this call needs"),
+    ],
+)
+def test_a_refusal_whose_call_stands_in_the_lines_before_it_is_understood(call: str, error: str, says: str) -> None:
+    lines = [
+        "Traceback (most recent call last):",
+        '  File "/opened/listen.py", line 7, in main',
+        call,
+        "    ^^^^",
+        error,
+    ]
+    assert says in why_it_failed(model(), lines)
+    assert f"(it said: {error})" in why_it_failed(model(), lines)
+    assert why_it_failed(model(user="1000"), lines) == ""
+    assert why_it_failed(model(cap_add=("ALL",)), lines) == ""
+
+
+def test_lines_that_do_not_belong_to_the_refusal_say_nothing_about_it() -> None:
+    lines = ["listening, about to chown", "HTTP 403: Permission denied by the hub"]
+    assert why_it_failed(model(), lines) == ""
+
+
 @pytest.mark.parametrize("line", ["", "Traceback (most recent call last):", "HTTP 403: Permission denied by the hub"])
 def test_other_lines_point_to_nothing(line: str) -> None:
     assert why_it_failed(model(), [line]) == ""

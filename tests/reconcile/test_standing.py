@@ -167,6 +167,30 @@ async def test_a_cold_model_that_is_being_started_says_how_far_it_is() -> None:
         assert world.status(COLD_MODEL).reason.startswith("it is being started for a job: its image is being pulled")
 
 
+# A model that leaves.
+
+
+@virtual_time
+async def test_a_model_that_leaves_says_how_far_its_end_is_and_since_when() -> None:
+    a, b = container_model(), container_model("other")
+    async with World().orchd(a, b) as world:
+        await world.until_quiet()
+        session = world.begin(a)
+        world.want(b)
+        await world.until_states(a, [S.DRAINING])
+        [runner] = world.runners(a)
+        latest = time.gmtime(runner.since + world.settings.reconcile.drain_timeout_s)
+        end = time.strftime("its sessions may go on until %H:%M:%S UTC", latest)
+        assert world.status(a).reason == f"the model is leaving: it is no longer in aiModels.json; {end}"
+        line = next(x for x in overview(status(world.loop.snapshot()), Look()).splitlines() if str(a.key) in x)
+        assert "  0s  " in line, "since its runner drains, though none is wanted"
+        assert line.count("no longer in") == 1
+        world.runtime.delay_s = 5.0
+        world.table.end(session, Outcome.OK)
+        await world.until_states(a, [S.STOPPING])
+        assert world.status(a).reason.endswith("aiModels.json; it is being stopped")
+
+
 # A replacement.
 
 
