@@ -54,6 +54,7 @@ from orchd.reconcile.loop import Loop
 from orchd.reload import Reload, SecretInUse
 from orchd.runtime.containers import DockerRuntime
 from orchd.runtime.process import ProcessRuntime
+from orchd.runtime.process_marks import Marks
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
 from orchd.settings import Settings
@@ -475,11 +476,19 @@ class App:
         ending = tasks.spawn(end(), name="take down")
         while (line := await news.get()) is not None:
             yield line
-        left = await ending
+        left = [*await ending, *await self._elsewhere()]
         self._ended = True
         self.stop("orchd down")
         if left:
             raise RunnersLeft(left)
+
+    async def _elsewhere(self) -> list[str]:
+        """Return what processes of our instance another state directory has, in words."""
+        marks = Marks(self._settings.instance, resolve_state_dir(self._settings, self._env))
+        try:
+            return [*map(str, await DaemonThreads("down").run(marks.elsewhere, STATE_TIMEOUT_S))]
+        except TimeoutError:
+            return ["processes under another state directory: /proc does not answer"]
 
     # -- ending ------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from orchd import tasks
 from orchd.advertise.node_client import NodeClient
 from orchd.app import App, Edges
 from orchd.cli import run
+from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import RunnerKind, Secret
 from orchd.domain.ports import Runtime
-from orchd.errors import OrchdError
+from orchd.errors import OrchdError, RunnersLeft
 from orchd.metrics import Metrics
+from orchd.runtime.process_marks import Marks
 from orchd.settings import OrchestratorSettings, Settings
 from tests.advertise.rig import until
 from tests.e2e.daemon import free_port
@@ -97,6 +100,22 @@ async def test_what_tells_the_node_may_be_ended_without_ending_the_daemon(app: A
     async with asyncio.timeout(60):
         await live
     await tasks.cancel(other)
+
+
+async def test_down_does_not_call_all_gone_what_runs_under_another_state_directory(app: App, tmp_path: Path) -> None:
+    key = ModelKey("text-to-image", "a")
+    marks = Marks(app._settings.instance, tmp_path / "other").environment(RunnerId(key, 0, "0"), 1)
+    running = tasks.spawn(app.run(), name="app")
+    await until("it is up", lambda: app._accepting)
+    other = await asyncio.create_subprocess_exec("sleep", "600", env=os.environ | marks)
+    try:
+        with pytest.raises(RunnersLeft, match=f"process {other.pid} of {key}, under another state directory"):
+            async for _ in app._take_down():
+                pass
+    finally:
+        other.kill()
+        await other.wait()
+    await running
 
 
 async def test_what_waits_is_told_at_each_stage(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ async def end_leftovers(
         for runtime in edges.runtimes(settings, state_dir, Metrics(CollectorRegistry(), __version__)).values():
             stack.push_async_callback(runtime.close)
             left += await _end_all(runtime, known, tell)
-    left += [f"{each}, under another state directory" for each in Marks(settings.instance, state_dir).elsewhere()]
+    left += map(str, Marks(settings.instance, state_dir).elsewhere())
     if left:
         raise RunnersLeft(left)
 

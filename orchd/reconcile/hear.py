@@ -156,9 +156,9 @@ class Ears:
     def _note_stray(self, kind: RunnerKind, sighting: Sighting) -> None:
         id = sighting.runner
         why = unknown(id.key, id.generation, self._generations)
-        if not self.strays.see(kind, sighting, why, asyncio.get_running_loop().time()):
-            return
         spared = self._why_spared(id.key)
+        if not self.strays.see(kind, sighting, why, spared, asyncio.get_running_loop().time()):
+            return
         log.warning(
             "stray_found",
             kind=kind,

@@ -427,6 +427,4 @@ class Loop:
         self._desired = desired
         self._desired_at = time.time()
         self._why_spared = spared(desired)
-        if desired.file_hash:
-            self._ears.strays.apply(asyncio.get_running_loop().time())
         self._ears.explain()

@@ -16,7 +16,8 @@ from orchd.domain.ports import Sighting
 from orchd.domain.state import DesiredState, Severity
 
 STRAY_GRACE_S = 60.0
-"""From the moment a stray was found, or a file applied, until it is removed."""
+"""From the moment that it is plain that nobody wants a stray (a file has applied, and nothing spares it any more) until
+it is removed."""
 
 NOT_APPLIED = "no models file has applied since orchd was started"
 
@@ -55,34 +56,34 @@ def unknown(id_key: ModelKey, generation: str, generations: Mapping[tuple[ModelK
 @dataclass(frozen=True, slots=True)
 class Stray:
     """Attributes:
-    found_at: loop clock, seconds.
     why: no definition explains it.
+    spared: why it is left alone all the same; empty = it is not.
+    remove_at: loop clock, seconds; None = while it is spared.
     """
 
     kind: RunnerKind
     sighting: Sighting
-    found_at: float
     why: str
+    spared: str
+    remove_at: float | None
 
 
 @dataclass(slots=True)
 class Strays:
     """What is known of them. Times are of the loop clock."""
 
-    applied_at: float | None = None
     _known: dict[str, Stray] = field(default_factory=dict)
 
-    def apply(self, now: float) -> None:
-        """A models file has applied."""
-        if self.applied_at is None:
-            self.applied_at = now
-
-    def see(self, kind: RunnerKind, sighting: Sighting, why: str, now: float) -> bool:
+    def see(self, kind: RunnerKind, sighting: Sighting, why: str, spared: str, now: float) -> bool:
         """Note one that was seen; return whether it is news."""
-        if (known := self._known.get(sighting.handle)) is not None and known.why == why:
+        known = self._known.get(sighting.handle)
+        if known is not None and (known.why, known.spared) == (why, spared):
             return False
-        found_at = known.found_at if known else now
-        self._known[sighting.handle] = Stray(kind, sighting, found_at, why)
+        remove_at = None
+        if not spared:
+            told = known.remove_at if known is not None else None
+            remove_at = now + STRAY_GRACE_S if told is None else told
+        self._known[sighting.handle] = Stray(kind, sighting, why, spared, remove_at)
         return True
 
     def keep_only(self, kind: RunnerKind, handles: frozenset[str]) -> None:
@@ -95,13 +96,10 @@ class Strays:
 
     def due(self, why_spared: Callable[[ModelKey], str], now: float) -> tuple[Stray, ...]:
         """Return those that may be removed now."""
-        since = self.applied_at
-        if since is None:
-            return ()
         return tuple(
             stray
             for stray in self._known.values()
-            if now >= max(since, stray.found_at) + STRAY_GRACE_S and not why_spared(stray.sighting.runner.key)
+            if stray.remove_at is not None and now >= stray.remove_at and not why_spared(stray.sighting.runner.key)
         )
 
     def all(self) -> tuple[Stray, ...]:

@@ -14,6 +14,7 @@ holds up neither the loop nor other runners.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -114,6 +115,17 @@ class ProcessRuntime:
             await self._looks.run(self._records.load, CALL_TIMEOUT_S)
         except (OSError, TimeoutError) as exc:
             log.warning("runner_records_not_read", error=why(exc))
+        with contextlib.suppress(TimeoutError):  # The looks that follow say so.
+            for one in await self._looks.run(self._marks.elsewhere, CALL_TIMEOUT_S):
+                log.warning(
+                    "stray_found",
+                    kind=self.kind,
+                    runner=one.model,
+                    handle=one.pid,
+                    why="it belongs to another state directory, so another orchd may have it",
+                    next="it is left alone; if that directory is the right one, restart orchd with it, else `orchd "
+                    "down` with it removes it",
+                )
 
     async def sightings(self) -> tuple[Sighting, ...]:
         """Look through /proc, adopt what is new there, and keep the logs within their bound."""

@@ -54,6 +54,17 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A process of our instance that belongs to another state directory. As text, words for a person."""
+
+    pid: int
+    model: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} of {self.model}, under another state directory"
+
+
+@dataclass(frozen=True, slots=True)
 class Marks:
     """The markers of one daemon: its instance and its state directory."""
 
@@ -95,15 +106,15 @@ class Marks:
         ]
         return sorted(processes, key=lambda process: (process.started, process.pid))
 
-    def elsewhere(self) -> list[str]:
-        """Return the processes of our instance that belong to another state directory, each in words for a person."""
+    def elsewhere(self) -> list[Elsewhere]:
+        """Return the processes of our instance that belong to another state directory. As `scan`, not for the loop."""
         found = []
         for name in filter(str.isdigit, os.listdir(PROC)):  # noqa: PTH208 - as above
             with contextlib.suppress(OSError, KeyError, ValueError, TypeError, RecursionError):
                 borne = _borne(read_proc(int(name), "environ"))
                 if borne["ORCHD_INSTANCE"] == self.instance and borne["ORCHD_STATE"] != self._state:
                     pipeline, model_id, *_ = json.loads(borne["ORCHD_RUNNER"])
-                    found.append(f"process {name} of {pipeline}/{model_id}")
+                    found.append(Elsewhere(int(name), f"{pipeline}/{model_id}"))
         return found
 
     def _read(self, pid: int, needle: bytes, known: Mapping[int, Leader]) -> _Seen | None:

@@ -113,6 +113,30 @@ async def test_a_stray_is_removed_when_a_file_has_applied_and_a_minute_has_passe
     assert handles[1] == removed["handle"]
 
 
+@pytest.mark.parametrize("problem", [error(A.key), error(None)], ids=["its own entry", "an entry that can't be told"])
+def test_what_spared_a_stray_ends_with_a_word_and_a_minute_before_it_is_removed(problem: Problem) -> None:
+    @virtual_time
+    async def check() -> None:
+        world = World(SELDOM)
+        handles = await former_life(world)
+        world.generations.clear()
+        with capture_logs() as logs:
+            async with world.orchd():
+                wants(world)
+                await asyncio.sleep(100)
+                wants(world, file_hash="faulty", problems=(problem,))
+                await asyncio.sleep(300)
+                wants(world, file_hash="without it")
+                await asyncio.sleep(STRAY_GRACE_S - 5)
+                assert handles[0] in {c.handle for c in world.running()}
+                await world.until("it is removed", holds=lambda: handles[0] not in world.runtime.containers)
+        said = [line["next"] for line in logs if line["event"] == "stray_found" and line["handle"] == handles[0]]
+        assert ["left alone" in each for each in said] == [True, True, False]
+        assert "removed in 60 s" in said[-1]
+
+    check()
+
+
 @virtual_time
 async def test_a_stray_found_later_has_its_minute_too() -> None:
     world = World(SELDOM)

@@ -20,7 +20,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchd.domain.ids import Address, RunnerId
-from orchd.domain.model import StopSpec
+from orchd.domain.model import RunnerKind, StopSpec
 from orchd.domain.ports import Runtime, SightedAs, Sighting
 from orchd.errors import EngineUnavailable, LaunchError
 from orchd.runtime import process
@@ -654,6 +654,20 @@ async def test_a_rest_without_its_leader_counts_as_exited_and_is_ended(tmp_path:
             assert (await later.stop(RUNNER.name, TERM)).how == "already_gone"
             await later.remove(RUNNER.name)
             assert await later.sightings() == ()
+
+
+async def test_runners_under_another_state_directory_are_named_and_left_alone(tmp_path: Path) -> None:
+    """It was moved, lost, or named wrongly: what runs there is neither adopted nor in anybody's view."""
+    (tmp_path / "other").mkdir()
+    async with killed_daemon(tmp_path / "other"):
+        with capture_logs() as logs:
+            async with runtime_in(tmp_path):
+                pass
+        async with runtime_in(tmp_path / "other") as theirs:
+            assert (await sight(theirs)).status is SightedAs.RUNNING
+    [line] = [line for line in logs if line["event"] == "stray_found"]
+    assert (line["kind"], line["runner"]) == (RunnerKind.PROCESS, str(RUNNER.key))
+    assert "another state directory" in line["why"]
 
 
 @pytest.mark.parametrize("other", ["instance", "state_dir"])
