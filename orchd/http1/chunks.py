@@ -17,6 +17,10 @@ _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(_TEXT)
 
 
+MOST_TRAILERS = 1000
+"""As many as header fields: many tiny ones are far more work, and memory, than their bytes."""
+
+
 class _Expects(Enum):
     SIZE = "size"
     END_OF_CHUNK = "end of chunk"
@@ -122,6 +126,8 @@ class ChunkedBody:
                 name, colon, value = line.partition(b":")
                 if not colon or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
                     raise Malformed("has a malformed trailer")
+                if len(self.trailers) >= MOST_TRAILERS:
+                    raise Malformed(f"has more than {MOST_TRAILERS} trailers")
                 self._of_trailers += len(line)
                 self.trailers.append((name, value.lstrip(b" \t")))
         return False

@@ -28,7 +28,12 @@ Head = TypeVar("Head", RequestHead, AnswerHead)
 STEPS = 1024
 """Of one connection, between two turns of the loop. A line of a chunked body is one step."""
 HEAD_STEPS = 32
-"""As long as to read a head takes, and to refuse a request."""
+"""As long as to read a head takes, but for its length, and to begin to serve a request."""
+
+MOST_FIELDS = 1000
+"""In one head: many tiny ones are far more work, and memory, than their bytes."""
+_HEAD_BYTES_A_STEP = 16
+"""Of a head that came: what is made of it may look at each byte."""
 
 _END = b"\r\n\r\n"
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
@@ -199,7 +204,7 @@ class _Parser(Generic[Head]):
         rest = data[end:]
         if head is None:
             return rest
-        self.steps -= HEAD_STEPS
+        self.steps -= HEAD_STEPS + end // _HEAD_BYTES_A_STEP
         message = Message(head)
         self.messages.append(message)
         self.switched = head.switches
@@ -305,6 +310,10 @@ class _Parser(Generic[Head]):
         return self._let_read(mended) and self.broken is None
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self._headers) >= MOST_FIELDS:
+            why = Malformed(f"has more than {MOST_FIELDS} header fields", 431)
+            self._break(why)
+            raise why
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:

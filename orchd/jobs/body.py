@@ -14,10 +14,11 @@ from urllib.parse import unquote_to_bytes
 from orchd.jobs.request import FORM
 
 READ_AHEAD_BYTES = 64 * 1024
-MOST_MEMBERS = 1024
-MOST_PARTS = 256
+MOST_MEMBERS = 256
+MOST_PARTS = 128
 MOST_PART_HEAD_BYTES = 4096
-MOST_PARAMETERS = 64
+MOST_PART_LINES = 16
+MOST_PARAMETERS = 16
 LONGEST_BOUNDARY = 70
 """RFC 2046, section 5.1.1."""
 _FIELD = "model_id"
@@ -103,10 +104,13 @@ def _in_multipart(content_type: str, head: bytes) -> str | None:
     # The first part is what precedes the first boundary; the last one may go on behind the bytes at hand.
     for part in (b"\r\n" + head).split(b"\r\n--" + boundary.encode(), MOST_PARTS)[1:-1]:
         header, _, value = part.partition(b"\r\n\r\n")
-        for line in header[:MOST_PART_HEAD_BYTES].decode("utf-8", "replace").split("\r\n"):
+        lines = header[:MOST_PART_HEAD_BYTES].decode("utf-8", "replace").split("\r\n", MOST_PART_LINES)
+        for line in lines[:MOST_PART_LINES]:
             name, _, disposition = line.partition(":")
-            if name.strip().lower() == "content-disposition" and parameter(disposition, "name") == _FIELD:
-                return value.decode("utf-8", "replace")
+            if name.strip().lower() == "content-disposition":
+                if parameter(disposition, "name") == _FIELD:
+                    return value.decode("utf-8", "replace")
+                break
     return None
 
 

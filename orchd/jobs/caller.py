@@ -19,7 +19,7 @@ from orchd.errors import Code, JobRefused
 from orchd.http1 import render
 from orchd.http1.names import Header
 from orchd.http1.parser import HEAD_STEPS, Message, RequestParser
-from orchd.http1.rules import AnswerHead, Malformed, RequestHead
+from orchd.http1.rules import AnswerHead, Malformed, RequestHead, bodiless
 from orchd.jobs.pace import BodyPace, is_paced
 from orchd.jobs.ports import CallerGone, Owner
 from orchd.jobs.refusal import rendered
@@ -31,6 +31,8 @@ from orchd.settings import JobsSettings
 MIB = 1024 * 1024
 SLICE_BYTES = 64 * 1024
 AHEAD_BYTES = 64 * 1024
+REFUSAL_STEPS = 224
+"""What it takes to refuse a request, as the model that was probably meant may be looked for among hundreds."""
 NEVER = float("inf")
 
 
@@ -311,13 +313,16 @@ class CallerConnection(Wire):
 
     def answer(self, status: int, headers: list[Header], body: bytes) -> None:
         message = self.message
+        if status >= 400:
+            self.parser.steps -= REFUSAL_STEPS
         self._keep = self._keep and not self._hub.leaving and (message.ended or self._fits(message))
         head = self._own_head(status, headers, body) + persistence(message.head, keep_alive=self._keep)
-        self.write(head if message.head.method == b"HEAD" else head + body, whole=True)
+        self.write(head if bodiless(message.head.method, status) else head + body, whole=True)
 
     def _own_head(self, status: int, headers: list[Header], body: bytes) -> bytes:
         """Return the head of an answer of our own, but for its end."""
-        length = b"Content-Length: %d\r\n" % len(body)
+        # A 204 has none (RFC 9110, section 8.6), and that of a 304 would be another answer's.
+        length = b"" if status in (204, 304) else b"Content-Length: %d\r\n" % len(body)
         return render.status_line(status, b"") + render.lines(headers) + length + self._hub.date.line()
 
     def _fits(self, message: Message[RequestHead]) -> bool:
@@ -495,5 +500,5 @@ class CallerConnection(Wire):
 
 def _refusal(why: Malformed) -> JobRefused:
     code = Code.HEADER_TOO_LARGE if why.status == 431 else Code.BAD_REQUEST
-    hint = "; the limit is set by jobs.max_header_kb" if code is Code.HEADER_TOO_LARGE else ""
+    hint = "; the limit is set by jobs.max_header_kb" if why.why.endswith(" of head") else ""
     return JobRefused(code, f"cannot read the request: it {why.why}{hint}")

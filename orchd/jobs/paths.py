@@ -16,7 +16,7 @@ from orchd.domain.model import Model
 from orchd.jobs.request import PATH_SAFE
 from orchd.realtime.routes import PREFIXES, START_ALIASES, Call, Learnt, call_of, has_streams, places
 
-MOST_LETTERS = 4096
+MOST_LETTERS = 2048
 """Of a path that must be read in all these ways: longer ones are refused, as reading them would hold up others."""
 _HEX = frozenset("0123456789abcdefABCDEF")
 _OVERLONG = (("\xc0\xae", "."), ("\xc0\xaf", "/"), ("\xc1\x9c", "\\"))
@@ -55,12 +55,13 @@ def climbs(path: str) -> bool:
         return False
     depth = 0
     for segment in path.split("/"):
-        names = _names(_FINEST.split(decoded(segment)))
+        pieces = _FINEST.split(decoded(segment))
+        names = _names(pieces)
         if ups := names.count(".."):
             depth -= ups
             if depth < 0:
                 return True
-        elif names:
+        elif names and _names(pieces[:1]):  # Else servers that cut off parameters may find nothing in it: `;%3fa`.
             depth += 1
     return False
 

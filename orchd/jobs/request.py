@@ -38,6 +38,8 @@ OURS = frozenset({b"host", b"expect", b"content-length"})
 FORM = "application/x-www-form-urlencoded"
 PATH_SAFE = "/?%:@!$&'()*+,;="  # What a path of the operator's may hold as it is.
 NAMED_AT_MOST = 5
+MOST_NAME_LETTERS = 4096
+"""Of a pipeline or a model id in a path, escapes and all."""
 REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,64}")
 KEEP_ALIVE = b"Connection: keep-alive\r\n\r\n"
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -180,7 +182,11 @@ def origin_form(target: str) -> str:
 
 
 def _text(value: str, *, percent: bool = False) -> str:
-    """Decode what is UTF-8 on the wire; bytes that are not become U+FFFD, which matches no model."""
+    """Decode what is UTF-8 on the wire; bytes that are not become U+FFFD, which matches no model. What is too long to
+    name one is left as it is: to undo the escapes of a whole head would hold up others.
+    """
+    if len(value) > MOST_NAME_LETTERS:
+        return value
     raw = value.encode("latin-1").decode("utf-8", "replace")
     return unquote(raw, errors="replace") if percent else raw
 

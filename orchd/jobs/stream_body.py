@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 from orchd.errors import Code, JobRefused
 
-MOST_READ_BYTES = 1024 * 1024
+MOST_READ_BYTES = 256 * 1024
 """Of a body that is read in one go, which holds up other jobs: of a longer one only both ends are looked at."""
-MOST_VALUES = 50_000
+MOST_VALUES = 20_000
 """In the JSON of a start, for the same reason. Long texts count as one each, save their commas."""
 MOST_DEPTH = 100
 """Levels of arrays and objects in it: common readers stop at a few hundred."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchd.http1 import render
-from orchd.http1.chunks import ChunkedBody
+from orchd.http1.chunks import MOST_TRAILERS, ChunkedBody
 from orchd.http1.names import Header
 from orchd.http1.rules import Malformed
 
@@ -80,3 +80,11 @@ def test_lines_and_trailers_have_a_bound(size: int | None) -> None:
     for data in (b"1;" + b"a" * 200, b"0\r\nA: " + b"b" * 200, b"0\r\n" + b"A: b\r\n" * 40):
         with pytest.raises(Malformed):
             decoded(data, size, most=100)
+
+
+@pytest.mark.parametrize("size", [3, None])
+def test_trailers_are_so_many_however_short_they_are(size: int | None) -> None:
+    assert len(decoded(b"0\r\n" + b"a:\r\n" * MOST_TRAILERS + b"\r\n", size, most=65536)[1]) == MOST_TRAILERS
+    with pytest.raises(Malformed, match="trailers"):
+        decoded(b"0\r\n" + b"a:\r\n" * (MOST_TRAILERS + 1) + b"\r\n", size, most=65536)
+    assert MOST_TRAILERS <= 1000

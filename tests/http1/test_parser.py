@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchd.http1.parser import AnswerParser, RequestParser, with_one_length
+from orchd.http1.parser import MOST_FIELDS, STEPS, AnswerParser, RequestParser, with_one_length
 
 REST = b"Host: here\r\nContent-Length: 4\r\n\r\n"
 
@@ -68,6 +68,32 @@ def test_a_known_head_is_too_long_for_who_takes_less() -> None:
         parser = RequestParser(most)
         parser.feed(raw + b"body")
         assert (parser.broken.status if parser.broken else None) == status
+
+
+@pytest.mark.parametrize("size", [7, 70_000])
+@pytest.mark.parametrize("make", [RequestParser, AnswerParser])
+def test_a_head_has_so_many_fields_however_short_they_are(make: type[RequestParser | AnswerParser], size: int) -> None:
+    first = b"POST /fields HTTP/1.1\r\nHost: a\r\n" if make is RequestParser else b"HTTP/1.1 200 OK\r\nA:\r\n"
+    for more, whole in ((-2, True), (-1, False), (15_000, False)):
+        parser = make(65536)
+        for piece in pieces(first + b"Content-Length: 0\r\n" + b"a:\r\n" * (MOST_FIELDS + more) + b"\r\n", size):
+            parser.steps = STEPS
+            parser.feed(piece)
+        parser.go_on()
+        assert bool(parser.messages) is whole
+        assert (parser.broken is None) is whole
+        assert len(parser._headers) <= MOST_FIELDS
+    assert MOST_FIELDS <= 1000
+    assert parser.broken is not None
+    assert parser.broken.status == 431
+
+
+def test_a_long_head_takes_more_steps() -> None:
+    """What is made of it may look at each byte: several long ones behind one another must not take one turn."""
+    for size in (100, 4000):
+        parser = RequestParser(65536)
+        parser.feed(b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * size))
+        assert STEPS - parser.steps >= size // 16 + 32
 
 
 SAME = [

@@ -14,6 +14,7 @@ from orchd.jobs.body import (
     LONGEST_BOUNDARY,
     MOST_MEMBERS,
     MOST_PARAMETERS,
+    MOST_PART_LINES,
     MOST_PARTS,
     READ_AHEAD_BYTES,
     model_id_in,
@@ -197,6 +198,25 @@ def test_only_so_many_members_and_parts_are_looked_at() -> None:
         assert text_member(f'{{{members},"model_id":"x"}}'.encode(), "model_id") == named
         parts = part("a", b"") * (MOST_PARTS + more)
         assert model_id_in(MULTIPART, parts + part("model_id", b"x") + b"--b:1--", complete=True) == named
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        b"Content-Disposition: " + b";" * 200 + b"\r\n",
+        b"Content-Disposition:;a\r\n" * 10,
+        b"Content-Disposition: x; name=model_i\r\n",
+        b":\r\n" * 80,
+    ],
+)
+def test_all_parts_together_take_few_steps(unit: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = Counting(reading._PARAMETER)
+    monkeypatch.setattr(reading, "_PARAMETER", counting)
+    body = (b"--b:1\r\n" + unit + b"\r\n\r\nx\r\n") * 1000
+    assert model_id_in(MULTIPART, body[:READ_AHEAD_BYTES], complete=False) is None
+    assert counting.calls <= 2048
+    assert MOST_PARTS * MOST_PART_LINES <= 2048
+    assert 2 * MOST_MEMBERS <= 512, "each member is two calls, and some work between them"
 
 
 def test_of_a_long_json_document_only_the_first_bytes_are_read() -> None:

@@ -61,6 +61,8 @@ def servers(path: str) -> Iterator[list[str]]:
 @example("/..;/x")
 @example("/a//../..")
 @example("/..%3fx")
+@example("/;%3fa/..")
+@example("/%3b%2fa/..")
 def test_whatever_server_reads_it_a_path_that_passes_stays_below_its_root(path: str) -> None:
     if not climbs(path):
         for found in servers(path):

@@ -793,6 +793,23 @@ async def test_without_a_name_the_only_stream_is_meant_and_two_need_one() -> Non
     assert studio.active == 0
 
 
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_without_a_body_has_no_length_and_the_connection_goes_on(status: int) -> None:
+    """RFC 9110, section 8.6: a 204 has none; that of a 304 would be the length of another answer."""
+
+    @virtual_time
+    async def run() -> None:
+        studio = Studio()
+        await studio.started()
+        studio.containers.answers[Call.UPDATE] = Reply(status, (), b"")
+        one = request(("X-Stream-Id", "s1"), target=f"{DIRECT}/stream/params", body=b"{}")
+        caller = await studio.serve(one + one)
+        assert [message.status for message in caller.messages] == [status, status]
+        assert b"content-length" not in bytes(caller.sent).lower()
+
+    run()
+
+
 @virtual_time
 async def test_a_status_without_a_stream_is_ours() -> None:
     studio = Studio()

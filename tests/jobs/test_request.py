@@ -17,8 +17,10 @@ from orchd.domain.model import InferenceSpec, Model
 from orchd.errors import Code, JobRefused
 from orchd.http1.names import Header
 from orchd.http1.rules import AnswerHead, RequestHead
+from orchd.jobs import request as reading
 from orchd.jobs.request import (
     HOP_BY_HOP,
+    MOST_NAME_LETTERS,
     NAMED_AT_MOST,
     AskBody,
     HealthAsked,
@@ -356,3 +358,19 @@ def test_nothing_is_replaced_on_its_way_to_a_runner() -> None:
     for path in sorted((Path(__file__).parents[2] / "orchd").glob("*/*.py")):
         if path.parent.name in ("jobs", "http1", "realtime"):
             assert not re.search(r"encode\(.latin-1., .(replace|ignore)", path.read_text()), path
+
+
+@pytest.mark.parametrize("target", ["/%b", "/models/%b/org%%2fone", "/models/image/%b"])
+def test_a_name_that_is_too_long_for_a_model_is_not_decoded(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To undo the escapes of a whole head would hold up others."""
+    undone: list[int] = []
+
+    def noted(text: str, **_: str) -> str:
+        undone.append(len(text))
+        return text
+
+    monkeypatch.setattr(reading, "unquote", noted)
+    with pytest.raises(JobRefused) as caught:
+        route(b"POST", target.replace("%b", "%61" * 20_000), [], MODELS)
+    assert caught.value.code is Code.UNKNOWN_MODEL
+    assert sum(undone) <= 2 * MOST_NAME_LETTERS

@@ -92,6 +92,12 @@ def test_of_what_is_too_long_to_be_read_in_one_go_only_the_ends_are_looked_at() 
     assert said_id(long) == ""
 
 
+def test_what_is_read_in_one_go_is_little() -> None:
+    """The worst for their bytes: empty objects and arrays, long numbers. All of it holds up other jobs."""
+    assert MOST_READ_BYTES <= 256 * 1024
+    assert MOST_VALUES <= 20_000
+
+
 def test_an_emoji_as_two_escapes_is_text() -> None:
     assert check_start(b'{"a": "\\ud83d\\ude00"}') == {"a": "\N{GRINNING FACE}"}
     assert check_start(b"\xef\xbb\xbf{}") == check_start(b"") == {}

@@ -16,6 +16,7 @@ from orchd.http1 import rules
 from orchd.http1.chunks import ChunkedBody
 from orchd.http1.parser import HEAD_STEPS, STEPS, AnswerParser, Message, RequestParser, _Parser
 from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead
+from orchd.jobs.caller import REFUSAL_STEPS
 from orchd.jobs.handle import Handler
 from orchd.jobs.wire import SMALL_BYTES, TURN_BYTES, Wire
 from tests.jobs.fakes import Bench
@@ -197,6 +198,20 @@ def test_pipelined_requests_have_their_turn(kind: str, monkeypatch: pytest.Monke
         statuses = [message.status for message in caller.messages]
         assert statuses == [404] * 2000 + ([400] if kind == "garbage behind" else [])
         meter.check()
+
+    run()
+
+
+@pytest.mark.parametrize("way", ["known heads", "unknown heads"])
+def test_a_refusal_takes_more_steps_as_a_model_is_looked_for(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @virtual_time
+    async def run() -> None:
+        bench, meter = Bench(), Meter(monkeypatch)
+        sent = [request(target=f"/none{at if way == 'unknown heads' else ''}") for at in range(200)]
+        caller = bench.caller(b"".join(sent))
+        await watched(bench, caller)
+        assert [message.status for message in caller.messages] == [404] * 200
+        assert meter.most["requests"] <= STEPS // REFUSAL_STEPS + 1 <= 5
 
     run()
 
