@@ -257,7 +257,8 @@ def _read(path: Path, limit: int) -> tuple[bytes, int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError as exc:
-        raise OSError(exc.errno, f"{exc.strerror} (as user {os.geteuid()}, for it or its folder)") from exc
+        # No number: `reason_of` has words of its own for each.
+        raise OSError(0, f"{reason_of(exc)} (as user {os.geteuid()}, for it or its folder)") from exc
     except ValueError as exc:
         raise OSError(0, "the path holds a NUL character") from exc
     try:

@@ -92,7 +92,7 @@ GOOD: dict[str, list[Any]] = {
     "profile": ["byoc", "pytrickle"], "port": [1, 65_535], "start_timeout_s": [9], "loading_timeout_s": [9],
     "route_prefix": ["auto", "", "/api/v1"], "optimization_flags": [{}, {"A": True, "B": None, "C": "x", "D": 1}],
     "env": [{}, {"A": "x", "_B": 1, "//": False}], "env_file": ["e", ["e", "e"], []], "entrypoint": ["x", ["x", "y"]],
-    "args": [[], ["x", ""]], "volumes": [[], ["/a:/b", "./a:/b:ro", "..:/b", "name:/b:rw,z", "/a b:/c d"]],
+    "args": [[], ["x", ""]], "volumes": [[], ["/a:/b", "./a:/b2:ro", "..:/b3", "name:/b4:rw,z", "/a b:/c d"]],
     "gpus": ["all", 1, 64, ["0", "GPU-1f2e"], [0, 1.0]], "memory": ["8g", "1.5 GiB", 6_291_456],
     "shm_size": ["1g", 1], "cpus": [0.01, 2, 4096], "user": ["me", "1000:1000", 0, 1000], "cap_add": [[], ["SYS_NICE"]],
     "pull": ["always"], "labels": [{}, {"a.b": "x", "N": 1}], "init": [True],
