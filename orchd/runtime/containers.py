@@ -74,6 +74,9 @@ class DockerRuntime:
         self._reach = Reach.ADDRESS
         # Held from the choice of GPUs until the label that tells of it exists.
         self._choosing = asyncio.Lock()
+        # The engine makes as many of one name as it is asked for at the same time.
+        self._making_network = asyncio.Lock()
+        self._networks_made = 0
         self._unread: set[str] = set()
         # Heard to die and not looked at since: the engine's list calls them running until their network is taken down.
         self._died: set[str] = set()
@@ -281,17 +284,22 @@ class DockerRuntime:
 
     async def _start_on_network(self, handle: str) -> None:
         """Start it; make the shared network again if somebody has pruned it, as `docker system prune` does."""
+        made = self._networks_made
         try:
             await self._engine.start(handle)
         except Refused as refused:
-            if not await self._make_network():
+            # Others that start at the same time may have made it since.
+            if not await self._make_network() and made == self._networks_made:
                 raise
             log.warning("network_made_again", network=self._settings.network, why=refused.reason)
             await self._engine.start(handle)
 
     async def _make_network(self) -> bool:
-        """Make the shared network if there is none; return whether it was made."""
-        return await self._engine.ensure_network(self._settings.network, {spec.INSTANCE: self._instance})
+        """Make the shared network if there is none; return whether anything was done."""
+        async with self._making_network:
+            made = await self._engine.ensure_network(self._settings.network, {spec.INSTANCE: self._instance})
+            self._networks_made += made
+            return made
 
     async def resume(self, handle: str) -> None:
         await self._engine.unpause(handle)

@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import docker
@@ -43,6 +44,16 @@ docker_config.find_config_file = _no_config_file
 def new_client(version: str, timeout_s: float, environment: Mapping[str, str]) -> docker.APIClient:
     """Connect to the engine that the environment names. Blocks, and raises what the package raises."""
     return docker.APIClient(version=version, timeout=timeout_s, **kwargs_from_env(dict(environment)))  # type: ignore[arg-type]
+
+
+def _bears(made: Json, labels: Mapping[str, str]) -> bool:
+    """Whether some orchd has made it."""
+    return labels.keys() <= (made["Labels"] or {}).keys()
+
+
+def _inspect_network(client: docker.APIClient, id: str) -> Json:
+    found: Json = client.inspect_network(id)
+    return found
 
 
 class Refused(EngineUnavailable):
@@ -281,13 +292,37 @@ class Engine:
         return tuple(sorted(int(port) for port, _, kind in ports if port.isdecimal() and kind in ("", "tcp")))
 
     async def ensure_network(self, name: str, labels: dict[str, str]) -> bool:
-        """Create the bridge network `name` if there is none; return whether it was created."""
-        if await self._or_none(lambda client: client.inspect_network(name)) is not None:
-            return False
-        await self._ignoring(
-            (409,), lambda client: client.create_network(name, driver="bridge", check_duplicate=True, labels=labels)
+        """Create the bridge network `name` if there is none; return whether anything was done.
+
+        The engine makes several of one name if it is asked at the same time, and then refuses to use any. Of those one
+        stays: the same for everybody who looks, so that daemons that share a network don't undo each other's.
+        """
+        there = await self._networks(name, labels)
+        made = not there
+        if made:
+            await self._ignoring(
+                (409,), lambda client: client.create_network(name, driver="bridge", check_duplicate=True, labels=labels)
+            )
+            there = await self._networks(name, labels)
+        surplus = [each for each in there[1:] if _bears(each, labels)]
+        for each in surplus:
+            await self._remove_network(each["Id"])
+        return made or bool(surplus)
+
+    async def _networks(self, name: str, labels: Mapping[str, str]) -> list[Json]:
+        """Return the networks of exactly this name: first those without our labels, those in use, and the oldest."""
+        found = [each for each in await self._call(lambda client: client.networks([name])) if each["Name"] == name]
+        if len(found) < 2:
+            return found
+        whole = [await self._or_none(partial(_inspect_network, id=each["Id"])) for each in found]
+        return sorted(
+            filter(None, whole),
+            key=lambda each: (_bears(each, labels), not each["Containers"], each["Created"], each["Id"]),
         )
-        return True
+
+    async def _remove_network(self, id: str) -> None:
+        """Fine if it is gone, or in use after all."""
+        await self._ignoring((403, 404, 409), lambda client: client.remove_network(id))
 
     async def volumes(self, label: str) -> list[Json]:
         """Return all volumes with `label`."""

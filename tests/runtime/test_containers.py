@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import docker
@@ -320,6 +321,51 @@ async def test_a_network_that_was_pruned_is_made_again(client: docker.APIClient,
         assert [sighting.address for sighting in await runtime.sightings()] == [address]
         await runtime.remove(handle)
     await runtime.close()
+
+
+async def test_a_network_that_was_pruned_is_made_once_for_all_that_start_at_the_same_time(
+    client: docker.APIClient, instance: str, image: str
+) -> None:
+    """The engine makes several of one name if it is asked for at the same time, and then uses none of them."""
+    network = f"{instance}-net"
+    runtime = DockerRuntime(DockerSettings(network=network), instance=instance, state_dir="/")
+    await runtime.open()
+    models = [model(ContainerLaunch(image, pull="never"), f"org/{number}") for number in range(4)]
+    handles = [await runtime.prepare(each, runner_of(each), lambda line: None) for each in models]
+    client.remove_network(network)
+    addresses = await asyncio.gather(*map(runtime.start, handles))
+    assert len(client.networks(names=[network])) == 1
+    for address in addresses:
+        await answers(address.host, address.port)
+    for handle in handles:
+        await runtime.remove(handle)
+    await runtime.close()
+
+
+@pytest.mark.parametrize("used", [False, True])
+async def test_several_networks_of_our_name_become_one(
+    client: docker.APIClient, instance: str, image: str, used: bool
+) -> None:
+    """Two daemons that share a network may have made it at the same time. One in use is never the one that goes."""
+    network = f"{instance}-net"
+    made = [client.create_network(network, labels={"orchd.instance": "another"}, check_duplicate=False)["Id"]]
+    with suppress(docker.errors.APIError):  # Newer engines refuse it, and have nothing to mend.
+        made.append(client.create_network(network, labels={"orchd.instance": instance}, check_duplicate=False)["Id"])
+    stays = made[-1] if used else made[0]
+    if used:
+        guest = client.create_container(image)["Id"]
+        client.start(guest)
+        client.connect_container_to_network(guest, stays)
+    runtime = DockerRuntime(DockerSettings(network=network), instance=instance, state_dir="/")
+    try:
+        await runtime.open()
+        assert [each["Id"] for each in client.networks(names=[network])] == [stays]
+    finally:
+        await runtime.close()
+        if used:
+            client.remove_container(guest, force=True)
+        for each in client.networks(names=[network]):
+            client.remove_network(each["Id"])
 
 
 async def test_a_container_that_somebody_elses_is_linked_to_or_shares_its_network_is_still_ours(bench: Bench) -> None:
