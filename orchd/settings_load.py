@@ -274,4 +274,7 @@ def _explain(loc: tuple[int | str, ...], message: str, given: Mapping[str, _Give
     if name not in given:
         return f"cannot use the settings of [{name}]: {message}"
     one = given[name]
-    return f"cannot use {name} = {one.value!r} ({one.origin}): {message} ({SETTINGS[name].description})"
+    value = one.value
+    if isinstance(value, tuple):  # As it was written: in TOML as a list, else as words with commas.
+        value = ",".join(value) if one.origin.startswith(("flag ", "variable ")) else list(value)
+    return f"cannot use {name} = {value!r} ({one.origin}): {message} ({SETTINGS[name].description})"

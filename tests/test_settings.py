@@ -123,10 +123,10 @@ class TestErrors:
             ("", {"ORCHD_JOBS_HOLD_TIMEOUT_S": "0"}, {}, ("variable ORCHD_JOBS_HOLD_TIMEOUT_S", "greater than 0")),
             ("", {}, {"log.level": "loud"}, ("flag --log-level", "'loud'", "'debug', 'info', 'warning' or 'error'")),
             ("instance = 'Big One'", {}, {}, ("instance = 'Big One'", "orchd.toml:1", "pattern")),
-            ("[docker]\ngpu_ids = [0]", {}, {}, ("docker.gpu_ids = (0,)", "orchd.toml:2", "valid string")),
+            ("[docker]\ngpu_ids = [0]", {}, {}, ("docker.gpu_ids = [0]", "orchd.toml:2", "valid string")),
             ("jobs = 3", {}, {}, ("jobs = 3", "orchd.toml:1", "[jobs] is a section")),
             ("[models_file]", {}, {}, ("models_file = {}", "orchd.toml:1", "valid string")),
-            ("", {}, {"jobs.listen": "8937"}, ("--jobs-listen", "'8937'", "host:port")),
+            ("", {}, {"jobs.listen": "8937"}, ("jobs.listen = '8937' (flag --jobs-listen)", "host:port")),
             ("", {}, {"reconcile.backoff_min_s": "61"}, ("[reconcile]", "61", "backoff_max_s = 60")),
         ],
     )

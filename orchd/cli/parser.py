@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -40,10 +41,20 @@ class Parser(argparse.ArgumentParser):
 
 def parse(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Return what the command line says; exit with 2, in words, where it can't be used."""
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0].startswith("-") and words[0].partition("=")[0] not in (*parser.flags(), "-h"):
+        parser.error(_before_command(words[0].partition("=")[0], parser))
     args, left = parser.parse_known_args(argv)
     if left:
         parser.commands[args.command].error(_left_over(left, args.command, parser.commands))
     return args
+
+
+def _before_command(flag: str, parser: Parser) -> str:
+    """Return what to say of a flag before the command that `orchd` itself does not have."""
+    if owners := [f"orchd {name} {flag}" for name, command in parser.commands.items() if flag in command.flags()]:
+        return f"cannot use {flag} before a command: write {_listed(owners)}"
+    return f"cannot use unknown flag {flag}: the nearest one of `orchd` is {nearest_setting(flag, parser.flags())}"
 
 
 def _left_over(left: Sequence[str], command: str, commands: Mapping[str, Parser]) -> str:
@@ -51,11 +62,11 @@ def _left_over(left: Sequence[str], command: str, commands: Mapping[str, Parser]
     flag = next((word.partition("=")[0] for word in left if word.startswith("-")), None)
     if flag is None:
         return f"cannot use {left[0]!r}: `orchd {command}` takes no more arguments"
-    if owners := [name for name, other in commands.items() if flag in other.flags()]:
+    if owners := [f"orchd {name}" for name, other in commands.items() if flag in other.flags()]:
         return f"cannot use {flag} with `orchd {command}`: it is a flag of {_listed(owners)}"
     near = nearest_setting(flag, commands[command].flags())
     return f"cannot use unknown flag {flag}: the nearest one of `orchd {command}` is {near}"
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"`orchd {name}`" for name in names)
+def _listed(lines: Iterable[str]) -> str:
+    return ", ".join(f"`{line}`" for line in lines)

@@ -242,7 +242,7 @@ def _why(model: Json) -> str:
     if model["leaving"] and not model["reason"]:
         notes.append("no longer in the file")
     if model["held_over"]:
-        notes.append("running from its last good definition, its entry is bad")
+        notes.append("going by its last good definition, since its entry, or the whole file, has an error")
     if model["ready"] or not model["reason"]:
         if former := _former(model):
             notes.append(f"{model['source']} is wanted, and this runs: {former}")

@@ -152,7 +152,7 @@ class ModelStatus:
     reason: why it is not ready, in plain words; empty when ready.
     sessions, letting_go: slots that are taken, and how many of them are letting go: their callers have left, and their
         runners may still be at work.
-    held_over: runs from its last good definition, since its entry is bad now.
+    held_over: goes by its last good definition, since its entry, or the whole file, has an error now.
     registries: how it stands in those of the node that are used.
     not_offered: why it is in none of them, in plain words.
     streams: realtime sessions that it carries.

@@ -49,6 +49,13 @@ def test_a_flag_of_another_command_is_named_as_that(capsys: pytest.CaptureFixtur
         (("restart",), "the following arguments are required: MODEL; see `orchd restart --help`"),
         (("status", "--admin", "x"), "the nearest one of `orchd status` is --admin-listen"),
         (("run", "--listen", "x"), "is --jobs-listen"),
+        (
+            ("--verson",),
+            "cannot use unknown flag --verson: the nearest one of `orchd` is --version; see `orchd --help`",
+        ),
+        (("--hlep", "status"), "cannot use unknown flag --hlep: the nearest one of `orchd` is --help"),
+        (("--json", "status"), "cannot use --json before a command: write `orchd check --json`, "),
+        (("--strict=yes", "check"), "cannot use --strict before a command: write `orchd check --strict`"),
         (("status", "-j"), "cannot use unknown flag -j: "),
     ],
 )

@@ -90,7 +90,7 @@ def test_held_over_and_leaving_models_say_so() -> None:
         key: replace(one, **({"held_over": True} if key == LLM else leaving)) for key, one in snapshot().models.items()
     }
     lines = states(status(replace(snapshot(), models=models)))
-    assert "running from its last good definition, its entry is bad" in lines[str(LLM)]
+    assert "going by its last good definition, since its entry, or the whole file, has an error" in lines[str(LLM)]
     assert lines["audio-to-text/openai/whisper-large-v3"].endswith("no longer in the file")
 
 
