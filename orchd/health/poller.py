@@ -1,7 +1,7 @@
 """Asks each runner again and again, one task for each, and reports when its verdict changes.
 
 Loading is reported twice where a runner is silent or fails at first and then says itself that it loads: from then on
-its time to load counts.
+its time to load counts. While a runner is not ready, a change of the reason is reported too, though not at each probe.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ HINT_AFTER_S = 2.0
 HINT_S = 5.0
 """Between two such looks."""
 
+RETELL_S = 5.0
+"""Between two reports of a runner whose verdict stays and whose reason changes: some count seconds or percents."""
+
 JITTER = 0.1
 """Part of the period, either way: runners started together are not asked together for ever."""
 
@@ -49,6 +52,7 @@ class _Watched:
     voids: probes in a row that were void.
     hint: why it may be unreachable, as of `hinted_at` (loop clock); `told_hint`: as it was reported last.
     spoke: it has answered at least once, so that a hint makes no news of its own.
+    told: evidence of the last report, at `told_at` (loop clock).
     wake: ends the pause between two probes.
     """
 
@@ -63,6 +67,8 @@ class _Watched:
     hinted_at: float = -HINT_S
     told_hint: str = ""
     spoke: bool = False
+    told: str = ""
+    told_at: float = 0.0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -70,7 +76,7 @@ class Poller:
     """Polls the health of runners.
 
     Args:
-        report: called at the first verdict of a runner and at each change.
+        report: called at the first verdict of a runner and at each change, also of the reason why it is not ready.
         progress_at: when a byte of one of its sessions last moved, on the loop clock; None without sessions.
         on_probe: called with the word and the seconds of each probe, for metrics.
         heard: called with what each probe said, and when it began (loop clock).
@@ -188,9 +194,20 @@ class Poller:
         )
         watched.spoke = watched.spoke or result.word not in SILENCE
         hinted = not watched.spoke and watched.hint not in ("", watched.told_hint)
-        if verdict is not None and (verdict is not before.verdict or spoke_up or hinted):
+        if verdict is not None and (
+            verdict is not before.verdict or spoke_up or hinted or self._says_other(watched, result)
+        ):
             watched.told_hint = watched.hint
+            watched.told, watched.told_at = result.evidence, now()
             self._report(HealthChanged(watched.runner, verdict, result.word, result.evidence))
+
+    @staticmethod
+    def _says_other(watched: _Watched, result: ProbeResult) -> bool:
+        """Whether the reason that was told for a runner that is not ready is no longer why it is not."""
+        if watched.streak.verdict is Verdict.READY or result.word in (ProbeWord.READY, ProbeWord.BUSY):
+            return False
+        now = asyncio.get_running_loop().time()
+        return result.evidence != watched.told and now >= watched.told_at + RETELL_S
 
     async def _with_hint(self, watched: _Watched, result: ProbeResult) -> ProbeResult:
         """Add why it may be unreachable: looked for rarely, and not of one that has only just been started."""

@@ -82,8 +82,9 @@ class Ears:
                 changes = {"unready_failures": 0, "failed_starts": 0, "last_failure": "", "was_ready": True}
             case Verdict.LOADING:
                 move = E.PROBE_LOADING
-                if event.word not in FAILURES:
-                    loading_since = runner.loading_since if runner.loading_since is not None else now
+                loading_since = runner.loading_since
+                if loading_since is None and event.word not in FAILURES:
+                    loading_since = now
             case Verdict.ERROR if runner.model.managed and runner.state is not S.DRAINING:
                 self._hands.fail(runner, E.GIVE_UP, "error", f"it says that it is in error ({event.evidence})")
                 return

@@ -22,7 +22,7 @@ from orchd.domain.model import (
     StreamSpec,
 )
 from orchd.domain.ports import ProbeResult, ProbeWord, Verdict
-from orchd.health.poller import GAP_S, LOADING_PERIOD_S, Poller
+from orchd.health.poller import GAP_S, LOADING_PERIOD_S, RETELL_S, Poller
 from tests.virtual_time import settle, virtual_time
 
 KEY = ModelKey("text-to-image", "org/model")
@@ -128,6 +128,37 @@ async def test_a_loading_runner_is_asked_more_often() -> None:
     bench.watch()
     await asyncio.sleep(100)
     assert all(gap <= LOADING_PERIOD_S * 1.1 for gap in gaps(bench.prober.times))
+    await bench.poller.close()
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_while_it_is_not_ready_the_newest_reason_is_reported(early: bool) -> None:
+    """Most servers refuse connections at first, then answer with some code until they have loaded."""
+
+    @virtual_time
+    async def check() -> None:
+        bench = Bench()
+        bench.watch(replace(MODEL, start_timeout_s=600.0 if early else 0.001))
+        said = Verdict.LOADING if early else Verdict.FAILED
+        await bench.says(ProbeWord.UNREACHABLE, 0.5 if early else 15)
+        for word in (ProbeWord.FAILED, ProbeWord.TIMEOUT, ProbeWord.UNREACHABLE):
+            assert await bench.says(word, RETELL_S + 6) == [said]
+            assert bench.events[-1].evidence == f"evidence of {word}"
+        await bench.says(ProbeWord.READY, 11)
+        assert await bench.says(ProbeWord.FAILED, 3) == [], "one failure is none yet"
+        await bench.poller.close()
+
+    check()
+
+
+@virtual_time
+async def test_a_reason_that_changes_with_each_probe_is_reported_rarely() -> None:
+    bench = Bench(ProbeWord.LOADING)
+    counted = itertools.count()
+    bench.prober.probe = lambda *_, **__: asyncio.sleep(0, ProbeResult(ProbeWord.LOADING, f"{next(counted)} %", 0.0))  # type: ignore[method-assign]
+    bench.watch()
+    await asyncio.sleep(RETELL_S * 10)
+    assert 8 <= len(bench.events) <= 11 < next(counted)
     await bench.poller.close()
 
 

@@ -326,6 +326,21 @@ async def test_a_runner_that_never_leaves_loading_is_given_up_after_its_time() -
 
 
 @virtual_time
+async def test_the_time_to_load_goes_on_though_the_reason_changes() -> None:
+    world = World()
+    world.prober.otherwise = ProbeWord.LOADING
+    async with world.orchd(a := container_model(loading_timeout_s=50.0, start_timeout_s=600.0)):
+        await world.until_states(a, [S.LOADING])
+        first = world.running()
+        for word in (ProbeWord.FAILED, ProbeWord.LOADING, ProbeWord.TIMEOUT, ProbeWord.FAILED):
+            await asyncio.sleep(11)
+            world.prober.otherwise = word
+        await asyncio.sleep(20)
+        assert world.running() != first
+        assert "it was not ready after 50 s of loading" in str([h.why for h in world.status(a).history])
+
+
+@virtual_time
 async def test_a_paused_container_is_unpaused() -> None:
     async with World().orchd(a := container_model()) as world:
         await world.until_quiet()
