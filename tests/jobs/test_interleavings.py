@@ -17,7 +17,7 @@ from orchd.jobs import server
 from orchd.sessions.session import Outcome
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import answer, request
-from tests.jobs.model import KEY, runner_of
+from tests.jobs.model import KEY, a_model, runner_of
 from tests.jobs.scenario import Scenario
 from tests.virtual_time import run_virtual
 
@@ -102,7 +102,9 @@ async def ended_after(events: int | None, how: str, *, held: bool, waits: bool) 
     if bench.handler._running and how.startswith("runner"):
         caller.finish()
     await bench.idle()
-    assert bench.table.active(KEY) == bench.table.waiting(KEY) == bench.table.active_on(runner_of(KEY)) == 0
+    assert bench.table.running(KEY) == bench.table.waiting(KEY) == 0
+    await asyncio.sleep(a_model().inference.timeout_s + 1)  # What a runner does not end is over by then.
+    assert bench.table.active(KEY) == bench.table.active_on(runner_of(KEY)) == 0
     begun = [job.session for job in hooks[0].identified if job.session is not None]
     for hook in hooks:
         assert [session for session, _ in hook.settled] == begun
