@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from itertools import islice
 from socket import AF_UNIX
 from typing import Any, Protocol
 
@@ -38,6 +39,10 @@ TICK_S = 0.1
 LATE_TICK_S = 0.5
 """After a tick that comes so late, everybody gets the time back in which nothing of theirs was read."""
 LOOKOUT_TICKS = 10
+MOST_A_TICK = 200
+"""Connections whose deadline has passed, and those that are looked after, of few: thousands at once would hold up all
+others. Of many that are looked after, each tick has its share.
+"""
 MOST_TURNED_AWAY = 32
 """Connections beyond the limit that are kept until they ask for something, and are told why they get nothing."""
 LAST_WORDS_S = 2.0  # For answers that are being sent when everything else has ended.
@@ -133,6 +138,8 @@ class JobServer:
         self._tick: asyncio.TimerHandle | None = None
         self._tick_due = 0.0
         self._ticks = 0
+        self._to_look_after: list[CallerConnection] = []  # Of the second under way,
+        self._share = MOST_A_TICK  # and as many of them in each tick.
 
     # Listening, and leaving.
 
@@ -247,11 +254,15 @@ class JobServer:
             # We stood still, and what came meanwhile is still unread: nobody was late but us.
             for connection in self._connections:
                 connection.excuse(late_s + TICK_S)
-        for connection in [each for each in self._connections if each.deadline <= now]:
+        for connection in list(islice((each for each in self._connections if each.deadline <= now), MOST_A_TICK)):
             connection.expire()
         if self._ticks % LOOKOUT_TICKS == 0:
-            for connection in [each for each in self._connections if not each.reading or each.serving]:
+            self._to_look_after = [each for each in self._connections if not each.reading or each.serving]
+            self._share = max(MOST_A_TICK, -(-len(self._to_look_after) // LOOKOUT_TICKS))
+        for connection in self._to_look_after[-self._share :]:
+            if connection in self._connections:
                 connection.look_out(now)
+        del self._to_look_after[-self._share :]
         self._pool.sweep(now)
         more = self._connections or len(self._pool)
         self._tick = asyncio.get_running_loop().call_later(TICK_S, self._sweep) if more else None

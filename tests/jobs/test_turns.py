@@ -18,6 +18,7 @@ from orchd.http1.parser import HEAD_STEPS, STEPS, AnswerParser, Message, Request
 from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead
 from orchd.jobs.caller import REFUSAL_STEPS
 from orchd.jobs.handle import Handler
+from orchd.jobs.server import LOOKOUT_TICKS, MOST_A_TICK, TICK_S
 from orchd.jobs.wire import SMALL_BYTES, TURN_BYTES, Wire
 from tests.jobs.fakes import Bench
 from tests.jobs.messages import SWITCHED, UPGRADE, answer, request
@@ -385,3 +386,39 @@ def test_a_parser_stops_when_its_steps_are_used_up_and_loses_nothing(make: type[
     (message,) = parser.messages
     assert message.ended
     assert message.take() == b"".join(bodies)
+
+
+@pytest.mark.parametrize("count", [MOST_A_TICK, 3 * MOST_A_TICK, 15 * MOST_A_TICK])
+def test_of_many_connections_each_tick_looks_after_its_share(count: int) -> None:
+    looked, expired = Counter[float](), Counter[float]()
+    seen, ended = Counter[int](), Counter[int]()
+
+    class Connection:
+        reading, serving, closed = False, True, False
+        deadline = 0.0
+
+        def look_out(self, now: float) -> None:
+            looked[now] += 1
+            seen[id(self)] += 1
+
+        def expire(self) -> None:
+            expired[asyncio.get_running_loop().time()] += 1
+            ended[id(self)] += 1
+            self.deadline = float("inf")
+
+    @virtual_time
+    async def run() -> None:
+        bench = Bench()
+        made: list[Any] = [Connection() for _ in range(count)]
+        for each in made:
+            bench.server.joined(each)
+        await asyncio.sleep(3.05 * TICK_S * LOOKOUT_TICKS)
+        assert set(ended.values()) == {1}
+        assert len(ended) == len(seen) == count
+        assert min(seen.values()) >= 2, "each second"
+        assert max(expired.values()) <= MOST_A_TICK
+        assert max(looked.values()) <= max(MOST_A_TICK, -(-count // LOOKOUT_TICKS))
+        for each in made:
+            bench.server.left(each)
+
+    run()
