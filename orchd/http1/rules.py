@@ -13,6 +13,8 @@ from orchd.http1.names import LOWER, Header, Memo, tokens
 
 CONTINUE, SWITCHING = 100, 101
 NO_NAMES: frozenset[bytes] = frozenset()
+MOST_NAMES = 1000
+"""In one `Connection` header: a whole head of commas would be far more work than its bytes."""
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"host", b"expect", b"upgrade"})
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
@@ -102,7 +104,7 @@ class RequestHead:
             elif matters == b"transfer-encoding":
                 self.chunked = _chunked(value, again=self.chunked)
             elif matters == b"connection":
-                hops.update(tokens(value))
+                hops.update(_declared(value))
             elif matters == b"expect":
                 expectation = value
             else:
@@ -190,7 +192,7 @@ class AnswerHead:
             elif matters == b"transfer-encoding":
                 self.chunked = _chunked(header[1], again=self.chunked)
             elif matters == b"connection":
-                hops.update(tokens(header[1]))
+                hops.update(_declared(header[1]))
         self.hops = frozenset(hops) if hops else NO_NAMES
         if self.chunked and self.length is not None:
             raise Malformed("has both Content-Length and Transfer-Encoding")
@@ -215,6 +217,13 @@ class AnswerHead:
 def bodiless(method: bytes, status: int) -> bool:
     """Return whether an answer has no body whatever its headers say (RFC 9112, section 6.3)."""
     return status in (204, 304) or method == b"HEAD" or status < 200
+
+
+def _declared(value: bytes) -> list[bytes]:
+    """Return the names that a `Connection` header declares."""
+    if value.count(b",") >= MOST_NAMES:
+        raise Malformed(f"names more than {MOST_NAMES} headers in its Connection")
+    return tokens(value)
 
 
 def _modern(version: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchd.http1.names import Header
-from orchd.http1.rules import AnswerHead, Malformed, RequestHead
+from orchd.http1.rules import MOST_NAMES, AnswerHead, Malformed, RequestHead
 
 HOST = (b"Host", b"orchd.test")
 
@@ -190,3 +190,16 @@ def test_a_reason_with_control_characters_is_refused(reason: bytes) -> None:
 def test_answers_of_other_versions_are_refused(version: str) -> None:
     with pytest.raises(Malformed):
         AnswerHead(200, b"OK", version, [], method=b"GET")
+
+
+@pytest.mark.parametrize("names", [b"a", b""])
+def test_a_connection_header_names_so_many_headers_and_no_more(names: bytes) -> None:
+    assert MOST_NAMES <= 1000
+    for count in (MOST_NAMES, MOST_NAMES + 1, 60_000):
+        field = (b"Connection", b",".join([names] * count))
+        for read in (asked, answered):
+            if count == MOST_NAMES:
+                assert read(field).hops == frozenset({names} - {b""})
+            else:
+                with pytest.raises(Malformed, match="Connection"):
+                    read(field)
