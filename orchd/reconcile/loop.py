@@ -39,7 +39,7 @@ log = structlog.get_logger("orchd.reconcile")
 
 S = RunnerState
 
-NOT_SEEN = "it was not looked at yet"
+NOT_SEEN = "its runtime has not answered yet since orchd was started"
 END_MARGIN_S = 45.0
 """For the calls to the engine around a stop, beside the drain and the grace."""
 LOOK_CLOSER_S = 2.0

@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from http.client import RemoteDisconnected
 from typing import Any, TypeVar
 
 import docker
@@ -97,6 +98,9 @@ def _unreachable(where: str, exc: Exception) -> str:
     while cause is not None:
         if isinstance(cause, TimeoutError):
             return _silent(where)
+        if isinstance(cause, RemoteDisconnected):
+            words = "it closed the connection without an answer"
+            break
         words = (isinstance(cause, OSError) and cause.strerror) or words
         cause = cause.__cause__ or cause.__context__
     if "ermission denied" in words:

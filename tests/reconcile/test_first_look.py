@@ -109,7 +109,7 @@ async def test_a_runtime_that_is_down_is_no_reason_to_wait_and_one_that_is_silen
         began = await first_turn(world)
         refusal, took = await outcome(world, a)
         assert isinstance(refusal, JobRefused)
-        assert "not looked at yet" in refusal.message
+        assert "its runtime has not answered yet" in refusal.message
         assert now() - began <= WAIT_S + 0.1
         assert refused_at_once(world, a).code is Code.NOT_READY
 

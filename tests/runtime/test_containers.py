@@ -391,6 +391,23 @@ async def test_a_container_that_somebody_elses_is_linked_to_or_shares_its_networ
             bench.client.remove_container(other, force=True)
 
 
+async def test_an_engine_that_ends_in_the_middle_of_a_call_is_said_in_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.close()
+
+    async with await asyncio.start_unix_server(hang_up, tmp_path / "e.sock"):
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/e.sock")
+        runtime = DockerRuntime(DockerSettings(network="n"), instance="t-none", state_dir="/")
+        with pytest.raises(
+            EngineUnavailable, match=r"e\.sock: it closed the connection without an answer; does it run"
+        ):
+            await runtime.open()
+        await runtime.close()
+
+
 async def test_an_unreachable_engine_is_said_so_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
     runtime = DockerRuntime(DockerSettings(), instance="t-dead", state_dir="/")
