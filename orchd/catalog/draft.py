@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from orchd.catalog.names import in_style_of, is_comment, nearest_field, squash
+from orchd.catalog.names import in_style_of, is_comment, near_miss, nearest_field, squash
 from orchd.catalog.parse import RawEntry
 from orchd.catalog.schema import EXPECTED, SECTIONS, Entry
 from orchd.catalog.values import model_name
@@ -189,8 +189,11 @@ class Draft:
             path = (*inside, written)
             near = nearest_field(written, model.model_fields)
             hint = f"did you mean {in_style_of(written, near)}?" if near else "it means nothing to orchd"
-            lost = (*above, near) if near and near not in there else ()
-            self.unknown.append(UnknownKey(path, lost, len(self.problems)))
+            # Some slips are as near to another field (`pcus` to cpus as to gpus): each that is absent may be meant.
+            lost = [each for each in model.model_fields if each == near or near_miss(written, (each,))]
+            self.unknown += [
+                UnknownKey(path, (*above, each), len(self.problems)) for each in lost if each not in there
+            ] or [UnknownKey(path, (), len(self.problems))]
             self._unknown("unknown key", hint, path)
         self.unknown += [UnknownKey((*inside, written), (), None) for written in unknown[_MOST:_LOOKED_AT]]
         if len(unknown) > _MOST:

@@ -48,6 +48,9 @@ def resolve(entries: Iterable[RawEntry], world: World) -> Resolved:
             keep_profile(base, last)
         prices = _gateway_prices(base, group, last)
         model = _model(base, key, world)
+        for row in group:
+            if row is not base and not (_launched(base) or _launched(row)):
+                leave_to_node(row, runs=last is not None)
         if model:
             model = replace(model, gateway_prices=prices)
             models[key] = keep_lost(base, model, last) if last else model

@@ -115,12 +115,12 @@ def leave_to_node(draft: Draft, *, runs: bool) -> None:
     if own := _orchd_s_own(draft):
         draft.error(
             f"cannot tell what to run: it has none of image, command, url, but {', '.join(own[:5])}, which only orchd "
-            f"reads; add one of the three, or {LEAVE_IT}"
+            f"reads; add one of the three; {LEAVE_IT}"
         )
     elif runs:
         draft.error(
             "cannot tell whether this model may stop: it runs now, and its entry has none of image, command, url; "
-            f"add one of the three, or {LEAVE_IT}"
+            f"add one of the three; {LEAVE_IT}"
         )
     else:
         draft.warning("left to go-livepeer: it has none of image, command, url")
@@ -130,11 +130,8 @@ def _orchd_s_own(draft: Draft) -> list[str]:
     """Return the keys, as written, that go-livepeer does not read: those, and slips of those."""
     own = [draft.spelling(name) for name in draft.names if draft.spelling(name).lower() not in NODE_KEYS]
     fields_of_ours = [name for name in Entry.model_fields.keys() - set(NODE_KEYS) if len(name) >= _LONG]
-    return own + [
-        unknown.path[0]
-        for unknown in draft.unknown
-        if len(unknown.path) == 1 and near_miss(unknown.path[0], fields_of_ours)
-    ]
+    slips = dict.fromkeys(unknown.path[0] for unknown in draft.unknown if len(unknown.path) == 1)
+    return own + [slip for slip in slips if near_miss(slip, fields_of_ours)]
 
 
 def _places(near: tuple[str, ...], draft: Draft) -> Iterable[str]:

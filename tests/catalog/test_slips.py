@@ -110,6 +110,30 @@ def test_the_rest_of_the_entry_applies_and_the_slip_lasts_over_further_edits(fie
     assert not mended.problems
 
 
+def one_edit_away(name: str) -> set[str]:
+    """Return what `name` becomes by one letter too many, too few, wrong or swapped with the next."""
+    known = {name.replace("_", "") for name in Entry.model_fields}
+    ends = [(name[:at], name[at:]) for at in range(len(name) + 1)]
+    slips = {a + b[1:] for a, b in ends if b} | {a + b[1] + b[0] + b[2:] for a, b in ends if len(b) > 1}
+    slips |= {a + letter + b[cut:] for a, b in ends for letter in "eps_" for cut in (0, 1) if b or not cut}
+    return {slip for slip in slips if slip and slip.replace("_", "") not in known and not slip.startswith("_")}
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_whichever_letter_slips_and_whatever_else_is_there(others: bool) -> None:
+    """A slip may be nearer to another field, which is there or not."""
+    around = {name: VALUES[name] for name in ("gpus", "cpus", "warm", "env", "user", "pull", "memory", "port")}
+    for name in around:
+        there = {key: value for key, value in around.items() if others or key == name}
+        last = model_of(read(entry(**there)))
+        for slip in one_edit_away(name):
+            state = edited(
+                last, entry(**{key: value for key, value in there.items() if key != name}, **{slip: there[name]})
+            )
+            assert state.models == {KEY: last}, slip
+            assert the_only_error(state), slip
+
+
 def test_a_slip_that_takes_nothing_away_is_only_a_warning() -> None:
     plain = model_of(read(entry()))
     warm = model_of(read(entry(warm=True)))
@@ -223,6 +247,19 @@ def test_several_rows_of_the_node_s_are_its_own_affair() -> None:
     reading = read(row, row, row)
     assert errors(reading) == []
     assert not reading.models
+
+
+@pytest.mark.parametrize("first", [{"image": ...}, {"image": ..., "run": False}])
+@pytest.mark.parametrize("second", [{"imgae": "x"}, {"gpus": 1}])
+def test_each_row_of_a_model_says_by_itself_that_it_is_the_node_s(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    assert WAY_OUT in the_error(read(entry(**first), entry(image=..., **second))).message
+    running = {KEY: model_of(read(entry()))}
+    state = merge(read(entry(image=..., run=False), entry(image=...), last_good=running), running)
+    assert state.models == running
+    gone = merge(read(entry(image=..., run=False), entry(image=..., run=False), last_good=running), running)
+    assert not gone.models
 
 
 def test_equal_entries_that_orchd_would_run_are_told_of_replicas() -> None:
