@@ -280,7 +280,9 @@ class _Parser(Generic[Head]):
     def _let_read(self, lines: bytes) -> bool:
         """Give llhttp this; False = that broke the parser."""
         if self._fault is not None:
-            if not self._may_be_mended(lines):
+            # The end of a line may have come in two pieces.
+            half = b"\r" if self._raw[self._fed - 1 : self._fed] == b"\r" else b""
+            if not self._may_be_mended(half + lines):
                 self._break(self._fault)
             return self.broken is None
         try:

@@ -135,6 +135,19 @@ def test_the_same_length_twice_is_one_length_in_an_answer(lines: bytes, size: in
         assert message.head.headers[-1] == (b"X-A", b"b")
 
 
+@pytest.mark.parametrize("lines", SAME)
+def test_it_is_so_wherever_the_answer_is_cut_in_two(lines: bytes) -> None:
+    raw = b"HTTP/1.1 200 OK\r\n" + lines + b"X: y\r\n\r\nabcde"
+    for at in range(1, len(raw)):
+        parser = AnswerParser(65536)
+        parser._heads = {}
+        parser.expect(b"HEAD")  # Heads of answers to it are not remembered.
+        parser.feed(raw[:at])
+        parser.feed(raw[at:])
+        assert parser.broken is None, at
+        assert parser.messages[0].head.headers[0][0].lower() in (b"content-length", b"x")
+
+
 @pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize("lines", OTHER)
 def test_lengths_that_are_not_the_same_or_not_alone_are_refused(lines: bytes, size: int) -> None:
