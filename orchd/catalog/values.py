@@ -201,8 +201,13 @@ def one_or_more(value: Any) -> Any:
 
 
 def user(value: Any) -> Any:
+    """A user's name, or its number as text or number."""
     value = whole(value)
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return str(value)
+    if not isinstance(value, str):
+        raise ValueError('it should be a user, such as "app", 1000 or "1000:1000"')
+    return value
 
 
 def image(value: Any) -> str:

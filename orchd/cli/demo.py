@@ -18,7 +18,7 @@ from orchd.demo import green_tint
 from orchd.demo.child import Child
 from orchd.demo.frame import FrameJob, tinted
 from orchd.demo.image import DemoEngine
-from orchd.errors import OrchdError
+from orchd.errors import OrchdError, reason_of
 from orchd.settings import Settings
 
 Json = dict[str, Any]
@@ -75,7 +75,8 @@ def run(args: argparse.Namespace, _settings: Settings) -> int:
 
 
 def _tell_failure(exc: Exception, child: Child | None) -> None:
-    lines = [exc.message if isinstance(exc, OrchdError) else f"cannot finish the demo: {exc}"]
+    why = reason_of(exc) if isinstance(exc, OSError) else exc
+    lines = [exc.message if isinstance(exc, OrchdError) else f"cannot finish the demo: {why}"]
     if child is not None and not isinstance(exc, OrchdError) and child.exit_code is not None:
         lines[0] += f"; `orchd run` ended with exit code {child.exit_code}"
     if child is not None and (log := child.last_log()):

@@ -135,6 +135,11 @@ def test_an_entry_of_no_kind_is_left_to_go_livepeer() -> None:
     assert "left to go-livepeer" in said(reading)
 
 
+@pytest.mark.parametrize("user", [-1, True, 1.5, ["x"], {}])
+def test_a_user_that_is_none_is_refused_saying_that_numbers_are_fine(user: Any) -> None:
+    assert 'it should be a user, such as "app", 1000 or "1000:1000"' in the_error(read(entry(user=user))).message
+
+
 @pytest.mark.parametrize("command", ["serve --port {port}", [], [""], ["a", 1], {"a": 1}])
 def test_a_command_that_is_no_list_is_refused_showing_the_list_form(command: Any) -> None:
     assert '["python3", "server.py", "--port", "{port}"]' in the_error(read(entry(image=..., command=command))).message

@@ -84,13 +84,14 @@ def test_a_real_pipe_that_breaks_leaves_no_word_behind(models_file: str) -> None
 
 
 def test_a_full_disk_is_no_traceback(models_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for args in (["check", models_file], ["price", "--models-file", models_file], ["schema"]):
+    for args in (["check", models_file], ["price", "--models-file", models_file], ["schema"], ["demo"]):
         err = io.StringIO()
         with Path("/dev/full").open("w") as full:
             monkeypatch.setattr(sys, "stdout", full)
             monkeypatch.setattr(sys, "stderr", err)
             assert outcome(args) == 2
             assert "No space left on device" in err.getvalue()
+            assert "Errno" not in err.getvalue()
 
 
 def test_a_closed_stream_is_fine(models_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
