@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit lock bench bench-proxy bench-registries test-install clean
+.PHONY: help demo test check unit lock bench bench-proxy bench-registries soak test-install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ check: $(VENV)/.dev ## only linters, types and import contracts; formats the cod
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+soak: $(VENV)/.dev ## the long searches in full (make test goes a quarter of the way); half an hour
+	@ORCHD_SOAK=1 $(BIN)/pytest -q tests/jobs/test_interleavings.py tests/reconcile $(PYTEST_ARGS)
 
 unit: $(VENV)/.dev ## only the fast tests
 	@$(BIN)/pytest -q --ignore tests/e2e $(PYTEST_ARGS)

@@ -19,9 +19,10 @@ from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import answer, request
 from tests.jobs.model import KEY, a_model, runner_of
 from tests.jobs.scenario import Scenario
+from tests.soak import examples
 from tests.virtual_time import run_virtual
 
-SCENARIOS = 10_000
+SCENARIOS = examples(10_000)
 BATCH = 500
 
 

@@ -28,6 +28,7 @@ from orchd.settings import ReconcileSettings, Settings
 from tests.fakes.models import container_model, external_model
 from tests.fakes.runtime import FakeContainer, FakeRuntime
 from tests.reconcile.world import World
+from tests.soak import examples
 from tests.virtual_time import run_virtual
 
 S = RunnerState
@@ -348,13 +349,13 @@ async def live(happens: list[Step], *, unharmed: bool = False) -> None:
     await chaos.lives.aclose()
 
 
-@settings(max_examples=200, derandomize=True)
+@settings(max_examples=examples(200), derandomize=True)
 @given(steps(*WORK, *HARM))
 def test_nothing_is_lost_whatever_happens(happens: list[Step]) -> None:
     run_virtual(live(happens))
 
 
-@settings(max_examples=100, derandomize=True)
+@settings(max_examples=examples(100), derandomize=True)
 @given(steps(*WORK))
 def test_nothing_is_taken_for_a_failure_while_nothing_fails(happens: list[Step]) -> None:
     run_virtual(live(happens, unharmed=True))

@@ -18,6 +18,7 @@ from orchd.reconcile.plan import RETRY_S, World, next_deadline, plan
 from orchd.reconcile.runner import Leaving, Runner
 from orchd.settings import ReconcileSettings
 from tests.fakes.models import container_model, external_model
+from tests.soak import examples
 
 S, E = RunnerState, RunnerEvent
 RULES = ReconcileSettings()
@@ -95,7 +96,7 @@ def worlds(draw: st.DrawFn) -> World:
     )
 
 
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 @given(worlds())
 def test_every_action_is_a_legal_move_and_asks_nothing_of_a_runtime_that_is_away(world: World) -> None:
     for action in plan(world):
@@ -175,7 +176,7 @@ def test_nothing_is_held_against_a_runner_for_the_time_in_which_orchd_stood_stil
     assert _held_against_them(after) <= _held_against_them(world)
 
 
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 @given(worlds())
 def test_a_serving_runner_is_never_stopped_without_draining(world: World) -> None:
     for action in plan(world):
@@ -183,7 +184,7 @@ def test_a_serving_runner_is_never_stopped_without_draining(world: World) -> Non
             raise AssertionError(action)
 
 
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 @given(worlds())
 def test_nothing_that_was_found_is_taken_away_while_nobody_knows_what_is_wanted(world: World) -> None:
     """As before a models file has applied, whatever store and definitions there are. Healing goes on."""
@@ -198,14 +199,14 @@ def test_nothing_that_was_found_is_taken_away_while_nobody_knows_what_is_wanted(
     assert not [a for a in plan(replace(world, desired={})) if not isinstance(a, actions.Create)]
 
 
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 @given(worlds())
 def test_what_is_taken_down_on_order_is_spared_by_nothing(world: World) -> None:
     world = replace(world, desired={}, ending=frozenset(RunnerKind))
     assert plan(replace(world, spared=frozenset())) == plan(world)
 
 
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 @given(worlds())
 def test_no_model_loses_more_than_one_ready_replica_at_once_to_an_edit(world: World) -> None:
     steps = plan(world)
@@ -255,7 +256,7 @@ def _carry_out(world: World, action: actions.Action) -> World:
     return replace(world, runners=known, sessions={k: v for k, v in world.sessions.items() if k in known})
 
 
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 @given(worlds())
 def test_following_the_plan_leads_to_what_is_desired(world: World) -> None:
     # What is under way ends well, and time passes.
