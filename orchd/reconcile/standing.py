@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchd.domain.lifecycle import RunnerState
-from orchd.domain.model import Model
+from orchd.domain.model import Model, RunnerKind
 from orchd.errors import Code
 from orchd.reconcile.runner import Leaving, Runner
 
@@ -161,7 +161,9 @@ def _code(runner: Runner) -> Code:
 def _reason(runner: Runner, runners: Sequence[Runner], spared: str = "") -> str:
     words = {
         S.COLD: "it is cold and about to be started",
-        S.PULLING: "its image is being pulled and its container prepared",
+        S.PULLING: "its image is being pulled and its container prepared"
+        if runner.model.kind is RunnerKind.CONTAINER
+        else "it is being prepared",
         S.PREPARED: f"it is prepared and {waits_for(runner, runners, spared) or 'waits to be started'}",
         S.STARTING: "it is being started",
         S.LOADING: "it is loading",

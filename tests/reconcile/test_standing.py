@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import time
 from dataclasses import replace
 from fractions import Fraction
@@ -21,12 +22,15 @@ from orchd.domain.money import Price
 from orchd.domain.offer import Offers
 from orchd.domain.ports import ProbeWord
 from orchd.errors import PASSING, Code, JobRefused, LaunchError
-from orchd.reconcile.standing import COLD, WITHDRAWN_AFTER
+from orchd.reconcile.runner import Runner
+from orchd.reconcile.standing import COLD, WITHDRAWN_AFTER, standing
 from orchd.sessions.session import Outcome, Session, SessionKind
 from orchd.settings import ReconcileSettings, Settings
 from orchd.status_view import status
 from tests.fakes.models import container_model
 from tests.reconcile.world import World
+from tests.runtime.bench import runner_of
+from tests.runtime.process_models import model_of
 from tests.virtual_time import virtual_time
 from tests.wall_clock import WallClock
 
@@ -189,6 +193,13 @@ async def test_a_model_that_leaves_says_how_far_its_end_is_and_since_when() -> N
         world.table.end(session, Outcome.OK)
         await world.until_states(a, [S.STOPPING])
         assert world.status(a).reason.endswith("aiModels.json; it is being stopped")
+
+
+@pytest.mark.parametrize("state", list(S))
+def test_a_process_has_no_image_and_no_container(state: S) -> None:
+    model = model_of("true")
+    shown = standing(model, [Runner(runner_of(model), model, state, since=0.0)], leaving=False)
+    assert not re.search("image|container|pull", shown.reason)
 
 
 # A replacement.
