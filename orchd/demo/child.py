@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from orchd.errors import OrchdError
 from orchd.runtime.process_launch import free_port
+from orchd.store import DATABASE
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -122,8 +123,8 @@ class Child:
         Raises:
             OrchdError: some may be left; the folder is then too, to look into.
         """
-        if self._process is not None and self._end(self._process) != 0:
-            self._take_down()
+        if self._process is not None and self._end(self._process) != 0 and (self.folder / "state" / DATABASE).exists():
+            self._take_down()  # Without a store it ended before it could start a runner.
         shutil.rmtree(self.folder)
 
     def _end(self, process: subprocess.Popen[bytes]) -> int:
