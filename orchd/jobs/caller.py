@@ -150,6 +150,12 @@ class CallerConnection(Wire):
                 raise
             self._owner.fail(exc)
 
+    def _wake(self) -> None:
+        super()._wake()
+        # A request that took the last steps to be understood has not been served yet, and nothing else may ever come.
+        if self.state is AWAITING and self.parser.messages and not (self.resting or self.closed):
+            self.held_moved()
+
     def _look(self) -> None:
         """There may be something new in the parser."""
         state = self.state

@@ -217,6 +217,22 @@ def test_a_refusal_takes_more_steps_as_a_model_is_looked_for(way: str, monkeypat
     run()
 
 
+@pytest.mark.parametrize("size", range(0, 2000, 80))
+def test_a_request_that_takes_the_last_steps_is_served_all_the_same(size: int) -> None:
+    """Heads of several lengths, so that the steps of a turn are used up at any point of a request."""
+
+    @virtual_time
+    async def run() -> None:
+        bench = Bench()
+        caller = bench.caller()
+        for count in range(1, 40):
+            caller.say(request(("X-Model-Id", "none"), ("X-Pad", "x" * size + str(count))))
+            await bench.idle()
+            assert len(caller.messages) == count
+
+    run()
+
+
 def test_who_takes_no_answers_gets_no_more_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     @virtual_time
     async def run() -> None:
