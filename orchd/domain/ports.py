@@ -6,7 +6,7 @@ Time has no port: everything in orchd takes `asyncio`'s loop clock (`loop.time()
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -190,10 +190,13 @@ class NodeSessions(Protocol):
 
 
 class Prober(Protocol):
-    async def probe(self, address: Address, health: HealthSpec, *, early: bool) -> ProbeResult:
+    async def probe(
+        self, address: Address, health: HealthSpec, *, early: bool, secrets: Collection[str] = ()
+    ) -> ProbeResult:
         """Ask once, within `health.timeout_s`. Never raises for anything the runner does; our own want is `VOID`.
 
-        `early`: still inside the start window (for `early_loading_codes`).
+        `early`: still inside the start window (for `early_loading_codes`). `secrets`: taken out of what the runner says
+        before any of it is cut short, since half of a secret would not be recognised afterwards.
         """
 
     async def close_streams(self, address: Address, stream: StreamSpec, timeout_s: float) -> str:

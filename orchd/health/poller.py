@@ -162,8 +162,9 @@ class Poller:
         early = model.managed and not before.been_ready and now() < watched.since + window_s
         asked_at = now()
         letting_go = self._letting_go(watched.runner)
-        result = await self._prober.probe(watched.address, model.health, early=early)
-        result = replace(result, evidence=scrub(result.evidence, secrets_of(model)))
+        secrets = secrets_of(model)
+        result = await self._prober.probe(watched.address, model.health, early=early, secrets=secrets)
+        result = replace(result, evidence=scrub(result.evidence, secrets))
         result = await self._with_hint(watched, result)
         self._on_probe(model.key, result.word, result.duration_s)
         if result.word is ProbeWord.VOID:

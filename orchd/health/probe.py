@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Collection
 from types import SimpleNamespace
 
 import aiohttp
@@ -11,6 +12,7 @@ import aiohttp
 from orchd.domain.ids import Address
 from orchd.domain.model import HealthKind, HealthSpec, StreamSpec
 from orchd.domain.ports import ProbeResult, ProbeWord
+from orchd.domain.redact import scrub
 from orchd.health.explain import explain
 from orchd.health.reading import BODY_BYTES, classify
 from orchd.http_client import cause_of, connector, is_ours, read_at_most, why
@@ -46,17 +48,21 @@ class HttpProber:
     async def close(self) -> None:
         await self._session.close()
 
-    async def probe(self, address: Address, health: HealthSpec, *, early: bool) -> ProbeResult:
+    async def probe(
+        self, address: Address, health: HealthSpec, *, early: bool, secrets: Collection[str] = ()
+    ) -> ProbeResult:
         """Ask once; no redirect is followed and no token sent."""
         now = asyncio.get_running_loop().time
         began_at, stalled_s = now(), self._lag.stalled_s()
-        word, evidence = await self._word(address, health, early=early)
+        word, evidence = await self._word(address, health, early=early, secrets=secrets)
         stalled_s = self._lag.stalled_s() - stalled_s
         if stalled_s >= max(VOID_S, VOID_SHARE * health.timeout_s):
             word, evidence = ProbeWord.VOID, f"orchd itself stood still for {stalled_s:.1f} s meanwhile"
         return ProbeResult(word, evidence, now() - began_at)
 
-    async def _word(self, address: Address, health: HealthSpec, *, early: bool) -> tuple[ProbeWord, str]:
+    async def _word(
+        self, address: Address, health: HealthSpec, *, early: bool, secrets: Collection[str]
+    ) -> tuple[ProbeWord, str]:
         tcp = health.kind is HealthKind.TCP
         asked = f"TCP {address.host}:{address.port}" if tcp else f"GET {address.url}{health.path}"
         progress = SimpleNamespace(connected=False)
@@ -66,7 +72,7 @@ class HttpProber:
                     transport, _ = await self._names.connect(asyncio.Protocol, address.host, address.port)
                     transport.close()
                     return ProbeWord.READY, f"connected to port {address.port}"
-                return await self._ask_health(address, health, asked, progress, early=early)
+                return await self._ask_health(address, health, asked, progress, early=early, secrets=secrets)
         except TimeoutError:
             if self._names.awaits(address.host):
                 said = f"the name {address.host} can't be resolved: no answer from its name server"
@@ -83,14 +89,23 @@ class HttpProber:
             return word, said
 
     async def _ask_health(
-        self, address: Address, health: HealthSpec, asked: str, progress: SimpleNamespace, *, early: bool
+        self,
+        address: Address,
+        health: HealthSpec,
+        asked: str,
+        progress: SimpleNamespace,
+        *,
+        early: bool,
+        secrets: Collection[str],
     ) -> tuple[ProbeWord, str]:
         url = address.url + health.path
         async with self._session.get(url, allow_redirects=False, trace_request_ctx=progress) as response:
             body = await read_at_most(response, BODY_BYTES)
-            word, evidence = classify(response.status, body, health, early=early)
-            location = response.headers.get("Location", "")
-            return word, explain(response.status, body, location, health, asked) or evidence
+            word, _ = classify(response.status, body, health, early=early)
+            shown = scrub(body.decode(errors="surrogateescape"), secrets).encode(errors="surrogateescape")
+            location = scrub(response.headers.get("Location", ""), secrets)
+            _, evidence = classify(response.status, shown, health, early=early)
+            return word, explain(response.status, shown, location, health, asked) or evidence
 
     async def _is_ours(self, exc: Exception, address: Address) -> bool:
         """Return whether it failed for our own want of descriptors, memory or ports."""

@@ -90,7 +90,9 @@ class Records:
         key = leader.runner.key
         draft = path.with_suffix(".new")
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # `parents` are made for everybody.
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            draft.touch(mode=0o600)
             draft.write_text(
                 json.dumps(
                     {

@@ -142,7 +142,7 @@ async def test_entries_that_are_wrong_are_told_without_them(daemon: Daemon) -> N
         process("c", env={"HF_TOKEN": [ENV]}),
         process("d", env_file="bad.env"),
         process("e", token_file="bad.token"),
-        process("f", token_file=f"/nowhere/{TOKEN_FILE}"),
+        process("f", token_file="/nowhere/token.txt"),  # What is plainly a path is named.
         process("g", tokn=TOKEN, hf_token=ENV),
         process("h", command=[TOKEN, {"x": ENV}]),
         process("i", token=f"{TOKEN}\n"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from orchd.domain.ids import Address
@@ -22,7 +23,9 @@ class FakeProber:
     asked: dict[Address, int] = field(default_factory=lambda: defaultdict(int))
     closed: list[Address] = field(default_factory=list)
 
-    async def probe(self, address: Address, health: HealthSpec, *, early: bool) -> ProbeResult:
+    async def probe(
+        self, address: Address, health: HealthSpec, *, early: bool, secrets: Collection[str] = ()
+    ) -> ProbeResult:
         self.asked[address] += 1
         await asyncio.sleep(0.01)
         word = self.words.get(address, self.otherwise)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -50,7 +51,9 @@ class FakeProber:
         self.asked: list[tuple[float, HealthSpec, bool]] = []
         self.under_way = 0
 
-    async def probe(self, address: Address, health: HealthSpec, *, early: bool) -> ProbeResult:
+    async def probe(
+        self, address: Address, health: HealthSpec, *, early: bool, secrets: Collection[str] = ()
+    ) -> ProbeResult:
         self.asked.append((asyncio.get_running_loop().time(), health, early))
         self.under_way += 1
         assert self.under_way == 1, "a probe overlaps the one before"

@@ -245,3 +245,14 @@ async def test_closing_streams_never_fails(runner: LocalRunner, prober: HttpProb
     assert await prober.close_streams(gone, StreamSpec(), 20) == (
         "POST /stream/stop: connection refused: nothing listens on this port there"
     )
+
+
+@pytest.mark.parametrize("code", [200, 500, 503])
+async def test_no_part_of_a_secret_is_left_where_an_answer_is_cut_short(
+    runner: LocalRunner, prober: HttpProber, code: int
+) -> None:
+    secret = "s3cr3t-0123456789"
+    for offset in range(0, 220, 7):
+        await runner.script(**FRESH | {"health_code": code, "health_body": "x" * offset + secret})
+        result = await prober.probe(runner.address, HealthSpec(), early=False, secrets={secret})
+        assert "s3c" not in result.evidence
