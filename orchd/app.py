@@ -61,7 +61,7 @@ from orchd.settings import Settings
 from orchd.settings_load import read_secret, resolve_state_dir
 from orchd.state_dir import keep_all
 from orchd.status_view import summary
-from orchd.store import SqliteStore
+from orchd.store import DATABASE, SqliteStore
 from orchd.threads import DaemonThreads
 from orchd.tickets.route_secrets import KEY_NAME, RouteSecrets, is_key, new_key
 
@@ -69,7 +69,6 @@ log = structlog.get_logger("orchd.app")
 
 STATUS_PERIOD_S = 1.0
 """Shortest time between two lines for `systemctl status`."""
-STORE_NAME = "orchd.db"
 STATE_TIMEOUT_S = 10.0
 """A look at a file takes microseconds; longer means that the disk hangs."""
 
@@ -98,7 +97,7 @@ class Edges:
 
     async def store(self, state_dir: Path) -> Store:
         """Return the opened store."""
-        store = SqliteStore(state_dir / STORE_NAME, dump_model, load_model)
+        store = SqliteStore(state_dir / DATABASE, dump_model, load_model)
         await store.open()
         return store
 

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from prometheus_client import CollectorRegistry
 
 from orchd import __version__
-from orchd.app import STORE_NAME, Edges
+from orchd.app import Edges
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model, StopSpec
 from orchd.domain.ports import Runtime, Sighting
@@ -19,6 +19,7 @@ from orchd.metrics import Metrics
 from orchd.runtime.process_marks import Marks
 from orchd.settings import Settings
 from orchd.settings_load import resolve_state_dir
+from orchd.store import DATABASE
 
 Known = Mapping[tuple[ModelKey, str], Model]
 
@@ -41,13 +42,13 @@ async def end_leftovers(
             lock = StateLock(state_dir)
             lock.acquire()
             stack.callback(lock.release)
-        if (state_dir / STORE_NAME).exists():
+        if (state_dir / DATABASE).exists():
             store = await edges.store(state_dir)
             stack.push_async_callback(store.close)
             known = {(s.model.key, s.generation): s.model for s in await store.models()}
         else:
             left.append(
-                f"whatever runs under another state directory: there is no {STORE_NAME} in {state_dir}, so no orchd "
+                f"whatever runs under another state directory: there is no {DATABASE} in {state_dir}, so no orchd "
                 "has run with this one (name the daemon's with --state-dir)"
             )
         for runtime in edges.runtimes(settings, state_dir, Metrics(CollectorRegistry(), __version__)).values():

@@ -101,10 +101,11 @@ class HttpProber:
         url = address.url + health.path
         async with self._session.get(url, allow_redirects=False, trace_request_ctx=progress) as response:
             body = await read_at_most(response, BODY_BYTES)
-            word, _ = classify(response.status, body, health, early=early)
+            word, evidence = classify(response.status, body, health, early=early)
             shown = scrub(body.decode(errors="surrogateescape"), secrets).encode(errors="surrogateescape")
             location = scrub(response.headers.get("Location", ""), secrets)
-            _, evidence = classify(response.status, shown, health, early=early)
+            if shown != body:
+                _, evidence = classify(response.status, shown, health, early=early)
             return word, explain(response.status, shown, location, health, asked) or evidence
 
     async def _is_ours(self, exc: Exception, address: Address) -> bool:
