@@ -1,4 +1,6 @@
-"""The commands. Each module has `add_parser` and `run(args, settings)`, which returns the exit code.
+"""The commands. Each is a module of the same name with `add_arguments(parser)` and `run(args, settings) -> exit code`.
+
+A module is imported when its command is used: `orchd status` needs neither the job path nor Docker's client.
 
 Exit codes: 0 done; 1 the models file has errors (`check`, `price`); 2 the command or its settings are wrong, or it
 failed; 3 the daemon can't be reached; 130 interrupted.
@@ -11,14 +13,25 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
 
 from orchd import __version__
-from orchd.cli import check, demo, down, price, restart, run, schema, status
-from orchd.cli.flags import settings_of
 from orchd.cli.parser import Parser, parse
 from orchd.cli.text import drop_unread, take_any_text
 from orchd.errors import DaemonUnreachable, OrchdError, reason_of
-from orchd.logs import is_journal, priority
+
+COMMANDS = {
+    "run": "run the daemon",
+    "check": "say what is wrong with aiModels.json, here and for go-livepeer",
+    "price": "show prices in every unit, what is published of them and what the node reports",
+    "status": "show what runs, since when, and why not",
+    "restart": "drain a model's runners and start them again; try a failed one again",
+    "down": "drain, stop and remove every runner of ours, and end the daemon",
+    "schema": "print the JSON Schema of aiModels.json",
+    "demo": "see it work on a sample model: a job, an edit while it runs, a removal",
+}
+"""Name of each command, and its line in `orchd --help`."""
 
 FAILED, UNREACHABLE, INTERRUPTED = 2, 3, 130
 _NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -48,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     args = parse(build_parser(), argv)
+    from orchd.cli.flags import settings_of
+
     try:
         code: int = args.run(args, settings_of(args, os.environ))
     except OrchdError as exc:
@@ -60,6 +75,8 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _complain(message: str) -> None:
     """Say on stderr what is wrong; in the journal as an error, each line of it."""
+    from orchd.logs import is_journal, priority
+
     prefix = priority(logging.ERROR) if is_journal(sys.stderr, os.environ) else ""
     for line in f"orchd: {message}".splitlines():
         print(prefix + line, file=sys.stderr)
@@ -70,7 +87,13 @@ def build_parser() -> Parser:
     parser = Parser(prog="orchd", description="Keeps model containers true to aiModels.json.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"orchd {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
-    for command in (run, check, price, status, restart, down, schema, demo):
-        command.add_parser(commands)
+    for name, line in COMMANDS.items():
+        commands.add_parser(name, help=line, allow_abbrev=False).fill = partial(_fill, name)
     parser.commands = commands.choices
     return parser
+
+
+def _fill(name: str, parser: Parser) -> None:
+    module = import_module(f"orchd.cli.{name}")
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run)

@@ -27,15 +27,11 @@ from orchd.store import DATABASE, last_good
 from orchd.threads import call_within
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "check", help="say what is wrong with aiModels.json, here and for go-livepeer", allow_abbrev=False
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="in place of the setting models_file")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--strict", action="store_true", help="unknown keys are errors; the setting strict_file")
     add_settings_flags(parser, only=("models_file", "strict_file", "state_dir"))
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

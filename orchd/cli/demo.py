@@ -29,10 +29,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DOWN_STATES = ("backoff", "failed")
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "demo", help="see it work on a sample model: a job, an edit while it runs, a removal", allow_abbrev=False
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runtime",
         choices=("process", "docker"),
@@ -40,7 +37,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="run the model as a child process (default) or as a container, whose image is built on $ORCHD_DEMO_BASE "
         "(default: python:3.11-slim)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, _settings: Settings) -> int:

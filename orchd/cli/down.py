@@ -16,12 +16,8 @@ from orchd.settings import Settings
 from orchd.settings_load import resolve_state_dir
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "down", help="drain, stop and remove every runner of ours, and end the daemon", allow_abbrev=False
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings_flags(parser)
-    parser.set_defaults(run=run)
 
 
 def run(_args: argparse.Namespace, settings: Settings) -> int:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from orchd.settings_load import nearest_setting
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """As `nearest_setting`; the settings take longer to import than most command lines to read."""
+    from orchd.settings_load import nearest_setting
+
+    return nearest_setting(name, known)
 
 
 class Parser(argparse.ArgumentParser):
@@ -16,9 +21,21 @@ class Parser(argparse.ArgumentParser):
 
     Attributes:
         commands: their parsers, by name.
+        fill: adds the arguments, once, when they are first asked for.
     """
 
     commands: Mapping[str, Parser] = MappingProxyType({})
+    fill: Callable[[Parser], None] | None = None
+
+    def parse_known_args(self, *args: Any, **options: Any) -> Any:
+        self._fill()
+        found: Any = super().parse_known_args(*args, **options)
+        return found
+
+    def _fill(self) -> None:
+        if self.fill is not None:
+            fill, self.fill = self.fill, None
+            fill(self)
 
     def error(self, message: str) -> NoReturn:
         if not message.startswith("cannot "):
@@ -30,12 +47,13 @@ class Parser(argparse.ArgumentParser):
             choices = [str(choice) for choice in action.choices]
             what = "/".join(action.option_strings) or "a command"
             self.error(
-                f"cannot use {value!r} as {what}: the nearest one is {nearest_setting(str(value), choices)},"
+                f"cannot use {value!r} as {what}: the nearest one is {_nearest(str(value), choices)},"
                 f" of {', '.join(choices)}"
             )
 
     def flags(self) -> list[str]:
         """Return the flags by their long names."""
+        self._fill()
         return [name for action in self._actions for name in action.option_strings if name.startswith("--")]
 
 
@@ -44,6 +62,7 @@ def parse(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
     words = sys.argv[1:] if argv is None else argv
     if words and words[0].startswith("-") and words[0].partition("=")[0] not in (*parser.flags(), "-h"):
         parser.error(_before_command(words[0].partition("=")[0], parser))
+    args: argparse.Namespace
     args, left = parser.parse_known_args(argv)
     if left:
         parser.commands[args.command].error(_left_over(left, args.command, parser.commands))
@@ -54,7 +73,7 @@ def _before_command(flag: str, parser: Parser) -> str:
     """Return what to say of a flag before the command that `orchd` itself does not have."""
     if owners := [f"orchd {name} {flag}" for name, command in parser.commands.items() if flag in command.flags()]:
         return f"cannot use {flag} before a command: write {_listed(owners)}"
-    return f"cannot use unknown flag {flag}: the nearest one of `orchd` is {nearest_setting(flag, parser.flags())}"
+    return f"cannot use unknown flag {flag}: the nearest one of `orchd` is {_nearest(flag, parser.flags())}"
 
 
 def _left_over(left: Sequence[str], command: str, commands: Mapping[str, Parser]) -> str:
@@ -64,7 +83,7 @@ def _left_over(left: Sequence[str], command: str, commands: Mapping[str, Parser]
         return f"cannot use {left[0]!r}: `orchd {command}` takes no more arguments"
     if owners := [f"orchd {name}" for name, other in commands.items() if flag in other.flags()]:
         return f"cannot use {flag} with `orchd {command}`: it is a flag of {_listed(owners)}"
-    near = nearest_setting(flag, commands[command].flags())
+    near = _nearest(flag, commands[command].flags())
     return f"cannot use unknown flag {flag}: the nearest one of `orchd {command}` is {near}"
 
 

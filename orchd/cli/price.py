@@ -73,18 +73,12 @@ class Row:
     gateways: tuple[str, ...] = ()
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "price",
-        help="show prices in every unit, what is published of them and what the node reports",
-        allow_abbrev=False,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="one model; default all")
     parser.add_argument("--eth-usd", metavar="N", help="USD per ETH, in place of the setting orchestrator.eth_usd")
     parser.add_argument("--json", action="store_true", help="print JSON, with exact amounts")
     rate = ("orchestrator.eth_usd", "orchestrator.eth_usd_feed", "orchestrator.rpc_url_file")
     add_settings_flags(parser, only=("models_file", *rate))
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

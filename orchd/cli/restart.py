@@ -11,13 +11,9 @@ from orchd.settings import Settings
 from orchd.settings_load import resolve_state_dir
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "restart", help="drain a model's runners and start them anew; try a failed one again", allow_abbrev=False
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="pipeline/model_id, or a model_id that only one pipeline has")
     add_settings_flags(parser, only=("state_dir",))
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

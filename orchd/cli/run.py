@@ -24,10 +24,8 @@ from orchd.settings import Settings
 log = structlog.get_logger("orchd.run")
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("run", help="run the daemon", allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings_flags(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

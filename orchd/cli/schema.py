@@ -10,9 +10,8 @@ from orchd.cli.text import write
 from orchd.settings import Settings
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("schema", help="print the JSON Schema of aiModels.json", allow_abbrev=False)
-    parser.set_defaults(run=run)
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """It has none."""
 
 
 def run(_args: argparse.Namespace, _settings: Settings) -> int:

@@ -34,13 +34,11 @@ COLOURS = {
 """Colour of a state; those on the way are yellow."""
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("status", help="show what runs, since when, and why not", allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="one model: its runners and latest events")
     parser.add_argument("--json", action="store_true", help="print what /status says")
     parser.add_argument("--watch", action="store_true", help="go on: redraw on a terminal, else print what changes")
     add_settings_flags(parser, only=("admin.listen",))
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
