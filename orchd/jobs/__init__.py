@@ -1,6 +1,5 @@
-"""A gateway's job -> a runner's answer, over `orchd.http1`.
+"""Decides about a gateway's job from top to bottom: handle, run, with request, body and hooks.
 
-server, listen (edges: who connects) -> caller (edge: one connection, its requests in order) -> handle, run (every
-decision), with request, body and hooks -> transfer (edge: the bytes, both ways; splice: in the kernel) -> runner (edge:
-connections to runners). `ports` is what the middle knows of the edges; docs/data-plane.md tells why it is so.
+`orchd.relay` moves the bytes; of it, the files here know `relay.ports` and its pure files. Only `server` knows both
+sides and brings them together. docs/data-plane.md tells why it is so.
 """

@@ -1,4 +1,4 @@
-"""Every decision about one job, in order. Knows callers and runners only by `jobs.ports`.
+"""Every decision about one job, in order. Knows callers and runners only by `relay.ports`.
 
     route -> hooks.arrive -> model (from the body, if the head doesn't name it) -> hooks.identify
           -> slot, or a place in the queue of a cold model -> hooks.admit -> 100 Continue
@@ -25,12 +25,10 @@ from orchd.http1.render import Date
 from orchd.http1.rules import RequestHead
 from orchd.jobs.accounts import Accounts
 from orchd.jobs.body import READ_AHEAD_BYTES, model_id_in
-from orchd.jobs.events import EventsEnd
 from orchd.jobs.hooks import Hooks, awaited
 from orchd.jobs.node_answers import AS_IT_IS, shape
 from orchd.jobs.node_routes import door, node_route
 from orchd.jobs.plan import Plan
-from orchd.jobs.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, TooMuch, Transfer
 from orchd.jobs.realtime import Realtime
 from orchd.jobs.refusal import rendered
 from orchd.jobs.request import (
@@ -49,6 +47,8 @@ from orchd.jobs.run import Aborted, Run
 from orchd.jobs.verdict import RUNNERS_FAULT, explain_late, judged, outcome_of
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Ended, Origin
+from orchd.relay.event_stream import EventsEnd
+from orchd.relay.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, TooMuch, Transfer
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.session import Outcome, Session, SessionKind
 from orchd.sessions.table import Place, SessionTable

@@ -20,21 +20,8 @@ from orchd.http1.names import LOWER, Header, Memo
 from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead
 from orchd.realtime.routes import has_streams, spelling
 from orchd.realtime.stream import Origin
+from orchd.relay.headers import TO_CALLER, TO_RUNNER, may_reach_runner, passing, persistence
 
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-# Each connection has its own: we write the runner's host, and the framing that the body came with.
-OURS = frozenset({b"host", b"expect", b"content-length"})
 FORM = "application/x-www-form-urlencoded"
 PATH_SAFE = "/?%:@!$&'()*+,;="  # What a path of the operator's may hold as it is.
 NAMED_AT_MOST = 5
@@ -49,8 +36,6 @@ SESSION_HEADERS = frozenset(
     {b"livepeer-runner-route", b"livepeer-session-id", b"livepeer-session-token", b"livepeer-session-control"}
 )
 """What Live Runner tells a container, so that it can open channels and stop (live-runner.md 4.3 and 5)."""
-NEVER_HOPS = frozenset({b"content-length"})
-"""What a `Connection` header may not declare away: without it the other side would frame the body differently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +219,7 @@ def to_runner(
             where an event stream must stay readable for the node.
     """
     parts = [head.method, b" ", target, host]
-    parts += [b"%b: %b\r\n" % field for field in _passing(head.headers, head.hops, _FATES[via])]
+    parts += [b"%b: %b\r\n" % field for field in passing(head.headers, head.hops, _FATES[via])]
     if token is not None:
         parts.append(b"Authorization: Bearer %b\r\n" % token.encode("ascii"))
     if head.length is not None:
@@ -298,7 +283,7 @@ def _start_to_caller(head: AnswerHead, without: frozenset[bytes]) -> tuple[bytes
     """Return what is the same for all callers, and whether a date is in it."""
     parts = [render.status_line(head.status, head.reason)]
     sized = dated = False
-    for field in _passing(head.headers, head.hops, _TO_CALLER):
+    for field in passing(head.headers, head.hops, TO_CALLER):
         name = LOWER[field[0]]
         if name in without:
             continue
@@ -312,67 +297,13 @@ def _start_to_caller(head: AnswerHead, without: frozenset[bytes]) -> tuple[bytes
     return b"".join(parts), dated
 
 
-def interim(head: AnswerHead) -> bytes:
-    """Return an interim answer (1xx) as the caller gets it."""
-    fields = trailers_to_caller(head, head.headers)
-    return render.status_line(head.status, head.reason) + render.lines(fields) + b"\r\n"
-
-
-def persistence(request: RequestHead, *, keep_alive: bool) -> bytes:
-    """Return the end of an answer's head, which says whether the connection stays."""
-    if not keep_alive:
-        return b"Connection: close\r\n\r\n"
-    return b"\r\n" if request.modern else b"Connection: keep-alive\r\n\r\n"
-
-
-def trailers_to_runner(head: RequestHead, trailers: Sequence[Header]) -> list[Header]:
-    """Return those trailers that may pass."""
-    return list(_passing(trailers, head.hops, _TO_RUNNER))
-
-
-def trailers_to_caller(head: AnswerHead, trailers: Sequence[Header]) -> list[Header]:
-    """Return those trailers that may pass."""
-    return [field for field in _passing(trailers, head.hops, _TO_CALLER) if LOWER[field[0]] != b"content-length"]
-
-
-def _passing(fields: Iterable[Header], hops: frozenset[bytes], fates: Memo[bytes, bool]) -> Iterable[Header]:
-    if not hops:
-        return [field for field in fields if fates[field[0]]]
-    return [
-        field for field in fields if fates[field[0]] and (LOWER[field[0]] not in hops or LOWER[field[0]] in NEVER_HOPS)
-    ]
-
-
 def _switch(head: AnswerHead) -> bytes:
     protocol = next((value for name, value in head.headers if LOWER[name] == b"upgrade"), b"websocket")
     return b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % protocol
 
 
-def _may_reach_runner(name: bytes) -> bool:
-    """Credentials and payment are ours and not the runner's."""
-    known = plain(name)
-    secret = known in (b"authorization", b"livepeer") or known.startswith(b"livepeer-")
-    return not secret and known not in HOP_BY_HOP and known not in OURS
-
-
-def _may_reach_caller(name: bytes) -> bool:
-    known = plain(name)
-    if known == b"content-length":  # It passes only as it is meant.
-        return b"_" not in name
-    return known not in HOP_BY_HOP and known != b"livepeer-request-id"
-
-
-def plain(name: bytes) -> bytes:
-    """Return a header's name in lower case, and with hyphens for underscores: servers that make variables of names
-    (CGI, WSGI) take `Content_Length` for `Content-Length`.
-    """
-    return name.lower().replace(b"_", b"-")
-
-
-_TO_RUNNER: Memo[bytes, bool] = Memo(_may_reach_runner)
 _FATES: Mapping[Origin, Memo[bytes, bool]] = {
-    Origin.DIRECT: _TO_RUNNER,
-    Origin.BYOC: Memo(lambda name: name.lower() != b"accept-encoding" and _may_reach_runner(name)),
-    Origin.LIVE_RUNNER: Memo(lambda name: name.lower() in SESSION_HEADERS or _may_reach_runner(name)),
+    Origin.DIRECT: TO_RUNNER,
+    Origin.BYOC: Memo(lambda name: name.lower() != b"accept-encoding" and may_reach_runner(name)),
+    Origin.LIVE_RUNNER: Memo(lambda name: name.lower() in SESSION_HEADERS or may_reach_runner(name)),
 }
-_TO_CALLER: Memo[bytes, bool] = Memo(_may_reach_caller)

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 from orchd.domain.model import Model
 from orchd.errors import Code, JobRefused
-from orchd.jobs.events import EventsEnd
 from orchd.jobs.hooks import Job
-from orchd.jobs.ports import Caller, Transfer
 from orchd.realtime.stream import Stream
+from orchd.relay.event_stream import EventsEnd
+from orchd.relay.ports import Caller, Transfer
 from orchd.tasks import spawn
 
 T = TypeVar("T")

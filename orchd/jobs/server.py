@@ -13,21 +13,23 @@ import structlog
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.errors import Code, JobRefused
+from orchd.http1.names import Header
 from orchd.http1.render import Date
-from orchd.jobs.caller import CallerConnection
 from orchd.jobs.handle import Handler, JobLog, JobMetrics
 from orchd.jobs.hooks import Hooks
-from orchd.jobs.listen import listen, remove_sockets
-from orchd.jobs.ports import Owner
-from orchd.jobs.runner import Pool
-from orchd.jobs.splice import Pipes
-from orchd.jobs.transfer import Transfer
-from orchd.jobs.wire import Batch
+from orchd.jobs.refusal import rendered
 from orchd.lag import LoopLag
 from orchd.limits import most_connections
 from orchd.names import Names
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Ended
+from orchd.relay.caller import CallerConnection
+from orchd.relay.listen import listen, remove_sockets
+from orchd.relay.ports import Owner
+from orchd.relay.runner import Pool
+from orchd.relay.splice import Pipes
+from orchd.relay.transfer import Transfer
+from orchd.relay.wire import Batch
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings
@@ -57,7 +59,7 @@ class ServerMetrics(JobMetrics, Protocol):
 
 
 class _Carrier:
-    """After `jobs.ports.Carrier`; these are the only connections there are, so that nobody needs to look."""
+    """After `relay.ports.Carrier`; these are the only connections there are, so that nobody needs to look."""
 
     def __init__(self, pool: Pool) -> None:
         self.take = pool.take
@@ -238,11 +240,11 @@ class JobServer:
         if not self._connections:
             self._empty.set()
 
-    def refused(self, why: JobRefused) -> str:
+    def refused(self, why: JobRefused) -> tuple[list[Header], bytes]:
         self._metrics.request_refused(why.code)
         request_id = self._handler.new_id()
         log.info("request_refused", request_id=request_id, code=str(why.code), reason=why.message)
-        return request_id
+        return rendered(why, request_id)
 
     def closed(self, reason: str) -> None:
         self._metrics.connection_closed(reason)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from orchd.errors import Code, JobRefused
-from orchd.jobs.ports import RunnerBroke, RunnerUnreachable, TooMuch
 from orchd.jobs.run import Aborted, Run
+from orchd.relay.ports import RunnerBroke, RunnerUnreachable, TooMuch
 from orchd.sessions.session import Outcome
 
 RUNNERS_FAULT = frozenset(

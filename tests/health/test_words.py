@@ -19,12 +19,12 @@ from orchd.domain.ports import ProbeWord as W
 from orchd.health.explain import explain
 from orchd.health.probe import HttpProber
 from orchd.health.reading import classify
-from orchd.jobs.ports import RunnerUnreachable
-from orchd.jobs.runner import Pool
-from orchd.jobs.splice import Pipes
-from orchd.jobs.wire import Batch
 from orchd.realtime.container import ContainerSilent, ContainerStreams
 from orchd.realtime.routes import Call
+from orchd.relay.ports import RunnerUnreachable
+from orchd.relay.runner import Pool
+from orchd.relay.splice import Pipes
+from orchd.relay.wire import Batch
 from orchd.runtime.process_launch import free_port
 from orchd.settings import OrchestratorSettings
 from tests.health.failing import (

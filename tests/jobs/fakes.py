@@ -15,12 +15,12 @@ from typing import Any
 from orchd.domain.ids import ModelKey, RunnerId, SessionId
 from orchd.domain.model import Model
 from orchd.errors import Code, JobRefused
-from orchd.jobs.caller import CallerConnection
 from orchd.jobs.hooks import Hooks, Job, JobHook, Waits
 from orchd.jobs.lines import fields
 from orchd.jobs.run import Run
 from orchd.jobs.server import JobServer
-from orchd.jobs.wire import Wire
+from orchd.relay.caller import CallerConnection
+from orchd.relay.wire import Wire
 from orchd.sessions.session import Outcome, Session
 from orchd.sessions.table import SessionTable
 from orchd.settings import JobsSettings
@@ -28,7 +28,7 @@ from tests.fakes.streams import a_keeper, a_letting_go
 from tests.faults.message import Message
 from tests.jobs.messages import answer
 from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
-from tests.jobs.transport import FakeTransport
+from tests.relay.transport import FakeTransport
 from tests.virtual_time import settle
 
 

@@ -14,13 +14,13 @@ from typing import Any
 from orchd.domain.ids import ModelKey
 from orchd.errors import Code, JobRefused
 from orchd.jobs.hooks import Waits
-from orchd.jobs.wire import Wire
+from orchd.relay.wire import Wire
 from orchd.sessions.session import Session
 from tests.faults.message import Message
 from tests.jobs.fakes import Bench, Charging, FakeHook
 from tests.jobs.messages import ONE, SWITCHED, answer, request
 from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
-from tests.jobs.transport import FakeTransport
+from tests.relay.transport import FakeTransport
 from tests.virtual_time import settle
 
 REPLICAS = 3

@@ -15,7 +15,7 @@ from orchd.tickets.route_secrets import RouteSecrets
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import ONE, UPGRADE, refused, request
 from tests.jobs.model import KEY, a_model, runner_of
-from tests.jobs.transport import FakeTransport
+from tests.relay.transport import FakeTransport
 from tests.virtual_time import virtual_time
 
 HOUR = 3600.0

@@ -17,7 +17,7 @@ from orchd.tickets.route_secrets import RouteSecrets
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import ONE, refused, request
 from tests.jobs.model import KEY, a_model
-from tests.jobs.transport import FakeTransport
+from tests.relay.transport import FakeTransport
 from tests.virtual_time import virtual_time
 
 OTHER = ModelKey("image", "org/two")

@@ -19,7 +19,7 @@ from orchd.tasks import spawn
 from tests.jobs.fakes import Bench, Charging, FakeHook
 from tests.jobs.messages import ONE, SWITCHED, UPGRADE, answer, refused, request
 from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
-from tests.jobs.transport import FakeTransport
+from tests.relay.transport import FakeTransport
 from tests.virtual_time import stand_still, virtual_time
 
 OTHER = ModelKey("image", "org/two")

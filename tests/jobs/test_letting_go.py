@@ -11,12 +11,12 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import HealthSpec, InferenceSpec
 from orchd.domain.ports import ProbeWord
 from orchd.errors import Code, JobRefused
-from orchd.jobs.rest import MOST_BYTES, MOST_INTERIM
+from orchd.relay.rest import MOST_BYTES, MOST_INTERIM
 from orchd.sessions.session import Outcome
 from tests.jobs.fakes import Bench, Charging
 from tests.jobs.messages import SWITCHED, UPGRADE, answer, request
 from tests.jobs.model import KEY, a_model, runner_of
-from tests.jobs.transport import FakeTransport
+from tests.relay.transport import FakeTransport
 from tests.virtual_time import virtual_time
 
 ANSWER_S = 60.0

@@ -19,9 +19,9 @@ from orchd.domain.ids import ModelKey, SessionId
 from orchd.errors import Code, JobRefused
 from orchd.http1.parser import RequestParser
 from orchd.jobs.lines import JobLines
-from orchd.jobs.ports import Caller, Transfer
 from orchd.jobs.run import Run
 from orchd.logs import configure_logs, set_level
+from orchd.relay.ports import Caller, Transfer
 from orchd.sessions.session import Outcome, Session, SessionKind
 from tests.jobs.messages import request
 from tests.jobs.model import ADDRESS, runner_of

@@ -26,7 +26,7 @@ from tests.fakes.streams import FakeContainers, FakeStore
 from tests.jobs.fakes import Bench, Charging, FakeHook
 from tests.jobs.messages import SWITCHED, answer, refused, request
 from tests.jobs.model import ADDRESS, a_model, runner_of
-from tests.jobs.transport import FakeTransport
+from tests.relay.transport import FakeTransport
 from tests.virtual_time import virtual_time
 
 KEY = ModelKey("live-video-to-video", "tint")

@@ -19,7 +19,6 @@ from orchd.http1.names import Header
 from orchd.http1.rules import AnswerHead, RequestHead
 from orchd.jobs import request as reading
 from orchd.jobs.request import (
-    HOP_BY_HOP,
     MOST_NAME_LETTERS,
     NAMED_AT_MOST,
     AskBody,
@@ -31,9 +30,8 @@ from orchd.jobs.request import (
     request_id,
     route,
     to_runner,
-    trailers_to_caller,
-    trailers_to_runner,
 )
+from orchd.relay.headers import HOP_BY_HOP, trailers_to_caller, trailers_to_runner
 from tests.jobs.model import a_model
 
 IMAGE_ONE, IMAGE_TWO = ModelKey("image", "org/one"), ModelKey("image", "org/two")

@@ -11,8 +11,8 @@ import pytest
 
 from orchd.errors import Code, JobRefused
 from orchd.http1.parser import RequestParser
-from orchd.jobs.ports import Caller
 from orchd.jobs.run import Run
+from orchd.relay.ports import Caller
 from tests.jobs.messages import request
 from tests.virtual_time import settle, virtual_time
 

@@ -31,7 +31,7 @@ from tests.fakes.streams import FakeStore, a_keeper
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import request
 from tests.jobs.model import a_model, runner_of
-from tests.jobs.transport import FakeTransport
+from tests.relay.transport import FakeTransport
 from tests.virtual_time import VirtualLoop, settle
 
 KEY = ModelKey("live-video-to-video", "tint")

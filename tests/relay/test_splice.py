@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchd.jobs.splice import Pipes, SinkBroke, SourceEnded, Splice
+from orchd.relay.splice import Pipes, SinkBroke, SourceEnded, Splice
 from orchd.tasks import spawn
 
 BOUND_S = 30

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from orchd.jobs.wire import NEAR_US, Batch, Wire
+from orchd.relay.wire import NEAR_US, Batch, Wire
 
 LOOPS = [asyncio.SelectorEventLoop, uvloop.Loop]
 

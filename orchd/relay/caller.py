@@ -20,12 +20,11 @@ from orchd.http1 import render
 from orchd.http1.names import Header
 from orchd.http1.parser import HEAD_STEPS, Message, RequestParser
 from orchd.http1.rules import AnswerHead, Malformed, RequestHead, bodiless
-from orchd.jobs.pace import BodyPace, is_paced
-from orchd.jobs.ports import CallerGone, Owner
-from orchd.jobs.refusal import rendered
-from orchd.jobs.request import interim, persistence
-from orchd.jobs.transfer import Transfer
-from orchd.jobs.wire import Batch, Wire
+from orchd.relay.headers import interim, persistence
+from orchd.relay.pace import BodyPace, is_paced
+from orchd.relay.ports import CallerGone, Owner
+from orchd.relay.transfer import Transfer
+from orchd.relay.wire import Batch, Wire
 from orchd.settings import JobsSettings
 
 MIB = 1024 * 1024
@@ -71,15 +70,15 @@ class Hub(Protocol):
     def serve(self, connection: CallerConnection) -> None:
         """Serve its `message`; ends, now or later, with `done`."""
 
-    def refused(self, why: JobRefused) -> str:
-        """Count a request that never became a job, and return its id."""
+    def refused(self, why: JobRefused) -> tuple[list[Header], bytes]:
+        """Count a request that never became a job; return headers and body of what it is answered."""
 
     def closed(self, reason: str) -> None:
         """Count a connection that we closed."""
 
 
 class CallerConnection(Wire):
-    """After `jobs.ports.Caller`."""
+    """After `relay.ports.Caller`."""
 
     __slots__ = (
         "_advancing", "_collect", "_continued", "_dropped", "_hub", "_keep", "_owner", "_pace", "_sent_before",
@@ -400,7 +399,7 @@ class CallerConnection(Wire):
 
     def _refuse(self, why: JobRefused) -> None:
         """Answer what is no request, and leave."""
-        headers, body = rendered(why, self._hub.refused(why))
+        headers, body = self._hub.refused(why)
         self.write(self._own_head(why.status, headers, body) + b"Connection: close\r\n\r\n" + body)
         self._leave()
 

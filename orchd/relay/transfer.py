@@ -15,16 +15,16 @@ from orchd.errors import Code
 from orchd.http1 import render
 from orchd.http1.parser import Message
 from orchd.http1.rules import CONTINUE, AnswerHead, RequestHead
-from orchd.jobs.events import EventsEnd
-from orchd.jobs.ports import CallerGone, Owner, RunnerBroke, TooMuch
-from orchd.jobs.request import trailers_to_caller, trailers_to_runner
-from orchd.jobs.rest import Rest
-from orchd.jobs.splice import WORTH_BYTES, SinkBroke, Splice, available
-from orchd.jobs.wire import Wire
+from orchd.relay.event_stream import EventsEnd
+from orchd.relay.headers import trailers_to_caller, trailers_to_runner
+from orchd.relay.ports import CallerGone, Owner, RunnerBroke, TooMuch
+from orchd.relay.rest import Rest
+from orchd.relay.splice import WORTH_BYTES, SinkBroke, Splice, available
+from orchd.relay.wire import Wire
 
 if TYPE_CHECKING:
-    from orchd.jobs.caller import CallerConnection
-    from orchd.jobs.runner import RunnerConnection
+    from orchd.relay.caller import CallerConnection
+    from orchd.relay.runner import RunnerConnection
 
 RETAINED_BYTES = 64 * 1024
 BODY_STALLED, CALLER_STALLED = Code.BODY_STALLED, Code.CALLER_STALLED

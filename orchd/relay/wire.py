@@ -13,7 +13,7 @@ import termios
 from typing import cast
 
 from orchd.http1.parser import STEPS, AnswerParser, RequestParser
-from orchd.jobs.awake import Awake
+from orchd.relay.awake import Awake
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, with no time: closing resets.
 # Of Linux's struct tcp_info.

@@ -7,7 +7,7 @@ import errno
 from collections import deque
 from typing import Any
 
-from orchd.jobs.wire import Wire
+from orchd.relay.wire import Wire
 from tests.faults.message import Message, parse
 
 PIECE_BYTES = 256 * 1024

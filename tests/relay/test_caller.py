@@ -11,7 +11,7 @@ from orchd.jobs.server import MOST_TURNED_AWAY
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import ONE, UPGRADE, answer, refused, request
 from tests.jobs.model import KEY, a_model, runner_of
-from tests.jobs.transport import FakeTransport
+from tests.relay.transport import FakeTransport
 from tests.virtual_time import settle, virtual_time
 
 MIB = 1024 * 1024

@@ -12,13 +12,13 @@ import pytest
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import InferenceSpec
 from orchd.errors import Code
-from orchd.jobs.pace import BodyPace, is_paced
-from orchd.jobs.wire import Batch, Wire
+from orchd.relay.pace import BodyPace, is_paced
+from orchd.relay.wire import Batch, Wire
 from orchd.settings import JobsSettings
 from tests.jobs.fakes import Bench
 from tests.jobs.messages import SWITCHED, UPGRADE, answer, refused, request
 from tests.jobs.model import KEY, a_model
-from tests.jobs.transport import FakeTransport
+from tests.relay.transport import FakeTransport
 from tests.virtual_time import virtual_time
 
 BIG = 100_000

@@ -10,7 +10,7 @@ from orchd.errors import Code
 from orchd.http1.names import Header
 from orchd.http1.parser import Message
 from orchd.http1.rules import AnswerHead, RequestHead
-from orchd.jobs.events import EventsEnd
+from orchd.relay.event_stream import EventsEnd
 
 
 class CallerGone(Exception):

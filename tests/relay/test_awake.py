@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchd.jobs.awake import MOST_PAUSED, Awake
+from orchd.relay.awake import MOST_PAUSED, Awake
 
 LOOK = 100
 TURN = 10

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchd.jobs.runner import RunnerConnection
+    from orchd.relay.runner import RunnerConnection
 
 MOST_BYTES = 16 * 1024 * 1024
 """Of an answer that nobody wants are read; a longer one is cut off, so that a runner that sees only failed writes sees
@@ -20,7 +20,7 @@ MOST_INTERIM = 100
 
 
 class Rest:
-    """After `jobs.ports.Rest`, and after `Transfer` as a runner's connection sees it.
+    """After `relay.ports.Rest`, and after `Transfer` as a runner's connection sees it.
 
     Attributes:
         watched: its end can still be seen; `watch` says who is told.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchd.jobs.events import LAST, EventsEnd
+from orchd.relay.event_stream import LAST, EventsEnd
 
 TEXTS = st.text(st.sampled_from(list("d: [DONE]\r\n")), max_size=40).map(str.encode)
 PIECES = st.lists(TEXTS, max_size=6)

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 from orchd.domain.ids import Address, RunnerId
 from orchd.http1.parser import AnswerParser
-from orchd.jobs.ports import RunnerUnreachable
-from orchd.jobs.splice import Pipes
-from orchd.jobs.wire import Batch, Wire
 from orchd.names import Names
 from orchd.reasons import why
+from orchd.relay.ports import RunnerUnreachable
+from orchd.relay.splice import Pipes
+from orchd.relay.wire import Batch, Wire
 
 if TYPE_CHECKING:
-    from orchd.jobs.rest import Rest
-    from orchd.jobs.transfer import Transfer
+    from orchd.relay.rest import Rest
+    from orchd.relay.transfer import Transfer
 
 HEAD_BYTES = 256 * 1024
 LEFT_OVER_BYTES = 1024 * 1024  # An answer that came before its runner reset the connection; a longer one is lost.

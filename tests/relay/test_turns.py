@@ -16,13 +16,13 @@ from orchd.http1 import rules
 from orchd.http1.chunks import ChunkedBody
 from orchd.http1.parser import HEAD_STEPS, STEPS, AnswerParser, Message, RequestParser, _Parser
 from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead
-from orchd.jobs.caller import REFUSAL_STEPS
 from orchd.jobs.handle import Handler
 from orchd.jobs.server import LOOKOUT_TICKS, MOST_A_TICK, TICK_S
-from orchd.jobs.wire import SMALL_BYTES, TURN_BYTES, Wire
+from orchd.relay.caller import REFUSAL_STEPS
+from orchd.relay.wire import SMALL_BYTES, TURN_BYTES, Wire
 from tests.jobs.fakes import Bench
 from tests.jobs.messages import SWITCHED, UPGRADE, answer, request
-from tests.jobs.transport import FakeTransport
+from tests.relay.transport import FakeTransport
 from tests.virtual_time import virtual_time
 
 MIB = 1024 * 1024

@@ -8,7 +8,7 @@ import pytest
 
 from orchd.domain.ids import Address, ModelKey
 from orchd.errors import Code
-from orchd.jobs.ports import RunnerUnreachable
+from orchd.relay.ports import RunnerUnreachable
 from tests.jobs.fakes import Bench
 from tests.jobs.messages import SWITCHED, UPGRADE, answer, request
 from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
