@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchd.domain.ids import Address, ModelKey, RunnerId, SessionId
+from orchd.hooks.account import Account
 
 
 class SessionKind(StrEnum):
@@ -45,6 +46,7 @@ class Session:
     outcome: None while it runs.
     freed: it is letting go: it has ended, and its slot is taken until its runner has stopped working on it. The table
         calls this when the slot is free. None = it is not letting go.
+    account: who pays for it, made when it was admitted. None = it was not yet, or no hook asks for accounts.
     """
 
     id: SessionId
@@ -58,3 +60,4 @@ class Session:
     abort: Callable[[str], None] | None = None
     outcome: Outcome | None = None
     freed: Callable[[], None] | None = None
+    account: Account | None = None
