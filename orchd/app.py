@@ -21,7 +21,6 @@ from orchd import __version__, tasks
 from orchd.admin import AdminServer
 from orchd.advertise.advertiser import Advertiser
 from orchd.advertise.board import Board
-from orchd.advertise.node_client import NodeClient
 from orchd.advertise.rate import eth_usd_source
 from orchd.catalog.codec import dump_model, load_model
 from orchd.catalog.reload import Catalog
@@ -45,6 +44,7 @@ from orchd.locks import StateLock
 from orchd.logs import Lines, set_level
 from orchd.metrics import Metrics
 from orchd.names import Names
+from orchd.node.client import NodeClient
 from orchd.notify import Notifier, watchdog_period_s
 from orchd.realtime.container import ContainerStreams
 from orchd.realtime.keeper import Keeper

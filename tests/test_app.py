@@ -12,7 +12,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchd import tasks
-from orchd.advertise.node_client import NodeClient
 from orchd.app import App, Edges
 from orchd.cli import run
 from orchd.domain.ids import ModelKey, RunnerId
@@ -20,6 +19,7 @@ from orchd.domain.model import RunnerKind, Secret
 from orchd.domain.ports import Runtime
 from orchd.errors import OrchdError, RunnersLeft
 from orchd.metrics import Metrics
+from orchd.node.client import NodeClient
 from orchd.runtime.process_marks import Marks
 from orchd.settings import OrchestratorSettings, Settings
 from tests.advertise.rig import until

@@ -9,7 +9,7 @@ import orchd
 
 ROOT = Path(orchd.__file__).parent
 
-OTHERS = ("health", "jobs", "realtime", "sessions", "advertise/node_client.py")
+OTHERS = ("health", "jobs", "realtime", "sessions", "node/client.py")
 """Where others are waited for. Elsewhere orchd waits for itself, or for what is blameless (an engine, a disk)."""
 
 DECIDED = {

@@ -11,9 +11,8 @@ from typing import Any
 import structlog
 
 from orchd.advertise.board import Board
-from orchd.advertise.byoc import ByocRegistry
-from orchd.advertise.live import LiveRegistry
-from orchd.advertise.node_client import NodeClient
+from orchd.advertise.byoc.registry import ByocRegistry
+from orchd.advertise.live_runner.registry import LiveRegistry
 from orchd.advertise.node_watch import NodeWatch
 from orchd.advertise.offer import offers
 from orchd.advertise.pricing import warnings
@@ -24,6 +23,7 @@ from orchd.domain.offer import Offers
 from orchd.domain.ports import NodeSessions, Store
 from orchd.domain.state import ModelStatus, Snapshot
 from orchd.errors import OrchdError
+from orchd.node.client import NodeClient
 from orchd.settings import Settings
 from orchd.tickets.route_secrets import RouteSecrets
 

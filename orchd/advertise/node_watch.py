@@ -22,14 +22,14 @@ from dataclasses import dataclass, replace
 import structlog
 
 from orchd.advertise.board import Board
-from orchd.advertise.node_client import Answer, NodeClient, NodeError
 from orchd.domain.offer import NodeStatus, RegistryName
 from orchd.domain.ports import Store
 from orchd.errors import Code
+from orchd.node.client import Answer, NodeClient, NodeError
 from orchd.reasons import one_line
 from orchd.settings import OrchestratorSettings
 
-log = structlog.get_logger("orchd.advertise.node_watch")
+log = structlog.get_logger("orchd.node.watch")
 
 VERSION_CHARS = 80
 """Of what the node says its version is, are shown."""

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchd.advertise import live_events, live_wire, token_probe
-from orchd.advertise.live_events import _number
-from orchd.advertise.live_wire import MOST_SESSIONS, is_session_id, read_discovery, read_welcome, seconds
-from orchd.advertise.node_client import TEXT_BYTES, Answer, NodeError
+from orchd.advertise.byoc import token_probe
+from orchd.advertise.live_runner import event_channel, wire
+from orchd.advertise.live_runner.event_channel import _number
+from orchd.advertise.live_runner.wire import MOST_SESSIONS, is_session_id, read_discovery, read_welcome, seconds
+from orchd.node.client import TEXT_BYTES, Answer, NodeError
 
 NAMES = [
     *("session_ids", "heartbeat_secret", "heartbeat_interval", "heartbeat_ttl", "o2r", "url", "runners", "app"),
@@ -52,10 +53,10 @@ def test_any_document_is_read_or_refused(document: object) -> None:
         for session in welcome.sessions:
             session.encode()
         for pace_s in (welcome.pace.interval_s, welcome.pace.ttl_s):
-            assert live_wire.SHORTEST_S <= pace_s <= live_wire.LONGEST_S
+            assert wire.SHORTEST_S <= pace_s <= wire.LONGEST_S
     with contextlib.suppress(NodeError):
         token_probe.read(answer, free_of_charge=False)
-    event = live_events.parse(answer.body)
+    event = event_channel.parse(answer.body)
     assert event is None or is_session_id(event.session)
 
 
@@ -76,7 +77,7 @@ def test_any_document_is_read_or_refused(document: object) -> None:
 def test_what_is_no_json_for_everybody_is_refused(body: bytes) -> None:
     with pytest.raises(NodeError, match="cannot read go-livepeer's answer: it should be JSON"):
         Answer(200, body, "").json()
-    assert live_events.parse(body) is None or body == b""
+    assert event_channel.parse(body) is None or body == b""
 
 
 def test_a_pair_of_surrogates_is_a_character() -> None:
@@ -104,7 +105,7 @@ def test_only_the_beginning_of_an_answer_is_looked_at_to_show_it() -> None:
 @given(st.text(max_size=60) | st.from_regex(r"[0-9.]{0,20}(ns|us|ms|s|m|h)", fullmatch=True))
 def test_a_pace_is_one_that_makes_sense(text: str) -> None:
     found = seconds(text)
-    assert found is None or live_wire.SHORTEST_S <= found <= live_wire.LONGEST_S
+    assert found is None or wire.SHORTEST_S <= found <= wire.LONGEST_S
 
 
 @pytest.mark.parametrize("text", ["9" * 5000, "-1", "1e3", "", " 1", None])

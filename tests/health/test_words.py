@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchd.advertise.node_client import NodeClient, NodeError
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import HealthKind, HealthSpec, StreamSpec
 from orchd.domain.ports import ProbeWord as W
 from orchd.health.explain import explain
 from orchd.health.probe import HttpProber
 from orchd.health.reading import classify
+from orchd.node.client import NodeClient, NodeError
 from orchd.realtime.container import ContainerSilent, ContainerStreams
 from orchd.realtime.routes import Call
 from orchd.relay.ports import RunnerUnreachable

@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from orchd import tasks
-from orchd.advertise import byoc, byoc_wire, live_wire
+from orchd.advertise.byoc import registry as byoc
+from orchd.advertise.byoc import wire as byoc_wire
+from orchd.advertise.live_runner import wire as live_wire
 from orchd.app import App, Edges
 from orchd.catalog.codec import dump_model, load_model
 from orchd.domain import model as domain_model

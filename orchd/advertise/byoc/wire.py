@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from orchd.advertise.byoc_entry import Call, Record, Upsert
-from orchd.advertise.node_client import Answer, NodeError
+from orchd.advertise.byoc.entry import Call, Record, Upsert
 from orchd.advertise.pricing import ByocPrice
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.money import Currency
 from orchd.errors import Code
+from orchd.node.client import Answer, NodeError
 
 REGISTER, UNREGISTER = "/capability/register", "/capability/unregister"
 

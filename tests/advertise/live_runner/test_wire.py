@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchd.advertise.live_plan import Pace, Record
-from orchd.advertise.live_wire import (
+from orchd.advertise.live_runner.plan import Pace, Record
+from orchd.advertise.live_runner.wire import (
     Kept,
     Seen,
     difference,
@@ -30,7 +30,7 @@ from orchd.advertise.pricing import LivePrice, PriceInfo
 from orchd.domain.model import Secret
 from orchd.domain.money import PriceUnit
 
-TRANSCRIPTS = Path(__file__).parents[1] / "golivepeer" / "transcripts"
+TRANSCRIPTS = Path(__file__).parents[2] / "golivepeer" / "transcripts"
 URL = Secret("http://127.0.0.1:8937/live/acme-1/abc")
 PRICE = LivePrice("1.2", PriceUnit.HOUR)
 RECORD = Record("text-to-image/acme", persistent=False, capacity=2, price=PRICE)

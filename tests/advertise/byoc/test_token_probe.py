@@ -10,10 +10,10 @@ from fractions import Fraction
 
 import pytest
 
-from orchd.advertise.byoc_entry import Seen
-from orchd.advertise.node_client import Answer, NodeError
-from orchd.advertise.token_probe import KEY_NAME, TokenProbe, read, signed
+from orchd.advertise.byoc.entry import Seen
+from orchd.advertise.byoc.token_probe import KEY_NAME, TokenProbe, read, signed
 from orchd.errors import Code
+from orchd.node.client import Answer, NodeError
 from tests.advertise.rig import client_of, node, settings_for
 from tests.fakes.streams import FakeStore
 from tests.golivepeer.byoc import Capability

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from orchd.advertise.live_desk import Desk, Parts
-from orchd.advertise.live_plan import REFUSED_S, RETRY_MAX_S, RETRY_MIN_S, Record
-from orchd.advertise.live_wire import static_entry
-from orchd.advertise.node_client import Answer, NodeError
+from orchd.advertise.live_runner.desk import Desk, Parts
+from orchd.advertise.live_runner.plan import REFUSED_S, RETRY_MAX_S, RETRY_MIN_S, Record
+from orchd.advertise.live_runner.wire import static_entry
 from orchd.domain.ids import ModelKey
 from orchd.errors import Code, OrchdError
+from orchd.node.client import Answer, NodeError
 
 BATCH = 32
 """Most documents in a call: the node asks their health URLs one after another before it answers."""

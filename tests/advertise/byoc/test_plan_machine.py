@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from orchd.advertise import byoc_entry
-from orchd.advertise.byoc_entry import Check, Entry, Facts, Record, Rules, Seen, Unregister, Upsert, Wait
-from orchd.advertise.byoc_plan import GAP_S, HEAL_S, step
+from orchd.advertise.byoc import entry as byoc_entry
+from orchd.advertise.byoc.entry import Check, Entry, Facts, Record, Rules, Seen, Unregister, Upsert, Wait
+from orchd.advertise.byoc.plan import GAP_S, HEAL_S, step
 from orchd.advertise.pricing import ByocPrice
 from orchd.domain.money import Currency, Price
 from orchd.domain.offer import Offer

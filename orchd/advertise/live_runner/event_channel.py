@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from orchd.advertise.live_wire import is_session_id
-from orchd.advertise.node_client import NodeClient, NodeError, Stream
+from orchd.advertise.live_runner.wire import is_session_id
 from orchd.domain.model import Secret
+from orchd.node.client import NodeClient, NodeError, Stream
 
 log = structlog.get_logger("orchd.live_runner")
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from orchd.errors import Code
-from tests.advertise.live_world import SECRET, World, key, offer, world
+from tests.advertise.live_runner.world import SECRET, World, key, offer, world
 from tests.advertise.rig import until
 from tests.golivepeer.node import NodeSettings
 

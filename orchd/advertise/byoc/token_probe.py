@@ -12,10 +12,10 @@ import re
 import secrets
 from typing import Any
 
-from orchd.advertise.byoc_entry import Seen
-from orchd.advertise.node_client import Answer, NodeClient, NodeError
+from orchd.advertise.byoc.entry import Seen
 from orchd.domain.ports import Store
 from orchd.errors import Code
+from orchd.node.client import Answer, NodeClient, NodeError
 
 KEY_NAME = "probe key"
 """Under which the store keeps the key of the account that asks. It owns nothing and never will."""

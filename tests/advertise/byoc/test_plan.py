@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchd.advertise import byoc_entry
-from orchd.advertise.byoc_entry import (
+from orchd.advertise.byoc import entry as byoc_entry
+from orchd.advertise.byoc.entry import (
     RECHECK_S,
     Call,
     Check,
@@ -23,7 +23,7 @@ from orchd.advertise.byoc_entry import (
     Upsert,
     Wait,
 )
-from orchd.advertise.byoc_plan import GAP_S, HEAL_S, LOOK_S, record_of, step
+from orchd.advertise.byoc.plan import GAP_S, HEAL_S, LOOK_S, record_of, step
 from orchd.domain.money import Currency, Price
 from orchd.domain.offer import HIDDEN_CAPACITY, Offer
 from orchd.errors import Code

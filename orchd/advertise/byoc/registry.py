@@ -1,4 +1,4 @@
-"""Keeps go-livepeer's BYOC registry true: what is offered is registered, what is not is taken back. See `byoc_plan`.
+"""Keeps go-livepeer's BYOC registry true: what is offered is registered, what is not is taken back. See `plan`.
 
 One call for a name at a time, a few names at once, withdrawals first. What the next call is, is decided when it
 begins, so nothing that waits its turn is out of date.
@@ -21,18 +21,17 @@ from math import inf
 
 import structlog
 
-from orchd.advertise import byoc_entry as entries
-from orchd.advertise import byoc_plan as plan
-from orchd.advertise import byoc_wire as wire
 from orchd.advertise.board import Board
-from orchd.advertise.byoc_entry import Call, Check, Entry, Facts, Record, Rules, Step, Unregister, Upsert, Wait
-from orchd.advertise.node_client import Answer, NodeClient, NodeError
+from orchd.advertise.byoc import entry as entries
+from orchd.advertise.byoc import plan, wire
+from orchd.advertise.byoc.entry import Call, Check, Entry, Facts, Record, Rules, Step, Unregister, Upsert, Wait
+from orchd.advertise.byoc.token_probe import TokenProbe
 from orchd.advertise.pricing import Unpublishable
-from orchd.advertise.token_probe import TokenProbe
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import Offer, Published, RegistryName
 from orchd.domain.ports import Store
 from orchd.errors import Code, OrchdError, StoreError
+from orchd.node.client import Answer, NodeClient, NodeError
 from orchd.settings import OrchestratorSettings
 from orchd.tasks import cancel, spawn
 from orchd.tickets.route_secrets import RouteSecrets

@@ -1,4 +1,4 @@
-"""Live Runner by heartbeats: one task per model, which does what `live_plan` says. Source: live-runner.md 2."""
+"""Live Runner by heartbeats: one task per model, which does what `plan` says. Source: live-runner.md 2."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import hashlib
 from dataclasses import replace
 from math import inf
 
-from orchd.advertise import live_events, live_plan, live_wire
-from orchd.advertise.live_desk import Desk, Parts
-from orchd.advertise.live_plan import BEATING, Entry, Event, Record, State
-from orchd.advertise.live_wire import Kept, Welcome
-from orchd.advertise.node_client import Answer, NodeError
+from orchd.advertise.live_runner import event_channel, plan, wire
+from orchd.advertise.live_runner.desk import Desk, Parts
+from orchd.advertise.live_runner.plan import BEATING, Entry, Event, Record, State
+from orchd.advertise.live_runner.wire import Kept, Welcome
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.errors import Code, OrchdError, StoreError
+from orchd.node.client import Answer, NodeError
 from orchd.tasks import cancel, spawn
 
 
@@ -129,7 +129,7 @@ class _Runner:
 
         It then expires with them, unless another orchd beats on for it before.
         """
-        self._entry = live_plan.look(self._entry, None, self._entry.up_since, self._now())
+        self._entry = plan.look(self._entry, None, self._entry.up_since, self._now())
         # A call of `run` may have been cut.
         self.hurry()
         try:
@@ -148,7 +148,7 @@ class _Runner:
         """The node has begun or ended a session."""
         before = self._entry.sessions
         after = before | {session} if begins else before - {session}
-        self._entry = live_plan.told(self._entry, after, self._now())
+        self._entry = plan.told(self._entry, after, self._now())
         self.wake.set()
 
     async def _recall(self) -> None:
@@ -157,10 +157,10 @@ class _Runner:
             text = await self._parts.store.secret(self._secret_name)
         except StoreError:
             return  # Whoever writes next says so.
-        kept = live_wire.load_kept(text) if text else None
+        kept = wire.load_kept(text) if text else None
         if kept is not None:
             self._kept = self._saved = kept
-            self._entry = live_plan.held(kept.record)
+            self._entry = plan.held(kept.record)
 
     @property
     def _secret_name(self) -> str:
@@ -170,7 +170,7 @@ class _Runner:
         wanted, problem = self._desk.wanted(self._key)
         node = self._desk.node
         up_since = node.since if node.up else self._entry.up_since
-        self._entry = live_plan.look(self._entry, wanted, up_since, self._now())
+        self._entry = plan.look(self._entry, wanted, up_since, self._now())
         if self._entry.state is State.ABSENT:
             self._error = None
         self._desk.say(self._key, record=self.listed, error=problem or self._error)
@@ -182,7 +182,7 @@ class _Runner:
         """Say to the node what is due, and take in what comes of it."""
         beating, record = self._entry.state in BEATING, self._entry.record
         secret = self._kept.secret if beating and self._kept else self._parts.client.secret
-        self._entry = live_plan.tried(self._entry)
+        self._entry = plan.tried(self._entry)
         asked_at, welcome = self._now(), None
         try:
             if secret is None:
@@ -191,7 +191,7 @@ class _Runner:
                 answer = await self._post(f"/runners/{self._id}/unregister", secret)
                 event, error = self._unregistered(answer)
             else:
-                said = live_wire.heartbeat(self._id, self._desk.url(self._key), record, self._entry.sessions)
+                said = wire.heartbeat(self._id, self._desk.url(self._key), record, self._entry.sessions)
                 answer = await self._post("/runners/heartbeat", secret, said)
                 event, error, welcome = self._answered(answer, beating=beating)
         except NodeError as exc:
@@ -201,7 +201,7 @@ class _Runner:
             error = await self._keep(record, welcome)
         if event is Event.UNKNOWN and self._taken_in == self._desk.node.epoch:
             self._parts.watch.suspect()
-        self._entry = live_plan.after(
+        self._entry = plan.after(
             self._entry,
             event,
             self._now(),
@@ -219,10 +219,10 @@ class _Runner:
 
     def _answered(self, answer: Answer, *, beating: bool) -> tuple[Event, OrchdError | None, Welcome | None]:
         if answer.status != 200:
-            event = live_plan.heard(answer.status, answer.text(), beating=beating)
+            event = plan.heard(answer.status, answer.text(), beating=beating)
             return event, self._explain(event, answer), None
         try:
-            welcome = live_wire.read_welcome(answer.json())
+            welcome = wire.read_welcome(answer.json())
             if not beating and welcome.secret is None:
                 raise ValueError("it has no heartbeat_secret")
         except ValueError as exc:
@@ -268,7 +268,7 @@ class _Runner:
         self._kept = kept
         if kept != self._saved:
             try:
-                await self._parts.store.save_secret(self._secret_name, live_wire.dump_kept(kept))
+                await self._parts.store.save_secret(self._secret_name, wire.dump_kept(kept))
             except StoreError as exc:
                 return exc  # We go on, and try again at the next beat.
             self._saved = kept
@@ -305,7 +305,7 @@ class _Runner:
             self._following = events, spawn(self._listen(events), name=f"live runner events {self._key}")
 
     async def _listen(self, events: Secret) -> None:
-        async for event in live_events.follow(self._parts.client, events):
+        async for event in event_channel.follow(self._parts.client, events):
             self.hear(event.session, begins=event.begins)
             tell = self._parts.sessions.reserved if event.begins else self._parts.sessions.released
             tell(self._key, event.session)

@@ -1,4 +1,4 @@
-"""A tiny Live Runner registry with a clock of its own: what `live_plan` has to cope with. Source: live-runner.md 2.
+"""A tiny Live Runner registry with a clock of its own: what `plan` has to cope with. Source: live-runner.md 2.
 
 The real wire, with sockets, is that of `tests.golivepeer`.
 """
@@ -9,7 +9,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from orchd.advertise.live_plan import Record
+from orchd.advertise.live_runner.plan import Record
 
 TTL_S = 20.0
 SWEEP_S = 5.0

@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 
 from orchd import tasks
-from orchd.advertise import live_events
-from orchd.advertise.live_events import SessionEvent, follow, parse
-from orchd.advertise.node_client import NodeClient
+from orchd.advertise.live_runner import event_channel
+from orchd.advertise.live_runner.event_channel import SessionEvent, follow, parse
 from orchd.domain.model import Secret
+from orchd.node.client import NodeClient
 from orchd.settings import OrchestratorSettings
 from tests.advertise import rig
 
@@ -104,7 +104,7 @@ async def _scripted(answer: Script) -> AsyncIterator[NodeClient]:
 
 
 async def test_what_was_missed_is_skipped_and_failures_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_events, "RETRY_MIN_S", 0.01)
+    monkeypatch.setattr(event_channel, "RETRY_MIN_S", 0.01)
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -119,7 +119,7 @@ async def test_what_was_missed_is_skipped_and_failures_are_tried_again(monkeypat
             case 4, "9":
                 return web.Response(body=_message("released", "a"), headers={"Lp-Trickle-Seq": "9"})
             case 5, "10":
-                return web.Response(body=b"x" * (live_events.SEGMENT_BYTES + 1), headers={"Lp-Trickle-Seq": "10"})
+                return web.Response(body=b"x" * (event_channel.SEGMENT_BYTES + 1), headers={"Lp-Trickle-Seq": "10"})
         return web.Response(headers={"Lp-Trickle-Closed": "terminated", "Lp-Trickle-Seq": "11"})
 
     async with _scripted(answer) as client:
@@ -130,8 +130,8 @@ async def test_what_was_missed_is_skipped_and_failures_are_tried_again(monkeypat
 
 
 async def test_a_channel_that_fell_silent_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_events, "RETRY_MIN_S", 0.01)
-    monkeypatch.setattr(live_events, "SILENCE_S", 0.05)
+    monkeypatch.setattr(event_channel, "RETRY_MIN_S", 0.01)
+    monkeypatch.setattr(event_channel, "SILENCE_S", 0.05)
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""Keeps go-livepeer's Live Runner registry true: by heartbeats (`live_dynamic`) or by its CLI port (`live_static`).
+"""Keeps go-livepeer's Live Runner registry true: by heartbeats (`dynamic`) or by its CLI port (`static`).
 
 What both share is here: the look at what the node lists in fact, and the end of a session at the node.
 """
@@ -15,13 +15,13 @@ from urllib.parse import quote
 import structlog
 
 from orchd.advertise.board import Board
-from orchd.advertise.live_desk import Desk, Parts, Watch
-from orchd.advertise.live_dynamic import DynamicRunners
-from orchd.advertise.live_plan import Record
-from orchd.advertise.live_static import StaticRunners
-from orchd.advertise.node_client import NodeClient, NodeError
+from orchd.advertise.live_runner.desk import Desk, Parts, Watch
+from orchd.advertise.live_runner.dynamic import DynamicRunners
+from orchd.advertise.live_runner.plan import Record
+from orchd.advertise.live_runner.static import StaticRunners
 from orchd.domain.ids import ModelKey
 from orchd.domain.ports import NodeSessions, Store
+from orchd.node.client import NodeClient, NodeError
 from orchd.settings import OrchestratorSettings
 from orchd.tasks import cancel, spawn
 from orchd.tickets.route_secrets import RouteSecrets

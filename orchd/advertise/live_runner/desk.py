@@ -12,9 +12,8 @@ from typing import Protocol
 import structlog
 
 from orchd.advertise.board import Board
-from orchd.advertise.live_plan import Record
-from orchd.advertise.live_wire import Seen, difference, in_words, read_discovery
-from orchd.advertise.node_client import NodeClient, NodeError
+from orchd.advertise.live_runner.plan import Record
+from orchd.advertise.live_runner.wire import Seen, difference, in_words, read_discovery
 from orchd.advertise.pricing import Unpublishable, live_price
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
@@ -22,6 +21,7 @@ from orchd.domain.offer import NodeStatus, Published, RegistryName
 from orchd.domain.ports import NodeSessions, Store
 from orchd.domain.redact import scrub
 from orchd.errors import Code, OrchdError
+from orchd.node.client import NodeClient, NodeError
 from orchd.settings import OrchestratorSettings
 from orchd.tickets.route_secrets import RouteSecrets
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
-from orchd.advertise.live_plan import Pace, Record
+from orchd.advertise.live_runner.plan import Pace, Record
 from orchd.advertise.pricing import LivePrice, PriceInfo, moved
 from orchd.domain.model import Secret
 from orchd.domain.money import PriceUnit

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from orchd.advertise import byoc, byoc_plan
-from orchd.advertise.byoc import ByocRegistry
-from orchd.advertise.node_client import NodeClient
+from orchd.advertise.byoc import plan as byoc_plan
+from orchd.advertise.byoc import registry as byoc
+from orchd.advertise.byoc.registry import ByocRegistry
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Currency, Price
 from orchd.domain.offer import HIDDEN_CAPACITY, NodeStatus, Offer, Offers, Published, RegistryName
 from orchd.errors import Code
+from orchd.node.client import NodeClient
 from orchd.tasks import cancel, spawn
 from orchd.tickets.route_secrets import RouteSecrets, new_key
 from tests.advertise.rig import CountingBoard, Jobs, client_of, key, node, offer, offers, settings_for, until
@@ -102,7 +103,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(byoc_plan, "HEAL_S", 0.3)
     monkeypatch.setattr(byoc_plan, "GAP_S", 0.02)
     monkeypatch.setattr(byoc_plan, "LOOK_S", 0.02)
-    monkeypatch.setattr("orchd.advertise.byoc_entry.RECHECK_S", 0.02)
+    monkeypatch.setattr("orchd.advertise.byoc.entry.RECHECK_S", 0.02)
 
 
 async def test_what_is_offered_is_registered_with_everything_the_node_needs() -> None:

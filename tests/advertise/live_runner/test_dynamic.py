@@ -14,7 +14,7 @@ from orchd.domain.model import Secret
 from orchd.domain.money import Price
 from orchd.domain.offer import RegistryName
 from orchd.errors import Code, StoreError
-from tests.advertise.live_world import SECRET, World, key, offer, world
+from tests.advertise.live_runner.world import SECRET, World, key, offer, world
 from tests.advertise.rig import until
 from tests.golivepeer.chain import Chain
 from tests.golivepeer.node import NodeSettings

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from orchd.advertise.live_plan import (
+from orchd.advertise.live_runner.plan import (
     BEATING,
     TRANSITIONS,
     Entry,
@@ -31,7 +31,7 @@ from orchd.advertise.live_plan import (
 )
 from orchd.advertise.pricing import LivePrice
 from orchd.domain.money import PriceUnit
-from tests.advertise.live_node import BOOTSTRAP, SWEEP_S, TTL_S, Said, TinyNode
+from tests.advertise.live_runner.node import BOOTSTRAP, SWEEP_S, TTL_S, Said, TinyNode
 
 S, E = State, Event
 PRICE = LivePrice("1.2", PriceUnit.HOUR)

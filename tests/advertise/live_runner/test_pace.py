@@ -11,16 +11,16 @@ from typing import cast
 
 from orchd import tasks
 from orchd.advertise.board import Board
-from orchd.advertise.live import STOP_TRIES, LiveRegistry
-from orchd.advertise.live_desk import CALLS
-from orchd.advertise.live_plan import Record
-from orchd.advertise.node_client import Answer, NodeClient, NodeError
+from orchd.advertise.live_runner.desk import CALLS
+from orchd.advertise.live_runner.plan import Record
+from orchd.advertise.live_runner.registry import STOP_TRIES, LiveRegistry
 from orchd.domain.model import Secret
 from orchd.domain.offer import NodeStatus, Offer, Offers, RegistryName
+from orchd.node.client import Answer, NodeClient, NodeError
 from orchd.settings import OrchestratorSettings
 from orchd.tickets.route_secrets import RouteSecrets
-from tests.advertise.live_node import BOOTSTRAP, Said, TinyNode
-from tests.advertise.live_world import Sessions, Suspicions, offer
+from tests.advertise.live_runner.node import BOOTSTRAP, Said, TinyNode
+from tests.advertise.live_runner.world import Sessions, Suspicions, offer
 from tests.fakes.streams import FakeStore
 from tests.virtual_time import settle, virtual_time
 

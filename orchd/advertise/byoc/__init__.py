@@ -1,0 +1,1 @@
+"""go-livepeer's BYOC registry: `POST /capability/register` and its job path."""
