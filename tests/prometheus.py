@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+
+from tests.ports import free_port
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 PATIENCE_S = 60.0
@@ -28,9 +29,7 @@ class Prometheus:
         config = example.replace("127.0.0.1:8938", target).replace(": 15s", ": 200ms")
         (folder / "prometheus.yml").write_text(config)
         (folder / "alerts.yml").write_text((DEPLOY / "alerts.yml").read_text())
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self._address = f"127.0.0.1:{free_port()}"
         self._command = (
             *(binary, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"),
             f"--web.listen-address={self._address}",

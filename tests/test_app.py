@@ -23,7 +23,7 @@ from orchd.node.client import NodeClient
 from orchd.runtime.process_marks import Marks
 from orchd.settings import OrchestratorSettings, Settings
 from tests.advertise.rig import until
-from tests.e2e.daemon import free_port
+from tests.ports import free_port
 
 
 class NoRuntimes(Edges):

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.proxy_configs import HAPROXY, NGINX, SPLICE
-from tests.blackbox.serve import ROOT, free_port, status
+from tests.blackbox.serve import ROOT, status
+from tests.ports import free_port
 
 BOUND_S = 60.0
 """Upper bound of every wait."""

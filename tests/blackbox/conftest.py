@@ -15,6 +15,7 @@ import pytest
 
 from tests.blackbox import serve
 from tests.blackbox.wire import BOUND_S, Reply, Wire
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,7 +104,7 @@ class Server:
 
 
 def start_server(runner_port: int, folder: Path) -> tuple[Server, subprocess.Popen[str]]:
-    jobs_port, admin_port = serve.free_port(), serve.free_port()
+    jobs_port, admin_port = free_port(), free_port()
     process, gone = serve.launch(folder, runner_port, jobs_port, admin_port)
     until(lambda: process.poll() is not None or serve.settled(admin_port), "it is up")
     assert process.poll() is None, (folder / "log").read_text()

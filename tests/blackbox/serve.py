@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTED = ROOT / "tests" / "runners" / "scripted.py"
 
 FLAGS = {
-    "instance": "t-blackbox",
+    "instance": f"t-blackbox-{secrets.token_hex(4)}",
     "docker-enabled": "false",
     "jobs-hold-timeout-s": "20",
     "jobs-between-bytes-timeout-s": "2",
@@ -75,13 +76,6 @@ class Gone:
 
     def join(self) -> None:
         self._thread.join()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def status(admin_port: int) -> dict[str, Any]:

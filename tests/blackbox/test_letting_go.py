@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import urllib.request
@@ -16,6 +17,7 @@ import pytest
 from tests.blackbox import serve
 from tests.blackbox.conftest import Runner, Server, stop, until
 from tests.blackbox.counting import CountingRunner, Notices
+from tests.ports import free_port
 
 ROUNDS = 2
 HASTY = {"interval_s": 0.2, "timeout_s": 0.5, "failures": 2, "restart_after_s": 0.2}
@@ -39,12 +41,12 @@ def entry(notices: Notices, runner: CountingRunner) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def orchd(runners: dict[Notices, CountingRunner], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder, jobs, admin = tmp_path_factory.mktemp("letting-go"), serve.free_port(), serve.free_port()
+    folder, jobs, admin = tmp_path_factory.mktemp("letting-go"), free_port(), free_port()
     models = [entry(notices, runner) for notices, runner in runners.items()]
     blocking = {"pipeline": "blocking", "model_id": "one", "warm": True, "maxSessions": 1, "price_per_unit": 0}
     blocking |= {"command": ["python3", str(serve.SCRIPTED), "--port", "{port}"], "health": HASTY}
     models.append(blocking | {"inference": {"path": "/echo", "timeout_s": 60}})
-    process = serve.run(folder, models, serve.FLAGS | {"instance": "t-letting-go"}, jobs, admin)
+    process = serve.run(folder, models, serve.FLAGS | {"instance": f"t-letting-go-{secrets.token_hex(4)}"}, jobs, admin)
     server = Server(jobs, admin, process.pid)
     try:
         until(lambda: process.poll() is not None or all_ready(admin), "it is up")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
 
 from orchd import tasks
@@ -17,13 +16,14 @@ from orchd.settings import Settings
 from tests.chaos.entries import ETH_USD, JOB_S
 from tests.chaos.shelf import Shelf
 from tests.golivepeer.node import Node
+from tests.ports import free_port
 
 ROTATION_S = 720.0
 """Of the tokens that the node gets."""
 
 
 def settings_beside(node: Node, secret: Path, folder: Path) -> Settings:
-    port = _free_port()
+    port = free_port()
     return Settings.model_validate(
         {
             "models_file": str(folder / "aiModels.json"),
@@ -47,13 +47,6 @@ def settings_beside(node: Node, secret: Path, folder: Path) -> Settings:
             },
         }
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class _Edges(Edges):

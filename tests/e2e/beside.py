@@ -17,8 +17,9 @@ from typing import Any, Self
 
 import aiohttp
 
-from tests.e2e.daemon import PATIENCE_S, ROOT, Daemon, free_port, kill_processes
+from tests.e2e.daemon import PATIENCE_S, ROOT, Daemon, kill_processes
 from tests.golivepeer.trickle_clients import trusting
+from tests.ports import free_port
 
 SECRET = "e2e-orch-secret"
 SENDER = "0x" + "ab" * 20

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any, Self
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.ports import free_port
 
 PATIENCE_S = 90.0
 """Upper bound of every wait: for machines that are slow, never for how long something should take."""
@@ -31,13 +32,6 @@ FAST = {
     "models_poll_s": "1",
     "log.format": "json",
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def kill_processes(instance: str) -> None:

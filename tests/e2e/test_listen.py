@@ -19,8 +19,9 @@ import pytest
 from tests.blackbox.wire import Wire
 from tests.conftest import cannot_run
 from tests.e2e.conftest import Start
-from tests.e2e.daemon import PATIENCE_S, ROOT, Daemon, free_port
+from tests.e2e.daemon import PATIENCE_S, ROOT, Daemon
 from tests.e2e.scripts import process
+from tests.ports import free_port
 
 HAND_OVER = """
 import fcntl, os, sys

@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.beside import NodeProcess, job_headers
-from tests.e2e.daemon import Daemon, free_port, kill_processes
+from tests.e2e.daemon import Daemon, kill_processes
 from tests.e2e.scripts import PIPELINE, process
 from tests.golivepeer import certificate
+from tests.ports import free_port
 
 SECTION = (Path(__file__).parents[2] / "README.md").read_text().partition("\n## Beside go-livepeer\n")[2]
 SECTION = SECTION.partition("\n## ")[0]

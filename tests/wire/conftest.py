@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 
 from tests.blackbox import serve
 from tests.blackbox.conftest import Server, stop, until
+from tests.ports import free_port
 from tests.wire.recorder import Recorder
 
 FLAGS = serve.FLAGS | {
-    "instance": "t-wire",
+    "instance": f"t-wire-{secrets.token_hex(4)}",
     "jobs-between-bytes-timeout-s": "60",
     "jobs-connect-timeout-s": "30",
     "jobs-header-timeout-s": "60",
@@ -41,7 +43,7 @@ def recorder() -> Iterator[Recorder]:
 @pytest.fixture(scope="session")
 def orchd(recorder: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("wire")
-    server_port, admin_port = serve.free_port(), serve.free_port()
+    server_port, admin_port = free_port(), free_port()
     models = entries(f"http://127.0.0.1:{recorder.port}")
     process = serve.run(folder, models, FLAGS, server_port, admin_port)
     try:
