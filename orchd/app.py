@@ -18,7 +18,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from orchd import __version__, tasks
-from orchd.admin import AdminServer
+from orchd.admin.server import AdminServer
 from orchd.advertise.advertiser import Advertiser
 from orchd.advertise.board import Board
 from orchd.advertise.rate import eth_usd_source
@@ -57,8 +57,8 @@ from orchd.runtime.process import ProcessRuntime
 from orchd.runtime.process_marks import Marks
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
-from orchd.settings import Settings
-from orchd.settings_load import read_secret, resolve_state_dir
+from orchd.settings.files import read_secret, resolve_state_dir
+from orchd.settings.tree import Settings
 from orchd.state_dir import keep_all
 from orchd.status_view import summary
 from orchd.store import DATABASE, SqliteStore
@@ -170,7 +170,7 @@ class App:
 
     async def _build(self, stack: AsyncExitStack) -> None:
         settings = self._settings
-        state_dir = resolve_state_dir(settings, self._env)
+        state_dir = resolve_state_dir(settings.state_dir, self._env)
         self._lock = lock = StateLock(state_dir)
         lock.acquire()
         stack.callback(lock.release)
@@ -483,7 +483,7 @@ class App:
 
     async def _elsewhere(self) -> list[str]:
         """Return what processes of our instance another state directory has, in words."""
-        marks = Marks(self._settings.instance, resolve_state_dir(self._settings, self._env))
+        marks = Marks(self._settings.instance, resolve_state_dir(self._settings.state_dir, self._env))
         try:
             return [*map(str, await DaemonThreads("down").run(marks.elsewhere, STATE_TIMEOUT_S))]
         except TimeoutError:

@@ -54,7 +54,7 @@ from orchd.domain.state import Snapshot
 from orchd.lag import LoopLag
 from orchd.metrics import Metrics
 from orchd.names import Names
-from orchd.settings import Settings
+from orchd.settings.tree import Settings
 
 Roots = Mapping[str, Coroutine[Any, Any, object]]
 """Coroutines that run as long as orchd does, by the name that their task gets: it stands in the log if one fails."""

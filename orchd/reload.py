@@ -14,8 +14,9 @@ import structlog
 
 from orchd.domain.model import Secret
 from orchd.errors import OrchdError
-from orchd.settings import Settings
-from orchd.settings_load import differences, read_secret, value_of
+from orchd.settings.files import read_secret
+from orchd.settings.load import differences, value_of
+from orchd.settings.tree import Settings
 from orchd.threads import DaemonThreads
 
 log = structlog.get_logger("orchd.reload")

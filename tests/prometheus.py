@@ -25,8 +25,8 @@ class Prometheus:
     def __init__(self, binary: str, folder: Path, *, target: str) -> None:
         self._folder = folder
         example = (DEPLOY / "prometheus.yml").read_text()
-        assert "127.0.0.1:8938" in example
-        config = example.replace("127.0.0.1:8938", target).replace(": 15s", ": 200ms")
+        assert "127.0.0.1:8738" in example
+        config = example.replace("127.0.0.1:8738", target).replace(": 15s", ": 200ms")
         (folder / "prometheus.yml").write_text(config)
         (folder / "alerts.yml").write_text((DEPLOY / "alerts.yml").read_text())
         self._address = f"127.0.0.1:{free_port()}"

@@ -10,11 +10,11 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from orchd.admin import AdminServer
+from orchd.admin.server import AdminServer
+from orchd.admin.settings import AdminSettings
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, OrchdError
 from orchd.metrics import Metrics
-from orchd.settings import AdminSettings
 from tests.fakes.snapshots import SECRET, snapshot
 
 

@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchd import tasks
+from orchd.advertise.settings import OrchestratorSettings
 from orchd.app import App, Edges
 from orchd.cli import run
 from orchd.domain.ids import ModelKey, RunnerId
@@ -21,7 +22,7 @@ from orchd.errors import OrchdError, RunnersLeft
 from orchd.metrics import Metrics
 from orchd.node.client import NodeClient
 from orchd.runtime.process_marks import Marks
-from orchd.settings import OrchestratorSettings, Settings
+from orchd.settings.tree import Settings
 from tests.advertise.rig import until
 from tests.ports import free_port
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchd.cli import build_parser
 from orchd.errors import JOB_ANSWERS
-from orchd.settings import settings_table
+from orchd.settings.reference import settings_table
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from orchd.admin import AdminServer
+from orchd.admin.server import AdminServer
+from orchd.admin.settings import AdminSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.offer import NodeStatus, Published, RegistryName
@@ -24,7 +25,6 @@ from orchd.metrics import RESTART_REASONS, RUNTIME_EVENTS, Metrics
 from orchd.node_metrics import PHASES, REGISTRIES, REGISTRY_CODES
 from orchd.realtime.stream import Phase
 from orchd.sessions.session import Outcome
-from orchd.settings import AdminSettings
 from tests.prometheus import DEPLOY, Prometheus
 
 KEY = ModelKey("text-to-image", 'org/na"me')

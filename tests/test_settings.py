@@ -9,16 +9,21 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchd import settings_load
 from orchd.cli.flags import add_settings_flags, settings_of
 from orchd.errors import Code, SettingsError
-from orchd.settings import SETTINGS, Settings, settings_table, split_listen
-from orchd.settings_load import config_file, load_settings, read_secret, resolve_state_dir
+from orchd.settings import files as settings_files
+from orchd.settings.advice import advice
+from orchd.settings.files import config_file, read_secret, resolve_state_dir
+from orchd.settings.load import load_settings
+from orchd.settings.reference import settings_table, shipped_file
+from orchd.settings.section import split_listen
+from orchd.settings.tree import RENAMED, SETTINGS, Settings
 
 SHIPPED = Path(__file__).parents[1] / "config" / "orchd.toml"
 
@@ -42,15 +47,18 @@ class TestShippedFile:
     def test_it_loads_and_is_what_orchd_does_without_it(self) -> None:
         assert load_settings(argv={}, env={}, file=SHIPPED) == Settings()
 
+    def test_it_is_made_from_the_code(self) -> None:
+        assert SHIPPED.read_text() == shipped_file(), "run: python -m orchd.settings.reference > config/orchd.toml"
+
     def test_it_holds_every_setting_with_its_explanation_right_above(self) -> None:
         section, before, found = "", "", {}
         for line in SHIPPED.read_text().splitlines():
             if header := re.fullmatch(r"\[(\w+)\]", line):
                 section = f"{header[1]}."
             elif "=" in line and not line.startswith("#"):
-                found[section + line.split(" =")[0]] = before
-            before = line
-        assert found == {name: f"# {setting.description}" for name, setting in SETTINGS.items()}
+                found[section + line.split(" =")[0]] = before.strip()
+            before = f"{before} {line[2:]}" if line.startswith("# ") else ""
+        assert found == {name: setting.description for name, setting in SETTINGS.items()}
 
     def test_every_number_has_a_unit_in_its_explanation(self) -> None:
         units = (
@@ -97,6 +105,92 @@ class TestPrecedence:
         assert load_settings(argv=argv, env=env, file=None) == Settings()
 
 
+class TestRenamed:
+    """A former name is read for one version, with a warning that names the new one."""
+
+    def read(self, text: str, tmp_path: Path, env: dict[str, str], argv: dict[str, str]) -> tuple[Settings, list[str]]:
+        file = tmp_path / "orchd.toml"
+        file.write_text(text)
+        warnings: list[str] = []
+        return load_settings(argv=argv, env=env, file=file, warn=warnings.append), warnings
+
+    @pytest.mark.parametrize(
+        ("text", "env", "argv", "where"),
+        [
+            ("[jobs]\nlook_us = 7", {}, {}, "jobs.look_us ({tmp}/orchd.toml:2)"),
+            ("", {"ORCHD_JOBS_LOOK_US": "7"}, {}, "ORCHD_JOBS_LOOK_US (environment)"),
+            ("", {}, {"jobs.look_us": "7"}, "--jobs-look-us (flag)"),
+        ],
+    )
+    def test_it_is_read_with_a_warning_that_names_the_new_one_and_the_place(
+        self, text: str, env: dict[str, str], argv: dict[str, str], where: str, tmp_path: Path
+    ) -> None:
+        settings, (warning,) = self.read(text, tmp_path, env, argv)
+        assert settings.jobs.busy_poll_us == 7
+        assert where.format(tmp=tmp_path) in warning
+        assert "is named jobs.busy_poll_us now" in warning
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_where_both_are_given_the_new_one_counts(self, order: int, tmp_path: Path) -> None:
+        lines = ["look_us = 7", "busy_poll_us = 8"][::order]
+        settings, (warning,) = self.read("\n".join(["[jobs]", *lines]), tmp_path, {}, {})
+        assert settings.jobs.busy_poll_us == 8
+        assert "remove jobs.look_us" in warning
+
+    def test_a_wrong_value_names_the_place_where_it_stands(self, tmp_path: Path) -> None:
+        assert f"jobs.busy_poll_us = 'x' ({tmp_path}/orchd.toml:2)" in refused("[jobs]\nlook_us = 'x'", tmp_path)
+
+    def test_a_flag_is_still_taken_and_no_longer_shown(self) -> None:
+        parser = argparse.ArgumentParser()
+        add_settings_flags(parser)
+        assert settings_of(parser.parse_args(["--jobs-look-us", "7"]), {}).jobs.busy_poll_us == 7
+        assert "--jobs-look-us" not in parser.format_help()
+
+    def test_each_leads_to_a_setting_and_is_none(self) -> None:
+        assert set(RENAMED.values()) <= set(SETTINGS)
+        assert not set(RENAMED) & set(SETTINGS)
+
+
+class TestAdvice:
+    def advised(self, **sections: Any) -> list[tuple[str, str]]:
+        return list(advice(Settings.model_validate(sections)))
+
+    def test_the_defaults_are_no_mistake(self) -> None:
+        assert self.advised() == []
+        assert self.advised(orchestrator={"service_url": "https://127.0.0.1:8935"}) == []
+
+    @pytest.mark.parametrize("port", [8935, 8937, 8942])
+    def test_a_port_of_livepeers_programs_is_named(self, port: int) -> None:
+        ((jobs, why), (admin, _)) = [
+            *self.advised(jobs={"listen": f"unix:/x,0.0.0.0:{port}"}),
+            *self.advised(admin={"listen": f"[::1]:{port}"}),
+        ]
+        assert (jobs, admin) == ("jobs.listen", "admin.listen")
+        assert f"0.0.0.0:{port}" in why
+        assert "8935 to 8942" in why
+        assert "127.0.0.1:8737" in why
+
+    @pytest.mark.parametrize("port", [8934, 8943])
+    def test_its_neighbours_are_not(self, port: int) -> None:
+        assert self.advised(jobs={"listen": f"0.0.0.0:{port}"}) == []
+
+    @pytest.mark.parametrize(
+        ("listen", "callback", "told"),
+        [
+            ("127.0.0.1:1234", "http://127.0.0.1:8737", True),
+            ("127.0.0.1:1234", "http://localhost:1234", False),
+            ("127.0.0.1:80", "http://127.0.0.1", False),
+            ("127.0.0.1:1234", "http://10.0.0.7:8737", False),  # A proxy may stand there.
+            ("systemd", "http://127.0.0.1:8737", False),
+            ("127.0.0.1:0", "http://127.0.0.1:8737", False),
+        ],
+    )
+    def test_a_callback_url_at_whose_port_nobody_listens_is_named(self, listen: str, callback: str, told: bool) -> None:
+        rules = {"service_url": "https://127.0.0.1:8935", "callback_url": callback}
+        found = self.advised(jobs={"listen": listen}, orchestrator=rules)
+        assert [name for name, _ in found] == ["orchestrator.callback_url"] * told
+
+
 class TestErrors:
     def test_an_unknown_setting_names_the_nearest_and_its_line(self, tmp_path: Path) -> None:
         message = refused("\n[jobs]\nholdlimit = 3\n", tmp_path)
@@ -126,7 +220,7 @@ class TestErrors:
             ("[docker]\ngpu_ids = [0]", {}, {}, ("docker.gpu_ids = [0]", "orchd.toml:2", "valid string")),
             ("jobs = 3", {}, {}, ("jobs = 3", "orchd.toml:1", "[jobs] is a section")),
             ("[models_file]", {}, {}, ("models_file = {}", "orchd.toml:1", "valid string")),
-            ("", {}, {"jobs.listen": "8937"}, ("jobs.listen = '8937' (flag --jobs-listen)", "host:port")),
+            ("", {}, {"jobs.listen": "8737"}, ("jobs.listen = '8737' (flag --jobs-listen)", "host:port")),
             ("", {}, {"reconcile.backoff_min_s": "61"}, ("[reconcile]", "61", "backoff_max_s = 60")),
         ],
     )
@@ -150,12 +244,12 @@ class TestErrors:
 class TestListen:
     @pytest.mark.parametrize(
         ("text", "expected"),
-        [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:8937", ("::1", 8937)), ("my-host:65535", ("my-host", 65535))],
+        [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:8737", ("::1", 8737)), ("my-host:65535", ("my-host", 65535))],
     )
     def test_host_and_port(self, text: str, expected: tuple[str, int]) -> None:
         assert split_listen(text) == expected
 
-    @pytest.mark.parametrize("text", ["", "8937", ":8937", "::1:8937", "h:65536", "h:-1", "h:x", "http://h:1", "h:1 "])
+    @pytest.mark.parametrize("text", ["", "8737", ":8737", "::1:8737", "h:65536", "h:-1", "h:x", "http://h:1", "h:1 "])
     def test_anything_else_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match="host:port"):
             split_listen(text)
@@ -184,7 +278,7 @@ class TestListen:
 class TestConfigFile:
     def test_flag_then_environment_then_etc_then_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         etc = tmp_path / "etc.toml"
-        monkeypatch.setattr(settings_load, "CONFIG_FILE", etc)
+        monkeypatch.setattr(settings_files, "CONFIG_FILE", etc)
         assert config_file(None, {}) is None
         etc.touch()
         assert config_file(None, {}) == etc
@@ -195,10 +289,10 @@ class TestConfigFile:
 class TestStateDir:
     def test_the_setting_wins_and_becomes_absolute(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        assert resolve_state_dir(Settings(state_dir="s"), {"STATE_DIRECTORY": "/x"}) == tmp_path / "s"
+        assert resolve_state_dir("s", {"STATE_DIRECTORY": "/x"}) == tmp_path / "s"
 
     def test_else_the_first_one_that_systemd_gives(self) -> None:
-        assert resolve_state_dir(Settings(), {"STATE_DIRECTORY": "/x:/y"}) == Path("/x")
+        assert resolve_state_dir("", {"STATE_DIRECTORY": "/x:/y"}) == Path("/x")
 
     @pytest.mark.parametrize("writable", [True, False])
     def test_else_var_lib_if_we_may_write_there_else_the_users(
@@ -207,7 +301,7 @@ class TestStateDir:
         monkeypatch.setattr("os.access", lambda path, mode: writable)
         monkeypatch.setenv("HOME", "/home/op")
         expected = Path("/var/lib/orchd") if writable else Path("/home/op/.local/state/orchd")
-        assert resolve_state_dir(Settings(), {}) == expected
+        assert resolve_state_dir("", {}) == expected
 
 
 class TestFlagsAndTable:
@@ -231,7 +325,7 @@ class TestFlagsAndTable:
     def test_the_table_has_one_row_for_each_setting(self) -> None:
         rows = settings_table().splitlines()[2:]
         assert len(rows) == len(SETTINGS)
-        assert "| `admin.listen` | `127.0.0.1:8938` | host:port of the admin pages |" in rows
+        assert "| `admin.listen` | `127.0.0.1:8738` | Address (host:port) of the admin pages. " in "\n".join(rows)
         assert all(len(re.findall(r"(?<!\\)\|", row)) == 4 for row in rows)
 
     def test_defaults_in_the_shipped_file_are_of_the_types_that_toml_has(self) -> None:
@@ -247,12 +341,12 @@ class TestFilesThatCannotBeRead:
 
         monkeypatch.setattr(Path, "expanduser", homeless)
         with pytest.raises(SettingsError, match="set state_dir"):
-            resolve_state_dir(Settings(state_dir="~/x"), {})
+            resolve_state_dir("~/x", {})
 
     @pytest.fixture
     def hung(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         """A file whose open does not return: a pipe that nobody writes to."""
-        monkeypatch.setattr(settings_load, "READ_TIMEOUT_S", 0.05)
+        monkeypatch.setattr(settings_files, "READ_TIMEOUT_S", 0.05)
         path = tmp_path / "hung"
         os.mkfifo(path)
         yield path

@@ -24,7 +24,7 @@ from orchd.domain.ports import NodeSessions, Store
 from orchd.domain.state import ModelStatus, Snapshot
 from orchd.errors import OrchdError
 from orchd.node.client import NodeClient
-from orchd.settings import Settings
+from orchd.settings.tree import Settings
 from orchd.tickets.route_secrets import RouteSecrets
 
 log = structlog.get_logger("orchd.advertise")

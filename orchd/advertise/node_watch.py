@@ -22,12 +22,12 @@ from dataclasses import dataclass, replace
 import structlog
 
 from orchd.advertise.board import Board
+from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.offer import NodeStatus, RegistryName
 from orchd.domain.ports import Store
 from orchd.errors import Code
 from orchd.node.client import Answer, NodeClient, NodeError
 from orchd.reasons import one_line
-from orchd.settings import OrchestratorSettings
 
 log = structlog.get_logger("orchd.node.watch")
 

@@ -9,7 +9,6 @@ failed; 3 the daemon can't be reached; 130 interrupted.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from functools import partial
 from importlib import import_module
 
 from orchd import __version__
+from orchd.cli.complaints import complain, warn
 from orchd.cli.parser import Parser, parse
 from orchd.cli.text import drop_unread, take_any_text
 from orchd.errors import DaemonUnreachable, OrchdError, reason_of
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as exc:
         if exc.errno not in _NOT_OURS:
             raise
-        _complain(f"cannot go on: {exc.filename or 'what it writes to'}: {reason_of(exc)}")
+        complain(f"cannot go on: {exc.filename or 'what it writes to'}: {reason_of(exc)}")
         code = FAILED
     for stream in (sys.stdout, sys.stderr):
         drop_unread(stream)
@@ -64,22 +64,13 @@ def _run(argv: Sequence[str] | None) -> int:
     from orchd.cli.flags import settings_of
 
     try:
-        code: int = args.run(args, settings_of(args, os.environ))
+        code: int = args.run(args, settings_of(args, os.environ, warn))
     except OrchdError as exc:
-        _complain(exc.message)
+        complain(exc.message)
         return UNREACHABLE if isinstance(exc, DaemonUnreachable) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
-
-
-def _complain(message: str) -> None:
-    """Say on stderr what is wrong; in the journal as an error, each line of it."""
-    from orchd.logs import is_journal, priority
-
-    prefix = priority(logging.ERROR) if is_journal(sys.stderr, os.environ) else ""
-    for line in f"orchd: {message}".splitlines():
-        print(prefix + line, file=sys.stderr)
 
 
 def build_parser() -> Parser:

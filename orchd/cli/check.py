@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,14 @@ from orchd.domain.model import Model
 from orchd.domain.money import Price
 from orchd.domain.state import Severity
 from orchd.errors import SettingsError
-from orchd.settings import Settings
-from orchd.settings_load import READ_TIMEOUT_S, resolve_state_dir
+from orchd.settings.advice import advice
+from orchd.settings.files import READ_TIMEOUT_S, resolve_state_dir
+from orchd.settings.tree import Settings
 from orchd.store import DATABASE, last_good
 from orchd.threads import call_within
+
+Doubts = Sequence[tuple[str, str]]
+"""Settings that are likely to be mistakes, and why."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,35 +45,42 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     strict = args.strict or settings.strict_file
     reading = read_file(path, Path(credentials) if credentials else None, strict=strict, last_good=_last_good(settings))
-    write(json.dumps(as_json(reading, str(path)), indent=2) if args.json else as_text(reading, look_of(sys.stdout)))
+    doubts = list(advice(settings))
+    if args.json:
+        write(json.dumps(as_json(reading, str(path), doubts), indent=2))
+    else:
+        write(as_text(reading, look_of(sys.stdout), doubts))
     return 1 if reading.count(Severity.ERROR) else 0
 
 
 def _last_good(settings: Settings) -> tuple[Model, ...]:
     try:
-        database = resolve_state_dir(settings, os.environ) / DATABASE
+        database = resolve_state_dir(settings.state_dir, os.environ) / DATABASE
         return call_within(lambda: last_good(database, load_model), READ_TIMEOUT_S)
     except (SettingsError, TimeoutError):
         return ()
 
 
-def as_text(reading: Reading, look: Look) -> str:
-    """Return the problems line by line, a table of the models, and a summary."""
+def as_text(reading: Reading, look: Look, doubts: Doubts = ()) -> str:
+    """Return the problems line by line, doubtful settings likewise, a table of the models, and a summary."""
     lines = [
         f"{look.paint(pad(problem.severity, 7), RED if problem.severity is Severity.ERROR else YELLOW)}  "
         f"{printable(str(problem))}"
         for problem in reading.problems
     ]
+    lines += [
+        f"{look.paint(pad('warning', 7), YELLOW)}  setting {printable(f'{name} = {why}')}" for name, why in doubts
+    ]
     if reading.models:
         head = ("MODEL", "KIND", "PROFILE", "SESSIONS", "REPLICAS", "START", "PRICE")
         lines += [""] * bool(lines) + table(head, map(_row, reading.models.values()), look) + [""]
-    errors, warnings = reading.count(Severity.ERROR), reading.count(Severity.WARNING)
+    errors, warnings = reading.count(Severity.ERROR), reading.count(Severity.WARNING) + len(doubts)
     counts = {"model": len(reading.models), "error": errors, "warning": warnings}
     lines.append(", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items()))
     return "\n".join(lines)
 
 
-def as_json(reading: Reading, file: str) -> dict[str, Any]:
+def as_json(reading: Reading, file: str, doubts: Doubts = ()) -> dict[str, Any]:
     """Return the same for machines; no secrets, prices as exact text."""
     return {
         "file": file,
@@ -89,6 +101,7 @@ def as_json(reading: Reading, file: str) -> dict[str, Any]:
             }
             for problem in reading.problems
         ],
+        "settings": [{"setting": name, "message": f"{name} = {why}"} for name, why in doubts],
         "models": [
             {
                 "pipeline": model.key.pipeline,

@@ -14,7 +14,7 @@ import aiohttp
 from orchd.control import SOCKET_NAME, short_path
 from orchd.errors import Code, DaemonUnreachable, OrchdError
 from orchd.http_client import why
-from orchd.settings import split_listen
+from orchd.settings.section import split_listen
 
 T = TypeVar("T")
 Json = dict[str, Any]

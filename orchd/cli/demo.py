@@ -19,7 +19,7 @@ from orchd.demo.child import Child
 from orchd.demo.frame import FrameJob, tinted
 from orchd.demo.image import DemoEngine
 from orchd.errors import OrchdError, reason_of
-from orchd.settings import Settings
+from orchd.settings.tree import Settings
 
 Json = dict[str, Any]
 

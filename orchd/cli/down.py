@@ -12,8 +12,8 @@ from orchd.cli.flags import add_settings_flags
 from orchd.cli.leftovers import end_leftovers
 from orchd.errors import DaemonUnreachable
 from orchd.logs import configure_logs
-from orchd.settings import Settings
-from orchd.settings_load import resolve_state_dir
+from orchd.settings.files import resolve_state_dir
+from orchd.settings.tree import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(_args: argparse.Namespace, settings: Settings) -> int:
-    state_dir = resolve_state_dir(settings, os.environ)
+    state_dir = resolve_state_dir(settings.state_dir, os.environ)
     try:
         ask_down(state_dir, _say)
     except DaemonUnreachable:

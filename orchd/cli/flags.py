@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from orchd.settings import SETTINGS, Settings
-from orchd.settings_load import config_file, load_settings
+from orchd.settings.files import config_file
+from orchd.settings.load import load_settings
+from orchd.settings.tree import RENAMED, SETTINGS, Settings, flag_name
 
 
 def add_settings_flags(parser: argparse.ArgumentParser, only: Iterable[str] = tuple(SETTINGS)) -> None:
@@ -20,10 +21,18 @@ def add_settings_flags(parser: argparse.ArgumentParser, only: Iterable[str] = tu
         group.add_argument(
             setting.flag, dest=f"setting:{name}", metavar="VALUE", help=shown.replace("%", "%%"), default=None
         )
+    for former, name in RENAMED.items():
+        if name in only:
+            group.add_argument(flag_name(former), dest=f"setting:{former}", help=argparse.SUPPRESS, default=None)
 
 
-def settings_of(args: argparse.Namespace, env: Mapping[str, str]) -> Settings:
+def settings_of(
+    args: argparse.Namespace, env: Mapping[str, str], warn: Callable[[str], None] = lambda _: None
+) -> Settings:
     """Return the settings for a command; all at their defaults for one that has no settings flags.
+
+    Args:
+        warn: see `load_settings`.
 
     Raises:
         SettingsError: see `load_settings`.
@@ -36,4 +45,4 @@ def settings_of(args: argparse.Namespace, env: Mapping[str, str]) -> Settings:
         for name, value in given.items()
         if name.startswith("setting:") and value is not None
     }
-    return load_settings(argv=argv, env=env, file=config_file(given["config"], env))
+    return load_settings(argv=argv, env=env, file=config_file(given["config"], env), warn=warn)

@@ -17,8 +17,8 @@ from orchd.errors import EngineUnavailable, OrchdError, RunnersLeft
 from orchd.locks import StateLock
 from orchd.metrics import Metrics
 from orchd.runtime.process_marks import Marks
-from orchd.settings import Settings
-from orchd.settings_load import resolve_state_dir
+from orchd.settings.files import resolve_state_dir
+from orchd.settings.tree import Settings
 from orchd.store import DATABASE
 
 Known = Mapping[tuple[ModelKey, str], Model]
@@ -34,7 +34,7 @@ async def end_leftovers(
         RunnersLeft: some may still run; whatever could be ended is ended.
     """
     edges = edges or Edges()
-    state_dir = resolve_state_dir(settings, env)
+    state_dir = resolve_state_dir(settings.state_dir, env)
     left: list[str] = []
     async with AsyncExitStack() as stack:
         known: Known = {}

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 def _nearest(name: str, known: Sequence[str]) -> str:
     """As `nearest_setting`; the settings take longer to import than most command lines to read."""
-    from orchd.settings_load import nearest_setting
+    from orchd.settings.load import nearest_setting
 
     return nearest_setting(name, known)
 

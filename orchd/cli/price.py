@@ -30,6 +30,7 @@ from orchd.advertise.pricing import (
     warnings,
 )
 from orchd.advertise.rate import eth_usd_source
+from orchd.advertise.settings import OrchestratorSettings
 from orchd.catalog.reload import read_file
 from orchd.cli.flags import add_settings_flags
 from orchd.cli.text import YELLOW, Cell, Look, look_of, printable, table, write
@@ -38,8 +39,8 @@ from orchd.domain.model import Model
 from orchd.domain.money import PriceUnit
 from orchd.domain.state import Severity
 from orchd.errors import OrchdError, SettingsError
-from orchd.settings import OrchestratorSettings, Settings
-from orchd.settings_load import read_secret
+from orchd.settings.files import read_secret
+from orchd.settings.tree import Settings
 from orchd.status_view import find_model
 
 Json = dict[str, Any]

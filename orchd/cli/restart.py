@@ -7,8 +7,8 @@ import os
 
 from orchd.cli.client import ask_restart
 from orchd.cli.flags import add_settings_flags
-from orchd.settings import Settings
-from orchd.settings_load import resolve_state_dir
+from orchd.settings.files import resolve_state_dir
+from orchd.settings.tree import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    model = ask_restart(resolve_state_dir(settings, os.environ), args.model)
+    model = ask_restart(resolve_state_dir(settings.state_dir, os.environ), args.model)
     print(f"{model}: restart begun; follow it with `orchd status {model} --watch`")
     return 0

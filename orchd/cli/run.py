@@ -12,6 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from orchd.app import App, Edges
+from orchd.cli.complaints import warn
 from orchd.cli.flags import add_settings_flags, settings_of
 from orchd.cli.signals import Signals, end_at_once
 from orchd.domain.redact import scrub
@@ -19,7 +20,8 @@ from orchd.errors import OrchdError
 from orchd.limits import raise_open_files
 from orchd.logs import Lines, configure_logs, is_journal, priority
 from orchd.loops import fast_loop
-from orchd.settings import Settings
+from orchd.settings.advice import advice
+from orchd.settings.tree import Settings
 
 log = structlog.get_logger("orchd.run")
 
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    run_daemon(settings, again=lambda: settings_of(args, os.environ))
+    run_daemon(settings, again=lambda: settings_of(args, os.environ, warn))
     return 0
 
 
@@ -45,6 +47,8 @@ def run_daemon(settings: Settings, edges: Edges | None = None, again: Callable[[
     journal = is_journal(sys.stderr, os.environ)
     lines = configure_logs(settings.log.format, settings.log.level, sys.stderr, journal=journal)
     raise_open_files()
+    for setting, why in advice(settings):
+        log.warning("setting_doubtful", setting=setting, reason=why)
     try:
         with asyncio.Runner(loop_factory=fast_loop()) as runner:
             runner.run(_live(settings, edges, lines, again, journal))

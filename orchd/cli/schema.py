@@ -7,7 +7,7 @@ import json
 
 from orchd.catalog.json_schema import json_schema
 from orchd.cli.text import write
-from orchd.settings import Settings
+from orchd.settings.tree import Settings
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from orchd.cli.status_changes import OFFERED, PROBLEM, RUNTIME, news, told
 from orchd.cli.status_node import node_line, node_page, registries_page, standing, streams_page, why_not_offered
 from orchd.cli.text import BOLD, DIM, GREEN, RED, YELLOW, Cell, Look, ago, look_of, pad, printable, table, units
 from orchd.errors import Code, DaemonUnreachable, OrchdError
-from orchd.settings import Settings
+from orchd.settings.tree import Settings
 
 Json = Mapping[str, Any]
 

@@ -44,6 +44,7 @@ from orchd.jobs.request import (
     to_runner,
 )
 from orchd.jobs.run import Aborted, Run
+from orchd.jobs.settings import JobsSettings
 from orchd.jobs.verdict import RUNNERS_FAULT, explain_late, judged, outcome_of
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Ended, Origin
@@ -52,7 +53,6 @@ from orchd.relay.ports import Caller, CallerGone, Carrier, Connection, RunnerBro
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.session import Outcome, Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
-from orchd.settings import JobsSettings
 
 log = structlog.get_logger("orchd.jobs")
 

@@ -18,6 +18,7 @@ from orchd.http1.render import Date
 from orchd.jobs.handle import Handler, JobLog, JobMetrics
 from orchd.jobs.hooks import Hooks
 from orchd.jobs.refusal import rendered
+from orchd.jobs.settings import JobsSettings
 from orchd.lag import LoopLag
 from orchd.limits import most_connections
 from orchd.names import Names
@@ -27,12 +28,12 @@ from orchd.relay.caller import CallerConnection
 from orchd.relay.listen import listen, remove_sockets
 from orchd.relay.ports import Owner
 from orchd.relay.runner import Pool
+from orchd.relay.settings import RelaySettings
 from orchd.relay.splice import Pipes
 from orchd.relay.transfer import Transfer
 from orchd.relay.wire import Batch
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
-from orchd.settings import JobsSettings
 
 log = structlog.get_logger("orchd.jobs")
 
@@ -108,11 +109,11 @@ class JobServer:
                 why="each takes up to 6 descriptors: raise LimitNOFILE of the unit (ulimit -n)",
             )
         self._lag = lag or LoopLag()
-        self.settings = settings
+        self.settings: RelaySettings = settings
         self.clock = asyncio.get_running_loop().time
         self.leaving = False
         self.date = Date()
-        self.batch = Batch(settings.look_us / 1e6)
+        self.batch = Batch(settings.busy_poll_us / 1e6)
         self._metrics = metrics
         self._env = env
         self._pool = Pool(self.clock, settings.runner_idle_s, self.batch, Pipes(), names)

@@ -29,9 +29,9 @@ from orchd.errors import Code, OrchdError
 from orchd.http_client import cause_of, connector, read_at_most, why
 from orchd.lag import LoopLag
 from orchd.names import Names
+from orchd.node.settings import NodeSettings
 from orchd.reasons import certificate_fault, one_line
 from orchd.reasons import why as why_unusable
-from orchd.settings import OrchestratorSettings
 
 BODY_BYTES = 4 << 20
 """Longest answer that is read; the node's list of a thousand models stays far below."""
@@ -112,7 +112,7 @@ class NodeClient:
 
     def __init__(
         self,
-        settings: OrchestratorSettings,
+        settings: NodeSettings,
         secret: Secret | None,
         names: Names | None = None,
         lag: LoopLag | None = None,
@@ -325,7 +325,7 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def _certificate_rule(settings: OrchestratorSettings) -> str:
+def _certificate_rule(settings: NodeSettings) -> str:
     """Return the setting `certificate`, with `auto` resolved: off on loopback, else `system`."""
     if settings.certificate != "auto":
         return settings.certificate

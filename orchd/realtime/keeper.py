@@ -26,11 +26,11 @@ from orchd.domain.state import Snapshot, StreamStatus
 from orchd.errors import JobRefused, StoreError
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.routes import Call, Learnt, places
+from orchd.realtime.settings import StreamsSettings
 from orchd.realtime.stream import Ended, Origin, Phase, Stream, Streams
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.session import Outcome, Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
-from orchd.settings import StreamsSettings
 from orchd.tasks import cancel, spawn
 
 log = structlog.get_logger("orchd.streams")

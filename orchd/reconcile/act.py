@@ -13,8 +13,8 @@ from orchd.reconcile import actions, plan
 from orchd.reconcile.calls import Calls
 from orchd.reconcile.fleet import Fleet
 from orchd.reconcile.runner import Leaving, Runner
+from orchd.reconcile.settings import ReconcileSettings
 from orchd.sessions.table import SessionTable
-from orchd.settings import ReconcileSettings
 
 E = RunnerEvent
 S = RunnerState

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchd.settings import ReconcileSettings
+from orchd.reconcile.settings import ReconcileSettings
 
 
 def delay_s(failures_in_row: int, settings: ReconcileSettings, jitter: float) -> float:

@@ -20,9 +20,9 @@ from orchd.reconcile.act import Hands
 from orchd.reconcile.fleet import Fleet
 from orchd.reconcile.hints import how_it_stopped, why_it_failed
 from orchd.reconcile.runner import Runner
+from orchd.reconcile.settings import ReconcileSettings
 from orchd.reconcile.strays import STRAY_GRACE_S, Stray, Strays, unknown
 from orchd.sessions.table import SessionTable
-from orchd.settings import ReconcileSettings
 
 log = structlog.get_logger("orchd.reconcile")
 

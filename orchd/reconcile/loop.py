@@ -33,7 +33,7 @@ from orchd.reconcile.runner import Runner
 from orchd.reconcile.standing import Standing, standing
 from orchd.reconcile.strays import spared
 from orchd.sessions.table import SessionTable
-from orchd.settings import Settings
+from orchd.settings.tree import Settings
 
 log = structlog.get_logger("orchd.reconcile")
 

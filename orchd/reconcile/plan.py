@@ -34,8 +34,8 @@ from orchd.reconcile.actions import (
     Update,
 )
 from orchd.reconcile.runner import Leaving, Runner
+from orchd.reconcile.settings import ReconcileSettings
 from orchd.reconcile.standing import withdrawn
-from orchd.settings import ReconcileSettings
 
 S = RunnerState
 SERVING = frozenset({S.LOADING, S.READY, S.UNHEALTHY})

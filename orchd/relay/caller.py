@@ -23,9 +23,9 @@ from orchd.http1.rules import AnswerHead, Malformed, RequestHead, bodiless
 from orchd.relay.headers import interim, persistence
 from orchd.relay.pace import BodyPace, is_paced
 from orchd.relay.ports import CallerGone, Owner
+from orchd.relay.settings import RelaySettings
 from orchd.relay.transfer import Transfer
 from orchd.relay.wire import Batch, Wire
-from orchd.settings import JobsSettings
 
 MIB = 1024 * 1024
 SLICE_BYTES = 64 * 1024
@@ -53,7 +53,7 @@ TURNED_AWAY = State.TURNED_AWAY
 class Hub(Protocol):
     """What all connections of callers share."""
 
-    settings: JobsSettings
+    settings: RelaySettings
     clock: Callable[[], float]
     leaving: bool
     batch: Batch

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchd.errors import Code, OrchdError, reason_of
-from orchd.settings import split_listen
+from orchd.settings.section import split_listen
 
 BACKLOG = 4096
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3).

@@ -6,7 +6,7 @@ is waited for: while orchd does not read, since the runner takes no more, nobody
 
 from __future__ import annotations
 
-from orchd.settings import JobsSettings
+from orchd.relay.settings import RelaySettings
 
 _PACED_BY_LIFE = (b"audio/", b"video/", b"text/event-stream", b"multipart/x-mixed-replace")
 
@@ -35,7 +35,7 @@ class BodyPace:
         """So many seconds since the last look don't count."""
         self._looked_at += seconds
 
-    def look(self, now: float, received: int, settings: JobsSettings, *, waits: bool) -> str:
+    def look(self, now: float, received: int, settings: RelaySettings, *, waits: bool) -> str:
         """Return why the caller is too slow; empty = it is not.
 
         Args:

@@ -18,8 +18,8 @@ from orchd.runtime.engine import Engine, Refused
 from orchd.runtime.gpus import known_gpus
 from orchd.runtime.images import Images
 from orchd.runtime.reach import Reach, address_of, choose_reach, is_routed
+from orchd.runtime.settings import DockerSettings
 from orchd.runtime.volumes import host_path
-from orchd.settings import DockerSettings
 
 log = structlog.get_logger("orchd.runtime")
 

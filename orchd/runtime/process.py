@@ -37,8 +37,8 @@ from orchd.runtime.process_launch import check, environment_of, free_port, spawn
 from orchd.runtime.process_logs import Logs
 from orchd.runtime.process_marks import Marks, Process, end_of, lives, open_pidfd, send
 from orchd.runtime.process_records import Leader, Records, stat_of
+from orchd.runtime.settings import ProcessSettings
 from orchd.runtime.shared import Shared
-from orchd.settings import ProcessSettings
 from orchd.threads import DaemonThreads
 
 log = structlog.get_logger("orchd.runtime")

@@ -10,12 +10,12 @@ from fractions import Fraction
 from typing import Any
 
 from orchd.advertise.board import Board
+from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.money import Price
 from orchd.domain.offer import NodeStatus, Offer, Offers
 from orchd.node.client import NodeClient
-from orchd.settings import OrchestratorSettings
 from tests.golivepeer.clock import RealClock
 from tests.golivepeer.node import Node, NodeSettings
 

@@ -11,7 +11,7 @@ from orchd.cli.flags import add_settings_flags, settings_of
 from orchd.cli.run import run_daemon
 from orchd.errors import Code, JobRefused
 from orchd.jobs.hooks import Job, JobHook
-from orchd.settings import Settings
+from orchd.settings.tree import Settings
 
 
 class Bearer(JobHook):

@@ -28,13 +28,13 @@ from orchd.advertise.board import Board
 from orchd.advertise.byoc.registry import ByocRegistry
 from orchd.advertise.live_runner.registry import LiveRegistry
 from orchd.advertise.node_watch import NodeWatch
+from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.money import Price
 from orchd.domain.offer import Offer, Offers
 from orchd.logs import configure_logs
 from orchd.node.client import Answer, NodeClient
-from orchd.settings import OrchestratorSettings
 from orchd.tasks import cancel, spawn
 from orchd.tickets.route_secrets import RouteSecrets, new_key
 from tests.advertise.live_runner.world import Sessions

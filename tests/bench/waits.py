@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from orchd.settings import SETTINGS
+from orchd.settings.tree import SETTINGS
 from tests.e2e.daemon import FAST, Daemon
 
 Json = dict[str, Any]

@@ -12,7 +12,7 @@ from orchd.domain.model import RunnerKind
 from orchd.domain.offer import RegistryName
 from orchd.domain.ports import Runtime
 from orchd.metrics import Metrics
-from orchd.settings import Settings
+from orchd.settings.tree import Settings
 from tests.chaos.entries import ETH_USD, JOB_S
 from tests.chaos.shelf import Shelf
 from tests.golivepeer.node import Node

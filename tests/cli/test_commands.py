@@ -21,12 +21,12 @@ from prometheus_client import CollectorRegistry
 
 import orchd
 from orchd import __version__
-from orchd.admin import AdminServer
+from orchd.admin.server import AdminServer
+from orchd.admin.settings import AdminSettings
 from orchd.cli import main
 from orchd.control import ControlServer
 from orchd.domain.ids import ModelKey
 from orchd.metrics import Metrics
-from orchd.settings import AdminSettings
 from tests.fakes.snapshots import NOW, SECRET, snapshot
 
 MODEL = "text-to-image/stabilityai/sdxl-turbo"

@@ -20,7 +20,7 @@ from orchd.domain.ports import Runtime, StopReport
 from orchd.errors import EngineUnavailable, RunnersLeft
 from orchd.metrics import Metrics
 from orchd.runtime.process_marks import Marks
-from orchd.settings import Settings
+from orchd.settings.tree import Settings
 from orchd.store import SqliteStore
 from tests.fakes.models import container_model
 from tests.fakes.runtime import FakeRuntime

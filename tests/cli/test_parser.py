@@ -6,8 +6,8 @@ import pytest
 
 from orchd.cli import build_parser
 from orchd.cli.parser import parse
-from orchd.settings import SETTINGS
-from orchd.settings_load import nearest_setting
+from orchd.settings.load import nearest_setting
+from orchd.settings.tree import SETTINGS
 
 PARSER = build_parser()
 COMMANDS = PARSER.commands

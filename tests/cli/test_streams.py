@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from orchd import settings_load
 from orchd.cli import main
+from orchd.settings import files as settings_files
 from tests.catalog.helpers import entry
 
 MODELS = [entry(model_id=f"日本/モデル-{number}", price_per_unit=0.1, currency="USD") for number in range(200)]
@@ -131,7 +131,7 @@ def closed(tmp_path: Path) -> Iterator[Path]:
 def test_a_settings_folder_that_is_closed_to_us_is_named_with_the_way_out(
     closed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str], nobody: None
 ) -> None:
-    monkeypatch.setattr(settings_load, "CONFIG_FILE", closed / "orchd.toml")
+    monkeypatch.setattr(settings_files, "CONFIG_FILE", closed / "orchd.toml")
     monkeypatch.delenv("ORCHD_CONFIG", raising=False)
     assert main(command) == 2
     err = capsys.readouterr().err
@@ -144,7 +144,7 @@ def test_a_settings_folder_that_is_closed_to_us_is_named_with_the_way_out(
 def test_a_models_file_that_is_closed_to_us_is_named(
     closed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], nobody: None
 ) -> None:
-    monkeypatch.setattr(settings_load, "CONFIG_FILE", Path("/no/such/file"))
+    monkeypatch.setattr(settings_files, "CONFIG_FILE", Path("/no/such/file"))
     file = str(closed / "aiModels.json")
     assert main(["check", file]) == 1
     assert f"{file}: cannot read the file: Permission denied (as user {os.geteuid()}" in capsys.readouterr().out
@@ -155,6 +155,6 @@ def test_a_models_file_that_is_closed_to_us_is_named(
 def test_nobody_needs_rights_for_the_schema(
     closed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], nobody: None
 ) -> None:
-    monkeypatch.setattr(settings_load, "CONFIG_FILE", closed / "orchd.toml")
+    monkeypatch.setattr(settings_files, "CONFIG_FILE", closed / "orchd.toml")
     assert main(["schema"]) == 0
     assert json.loads(capsys.readouterr().out)

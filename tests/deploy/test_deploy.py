@@ -16,7 +16,7 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import StopSpec
 from orchd.errors import Code
 from orchd.metrics import Metrics
-from orchd.settings import Settings
+from orchd.settings.tree import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNIT = (DEPLOY / "orchd.service").read_text()

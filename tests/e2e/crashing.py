@@ -24,7 +24,7 @@ from orchd.cli import main
 from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Runtime, Store
 from orchd.metrics import Metrics
-from orchd.settings import Settings
+from orchd.settings.tree import Settings
 
 CALLS = frozenset(
     {"open", "sightings", "prepare", "start", "resume", "stop", "remove", "tail"}

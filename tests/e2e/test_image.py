@@ -92,7 +92,7 @@ def test_without_one_it_is_the_daemon_which_others_reach_and_which_tells_whether
                 with urllib.request.urlopen(f"http://{address}:{port}/healthz", timeout=10) as answer:
                     assert answer.status == 200
             except urllib.error.HTTPError as refused:
-                assert (port, refused.code) == ("8937", 404)  # noqa: PT017
+                assert (port, refused.code) == ("8737", 404)  # noqa: PT017
         docker("stop", name)
         assert '"event": "orchd_stopped"' in docker("logs", name)
         assert docker("inspect", "--format", "{{.State.ExitCode}}", name).strip() == "0"

@@ -76,7 +76,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     service, cli, jobs = free_port(), free_port(), free_port()
-    ports = {"8935": str(service), "7935": str(cli), "8937": str(jobs)}
+    ports = {"8935": str(service), "7935": str(cli), "8737": str(jobs)}
     paths = {"/etc/orchd/orch-secret": str(tmp_path / "orch-secret"), "/var/lib/livepeer": str(tmp_path / "livepeer")}
     ours = {"-g orchd": f"-g {grp.getgrgid(os.getgid()).gr_name}"}
     return Place(tmp_path, ports | paths | ours)
@@ -98,7 +98,7 @@ async def orchd(place: Place, entry: dict[str, Any], **changes: str) -> AsyncIte
     instance = f"t-readme-{secrets.token_hex(4)}"
     env = {"ORCHD_CONFIG": str(place.settings_file(**changes))}
     daemon = Daemon(place.folder / "orchd", instance, env=env)
-    daemon.jobs_port = int(place.instead["8937"])
+    daemon.jobs_port = int(place.instead["8737"])
     daemon._settings["jobs.listen"] = f"127.0.0.1:{daemon.jobs_port}"
     daemon.write(entry)
     try:

@@ -12,10 +12,10 @@ from orchd.domain.ports import StoredModel, StoredStream
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.routes import Call
+from orchd.realtime.settings import StreamsSettings
 from orchd.realtime.stream import Ended
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
-from orchd.settings import StreamsSettings
 
 
 class FakeStore:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import HealthKind, HealthSpec, StreamSpec
 from orchd.domain.ports import ProbeWord as W
@@ -26,7 +27,6 @@ from orchd.relay.runner import Pool
 from orchd.relay.splice import Pipes
 from orchd.relay.wire import Batch
 from orchd.runtime.process_launch import free_port
-from orchd.settings import OrchestratorSettings
 from tests.health.failing import (
     RAW,
     Authority,

@@ -175,7 +175,7 @@ def test_a_host_that_is_none_is_refused(host: bytes) -> None:
         RequestHead(b"GET", b"/", "1.1", [(b"Host", host)])
 
 
-@pytest.mark.parametrize("host", [b"", b"a", b"a:80", b"127.0.0.1:8937", b"[::1]:80", b"a.b-c_d:"])
+@pytest.mark.parametrize("host", [b"", b"a", b"a:80", b"127.0.0.1:8737", b"[::1]:80", b"a.b-c_d:"])
 def test_a_host_is_taken(host: bytes) -> None:
     assert RequestHead(b"GET", b"/", "1.1", [(b"Host", host)]).keep_alive
 

@@ -19,11 +19,11 @@ from orchd.jobs.hooks import Hooks, Job, JobHook, Waits
 from orchd.jobs.lines import fields
 from orchd.jobs.run import Run
 from orchd.jobs.server import JobServer
+from orchd.jobs.settings import JobsSettings
 from orchd.relay.caller import CallerConnection
 from orchd.relay.wire import Wire
 from orchd.sessions.session import Outcome, Session
 from orchd.sessions.table import SessionTable
-from orchd.settings import JobsSettings
 from tests.fakes.streams import a_keeper, a_letting_go
 from tests.faults.message import Message
 from tests.jobs.messages import answer

@@ -87,7 +87,7 @@ def test_all_else_is_not_the_nodes(target: str) -> None:
 
 def test_an_absolute_url_is_understood_as_well() -> None:
     """A proxy between node and orchd may be told so; it must not end as an unknown path that is quoted in an error."""
-    assert routed(f"http://orchd.test:8937/live/{IMAGE.slug}/{PROOF}/x") == routed(f"/live/{IMAGE.slug}/{PROOF}/x")
+    assert routed(f"http://orchd.test:8737/live/{IMAGE.slug}/{PROOF}/x") == routed(f"/live/{IMAGE.slug}/{PROOF}/x")
     assert routed(f"http://orchd.test/byoc/{IMAGE.slug}") == routed(f"/byoc/{IMAGE.slug}")
 
 

@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 from orchd.errors import Code, OrchdError
 from orchd.jobs.hooks import Hooks
 from orchd.jobs.server import JobServer
+from orchd.jobs.settings import JobsSettings
 from orchd.limits import PER_CALLER, RESERVED
 from orchd.relay.wire import Wire
 from orchd.sessions.table import SessionTable
-from orchd.settings import JobsSettings
 from tests.fakes.streams import a_keeper, a_letting_go
 from tests.jobs.fakes import FakeLog, FakeMetrics
 

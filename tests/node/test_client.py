@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.model import Secret
 from orchd.errors import Code
 from orchd.node.client import BODY_BYTES, Answer, NodeClient, NodeError
-from orchd.settings import OrchestratorSettings
 from tests.advertise.rig import client_of, node, settings_for
 from tests.golivepeer.node import Node
 

@@ -22,9 +22,10 @@ from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import ContainerLaunch, ExternalLaunch, Model, StopSpec
 from orchd.domain.ports import ProbeWord, SightedAs, Sighting
 from orchd.errors import EngineUnavailable, JobRefused
+from orchd.reconcile.settings import ReconcileSettings
 from orchd.sessions.session import Outcome, Session, SessionKind
 from orchd.sessions.table import Place
-from orchd.settings import ReconcileSettings, Settings
+from orchd.settings.tree import Settings
 from tests.fakes.models import container_model, external_model
 from tests.fakes.runtime import FakeContainer, FakeRuntime
 from tests.reconcile.world import World

@@ -10,8 +10,9 @@ from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.model import Model
 from orchd.domain.ports import ProbeWord
 from orchd.errors import Code, JobRefused
+from orchd.jobs.settings import JobsSettings
 from orchd.sessions.session import Session, SessionKind
-from orchd.settings import JobsSettings, Settings
+from orchd.settings.tree import Settings
 from tests.fakes.models import container_model, external_model
 from tests.reconcile.world import World
 from tests.virtual_time import virtual_time

@@ -14,8 +14,9 @@ from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
 from orchd.domain.ports import ProbeWord, SightedAs
 from orchd.errors import PASSING, Code, EngineUnavailable, JobRefused, LaunchError
+from orchd.reconcile.settings import ReconcileSettings
 from orchd.sessions.session import Outcome, Session, SessionKind
-from orchd.settings import ReconcileSettings, Settings
+from orchd.settings.tree import Settings
 from tests.fakes.models import container_model, external_model
 from tests.reconcile.world import World
 from tests.virtual_time import VirtualLoop, virtual_time

@@ -16,7 +16,7 @@ from orchd.domain.stalls import Stall
 from orchd.reconcile import actions
 from orchd.reconcile.plan import RETRY_S, World, next_deadline, plan
 from orchd.reconcile.runner import Leaving, Runner
-from orchd.settings import ReconcileSettings
+from orchd.reconcile.settings import ReconcileSettings
 from tests.fakes.models import container_model, external_model
 from tests.soak import examples
 

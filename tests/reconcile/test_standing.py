@@ -23,9 +23,10 @@ from orchd.domain.offer import Offers
 from orchd.domain.ports import ProbeWord
 from orchd.errors import PASSING, Code, JobRefused, LaunchError
 from orchd.reconcile.runner import Runner
+from orchd.reconcile.settings import ReconcileSettings
 from orchd.reconcile.standing import COLD, WITHDRAWN_AFTER, standing
 from orchd.sessions.session import Outcome, Session, SessionKind
-from orchd.settings import ReconcileSettings, Settings
+from orchd.settings.tree import Settings
 from orchd.status_view import status
 from tests.fakes.models import container_model
 from tests.reconcile.world import World

@@ -15,8 +15,9 @@ from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import SightedAs
 from orchd.domain.state import DesiredState, Problem, Severity
 from orchd.errors import Code
+from orchd.reconcile.settings import ReconcileSettings
 from orchd.reconcile.strays import STRAY_GRACE_S
-from orchd.settings import ReconcileSettings, Settings
+from orchd.settings.tree import Settings
 from tests.fakes.models import container_model
 from tests.reconcile.world import World
 from tests.virtual_time import virtual_time

@@ -21,7 +21,7 @@ from orchd.reconcile.lookout import lookout
 from orchd.reconcile.loop import Loop
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
-from orchd.settings import Settings
+from orchd.settings.tree import Settings
 from tests.fakes.prober import FakeProber
 from tests.fakes.runtime import FakeContainer, FakeRuntime
 

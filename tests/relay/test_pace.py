@@ -12,9 +12,9 @@ import pytest
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import InferenceSpec
 from orchd.errors import Code
+from orchd.jobs.settings import JobsSettings
 from orchd.relay.pace import BodyPace, is_paced
 from orchd.relay.wire import Batch, Wire
-from orchd.settings import JobsSettings
 from tests.jobs.fakes import Bench
 from tests.jobs.messages import SWITCHED, UPGRADE, answer, refused, request
 from tests.jobs.model import KEY, a_model

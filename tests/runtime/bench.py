@@ -22,7 +22,7 @@ from orchd.domain.model import (
     StreamSpec,
 )
 from orchd.runtime.containers import DockerRuntime
-from orchd.settings import DockerSettings
+from orchd.runtime.settings import DockerSettings
 
 
 @dataclass

@@ -10,7 +10,7 @@ import docker
 import pytest
 
 from orchd.runtime.containers import DockerRuntime
-from orchd.settings import DockerSettings
+from orchd.runtime.settings import DockerSettings
 from tests.docker_images import runner_image
 from tests.runtime.bench import Bench
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from orchd.runtime.process import ProcessRuntime
-from orchd.settings import ProcessSettings
+from orchd.runtime.settings import ProcessSettings
 from tests.runtime.process_models import RUNNER, scripted_model
 
 

@@ -18,7 +18,7 @@ import pytest
 from orchd.errors import AlreadyRunning, EngineUnavailable
 from orchd.runtime.claim import Holder, Life, container_id_in, judge, start_ticks_of
 from orchd.runtime.containers import DockerRuntime
-from orchd.settings import DockerSettings
+from orchd.runtime.settings import DockerSettings
 from tests.docker_images import BASE
 from tests.runtime.bench import Bench, eventually
 
@@ -83,7 +83,7 @@ def claims(client: docker.APIClient, instance: str) -> dict[str, Holder]:
 HOLD = """
 import asyncio, sys
 from orchd.runtime.containers import DockerRuntime
-from orchd.settings import DockerSettings
+from orchd.runtime.settings import DockerSettings
 
 async def main():
     runtime = DockerRuntime(DockerSettings(network=sys.argv[2]), instance=sys.argv[1], state_dir="/elsewhere")

@@ -16,7 +16,7 @@ from orchd.domain.ports import Runtime, SightedAs, StopReport
 from orchd.errors import Code, EngineUnavailable, LaunchError, OrchdError
 from orchd.reconcile.hints import why_it_failed
 from orchd.runtime.containers import DockerRuntime
-from orchd.settings import DockerSettings
+from orchd.runtime.settings import DockerSettings
 from orchd.tasks import cancel, spawn
 from tests.runtime.bench import Bench, answers, eventually, model, runner_of
 

@@ -18,7 +18,7 @@ from orchd.domain.ports import Runtime
 from orchd.runtime import listening
 from orchd.runtime.listening import Listener, of_container, of_process, of_tree, parse, read_tables
 from orchd.runtime.process import ProcessRuntime
-from orchd.settings import ProcessSettings
+from orchd.runtime.settings import ProcessSettings
 from tests.runners.local import BOUND_S
 from tests.runtime.bench import Bench
 from tests.runtime.process_models import RUNNER, scripted_model

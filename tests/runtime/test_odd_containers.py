@@ -19,7 +19,7 @@ from orchd.errors import AlreadyRunning
 from orchd.runtime import claim, spec
 from orchd.runtime.claim import Claim, Holder
 from orchd.runtime.containers import DockerRuntime
-from orchd.settings import DockerSettings
+from orchd.runtime.settings import DockerSettings
 
 RUNNER = RunnerId(ModelKey("text-to-image", "org/good"), 0, "0123456789ab")
 LABELS = spec.labels("t", RUNNER, ContainerLaunch("image"), ())

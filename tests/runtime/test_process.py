@@ -30,7 +30,7 @@ from orchd.runtime.process_launch import spawn as spawn_child
 from orchd.runtime.process_logs import Logs
 from orchd.runtime.process_marks import Marks, Process, lives
 from orchd.runtime.process_records import Records
-from orchd.settings import ProcessSettings
+from orchd.runtime.settings import ProcessSettings
 from orchd.tasks import cancel, spawn
 from tests.runners.local import BOUND_S, SCRIPTED, LocalRunner
 from tests.runtime.process_models import KEY, PYTHON, RUNNER, model_of, scripted_model

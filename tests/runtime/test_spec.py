@@ -15,7 +15,7 @@ from orchd.errors import PASSING, Code, EngineUnavailable, LaunchError
 from orchd.runtime import spec
 from orchd.runtime.pulls import PullProgress, pull_error
 from orchd.runtime.reach import Reach, address_of, choose_reach, is_routed
-from orchd.settings import DockerSettings
+from orchd.runtime.settings import DockerSettings
 
 text = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=300)
 keys = st.builds(ModelKey, text, text)

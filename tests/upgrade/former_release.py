@@ -26,7 +26,7 @@ from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import ContainerLaunch, Model
 from orchd.domain.ports import StoredStream
 from orchd.runtime import spec
-from orchd.settings import DockerSettings
+from orchd.runtime.settings import DockerSettings
 from orchd.store import SqliteStore
 
 FOLDER = "/etc/orchd"

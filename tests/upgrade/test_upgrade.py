@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from orchd import tasks
+from orchd.admin.settings import AdminSettings
 from orchd.advertise.byoc import registry as byoc
 from orchd.advertise.byoc import wire as byoc_wire
 from orchd.advertise.live_runner import wire as live_wire
@@ -31,9 +32,12 @@ from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import ContainerLaunch, GpuRequest, Model, ProcessLaunch, RunnerKind
 from orchd.domain.ports import Runtime, SightedAs
 from orchd.domain.state import Severity
+from orchd.jobs.settings import JobsSettings
 from orchd.metrics import Metrics
+from orchd.reconcile.settings import ReconcileSettings
 from orchd.runtime import spec
-from orchd.settings import AdminSettings, DockerSettings, JobsSettings, ReconcileSettings, Settings
+from orchd.runtime.settings import DockerSettings
+from orchd.settings.tree import Settings
 from orchd.store import SqliteStore
 from orchd.tickets.route_secrets import is_key, new_key
 from tests.catalog.helpers import read_text

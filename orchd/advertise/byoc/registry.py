@@ -27,12 +27,12 @@ from orchd.advertise.byoc import plan, wire
 from orchd.advertise.byoc.entry import Call, Check, Entry, Facts, Record, Rules, Step, Unregister, Upsert, Wait
 from orchd.advertise.byoc.token_probe import TokenProbe
 from orchd.advertise.pricing import Unpublishable
+from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import Offer, Published, RegistryName
 from orchd.domain.ports import Store
 from orchd.errors import Code, OrchdError, StoreError
 from orchd.node.client import Answer, NodeClient, NodeError
-from orchd.settings import OrchestratorSettings
 from orchd.tasks import cancel, spawn
 from orchd.tickets.route_secrets import RouteSecrets
 

@@ -15,6 +15,7 @@ from orchd.advertise.board import Board
 from orchd.advertise.live_runner.plan import Record
 from orchd.advertise.live_runner.wire import Seen, difference, in_words, read_discovery
 from orchd.advertise.pricing import Unpublishable, live_price
+from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.offer import NodeStatus, Published, RegistryName
@@ -22,7 +23,6 @@ from orchd.domain.ports import NodeSessions, Store
 from orchd.domain.redact import scrub
 from orchd.errors import Code, OrchdError
 from orchd.node.client import NodeClient, NodeError
-from orchd.settings import OrchestratorSettings
 from orchd.tickets.route_secrets import RouteSecrets
 
 log = structlog.get_logger("orchd.live_runner")

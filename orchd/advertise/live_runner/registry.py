@@ -19,10 +19,10 @@ from orchd.advertise.live_runner.desk import Desk, Parts, Watch
 from orchd.advertise.live_runner.dynamic import DynamicRunners
 from orchd.advertise.live_runner.plan import Record
 from orchd.advertise.live_runner.static import StaticRunners
+from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.ports import NodeSessions, Store
 from orchd.node.client import NodeClient, NodeError
-from orchd.settings import OrchestratorSettings
 from orchd.tasks import cancel, spawn
 from orchd.tickets.route_secrets import RouteSecrets
 

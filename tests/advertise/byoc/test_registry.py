@@ -110,7 +110,7 @@ async def test_what_is_offered_is_registered_with_everything_the_node_needs() ->
     async with rig() as r, r.orchd(offer("a", 2, 1200)):
         await r.holds(a=2)
         held = r.held["llm/a"]
-        assert held.url == f"http://127.0.0.1:8937/byoc/{key('a').slug}"
+        assert held.url == f"http://127.0.0.1:8737/byoc/{key('a').slug}"
         assert (held.price, held.currency) == (Fraction(1200), "wei")
         assert r.secrets.admits(key("a").slug, held.token.encode())
         await until("it is confirmed", lambda: r.shows("a").confirmed)

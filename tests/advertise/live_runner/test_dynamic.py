@@ -42,7 +42,7 @@ async def test_what_is_offered_is_listed_confirmed_and_shown(beside: World) -> N
         assert runner is not None
         assert runner.entry.app == "text-to-image/acme/xl"
         assert runner.entry.runner_url == (
-            f"http://127.0.0.1:8937/live/{key().slug}/{beside.secrets.segment(key().slug).value}"
+            f"http://127.0.0.1:8737/live/{key().slug}/{beside.secrets.segment(key().slug).value}"
         )
         await until("it is confirmed", lambda: beside.standing().confirmed)
         standing = beside.standing()

@@ -13,9 +13,9 @@ from aiohttp import web
 from orchd import tasks
 from orchd.advertise.live_runner import event_channel
 from orchd.advertise.live_runner.event_channel import SessionEvent, follow, parse
+from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.model import Secret
 from orchd.node.client import NodeClient
-from orchd.settings import OrchestratorSettings
 from tests.advertise import rig
 
 CHANNEL = "orchd-xl-abc-o2r"

@@ -14,10 +14,10 @@ from orchd.advertise.board import Board
 from orchd.advertise.live_runner.desk import CALLS
 from orchd.advertise.live_runner.plan import Record
 from orchd.advertise.live_runner.registry import STOP_TRIES, LiveRegistry
+from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.model import Secret
 from orchd.domain.offer import NodeStatus, Offer, Offers, RegistryName
 from orchd.node.client import Answer, NodeClient, NodeError
-from orchd.settings import OrchestratorSettings
 from orchd.tickets.route_secrets import RouteSecrets
 from tests.advertise.live_runner.node import BOOTSTRAP, Said, TinyNode
 from tests.advertise.live_runner.world import Sessions, Suspicions, offer

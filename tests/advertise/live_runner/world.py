@@ -11,12 +11,12 @@ from fractions import Fraction
 from orchd import tasks
 from orchd.advertise.board import Board
 from orchd.advertise.live_runner.registry import LiveRegistry
+from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.money import Currency, Price
 from orchd.domain.offer import NodeStatus, Offer, Offers, Published, RegistryName
 from orchd.node.client import NodeClient
-from orchd.settings import OrchestratorSettings
 from orchd.tickets.route_secrets import RouteSecrets
 from tests.fakes.streams import FakeStore
 from tests.golivepeer.clock import Clock

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_origin
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from orchd.domain.model import Secret
-from orchd.errors import Code, SettingsError, reason_of
-from orchd.settings import SETTINGS, Setting, Settings
-from orchd.threads import call_within
+from orchd.errors import SettingsError
+from orchd.settings.files import CONFIG_ENV, call, reason
+from orchd.settings.tree import RENAMED, RENAMED_UNTIL, SETTINGS, Setting, Settings, env_name, flag_name
 
-T = TypeVar("T")
-
-CONFIG_ENV = "ORCHD_CONFIG"
-CONFIG_FILE = Path("/etc/orchd/orchd.toml")
 ENV_PREFIX = "ORCHD_"
 TEST_ENV_PREFIX = "ORCHD_TEST_"
 """Steers the test suite; the daemon ignores it."""
-READ_TIMEOUT_S = 10.0
-"""For the settings file and each file with a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,38 +32,59 @@ class _Given:
     origin: str
 
 
-def config_file(flag: str | None, env: Mapping[str, str]) -> Path | None:
-    """Return the settings file: `flag`, else $ORCHD_CONFIG, else /etc/orchd/orchd.toml if it exists.
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is to be said about the settings that were given.
 
-    Raises:
-        SettingsError: it can't be seen whether that file exists.
+    Attributes:
+        problems: why they can't be used, one line each.
+        warnings: what should be changed in them although they can be used, one line each.
     """
-    if named := flag or env.get(CONFIG_ENV):
-        return Path(named)
-    try:
-        return CONFIG_FILE if _call(CONFIG_FILE.exists) else None
-    except OSError as exc:
-        raise SettingsError(
-            f"cannot look for the settings file {CONFIG_FILE}: {_reason(exc)}; run this as the user of orchd "
-            "(sudo -u orchd orchd ...), or name a file that you can read: --config PATH"
-        ) from exc
+
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def current(self, name: str, former: str, origin: str, given: Container[str]) -> str | None:
+        """Return the name under which the setting `name` is read now; None = it is given under that name as well.
+
+        Args:
+            former: the name as it was written: of a variable, a flag, or in the file.
+            given: names that the same source gives.
+        """
+        now = RENAMED.get(name)
+        if now is None:
+            return name
+        said = f"setting {former} ({origin}) is named {now} now"
+        if now in given:
+            self.warnings.append(f"{said}, and that one is used: remove {former}")
+            return None
+        self.warnings.append(f"{said}: rename it there, as the former name is read until version {RENAMED_UNTIL} only")
+        return now
 
 
-def load_settings(*, argv: Mapping[str, str], env: Mapping[str, str], file: Path | None) -> Settings:
+def load_settings(
+    *,
+    argv: Mapping[str, str],
+    env: Mapping[str, str],
+    file: Path | None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Settings:
     """Return the settings; each from the first of `argv`, `env` and `file` that has it, else its default.
 
     Args:
         argv: flag values by the setting's name, such as `jobs.listen`.
         env: the environment; of it `ORCHD_...` is read.
         file: a TOML file, or None.
+        warn: called with one line for each setting that is given under a former name.
 
     Raises:
         SettingsError: with one line for each setting that is unknown or can't be used, saying where it stands.
     """
-    problems: list[str] = []
-    given = _from_file(file, problems) if file else {}
-    given |= _from_env(env, problems)
-    given |= {name: _Given(_typed(SETTINGS[name], text), f"flag {SETTINGS[name].flag}") for name, text in argv.items()}
+    said = Said()
+    problems = said.problems
+    given = _from_file(file, said) if file else {}
+    given |= _from_env(env, said)
+    given |= _from_flags(argv, said)
     tree: dict[str, Any] = {}
     for name, one in given.items():
         section, _, leaf = name.rpartition(".")
@@ -82,6 +95,8 @@ def load_settings(*, argv: Mapping[str, str], env: Mapping[str, str], file: Path
         problems += [_explain(error["loc"], error["msg"], given) for error in exc.errors(include_url=False)]
     if problems:
         raise SettingsError("\n".join(problems))
+    for line in said.warnings:
+        warn(line)
     return settings
 
 
@@ -97,99 +112,26 @@ def differences(before: Settings, after: Settings) -> list[str]:
     return [name for name in SETTINGS if value_of(before, name) != value_of(after, name)]
 
 
-def resolve_state_dir(settings: Settings, env: Mapping[str, str]) -> Path:
-    """Return the state directory (absolute; it may not exist yet).
-
-    The setting, else the first of $STATE_DIRECTORY (systemd), else /var/lib/orchd where we may write there, else
-    ~/.local/state/orchd.
-
-    Raises:
-        SettingsError: a home is needed, and this user has none.
-    """
-    if settings.state_dir:
-        return _at_home(settings.state_dir).absolute()
-    if given := env.get("STATE_DIRECTORY", "").split(":")[0]:
-        return Path(given)
-    system = Path("/var/lib/orchd")
-    if os.access(system if system.exists() else system.parent, os.W_OK | os.X_OK):
-        return system
-    return _at_home("~/.local/state/orchd")
-
-
-def _at_home(path: str) -> Path:
+def _from_file(file: Path, said: Said) -> dict[str, _Given]:
     try:
-        return Path(path).expanduser()
-    except RuntimeError as exc:
-        raise SettingsError(
-            f"cannot find the home in {path}: user {os.geteuid()} has none here; set state_dir to a folder that this "
-            "user may write to, or HOME"
-        ) from exc
-
-
-def read_secret(name: str, file: str, env: Mapping[str, str]) -> Secret | None:
-    """Return the content of a secret's file, trimmed; None where none is named.
-
-    Args:
-        name: of the setting, for the error.
-        file: absolute, or a name in $CREDENTIALS_DIRECTORY (systemd), or relative to the working directory.
-
-    Raises:
-        SettingsError: SECRET_UNREADABLE; the daemon does not start.
-    """
-    if not file:
-        return None
-    credentials = env.get("CREDENTIALS_DIRECTORY")
-    path = Path(credentials) / file if credentials else Path(file)
-    try:
-        if not _call(path.exists):
-            path = Path(file)
-        text = _call(lambda: path.read_text(encoding="utf-8")).strip()
-    except (OSError, ValueError) as exc:
-        reason = _reason(exc) if isinstance(exc, OSError) else "it is not text"
-        raise SettingsError(
-            f"cannot read the file that {name} names, {path}: {reason}", code=Code.SECRET_UNREADABLE
-        ) from exc
-    if not text or any(not character.isprintable() for character in text):
-        raise SettingsError(
-            f"cannot use the content of {path} ({name}): it should be one line of text", code=Code.SECRET_UNREADABLE
-        )
-    return Secret(text)
-
-
-def _call(work: Callable[[], T]) -> T:
-    """Call `work`, which looks at a file; one on a mount that hangs must not hang us.
-
-    Raises:
-        OSError: what `work` raises; TimeoutError, which is one, if its file system does not answer.
-    """
-    return call_within(work, READ_TIMEOUT_S)
-
-
-def _reason(exc: OSError) -> str:
-    if isinstance(exc, TimeoutError) and not exc.errno:
-        return f"its file system has not answered for {READ_TIMEOUT_S:g} s (a network mount that hangs?)"
-    if isinstance(exc, PermissionError):
-        return f"{reason_of(exc)} (as user {os.geteuid()}, for it or its folder)"
-    return reason_of(exc)
-
-
-def _from_file(file: Path, problems: list[str]) -> dict[str, _Given]:
-    try:
-        text = _call(lambda: file.read_text(encoding="utf-8"))
+        text = call(lambda: file.read_text(encoding="utf-8"))
         tree = tomllib.loads(text)
     except (OSError, ValueError) as exc:
-        reason = _reason(exc) if isinstance(exc, OSError) else exc
-        raise SettingsError(f"cannot read settings file {file}: {reason}") from exc
+        why = reason(exc) if isinstance(exc, OSError) else exc
+        raise SettingsError(f"cannot read settings file {file}: {why}") from exc
     sections = {name.partition(".")[0] for name in SETTINGS if "." in name}
     given: dict[str, _Given] = {}
-    for name, value in _leaves(tree, sections):
-        origin = f"{file}{_line_of(name, text)}"
+    leaves = dict(_leaves(tree, sections))
+    for written, value in leaves.items():
+        origin = f"{file}{_line_of(written, text)}"
+        if (name := said.current(written, written, origin, leaves)) is None:
+            continue
         if name in SETTINGS:
             given[name] = _Given(tuple(value) if isinstance(value, list) else value, origin)
         elif name in sections:
-            problems.append(f"cannot use {name} = {value!r} ({origin}): [{name}] is a section")
+            said.problems.append(f"cannot use {name} = {value!r} ({origin}): [{name}] is a section")
         else:
-            problems.append(_unknown(name, origin, [*SETTINGS, *sections]))
+            said.problems.append(_unknown(name, origin, [*SETTINGS, *sections]))
     return given
 
 
@@ -214,16 +156,28 @@ def _line_of(name: str, text: str) -> str:
     return ""
 
 
-def _from_env(env: Mapping[str, str], problems: list[str]) -> dict[str, _Given]:
-    by_env = {setting.env: setting for setting in SETTINGS.values()}
+def _from_env(env: Mapping[str, str], said: Said) -> dict[str, _Given]:
+    by_env = {setting.env: setting.name for setting in SETTINGS.values()}
+    former = {env_name(name): name for name in RENAMED}
     given: dict[str, _Given] = {}
+    names = {by_env[variable] for variable in env if variable in by_env}
     for variable, text in env.items():
         if not variable.startswith(ENV_PREFIX) or variable == CONFIG_ENV or variable.startswith(TEST_ENV_PREFIX):
             continue
-        if setting := by_env.get(variable):
-            given[setting.name] = _Given(_typed(setting, text), f"environment variable {variable}")
-        else:
-            problems.append(_unknown(variable, "environment", [*by_env, CONFIG_ENV]))
+        written = by_env.get(variable) or former.get(variable)
+        if written is None:
+            said.problems.append(_unknown(variable, "environment", [*by_env, CONFIG_ENV]))
+        elif (name := said.current(written, variable, "environment", names)) is not None:
+            given[name] = _Given(_typed(SETTINGS[name], text), f"environment variable {variable}")
+    return given
+
+
+def _from_flags(argv: Mapping[str, str], said: Said) -> dict[str, _Given]:
+    given: dict[str, _Given] = {}
+    for written, text in argv.items():
+        flag = flag_name(written)
+        if (name := said.current(written, flag, "flag", argv)) is not None:
+            given[name] = _Given(_typed(SETTINGS[name], text), f"flag {flag}")
     return given
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from orchd.admin.settings import AdminSettings
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, OrchdError, reason_of
 from orchd.metrics import Metrics
-from orchd.settings import AdminSettings, split_listen
+from orchd.settings.section import split_listen
 from orchd.status_view import find_model, readiness, status
 
 INDEX = """orchd, admin pages (read only)

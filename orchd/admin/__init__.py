@@ -1,0 +1,1 @@
+"""The read-only admin pages: /healthz, /readyz, /status, /metrics."""

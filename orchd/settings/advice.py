@@ -1,0 +1,55 @@
+"""Settings that can be used, but are likely to be mistakes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from orchd.settings.section import split_listen
+from orchd.settings.tree import Settings
+
+LIVEPEER_PORTS = range(8935, 8943)
+"""Ports that Livepeer's own programs take on loopback: docs/protocol/go-livepeer-cli.md, docs/protocol/byoc.md."""
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def advice(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the name of each setting that is likely to be a mistake, and why, in plain words."""
+    ports = [("admin.listen", settings.admin.listen)]
+    ports += [("jobs.listen", listen) for listen in settings.jobs.listen]
+    first, last = LIVEPEER_PORTS[0], LIVEPEER_PORTS[-1]
+    for name, listen in ports:
+        if _port(listen) in LIVEPEER_PORTS:
+            why = (
+                f"{listen}: Livepeer's own programs take the ports {first} to {last}, and one that starts first keeps "
+                f"orchd from starting; orchd's default is {_default(name)}"
+            )
+            yield name, why
+    yield from _callback(settings)
+
+
+def _callback(settings: Settings) -> Iterator[tuple[str, str]]:
+    """The node calls us at a port of this machine at which nobody listens."""
+    rules = settings.orchestrator
+    url = urlsplit(rules.callback_url)
+    here = [_port(listen) for listen in settings.jobs.listen]
+    if not rules.enabled or url.hostname not in LOOPBACK or None in here or 0 in here:
+        return  # Elsewhere, or a socket whose port is not known: a proxy may stand between.
+    port = url.port or (443 if url.scheme == "https" else 80)
+    if port not in here:
+        why = (
+            f"{rules.callback_url}: no address of jobs.listen ({', '.join(settings.jobs.listen)}) has port {port}, so "
+            "the node reaches nobody there; make the two ports the same"
+        )
+        yield "orchestrator.callback_url", why
+
+
+def _port(listen: str) -> int | None:
+    try:
+        return split_listen(listen)[1]
+    except ValueError:  # A unix socket, or systemd's.
+        return None
+
+
+def _default(name: str) -> str:
+    return Settings().admin.listen if name == "admin.listen" else Settings().jobs.listen[0]

@@ -1,0 +1,116 @@
+"""Files that the settings name, and where the settings file is: found and read within a time limit.
+
+A file may lie on a network mount that hangs; that must not hang orchd.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from orchd.domain.model import Secret
+from orchd.errors import Code, SettingsError, reason_of
+from orchd.threads import call_within
+
+T = TypeVar("T")
+
+CONFIG_ENV = "ORCHD_CONFIG"
+CONFIG_FILE = Path("/etc/orchd/orchd.toml")
+READ_TIMEOUT_S = 10.0
+"""Timeout for the settings file and each file with a secret."""
+
+
+def config_file(flag: str | None, env: Mapping[str, str]) -> Path | None:
+    """Return the settings file: `flag`, else $ORCHD_CONFIG, else /etc/orchd/orchd.toml if it exists.
+
+    Raises:
+        SettingsError: it can't be seen whether that file exists.
+    """
+    if named := flag or env.get(CONFIG_ENV):
+        return Path(named)
+    try:
+        return CONFIG_FILE if call(CONFIG_FILE.exists) else None
+    except OSError as exc:
+        raise SettingsError(
+            f"cannot look for the settings file {CONFIG_FILE}: {reason(exc)}; run this as the user of orchd "
+            "(sudo -u orchd orchd ...), or name a file that you can read: --config PATH"
+        ) from exc
+
+
+def resolve_state_dir(state_dir: str, env: Mapping[str, str]) -> Path:
+    """Return the state directory (absolute; it may not exist yet).
+
+    `state_dir` (the setting), else the first of $STATE_DIRECTORY (systemd), else /var/lib/orchd where we may write
+    there, else ~/.local/state/orchd.
+
+    Raises:
+        SettingsError: a home is needed, and this user has none.
+    """
+    if state_dir:
+        return _at_home(state_dir).absolute()
+    if given := env.get("STATE_DIRECTORY", "").split(":")[0]:
+        return Path(given)
+    system = Path("/var/lib/orchd")
+    if os.access(system if system.exists() else system.parent, os.W_OK | os.X_OK):
+        return system
+    return _at_home("~/.local/state/orchd")
+
+
+def _at_home(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as exc:
+        raise SettingsError(
+            f"cannot find the home in {path}: user {os.geteuid()} has none here; set state_dir to a folder that this "
+            "user may write to, or HOME"
+        ) from exc
+
+
+def read_secret(name: str, file: str, env: Mapping[str, str]) -> Secret | None:
+    """Return the content of a secret's file, trimmed; None where none is named.
+
+    Args:
+        name: of the setting, for the error.
+        file: absolute, or a name in $CREDENTIALS_DIRECTORY (systemd), or relative to the working directory.
+
+    Raises:
+        SettingsError: SECRET_UNREADABLE; the daemon does not start.
+    """
+    if not file:
+        return None
+    credentials = env.get("CREDENTIALS_DIRECTORY")
+    path = Path(credentials) / file if credentials else Path(file)
+    try:
+        if not call(path.exists):
+            path = Path(file)
+        text = call(lambda: path.read_text(encoding="utf-8")).strip()
+    except (OSError, ValueError) as exc:
+        why = reason(exc) if isinstance(exc, OSError) else "it is not text"
+        raise SettingsError(
+            f"cannot read the file that {name} names, {path}: {why}", code=Code.SECRET_UNREADABLE
+        ) from exc
+    if not text or any(not character.isprintable() for character in text):
+        raise SettingsError(
+            f"cannot use the content of {path} ({name}): it should be one line of text", code=Code.SECRET_UNREADABLE
+        )
+    return Secret(text)
+
+
+def call(work: Callable[[], T]) -> T:
+    """Return what `work`, which reads a file, returns.
+
+    Raises:
+        OSError: what `work` raises; TimeoutError, which is one, if its file system does not answer.
+    """
+    return call_within(work, READ_TIMEOUT_S)
+
+
+def reason(exc: OSError) -> str:
+    """Return in words why a file can't be read."""
+    if isinstance(exc, TimeoutError) and not exc.errno:
+        return f"its file system has not answered for {READ_TIMEOUT_S:g} s (a network mount that hangs?)"
+    if isinstance(exc, PermissionError):
+        return f"{reason_of(exc)} (as user {os.geteuid()}, for it or its folder)"
+    return reason_of(exc)

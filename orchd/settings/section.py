@@ -1,0 +1,55 @@
+"""What sections of settings are made of: the base class, and types that several of them use. Pure.
+
+Names of settings carry their units. A description is a full sentence: settings are shown alone, in `--help`, in the
+shipped file and in the reference, so it says what the setting does, its unit, and why the default is what it is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and unknown names are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Return host and port of `host:port`; an IPv6 host is given in brackets and returned without.
+
+    Raises:
+        ValueError: not of that form, or the port is above 65535. Port 0 is fine: the system picks one.
+    """
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):([0-9]{1,5})", listen)
+    if found is None or int(found[3]) > 65535:
+        raise ValueError("it should be host:port, such as 127.0.0.1:8737 or [::1]:8737")
+    return found[1] or found[2], int(found[3])
+
+
+def _check_listen(listen: str) -> str:
+    split_listen(listen)
+    return listen
+
+
+def _check_url(url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username):
+        raise ValueError("it should be empty, or http or https with a host, such as https://127.0.0.1:8935")
+    return url.rstrip("/")
+
+
+def split_list(value: object) -> object:
+    """Return a list of texts for one text, which may hold several with commas; anything else as it is."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Listen = Annotated[str, AfterValidator(_check_listen)]
+Url = Annotated[str, AfterValidator(_check_url)]

@@ -1,0 +1,126 @@
+"""All settings as one tree, and each of them as people name it.
+
+A part's section is one line here: that the types are checked and an editor completes `settings.jobs.listen` is worth
+more than to have the line made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
+
+from orchd.admin.settings import AdminSettings
+from orchd.advertise.settings import OrchestratorSettings
+from orchd.catalog.settings import CatalogSettings
+from orchd.jobs.settings import JobsSettings
+from orchd.realtime.settings import StreamsSettings
+from orchd.reconcile.settings import ReconcileSettings
+from orchd.runtime.settings import DockerSettings, ProcessSettings
+from orchd.settings.section import Positive, Section
+
+
+class LogSettings(Section):
+    """What is logged, and how it looks."""
+
+    format: Literal["auto", "json", "text"] = Field(
+        "auto", description="Form of the log: json, text, or auto = text on a terminal, else JSON."
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severity that is logged; it is read again on reload."
+    )
+
+
+class Settings(CatalogSettings):
+    """All settings of one daemon."""
+
+    state_dir: str = Field(
+        "",
+        description="Folder of durable state; empty = the first of $STATE_DIRECTORY, /var/lib/orchd and "
+        "~/.local/state/orchd that can be used.",
+    )
+    instance: str = Field(
+        "orchd",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,31}$",
+        description="Label of everything that orchd creates; each daemon on a machine needs its own.",
+    )
+    on_stop: Literal["keep", "stop"] = Field(
+        "keep",
+        description="What happens to containers when the daemon stops: keep = they run on and the next start adopts "
+        "them, so that a restart loses no warm model; stop = they are stopped.",
+    )
+    shutdown_drain_s: Positive = Field(
+        30.0, description="How many seconds running jobs may go on when the daemon stops."
+    )
+    jobs: JobsSettings = JobsSettings()
+    admin: AdminSettings = AdminSettings()
+    orchestrator: OrchestratorSettings = OrchestratorSettings()
+    streams: StreamsSettings = StreamsSettings()
+    docker: DockerSettings = DockerSettings()
+    process: ProcessSettings = ProcessSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
+    log: LogSettings = LogSettings()
+
+
+RENAMED: Mapping[str, str] = {"jobs.look_us": "jobs.busy_poll_us"}
+"""Former names of settings, which are still read, with a warning."""
+RENAMED_UNTIL = "0.3"
+"""The version that reads these no more: each former name is read for one version."""
+
+
+def flag_name(name: str) -> str:
+    """Return the flag of a setting: `--jobs-listen` for `jobs.listen`."""
+    return "--" + re.sub(r"[._]", "-", name)
+
+
+def env_name(name: str) -> str:
+    """Return the environment variable of a setting: `ORCHD_JOBS_LISTEN` for `jobs.listen`."""
+    return "ORCHD_" + name.replace(".", "_").upper()
+
+
+class Setting(NamedTuple):
+    """One setting, as people name it: `jobs.listen`, `--jobs-listen`, `ORCHD_JOBS_LISTEN`."""
+
+    name: str
+    field: FieldInfo
+
+    @property
+    def flag(self) -> str:
+        return flag_name(self.name)
+
+    @property
+    def env(self) -> str:
+        return env_name(self.name)
+
+    @property
+    def description(self) -> str:
+        return self.field.description or ""
+
+    @property
+    def default(self) -> str:
+        """The default as text, the way a flag takes it."""
+        value = self.field.default
+        match value:
+            case tuple():
+                return ",".join(value)
+            case bool():
+                return str(value).lower()
+            case float():
+                return f"{value:g}"
+            case _:
+                return str(value)
+
+
+def all_settings(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[Setting]:
+    """Yield every setting, in the order of the classes."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from all_settings(field.annotation, f"{name}.")
+        else:
+            yield Setting(prefix + (field.alias or name), field)
+
+
+SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in all_settings()}
