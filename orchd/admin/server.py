@@ -12,6 +12,7 @@ from orchd.errors import Code, OrchdError, reason_of
 from orchd.metrics import Metrics
 from orchd.settings.section import split_listen
 from orchd.status_view import find_model, readiness, status
+from orchd.tcp_listeners import taken_by
 
 INDEX = """orchd, admin pages (read only)
 
@@ -75,8 +76,8 @@ class AdminServer:
         except OSError as exc:
             await self._runner.cleanup()
             raise OrchdError(
-                f"cannot listen on {self._listen} for the admin pages: {reason_of(exc)};"
-                " choose another address with --admin-listen",
+                f"cannot listen on {self._listen} for the admin pages: {taken_by(host, port, reason_of(exc))}; "
+                "choose another address with --admin-listen",
                 code=Code.ADDRESS_IN_USE,
             ) from exc
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchd.errors import Code, OrchdError, reason_of
 from orchd.settings.section import split_listen
+from orchd.tcp_listeners import taken_by
 
 BACKLOG = 4096
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3).
@@ -36,7 +37,8 @@ async def listen(
                         ours.listen(BACKLOG)
             except OSError as exc:
                 raise OrchdError(
-                    f"cannot listen on {address} for jobs: {reason_of(exc)}; choose another address with --jobs-listen",
+                    f"cannot listen on {address} for jobs: {_why(exc, address)}; choose another address with "
+                    "--jobs-listen",
                     code=Code.ADDRESS_IN_USE if exc.errno == errno.EADDRINUSE else Code.SETTING_INVALID,
                 ) from exc
     except BaseException:
@@ -45,6 +47,12 @@ async def listen(
         remove_sockets(opened)
         raise
     return servers
+
+
+def _why(exc: OSError, address: str) -> str:
+    if exc.errno != errno.EADDRINUSE or address == "systemd" or address.startswith("unix:"):
+        return reason_of(exc)
+    return taken_by(*split_listen(address), reason_of(exc))
 
 
 async def _open(

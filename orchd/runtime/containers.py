@@ -359,7 +359,7 @@ class DockerRuntime:
         except EngineUnavailable:
             return ""
 
-    async def _listeners(self, container: dict[str, Any]) -> list[listening.Listener] | None:
+    async def _listeners(self, container: dict[str, Any]) -> list[Listener] | None:
         """Return on what is listened in a container; from outside where we see its processes, else by asking inside."""
         pid = int(container["State"]["Pid"])
         visible = self._engine.local and pid and listening.is_of_container(pid, container["Id"])

@@ -1,14 +1,14 @@
-"""Why nobody answers on a runner's port, though it runs: on what its server listens instead. Pure, but for `/proc`."""
+"""Why nobody answers on the port of a runner that runs: its server listens elsewhere. Pure, except for `/proc`."""
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
-_LISTEN = "0A"
+from orchd import tcp_listeners
+from orchd.tcp_listeners import Listener
+
 _DOCKER_DNS = "127.0.0.11"
 """Docker's own name server listens there inside each container."""
 
@@ -19,44 +19,9 @@ _MOST_PROCESSES = 256
 _MOST_SHOWN = 5
 
 
-class Listener(NamedTuple):
-    """Attributes:
-    address: IP address in text form.
-    inode: of its socket.
-    """
-
-    address: str
-    port: int
-    inode: str = ""
-
-    @property
-    def loopback(self) -> bool:
-        """Only programs in the same network namespace reach it."""
-        ip = ipaddress.ip_address(self.address)
-        return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
-
-
 def parse(table: str) -> list[Listener]:
-    """Return who listens by the text of `/proc/PID/net/tcp`, `tcp6`, or both; lines that can't be read are left out."""
-    found = []
-    for line in table.splitlines():
-        fields = line.split()
-        if len(fields) < 10 or fields[3] != _LISTEN:
-            continue
-        host, _, port = fields[1].partition(":")
-        with contextlib.suppress(ValueError):
-            listener = Listener(_address(host), int(port, 16), fields[9])
-            if listener.address != _DOCKER_DNS:
-                found.append(listener)
-    return found
-
-
-def _address(text: str) -> str:
-    """Each 32 bits are in the order of the machine, which is little-endian on all that orchd runs on."""
-    raw = bytes.fromhex(text)
-    if len(raw) not in (4, 16):
-        raise ValueError(text)
-    return str(ipaddress.ip_address(b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))))
+    """Return the listeners in the text of `/proc/PID/net/tcp`, `tcp6`, or both, Docker's name server left out."""
+    return [listener for listener in tcp_listeners.parse(table) if listener.address != _DOCKER_DNS]
 
 
 def of_container(port: int, listeners: Iterable[Listener] | None, exposed: Iterable[int]) -> str:

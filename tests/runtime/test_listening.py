@@ -16,9 +16,10 @@ from orchd.domain.ids import Address
 from orchd.domain.model import Model, StopSpec
 from orchd.domain.ports import Runtime
 from orchd.runtime import listening
-from orchd.runtime.listening import Listener, of_container, of_process, of_tree, parse, read_tables
+from orchd.runtime.listening import of_container, of_process, of_tree, parse, read_tables
 from orchd.runtime.process import ProcessRuntime
 from orchd.runtime.settings import ProcessSettings
+from orchd.tcp_listeners import Listener
 from tests.runners.local import BOUND_S
 from tests.runtime.bench import Bench
 from tests.runtime.process_models import RUNNER, scripted_model
@@ -44,7 +45,7 @@ def line(address: str, state: str = "0A", inode: str = "77") -> str:
     ],
 )
 def test_a_line_of_the_kernels_table(address: str, found: Listener | None) -> None:
-    assert parse(HEAD + line(address)) == ([found] if found else [])
+    assert parse(HEAD + line(address)) == ([found._replace(uid=0)] if found else [])
     assert parse(HEAD + line(address, state="01")) == [], "it does not listen"
 
 
