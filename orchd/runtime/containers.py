@@ -20,6 +20,7 @@ from orchd.runtime.images import Images
 from orchd.runtime.reach import Reach, address_of, choose_reach, is_routed
 from orchd.runtime.settings import DockerSettings
 from orchd.runtime.volumes import host_path
+from orchd.tcp_listeners import Listener
 
 log = structlog.get_logger("orchd.runtime")
 
