@@ -22,8 +22,8 @@ from orchd.domain.ports import ProbeWord
 from orchd.health.probe import HttpProber
 from orchd.http_client import connector
 from orchd.names import FRESH_S, LOCALHOST, MOST_LOOK_UPS, Names, NoAddress, has_way, without_look_up
+from orchd.relay.pool import Pool
 from orchd.relay.ports import RunnerUnreachable
-from orchd.relay.runner import Pool
 from orchd.relay.splice import Pipes
 from orchd.relay.wire import Batch
 from orchd.runtime.process_launch import free_port

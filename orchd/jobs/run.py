@@ -2,7 +2,8 @@
 
 The flow (`Handler._flow`) is a coroutine, so that it reads from top to bottom; but no task drives it. It runs inside
 the calls that bring it news, from one `wait` to the next: a job costs no turn of the loop, and a cut takes effect at
-once. Inside it only `wait` and `outside` may be awaited; whatever needs asyncio proper goes through `outside`.
+once. Inside it only `wait` and `outside` may be awaited; whatever needs asyncio itself goes through `outside`. Anything
+else that is awaited there raises `AwaitedInFlow` at once: nobody would ever wake the flow.
 """
 
 from __future__ import annotations
@@ -24,12 +25,24 @@ T = TypeVar("T")
 
 NEVER = float("inf")
 NOTHING = object()
+WAITING = object()
+"""What `wait` yields to `_step`. An `await` of asyncio yields its future, or None: by that they are told apart."""
 NO_PATIENCE: Mapping[Code, float] = {}
 NOBODY = Code.INTERNAL  # Members of enums are slow to look up: each job needs this one.
 
 
 class Aborted(JobRefused):
     """Cut by orchd: a drain's deadline, a runner that goes, shutdown, a hook that will not go on."""
+
+
+class AwaitedInFlow(RuntimeError):
+    """Something of asyncio's was awaited inside a job's flow: a bug of ours, or of whoever wrote the flow."""
+
+    def __init__(self, what: object) -> None:
+        super().__init__(
+            f"cannot await {what!r} inside a job's flow, which no task drives: use `await run.outside(...)`, "
+            "which awaits it in a task"
+        )
 
 
 class Run(Job):
@@ -70,7 +83,7 @@ class Run(Job):
         self.patience_s: Mapping[Code, float] = NO_PATIENCE
         self.explain: Callable[[Code, Run], str] = _unexplained
         self._now = now
-        self._flow: Coroutine[None, object, None] | None = None
+        self._flow: Coroutine[object, object, None] | None = None
         self._waits = False
         self._fault: Exception | None = None
         self._gift: object = NOTHING
@@ -80,7 +93,7 @@ class Run(Job):
 
     # Driving.
 
-    def drive(self, flow: Coroutine[None, object, None]) -> None:
+    def drive(self, flow: Coroutine[object, object, None]) -> None:
         """Run `flow` to its first wait. It must handle its own errors."""
         self._flow = flow
         self._step(None)
@@ -119,17 +132,18 @@ class Run(Job):
             return
         self._waits = False
         try:
-            if self._fault is not None:
-                flow.throw(self._fault)
-            else:
-                flow.send(what)
+            asked = flow.send(what) if self._fault is None else flow.throw(self._fault)
+            while asked is not WAITING:
+                if asyncio.isfuture(asked):  # As a task's step does; else nobody could await it any more.
+                    asked._asyncio_future_blocking = False  # noqa: SLF001
+                asked = flow.throw(AwaitedInFlow(asked))
         except StopIteration:
             self._flow = None
         else:
             self._waits = True
 
     @types.coroutine
-    def wait(self) -> Generator[None, Any, Any]:
+    def wait(self) -> Generator[object, Any, Any]:
         """Return what is delivered next; raise what fails."""
         if self._fault is not None:
             raise self._fault
@@ -137,7 +151,7 @@ class Run(Job):
         if gift is not NOTHING:
             self._gift = NOTHING
             return gift
-        return (yield)
+        return (yield WAITING)
 
     async def outside(self, work: Coroutine[Any, Any, T], late: Callable[[T], None] | None = None) -> T:
         """Return what a coroutine of asyncio's returns, run as a task; it is cancelled if the job is cut meanwhile.

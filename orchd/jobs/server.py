@@ -26,8 +26,8 @@ from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Ended
 from orchd.relay.caller import CallerConnection
 from orchd.relay.listen import listen, remove_sockets
+from orchd.relay.pool import Pool
 from orchd.relay.ports import Owner
-from orchd.relay.runner import Pool
 from orchd.relay.settings import RelaySettings
 from orchd.relay.splice import Pipes
 from orchd.relay.transfer import Transfer
@@ -65,7 +65,7 @@ class _Carrier:
     def __init__(self, pool: Pool) -> None:
         self.take = pool.take
         self.connect = pool.connect
-        self.give_back: Callable[[Any], None] = pool.release
+        self.give_back: Callable[[Any], None] = pool.give_back
         self.carry: Callable[[Owner, Any, Any, int], Transfer] = Transfer
 
 

@@ -1,4 +1,4 @@
-"""EDGE. Connections to runners: one request at a time on each, kept for the next where the runner allows it.
+"""EDGE. One connection to a runner: one request at a time, and kept for the next where the runner allows it.
 
 A connection that idles is still read from, so one that its runner closes is gone the moment the kernel knows.
 """
@@ -8,15 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
-import ssl
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from orchd.domain.ids import Address, RunnerId
 from orchd.http1.parser import AnswerParser
-from orchd.names import Names
-from orchd.reasons import why
-from orchd.relay.ports import RunnerUnreachable
 from orchd.relay.splice import Pipes
 from orchd.relay.wire import Batch, Wire
 
@@ -28,8 +22,30 @@ HEAD_BYTES = 256 * 1024
 LEFT_OVER_BYTES = 1024 * 1024  # An answer that came before its runner reset the connection; a longer one is lost.
 
 
+class HomePool(Protocol):
+    """The pool of its runner, as one connection sees it."""
+
+    @property
+    def batch(self) -> Batch:
+        """Where small requests are sent."""
+
+    @property
+    def pipes(self) -> Pipes:
+        """For splicing."""
+
+    def release(self, connection: RunnerConnection) -> None:
+        """Keep a connection whose exchange is whole for the next job."""
+
+    def drop(self, connection: RunnerConnection) -> None:
+        """Close an idle connection that is of no more use."""
+
+    def lost(self, connection: RunnerConnection) -> None:
+        """Forget a connection that has ended."""
+
+
 class RunnerConnection(Wire):
     """Attributes:
+    home: where it goes when its exchange is whole.
     transfer: the job on it, or what is left of one that was cut; None = it idles.
     ended: nothing more comes, and what came has been looked at.
     reused: it has served a job before.
@@ -37,15 +53,14 @@ class RunnerConnection(Wire):
     """
 
     __slots__ = (
-        "_poll", "_proper", "_sent_before", "ended", "idle_until", "parser", "pool", "reused", "shelf", "transfer",
+        "_poll", "_proper", "_sent_before", "ended", "home", "idle_until", "parser", "reused", "transfer",
     )  # fmt: skip
 
     parser: AnswerParser
 
-    def __init__(self, pool: Pool, shelf: _Shelf) -> None:
-        super().__init__(pool.batch)
-        self.pool = pool
-        self.shelf = shelf
+    def __init__(self, home: HomePool) -> None:
+        super().__init__(home.batch)
+        self.home = home
         self.parser = AnswerParser(HEAD_BYTES)
         self.transfer: Transfer | Rest | None = None
         self.reused = False
@@ -101,7 +116,7 @@ class RunnerConnection(Wire):
 
     def data_received(self, data: bytes) -> None:
         if (transfer := self.transfer) is None:
-            return self.pool.drop(self)  # Nobody asked.
+            return self.home.drop(self)  # Nobody asked.
         if transfer.tunnel:
             return transfer.runner_said(data)
         try:
@@ -126,7 +141,7 @@ class RunnerConnection(Wire):
 
     def eof_received(self) -> bool:
         if (transfer := self.transfer) is None:
-            self.pool.drop(self)
+            self.home.drop(self)
             return False
         if transfer.tunnel:
             transfer.runner_finished()
@@ -143,7 +158,7 @@ class RunnerConnection(Wire):
                     self.rest()
             self._end(proper=exc is None)
         self.forget_socket()
-        self.pool.lost(self)
+        self.home.lost(self)
         if self.ended or self.transfer is None:
             self.parser.close()
 
@@ -192,124 +207,3 @@ class RunnerConnection(Wire):
         self.paused = False
         if self.transfer is not None:
             self.transfer.upload_changed()
-
-
-class _Shelf:
-    """The idle connections of one runner, longest idle first. Once closed, none are kept."""
-
-    __slots__ = ("closed", "idle")
-
-    def __init__(self) -> None:
-        self.idle: list[RunnerConnection] = []
-        self.closed = False
-
-
-class Pool:
-    """Connections by runner. Args:
-    clock: seconds; the loop's clock.
-    idle_s: a connection that idles so long is closed.
-    batch: where small requests are sent.
-    pipes: for splicing; they are closed with the pool.
-    names: looks up where runners are.
-    """
-
-    def __init__(
-        self, clock: Callable[[], float], idle_s: float, batch: Batch, pipes: Pipes, names: Names | None = None
-    ) -> None:
-        self.batch = batch
-        self.pipes = pipes
-        self._clock = clock
-        self._idle_s = idle_s
-        self._names = names or Names()
-        self._shelves: dict[RunnerId, _Shelf] = {}
-        self._tls: ssl.SSLContext | None = None
-        self._all: set[RunnerConnection] = set()
-
-    def __len__(self) -> int:
-        """Return how many connections there are, idle or not."""
-        return len(self._all)
-
-    def take(self, runner: RunnerId) -> RunnerConnection | None:
-        """Return the connection that idles for the shortest time; None = there is none."""
-        shelf = self._shelves.get(runner)
-        while shelf is not None and shelf.idle:
-            connection = shelf.idle.pop()
-            if connection.quiet():
-                return connection
-            connection.abort()
-        return None
-
-    async def connect(self, runner: RunnerId, address: Address) -> RunnerConnection:
-        """Raises:
-        RunnerUnreachable.
-        """
-        if address.scheme == "https" and self._tls is None:
-            self._tls = ssl.create_default_context()
-        shelf = self._shelves.setdefault(runner, _Shelf())
-        tried: list[RunnerConnection] = []
-
-        def make() -> RunnerConnection:
-            tried.append(RunnerConnection(self, shelf))
-            return tried[-1]
-
-        connection = None
-        try:
-            tls = self._tls if address.scheme == "https" else None
-            _, connection = await self._names.connect(make, address.host, address.port, tls)
-        except (OSError, ValueError) as exc:
-            raise RunnerUnreachable(why(exc)) from exc
-        finally:
-            for each in tried:
-                if each is not connection:
-                    each.give_up()
-        self._all.add(connection)
-        return connection
-
-    def release(self, connection: RunnerConnection) -> None:
-        """Keep a connection whose exchange is whole for the next job."""
-        connection.transfer = None
-        shelf = connection.shelf
-        if connection.closed or shelf.closed:
-            connection.close()
-            return
-        connection.reused = True
-        connection.bulk = False
-        connection.parser.messages.clear()
-        if not connection.reading:
-            connection.set_reading(True)
-        connection.idle_until = self._clock() + self._idle_s
-        shelf.idle.append(connection)
-
-    def drop(self, connection: RunnerConnection) -> None:
-        """An idle connection is of no more use."""
-        self._forget(connection)
-        connection.abort()
-
-    def lost(self, connection: RunnerConnection) -> None:
-        self._forget(connection)
-        self._all.discard(connection)
-
-    def retire(self, runner: RunnerId) -> None:
-        """Jobs may no longer begin there: close what idles now, and what is busy with its job."""
-        if (shelf := self._shelves.pop(runner, None)) is not None:
-            shelf.closed = True
-            for connection in shelf.idle:
-                connection.close()
-            shelf.idle.clear()
-
-    def sweep(self, now: float) -> None:
-        """Close what has idled too long; call it from time to time."""
-        for shelf in self._shelves.values():
-            idle = shelf.idle
-            while idle and idle[0].idle_until <= now:
-                idle.pop(0).close()
-
-    def close(self) -> None:
-        """Close every connection."""
-        for connection in list(self._all):
-            connection.abort()
-        self.pipes.close()
-
-    def _forget(self, connection: RunnerConnection) -> None:
-        if connection in connection.shelf.idle:
-            connection.shelf.idle.remove(connection)

@@ -142,7 +142,7 @@ class Transfer:
             return None
         try:
             ends = source.socket().fileno(), sink.socket().fileno()
-            return Splice(self.runner.pool.pipes, *ends, left, moved=moved, blocked=self._waits, done=done)
+            return Splice(self.runner.home.pipes, *ends, left, moved=moved, blocked=self._waits, done=done)
         except OSError:  # No descriptors left: copying needs none.
             return None
 
@@ -310,7 +310,7 @@ class Transfer:
             and not runner.paused
         )
         if whole and self.request.ended:
-            runner.pool.release(runner)
+            runner.home.release(runner)
         else:
             self._up = False
             self.stop()

@@ -22,8 +22,8 @@ from orchd.health.reading import classify
 from orchd.node.client import NodeClient, NodeError
 from orchd.realtime.container import ContainerSilent, ContainerStreams
 from orchd.realtime.routes import Call
+from orchd.relay.pool import Pool
 from orchd.relay.ports import RunnerUnreachable
-from orchd.relay.runner import Pool
 from orchd.relay.splice import Pipes
 from orchd.relay.wire import Batch
 from orchd.runtime.process_launch import free_port

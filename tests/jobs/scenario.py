@@ -332,8 +332,8 @@ class Scenario:
     # What must hold.
 
     def check_pool(self) -> None:
-        for shelf in self.bench.pool._shelves.values():
-            for connection in shelf.idle:
+        for home in self.bench.pool._runners.values():
+            for connection in home.idle:
                 assert not connection.closed, "a closed connection idles"
                 assert connection.transfer is None, "a busy connection idles"
 

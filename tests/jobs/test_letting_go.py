@@ -275,7 +275,7 @@ async def test_an_answer_that_nobody_wants_is_dropped_as_it_comes_and_cut_off_wh
     end.say(answer(chunks=[])[:-5])
     for _ in range(MOST_BYTES // len(piece)):
         end.say(b"%x\r\n%b\r\n" % (len(piece), piece))
-        (held,) = [sum(map(len, message.pieces)) for each in bench.pool._all for message in each.parser.messages]
+        (held,) = [sum(map(len, message.pieces)) for each in bench.pool.connections for message in each.parser.messages]
         assert held == 0, "it does not heap up"
     assert not end.socket.resets
     end.say(b"1\r\nx\r\n")

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import warnings
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
 
 from orchd.errors import Code, JobRefused
 from orchd.http1.parser import RequestParser
-from orchd.jobs.run import Run
+from orchd.jobs.run import AwaitedInFlow, Run
 from orchd.relay.ports import Caller
+from orchd.tasks import spawn
 from tests.jobs.messages import request
-from tests.virtual_time import settle, virtual_time
+from tests.virtual_time import run_virtual, settle, virtual_time
 
 
 class FakeCaller:
@@ -279,3 +281,34 @@ async def test_after_a_time_without_limit_the_same_one_is_waited_for_anew() -> N
     run.patience_s = {Code.BODY_STALLED: 3}
     run.wait_for(Code.BODY_STALLED)
     assert caller.deadline == 3
+
+
+@pytest.mark.parametrize("what", ["a future", "a task", "a sleep", "the loop's next turn", "an event"])
+def test_what_only_a_task_can_await_raises_at_once_and_says_what_to_do(what: str) -> None:
+    async def check() -> None:
+        loop = asyncio.get_running_loop()
+        task = spawn(asyncio.sleep(0), name="a task")
+        awaitables: dict[str, Callable[[], Awaitable[object]]] = {
+            "a future": loop.create_future,
+            "a task": lambda: task,
+            "a sleep": lambda: asyncio.sleep(1),
+            "the loop's next turn": lambda: asyncio.sleep(0),
+            "an event": asyncio.Event().wait,
+        }
+        flow = Flow()
+
+        async def steps() -> None:
+            try:
+                await awaitables[what]()
+            except AwaitedInFlow as exc:
+                flow.got.append(str(exc))
+            flow.got.append(await flow.run.wait())
+
+        flow.run.drive(steps())
+        assert len(flow.got) == 1
+        assert "run.outside" in str(flow.got[0])
+        flow.run.deliver("news")
+        assert flow.got[1:] == ["news"]
+        await task
+
+    run_virtual(check())

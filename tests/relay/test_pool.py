@@ -38,8 +38,8 @@ async def test_jobs_that_follow_each_other_share_a_connection_and_those_at_once_
 async def test_the_connection_that_was_used_last_is_taken_first() -> None:
     bench = Bench()
     one, two = [await bench.pool.connect(RUNNER, ADDRESS) for _ in range(2)]
-    bench.pool.release(one)
-    bench.pool.release(two)
+    bench.pool.give_back(one)
+    bench.pool.give_back(two)
     assert bench.pool.take(RUNNER) is two
     assert bench.pool.take(RUNNER) is one
     assert bench.pool.take(RUNNER) is None
@@ -49,7 +49,7 @@ async def test_the_connection_that_was_used_last_is_taken_first() -> None:
 @virtual_time
 async def test_each_runner_has_its_own() -> None:
     bench = Bench()
-    bench.pool.release(await bench.pool.connect(RUNNER, ADDRESS))
+    bench.pool.give_back(await bench.pool.connect(RUNNER, ADDRESS))
     assert bench.pool.take(runner_of(KEY, 1)) is None
     assert bench.pool.take(runner_of(ModelKey("image", "org/two"))) is None
     assert bench.network.dialled == [(ADDRESS.host, ADDRESS.port)]
@@ -74,9 +74,9 @@ async def test_a_connection_that_idles_too_long_is_closed() -> None:
 async def test_only_those_that_idled_too_long_are_swept() -> None:
     bench = Bench(runner_idle_s=4)
     one, two = [await bench.pool.connect(RUNNER, ADDRESS) for _ in range(2)]
-    bench.pool.release(one)
+    bench.pool.give_back(one)
     await asyncio.sleep(2)
-    bench.pool.release(two)
+    bench.pool.give_back(two)
     bench.pool.sweep(asyncio.get_running_loop().time() + 2.5)
     await settle()
     assert [end.lost for end in bench.network.ends] == [True, False]
@@ -225,12 +225,12 @@ async def test_a_tunnel_is_never_kept() -> None:
 async def test_a_closed_runner_keeps_none_and_its_busy_ones_go_with_their_jobs() -> None:
     bench = Bench(models=(a_model(max_sessions=3),))
     idle, busy = [await bench.pool.connect(RUNNER, ADDRESS) for _ in range(2)]
-    bench.pool.release(idle)
+    bench.pool.give_back(idle)
     bench.table.close(RUNNER, Code.DRAINING, "it goes")
     await settle()
     first, second = bench.network.ends
     assert (first.lost, second.lost) == (True, False)
-    bench.pool.release(busy)
+    bench.pool.give_back(busy)
     await settle()
     assert second.lost
     assert bench.pool.take(RUNNER) is None
@@ -244,8 +244,8 @@ async def test_a_runner_that_opens_again_gets_new_ones() -> None:
     bench.pool.retire(RUNNER)
     bench.pool.retire(RUNNER)
     new = await bench.pool.connect(RUNNER, ADDRESS)
-    bench.pool.release(old)
-    bench.pool.release(new)
+    bench.pool.give_back(old)
+    bench.pool.give_back(new)
     assert bench.pool.take(RUNNER) is new
     assert bench.pool.take(RUNNER) is None
     await settle()
@@ -256,7 +256,7 @@ async def test_a_runner_that_opens_again_gets_new_ones() -> None:
 async def test_closing_closes_all_busy_or_not() -> None:
     bench = Bench()
     connections = [await bench.pool.connect(RUNNER, ADDRESS) for _ in range(3)]
-    bench.pool.release(connections[0])
+    bench.pool.give_back(connections[0])
     bench.pool.close()
     await settle()
     assert all(end.lost for end in bench.network.ends)
