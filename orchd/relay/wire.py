@@ -13,7 +13,7 @@ import termios
 from typing import cast
 
 from orchd.http1.parser import STEPS, AnswerParser, RequestParser
-from orchd.relay.awake import Awake
+from orchd.relay.busy_poll import BusyPoll
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, with no time: closing resets.
 # Of Linux's struct tcp_info.
@@ -38,14 +38,14 @@ class Batch:
     And where there is just one, nobody waits.
 
     Args:
-        look_s: as of `Awake`.
+        poll_s: as of `BusyPoll`.
     """
 
-    def __init__(self, look_s: float) -> None:
+    def __init__(self, poll_s: float) -> None:
         self.waiting: list[Wire] | None = None
         """For the end of the turn; None = nothing has been written yet in it."""
         self.soon = asyncio.get_running_loop().call_soon  # To ask for the loop costs a system call until Python 3.12.
-        self._sent = Awake(self.soon, look_s).sent
+        self._sent = BusyPoll(self.soon, poll_s).sent
 
     def begin(self) -> None:
         """The first of a turn has been written."""
