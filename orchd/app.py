@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from orchd import __version__, tasks
 from orchd.admin.server import AdminServer
 from orchd.advertise.advertiser import Advertiser
-from orchd.advertise.board import Board
+from orchd.advertise.listings import Listings
 from orchd.advertise.rate import eth_usd_source
 from orchd.catalog.codec import dump_model, load_model
 from orchd.catalog.reload import Catalog
@@ -278,18 +278,18 @@ class App:
         secrets = RouteSecrets(key, rules.token_rotation_h * 3600)
         client = NodeClient(rules, secret, self._names, self._lag)
         stack.push_async_callback(client.close)
-        board = Board(
+        listings = Listings(
             active=self._table.running,
             begun=self._table.begun,
             streams=lambda key: self._keeper.count(key, Origin.BYOC),
             on_error=self._metrics.registry_error,
         )
-        self._advertiser = Advertiser(settings, board, client, self._store, secrets, rate, self._keeper)
+        self._advertiser = Advertiser(settings, listings, client, self._store, secrets, rate, self._keeper)
         self._secrets["orchestrator.secret_file"] = SecretInUse(secret, client.use_secret)
         self._secrets["orchestrator.rpc_url_file"] = SecretInUse(rpc_url, self._use_rpc_url)
         await self._advertiser.open()
-        self._metrics.node_from(lambda: board.node)
-        self._metrics.registries_from(lambda: board.published)
+        self._metrics.node_from(lambda: listings.node)
+        self._metrics.registries_from(lambda: listings.published)
         self._keeper.node_stops_by(self._advertiser.stop_session)
         return [NodeAdmission(secrets, direct=rules.allow_direct)]
 

@@ -33,7 +33,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import RunnerKind
-from orchd.domain.offer import NodeStatus, Published, RegistryName
+from orchd.domain.offer import NodeStatus, Published
 from orchd.domain.ports import ProbeWord
 from orchd.domain.state import RunnerErrors, Severity
 from orchd.errors import Code
@@ -183,7 +183,7 @@ class Metrics:
         """Take how the go-livepeer node stands from there, when it is asked for."""
         self._node.node = read
 
-    def registries_from(self, read: Callable[[], Mapping[RegistryName, Mapping[ModelKey, Published]]]) -> None:
+    def registries_from(self, read: Callable[[], Mapping[str, Mapping[ModelKey, Published]]]) -> None:
         """Take how each model stands in each registry from there, when it is asked for."""
         self._node.registries = read
 

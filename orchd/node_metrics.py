@@ -8,11 +8,11 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from orchd.domain.ids import ModelKey
-from orchd.domain.offer import NodeStatus, Published, RegistryName
+from orchd.domain.offer import NodeStatus, Published
 from orchd.errors import Code
 
 OTHER = "other"
-REGISTRIES = (*RegistryName, OTHER)
+REGISTRIES = ("byoc", "live-runner", OTHER)
 REGISTRY_CODES = (
     *(Code.NODE_UNREACHABLE, Code.NODE_CERTIFICATE, Code.NODE_REFUSED, Code.NODE_SECRET, Code.NODE_CURRENCY),
     *(Code.NOT_SPOKEN, Code.PRICE_UNPUBLISHABLE, Code.RATE_UNAVAILABLE),
@@ -36,7 +36,7 @@ class NodeCollector(Collector):
         self._models = models
         self._errors = {(registry, code): 0 for registry in REGISTRIES for code in REGISTRY_CODES}
         self.node: Callable[[], NodeStatus | None] = lambda: None
-        self.registries: Callable[[], Mapping[RegistryName, Mapping[ModelKey, Published]]] = dict
+        self.registries: Callable[[], Mapping[str, Mapping[ModelKey, Published]]] = dict
         self.streams: Callable[[], Mapping[ModelKey, Mapping[str, int]]] = dict
 
     def failed(self, registry: str, code: str) -> None:
@@ -90,7 +90,7 @@ class NodeCollector(Collector):
             labels=(*labels, "code"),
         )
         standings = self.registries()
-        for registry in RegistryName:
+        for registry in dict.fromkeys((*REGISTRIES[:-1], *standings)):
             shown = standings.get(registry, {})
             used = node is not None and registry in node.registries
             for key in dict.fromkeys((*(self._models() if used else ()), *shown)):

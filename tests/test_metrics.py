@@ -17,7 +17,7 @@ from orchd.admin.server import AdminServer
 from orchd.admin.settings import AdminSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
-from orchd.domain.offer import NodeStatus, Published, RegistryName
+from orchd.domain.offer import NodeStatus, Published
 from orchd.domain.state import Snapshot
 from orchd.errors import JOB_ANSWERS, Code
 from orchd.job_metrics import JOB_BUCKETS, OUTCOMES, PROCESSING_ERRORS, STATUS_CLASSES
@@ -72,7 +72,7 @@ INTERFACE = {
 """Family (without `_total`): type, labels."""
 
 
-NODE = NodeStatus(up=True, epoch=3, registries=(RegistryName.BYOC, RegistryName.LIVE_RUNNER))
+NODE = NodeStatus(up=True, epoch=3, registries=("byoc", "live-runner"))
 OFFERED = Published(wanted=True, published=True, confirmed=True, since=1_700_000_100.0)
 REFUSED = Published(
     wanted=True,
@@ -116,7 +116,7 @@ def use_all(metrics: Metrics) -> None:
     metrics.reloaded(True, 1_700_000_000.0, "abcdef012345", errors=1, warnings=2)
     metrics.runtime_event("container", "die")
     metrics.runtime_up("container", True, needed=True)
-    standings = {RegistryName.BYOC: {KEY: OFFERED}, RegistryName.LIVE_RUNNER: {KEY: REFUSED}}
+    standings = {"byoc": {KEY: OFFERED}, "live-runner": {KEY: REFUSED}}
     metrics.node_from(lambda: NODE)
     metrics.registries_from(lambda: standings)
     metrics.streams_from(lambda: {KEY: {"running": 2, "held": 1}})
@@ -302,19 +302,19 @@ class TestBesideANode:
     def test_what_the_node_was_seen_not_to_offer_is_a_zero(self, metrics: Metrics) -> None:
         use_all(metrics)
         lost = Published(wanted=True, published=True, confirmed=False, since=1.0)
-        metrics.registries_from(lambda: {RegistryName.BYOC: {KEY: lost}})
+        metrics.registries_from(lambda: {"byoc": {KEY: lost}})
         assert self.standing(metrics, KEY, "byoc") == (1, 1, 0, 1.0)
 
     def test_a_model_that_no_registry_was_told_of_has_zeros_in_those_that_are_used(self, metrics: Metrics) -> None:
         metrics.define(KEY, 1)
-        metrics.node_from(lambda: NodeStatus(up=True, epoch=1, registries=(RegistryName.BYOC,)))
+        metrics.node_from(lambda: NodeStatus(up=True, epoch=1, registries=("byoc",)))
         assert self.standing(metrics, KEY, "byoc") == (0, 0, None, None)
         assert self.standing(metrics, KEY, "live-runner") == (None, None, None, None)
 
     def test_what_is_left_at_the_node_of_a_model_that_is_gone_is_told(self, metrics: Metrics) -> None:
         """Its withdrawal may fail for long, and an alert shall see that."""
         left = Published(wanted=False, published=True, confirmed=None, since=5.0)
-        metrics.registries_from(lambda: {RegistryName.BYOC: {KEY: left}})
+        metrics.registries_from(lambda: {"byoc": {KEY: left}})
         assert self.standing(metrics, KEY, "byoc") == (0, 1, None, 5.0)
 
     def test_errors_are_counted_by_registry_and_code_all_there_at_zero(self, metrics: Metrics) -> None:
@@ -331,7 +331,7 @@ class TestBesideANode:
 
     def test_a_code_that_is_none_of_a_registry_is_other(self, metrics: Metrics) -> None:
         odd = Published(wanted=True, published=False, confirmed=None, since=0.0, error="cannot", code=Code.INTERNAL)
-        metrics.registries_from(lambda: {RegistryName.BYOC: {KEY: odd}})
+        metrics.registries_from(lambda: {"byoc": {KEY: odd}})
         assert value(metrics, "orchd_registry_failing", KEY, registry="byoc", code="other") == 1
 
     def test_streams_are_counted_by_phase_those_without_any_at_zero(self, metrics: Metrics) -> None:

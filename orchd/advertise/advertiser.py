@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import structlog
 
-from orchd.advertise.board import Board
-from orchd.advertise.byoc.registry import ByocRegistry
-from orchd.advertise.live_runner.registry import LiveRegistry
-from orchd.advertise.node_watch import NodeWatch
+from orchd.advertise import registries
+from orchd.advertise.listings import Listings
 from orchd.advertise.offer import offers
 from orchd.advertise.pricing import warnings
 from orchd.advertise.rate import EthUsd
+from orchd.advertise.registry import Registry, RegistryContext, SessionRegistry
+from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Price
 from orchd.domain.offer import Offers
 from orchd.domain.ports import NodeSessions, Store
 from orchd.domain.state import ModelStatus, Snapshot
 from orchd.errors import OrchdError
-from orchd.node.client import NodeClient
+from orchd.node.ports import NodeCalls
+from orchd.node.watch import NodeWatch
 from orchd.settings.tree import Settings
 from orchd.tickets.route_secrets import RouteSecrets
 
@@ -35,44 +37,51 @@ WITHDRAW_S = 5.0
 """Longest time for withdrawing everything when orchd stops; what stays is withdrawn by the node's own means."""
 
 
+async def _as_set(client: NodeCalls, settings: OrchestratorSettings) -> bool:
+    """Take the settings' word for it that the node has a registry."""
+    return True
+
+
 class Advertiser:
-    """Args:
-    secrets: what the node gets to show us.
-    rate: None = USD and ETH can't be turned into each other.
-    sessions: hears of Live Runner's sessions.
+    """Tells the node's registries of models that can serve.
+
+    Args:
+        secrets: what the node gets to show us.
+        rate: None = USD and ETH can't be converted.
+        sessions: is told of the node's sessions.
     """
 
     def __init__(
         self,
         settings: Settings,
-        board: Board,
-        client: NodeClient,
+        listings: Listings,
+        client: NodeCalls,
         store: Store,
         secrets: RouteSecrets,
         rate: EthUsd | None,
         sessions: NodeSessions,
     ) -> None:
         rules = settings.orchestrator
-        self.board = board
+        self.listings = listings
         self._rules = rules
         self._rate = rate
         self._eth_usd: Fraction | None = None
-        self._watch = NodeWatch(client, board, store, rules)
-        self._byoc = ByocRegistry(client, board, secrets, rules, self._rate_now, store)
-        self._live = LiveRegistry(
-            client, board, secrets, rules, self._rate_now, self._watch, store, sessions, instance=settings.instance
+        modules = {name: registries.module(name, "registry") for name in registries.names()}
+        auto = rules.registries == ("auto",)
+        asked = {name: found.spoken if auto else _as_set for name, found in modules.items()}
+        spoken = {name: partial(ask, client, rules) for name, ask in asked.items() if auto or name in rules.registries}
+        self._watch = NodeWatch(client, store, rules, spoken, listings.set_node)
+        context = RegistryContext(
+            client, listings, secrets, rules, self._rate_now, self._watch, store, sessions, settings.instance
         )
+        self._registries: dict[str, Registry] = {name: found.make(context) for name, found in modules.items()}
         self._serving: dict[ModelKey, float] = {}
         self._priced: dict[ModelKey, Price] = {}
 
     def roots(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what runs as long as orchd does, by name."""
-        return {
-            "node": self._watch.run(),
-            "byoc": self._byoc.run(),
-            "live runner": self._live.run(),
-            "rate": self._follow_rate(),
-        }
+        own = {"node": self._watch.run(), "rate": self._follow_rate()}
+        return own | {name: registry.run() for name, registry in self._registries.items()}
 
     async def open(self) -> None:
         """Learn the rate, or the first prices that need it would be refused."""
@@ -90,19 +99,19 @@ class Advertiser:
                 serving=self._serving,
             )
             self._warn(found)
-            self.board.post(found)
+            self.listings.set_offers(found)
             await changed()
 
     def _warn(self, found: Offers) -> None:
         """Say once what is odd about a price; what that is depends on the node."""
-        if not self.board.node.epoch:
+        if not self.listings.node.epoch:
             return
         for key, offer in found.now.items():
             before = self._priced.get(key)
             if before == offer.price:
                 continue
             self._priced[key] = offer.price
-            for code, text in warnings(offer.price, before, self._eth_usd, on_chain=self.board.node.on_chain):
+            for code, text in warnings(offer.price, before, self._eth_usd, on_chain=self.listings.node.on_chain):
                 log.warning("price_doubtful", pipeline=key.pipeline, model_id=key.model_id, code=code, reason=text)
 
     def use_rate(self, rate: EthUsd | None) -> None:
@@ -127,32 +136,36 @@ class Advertiser:
             return
         if rate != self._eth_usd:
             self._eth_usd = rate
-            self.board.stir()
+            self.listings.wake()
 
     def healthy(self, key: ModelKey) -> bool:
-        """Return whether the node is to take a model for healthy (Live Runner's static way)."""
-        return self._live.healthy(key)
+        """Return what the node is to hear when it asks for a model's health (Live Runner's static way)."""
+        return any(registry.healthy(key) for registry in self._with_sessions())
 
     async def stop_session(self, key: ModelKey, session: str) -> None:
-        """End a session of Live Runner's at the node."""
-        await self._live.stop_session(key, session)
+        """End a session that a gateway has reserved at the node."""
+        for registry in self._with_sessions():
+            await registry.stop_session(key, session)
 
     async def withdraw(self) -> None:
-        """Nothing is offered any more; the writers' tasks have ended."""
+        """Offer nothing any more, after the registries' tasks have ended."""
         try:
             async with asyncio.timeout(WITHDRAW_S):
-                await asyncio.gather(self._byoc.withdraw_all(), self._live.withdraw_all())
+                await asyncio.gather(*(registry.withdraw_all() for registry in self._registries.values()))
         except TimeoutError:
             log.warning("not_all_withdrawn", waited_s=WITHDRAW_S)
+
+    def _with_sessions(self) -> Iterable[SessionRegistry]:
+        return (registry for registry in self._registries.values() if isinstance(registry, SessionRegistry))
 
     def shown(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with what is known of the node and its registries."""
         return replace(
             snapshot,
-            node=self.board.node,
+            node=self.listings.node,
             models={key: self._shown(key, status) for key, status in snapshot.models.items()},
         )
 
     def _shown(self, key: ModelKey, status: ModelStatus) -> ModelStatus:
-        registries = {name: models[key] for name, models in self.board.published.items() if key in models}
-        return replace(status, registries=registries, not_offered=self.board.offers.why_not.get(key, ""))
+        registries = {name: models[key] for name, models in self.listings.published.items() if key in models}
+        return replace(status, registries=registries, not_offered=self.listings.offers.why_not.get(key, ""))

@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Price
 from orchd.errors import Code
-
-HIDDEN_CAPACITY = -1_000_000
-"""Offers nothing whatever the node's own count says, and keeps running streams steerable. Source: byoc.md 2.5."""
-
-
-class RegistryName(StrEnum):
-    """A registry of go-livepeer's: both may exist beside each other in one node."""
-
-    BYOC = "byoc"
-    LIVE_RUNNER = "live-runner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +72,7 @@ class NodeStatus:
         epoch: starts of it that were seen, the first included; 0 = none yet.
         since: Unix time of the start (or end) that was seen last.
         on_chain: None = not known.
-        registries: those that are used now.
+        registries: names of those that are used now, as `orchd.advertise.registries` has them.
         error, code: why it can't be used; empty, None = it can.
     """
 
@@ -92,6 +81,6 @@ class NodeStatus:
     since: float = 0.0
     on_chain: bool | None = None
     version: str = ""
-    registries: tuple[RegistryName, ...] = ()
+    registries: tuple[str, ...] = ()
     error: str = ""
     code: Code | None = None

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerEvent, RunnerState
 from orchd.domain.model import Model
-from orchd.domain.offer import NodeStatus, Published, RegistryName
+from orchd.domain.offer import NodeStatus, Published
 from orchd.errors import Code
 
 
@@ -170,7 +170,7 @@ class ModelStatus:
     history: tuple[Happening, ...]
     held_over: bool = False
     leaving: bool = False
-    registries: Mapping[RegistryName, Published] = field(default_factory=lambda: MappingProxyType({}))
+    registries: Mapping[str, Published] = field(default_factory=lambda: MappingProxyType({}))
     not_offered: str = ""
     streams: tuple[StreamStatus, ...] = ()
     last_failure: str = ""

@@ -6,10 +6,11 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from orchd.advertise.board import Board
+from orchd.advertise.listings import Listings
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
@@ -33,28 +34,28 @@ async def until(what: str, condition: Callable[[], object]) -> None:
         raise AssertionError(f"never came true: {what}") from None
 
 
-class CountingBoard(Board):
+class CountingListings(Listings):
     """Attributes:
     looks: how often the node was looked at.
     """
 
     looks = 0
 
-    def saw(self, node: NodeStatus) -> None:
+    def set_node(self, node: NodeStatus) -> None:
         self.looks += 1
-        super().saw(node)
+        super().set_node(node)
 
 
 class Jobs:
-    """What the board asks the session table: set by tests."""
+    """What the listings ask the session table: set by tests."""
 
     def __init__(self) -> None:
         self.active: Counter[ModelKey] = Counter()
         self.begun: Counter[ModelKey] = Counter()
         self.streams: Counter[ModelKey] = Counter()
 
-    def board(self) -> CountingBoard:
-        return CountingBoard(
+    def listings(self) -> CountingListings:
+        return CountingListings(
             active=lambda key: self.active[key],
             begun=lambda key: self.begun[key],
             streams=lambda key: self.streams[key],
@@ -73,6 +74,39 @@ def offer(name: str, capacity: int = 1, price: int | Price = 0, capability: str 
 
 def offers(*found: Offer, why_not: dict[ModelKey, str] | None = None) -> Offers:
     return Offers({each.key: each for each in found}, why_not or {})
+
+
+@dataclass
+class Suspicions:
+    """`RestartWatch` that counts."""
+
+    count: int = 0
+
+    def suspect(self) -> None:
+        self.count += 1
+
+
+@dataclass
+class NodeSessionsSeen:
+    """`ports.NodeSessions` that keeps what it is told."""
+
+    held: dict[ModelKey, set[str]] = field(default_factory=dict)
+    told: list[tuple[str, str]] = field(default_factory=list)
+
+    def of(self, key: ModelKey) -> set[str]:
+        return self.held.setdefault(key, set())
+
+    def reserved(self, key: ModelKey, session: str) -> None:
+        self.told.append(("reserved", session))
+        self.of(key).add(session)
+
+    def released(self, key: ModelKey, session: str) -> None:
+        self.told.append(("released", session))
+        self.of(key).discard(session)
+
+    def listed(self, key: ModelKey, sessions: frozenset[str], asked_at: float) -> None:
+        assert asked_at <= asyncio.get_running_loop().time()
+        self.held[key] = set(sessions)
 
 
 def settings_for(node: Node, *, cli: bool = True, **changes: Any) -> OrchestratorSettings:

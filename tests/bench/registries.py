@@ -22,22 +22,25 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
-from orchd.advertise.board import Board
-from orchd.advertise.byoc.registry import ByocRegistry
-from orchd.advertise.live_runner.registry import LiveRegistry
-from orchd.advertise.node_watch import NodeWatch
+from orchd.advertise.byoc import registry as byoc
+from orchd.advertise.listings import Listings
+from orchd.advertise.live_runner import registry as live
+from orchd.advertise.registry import RegistryContext
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.money import Price
 from orchd.domain.offer import Offer, Offers
 from orchd.logs import configure_logs
-from orchd.node.client import Answer, NodeClient
+from orchd.node.client import NodeClient
+from orchd.node.ports import NodeAnswer
+from orchd.node.watch import NodeWatch
 from orchd.tasks import cancel, spawn
 from orchd.tickets.route_secrets import RouteSecrets, new_key
-from tests.advertise.live_runner.world import Sessions
+from tests.advertise.rig import NodeSessionsSeen
 from tests.bench.report import Row, Section, markdown, spread
 from tests.bench.waits import SHIPPED, all_ready
 from tests.e2e.beside import SECRET, NodeProcess, orchd_beside
@@ -122,7 +125,9 @@ class CountingClient(NodeClient):
         super().__init__(settings, secret)
         self.calls: Counter[str] = Counter()
 
-    async def _call(self, method: str, base: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+    async def _call(
+        self, method: str, base: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> NodeAnswer:
         self.calls[f"{method} {path}"] += 1
         return await super()._call(method, base, path, headers, body)
 
@@ -131,21 +136,21 @@ async def cost(node: NodeProcess, effort: Effort) -> list[Section]:
     """Measure with a node that nobody talks to."""
     settings = OrchestratorSettings(service_url=node.url, cli_url=node.cli_url)
     client = CountingClient(settings, Secret(SECRET))
-    board = Board(active=lambda key: 0, begun=lambda key: 0, streams=lambda key: 0)
+    listings = Listings(active=lambda key: 0, begun=lambda key: 0, streams=lambda key: 0)
     store, route_secrets, rate = FakeStore(), RouteSecrets(new_key(), 86400.0), lambda: Fraction(3000)
-    watch = NodeWatch(client, board, store, settings)
-    byoc = ByocRegistry(client, board, route_secrets, settings, rate, store)
-    live = LiveRegistry(
-        client, board, route_secrets, settings, rate, watch, store, Sessions(), instance=secrets.token_hex(2)
-    )
-    tasks = [spawn(run, name="bench") for run in (watch.run(), byoc.run(), live.run())]
+    spoken = {name: partial(kind.spoken, client, settings) for name, kind in (("byoc", byoc), ("live-runner", live))}
+    watch = NodeWatch(client, store, settings, spoken, listings.set_node)
+    sessions, instance = NodeSessionsSeen(), secrets.token_hex(2)
+    context = RegistryContext(client, listings, route_secrets, settings, rate, watch, store, sessions, instance)
+    registries = (byoc.make(context), live.make(context))
+    tasks = [spawn(run, name="bench") for run in (watch.run(), *(registry.run() for registry in registries))]
     try:
-        await until(lambda: board.node.up)
+        await until(lambda: listings.node.up)
         begun_at, cpu_at = time.perf_counter(), time.process_time()
-        board.post(Offers({key: _offer(key) for key in (_key(number) for number in range(effort.models))}, {}))
-        await until(lambda: _published(board) == 2 * effort.models)
+        listings.set_offers(Offers({key: _offer(key) for key in (_key(number) for number in range(effort.models))}, {}))
+        await until(lambda: _published(listings) == 2 * effort.models)
         registered_s, registered_cpu_s = time.perf_counter() - begun_at, time.process_time() - cpu_at
-        await until(lambda: _confirmed(board) == 2 * effort.models)
+        await until(lambda: _confirmed(listings) == 2 * effort.models)
         first = client.calls.total()
         client.calls.clear()
         begun_at, cpu_at = time.perf_counter(), time.process_time()
@@ -176,16 +181,16 @@ async def cost(node: NodeProcess, effort: Effort) -> list[Section]:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    while not true():  # noqa: ASYNC110 - the board's readers have no event for this
+    while not true():  # noqa: ASYNC110 - the listings's readers have no event for this
         await asyncio.sleep(LOOK_S)
 
 
-def _published(board: Board) -> int:
-    return sum(shown.published for models in board.published.values() for shown in models.values())
+def _published(listings: Listings) -> int:
+    return sum(shown.published for models in listings.published.values() for shown in models.values())
 
 
-def _confirmed(board: Board) -> int:
-    return sum(bool(shown.confirmed) for models in board.published.values() for shown in models.values())
+def _confirmed(listings: Listings) -> int:
+    return sum(bool(shown.confirmed) for models in listings.published.values() for shown in models.values())
 
 
 def _key(number: int) -> ModelKey:

@@ -9,7 +9,6 @@ from orchd import tasks
 from orchd.app import App, Edges
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import RunnerKind
-from orchd.domain.offer import RegistryName
 from orchd.domain.ports import Runtime
 from orchd.metrics import Metrics
 from orchd.settings.tree import Settings
@@ -104,9 +103,9 @@ class Orchd:
         model = self.app._loop.models().get(key)
         return model.max_sessions if model else 0
 
-    def says_published(self, registry: RegistryName) -> set[ModelKey]:
+    def says_published(self, registry: str) -> set[ModelKey]:
         """Return what `orchd status` calls published."""
         assert self.app is not None
         advertiser = self.app._advertiser
         assert advertiser is not None
-        return {key for key, how in advertiser.board.published[registry].items() if how.published}
+        return {key for key, how in advertiser.listings.published[registry].items() if how.published}

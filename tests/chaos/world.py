@@ -20,7 +20,6 @@ from typing import Any
 import structlog
 
 from orchd.domain.ids import ModelKey
-from orchd.domain.offer import RegistryName
 from tests.chaos.daemon import ROTATION_S, Orchd, settings_beside
 from tests.chaos.entries import ETH_USD, Entry, all_entries
 from tests.chaos.gateway import Gateway
@@ -30,6 +29,7 @@ from tests.golivepeer.clock import RealClock
 from tests.golivepeer.node import Node, NodeSettings
 
 SECRET = "chaos-orch-secret"
+BYOC, LIVE_RUNNER = "byoc", "live-runner"
 
 # Bounds, in seconds of the loop. On chain a lost slot can't be seen: it takes a recount.
 QUIET_S = 240.0
@@ -110,12 +110,12 @@ class World:
     def can_serve(self, entry: Entry) -> bool:
         return entry.key not in self.shelf.sick
 
-    def should(self, registry: RegistryName) -> dict[str, tuple[int, Fraction | None]]:
+    def should(self, registry: str) -> dict[str, tuple[int, Fraction | None]]:
         """Return capacity and wei per second that gateways should find, by name."""
         found: dict[str, tuple[int, Fraction | None]] = {}
         for entry in self.entries.values():
             price: Fraction | None = Fraction(entry.wei)
-            if registry is RegistryName.LIVE_RUNNER:
+            if registry == LIVE_RUNNER:
                 if self.on_chain and not entry.wei:
                     continue  # There is no free runner on chain.
                 price = price if self.on_chain else None
@@ -123,9 +123,9 @@ class World:
                 found[entry.name] = entry.most, price
         return found
 
-    def offered(self, registry: RegistryName) -> dict[str, tuple[int, Fraction | None]]:
+    def offered(self, registry: str) -> dict[str, tuple[int, Fraction | None]]:
         """Return what gateways do find."""
-        if registry is RegistryName.BYOC:
+        if registry == BYOC:
             known = self.node.byoc.capabilities.values()
             return {c.name: (c.capacity, c.price) for c in known if c.capacity > 0}
         shown = self.node.live_runners.offered()
@@ -134,12 +134,12 @@ class World:
     def _drains(self, name: str) -> bool:
         """Whether Live Runner lists it only for the sessions that it has."""
         runner = next(r for r in self.node.live_runners.registry.runners() if r.entry.app == name)
-        return runner.free <= 0 and name not in self.should(RegistryName.LIVE_RUNNER)
+        return runner.free <= 0 and name not in self.should(LIVE_RUNNER)
 
-    def open_offers(self) -> dict[RegistryName, list[str]]:
+    def open_offers(self) -> dict[str, list[str]]:
         """Return what could still be had, by registry."""
         live = [r.entry.app for r in self.node.live_runners.registry.runners() if r.free > 0]
-        return {RegistryName.BYOC: list(self.offered(RegistryName.BYOC)), RegistryName.LIVE_RUNNER: live}
+        return {BYOC: list(self.offered(BYOC)), LIVE_RUNNER: live}
 
     def keep(self, _logger: object, _level: str, event: MutableMapping[str, Any]) -> str:
         """Keep a line of orchd's log; after structlog's processors."""
@@ -163,7 +163,7 @@ class World:
 
     def true(self) -> bool:
         """The registries offer just what can be served, and `orchd status` says so."""
-        for registry in RegistryName:
+        for registry in (BYOC, LIVE_RUNNER):
             should = self.should(registry)
             if self.offered(registry) != should:
                 return False
@@ -232,7 +232,7 @@ class World:
     def picture(self) -> str:
         """Return everything that a person wants to know when it is wrong."""
         lines = [f"at {self.now:.1f} s; node {'well' if self.well else 'in trouble'}, start {self.node.starts}"]
-        for registry in RegistryName:
+        for registry in (BYOC, LIVE_RUNNER):
             lines += [
                 f"{registry} should offer {self.should(registry)}",
                 f"{registry} offers {self.offered(registry)}; orchd says {self.orchd.says_published(registry)}",

@@ -22,7 +22,7 @@ from orchd.domain.model import (
     StreamSpec,
 )
 from orchd.domain.money import Price
-from orchd.domain.offer import NodeStatus, Published, RegistryName
+from orchd.domain.offer import NodeStatus, Published
 from orchd.domain.state import (
     Happening,
     ModelStatus,
@@ -173,7 +173,7 @@ NODE = NodeStatus(
     since=NOW - 11_000,
     on_chain=True,
     version="0.9.1",
-    registries=(RegistryName.BYOC, RegistryName.LIVE_RUNNER),
+    registries=("byoc", "live-runner"),
 )
 NODE_DOWN = replace(
     NODE,
@@ -192,7 +192,7 @@ def published(
 
 def beside(node: NodeStatus) -> Snapshot:
     """Return `snapshot` with a node, in whose registries its models stand in different ways."""
-    byoc, live = RegistryName.BYOC, RegistryName.LIVE_RUNNER
+    byoc, live = "byoc", "live-runner"
     refused = "cannot register the model at go-livepeer: it says 'price too high'"
     unlisted = "cannot confirm what go-livepeer offers: it is not listed"
     listed = "cannot confirm what go-livepeer offers: it is still listed"

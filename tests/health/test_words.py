@@ -19,7 +19,8 @@ from orchd.domain.ports import ProbeWord as W
 from orchd.health.explain import explain
 from orchd.health.probe import HttpProber
 from orchd.health.reading import classify
-from orchd.node.client import NodeClient, NodeError
+from orchd.node.client import NodeClient
+from orchd.node.ports import NodeError
 from orchd.realtime.container import ContainerSilent, ContainerStreams
 from orchd.realtime.routes import Call
 from orchd.relay.pool import Pool

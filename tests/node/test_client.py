@@ -14,7 +14,8 @@ import pytest
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.model import Secret
 from orchd.errors import Code
-from orchd.node.client import BODY_BYTES, Answer, NodeClient, NodeError
+from orchd.node.client import BODY_BYTES, NodeClient
+from orchd.node.ports import NodeAnswer, NodeError
 from tests.advertise.rig import client_of, node, settings_for
 from tests.golivepeer.node import Node
 
@@ -163,16 +164,16 @@ async def test_redirects_are_not_followed() -> None:
 
 
 def test_text_of_an_answer_is_one_short_line() -> None:
-    answer = Answer(400, b" not\n\tthis\x00way \xff" + b"x" * 1000, "text/plain")
+    answer = NodeAnswer(400, b" not\n\tthis\x00way \xff" + b"x" * 1000, "text/plain")
     assert answer.text().startswith("not this")
     assert len(answer.text()) == 300
-    assert Answer(200, b"invalid authorization\n", "").text() == "invalid authorization"
+    assert NodeAnswer(200, b"invalid authorization\n", "").text() == "invalid authorization"
 
 
 def test_json_of_an_answer() -> None:
-    assert Answer(200, b'{"a": [1]}', "").json() == {"a": [1]}
+    assert NodeAnswer(200, b'{"a": [1]}', "").json() == {"a": [1]}
     with pytest.raises(NodeError, match="cannot read go-livepeer's answer") as caught:
-        Answer(200, b"ok", "").json()
+        NodeAnswer(200, b"ok", "").json()
     assert caught.value.code is Code.NODE_REFUSED
 
 

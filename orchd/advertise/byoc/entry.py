@@ -16,6 +16,9 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.money import Price
 from orchd.errors import Code
 
+HIDDEN_CAPACITY = -1_000_000
+"""Offers nothing whatever the node's own count says, and keeps running streams steerable. Source: byoc.md 2.5."""
+
 RECHECK_S = 2.0
 """A token that shows other free slots than ours is looked at again so soon: the node may only have been slower."""
 

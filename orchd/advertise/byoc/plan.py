@@ -13,10 +13,22 @@ from fractions import Fraction
 from functools import lru_cache
 from math import inf
 
-from orchd.advertise.byoc.entry import Call, Check, Entry, Facts, Record, Rules, Step, Unregister, Upsert, Wait
+from orchd.advertise.byoc.entry import (
+    HIDDEN_CAPACITY,
+    Call,
+    Check,
+    Entry,
+    Facts,
+    Record,
+    Rules,
+    Step,
+    Unregister,
+    Upsert,
+    Wait,
+)
 from orchd.advertise.pricing import Unpublishable, byoc_price, moved
 from orchd.domain.money import Currency
-from orchd.domain.offer import HIDDEN_CAPACITY, Offer
+from orchd.domain.offer import Offer
 
 HEAL_S = 60.0
 """Between two upserts of an idle model for the node's count."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import secrets
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -21,20 +21,18 @@ from math import inf
 
 import structlog
 
-from orchd.advertise.board import Board
+from orchd.advertise.byoc import NAME, plan, wire
 from orchd.advertise.byoc import entry as entries
-from orchd.advertise.byoc import plan, wire
 from orchd.advertise.byoc.entry import Call, Check, Entry, Facts, Record, Rules, Step, Unregister, Upsert, Wait
 from orchd.advertise.byoc.token_probe import TokenProbe
 from orchd.advertise.pricing import Unpublishable
+from orchd.advertise.registry import RegistryContext
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
-from orchd.domain.offer import Offer, Published, RegistryName
-from orchd.domain.ports import Store
+from orchd.domain.offer import Offer, Published
 from orchd.errors import Code, OrchdError, StoreError
-from orchd.node.client import Answer, NodeClient, NodeError
+from orchd.node.ports import NodeAnswer, NodeCalls, NodeError
 from orchd.tasks import cancel, spawn
-from orchd.tickets.route_secrets import RouteSecrets
 
 log = structlog.get_logger("orchd.advertise.byoc")
 
@@ -48,29 +46,29 @@ UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 """What reading that raises if another version wrote it."""
 
 
-class ByocRegistry:
-    """Make it inside a running loop.
+async def spoken(client: NodeCalls, settings: OrchestratorSettings) -> bool:
+    """Return whether the node has this registry.
 
-    Args:
-        eth_usd: what an ETH costs in USD now; None = not known. When it moves, `board.stir()` lets us know.
+    Raises:
+        NodeError: it did not say.
     """
+    # Unregistering what was never there changes nothing, and only the secret decides whether it is refused
+    # (docs/protocol/byoc.md, 2.4).
+    name = f"orchd-probe-{secrets.token_hex(8)}".encode()
+    return (await client.service("POST", wire.UNREGISTER, body=name, authorization=client.secret)).has_route()
 
-    def __init__(
-        self,
-        client: NodeClient,
-        board: Board,
-        secrets: RouteSecrets,
-        settings: OrchestratorSettings,
-        eth_usd: Callable[[], Fraction | None],
-        store: Store,
-    ) -> None:
-        self._client = client
-        self._board = board
-        self._secrets = secrets
-        self._settings = settings
-        self._eth_usd = eth_usd
-        self._store = store
-        self._probe = TokenProbe(client, store)
+
+class ByocRegistry:
+    """`orchd.advertise.registry.Registry` for BYOC. Make it inside a running loop."""
+
+    def __init__(self, context: RegistryContext) -> None:
+        self._client = context.client
+        self._listings = context.listings
+        self._secrets = context.secrets
+        self._settings = settings = context.settings
+        self._eth_usd = context.eth_usd
+        self._store = context.store
+        self._probe = TokenProbe(context.client, context.store)
         self._rules = Rules(settings.recount_s, Fraction(settings.rate_move_pct) / 100)
         self._entries: dict[str, Entry] = {}
         self._keys: dict[str, ModelKey] = {}
@@ -79,7 +77,7 @@ class ByocRegistry:
         self._check_error = ""
         self._was_up = False
         self._broken: BaseException | None = None
-        self._changed = board.listen()
+        self._changed = context.listings.subscribe()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -109,15 +107,15 @@ class ByocRegistry:
 
     def _offers(self) -> dict[str, Offer]:
         """Return what shall be found, by capability name."""
-        if RegistryName.BYOC not in self._board.node.registries:
+        if NAME not in self._listings.node.registries:
             return {}
-        return {offer.capability: offer for offer in self._board.offers.now.values()}
+        return {offer.capability: offer for offer in self._listings.offers.now.values()}
 
     async def _turn(self, offers: dict[str, Offer]) -> float:
         """Begin what is due now, and return when to look again (loop clock)."""
         if self._broken is not None:
             raise self._broken
-        up = self._board.node.up
+        up = self._listings.node.up
         if up and not self._was_up:
             self._entries = {name: entry.retried() for name, entry in self._entries.items()}
         self._was_up = up
@@ -155,7 +153,7 @@ class ByocRegistry:
         return plan.step(entry, offers.get(name), self._facts(self._keys[name]), self._rules)
 
     def _facts(self, key: ModelKey) -> Facts:
-        node = self._board.node
+        node = self._listings.node
         return Facts(
             asyncio.get_running_loop().time(),
             node.up,
@@ -163,9 +161,9 @@ class ByocRegistry:
             node.on_chain,
             self._eth_usd(),
             self._secrets.period(),
-            self._board.active(key),
-            self._board.begun(key),
-            self._board.streams(key),
+            self._listings.active(key),
+            self._listings.begun(key),
+            self._listings.streams(key),
         )
 
     async def _do(self, name: str, step: Call | Check) -> None:
@@ -179,7 +177,7 @@ class ByocRegistry:
         before = self._entries.get(name, Entry())
         facts = self._facts(self._keys[name])
         calling = self._entries[name] = entries.calling(before, call)
-        answer: Answer | None = None
+        answer: NodeAnswer | None = None
         try:
             answer = await self._send(name, call)
             error = wire.refusal(answer, name, call)
@@ -192,7 +190,7 @@ class ByocRegistry:
                 entry, call, facts, self._rules, error.message, error.code, final=final
             )
             log.warning("byoc_failed", capability=name, error=error.message, code=error.code)
-            self._board.on_error(RegistryName.BYOC, error.code)
+            self._listings.on_error(NAME, error.code)
         elif isinstance(call, Upsert):
             self._entries[name] = entries.upserted(before, call.record, facts)
             self._secrets.told(call.record.key.slug, call.record.period)
@@ -201,7 +199,7 @@ class ByocRegistry:
             self._entries[name] = entries.unregistered(before)
             log.info("byoc_unregistered", capability=name, why=call.why)
 
-    async def _send(self, name: str, call: Call) -> Answer:
+    async def _send(self, name: str, call: Call) -> NodeAnswer:
         if isinstance(call, Upsert):
             token = self._secrets.token(call.record.key.slug, call.record.period)
             path, body = wire.REGISTER, wire.body_of(call.record, self._settings.callback_url, token)
@@ -252,7 +250,7 @@ class ByocRegistry:
         old = asyncio.get_running_loop().time() - plan.GAP_S
         for name in self._entries.keys() - offers.keys() - self._calls.keys():
             entry = self._entries[name]
-            of_interest = entry.failures and self._keys[name] in self._board.offers.why_not
+            of_interest = entry.failures and self._keys[name] in self._listings.offers.why_not
             if entry.record is None and entry.at < old and not of_interest:
                 del self._entries[name]
 
@@ -269,10 +267,10 @@ class ByocRegistry:
 
     def _publish(self, offers: dict[str, Offer]) -> None:
         """Say how each model stands."""
-        shown = self._board.published[RegistryName.BYOC]
+        shown = self._listings.published[NAME]
         names = {self._keys[name]: name for name, entry in self._entries.items() if not entry.empty}
         names |= {offer.key: name for name, offer in offers.items()}
-        for key in shown.keys() - names.keys() - self._board.offers.why_not.keys():
+        for key in shown.keys() - names.keys() - self._listings.offers.why_not.keys():
             del shown[key]
         for key in names.keys() | shown.keys():
             name = names.get(key, "")
@@ -282,7 +280,7 @@ class ByocRegistry:
             shown[key] = replace(now, since=before.since if before and kept else time.time())
 
     def _standing(self, entry: Entry, offer: Offer | None) -> Published:
-        node = self._board.node
+        node = self._listings.node
         record = entry.record
         trouble = entry.trouble
         error, code = (trouble.error, trouble.code) if trouble else ("", None)
@@ -313,3 +311,6 @@ def _confirmed(entry: Entry) -> bool | None:
     if entry.seen.registered is None and entry.odd:
         return False
     return entry.seen.registered
+
+
+make = ByocRegistry

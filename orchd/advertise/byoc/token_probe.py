@@ -15,7 +15,7 @@ from typing import Any
 from orchd.advertise.byoc.entry import Seen
 from orchd.domain.ports import Store
 from orchd.errors import Code
-from orchd.node.client import Answer, NodeClient, NodeError
+from orchd.node.ports import NodeAnswer, NodeCalls, NodeError
 
 KEY_NAME = "probe key"
 """Under which the store keeps the key of the account that asks. It owns nothing and never will."""
@@ -24,7 +24,7 @@ KEY_NAME = "probe key"
 class TokenProbe:
     """Asks with an account of our own."""
 
-    def __init__(self, client: NodeClient, store: Store) -> None:
+    def __init__(self, client: NodeCalls, store: Store) -> None:
         self._client = client
         self._store = store
         self._signed = ""
@@ -57,7 +57,7 @@ class TokenProbe:
         return self._signed
 
 
-def read(answer: Answer, *, free_of_charge: bool) -> Seen:
+def read(answer: NodeAnswer, *, free_of_charge: bool) -> Seen:
     """Return what the node's answer to a token request shows; see `TokenProbe.ask`.
 
     "Full" and "gone" look alike where nothing is charged, and an account without a reserve, as ours is, is only told

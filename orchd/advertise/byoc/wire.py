@@ -14,7 +14,7 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.money import Currency
 from orchd.errors import Code
-from orchd.node.client import Answer, NodeError
+from orchd.node.ports import NodeAnswer, NodeError
 
 REGISTER, UNREGISTER = "/capability/register", "/capability/unregister"
 
@@ -38,7 +38,7 @@ def price_text(price: ByocPrice) -> str:
     return f"{price.price_per_unit}/{price.price_scaling} {price.currency} per second"
 
 
-def refusal(answer: Answer, name: str, call: Call) -> NodeError | None:
+def refusal(answer: NodeAnswer, name: str, call: Call) -> NodeError | None:
     """Return what the node's answer says against `call`; None = it has taken it."""
     if answer.status == 200 and answer.body == b"ok":
         return None
@@ -69,7 +69,7 @@ def unanswered(exc: NodeError, name: str, call: Call) -> NodeError:
     return NodeError(f"cannot {_verb(call)} {name!r}: {exc.message.removeprefix('cannot ')}", code=exc.code)
 
 
-def is_final(answer: Answer | None, error: NodeError) -> bool:
+def is_final(answer: NodeAnswer | None, error: NodeError) -> bool:
     """Return whether the node will go on refusing this very record."""
     if error.code is Code.NODE_CURRENCY:
         return True

@@ -9,36 +9,37 @@ from dataclasses import replace
 from math import inf
 
 from orchd.advertise.live_runner import event_channel, plan, wire
-from orchd.advertise.live_runner.desk import Desk, Parts
+from orchd.advertise.live_runner.listings import LiveListings
 from orchd.advertise.live_runner.plan import BEATING, Entry, Event, Record, State
 from orchd.advertise.live_runner.wire import Kept, Welcome
+from orchd.advertise.registry import RegistryContext
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.errors import Code, OrchdError, StoreError
-from orchd.node.client import Answer, NodeError
+from orchd.node.ports import NodeAnswer, NodeError
 from orchd.tasks import cancel, spawn
 
 
 class DynamicRunners:
     """All models of the registry."""
 
-    def __init__(self, parts: Parts, desk: Desk) -> None:
-        self._parts = parts
-        self._desk = desk
+    def __init__(self, context: RegistryContext, live: LiveListings) -> None:
+        self._context = context
+        self._live = live
         self._runners: dict[ModelKey, _Runner] = {}
         self._tasks: dict[ModelKey, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Keep every model registered, and unregistered, until cancelled."""
-        changed = self._parts.board.listen()
+        changed = self._context.listings.subscribe()
         try:
             while True:
                 changed.clear()
                 self._reap()
-                offers = self._parts.board.offers
+                offers = self._context.listings.offers
                 for key in offers.now.keys() | offers.why_not.keys():
                     if key not in self._tasks:
-                        runner = self._runners[key] = _Runner(key, self.runner_id(key), self._parts, self._desk)
+                        runner = self._runners[key] = _Runner(key, self.runner_id(key), self._context, self._live)
                         self._tasks[key] = spawn(runner.run(), name=f"live runner {key}")
                         self._tasks[key].add_done_callback(lambda _: changed.set())
                 for runner in self._runners.values():
@@ -58,7 +59,7 @@ class DynamicRunners:
         await asyncio.gather(*(runner.withdraw() for runner in self._runners.values()))
 
     def runner_id(self, key: ModelKey) -> str:
-        return self._parts.runner_prefix + key.slug
+        return f"orchd-{self._context.instance}-{key.slug}"  # No slug begins like this.
 
     def listed(self) -> dict[ModelKey, Record | None]:
         """Return what discovery should show of each model."""
@@ -82,12 +83,12 @@ class _Runner:
         wake: set when there may be something new to say.
     """
 
-    def __init__(self, key: ModelKey, runner_id: str, parts: Parts, desk: Desk) -> None:
+    def __init__(self, key: ModelKey, runner_id: str, context: RegistryContext, live: LiveListings) -> None:
         self.wake = asyncio.Event()
         self._key = key
         self._id = runner_id
-        self._parts = parts
-        self._desk = desk
+        self._context = context
+        self._live = live
         self._now = asyncio.get_running_loop().time
         self._phase = hashlib.sha256(runner_id.encode()).digest()[0] / 256
         self._entry = Entry()
@@ -111,11 +112,11 @@ class _Runner:
                 self._look()
                 due = self._due()
                 if due <= self._now():
-                    async with self._desk.turns:
+                    async with self._live.turns:
                         self._look()  # Its turn may have been long in coming.
                         if self._due() <= self._now():
                             await self._call()
-                elif not self._desk.known(self._key) and (self._entry.state is State.ABSENT or due == inf):
+                elif not self._live.known(self._key) and (self._entry.state is State.ABSENT or due == inf):
                     return
                 else:
                     with contextlib.suppress(TimeoutError):
@@ -134,7 +135,7 @@ class _Runner:
         self.hurry()
         try:
             while self._entry.state in BEATING and self._due() <= self._now():
-                async with self._desk.turns:
+                async with self._live.turns:
                     await self._call()
         finally:
             await self._follow(None)
@@ -154,7 +155,7 @@ class _Runner:
     async def _recall(self) -> None:
         """Take up what an earlier orchd left; its sessions go on."""
         try:
-            text = await self._parts.store.secret(self._secret_name)
+            text = await self._context.store.secret(self._secret_name)
         except StoreError:
             return  # Whoever writes next says so.
         kept = wire.load_kept(text) if text else None
@@ -167,21 +168,21 @@ class _Runner:
         return f"heartbeat {self._id}"
 
     def _look(self) -> None:
-        wanted, problem = self._desk.wanted(self._key)
-        node = self._desk.node
+        wanted, problem = self._live.wanted(self._key)
+        node = self._live.node
         up_since = node.since if node.up else self._entry.up_since
         self._entry = plan.look(self._entry, wanted, up_since, self._now())
         if self._entry.state is State.ABSENT:
             self._error = None
-        self._desk.say(self._key, record=self.listed, error=problem or self._error)
+        self._live.say(self._key, record=self.listed, error=problem or self._error)
 
     def _due(self) -> float:
-        return self._entry.due if self._desk.spoken else inf
+        return self._entry.due if self._live.spoken else inf
 
     async def _call(self) -> None:
         """Say to the node what is due, and take in what comes of it."""
         beating, record = self._entry.state in BEATING, self._entry.record
-        secret = self._kept.secret if beating and self._kept else self._parts.client.secret
+        secret = self._kept.secret if beating and self._kept else self._context.client.secret
         self._entry = plan.tried(self._entry)
         asked_at, welcome = self._now(), None
         try:
@@ -191,16 +192,16 @@ class _Runner:
                 answer = await self._post(f"/runners/{self._id}/unregister", secret)
                 event, error = self._unregistered(answer)
             else:
-                said = wire.heartbeat(self._id, self._desk.url(self._key), record, self._entry.sessions)
+                said = wire.heartbeat(self._id, self._live.url(self._key), record, self._entry.sessions)
                 answer = await self._post("/runners/heartbeat", secret, said)
                 event, error, welcome = self._answered(answer, beating=beating)
         except NodeError as exc:
             event, error = (Event.REFUSED if exc.code is Code.NODE_SECRET else Event.SILENCE), exc
         if welcome is not None and record is not None:
-            self._taken_in = self._desk.node.epoch
+            self._taken_in = self._live.node.epoch
             error = await self._keep(record, welcome)
-        if event is Event.UNKNOWN and self._taken_in == self._desk.node.epoch:
-            self._parts.watch.suspect()
+        if event is Event.UNKNOWN and self._taken_in == self._live.node.epoch:
+            self._context.watch.suspect()
         self._entry = plan.after(
             self._entry,
             event,
@@ -213,11 +214,11 @@ class _Runner:
         self._tell_sessions(event, asked_at)
         await self._settle()
 
-    async def _post(self, path: str, secret: Secret, body: bytes | None = None) -> Answer:
+    async def _post(self, path: str, secret: Secret, body: bytes | None = None) -> NodeAnswer:
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        return await self._parts.client.service("POST", path, headers=headers, body=body, authorization=secret)
+        return await self._context.client.service("POST", path, headers=headers, body=body, authorization=secret)
 
-    def _answered(self, answer: Answer, *, beating: bool) -> tuple[Event, OrchdError | None, Welcome | None]:
+    def _answered(self, answer: NodeAnswer, *, beating: bool) -> tuple[Event, OrchdError | None, Welcome | None]:
         if answer.status != 200:
             event = plan.heard(answer.status, answer.text(), beating=beating)
             return event, self._explain(event, answer), None
@@ -229,15 +230,15 @@ class _Runner:
             raise NodeError(f"cannot use go-livepeer's answer to a heartbeat: {exc}", code=Code.NODE_REFUSED) from exc
         return Event.TAKEN if welcome.sessions else Event.IDLE, None, welcome
 
-    def _unregistered(self, answer: Answer) -> tuple[Event, OrchdError | None]:
+    def _unregistered(self, answer: NodeAnswer) -> tuple[Event, OrchdError | None]:
         # Whatever it refuses is no longer ours to unregister, and expires.
         if answer.status in (204, 400, 401, 404):
             return Event.GONE, None
         return Event.SILENCE, self._explain(Event.SILENCE, answer)
 
-    def _explain(self, event: Event, answer: Answer) -> OrchdError | None:
+    def _explain(self, event: Event, answer: NodeAnswer) -> OrchdError | None:
         """Return what a person should know of a refusal; None where we help ourselves at once."""
-        said = self._desk.clean(self._key, answer.text())
+        said = self._live.clean(self._key, answer.text())
         what = f"cannot register {self._key} with Live Runner"
         match event:
             case Event.UNKNOWN:
@@ -268,7 +269,7 @@ class _Runner:
         self._kept = kept
         if kept != self._saved:
             try:
-                await self._parts.store.save_secret(self._secret_name, wire.dump_kept(kept))
+                await self._context.store.save_secret(self._secret_name, wire.dump_kept(kept))
             except StoreError as exc:
                 return exc  # We go on, and try again at the next beat.
             self._saved = kept
@@ -278,15 +279,15 @@ class _Runner:
         """Pass on which sessions there are. A single-shot request takes a slot of its own, by itself."""
         if event in (Event.TAKEN, Event.IDLE, Event.GONE, Event.UNKNOWN, Event.EXPIRED):
             sessions = self._entry.sessions if self._persistent else frozenset()
-            self._parts.sessions.listed(self._key, sessions, asked_at)
+            self._context.sessions.listed(self._key, sessions, asked_at)
 
     async def _settle(self) -> None:
         """Bring the status, the store and the event channel in line with where we are."""
-        self._desk.say(self._key, record=self.listed, error=self._error)
+        self._live.say(self._key, record=self.listed, error=self._error)
         if self._entry.state is State.ABSENT and self._kept is not None:
             self._kept = self._saved = None
             with contextlib.suppress(StoreError):  # A secret too many does no harm.
-                await self._parts.store.forget_secret(self._secret_name)
+                await self._context.store.forget_secret(self._secret_name)
         listening = self._kept is not None and self._entry.state in BEATING and self._persistent
         await self._follow(self._kept.events if self._kept and listening else None)
 
@@ -305,9 +306,9 @@ class _Runner:
             self._following = events, spawn(self._listen(events), name=f"live runner events {self._key}")
 
     async def _listen(self, events: Secret) -> None:
-        async for event in event_channel.follow(self._parts.client, events):
+        async for event in event_channel.follow(self._context.client, events):
             self.hear(event.session, begins=event.begins)
-            tell = self._parts.sessions.reserved if event.begins else self._parts.sessions.released
+            tell = self._context.sessions.reserved if event.begins else self._context.sessions.released
             tell(self._key, event.session)
 
 

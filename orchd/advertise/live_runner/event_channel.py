@@ -14,7 +14,7 @@ import structlog
 
 from orchd.advertise.live_runner.wire import is_session_id
 from orchd.domain.model import Secret
-from orchd.node.client import NodeClient, NodeError, Stream
+from orchd.node.ports import NodeCalls, NodeError, StreamedAnswer
 
 log = structlog.get_logger("orchd.live_runner")
 
@@ -49,7 +49,7 @@ def parse(segment: bytes) -> SessionEvent | None:
     return SessionEvent(session, begins=said["event"] == "reserved")
 
 
-async def follow(client: NodeClient, url: Secret) -> AsyncIterator[SessionEvent]:
+async def follow(client: NodeCalls, url: Secret) -> AsyncIterator[SessionEvent]:
     """Yield the channel's events from now on; ends when the channel does."""
     at, failures = NEXT, 0
     while True:
@@ -75,7 +75,7 @@ async def follow(client: NodeClient, url: Secret) -> AsyncIterator[SessionEvent]
             yield event
 
 
-async def _read(answer: Stream) -> bytes:
+async def _read(answer: StreamedAnswer) -> bytes:
     """Return the body, as far as a message may reach."""
     body = bytearray()
     async for piece in answer.pieces:

@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from fractions import Fraction
+import json
 from typing import Protocol
 from urllib.parse import quote
 
 import structlog
 
-from orchd.advertise.board import Board
-from orchd.advertise.live_runner.desk import Desk, Parts, Watch
 from orchd.advertise.live_runner.dynamic import DynamicRunners
+from orchd.advertise.live_runner.listings import LiveListings
 from orchd.advertise.live_runner.plan import Record
 from orchd.advertise.live_runner.static import StaticRunners
+from orchd.advertise.registry import RegistryContext
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
-from orchd.domain.ports import NodeSessions, Store
-from orchd.node.client import NodeClient, NodeError
+from orchd.node.ports import NodeCalls, NodeError
 from orchd.tasks import cancel, spawn
-from orchd.tickets.route_secrets import RouteSecrets
 
 log = structlog.get_logger("orchd.live_runner")
 
@@ -52,34 +49,30 @@ class _Runners(Protocol):
     def stopped(self, key: ModelKey, session: str) -> None: ...
 
 
-class LiveRegistry:
-    """Make it inside a running loop.
+async def spoken(client: NodeCalls, settings: OrchestratorSettings) -> bool:
+    """Return whether the node has this registry, and it can be used the way that the settings want.
 
-    Args:
-        eth_usd: what an ETH costs in USD now; None = not known.
-        sessions: hears of the node's sessions; only in the dynamic way, the static one does not show them.
-        instance: as in the settings; keeps the ids of two orchds at one node apart.
+    Raises:
+        NodeError: it did not say.
+    """
+    # A heartbeat without a runner_url is refused before the secret is asked for (docs/protocol/live-runner.md, 2.1),
+    # while discovery also answers for runners of another kind (1).
+    answer = await client.service("POST", "/runners/heartbeat", body=json.dumps({"app": "orchd"}).encode())
+    return answer.has_route() and (settings.live_runner == "dynamic" or bool(settings.cli_url))
+
+
+class LiveRegistry:
+    """`orchd.advertise.registry.SessionRegistry` for Live Runner. Make it inside a running loop.
+
+    The node's sessions are heard of in the dynamic way only; the static way does not show them.
     """
 
-    def __init__(
-        self,
-        client: NodeClient,
-        board: Board,
-        secrets: RouteSecrets,
-        settings: OrchestratorSettings,
-        eth_usd: Callable[[], Fraction | None],
-        watch: Watch,
-        store: Store,
-        sessions: NodeSessions,
-        *,
-        instance: str,
-    ) -> None:
-        parts = Parts(client, board, secrets, settings, eth_usd, watch, store, sessions, f"orchd-{instance}-")
-        self._client = client
-        self._check_s = settings.check_s
-        self._desk = Desk(parts)
-        self._static = StaticRunners(parts, self._desk) if settings.live_runner == "static" else None
-        self._runners: _Runners = self._static or DynamicRunners(parts, self._desk)
+    def __init__(self, context: RegistryContext) -> None:
+        self._client = context.client
+        self._check_s = context.settings.check_s
+        self._live = LiveListings(context)
+        self._static = StaticRunners(context, self._live) if context.settings.live_runner == "static" else None
+        self._runners: _Runners = self._static or DynamicRunners(context, self._live)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -124,13 +117,16 @@ class LiveRegistry:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._check_s):
-                    await self._desk.check_asked.wait()
-            self._desk.check_asked.clear()
+                    await self._live.check_asked.wait()
+            self._live.check_asked.clear()
             before = self._runners.listed()
-            if self._desk.spoken and (seen := await self._desk.discover()) is not None:
+            if self._live.spoken and (seen := await self._live.discover()) is not None:
                 for key, record in self._runners.listed().items():
                     if record != before.get(key):
-                        self._desk.check_asked.set()  # It was changed meanwhile.
-                    elif not self._desk.look(key, record, seen.get(self.runner_id(key))) and record is not None:
+                        self._live.check_asked.set()  # It was changed meanwhile.
+                    elif not self._live.look(key, record, seen.get(self.runner_id(key))) and record is not None:
                         self._runners.lost(key)
             await asyncio.sleep(CHECK_GAP_S)
+
+
+make = LiveRegistry

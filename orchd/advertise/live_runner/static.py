@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from orchd.advertise.live_runner.desk import Desk, Parts
+from orchd.advertise.live_runner.listings import LiveListings
 from orchd.advertise.live_runner.plan import REFUSED_S, RETRY_MAX_S, RETRY_MIN_S, Record
 from orchd.advertise.live_runner.wire import static_entry
+from orchd.advertise.registry import RegistryContext
 from orchd.domain.ids import ModelKey
 from orchd.errors import Code, OrchdError
-from orchd.node.client import Answer, NodeError
+from orchd.node.ports import NodeAnswer, NodeError
 
 BATCH = 32
 """Most documents in a call: the node asks their health URLs one after another before it answers."""
@@ -61,12 +62,12 @@ class _Model:
 class StaticRunners:
     """All models of the registry. Make it inside a running loop."""
 
-    def __init__(self, parts: Parts, desk: Desk) -> None:
-        self._parts = parts
-        self._desk = desk
+    def __init__(self, context: RegistryContext, live: LiveListings) -> None:
+        self._context = context
+        self._live = live
         self._now = asyncio.get_running_loop().time
         self._models: dict[ModelKey, _Model] = {}
-        self._changed = parts.board.listen()
+        self._changed = context.listings.subscribe()
         self._up_since = 0.0
         self._batch = BATCH
 
@@ -76,10 +77,10 @@ class StaticRunners:
             self._changed.clear()
             leaving = await self._look()
             due = self._due()
-            if due and self._desk.spoken:
+            if due and self._live.spoken:
                 await self._post(due[: self._batch])
                 continue
-            at = min((model.due for model in self._models.values()), default=inf) if self._desk.spoken else inf
+            at = min((model.due for model in self._models.values()), default=inf) if self._live.spoken else inf
             if leaving:
                 at = min(at, self._now() + DRAIN_LOOK_S)
             with contextlib.suppress(TimeoutError):
@@ -117,7 +118,7 @@ class StaticRunners:
 
     async def _look(self) -> bool:
         """Bring what each model shall be up to date; return whether one stays for its sessions."""
-        node, offers = self._desk.node, self._parts.board.offers
+        node, offers = self._live.node, self._context.listings.offers
         if node.up and node.since != self._up_since:
             self._up_since = node.since
             for model in self._models.values():  # It may have forgotten us.
@@ -126,15 +127,15 @@ class StaticRunners:
             self._models.setdefault(key, _Model(key))
         leaving = []
         for key, model in list(self._models.items()):
-            record, model.problem = self._desk.wanted(key)
+            record, model.problem = self._live.wanted(key)
             if record is not None:
                 model.record, model.healthy = record, True
-            elif model.healthy and model.tried is not None and self._parts.board.active(key):
+            elif model.healthy and model.tried is not None and self._context.listings.active(key):
                 leaving.append(model)
             else:
                 model.healthy = False
             self._say(model)
-            if not model.healthy and model.due == inf and not model.changed and not self._desk.known(key):
+            if not model.healthy and model.due == inf and not model.changed and not self._live.known(key):
                 del self._models[key]
         if leaving:
             await self._drain(leaving)
@@ -145,13 +146,13 @@ class StaticRunners:
 
         A session that only the node counts was reserved and never used; one that only we count came another way.
         """
-        seen = await self._desk.discover()
+        seen = await self._live.discover()
         for model in leaving:
-            used = self._parts.board.active(model.key)
+            used = self._context.listings.active(model.key)
             if seen is not None:
                 runner = seen.get(self.runner_id(model.key))
                 used = min(used, runner.used if runner else 0)
-            if self._desk.wanted(model.key)[0] is not None:
+            if self._live.wanted(model.key)[0] is not None:
                 continue  # It is back.
             if used and model.record is not None:
                 model.record = replace(model.record, capacity=used)
@@ -180,14 +181,14 @@ class StaticRunners:
         for model in models:
             self._say(model)
 
-    async def _ask(self, models: Sequence[_Model]) -> Answer | None:
+    async def _ask(self, models: Sequence[_Model]) -> NodeAnswer | None:
         document = []
         for model in models:
             assert model.record is not None
             model.tried = model.record, model.healthy
-            document.append(static_entry(self.runner_id(model.key), self._desk.url(model.key), model.record))
+            document.append(static_entry(self.runner_id(model.key), self._live.url(model.key), model.record))
         try:
-            return await self._parts.client.cli(
+            return await self._context.client.cli(
                 "POST", "/registerLiveRunners", body=json.dumps({"runners": document}).encode()
             )
         except NodeError as exc:
@@ -195,7 +196,7 @@ class StaticRunners:
                 self._failed(model, exc)
             return None
 
-    def _take(self, models: Sequence[_Model], answer: Answer) -> None:
+    def _take(self, models: Sequence[_Model], answer: NodeAnswer) -> None:
         try:
             said = {each["label"]: each["healthy"] is True for each in answer.json()["runners"]}
         except (NodeError, KeyError, TypeError):
@@ -204,17 +205,17 @@ class StaticRunners:
             model.listed = said.get(self.runner_id(model.key), False)
             if not model.healthy or model.listed:
                 model.failures, model.error = 0, None
-                model.due = self._now() + self._parts.settings.check_s if model.healthy else inf
+                model.due = self._now() + self._context.settings.check_s if model.healthy else inf
             else:
-                url = self._parts.settings.callback_url
+                url = self._context.settings.callback_url
                 why = f"go-livepeer finds it unhealthy: it must reach orchd at {url} (orchestrator.callback_url)"
                 self._failed(
                     model, OrchdError(f"cannot list {model.key} with Live Runner: {why}", code=Code.NODE_REFUSED)
                 )
 
-    def _refused(self, models: Sequence[_Model], answer: Answer) -> None:
+    def _refused(self, models: Sequence[_Model], answer: NodeAnswer) -> None:
         for model in models:
-            said = self._desk.clean(model.key, answer.text())
+            said = self._live.clean(model.key, answer.text())
             what = f"cannot list {model.key} with Live Runner: go-livepeer says"
             if answer.status == 400 and not model.healthy:
                 model.listed, model.due = False, inf  # Our health answer hides whatever it has.
@@ -234,4 +235,4 @@ class StaticRunners:
 
     def _say(self, model: _Model) -> None:
         record = model.record if model.listed else None
-        self._desk.say(model.key, record=record, error=model.problem or model.error)
+        self._live.say(model.key, record=record, error=model.problem or model.error)

@@ -11,6 +11,7 @@ import pytest
 
 from orchd.advertise.byoc import entry as byoc_entry
 from orchd.advertise.byoc.entry import (
+    HIDDEN_CAPACITY,
     RECHECK_S,
     Call,
     Check,
@@ -25,7 +26,7 @@ from orchd.advertise.byoc.entry import (
 )
 from orchd.advertise.byoc.plan import GAP_S, HEAL_S, LOOK_S, record_of, step
 from orchd.domain.money import Currency, Price
-from orchd.domain.offer import HIDDEN_CAPACITY, Offer
+from orchd.domain.offer import Offer
 from orchd.errors import Code
 from tests.advertise.rig import offer
 

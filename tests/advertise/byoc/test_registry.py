@@ -12,22 +12,37 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from orchd.advertise.byoc import NAME
 from orchd.advertise.byoc import plan as byoc_plan
 from orchd.advertise.byoc import registry as byoc
-from orchd.advertise.byoc.registry import ByocRegistry
+from orchd.advertise.byoc.entry import HIDDEN_CAPACITY
+from orchd.advertise.byoc.registry import ByocRegistry, spoken
+from orchd.advertise.registry import RegistryContext
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Currency, Price
-from orchd.domain.offer import HIDDEN_CAPACITY, NodeStatus, Offer, Offers, Published, RegistryName
+from orchd.domain.offer import NodeStatus, Offer, Offers, Published
 from orchd.errors import Code
 from orchd.node.client import NodeClient
 from orchd.tasks import cancel, spawn
 from orchd.tickets.route_secrets import RouteSecrets, new_key
-from tests.advertise.rig import CountingBoard, Jobs, client_of, key, node, offer, offers, settings_for, until
+from tests.advertise.rig import (
+    CountingListings,
+    Jobs,
+    NodeSessionsSeen,
+    Suspicions,
+    client_of,
+    key,
+    node,
+    offer,
+    offers,
+    settings_for,
+    until,
+)
 from tests.fakes.streams import FakeStore
 from tests.golivepeer.byoc import Capability
 from tests.golivepeer.node import Node
 
-UP = NodeStatus(True, 1, 0.0, False, "0.9.x", (RegistryName.BYOC,))
+UP = NodeStatus(True, 1, 0.0, False, "0.9.x", (NAME,))
 SECRET = "s3cret"
 
 
@@ -45,7 +60,7 @@ class Rig:
     rate: Fraction | None = Fraction(3000)
     status: NodeStatus = UP
     settings: dict[str, Any] = field(default_factory=dict)
-    board: CountingBoard = field(init=False)
+    listings: CountingListings = field(init=False)
     client: NodeClient = field(init=False)
     secrets: RouteSecrets = field(init=False)
     registry: ByocRegistry = field(init=False)
@@ -54,12 +69,24 @@ class Rig:
     async def orchd(self, *found: Offer, orch_secret: str = SECRET) -> AsyncIterator[None]:
         """Run an orchd that offers these; it is killed in the end."""
         settings = settings_for(self.double, **self.settings)
-        self.board = self.jobs.board()
+        self.listings = self.jobs.listings()
         self.secrets = RouteSecrets(self.key, 3600.0, clock=lambda: self.now)
         async with client_of(settings, orch_secret) as self.client:
-            self.registry = ByocRegistry(self.client, self.board, self.secrets, settings, lambda: self.rate, self.store)
-            self.board.saw(self.status)
-            self.board.post(offers(*found))
+            self.registry = ByocRegistry(
+                RegistryContext(
+                    self.client,
+                    self.listings,
+                    self.secrets,
+                    settings,
+                    lambda: self.rate,
+                    Suspicions(),
+                    self.store,
+                    NodeSessionsSeen(),
+                    "test",
+                )
+            )
+            self.listings.set_node(self.status)
+            self.listings.set_offers(offers(*found))
             task = spawn(self.registry.run(), name="byoc")
             try:
                 yield
@@ -68,21 +95,21 @@ class Rig:
                 await cancel(task)
 
     def post(self, *found: Offer, why_not: dict[ModelKey, str] | None = None) -> None:
-        self.board.post(offers(*found, why_not=why_not))
+        self.listings.set_offers(offers(*found, why_not=why_not))
 
     @property
     def held(self) -> dict[str, Capability]:
         return self.double.byoc.capabilities
 
     def shows(self, name: str) -> Published:
-        return self.board.published[RegistryName.BYOC].get(key(name), Published(False, False, None, 0.0))
+        return self.listings.published[NAME].get(key(name), Published(False, False, None, 0.0))
 
     async def holds(self, **capacities: int) -> None:
         """Wait until the node offers exactly these, all slots free, and we know it."""
 
         def as_wished() -> bool:
             held = {name.removeprefix("llm/"): (each.capacity, each.load) for name, each in self.held.items()}
-            known = self.board.published[RegistryName.BYOC]
+            known = self.listings.published[NAME]
             published = {each.model_id for each, shown in known.items() if shown.published}
             return held == {name: (capacity, 0) for name, capacity in capacities.items()} and published == set(
                 capacities
@@ -130,7 +157,7 @@ async def test_changes_follow_and_what_leaves_is_unregistered(quick: None) -> No
         assert (r.shows("b").wanted, r.shows("b").published) == (False, False)
         r.post()
         await r.holds()
-        assert not r.board.published[RegistryName.BYOC], "they have left the file"
+        assert not r.listings.published[NAME], "they have left the file"
 
 
 async def test_another_name_replaces_the_old_one(quick: None) -> None:
@@ -175,7 +202,7 @@ async def test_a_new_epoch_registers_everything_again() -> None:
     async with rig() as r, r.orchd(offer("a", 1), offer("b", 2)):
         await r.holds(a=1, b=2)
         await r.double.restart()
-        r.board.saw(replace(UP, epoch=2))
+        r.listings.set_node(replace(UP, epoch=2))
         await until("it does not count as published before", lambda: not r.shows("a").published or "llm/a" in r.held)
         await r.holds(a=1, b=2)
         assert r.double.byoc.registrations == {"llm/a": 1, "llm/b": 1}
@@ -184,12 +211,12 @@ async def test_a_new_epoch_registers_everything_again() -> None:
 async def test_an_absent_node_is_left_alone_and_then_told_what_has_changed() -> None:
     async with rig() as r, r.orchd(offer("a", 1), offer("b", 1)):
         await r.holds(a=1, b=1)
-        r.board.saw(replace(UP, up=False))
+        r.listings.set_node(replace(UP, up=False))
         r.post(offer("b", 1), offer("c", 1))
         await r.double.leave()
         await r.double.come_back()
         assert sorted(r.held) == ["llm/a", "llm/b"]
-        r.board.saw(UP)
+        r.listings.set_node(UP)
         await r.holds(b=1, c=1)
         assert r.double.byoc.registrations["llm/b"] == 1, "the same process forgets nothing"
 
@@ -213,9 +240,9 @@ async def test_a_node_in_trouble_is_asked_again_until_it_takes_it(fault: str) ->
             r.double.faults.hang(False)
             if fault == "absent":
                 await r.double.come_back()
-            r.board.saw(replace(UP, up=False))
+            r.listings.set_node(replace(UP, up=False))
             await until("it has seen that", lambda: not r.registry._was_up)
-            r.board.saw(UP)
+            r.listings.set_node(UP)
             await r.holds(a=1)
             assert r.shows("a").error == ""
 
@@ -248,12 +275,12 @@ async def test_a_price_in_usd_is_not_tried_for_ever_where_the_node_drops_it() ->
                 await until("it is taken back", lambda: r.double.byoc.unregistrations["llm/a"] == 1)
                 looks = len(logs)
                 for _ in range(20):
-                    r.board.stir()
+                    r.listings.wake()
                     await asyncio.sleep(0.005)
                 assert len(logs) <= looks + 1, logs[looks:]
                 assert r.shows("a").code is Code.NODE_CURRENCY
                 # Now it is known: wei.
-                r.board.saw(replace(UP, on_chain=False))
+                r.listings.set_node(replace(UP, on_chain=False))
                 await r.holds(a=1)
                 assert r.held["llm/a"].currency == "wei"
                 assert r.shows("a").error == ""
@@ -263,7 +290,7 @@ async def test_a_price_that_can_not_be_published_is_withdrawn_and_said() -> None
     async with rig() as r, r.orchd(offer("a", 1, USD)):
         await r.holds(a=1)
         r.rate = None
-        r.board.stir()
+        r.listings.wake()
         await r.holds()
         shown = r.shows("a")
         assert (shown.wanted, shown.published, shown.code) == (True, False, Code.PRICE_UNPUBLISHABLE)
@@ -275,7 +302,7 @@ async def test_a_rate_that_moves_is_told(quick: None) -> None:
         await r.holds(a=1)
         before = r.held["llm/a"].price
         r.rate = Fraction(1500)
-        r.board.stir()
+        r.listings.wake()
         await until("the price has changed", lambda: r.held["llm/a"].price == 2 * before)
 
 
@@ -328,7 +355,7 @@ async def test_a_rotated_token_is_told_and_both_are_admitted(quick: None) -> Non
         await r.holds(a=1)
         before = r.held["llm/a"].token
         r.now += 3600
-        r.board.stir()
+        r.listings.wake()
         await until("it has another", lambda: r.held["llm/a"].token != before)
         for token in (before, r.held["llm/a"].token):
             assert r.secrets.admits(key("a").slug, token.encode())
@@ -404,7 +431,7 @@ async def test_a_normal_stop_does_not_wait_for_a_node_in_trouble(fault: str) -> 
         r.double.faults.fail = fault == "fail"
         r.double.faults.hang(fault == "hang")
         if fault == "down":
-            r.board.saw(replace(UP, up=False))
+            r.listings.set_node(replace(UP, up=False))
         async with asyncio.timeout(10), client_of(settings_for(r.double, **r.settings)) as r.registry._client:
             await r.registry.withdraw_all()
         r.double.faults.hang(False)
@@ -413,6 +440,13 @@ async def test_a_normal_stop_does_not_wait_for_a_node_in_trouble(fault: str) -> 
 async def test_a_node_without_byoc_is_not_told_and_what_it_had_is_taken_back() -> None:
     async with rig() as r, r.orchd(offer("a", 1)):
         await r.holds(a=1)
-        r.board.saw(replace(UP, registries=(RegistryName.LIVE_RUNNER,)))
+        r.listings.set_node(replace(UP, registries=("live-runner",)))
         await r.holds()
-        assert r.board.offers == offers(offer("a", 1)) == Offers({key("a"): offer("a", 1)}, {})
+        assert r.listings.offers == offers(offer("a", 1)) == Offers({key("a"): offer("a", 1)}, {})
+
+
+@pytest.mark.parametrize("secret", ["s3cret", "another", None])
+async def test_whether_the_node_has_byoc_is_asked_without_a_trace(secret: str | None) -> None:
+    async with node() as double, client_of(settings_for(double), secret) as client:
+        assert await spoken(client, settings_for(double))
+        assert not double.byoc.capabilities

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from fractions import Fraction
 
 import pytest
+from hypothesis import given
 
 from orchd.advertise.byoc.entry import Seen
 from orchd.advertise.byoc.token_probe import KEY_NAME, TokenProbe, read, signed
 from orchd.errors import Code
-from orchd.node.client import Answer, NodeError
+from orchd.node.ports import NodeAnswer, NodeError
 from tests.advertise.rig import client_of, node, settings_for
 from tests.fakes.streams import FakeStore
 from tests.golivepeer.byoc import Capability
 from tests.golivepeer.chain import Chain
 from tests.golivepeer.node import Node
+from tests.node.odd_answers import DOCUMENTS, answered
 
 UNFUNDED = b"Could not get price err=insufficient sender reserve\n"
 UNFUNDED_NOADJUST = b"Could not get ticket params err=insufficient sender reserve\n"
@@ -61,7 +64,7 @@ def token(*, free: int = 0, price: int = 0, on_chain: bool = True) -> bytes:
     ],
 )
 def test_what_a_token_shows(status: int, body: bytes, free_of_charge: bool, seen: Seen) -> None:
-    assert read(Answer(status, body, ""), free_of_charge=free_of_charge) == seen
+    assert read(NodeAnswer(status, body, ""), free_of_charge=free_of_charge) == seen
 
 
 @pytest.mark.parametrize(
@@ -77,7 +80,7 @@ def test_what_a_token_shows(status: int, body: bytes, free_of_charge: bool, seen
 )
 def test_what_shows_nothing_is_an_error(status: int, body: bytes, code: Code) -> None:
     with pytest.raises(NodeError, match=r"^cannot ") as caught:
-        read(Answer(status, body, ""), free_of_charge=False)
+        read(NodeAnswer(status, body, ""), free_of_charge=False)
     assert caught.value.code is code
 
 
@@ -137,3 +140,9 @@ async def test_on_chain_an_account_with_a_reserve_sees_slots() -> None:
         double.byoc.remove("a")
         assert await probe.ask("a", on_chain=True, free_of_charge=False) == Seen(None, 0)
         assert store.secrets[KEY_NAME] == TEST_KEY
+
+
+@given(DOCUMENTS)
+def test_any_token_is_read_or_refused(document: object) -> None:
+    with contextlib.suppress(NodeError):
+        read(answered(document), free_of_charge=False)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from orchd.advertise.live_runner import NAME
 from orchd.domain.model import Secret
 from orchd.domain.money import Price
-from orchd.domain.offer import RegistryName
 from orchd.errors import Code, StoreError
 from tests.advertise.live_runner.world import SECRET, World, key, offer, world
 from tests.advertise.rig import until
@@ -29,10 +29,11 @@ async def beside() -> AsyncIterator[World]:
 
 
 async def _registered(beside: World, **changes: object) -> None:
-    """Offer one model and wait until the node lists it."""
+    """Offer one model and wait until the node lists it and orchd knows that."""
     beside.node_is_up()
     beside.post(offer(**changes))  # type: ignore[arg-type]
     await until("it is listed", lambda: beside.capacity() is not None)
+    await until("it is known to be", lambda: beside.standing().published)
 
 
 async def test_what_is_offered_is_listed_confirmed_and_shown(beside: World) -> None:
@@ -83,7 +84,7 @@ async def test_what_is_no_longer_offered_is_unregistered(beside: World) -> None:
         await until("it is listed with capacity 2", lambda: beside.capacity() == 2)
         beside.post()
         await until("it is unregistered", lambda: beside.runner() is None)
-        await until("it is no longer shown", lambda: key() not in beside.board.published[RegistryName.LIVE_RUNNER])
+        await until("it is no longer shown", lambda: key() not in beside.listings.published[NAME])
 
 
 async def test_sessions_are_heard_of_as_they_begin_and_end(beside: World) -> None:
@@ -227,6 +228,7 @@ async def test_an_orderly_end_withdraws_what_has_no_sessions_and_fills_up_the_re
         beside.node_is_up()
         beside.post(offer("idle"), offer("busy", capacity=5))
         await until("it is listed", lambda: beside.capacity("idle") and beside.capacity("busy"))
+        await until("it is known to be", lambda: all(beside.standing(name).published for name in ("idle", "busy")))
         session = beside.reserve("busy")
     assert beside.runner("idle") is None
     assert beside.capacity("busy") == 1
@@ -332,7 +334,7 @@ async def test_nothing_that_is_secret_is_shown_or_logged() -> None:
                 beside.node.faults.hang(True)
                 beside.post(offer(capacity=4))
                 await until("the error is shown", lambda: "no answer" in beside.standing().error)
-                shown = repr((beside.board.published, vars(beside.registry)))
+                shown = repr((beside.listings.published, vars(beside.registry)))
                 beside.node.faults.hang(False)
                 beside.node.faults.fail = False
             shown += repr(logs)

@@ -10,17 +10,20 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 from orchd import tasks
-from orchd.advertise.board import Board
-from orchd.advertise.live_runner.desk import CALLS
+from orchd.advertise.listings import Listings
+from orchd.advertise.live_runner import NAME
+from orchd.advertise.live_runner.listings import CALLS
 from orchd.advertise.live_runner.plan import Record
 from orchd.advertise.live_runner.registry import STOP_TRIES, LiveRegistry
+from orchd.advertise.registry import RegistryContext
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.model import Secret
-from orchd.domain.offer import NodeStatus, Offer, Offers, RegistryName
-from orchd.node.client import Answer, NodeClient, NodeError
+from orchd.domain.offer import NodeStatus, Offer, Offers
+from orchd.node.ports import NodeAnswer, NodeCalls, NodeError
 from orchd.tickets.route_secrets import RouteSecrets
 from tests.advertise.live_runner.node import BOOTSTRAP, Said, TinyNode
-from tests.advertise.live_runner.world import Sessions, Suspicions, offer
+from tests.advertise.live_runner.world import offer
+from tests.advertise.rig import NodeSessionsSeen, Suspicions
 from tests.fakes.streams import FakeStore
 from tests.virtual_time import settle, virtual_time
 
@@ -52,7 +55,7 @@ class TinyClient:
         headers: Mapping[str, str] = {},
         body: bytes | None = None,
         authorization: Secret | None = None,
-    ) -> Answer:
+    ) -> NodeAnswer:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         self.calls[path.rpartition("/")[2]] += 1
@@ -70,9 +73,9 @@ class TinyClient:
         if path.endswith("/unregister"):
             return _answer(self.node.unregister(path.split("/")[2], secret))
         runners = [_shown(name, record) for name, record in self.node.listed().items()]
-        return Answer(200, json.dumps([{"runners": runners}]).encode(), "application/json")
+        return NodeAnswer(200, json.dumps([{"runners": runners}]).encode(), "application/json")
 
-    def _heartbeat(self, said: dict[str, object], secret: str) -> Answer:
+    def _heartbeat(self, said: dict[str, object], secret: str) -> NodeAnswer:
         record = Record(str(said["app"]), said["mode"] == "persistent", cast(int, said["capacity"]), None)
         return _answer(self.node.heartbeat(str(said["runner_id"]), record, secret))
 
@@ -82,13 +85,13 @@ class TinyClient:
             self.node.advance(min(1.0, now - self.node.now))
 
 
-def _answer(said: Said) -> Answer:
+def _answer(said: Said) -> NodeAnswer:
     if said.status != 200:
-        return Answer(said.status, said.text.encode(), "text/plain")
+        return NodeAnswer(said.status, said.text.encode(), "text/plain")
     body = {"heartbeat_interval": "5s", "heartbeat_ttl": "20s", "session_ids": sorted(said.sessions)}
     if said.secret:
         body["heartbeat_secret"] = said.secret
-    return Answer(200, json.dumps(body).encode(), "application/json")
+    return NodeAnswer(200, json.dumps(body).encode(), "application/json")
 
 
 def _shown(name: str, record: Record) -> dict[str, object]:
@@ -97,31 +100,33 @@ def _shown(name: str, record: Record) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def _orchd(client: TinyClient) -> AsyncIterator[tuple[Board, LiveRegistry]]:
-    board = Board(active=lambda key: 0, begun=lambda key: 0, streams=lambda key: 0)
+async def _orchd(client: TinyClient) -> AsyncIterator[tuple[Listings, LiveRegistry]]:
+    listings = Listings(active=lambda key: 0, begun=lambda key: 0, streams=lambda key: 0)
     settings = OrchestratorSettings.model_validate({"service_url": "http://127.0.0.1:8935"})
     registry = LiveRegistry(
-        cast(NodeClient, client),
-        board,
-        RouteSecrets("00" * 32, 3600.0),
-        settings,
-        lambda: None,
-        Suspicions(),
-        FakeStore(),
-        Sessions(),
-        instance="test",
+        RegistryContext(
+            cast(NodeCalls, client),
+            listings,
+            RouteSecrets("00" * 32, 3600.0),
+            settings,
+            lambda: None,
+            Suspicions(),
+            FakeStore(),
+            NodeSessionsSeen(),
+            "test",
+        )
     )
     running = tasks.spawn(registry.run(), name="live runner")
-    board.saw(NodeStatus(True, 1, 1.0, False, "", (RegistryName.LIVE_RUNNER,)))
+    listings.set_node(NodeStatus(True, 1, 1.0, False, "", (NAME,)))
     try:
-        yield board, registry
+        yield listings, registry
         assert not running.done(), "the registry has ended"
     finally:
         await tasks.cancel(running)
 
 
-def _post(board: Board, *offers: Offer) -> None:
-    board.post(Offers({each.key: each for each in offers}, {}))
+def _post(listings: Listings, *offers: Offer) -> None:
+    listings.set_offers(Offers({each.key: each for each in offers}, {}))
 
 
 MODELS = [offer(f"m{number}", persistent=False) for number in range(100)]
@@ -130,8 +135,8 @@ MODELS = [offer(f"m{number}", persistent=False) for number in range(100)]
 @virtual_time
 async def test_a_hundred_models_are_kept_by_evenly_spread_heartbeats() -> None:
     client = TinyClient()
-    async with _orchd(client) as (board, _):
-        _post(board, *MODELS)
+    async with _orchd(client) as (listings, _):
+        _post(listings, *MODELS)
         await asyncio.sleep(2.0)
         assert len(client.node.listed()) == 100, "all at once at first"
         await asyncio.sleep(120.0)
@@ -147,10 +152,10 @@ async def test_a_hundred_models_are_kept_by_evenly_spread_heartbeats() -> None:
 @virtual_time
 async def test_a_withdrawal_does_not_wait_for_the_next_beat() -> None:
     client = TinyClient()
-    async with _orchd(client) as (board, _):
-        _post(board, *MODELS)
+    async with _orchd(client) as (listings, _):
+        _post(listings, *MODELS)
         await asyncio.sleep(30.0)
-        _post(board, *MODELS[50:])
+        _post(listings, *MODELS[50:])
         await asyncio.sleep(1.0)
         assert len(client.node.listed()) == 50
 
@@ -158,10 +163,10 @@ async def test_a_withdrawal_does_not_wait_for_the_next_beat() -> None:
 @virtual_time
 async def test_models_that_change_their_mind_while_they_wait_for_their_turn_are_not_registered() -> None:
     client = TinyClient()
-    async with _orchd(client) as (board, _):
-        _post(board, *MODELS)
+    async with _orchd(client) as (listings, _):
+        _post(listings, *MODELS)
         await settle()
-        _post(board)
+        _post(listings)
         await asyncio.sleep(1.0)
         assert not client.node.listed()
         assert client.calls["heartbeat"] <= 2 * CALLS, "only of those whose turn it was"
@@ -170,15 +175,15 @@ async def test_models_that_change_their_mind_while_they_wait_for_their_turn_are_
 @virtual_time
 async def test_after_a_long_silence_of_the_node_everything_is_there_again_at_once() -> None:
     client = TinyClient()
-    async with _orchd(client) as (board, _):
-        _post(board, *MODELS)
+    async with _orchd(client) as (listings, _):
+        _post(listings, *MODELS)
         await asyncio.sleep(10.0)
         client.hangs = True
         await asyncio.sleep(600.0)
         client.tick()
         assert not client.node.listed()
         client.hangs = False
-        board.saw(NodeStatus(True, 1, 2.0, False, "", (RegistryName.LIVE_RUNNER,)))
+        listings.set_node(NodeStatus(True, 1, 2.0, False, "", (NAME,)))
         await asyncio.sleep(7.0)  # What was under way is given up first.
         client.tick()
         assert len(client.node.listed()) == 100
@@ -187,12 +192,12 @@ async def test_after_a_long_silence_of_the_node_everything_is_there_again_at_onc
 @virtual_time
 async def test_a_registry_that_is_not_used_is_not_spoken_to() -> None:
     client = TinyClient()
-    async with _orchd(client) as (board, _):
-        board.saw(NodeStatus(True, 1, 1.0, False, "", (RegistryName.BYOC,)))
-        _post(board, *MODELS)
+    async with _orchd(client) as (listings, _):
+        listings.set_node(NodeStatus(True, 1, 1.0, False, "", ("byoc",)))
+        _post(listings, *MODELS)
         await asyncio.sleep(300.0)
         assert not client.calls
-        assert not board.published[RegistryName.LIVE_RUNNER]
+        assert not listings.published[NAME]
 
 
 @virtual_time

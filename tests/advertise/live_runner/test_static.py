@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import product
 
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from orchd.advertise.live_runner.registry import spoken
 from orchd.errors import Code
 from tests.advertise.live_runner.world import SECRET, World, key, offer, world
-from tests.advertise.rig import until
+from tests.advertise.rig import client_of, node, settings_for, until
 from tests.golivepeer.node import NodeSettings
 
 FLAGS = NodeSettings(orch_secret=SECRET, use_live_runners=True, plain_http=True)
@@ -221,5 +223,15 @@ async def test_nothing_that_is_secret_is_shown_or_logged() -> None:
             assert secret in beside.runner().entry.runner_url  # type: ignore[union-attr]
             beside.post(offer(app=" "))
             await until("the error is shown", lambda: beside.standing().error)
-            shown = repr((beside.board.published, logs))
+            shown = repr((beside.listings.published, logs))
     assert secret not in shown
+
+
+@pytest.mark.parametrize(("live", "cli", "way"), list(product((False, True), (False, True), ("dynamic", "static"))))
+async def test_whether_live_runner_can_be_used(live: bool, cli: bool, way: str) -> None:
+    """Static registration needs the CLI port. The question leaves nothing behind."""
+    async with node(use_live_runners=live) as double:
+        settings = settings_for(double, cli=cli, live_runner=way)
+        async with client_of(settings) as client:
+            assert await spoken(client, settings) is (live and (way == "dynamic" or cli))
+            assert not double.live_runners.offered()

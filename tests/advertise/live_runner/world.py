@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 
 from orchd import tasks
-from orchd.advertise.board import Board
+from orchd.advertise.listings import Listings
+from orchd.advertise.live_runner import NAME
 from orchd.advertise.live_runner.registry import LiveRegistry
+from orchd.advertise.registry import RegistryContext
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.money import Currency, Price
-from orchd.domain.offer import NodeStatus, Offer, Offers, Published, RegistryName
+from orchd.domain.offer import NodeStatus, Offer, Offers, Published
 from orchd.node.client import NodeClient
 from orchd.tickets.route_secrets import RouteSecrets
+from tests.advertise.rig import NodeSessionsSeen, Suspicions
 from tests.fakes.streams import FakeStore
 from tests.golivepeer.clock import Clock
 from tests.golivepeer.live_registry import Runner
@@ -37,40 +39,9 @@ def offer(
     return Offer(key(name), key(name).slug, app or str(key(name)), capacity, usd, persistent)
 
 
-@dataclass
-class Sessions:
-    """`ports.NodeSessions` that keeps what it is told."""
-
-    held: dict[ModelKey, set[str]] = field(default_factory=dict)
-    told: list[tuple[str, str]] = field(default_factory=list)
-
-    def of(self, key: ModelKey) -> set[str]:
-        return self.held.setdefault(key, set())
-
-    def reserved(self, key: ModelKey, session: str) -> None:
-        self.told.append(("reserved", session))
-        self.of(key).add(session)
-
-    def released(self, key: ModelKey, session: str) -> None:
-        self.told.append(("released", session))
-        self.of(key).discard(session)
-
-    def listed(self, key: ModelKey, sessions: frozenset[str], asked_at: float) -> None:
-        assert asked_at <= asyncio.get_running_loop().time()
-        self.held[key] = set(sessions)
-
-
-@dataclass
-class Suspicions:
-    count: int = 0
-
-    def suspect(self) -> None:
-        self.count += 1
-
-
 class World:
     """Attributes:
-    active: what `board.active` says of every model.
+    active: what `listings.active` says of every model.
     """
 
     def __init__(self, node: Node, **settings: object) -> None:
@@ -80,13 +51,13 @@ class World:
         )
         self.active: dict[ModelKey, int] = {}
         self.store = FakeStore()
-        self.sessions = Sessions()
+        self.sessions = NodeSessionsSeen()
         self.watch = Suspicions()
         self.secrets = RouteSecrets("00" * 32, 3600.0)
         self.secret: Secret | None = Secret(SECRET)
         self.eth_usd: Fraction | None = Fraction(3000)
         self.on_chain: bool | None = node.settings.on_chain is not None
-        self.board = self._new_board()
+        self.listings = self._new_listings()
         self._registry: LiveRegistry | None = None
 
     @property
@@ -94,40 +65,42 @@ class World:
         assert self._registry is not None
         return self._registry
 
-    def _new_board(self) -> Board:
-        return Board(active=lambda key: self.active.get(key, 0), begun=lambda key: 0, streams=lambda key: 0)
+    def _new_listings(self) -> Listings:
+        return Listings(active=lambda key: self.active.get(key, 0), begun=lambda key: 0, streams=lambda key: 0)
 
     def node_is_up(self) -> None:
         """As the watch would say it after a start of the node."""
-        before = self.board.node
-        self.board.saw(
-            NodeStatus(True, before.epoch + 1, before.since + 1, self.on_chain, "0.9.x", (RegistryName.LIVE_RUNNER,))
-        )
+        before = self.listings.node
+        self.listings.set_node(NodeStatus(True, before.epoch + 1, before.since + 1, self.on_chain, "0.9.x", (NAME,)))
 
     def node_is_back(self) -> None:
         """As the watch would say it when the same process answers again."""
-        self.board.saw(replace(self.board.node, since=self.board.node.since + 1))
+        self.listings.set_node(replace(self.listings.node, since=self.listings.node.since + 1))
 
     def post(self, *offers: Offer, why_not: tuple[str, ...] = ()) -> None:
         """Offer these models; `why_not` names others that are ours and are not offered."""
-        self.board.post(Offers({each.key: each for each in offers}, {key(name): "not ready" for name in why_not}))
+        self.listings.set_offers(
+            Offers({each.key: each for each in offers}, {key(name): "not ready" for name in why_not})
+        )
 
     @asynccontextmanager
     async def orchd(self, *, withdraw: bool = False) -> AsyncIterator[World]:
         """One life of the writer: ends as by a kill, or in order."""
-        self.board = self._new_board()
-        self.sessions = Sessions()
+        self.listings = self._new_listings()
+        self.sessions = NodeSessionsSeen()
         client = NodeClient(self.settings, self.secret)
         self._registry = LiveRegistry(
-            client,
-            self.board,
-            self.secrets,
-            self.settings,
-            lambda: self.eth_usd,
-            self.watch,
-            self.store,
-            self.sessions,
-            instance="test",
+            RegistryContext(
+                client,
+                self.listings,
+                self.secrets,
+                self.settings,
+                lambda: self.eth_usd,
+                self.watch,
+                self.store,
+                self.sessions,
+                "test",
+            )
         )
         running = tasks.spawn(self._registry.run(), name="live runner")
         try:
@@ -166,7 +139,7 @@ class World:
 
     def standing(self, name: str = "xl") -> Published:
         """Return what orchd's status says."""
-        return self.board.published[RegistryName.LIVE_RUNNER].get(
+        return self.listings.published[NAME].get(
             key(name), Published(wanted=False, published=False, confirmed=None, since=0.0)
         )
 

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from typing import Protocol
 
 import structlog
 
-from orchd.advertise.board import Board
+from orchd.advertise.live_runner import NAME
 from orchd.advertise.live_runner.plan import Record
 from orchd.advertise.live_runner.wire import Seen, difference, in_words, read_discovery
 from orchd.advertise.pricing import Unpublishable, live_price
-from orchd.advertise.settings import OrchestratorSettings
+from orchd.advertise.registry import RegistryContext
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
-from orchd.domain.offer import NodeStatus, Published, RegistryName
-from orchd.domain.ports import NodeSessions, Store
+from orchd.domain.offer import NodeStatus, Published
 from orchd.domain.redact import scrub
 from orchd.errors import Code, OrchdError
-from orchd.node.client import NodeClient, NodeError
-from orchd.tickets.route_secrets import RouteSecrets
+from orchd.node.ports import NodeError
 
 log = structlog.get_logger("orchd.live_runner")
 
@@ -31,42 +27,17 @@ CALLS = 8
 """Most at once; never two for one model."""
 
 
-class Watch(Protocol):
-    def suspect(self) -> None:
-        """The node seems to have been started anew: look at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the writers work with.
-
-    Attributes:
-        eth_usd: USD per ETH; None = not known.
-        runner_prefix: of the ids in the dynamic registry; `[A-Za-z0-9_-]`, and no slug begins with it.
-    """
-
-    client: NodeClient
-    board: Board
-    secrets: RouteSecrets
-    settings: OrchestratorSettings
-    eth_usd: Callable[[], Fraction | None]
-    watch: Watch
-    store: Store
-    sessions: NodeSessions
-    runner_prefix: str
-
-
-class Desk:
-    """Says for one registry what is wanted in it, and keeps `board.published` of it.
+class LiveListings:
+    """Says for one registry what is wanted in it, and keeps `listings.published` of it.
 
     Attributes:
         turns: taken around each call.
         check_asked: set when discovery should be looked at soon.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._published = parts.board.published[RegistryName.LIVE_RUNNER]
+    def __init__(self, context: RegistryContext) -> None:
+        self._context = context
+        self._published = context.listings.published[NAME]
         self._records: dict[ModelKey, Record | None] = {}
         self._errors: dict[ModelKey, OrchdError | None] = {}
         self._doubts: dict[ModelKey, str] = {}
@@ -76,42 +47,42 @@ class Desk:
 
     @property
     def node(self) -> NodeStatus:
-        return self._parts.board.node
+        return self._context.listings.node
 
     @property
     def spoken(self) -> bool:
         """The node was seen, and this registry of it is used."""
-        return self.node.epoch > 0 and RegistryName.LIVE_RUNNER in self.node.registries
+        return self.node.epoch > 0 and NAME in self.node.registries
 
     def known(self, key: ModelKey) -> bool:
         """Return whether the model is still one of ours, offered or not."""
-        offers = self._parts.board.offers
+        offers = self._context.listings.offers
         return key in offers.now or key in offers.why_not
 
     def wanted(self, key: ModelKey) -> tuple[Record | None, OrchdError | None]:
         """Return what shall be listed, and why nothing is although the model is offered."""
-        offer = self._parts.board.offers.now.get(key)
+        offer = self._context.listings.offers.now.get(key)
         if offer is None or not self.node.epoch:  # Which prices can be published depends on the node.
             return None, None
-        price = live_price(offer.price, self._parts.eth_usd(), on_chain=self.node.on_chain)
+        price = live_price(offer.price, self._context.eth_usd(), on_chain=self.node.on_chain)
         if isinstance(price, Unpublishable):
             return None, OrchdError(f"cannot publish the price: {price.reason}", code=Code.PRICE_UNPUBLISHABLE)
         return Record(offer.capability, offer.persistent, offer.capacity, price), None
 
     def url(self, key: ModelKey) -> Secret:
         """Return where the node reaches the model; only the node may know it."""
-        segment = self._parts.secrets.segment(key.slug).value
-        return Secret(f"{self._parts.settings.callback_url}/live/{key.slug}/{segment}")
+        segment = self._context.secrets.segment(key.slug).value
+        return Secret(f"{self._context.settings.callback_url}/live/{key.slug}/{segment}")
 
     def clean(self, key: ModelKey, text: str) -> str:
         """Return the node's words without what they may quote of ours."""
-        own = self._parts.client.secret
-        return scrub(text, [self._parts.secrets.segment(key.slug).value, *([own.value] if own else ())])
+        own = self._context.client.secret
+        return scrub(text, [self._context.secrets.segment(key.slug).value, *([own.value] if own else ())])
 
     async def discover(self) -> dict[str, Seen] | None:
         """Return what the node lists, by route; None = it did not say."""
         try:
-            answer = await self._parts.client.service("GET", "/discovery")
+            answer = await self._context.client.service("GET", "/discovery")
             if answer.status != 200:
                 raise NodeError(f"cannot read go-livepeer's discovery: it answered {answer.status}")
             return read_discovery(answer.json())
@@ -132,14 +103,14 @@ class Desk:
             # That the node is away is said by the watch, once, and not by each of a hundred models.
             say = log.debug if error.code in (Code.NODE_UNREACHABLE, Code.NODE_CERTIFICATE) else log.warning
             say("live_runner_error", **name, code=error.code, error=error.message)
-            self._parts.board.on_error(RegistryName.LIVE_RUNNER, error.code)
+            self._context.listings.on_error(NAME, error.code)
         self._errors[key] = error
         if record != self._records.get(key):
             self._records[key] = record
             self._doubts.pop(key, None)
             self.check_asked.set()
         if former.published != (record is not None):
-            lost = key in self._parts.board.offers.now
+            lost = key in self._context.listings.offers.now
             log.info(
                 "live_runner_registered" if record else "live_runner_lost" if lost else "live_runner_withdrawn", **name
             )
@@ -169,9 +140,9 @@ class Desk:
             return True
         doubt = ""
         if record is not None:
-            tolerance = Fraction(self._parts.settings.rate_move_pct) / 100
+            tolerance = Fraction(self._context.settings.rate_move_pct) / 100
             doubt = (
-                difference(record, seen, self._parts.eth_usd(), tolerance, on_chain=self.node.on_chain)
+                difference(record, seen, self._context.eth_usd(), tolerance, on_chain=self.node.on_chain)
                 if seen
                 else "it is not listed"
             )
@@ -193,7 +164,7 @@ class Desk:
         said = error.message if error else f"cannot confirm what go-livepeer offers: {doubt}" if doubt else ""
         self._published[key] = replace(
             former,
-            wanted=key in self._parts.board.offers.now,
+            wanted=key in self._context.listings.offers.now,
             published=record is not None,
             error=said,
             code=error.code if error else Code.NODE_REFUSED if doubt else None,

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchd.advertise.byoc import token_probe
 from orchd.advertise.live_runner import event_channel, wire
 from orchd.advertise.live_runner.event_channel import _number
 from orchd.advertise.live_runner.wire import MOST_SESSIONS, is_session_id, read_discovery, read_welcome, seconds
-from orchd.node.client import TEXT_BYTES, Answer, NodeError
-
-NAMES = [
-    *("session_ids", "heartbeat_secret", "heartbeat_interval", "heartbeat_ttl", "o2r", "url", "runners", "app"),
-    *("capacity", "capacity_used", "price_info", "price", "unit", "event", "session", "available_capacity"),
-    *("ticket_params", "pricePerUnit", "label", "healthy"),
-]
-ODD = st.sampled_from([1e999, -1e999, 10**400, -1, 0, True, "9" * 5000, "\ud800", "5s", "1ns", "9999999h", "http://["])
-DOCUMENTS = st.recursive(
-    st.none() | st.integers() | st.floats() | st.text(max_size=5) | ODD | st.sampled_from(NAMES),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=6),
-    max_leaves=12,
-)
-
-
-def answered(document: object) -> Answer:
-    return Answer(200, json.dumps(document).encode(), "application/json")
+from orchd.node.ports import NodeAnswer, NodeError
+from tests.node.odd_answers import DOCUMENTS, answered
 
 
 @given(DOCUMENTS)
@@ -54,8 +35,6 @@ def test_any_document_is_read_or_refused(document: object) -> None:
             session.encode()
         for pace_s in (welcome.pace.interval_s, welcome.pace.ttl_s):
             assert wire.SHORTEST_S <= pace_s <= wire.LONGEST_S
-    with contextlib.suppress(NodeError):
-        token_probe.read(answer, free_of_charge=False)
     event = event_channel.parse(answer.body)
     assert event is None or is_session_id(event.session)
 
@@ -76,30 +55,8 @@ def test_any_document_is_read_or_refused(document: object) -> None:
 )
 def test_what_is_no_json_for_everybody_is_refused(body: bytes) -> None:
     with pytest.raises(NodeError, match="cannot read go-livepeer's answer: it should be JSON"):
-        Answer(200, body, "").json()
+        NodeAnswer(200, body, "").json()
     assert event_channel.parse(body) is None or body == b""
-
-
-def test_a_pair_of_surrogates_is_a_character() -> None:
-    assert Answer(200, b'["\\ud83d\\ude00"]', "").json() == ["\U0001f600"]
-
-
-def test_only_the_beginning_of_an_answer_is_looked_at_to_show_it() -> None:
-    looked: list[int] = []
-
-    class Body(bytes):
-        def __getitem__(self, key: object) -> bytes:  # type: ignore[override]
-            assert isinstance(key, slice)
-            looked.append(key.stop)
-            return bytes(self)[key]
-
-        def decode(self, *args: object, **kwargs: object) -> str:
-            raise AssertionError("all of it")
-
-    text = Answer(400, Body(b"a " * 1_000_000), "").text()
-    assert looked == [TEXT_BYTES]
-    assert len(text) <= 300
-    assert text.isprintable()
 
 
 @given(st.text(max_size=60) | st.from_regex(r"[0-9.]{0,20}(ns|us|ms|s|m|h)", fullmatch=True))

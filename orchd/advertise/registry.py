@@ -1,0 +1,66 @@
+"""What a registry is to the rest of orchd, and what it works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol, runtime_checkable
+
+from orchd.advertise.listings import Listings
+from orchd.advertise.settings import OrchestratorSettings
+from orchd.domain.ids import ModelKey
+from orchd.domain.ports import NodeSessions, Store
+from orchd.node.ports import NodeCalls
+from orchd.tickets.route_secrets import RouteSecrets
+
+
+class Registry(Protocol):
+    """Keeps one registry of the node the same as what is offered."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+
+    async def withdraw_all(self) -> None:
+        """Take back everything that is offered there, after `run` has ended. What the node refuses stays."""
+
+
+@runtime_checkable
+class SessionRegistry(Registry, Protocol):
+    """A registry in which gateways reserve sessions at the node."""
+
+    def healthy(self, key: ModelKey) -> bool:
+        """Return what the node is to hear when it asks for a model's health; from memory."""
+
+    async def stop_session(self, key: ModelKey, session: str) -> None:
+        """End a session at the node. A session that the node does not know is fine. Never raises."""
+
+
+class RestartWatch(Protocol):
+    """Watches for restarts of the node."""
+
+    def suspect(self) -> None:
+        """The node seems to have been restarted: check now."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryContext:
+    """What a registry works with.
+
+    Attributes:
+        listings: what is to be offered; the registry reports there how it stands.
+        secrets: what the node is given to prove itself to us.
+        eth_usd: USD per ETH; None = not known. When it changes, `listings.wake()` is called.
+        sessions: is told of the node's sessions.
+        instance: as in the settings; keeps the names of two orchd at one node apart.
+    """
+
+    client: NodeCalls
+    listings: Listings
+    secrets: RouteSecrets
+    settings: OrchestratorSettings
+    eth_usd: Callable[[], Fraction | None]
+    watch: RestartWatch
+    store: Store
+    sessions: NodeSessions
+    instance: str

@@ -1,0 +1,148 @@
+"""What the rest of orchd knows of the node: how it is asked, and what it answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+from orchd.domain.model import Secret
+from orchd.errors import Code, OrchdError
+from orchd.reasons import one_line
+
+TEXT_BYTES = 4096
+"""How much of an answer is read where it is shown, or compared with other answers."""
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half of a pair that stands for one character. Without its other half it can be neither stored nor sent on."""
+
+
+class NodeError(OrchdError):
+    """The node can't be asked, or does not do what it was asked.
+
+    Attributes:
+        dropped: it took the call and closed the connection without an answer.
+    """
+
+    code = Code.NODE_UNREACHABLE
+
+    def __init__(self, message: str, *, code: Code | None = None, dropped: bool = False) -> None:
+        super().__init__(message, code=code)
+        self.dropped = dropped
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAnswer:
+    """An answer of the node with its whole body."""
+
+    status: int
+    body: bytes
+    content_type: str
+
+    def text(self) -> str:
+        """Return the body in one line, at most 300 characters; for people, and to compare refusals."""
+        return one_line(self.body[:TEXT_BYTES].decode(errors="replace"), 300)
+
+    def json(self) -> Any:
+        """Return the parsed body.
+
+        Raises:
+            NodeError: it is not JSON, or not JSON that everybody can read: nested too deep, or with half characters.
+        """
+        try:
+            document = json.loads(self.body, parse_constant=_no_number)
+            if _SURROGATE.search(self.body):
+                json.dumps(document, ensure_ascii=False).encode()
+            return document
+        except (ValueError, RecursionError) as exc:
+            raise NodeError(
+                f"cannot read go-livepeer's answer: it should be JSON, but is {self.text()!r}", code=Code.NODE_REFUSED
+            ) from exc
+
+    def has_route(self) -> bool:
+        """Return whether the node has the route that was asked, however it answered.
+
+        Raises:
+            NodeError: it answered that something is wrong with itself.
+        """
+        if self.status >= 500:
+            raise NodeError(f"cannot ask go-livepeer what it speaks: it answered {self.status}", code=Code.NODE_REFUSED)
+        return self.status != 404
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedAnswer:
+    """An answer of the node whose body is still on its way.
+
+    Attributes:
+        headers: names in any case.
+        pieces: the body as it comes. Raises NodeError if it breaks off.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: AsyncIterator[bytes]
+
+
+class NodeCalls(Protocol):
+    """How the node is asked.
+
+    Attributes:
+        secret: the node's `-orchSecret`; None = it has none.
+    """
+
+    secret: Secret | None
+
+    async def service(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] = {},
+        body: bytes | None = None,
+        authorization: Secret | None = None,
+    ) -> NodeAnswer:
+        """Ask the service port; an answer with any status is returned.
+
+        Args:
+            path: sent as it is, with a query if any.
+
+        Raises:
+            NodeError: there was no answer, or its certificate is not the node's.
+        """
+        ...
+
+    async def cli(
+        self, method: str, path: str, *, form: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> NodeAnswer:
+        """Ask the CLI port; an answer with any status is returned.
+
+        Raises:
+            NodeError: there was no answer; `NOT_SPOKEN` if the setting `cli_url` is empty.
+        """
+        ...
+
+    def stream(self, url: Secret, *, headers: Mapping[str, str] = {}) -> AbstractAsyncContextManager[StreamedAnswer]:
+        """GET a trickle URL that the node gave; its host is replaced by the service port's, where the channels are.
+
+        Neither the answer nor its body is bounded in time: a channel answers when there is something.
+
+        Raises:
+            NodeError: it is not a trickle URL (`NODE_REFUSED`), there was no answer, or the body broke off.
+        """
+        ...
+
+    async def fingerprint(self) -> str | None:
+        """Return the SHA-256 of the node's certificate, as hex, after a handshake of its own; None for plain HTTP.
+
+        Raises:
+            NodeError: no handshake.
+        """
+        ...
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")

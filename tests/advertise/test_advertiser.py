@@ -1,0 +1,38 @@
+"""The advertiser: which registries are used, and that it builds what it finds."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchd.advertise import registries
+from orchd.advertise.advertiser import Advertiser
+from orchd.settings.tree import Settings
+from orchd.tasks import cancel, spawn
+from orchd.tickets.route_secrets import RouteSecrets, new_key
+from tests.advertise.rig import Jobs, NodeSessionsSeen, client_of, node, settings_for, until
+from tests.fakes.streams import FakeStore
+
+
+@pytest.mark.parametrize("name", registries.names())
+async def test_registries_of_the_settings(name: str) -> None:
+    """They are taken at their word: the node is not asked."""
+    async with node() as double:
+        rules = settings_for(double, register=(name,))
+        settings = Settings.model_construct(orchestrator=rules, instance="test")
+        async with client_of(rules) as client:
+            listings, store = Jobs().listings(), FakeStore()
+            secrets = RouteSecrets(new_key(), 3600.0)
+            advertiser = Advertiser(settings, listings, client, store, secrets, None, NodeSessionsSeen())
+            roots = [spawn(root, name=name) for name, root in advertiser.roots().items()]
+            try:
+                await until("it is up", lambda: listings.node.up)
+                assert listings.node.registries == (name,)
+            finally:
+                await cancel(*roots)
+
+
+def test_every_registry_says_what_it_is() -> None:
+    assert registries.names()
+    for name in registries.names():
+        assert registries.about(name).title
+        assert callable(registries.module(name, "registry").make)

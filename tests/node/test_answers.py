@@ -1,0 +1,48 @@
+"""What the node answers is read in bounded time and space."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchd.node.ports import TEXT_BYTES, NodeAnswer, NodeError
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'["\\ud800"]',
+        b'["\\uDFFF\\uD800"]',
+        b"[NaN]",
+        b"[Infinity]",
+        b"9" * 5000,
+        b"\xff",
+        b"",
+    ],
+)
+def test_what_is_no_json_for_everybody_is_refused(body: bytes) -> None:
+    with pytest.raises(NodeError, match="cannot read go-livepeer's answer: it should be JSON"):
+        NodeAnswer(200, body, "").json()
+
+
+def test_a_pair_of_surrogates_is_a_character() -> None:
+    assert NodeAnswer(200, b'["\\ud83d\\ude00"]', "").json() == ["\U0001f600"]
+
+
+def test_only_the_beginning_of_an_answer_is_looked_at_to_show_it() -> None:
+    looked: list[int] = []
+
+    class Body(bytes):
+        def __getitem__(self, key: object) -> bytes:  # type: ignore[override]
+            assert isinstance(key, slice)
+            looked.append(key.stop)
+            return bytes(self)[key]
+
+        def decode(self, *args: object, **kwargs: object) -> str:
+            raise AssertionError("all of it")
+
+    text = NodeAnswer(400, Body(b"a " * 1_000_000), "").text()
+    assert looked == [TEXT_BYTES]
+    assert len(text) <= 300
+    assert text.isprintable()

@@ -1,0 +1,293 @@
+"""The watch over the node: a new start is seen by whatever the deployment shows, once, and only when it is ready."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from fractions import Fraction
+from functools import partial
+from itertools import product
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from orchd.errors import Code
+from orchd.node.identity import NodeIdentity, NodeSighting, is_new
+from orchd.node.watch import NodeWatch
+from orchd.tasks import cancel, spawn
+from tests.advertise.rig import CountingListings, Jobs, client_of, node, settings_for, until
+from tests.fakes.streams import FakeStore
+from tests.golivepeer.chain import Chain
+from tests.golivepeer.node import Node
+
+BYOC, LIVE = "byoc", "live-runner"
+
+
+async def _says(spoken: Callable[[], bool]) -> bool:
+    return spoken()
+
+
+@asynccontextmanager
+async def watching(
+    double: Node, *, cli: bool = True, store: FakeStore | None = None, **changes: Any
+) -> AsyncIterator[tuple[CountingListings, NodeWatch]]:
+    """Run a watch; leave when it was cancelled."""
+    settings = settings_for(double, cli=cli, **changes)
+    listings = Jobs().listings()
+    async with client_of(settings) as client:
+        spoken = {BYOC: partial(_says, lambda: True), LIVE: partial(_says, lambda: double.settings.use_live_runners)}
+        watch = NodeWatch(client, store or FakeStore(), settings, spoken, listings.set_node)
+        task = spawn(watch.run(), name="watch")
+        try:
+            yield listings, watch
+            assert not task.done()
+        finally:
+            await cancel(task)
+
+
+async def looks(listings: CountingListings, count: int = 3) -> None:
+    """Wait until the watch has looked that often from now on; the first of them may have begun before."""
+    enough = listings.looks + count
+    await until("the watch looks", lambda: listings.looks >= enough)
+
+
+async def test_first_sight_of_the_node() -> None:
+    async with node(version="0.9.2", use_live_runners=True) as double, watching(double) as (listings, _):
+        await until("it is up", lambda: listings.node.up)
+        status = listings.node
+        assert (status.epoch, status.on_chain, status.version) == (1, False, "0.9.2")
+        assert (status.registries, status.error, status.code) == ((BYOC, LIVE), "", None)
+        assert status.since > 1_600_000_000
+
+
+async def test_on_chain_is_seen() -> None:
+    async with node(on_chain=Chain(eth_usd=Fraction(3000))) as double, watching(double) as (listings, _):
+        await until("it is up", lambda: listings.node.up)
+        assert listings.node.on_chain is True
+
+
+async def test_without_a_cli_port_the_chain_is_not_known() -> None:
+    async with node() as double, watching(double, cli=False) as (listings, _):
+        await until("it is up", lambda: listings.node.up)
+        assert listings.node.on_chain is None
+        assert listings.node.version == ""
+
+
+async def test_registries_that_the_node_speaks() -> None:
+    async with node(use_live_runners=False) as double, watching(double) as (listings, _):
+        await until("it is up", lambda: listings.node.up)
+        assert listings.node.registries == (BYOC,)
+
+
+@pytest.mark.parametrize(
+    ("plain_http", "cli"),
+    [(False, True), (False, False), (True, True), (True, False)],
+    ids=["certificate and sentinel", "certificate", "sentinel", "neither"],
+)
+async def test_a_restart_is_one_new_epoch(plain_http: bool, cli: bool) -> None:
+    """Blind as the last one is, it has seen the node go."""
+    async with node(plain_http=plain_http) as double, watching(double, cli=cli) as (listings, _):
+        await until("it is up", lambda: listings.node.up)
+        await looks(listings)
+        assert listings.node.epoch == 1
+        await double.stop()
+        await until("it is down", lambda: not listings.node.up)
+        await double.start()
+        await until("it is up again", lambda: listings.node.up)
+        await looks(listings)
+        assert listings.node.epoch == 2
+
+
+@pytest.mark.parametrize(("plain_http", "cli"), [(False, True), (False, False), (True, True)])
+async def test_a_restart_that_nobody_saw_is_one_new_epoch(plain_http: bool, cli: bool) -> None:
+    """The node was back before the next look."""
+    async with node(plain_http=plain_http) as double, watching(double, cli=cli, poll_s=0.3) as (listings, _):
+        await until("it is up", lambda: listings.node.up)
+        await double.restart()
+        await until("a new epoch", lambda: listings.node.epoch == 2)
+        await looks(listings)
+        assert listings.node.epoch == 2
+
+
+async def test_a_node_that_was_only_absent_is_the_same() -> None:
+    async with node() as double, watching(double) as (listings, _):
+        await until("it is up", lambda: listings.node.up)
+        await double.leave()
+        await until("it is down", lambda: not listings.node.up)
+        assert listings.node.code is Code.NODE_UNREACHABLE
+        assert listings.node.registries == (BYOC,), "what it spoke is not forgotten"
+        await double.come_back()
+        await until("it is up", lambda: listings.node.up)
+        assert (listings.node.epoch, listings.node.error) == (1, "")
+
+
+async def test_another_certificate_alone_is_no_new_start_where_the_sentinel_is_seen() -> None:
+    """A proxy before the node may change its own; nothing was lost."""
+    async with node() as double, watching(double) as (listings, _):
+        await until("it is up", lambda: listings.node.up)
+        double.change_certificate()
+        await looks(listings)
+        assert listings.node.epoch == 1
+
+
+async def test_another_certificate_is_a_new_start_where_there_is_no_sentinel() -> None:
+    async with node() as double, watching(double, cli=False) as (listings, _):
+        await until("it is up", lambda: listings.node.up)
+        double.change_certificate()
+        await until("a new epoch", lambda: listings.node.epoch == 2)
+        await looks(listings)
+        assert listings.node.epoch == 2
+
+
+@pytest.mark.parametrize("fault", ["fail", "hang"])
+async def test_a_node_that_fails_or_hangs_is_down_and_then_the_same(fault: str) -> None:
+    async with node() as double, watching(double, call_timeout_s=0.2) as (listings, _):
+        await until("it is up", lambda: listings.node.up)
+        switch: Callable[[bool], None] = (
+            double.faults.hang if fault == "hang" else lambda on: setattr(double.faults, "fail", on)
+        )
+        switch(True)
+        await until("it is down", lambda: not listings.node.up)
+        assert listings.node.error.startswith("cannot ")
+        switch(False)
+        await until("it is up", lambda: listings.node.up)
+        assert listings.node.epoch == 1
+
+
+async def test_a_node_that_fails_while_it_starts_counts_when_it_is_well() -> None:
+    async with node() as double:
+        double.faults.fail = True
+        async with watching(double) as (listings, _):
+            await looks(listings)
+            assert (listings.node.up, listings.node.epoch) == (False, 0)
+            double.faults.fail = False
+            await until("it is up", lambda: listings.node.up)
+            assert listings.node.epoch == 1
+
+
+async def test_a_cli_port_that_is_ahead_of_the_service_port_is_no_start() -> None:
+    """On chain there are minutes between them (go-livepeer-cli.md 3.1)."""
+    async with node(plain_http=True) as double, watching(double) as (listings, _):
+        await until("it is up", lambda: listings.node.up)
+        await double.stop()
+        await until("it is down", lambda: not listings.node.up)
+        double._reset()
+        await double._open_cli()
+        await looks(listings)
+        assert (listings.node.up, listings.node.epoch) == (False, 1)
+        assert not double.base_prices.shown(), "no sentinel before the gate"
+        await double._open_service()
+        await until("it is up", lambda: listings.node.up)
+        assert listings.node.epoch == 2
+
+
+async def test_a_cli_port_that_comes_late_gets_its_sentinel_without_a_new_epoch() -> None:
+    async with node(plain_http=True) as double:
+        await double._cli.close()
+        async with watching(double) as (listings, _):
+            await until("it is up", lambda: listings.node.up)
+            assert (listings.node.epoch, listings.node.on_chain) == (1, None)
+            await double._open_cli()
+            await until("the chain is known", lambda: listings.node.on_chain is False)
+            await looks(listings)
+            assert listings.node.epoch == 1
+            assert len(double.base_prices.shown()) == 1
+            await double.restart()
+            await until("a new epoch", lambda: listings.node.epoch == 2)
+
+
+async def test_the_sentinels_address_is_kept_and_its_price_is_new() -> None:
+    store = FakeStore()
+    async with node() as double:
+        found = []
+        for _ in range(2):
+            async with watching(double, store=store) as (listings, _):
+                await until("it is up", lambda listings=listings: listings.node.up)  # type: ignore[misc]
+                found.append(dict(double.base_prices.shown()))
+        [first], [second] = found
+        assert first == second == store.secrets["sentinel address"]
+        assert found[0][first] != found[1][second]
+
+
+async def test_suspicion_where_nothing_can_be_seen_is_a_new_epoch() -> None:
+    async with (
+        node(plain_http=True) as double,
+        watching(double, cli=False, poll_s=60.0, call_timeout_s=0.2) as (listings, watch),
+    ):
+        await until("it is up", lambda: listings.node.up)
+        # Several writers may hear of the same loss soon after one another.
+        watch.suspect()
+        await looks(listings, 1)
+        assert listings.node.epoch == 1, "it has just started"
+        watch._started_at -= 1.0
+        watch.suspect()
+        await until("a new epoch", lambda: listings.node.epoch == 2)
+        watch.suspect()
+        await looks(listings, 1)
+        assert listings.node.epoch == 2
+
+
+async def test_suspicion_is_looked_into_at_once_and_proves_nothing_by_itself() -> None:
+    async with node() as double, watching(double, poll_s=60.0, call_timeout_s=0.2) as (listings, watch):
+        await until("it is up", lambda: listings.node.up)
+        watch.suspect()
+        await looks(listings, 1)
+        assert listings.node.epoch == 1
+        await double.restart()
+        watch.suspect()
+        await until("a new epoch", lambda: listings.node.epoch == 2)
+
+
+async def test_changes_are_logged_once() -> None:
+    with capture_logs() as logs:
+        async with node() as double, watching(double) as (listings, _):
+            await until("it is up", lambda: listings.node.up)
+            await double.leave()
+            await until("it is down", lambda: not listings.node.up)
+            await looks(listings)
+            await double.come_back()
+            await until("it is up", lambda: listings.node.up)
+            await looks(listings)
+    assert [line["event"] for line in logs if line["log_level"] != "debug"] == [
+        "node_started",
+        "node_down",
+        "node_back",
+    ]
+
+
+# The decision, apart.
+
+CERTIFICATES = (None, "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("certificate", "sentinel", "gone", "suspected"), list(product("ab", "12", (False, True), (False, True)))
+)
+def test_the_same_certificate_and_sentinel_are_the_same_process(
+    certificate: str, sentinel: str, gone: bool, suspected: bool
+) -> None:
+    known = NodeIdentity(certificate, sentinel)
+    sight = NodeSighting(certificate, {"x": sentinel, "y": "3"}, "")
+    assert not is_new(known, sight, "x", gone=gone, suspected=suspected)
+
+
+@pytest.mark.parametrize("prices", [{}, {"x": "2"}, {"y": "1"}])
+@pytest.mark.parametrize("certificate", CERTIFICATES)
+def test_a_sentinel_that_is_not_ours_is_another_process(prices: dict[str, str], certificate: str | None) -> None:
+    assert is_new(NodeIdentity("a", "1"), NodeSighting(certificate, prices, ""), "x", gone=False, suspected=False)
+
+
+@pytest.mark.parametrize(("sentinel", "prices"), [(None, {}), (None, None), ("1", None)])
+def test_where_no_sentinel_can_be_read_the_certificate_tells(
+    sentinel: str | None, prices: dict[str, str] | None
+) -> None:
+    known = NodeIdentity("a", sentinel)
+    assert is_new(known, NodeSighting("b", prices, ""), "x", gone=False, suspected=False)
+    assert not is_new(known, NodeSighting("a", prices, ""), "x", gone=True, suspected=True)
+
+
+@pytest.mark.parametrize(("gone", "suspected"), list(product((False, True), (False, True))))
+def test_where_there_is_neither_absence_and_suspicion_tell(gone: bool, suspected: bool) -> None:
+    known = NodeIdentity(None, None)
+    assert is_new(known, NodeSighting(None, None, ""), "x", gone=gone, suspected=suspected) is (gone or suspected)
