@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from orchd.errors import Code, JobRefused
 from orchd.jobs.hooks import Job, JobHook, Waits
-from orchd.realtime.stream import Origin
 from orchd.tickets.route_secrets import RouteSecrets
-
-BEARER = b"Bearer "
 
 
 class NodeAdmission(JobHook):
@@ -26,9 +23,8 @@ class NodeAdmission(JobHook):
 
     def arrive(self, job: Job) -> Waits:
         """Refuse by the head alone: nothing of the body of a caller who may not ask is read."""
-        way = job.way
-        via = job.via if way is None else way.via
-        if via is Origin.DIRECT:
+        door, way = job.door, job.way
+        if not door.of_node:
             if self._direct:
                 return None
             raise JobRefused(
@@ -38,11 +34,10 @@ class NodeAdmission(JobHook):
             )
         if way is None:
             return None  # It names a model that is not served: the node is told that, and nobody gets any further.
-        if via is Origin.BYOC:
-            presented = job.header(b"authorization") or b""
-            known = presented.startswith(BEARER) and self._secrets.admits(way.slug, presented[len(BEARER) :])
-        else:
+        if way.proof:
             known = self._secrets.knows_segment(way.slug, way.proof)
+        else:
+            known = self._secrets.admits(way.slug, job.proof)
         if known:
             return None
         raise JobRefused(

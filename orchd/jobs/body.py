@@ -11,9 +11,9 @@ import json
 import re
 from urllib.parse import unquote_to_bytes
 
-from orchd.jobs.request import FORM
+from orchd.doors.routes import READ_AHEAD_BYTES
 
-READ_AHEAD_BYTES = 64 * 1024
+FORM = "application/x-www-form-urlencoded"
 MOST_MEMBERS = 256
 MOST_PARTS = 128
 MOST_PART_HEAD_BYTES = 4096
@@ -28,7 +28,7 @@ def model_id_in(content_type: str, head: bytes, *, complete: bool) -> str | None
     """Return the model id that a body names, or None.
 
     Args:
-        head: the first bytes of the body, at most `READ_AHEAD_BYTES`.
+        head: the first bytes of the body, at most `doors.routes.READ_AHEAD_BYTES`.
         complete: `head` is the whole body.
     """
     kind = content_type.partition(";")[0].strip().lower()
@@ -49,7 +49,7 @@ def text_member(head: bytes, member: str) -> str | None:
     """Return the text that the outermost object of a JSON document has under this name, as far as the bytes go.
 
     Args:
-        head: the first bytes of the document; at most `READ_AHEAD_BYTES` of them are looked at.
+        head: the first bytes of the document; at most `doors.routes.READ_AHEAD_BYTES` of them are looked at.
     """
     text = head[:READ_AHEAD_BYTES].decode("utf-8", "ignore")
     decoder = json.JSONDecoder()

@@ -12,42 +12,30 @@ it go: it stays taken while the runner may still be at work (`sessions.letting_g
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
 
 from orchd.domain.ids import Address, ModelKey, RunnerId, new_ids
 from orchd.domain.model import Model
+from orchd.doors.base import Door, enter
+from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, HealthAsked, Served, ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.http1.names import Memo
 from orchd.http1.render import Date
 from orchd.http1.rules import RequestHead
 from orchd.jobs.accounts import Accounts
-from orchd.jobs.body import READ_AHEAD_BYTES, model_id_in
+from orchd.jobs.body import model_id_in
+from orchd.jobs.heads import AnswerToCaller, host_line, request_id, to_runner
 from orchd.jobs.hooks import Hooks, awaited
-from orchd.jobs.node_answers import AS_IT_IS, shape
-from orchd.jobs.node_routes import door, node_route
 from orchd.jobs.plan import Plan
 from orchd.jobs.realtime import Realtime
-from orchd.jobs.refusal import rendered
-from orchd.jobs.request import (
-    AskBody,
-    HealthAsked,
-    Reply,
-    Route,
-    ToRunner,
-    batch_route,
-    host_line,
-    request_id,
-    route,
-    to_runner,
-)
 from orchd.jobs.run import Aborted, Run
 from orchd.jobs.settings import JobsSettings
 from orchd.jobs.verdict import RUNNERS_FAULT, explain_late, judged, outcome_of
 from orchd.realtime.keeper import Keeper
-from orchd.realtime.stream import Ended, Origin
+from orchd.realtime.stream import Ended
 from orchd.relay.event_stream import EventsEnd
 from orchd.relay.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, TooMuch, Transfer
 from orchd.sessions.letting_go import LettingGo
@@ -58,7 +46,6 @@ log = structlog.get_logger("orchd.jobs")
 
 # Members of enums are slow to look up: each job needs these.
 OK, RUNNER_ERROR, JOB = Outcome.OK, Outcome.RUNNER_ERROR, SessionKind.JOB
-DIRECT, BYOC, LIVE_RUNNER = Origin.DIRECT, Origin.BYOC, Origin.LIVE_RUNNER
 
 
 class JobMetrics(Protocol):
@@ -120,7 +107,7 @@ class Handler:
         self._now = now
         self._date = date
         self._ids = new_ids()
-        self._slugs: tuple[Mapping[ModelKey, Model], Mapping[str, ModelKey]] = {}, {}
+        self._served = Served({})
         self._node_status = node_status
         self._accounts = Accounts(hooks, keeper.end_soon, self._look_idle)
         self._realtime = Realtime(
@@ -166,7 +153,7 @@ class Handler:
     def handle(self, caller: Caller) -> None:
         """Serve the caller's `message`. Returns at once; `caller.done` is called when it has ended."""
         given = request_id(caller.message.head.value(b"livepeer-request-id"))
-        run = Run(caller, given or next(self._ids), self._now)
+        run = Run(caller, given or next(self._ids), self._now, caller.listener[-1])
         caller.own(run)
         self._running.add(run)
         run.drive(self._flow(run))
@@ -187,7 +174,7 @@ class Handler:
         self._end(run, outcome, refusal)
         run.transfer = None
         if refusal is not None and not caller.answered:
-            caller.answer(refusal.status, *rendered(refusal, run.request_id))
+            caller.answer(*run.door.refusal(refusal, run.request_id))
         elif outcome is not OK:
             self._break_off(run, refusal)
         caller.done()
@@ -263,21 +250,23 @@ class Handler:
         """Raises: JobRefused, CallerGone, and what `verdict.judged` knows. Anything else is a bug."""
         if self._leaving:
             raise JobRefused(Code.SHUTTING_DOWN, "cannot take the job: orchd is shutting down")
-        models, head = self._models(), run.head
+        models, head, doors = self._models(), run.head, run.caller.listener
         plan = head.memo
-        if not isinstance(plan, Plan) or plan.models is not models:
+        if not isinstance(plan, Plan) or plan.served.models is not models or plan.doors is not doors:
             try:
-                plan = head.memo = Plan(models, self._route(head, models), head)
+                plan = head.memo = self._plan(run, head, models, doors)
             except JobRefused:
                 await self._arrive(run, None)
                 raise
+        run.door = plan.door
         if self._hooks.arriving:
             await self._arrive(run, plan)
         if plan.model is None:
             if isinstance(plan.way, HealthAsked):
                 return await self._health(run, plan.way)
             assert isinstance(plan.way, AskBody)
-            plan = Plan(models, await self._ask_body(run, plan.way, models), head)
+            asked = await self._ask_body(run, plan.way, plan)
+            plan = Plan(plan.served, doors, plan.door, asked, head)
         run.model = model = plan.model
         run.way = way = plan.job
         assert model is not None
@@ -292,7 +281,7 @@ class Handler:
             raise JobRefused(*plan.refused)
         if plan.call is not None:
             return await self._realtime.serve(run, plan.call, way, model)
-        if model.persistent and way.via is LIVE_RUNNER:
+        if plan.door.in_session(model):
             session = await self._realtime.ride(run, way)
         else:
             begun = self._table.begin(key, JOB)
@@ -313,7 +302,7 @@ class Handler:
             run.caller.proceed()
         request = plan.requests.get(session.address)
         if request is None:
-            request = self._request(head, session.address, model, plan.target, way.via)
+            request = self._request(head, session.address, model, plan.target, plan.door)
             plan.requests[session.address] = request
         return await self._pass_on(run, session, plan, request)
 
@@ -323,9 +312,8 @@ class Handler:
         Args:
             plan: None = the head names no model that there is.
         """
-        run.via = door(run.head.target.decode("latin-1")) if plan is None else plan.via
         run.way = None if plan is None else plan.known
-        if run.via is DIRECT and isinstance(run.way, HealthAsked):
+        if run.door.open_health and isinstance(run.way, HealthAsked):
             return
         try:
             if (waits := self._hooks.arrive(run)) is not None:
@@ -336,33 +324,34 @@ class Handler:
             raise
         run.arrived = True
 
-    def _request(self, head: RequestHead, address: Address, model: Model, target: str, via: Origin) -> bytes:
+    def _request(self, head: RequestHead, address: Address, model: Model, target: str, door: Door) -> bytes:
         """Return the head that the runner gets."""
         token = model.token.value if model.token else None
         path = f"{address.base_path}{target}".encode("latin-1")
-        return to_runner(head, path, self._hosts[address], token=token, via=via)
+        return to_runner(head, path, self._hosts[address], token=token, fates=door.passing)
 
     async def _health(self, run: Run, way: HealthAsked) -> None:
         run.counts = False
         run.way, run.key = way, (key := way.key)
-        if way.via is Origin.LIVE_RUNNER:
-            if self._hooks.identifying and (waits := self._hooks.identify(run)) is not None:
-                await run.outside(awaited(waits))
-            ready, reason = self._node_status(key), "go-livepeer is not to use it now"
-        else:
-            ready, reason = self._status(key)
+        if not run.door.open_health and self._hooks.identifying and (waits := self._hooks.identify(run)) is not None:
+            await run.outside(awaited(waits))
+        ready, reason = run.door.readiness(key, self._status, self._node_status)
         if not ready:
             raise JobRefused(Code.NOT_READY, f"cannot begin a session of {key}: {reason}")
         headers = [(b"Content-Type", b"application/json"), (b"Livepeer-Request-Id", run.request_id.encode())]
         run.caller.answer(200, headers, b'{"status":"ok"}')
 
-    def _route(self, head: RequestHead, models: Mapping[ModelKey, Model]) -> Route:
-        if self._slugs[0] is not models:
-            self._slugs = models, {key.slug: key for key in models}
+    def _plan(self, run: Run, head: RequestHead, models: Mapping[ModelKey, Model], doors: Sequence[Door]) -> Plan:
+        """Raises:
+        JobRefused: the head leads nowhere. `run.door` is known all the same, unless no door takes it.
+        """
+        if self._served.models is not models:
+            self._served = Served(models)
         target = head.target.decode("latin-1")
-        return node_route(target, *self._slugs) or route(head.method, target, head.headers, models)
+        run.door = door = enter(doors, target)
+        return Plan(self._served, doors, door, door.route(head, target, self._served), head)
 
-    async def _ask_body(self, run: Run, way: AskBody, models: Mapping[ModelKey, Model]) -> ToRunner:
+    async def _ask_body(self, run: Run, way: AskBody, plan: Plan) -> ToRunner:
         """Wait until the body ends or the bound is reached, and look for the model in what there is."""
         caller, head = run.caller, run.head
         seconds = self._settings.between_bytes_timeout_s
@@ -377,13 +366,7 @@ class Handler:
         content_type = (head.value(b"content-type") or b"").decode("latin-1")
         complete = message.ended and len(ahead) <= READ_AHEAD_BYTES
         named = model_id_in(content_type, ahead[:READ_AHEAD_BYTES], complete=complete)
-        if named is None:
-            raise JobRefused(
-                Code.MODEL_NOT_NAMED,
-                f"cannot tell the model: {' and '.join(sorted(way.pipelines))} has several; name one in the header "
-                f"X-Model-Id, or as model_id in the first {READ_AHEAD_BYTES // 1024} KiB of a JSON or form body",
-            )
-        return batch_route(way.pipelines, named, head.target.decode("latin-1"), models)
+        return plan.door.by_body(way, named, head.target.decode("latin-1"), plan.served)
 
     async def _take(self, run: Run, key: ModelKey) -> Session:
         """Take a slot for a stream; `_end` gives it back unless a stream has taken it over by then."""
@@ -432,7 +415,6 @@ class Handler:
     async def _pass_on(self, run: Run, session: Session, plan: Plan, request: bytes) -> None:
         """Return when the whole answer has reached the caller."""
         assert plan.model is not None
-        assert plan.job is not None
         run.patience_s = self._patience[plan.model.inference.timeout_s]
         connection = self._carrier.take(session.runner)
         while True:
@@ -460,9 +442,9 @@ class Handler:
         keep_alive = run.caller.keeps_alive(answer)
         reply = plan.reply
         if reply is None or reply.answer is not answer or reply.keep_alive is not keep_alive:
-            form = shape(answer, run.head, session.key) if plan.job.via is BYOC else AS_IT_IS
-            reply = plan.reply = Reply(
-                answer, run.head, keep_alive=keep_alive, events=form.events, without=form.without, extra=form.extra
+            shape = plan.door.shape(answer, run.head, session.key)
+            reply = plan.reply = AnswerToCaller(
+                answer, run.head, keep_alive=keep_alive, events=shape.events, without=shape.without, extra=shape.extra
             )
         if reply.events:
             run.events = EventsEnd()

@@ -25,12 +25,12 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from orchd.domain.ids import ModelKey
+from orchd.doors.base import Door
+from orchd.doors.routes import HealthAsked, ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.http1.names import Header
 from orchd.http1.rules import RequestHead
-from orchd.jobs.request import HealthAsked, ToRunner
 from orchd.lag import LoopLag
-from orchd.realtime.stream import Origin
 from orchd.sessions.session import Outcome, Session
 
 log = structlog.get_logger("orchd.jobs")
@@ -44,7 +44,7 @@ class Job:
 
     Attributes:
         request_id: as in `Livepeer-Request-Id`.
-        via: the door by which it came: a direct caller's, or one of the node's.
+        door: by which it came.
         key: the model; None until `arrive` has passed.
         way: how the request names it, and what it proves; while hooks hear of its arrival, None where only the body can
             name a model, or where there is no such model.
@@ -56,15 +56,15 @@ class Job:
         admitted: every `admit` has passed.
     """
 
-    __slots__ = ("admitted", "arrived", "began_at", "head", "key", "peer", "request_id", "session", "via", "way")
+    __slots__ = ("admitted", "arrived", "began_at", "door", "head", "key", "peer", "request_id", "session", "way")
 
-    def __init__(self, request_id: str, head: RequestHead, peer: str, began_at: float) -> None:
+    def __init__(self, request_id: str, head: RequestHead, peer: str, began_at: float, door: Door) -> None:
         self.request_id = request_id
         self.head = head
         self.peer = peer
         self.began_at = began_at
         self.key: ModelKey | None = None
-        self.via = Origin.DIRECT
+        self.door = door
         self.way: ToRunner | HealthAsked | None = None
         self.arrived = False
         self.session: Session | None = None
@@ -73,6 +73,11 @@ class Job:
     @property
     def headers(self) -> Sequence[Header]:
         return self.head.headers
+
+    @property
+    def proof(self) -> bytes:
+        """What the request shows to prove that the node has sent it; empty = nothing, or it names no model."""
+        return b"" if self.way is None else self.door.proof(self.head, self.way)
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first value under this lower-case name."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
-from orchd.domain.ids import Address, ModelKey
+from orchd.domain.ids import Address
 from orchd.domain.model import ExternalLaunch, Model
+from orchd.doors.base import Door
+from orchd.doors.paths import MOST_LETTERS, climbs
+from orchd.doors.routes import AskBody, HealthAsked, Route, Served, ToRunner
 from orchd.errors import Code
 from orchd.http1.rules import RequestHead
-from orchd.jobs.paths import MOST_LETTERS, climbs, meant, stream_route
-from orchd.jobs.request import STREAM_ID, AskBody, Reply, Route, ToRunner
+from orchd.jobs.heads import AnswerToCaller
 from orchd.realtime.routes import Call, call_of, has_streams
-from orchd.realtime.stream import Origin
 
 MIB = 1024 * 1024
 
@@ -20,7 +21,9 @@ class Plan:
     """Holds while the models stay the same.
 
     Attributes:
-        via: the door by which requests with this head come.
+        served: the models that it was made for.
+        doors: of the listener by which the request came.
+        door: the one of them by which requests with this head come.
         known: how it names its model, if the head does that.
         model, job: where the job goes; None = that is not known, or nobody's job.
         target: there.
@@ -33,24 +36,26 @@ class Plan:
 
     __slots__ = (
         "call",
+        "door",
+        "doors",
         "job",
         "known",
         "model",
-        "models",
         "most",
         "refused",
         "reply",
         "requests",
+        "served",
         "target",
-        "via",
         "way",
     )
 
-    def __init__(self, models: Mapping[ModelKey, Model], way: Route, head: RequestHead) -> None:
-        self.models = models
+    def __init__(self, served: Served, doors: Sequence[Door], door: Door, way: Route, head: RequestHead) -> None:
+        self.served = served
+        self.doors = doors
+        self.door = door
         self.way = way
-        self.known = None if isinstance(way, AskBody) else way
-        self.via = Origin.DIRECT if self.known is None else self.known.via
+        self.known: ToRunner | HealthAsked | None = None if isinstance(way, AskBody) else way
         self.model: Model | None = None
         self.target = ""
         self.most = 0
@@ -59,33 +64,23 @@ class Plan:
         self.job: ToRunner | None = None
         if isinstance(way, ToRunner):
             self.job = way
-            self.model = model = models[way.key]
+            self.model = model = served.models[way.key]
             self.target = way.target
             self.most = model.inference.max_body_mb * MIB
             self.call = call_of(model, head.method, way.target.partition("?")[0])
-            self.refused = _refused(self.call, way, model, head)
+            self.refused = _refused(self.call, way, door, model, head)
         self.requests: dict[Address, bytes] = {}
-        self.reply: Reply | None = None
+        self.reply: AnswerToCaller | None = None
 
 
-def _refused(call: Call | None, way: ToRunner, model: Model, head: RequestHead) -> tuple[Code, str] | None:
+def _refused(call: Call | None, way: ToRunner, door: Door, model: Model, head: RequestHead) -> tuple[Code, str] | None:
     """Return why this path is served to nobody, or not to a job; None = it is served."""
     path = way.target.partition("?")[0]
     base = model.launch.address.base_path if isinstance(model.launch, ExternalLaunch) else ""
     guarded = bool(base) or model.token is not None
-    if len(path) > MOST_LETTERS and (guarded or (way.via is not Origin.DIRECT and has_streams(model.stream))):
+    if len(path) > MOST_LETTERS and (guarded or (door.compares_paths and has_streams(model.stream))):
         return Code.BAD_REQUEST, f"cannot pass the path on to {model.key}: it is longer than {MOST_LETTERS} bytes"
     if guarded and climbs(path):
         what = "the base path of its url" if base else "the root of a server that gets its token"
         return Code.BAD_REQUEST, f"cannot pass the path on to {model.key}: its dot segments (..) leave {what}"
-    if way.via is Origin.BYOC and not head.value(STREAM_ID):
-        # The node names the stream in each call about one, and never in a job, whose path the gateway chooses.
-        if call is not None or any(stream_route(model, head.method, f"{above}{path}") for above in {"", base}):
-            return (
-                Code.STREAM_ROUTE,
-                f"cannot send a job of {model.key} to a route of its streams: they are started, updated and stopped "
-                "by the node's stream calls (/ai/stream/...)",
-            )
-    elif way.via is not Origin.DIRECT and call is None and meant(model, head.method, path) is not None:
-        return Code.BAD_REQUEST, f"cannot tell what is asked of a stream of {model.key}: spell its route plainly"
-    return None
+    return door.refuses(call, path, model, head, ("", base) if base else ("",))

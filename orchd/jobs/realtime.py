@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
+from orchd.doors.base import StreamNaming
+from orchd.doors.routes import ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.http1.names import LOWER, Header
-from orchd.jobs.node_answers import check_status
-from orchd.jobs.request import SESSION_HEADERS, STREAM_ID, ToRunner
 from orchd.jobs.run import Run
 from orchd.jobs.stream_body import check_start, id_in, said_id, stream_id
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.routes import Call
-from orchd.realtime.stream import Origin, Phase, Stream
+from orchd.realtime.stream import Phase, Stream
 from orchd.sessions.session import Outcome, Session
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 MOST_BODY_BYTES = 16 * MIB
 """A gateway takes 10 MiB for a start (byoc.md 7)."""
-SESSION_ID = b"livepeer-session-id"
 JSON = (b"Content-Type", b"application/json")
 
 
@@ -68,20 +67,19 @@ class Realtime:
         # A stream counts as a job when it has ended; see `Handler.stream_ended`. One that can't begin counts here.
         run.counts = call is Call.START
         body = await self._body(run, model)
-        name = _name(run, way.via)
+        name = _name(run)
         said = check_start(body) if call is Call.START else None
-        if way.via is Origin.DIRECT:
-            # Only here: a body is the gateway's to choose, and must not name somebody else's stream.
+        if run.door.naming.in_body:
             name = name or (said_id(body) if said is None else id_in(said))
         elif not name:
-            raise _nameless(way)
+            raise _nameless(run.door.naming)
         match call:
             case Call.START:
                 await self._start(run, way, model, name or run.request_id, body)
             case Call.STOP:
                 await self._stop(run, way, model, name, body)
             case Call.UPDATE:
-                stream = self._which(way, name)
+                stream = self._which(run, way, name)
                 if stream is None or not stream.live:
                     raise JobRefused(
                         Code.STREAM_UNKNOWN, f"cannot update {name or 'a stream'} of {model.key}: it does not run"
@@ -96,10 +94,10 @@ class Realtime:
         Raises:
             JobRefused: the request names none, or one that is over; or there is no slot.
         """
-        name = _name(run, way.via)
+        name = _name(run)
         if not name:
-            raise _nameless(way)
-        stream = self._keeper.claim(way.key, name, way.via) or await self._hold(run, way, name)
+            raise _nameless(run.door.naming)
+        stream = self._keeper.claim(way.key, name, run.door.origin) or await self._hold(run, way, name)
         if not stream.live:
             raise JobRefused(Code.STREAM_UNKNOWN, f"cannot go on with session {name} of {way.key}: it has ended")
         self._own(run, stream)
@@ -109,7 +107,7 @@ class Realtime:
         """Make a stream of a new slot; another request may have made it while we waited."""
         session = await self._slot(run, way.key)
         run.session = None
-        return self._keeper.hold(name, way.via, session)
+        return self._keeper.hold(name, run.door.origin, session)
 
     def ended(self, run: Run, outcome: Outcome) -> None:
         """A request on a stream is over; one that broke off in the middle of a start takes the stream with it."""
@@ -134,7 +132,7 @@ class Realtime:
         await self._admit(run)
         _check_not_stopped(stream)
         run.admitted = True
-        reply = await self._asked(run, Call.START, model, keeper.start(stream, model, _headers(run, way), body))
+        reply = await self._asked(run, Call.START, model, keeper.start(stream, model, _headers(run), body))
         _check_not_stopped(stream)
         if reply is None:
             raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot start a stream of {key}: its container has no such route")
@@ -148,10 +146,10 @@ class Realtime:
 
     async def _stop(self, run: Run, way: ToRunner, model: Model, name: str, body: bytes) -> None:
         """A stop may come three times, and for what is over long ago (byoc.md 6.3)."""
-        stream = self._which(way, name)
+        stream = self._which(run, way, name)
         reply = None
         if stream is not None:
-            headers = _headers(run, way)
+            headers = _headers(run)
             ending = self._keeper.end(stream, Outcome.OK, "it was stopped", headers=headers, body=body)
             reply = await run.outside(ending)
         elif name:
@@ -162,7 +160,7 @@ class Realtime:
         return self._say(run, {"status": "success", "message": text})
 
     async def _status(self, run: Run, way: ToRunner, model: Model, name: str, body: bytes) -> None:
-        stream = self._keeper.streams.find(way.key, name) if name else self._which(way, name)
+        stream = self._keeper.streams.find(way.key, name) if name else self._which(run, way, name)
         if stream is not None:
             return await self._ask(run, stream, Call.STATUS, way, model, body)
         count = len(self._keeper.streams.of(model.key))
@@ -170,7 +168,7 @@ class Realtime:
 
     async def _ask(self, run: Run, stream: Stream, call: Call, way: ToRunner, model: Model, body: bytes) -> None:
         self._own(run, stream)
-        asking = self._keeper.ask(stream, call, model, _headers(run, way), body)
+        asking = self._keeper.ask(stream, call, model, _headers(run), body)
         reply = await self._asked(run, call, model, asking)
         if reply is None:
             raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot {call}: the container of {model.key} has no such route")
@@ -188,10 +186,10 @@ class Realtime:
         run.stream, run.session = stream, stream.session
         self._keeper.request_began(stream, run.abort)
 
-    def _which(self, way: ToRunner, name: str) -> Stream | None:
+    def _which(self, run: Run, way: ToRunner, name: str) -> Stream | None:
         """Return the stream that is meant; without a name, the only one of the model."""
         if name:
-            return self._keeper.claim(way.key, name, way.via)
+            return self._keeper.claim(way.key, name, run.door.origin)
         streams = [stream for stream in self._keeper.streams.of(way.key) if stream.live]
         if len(streams) > 1:
             raise JobRefused(
@@ -218,8 +216,7 @@ class Realtime:
         return body
 
     def _answer(self, run: Run, reply: Reply, way: ToRunner) -> None:
-        if way.via is Origin.BYOC:
-            check_status(reply.status, way.key)
+        run.door.check_status(reply.status, way.key)
         headers = [field for field in reply.headers if field[0].lower() != b"livepeer-request-id"]
         run.status = reply.status
         run.caller.answer(reply.status, [*headers, _id(run)], reply.body)
@@ -242,18 +239,17 @@ def _id(run: Run) -> tuple[bytes, bytes]:
     return b"Livepeer-Request-Id", run.request_id.encode()
 
 
-def _nameless(way: ToRunner) -> JobRefused:
-    named, what = ("Livepeer-Session-Id", "session") if way.via is Origin.LIVE_RUNNER else ("X-Stream-Id", "stream")
-    return JobRefused(Code.BAD_REQUEST, f"cannot tell the {what}: the request has no {named}")
+def _nameless(naming: StreamNaming) -> JobRefused:
+    return JobRefused(Code.BAD_REQUEST, f"cannot tell the {naming.word}: the request has no {naming.shown}")
 
 
-def _name(run: Run, via: Origin) -> str:
-    """Return how the node names the stream: on Live Runner's routes by its session, else by the stream's id.
+def _name(run: Run) -> str:
+    """Return how the request's head names the stream; empty = not at all.
 
     Raises:
         JobRefused: BAD_REQUEST.
     """
-    header, where = (SESSION_ID, "Livepeer-Session-Id") if via is Origin.LIVE_RUNNER else (STREAM_ID, "X-Stream-Id")
+    header, where = run.door.naming.header, run.door.naming.shown
     return stream_id(_text(_only(run, frozenset({header})).get(header, (b"", b""))[1], where), where)
 
 
@@ -285,15 +281,9 @@ def _text(value: bytes, where: str) -> str:
         raise JobRefused(Code.BAD_REQUEST, f"cannot take {where}: its bytes are not UTF-8") from exc
 
 
-def _headers(run: Run, way: ToRunner) -> dict[str, str]:
-    kept = _SESSION if way.via is Origin.LIVE_RUNNER else _PLAIN
-    headers = {
-        name.decode("latin-1"): _text(value, name.decode("latin-1")) for name, value in _only(run, kept).values()
-    }
+def _headers(run: Run) -> dict[str, str]:
+    passing = _only(run, run.door.naming.passing).values()
+    headers = {name.decode("latin-1"): _text(value, name.decode("latin-1")) for name, value in passing}
     if not any(name.lower() == "content-type" for name in headers):
         headers["Content-Type"] = "application/json"
     return headers
-
-
-_PLAIN = frozenset({b"content-type"})
-_SESSION = _PLAIN | SESSION_HEADERS

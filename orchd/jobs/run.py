@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any, TypeVar
 
 from orchd.domain.model import Model
+from orchd.doors.base import Door
 from orchd.errors import Code, JobRefused
 from orchd.jobs.hooks import Job
 from orchd.realtime.stream import Stream
@@ -66,8 +67,8 @@ class Run(Job):
         "transfer",
     )  # fmt: skip
 
-    def __init__(self, caller: Caller, request_id: str, now: Callable[[], float]) -> None:
-        super().__init__(request_id, caller.message.head, caller.peer, now())
+    def __init__(self, caller: Caller, request_id: str, now: Callable[[], float], door: Door) -> None:
+        super().__init__(request_id, caller.message.head, caller.peer, now(), door)
         self.caller = caller
         self.counts = True
         self.model: Model | None = None

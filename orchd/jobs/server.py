@@ -12,12 +12,13 @@ import structlog
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
+from orchd.doors.listed import DOORS
+from orchd.doors.refusal import rendered
 from orchd.errors import Code, JobRefused
 from orchd.http1.names import Header
 from orchd.http1.render import Date
 from orchd.jobs.handle import Handler, JobLog, JobMetrics
 from orchd.jobs.hooks import Hooks
-from orchd.jobs.refusal import rendered
 from orchd.jobs.settings import JobsSettings
 from orchd.lag import LoopLag
 from orchd.limits import most_connections
@@ -159,7 +160,7 @@ class JobServer:
         Raises:
             OrchdError: ADDRESS_IN_USE; SETTING_INVALID for an address that can't be listened on.
         """
-        self._servers = await listen(self.settings.listen, lambda: CallerConnection(self), self._env)
+        self._servers = await listen(self.settings.listen, lambda: CallerConnection(self, DOORS), self._env)
 
     async def take_connections(self) -> None:
         """From now on; not before it is known what is served, or what waits at the door would be told: nothing."""

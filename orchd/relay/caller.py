@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchd.errors import Code, JobRefused
 from orchd.http1 import render
@@ -83,14 +83,15 @@ class CallerConnection(Wire):
     __slots__ = (
         "_advancing", "_collect", "_continued", "_dropped", "_hub", "_keep", "_owner", "_pace", "_sent_before",
         "_taken", "_tunnel",
-        "bypassed", "deadline", "message", "parser", "peer", "state", "transfer",
+        "bypassed", "deadline", "listener", "message", "parser", "peer", "state", "transfer",
     )  # fmt: skip
 
     message: Message[RequestHead]
     parser: RequestParser
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, listener: Any = None) -> None:
         super().__init__(hub.batch)
+        self.listener = listener
         self._hub = hub
         self.parser = RequestParser(hub.settings.max_header_kb * 1024)
         self.state = AWAITING

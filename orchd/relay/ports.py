@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchd.domain.ids import Address, RunnerId
 from orchd.errors import Code
@@ -62,11 +62,13 @@ class Caller(Protocol):
     Attributes:
         message: that request; its body grows while it comes.
         deadline: the owner's `expire` is called when this time has passed (the handler's clock).
+        listener: what the listener was given for its connections: the doors that it carries. Nothing to the relay.
         answered: the head of an answer has been sent.
     """
 
     message: Message[RequestHead]
     peer: str
+    listener: Any
     deadline: float
 
     @property

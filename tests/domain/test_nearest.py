@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.nearest import MOST_LETTERS, listed, nearest_model
+from orchd.doors.plain.routing import unknown_model
 from orchd.errors import OrchdError
-from orchd.jobs.request import unknown_model
 from orchd.status_view import find_model
 
 KEYS = [

@@ -14,6 +14,8 @@ from typing import Any
 
 from orchd.domain.ids import ModelKey, RunnerId, SessionId
 from orchd.domain.model import Model
+from orchd.doors.base import Door
+from orchd.doors.listed import DOORS
 from orchd.errors import Code, JobRefused
 from orchd.jobs.hooks import Hooks, Job, JobHook, Waits
 from orchd.jobs.lines import fields
@@ -227,6 +229,7 @@ class Bench:
             on_closed=lambda runner: self.server.runner_closed(runner),
             clock=loop.time,
         )
+        self.doors: Sequence[Door] = DOORS
         self.hooks = [FakeHook()] if hooks is None else hooks
         self.metrics = FakeMetrics()
         self.log = FakeLog()
@@ -263,7 +266,7 @@ class Bench:
 
     def caller(self, data: bytes = b"", room: int | None = None) -> FakeTransport:
         """Return a new connection on which this has been said."""
-        caller = FakeTransport(CallerConnection(self.server), room)
+        caller = FakeTransport(CallerConnection(self.server, self.doors), room)
         self.callers.append(caller)
         if data:
             caller.say(data)

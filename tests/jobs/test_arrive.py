@@ -37,7 +37,7 @@ class Gate(FakeHook):
     def arrive(self, job: Job) -> Waits:
         self.never(job.key is not None, "it knows the model")
         self.never(job.arrived, "it has arrived already")
-        self.order.append(("arrive", job.via, job.way and job.way.key))
+        self.order.append(("arrive", job.door.origin, job.way and job.way.key))
         return self.does("arrive")
 
     def identify(self, job: Job) -> Waits:

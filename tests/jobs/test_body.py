@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchd.doors.routes import READ_AHEAD_BYTES
 from orchd.jobs import body as reading
 from orchd.jobs.body import (
+    FORM,
     LONGEST_BOUNDARY,
     MOST_MEMBERS,
     MOST_PARAMETERS,
     MOST_PART_LINES,
     MOST_PARTS,
-    READ_AHEAD_BYTES,
     model_id_in,
     parameter,
     text_member,
 )
-from orchd.jobs.request import FORM
 
 MULTIPART = 'multipart/form-data; boundary="b:1"'
 

@@ -11,8 +11,8 @@ import structlog
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import ExternalLaunch, InferenceSpec, Secret
+from orchd.doors.routes import READ_AHEAD_BYTES
 from orchd.errors import Code, JobRefused
-from orchd.jobs.body import READ_AHEAD_BYTES
 from orchd.jobs.hooks import Job, Waits
 from orchd.sessions.session import Outcome
 from orchd.tasks import spawn

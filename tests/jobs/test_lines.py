@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchd.domain.ids import ModelKey, SessionId
+from orchd.doors.listed import DOORS
 from orchd.errors import Code, JobRefused
 from orchd.http1.parser import RequestParser
 from orchd.jobs.lines import JobLines
@@ -50,7 +51,7 @@ class Parts:
 
 
 def a_run(request_id: str = "r1", key: ModelKey | None = None, **knobs: Any) -> Run:
-    run = Run(cast(Caller, Parts()), request_id, lambda: 0.0)
+    run = Run(cast(Caller, Parts()), request_id, lambda: 0.0, DOORS[-1])
     run.key = key
     for name, value in knobs.items():
         setattr(run, name, value)

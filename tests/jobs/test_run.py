@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from orchd.doors.listed import DOORS
 from orchd.errors import Code, JobRefused
 from orchd.http1.parser import RequestParser
 from orchd.jobs.run import AwaitedInFlow, Run
@@ -38,7 +39,7 @@ class Flow:
 
     def __init__(self) -> None:
         self.caller = FakeCaller()
-        self.run = Run(cast(Caller, self.caller), "r1", asyncio.get_running_loop().time)
+        self.run = Run(cast(Caller, self.caller), "r1", asyncio.get_running_loop().time, DOORS[-1])
         self.got: list[object] = []
         self.late: list[object] = []
 

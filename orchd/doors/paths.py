@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from orchd.domain.model import Model
-from orchd.jobs.request import PATH_SAFE
+from orchd.doors.routes import PATH_SAFE
 from orchd.realtime.routes import PREFIXES, START_ALIASES, Call, Learnt, call_of, has_streams, places
 
 MOST_LETTERS = 2048

@@ -1,37 +1,20 @@
 """What of a container's answer may reach go-livepeer over BYOC, and in which shape. Pure.
 
 A 401 makes the node drop the model, a redirect is followed and turns a POST into a GET, and whatever is typed as an
-event stream is a 200 to it (byoc.md 5.3, 5.5, 5.6).
+event stream is a 200 to it (docs/protocol/byoc.md, 5.3, 5.5, 5.6).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from orchd.domain.ids import ModelKey
+from orchd.doors.base import AS_IT_IS, AnswerShape
 from orchd.errors import Code, JobRefused
 from orchd.http1.names import LOWER
-from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead, bodiless
+from orchd.http1.rules import AnswerHead, RequestHead, bodiless
 
 EVENT_STREAM = b"text/event-stream"
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Attributes:
-    events: it is an event stream, whose end must be one for the node too.
-    without: lower-case names of headers that do not pass.
-    extra: lines to add.
-    """
-
-    events: bool = False
-    without: frozenset[bytes] = NO_NAMES
-    extra: bytes = b""
-
-
-AS_IT_IS = Shape()
-_EVENTS = Shape(events=True, without=frozenset({b"content-length"}))
-_ERROR = Shape(without=frozenset({b"content-type"}), extra=b"Content-Type: text/plain\r\n")
+_EVENTS = AnswerShape(events=True, without=frozenset({b"content-length"}))
+_ERROR = AnswerShape(without=frozenset({b"content-type"}), extra=b"Content-Type: text/plain\r\n")
 
 
 def check_status(status: int, key: ModelKey) -> None:
@@ -43,7 +26,7 @@ def check_status(status: int, key: ModelKey) -> None:
         raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot pass on the answer of the runner of {key}: {status}, {what}")
 
 
-def shape(answer: AnswerHead, request: RequestHead, key: ModelKey) -> Shape:
+def shape(answer: AnswerHead, request: RequestHead, key: ModelKey) -> AnswerShape:
     """Return how the answer to this request goes on. Only one that can come in chunks can be given another end.
 
     Raises:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import InferenceSpec, StreamSpec
-from orchd.jobs.paths import climbs, decoded, meant, stream_route
+from orchd.doors.paths import climbs, decoded, meant, stream_route
 from orchd.realtime.routes import Call, call_of
 from tests.jobs.model import a_model
 

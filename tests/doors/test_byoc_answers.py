@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from orchd.domain.ids import ModelKey
+from orchd.doors.base import AS_IT_IS, AnswerShape
+from orchd.doors.byoc.answers import check_status, shape
 from orchd.errors import Code, JobRefused
 from orchd.http1.rules import AnswerHead, RequestHead
-from orchd.jobs.node_answers import AS_IT_IS, Shape, check_status, shape
 
 KEY = ModelKey("image", "org/one")
 
 
-def shaped(status: int, content_type: str | None, *, method: str = "POST", version: str = "1.1") -> Shape:
+def shaped(status: int, content_type: str | None, *, method: str = "POST", version: str = "1.1") -> AnswerShape:
     headers = [] if content_type is None else [(b"cOntent-Type", content_type.encode())]
     request = RequestHead(method.encode(), b"/", version, [(b"Host", b"x")])
     answer = AnswerHead(status, b"", "1.1", [*headers, (b"Content-Length", b"0")], method=method.encode())

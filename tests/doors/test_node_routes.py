@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import InferenceSpec, Model
+from orchd.doors.base import enter
+from orchd.doors.listed import DOORS
+from orchd.doors.routes import HealthAsked, Route, Served, ToRunner
 from orchd.errors import Code, JobRefused
-from orchd.jobs.node_routes import node_route
-from orchd.jobs.request import HealthAsked, ToRunner
+from orchd.http1.rules import RequestHead
 from orchd.realtime.stream import Origin
 from tests.jobs.model import a_model
 
@@ -27,8 +29,23 @@ SLUGS = {key.slug: key for key in (*MODELS, GONE)}
 PROOF = "s3cret"
 
 
-def routed(target: str) -> ToRunner | HealthAsked | None:
-    return node_route(target, MODELS, SLUGS)
+class ServedOnce(Served):
+    """With the slug of a model that has left."""
+
+    def __init__(self) -> None:
+        super().__init__(MODELS)
+        self.slugs = SLUGS
+
+
+def came_by(target: str) -> Origin:
+    return enter(DOORS, target).origin
+
+
+def routed(target: str) -> Route | None:
+    """Return where a request of the node's goes; None = it is not the node's."""
+    door = enter(DOORS, target)
+    head = RequestHead(b"POST", target.encode("latin-1"), "1.1", [(b"Host", b"x")])
+    return door.route(head, target, ServedOnce()) if door.of_node else None
 
 
 @pytest.mark.parametrize(
@@ -54,12 +71,13 @@ def test_a_slug_names_the_model_and_the_rest_is_the_containers(
     key: ModelKey, rest: str, target: str, query: str
 ) -> None:
     byoc, live = f"/byoc/{key.slug}", f"/live/{key.slug}/{PROOF}"
-    assert routed(byoc + rest + query) == ToRunner(key, target + query, Origin.BYOC, key.slug)
-    assert routed(live + rest + query) == ToRunner(key, target + query, Origin.LIVE_RUNNER, key.slug, PROOF.encode())
+    assert routed(byoc + rest + query) == ToRunner(key, target + query, key.slug)
+    assert routed(live + rest + query) == ToRunner(key, target + query, key.slug, PROOF.encode())
+    assert (came_by(byoc + rest + query), came_by(live + rest + query)) == (Origin.BYOC, Origin.LIVE_RUNNER)
 
 
 def test_health_is_ours_on_live_runners_routes_alone() -> None:
-    asked = HealthAsked(IMAGE, Origin.LIVE_RUNNER, IMAGE.slug, PROOF.encode())
+    asked = HealthAsked(IMAGE, IMAGE.slug, PROOF.encode())
     assert routed(f"/live/{IMAGE.slug}/{PROOF}/health") == asked
     assert routed(f"/live/{IMAGE.slug}/{PROOF}/health?x") == asked
     assert isinstance(routed(f"/live/{IMAGE.slug}/{PROOF}/health/deep"), ToRunner)

@@ -1,0 +1,178 @@
+"""The interface of a door, and what the doors have in common. Pure.
+
+To add a door: write a folder beside this file with a subclass of `Door`, and put it into `listed.DOORS`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Model
+from orchd.doors.refusal import rendered
+from orchd.doors.routes import AskBody, HealthAsked, Route, Served, ToRunner, origin_form
+from orchd.errors import Code, JobRefused
+from orchd.http1.names import Header, Memo
+from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead
+from orchd.realtime.routes import Call
+from orchd.realtime.stream import Origin
+from orchd.relay.headers import TO_RUNNER
+
+Readiness = tuple[bool, str]
+"""Whether a session can begin, and if not, why."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerShape:
+    """How a runner's answer goes on to the caller.
+
+    Attributes:
+        events: it is an event stream whose end the caller must be told in words (`relay.event_stream`).
+        without: lower-case names of headers that do not pass.
+        extra: lines of the head in their place.
+    """
+
+    events: bool = False
+    without: frozenset[bytes] = NO_NAMES
+    extra: bytes = b""
+
+
+AS_IT_IS = AnswerShape()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamNaming:
+    """How a request says which realtime session it is about.
+
+    Attributes:
+        header: lower-case name of the header that does.
+        shown: the same as people write it.
+        word: what the caller calls such a session.
+        in_body: the body may name it where the header does not. Only where callers choose their own bodies: at the
+            node's doors a body is the gateway's, and must not name somebody else's stream.
+        passing: lower-case names of the headers that the container gets with such a request.
+    """
+
+    header: bytes
+    shown: str
+    word: str
+    in_body: bool
+    passing: frozenset[bytes]
+
+
+BY_STREAM_ID = StreamNaming(b"x-stream-id", "X-Stream-Id", "stream", True, frozenset({b"content-type"}))
+
+
+class Door(ABC):
+    """One way in. Holds no state: one object serves every listener that carries it.
+
+    Attributes:
+        name: in logs, in the store, in accounts. Stable.
+        origin: of the streams that begin here.
+        of_node: the node program beside us comes by this door, and what comes must prove that it is from the node.
+        open_health: anybody may ask for health, and no hook is asked about that.
+        naming: how requests name streams.
+        passing: whether a header of the caller's reaches the runner, by its name.
+        compares_paths: `refuses` reads the path in all the ways in which servers do, so it must not be long.
+    """
+
+    name: ClassVar[str]
+    origin: ClassVar[Origin]
+    of_node: ClassVar[bool] = False
+    open_health: ClassVar[bool] = False
+    naming: ClassVar[StreamNaming] = BY_STREAM_ID
+    passing: ClassVar[Memo[bytes, bool]] = TO_RUNNER
+    compares_paths: ClassVar[bool] = False
+
+    # Requests.
+
+    @abstractmethod
+    def takes(self, path: str) -> bool:
+        """Return whether a request with this path comes by this door, whether or not its model is served."""
+
+    @abstractmethod
+    def route(self, head: RequestHead, target: str, served: Served) -> Route:
+        """Return what the request is for.
+
+        Raises:
+            JobRefused.
+        """
+
+    def by_body(self, asked: AskBody, named: str | None, target: str, served: Served) -> ToRunner:
+        """Return where a request goes whose model the body was to name. Only of doors whose `route` gives `AskBody`.
+
+        Args:
+            named: the model id that the body names; None = it names none.
+
+        Raises:
+            JobRefused: UNKNOWN_MODEL, MODEL_NOT_NAMED.
+        """
+        raise NotImplementedError
+
+    def proof(self, head: RequestHead, way: ToRunner | HealthAsked) -> bytes:
+        """Return what the request shows to prove that the node has sent it; empty = nothing."""
+        return b""
+
+    def refuses(
+        self, call: Call | None, path: str, model: Model, head: RequestHead, bases: Sequence[str]
+    ) -> tuple[Code, str] | None:
+        """Return why this door serves this path to nobody; None = it serves it.
+
+        Args:
+            call: what the path asks of a stream, spelled as usual; None = it is a job.
+            path: on the runner.
+            bases: prefixes that the path may get before a server reads it.
+        """
+        return None
+
+    def in_session(self, model: Model) -> bool:
+        """Return whether every request to this model belongs to a session that outlives it."""
+        return False
+
+    # Answers.
+
+    def check_status(self, status: int, key: ModelKey) -> None:  # noqa: B027 - most doors pass every status on
+        """Check that the caller may see this status of a runner's answer.
+
+        Raises:
+            JobRefused: BACKEND_UNUSABLE.
+        """
+
+    def shape(self, answer: AnswerHead, request: RequestHead, key: ModelKey) -> AnswerShape:
+        """Return how a runner's answer goes on.
+
+        Raises:
+            JobRefused: BACKEND_UNUSABLE.
+        """
+        return AS_IT_IS
+
+    def readiness(
+        self, key: ModelKey, ours: Callable[[ModelKey], Readiness], for_node: Callable[[ModelKey], bool]
+    ) -> Readiness:
+        """Return what who asks for health here is told.
+
+        Args:
+            ours: whether a session can begin.
+            for_node: whether the node is to use the model now.
+        """
+        return ours(key)
+
+    def refusal(self, why: JobRefused, request_id: str) -> tuple[int, list[Header], bytes]:
+        """Return status, headers and body of an answer of our own."""
+        return why.status, *rendered(why, request_id)
+
+
+def enter(doors: Sequence[Door], target: str) -> Door:
+    """Return the first door that takes a request with this target.
+
+    Raises:
+        JobRefused: UNKNOWN_MODEL: none of the listener's doors does.
+    """
+    path = origin_form(target).partition("?")[0]
+    for door in doors:
+        if door.takes(path):
+            return door
+    raise JobRefused(Code.UNKNOWN_MODEL, f"cannot serve {path[:100]}: nothing is served under this path here")

@@ -1,0 +1,1 @@
+"""The door by which go-livepeer's BYOC comes: `/byoc/SLUG[/PATH]`."""

@@ -1,0 +1,84 @@
+"""The door by which go-livepeer's BYOC comes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Model
+from orchd.doors.base import BY_STREAM_ID, AnswerShape, Door, StreamNaming
+from orchd.doors.byoc.answers import check_status, shape
+from orchd.doors.node_paths import oddly_spelled, on_runner
+from orchd.doors.paths import stream_route
+from orchd.doors.routes import HealthAsked, Route, Served, ToRunner, by_slug, origin_form
+from orchd.errors import Code, JobRefused
+from orchd.http1.names import Header, Memo
+from orchd.http1.rules import AnswerHead, RequestHead
+from orchd.realtime.routes import Call
+from orchd.realtime.stream import Origin
+from orchd.relay.headers import may_reach_runner
+
+PREFIX = "/byoc/"
+BEARER = b"Bearer "
+
+
+class ByocDoor(Door):
+    """The node shows a bearer token that it had from us when the model was registered."""
+
+    name: ClassVar[str] = "byoc"
+    origin: ClassVar[Origin] = Origin.BYOC
+    of_node: ClassVar[bool] = True
+    compares_paths: ClassVar[bool] = True
+    naming: ClassVar[StreamNaming] = replace(BY_STREAM_ID, in_body=False)
+    # Without Accept-Encoding: an event stream must stay readable for the node, which looks for its end.
+    passing: ClassVar[Memo[bytes, bool]] = Memo(
+        lambda name: name.lower() != b"accept-encoding" and may_reach_runner(name)
+    )
+
+    def takes(self, path: str) -> bool:
+        """All below `/byoc/`."""
+        return path.startswith(PREFIX)
+
+    def route(self, head: RequestHead, target: str, served: Served) -> Route:
+        """By slug."""
+        path, mark, query = origin_form(target).partition("?")
+        slug, _, rest = path.removeprefix(PREFIX).partition("/")
+        key = by_slug(slug, served)
+        return ToRunner(key, on_runner(rest, served.models[key]) + mark + query, slug)
+
+    def proof(self, head: RequestHead, way: ToRunner | HealthAsked) -> bytes:
+        """The bearer token."""
+        presented = head.value(b"authorization") or b""
+        return presented[len(BEARER) :] if presented.startswith(BEARER) else b""
+
+    def refuses(
+        self, call: Call | None, path: str, model: Model, head: RequestHead, bases: Sequence[str]
+    ) -> tuple[Code, str] | None:
+        """The node names the stream in each call about one, and never in a job, whose path the gateway chooses.
+
+        Source: docs/protocol/byoc.md, 5.3 and 6.2.
+        """
+        if head.value(self.naming.header):
+            return oddly_spelled(call, path, model, head.method)
+        if call is not None or any(stream_route(model, head.method, f"{base}{path}") for base in bases):
+            return (
+                Code.STREAM_ROUTE,
+                f"cannot send a job of {model.key} to a route of its streams: they are started, updated and stopped "
+                "by the node's stream calls (/ai/stream/...)",
+            )
+        return None
+
+    def check_status(self, status: int, key: ModelKey) -> None:
+        """See `answers`."""
+        check_status(status, key)
+
+    def shape(self, answer: AnswerHead, request: RequestHead, key: ModelKey) -> AnswerShape:
+        """See `answers`."""
+        return shape(answer, request, key)
+
+    def refusal(self, why: JobRefused, request_id: str) -> tuple[int, list[Header], bytes]:
+        """Never a 401: the node drops the model for good at one (docs/protocol/byoc.md, 5.6)."""
+        status, headers, body = super().refusal(why, request_id)
+        return 403 if status == 401 else status, headers, body

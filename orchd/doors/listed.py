@@ -1,0 +1,11 @@
+"""All doors, in the order in which they are tried."""
+
+from __future__ import annotations
+
+from orchd.doors.base import Door
+from orchd.doors.byoc.door import ByocDoor
+from orchd.doors.live_runner.door import LiveRunnerDoor
+from orchd.doors.plain.door import PlainDoor
+
+DOORS: tuple[Door, ...] = (ByocDoor(), LiveRunnerDoor(), PlainDoor())
+"""What a listener carries that names no doors. The plain one takes all that is left, so it is the last."""

@@ -1,0 +1,71 @@
+"""The door by which go-livepeer's Live Runner comes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Model
+from orchd.doors.base import Door, Readiness, StreamNaming
+from orchd.doors.node_paths import oddly_spelled, on_runner
+from orchd.doors.routes import HealthAsked, Route, Served, ToRunner, by_slug, origin_form
+from orchd.errors import Code
+from orchd.http1.names import Memo
+from orchd.http1.rules import RequestHead
+from orchd.realtime.routes import Call
+from orchd.realtime.stream import Origin
+from orchd.relay.headers import may_reach_runner
+
+PREFIX = "/live/"
+SESSION_HEADERS = frozenset(
+    {b"livepeer-runner-route", b"livepeer-session-id", b"livepeer-session-token", b"livepeer-session-control"}
+)
+"""What Live Runner tells a container, so that it can open channels and stop (docs/protocol/live-runner.md, 4.3, 5)."""
+
+
+class LiveRunnerDoor(Door):
+    """The node shows a path segment that it had from us with the model's URL."""
+
+    name: ClassVar[str] = "live-runner"
+    origin: ClassVar[Origin] = Origin.LIVE_RUNNER
+    of_node: ClassVar[bool] = True
+    compares_paths: ClassVar[bool] = True
+    naming: ClassVar[StreamNaming] = StreamNaming(
+        b"livepeer-session-id", "Livepeer-Session-Id", "session", False, SESSION_HEADERS | {b"content-type"}
+    )
+    passing: ClassVar[Memo[bytes, bool]] = Memo(lambda name: name.lower() in SESSION_HEADERS or may_reach_runner(name))
+
+    def takes(self, path: str) -> bool:
+        """All below `/live/SLUG/SEGMENT`. `/live/video-to-video` is a pipeline's name, as the documents spell it."""
+        return path.startswith(PREFIX) and bool(path.removeprefix(PREFIX).partition("/")[2].partition("/")[0])
+
+    def route(self, head: RequestHead, target: str, served: Served) -> Route:
+        """By slug; `health` is ours."""
+        path, mark, query = origin_form(target).partition("?")
+        slug, _, rest = path.removeprefix(PREFIX).partition("/")
+        segment, _, rest = rest.partition("/")
+        key, proof = by_slug(slug, served), segment.encode("latin-1")
+        if rest == "health":
+            return HealthAsked(key, slug, proof)
+        return ToRunner(key, on_runner(rest, served.models[key]) + mark + query, slug, proof)
+
+    def proof(self, head: RequestHead, way: ToRunner | HealthAsked) -> bytes:
+        """The segment."""
+        return way.proof
+
+    def refuses(
+        self, call: Call | None, path: str, model: Model, head: RequestHead, bases: Sequence[str]
+    ) -> tuple[Code, str] | None:
+        """A call about a stream that only some servers would take for one."""
+        return oddly_spelled(call, path, model, head.method)
+
+    def in_session(self, model: Model) -> bool:
+        """The node opens sessions of persistent models, and sends every request within one."""
+        return model.persistent
+
+    def readiness(
+        self, key: ModelKey, ours: Callable[[ModelKey], Readiness], for_node: Callable[[ModelKey], bool]
+    ) -> Readiness:
+        """The node asks whether to use the model, and that is decided apart from single probes."""
+        return for_node(key), "go-livepeer is not to use it now"

@@ -1,0 +1,98 @@
+"""What a request is for, as a door reads it from the head. Pure.
+
+A target is text in which each character is one byte (latin-1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field as attribute
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Model
+from orchd.errors import Code, JobRefused
+
+PATH_SAFE = "/?%:@!$&'()*+,;="
+"""What a path of the operator's may hold as it is."""
+READ_AHEAD_BYTES = 64 * 1024
+"""Of a body are read where only it can name the model."""
+
+
+class Served:
+    """The models that are served now.
+
+    Attributes:
+        models: by key; the same mapping as long as nothing changes.
+        slugs: the key of each, by `ModelKey.slug`.
+    """
+
+    __slots__ = ("models", "slugs")
+
+    def __init__(self, models: Mapping[ModelKey, Model]) -> None:
+        self.models = models
+        self.slugs: Mapping[str, ModelKey] = {key.slug: key for key in models}
+
+
+@dataclass(frozen=True, slots=True)
+class ToRunner:
+    """The job goes to this model's runner.
+
+    Attributes:
+        target: path and query on the runner, byte for byte; an external runner's base path comes before it.
+        slug: of the model, where the route has one.
+        proof: the path segment that only the node knows, as it was presented.
+    """
+
+    key: ModelKey
+    target: str
+    slug: str = ""
+    proof: bytes = attribute(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthAsked:
+    """Somebody asks whether a session of this model can begin: orchd answers from what it knows.
+
+    Attributes: as `ToRunner`'s.
+    """
+
+    key: ModelKey
+    slug: str = ""
+    proof: bytes = attribute(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AskBody:
+    """Only the body can name the model, among those of these pipelines."""
+
+    pipelines: frozenset[str]
+
+
+Route = ToRunner | HealthAsked | AskBody
+
+
+def origin_form(target: str) -> str:
+    """Return path and query of a request target, which may be an absolute URL (RFC 9112, section 3.2.2)."""
+    if target.startswith("/"):
+        return target
+    _, slashes, rest = target.partition("://")
+    authority = re.split(r"[/?]", rest, maxsplit=1)[0]
+    rest = rest[len(authority) :]
+    return (rest if rest.startswith("/") else f"/{rest}") if slashes else f"/{target}"
+
+
+def by_slug(slug: str, served: Served) -> ModelKey:
+    """Return the model that a route of the node's names.
+
+    A model that is not served gets 503 and not 404: a 4xx would be the gateway's last word, and it would not try
+    another orchestrator (docs/protocol/byoc.md, 7).
+
+    Raises:
+        JobRefused: NOT_OFFERED.
+    """
+    key = served.slugs.get(slug)
+    if key is None or key not in served.models:
+        raise JobRefused(Code.NOT_OFFERED, f"cannot serve {slug[:60]}: no such model is offered here now")
+    return key
