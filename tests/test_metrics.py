@@ -18,13 +18,13 @@ from orchd.admin.settings import AdminSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.offer import NodeStatus, Published
+from orchd.domain.outcomes import Outcome
 from orchd.domain.state import Snapshot
 from orchd.errors import JOB_ANSWERS, Code
 from orchd.job_metrics import JOB_BUCKETS, OUTCOMES, PROCESSING_ERRORS, STATUS_CLASSES
 from orchd.metrics import RESTART_REASONS, RUNTIME_EVENTS, Metrics
 from orchd.node_metrics import PHASES, REGISTRIES, REGISTRY_CODES
 from orchd.realtime.stream import Phase
-from orchd.sessions.session import Outcome
 from tests.prometheus import DEPLOY, Prometheus
 
 KEY = ModelKey("text-to-image", 'org/na"me')

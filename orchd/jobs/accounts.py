@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from orchd.domain.outcomes import Outcome
 from orchd.jobs.hooks import Hooks, awaited
 from orchd.jobs.run import Aborted, Run
 from orchd.realtime.stream import Stream
-from orchd.sessions.session import Outcome, Session
+from orchd.sessions.session import Session
 from orchd.tasks import cancel, spawn
 
 

@@ -19,6 +19,7 @@ import structlog
 
 from orchd.domain.ids import Address, ModelKey, RunnerId, new_ids
 from orchd.domain.model import Model
+from orchd.domain.outcomes import Outcome
 from orchd.doors.base import Door, enter
 from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, HealthAsked, Served, ToRunner
 from orchd.errors import Code, JobRefused
@@ -39,7 +40,7 @@ from orchd.realtime.stream import Ended
 from orchd.relay.event_stream import EventsEnd
 from orchd.relay.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, TooMuch, Transfer
 from orchd.sessions.letting_go import LettingGo
-from orchd.sessions.session import Outcome, Session, SessionKind
+from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
 
 log = structlog.get_logger("orchd.jobs")

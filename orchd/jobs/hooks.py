@@ -25,13 +25,14 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from orchd.domain.ids import ModelKey
+from orchd.domain.outcomes import Outcome
 from orchd.doors.base import Door
 from orchd.doors.routes import HealthAsked, ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.http1.names import Header
 from orchd.http1.rules import RequestHead
 from orchd.lag import LoopLag
-from orchd.sessions.session import Outcome, Session
+from orchd.sessions.session import Session
 
 log = structlog.get_logger("orchd.jobs")
 

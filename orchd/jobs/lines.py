@@ -15,12 +15,12 @@ from typing import Any
 import structlog
 
 from orchd.domain.ids import ModelKey
+from orchd.domain.outcomes import Outcome
 from orchd.domain.redact import scrub
 from orchd.errors import JobRefused
 from orchd.http1.names import Memo
 from orchd.jobs.run import Run
 from orchd.logs import Lines, priority
-from orchd.sessions.session import Outcome
 
 LOGGER = "orchd.jobs"
 log = structlog.get_logger(LOGGER)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
+from orchd.domain.outcomes import Outcome
 from orchd.doors.base import StreamNaming
 from orchd.doors.routes import ToRunner
 from orchd.errors import Code, JobRefused
@@ -25,7 +26,7 @@ from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.routes import Call
 from orchd.realtime.stream import Phase, Stream
-from orchd.sessions.session import Outcome, Session
+from orchd.sessions.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine

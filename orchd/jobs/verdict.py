@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from orchd.domain.outcomes import Outcome
 from orchd.errors import Code, JobRefused
 from orchd.jobs.run import Aborted, Run
 from orchd.relay.ports import RunnerBroke, RunnerUnreachable, TooMuch
-from orchd.sessions.session import Outcome
 
 RUNNERS_FAULT = frozenset(
     {

@@ -21,6 +21,7 @@ import structlog
 
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model
+from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord, Store, StoredStream
 from orchd.domain.state import Snapshot, StreamStatus
 from orchd.errors import JobRefused, StoreError
@@ -29,7 +30,7 @@ from orchd.realtime.routes import Call, Learnt, places
 from orchd.realtime.settings import StreamsSettings
 from orchd.realtime.stream import Ended, Origin, Phase, Stream, Streams
 from orchd.sessions.letting_go import LettingGo
-from orchd.sessions.session import Outcome, Session, SessionKind
+from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
 from orchd.tasks import cancel, spawn
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchd.domain.ids import ModelKey
-from orchd.sessions.session import Outcome, Session
+from orchd.domain.outcomes import Outcome
+from orchd.sessions.session import Session
 
 
 class Origin(StrEnum):

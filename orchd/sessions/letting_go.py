@@ -24,8 +24,9 @@ from typing import Protocol
 
 from orchd.domain.ids import RunnerId
 from orchd.domain.model import Model
+from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord
-from orchd.sessions.session import Outcome, Session
+from orchd.sessions.session import Session
 from orchd.sessions.table import SessionTable
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchd.domain.ids import Address, ModelKey, RunnerId, SessionId
+from orchd.domain.outcomes import Outcome
 from orchd.hooks.account import Account
 
 
@@ -17,24 +18,6 @@ class SessionKind(StrEnum):
     """A batch job, an SSE answer or a WebSocket: ends with its request."""
     STREAM = "stream"
     """A realtime session: ends by its stop, with its container, or when the node lets it go."""
-
-
-class Outcome(StrEnum):
-    """How a job or session ended: the `outcome` label. One word each, whoever caused it."""
-
-    OK = "ok"
-    """The runner's whole answer reached the caller, and its status was not 500 to 599."""
-    RUNNER_ERROR = "runner_error"
-    """As `OK`, but the runner itself said by its status (500 to 599) that it has failed."""
-    REFUSED = "refused"
-    """Our own answer: no slot, not ready, hook, bad request."""
-    CLIENT_GONE = "client_gone"
-    BACKEND_FAILED = "backend_failed"
-    TIMEOUT = "timeout"
-    ABORTED = "aborted"
-    """Cut by orchd: drain deadline, runner gone, shutdown."""
-    ERROR = "error"
-    """A bug of ours."""
 
 
 @dataclass(eq=False, slots=True)

@@ -32,8 +32,9 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from orchd.domain.ids import Address, ModelKey, RunnerId, SessionId
+from orchd.domain.outcomes import Outcome
 from orchd.errors import Code, JobRefused
-from orchd.sessions.session import Outcome, Session, SessionKind
+from orchd.sessions.session import Session, SessionKind
 
 NOT_STARTED = "it has not been started yet"
 

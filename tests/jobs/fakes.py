@@ -14,6 +14,7 @@ from typing import Any
 
 from orchd.domain.ids import ModelKey, RunnerId, SessionId
 from orchd.domain.model import Model
+from orchd.domain.outcomes import Outcome
 from orchd.doors.base import Door
 from orchd.doors.listed import DOORS
 from orchd.errors import Code, JobRefused
@@ -24,7 +25,7 @@ from orchd.jobs.server import JobServer
 from orchd.jobs.settings import JobsSettings
 from orchd.relay.caller import CallerConnection
 from orchd.relay.wire import Wire
-from orchd.sessions.session import Outcome, Session
+from orchd.sessions.session import Session
 from orchd.sessions.table import SessionTable
 from tests.fakes.streams import a_keeper, a_letting_go
 from tests.faults.message import Message

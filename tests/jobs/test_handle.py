@@ -11,10 +11,10 @@ import structlog
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import ExternalLaunch, InferenceSpec, Secret
+from orchd.domain.outcomes import Outcome
 from orchd.doors.routes import READ_AHEAD_BYTES
 from orchd.errors import Code, JobRefused
 from orchd.jobs.hooks import Job, Waits
-from orchd.sessions.session import Outcome
 from orchd.tasks import spawn
 from tests.jobs.fakes import Bench, Charging, FakeHook
 from tests.jobs.messages import ONE, SWITCHED, UPGRADE, answer, refused, request

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from orchd.domain.outcomes import Outcome
 from orchd.jobs import server
-from orchd.sessions.session import Outcome
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import answer, request
 from tests.jobs.model import KEY, a_model, runner_of

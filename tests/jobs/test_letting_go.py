@@ -9,10 +9,10 @@ import pytest
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import HealthSpec, InferenceSpec
+from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord
 from orchd.errors import Code, JobRefused
 from orchd.relay.rest import MOST_BYTES, MOST_INTERIM
-from orchd.sessions.session import Outcome
 from tests.jobs.fakes import Bench, Charging
 from tests.jobs.messages import SWITCHED, UPGRADE, answer, request
 from tests.jobs.model import KEY, a_model, runner_of

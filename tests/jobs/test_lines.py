@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchd.domain.ids import ModelKey, SessionId
+from orchd.domain.outcomes import Outcome
 from orchd.doors.listed import DOORS
 from orchd.errors import Code, JobRefused
 from orchd.http1.parser import RequestParser
@@ -23,7 +24,7 @@ from orchd.jobs.lines import JobLines
 from orchd.jobs.run import Run
 from orchd.logs import configure_logs, set_level
 from orchd.relay.ports import Caller, Transfer
-from orchd.sessions.session import Outcome, Session, SessionKind
+from orchd.sessions.session import Session, SessionKind
 from tests.jobs.messages import request
 from tests.jobs.model import ADDRESS, runner_of
 

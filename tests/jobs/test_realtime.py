@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import ExternalLaunch, HealthSpec, InferenceSpec, Model, StreamSpec
+from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord
 from orchd.errors import Code, JobRefused
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import SWEEP_S
 from orchd.realtime.routes import Call
 from orchd.realtime.stream import Origin, Phase, Stream
-from orchd.sessions.session import Outcome
 from orchd.tasks import cancel, spawn
 from tests.fakes.streams import FakeContainers, FakeStore
 from tests.jobs.fakes import Bench, Charging, FakeHook

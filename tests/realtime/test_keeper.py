@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import HealthSpec, Model, StreamSpec
+from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord, StoredStream
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, JobRefused, StoreError
@@ -21,7 +22,7 @@ from orchd.realtime.container import ContainerSilent
 from orchd.realtime.keeper import RECOVER_S, SWEEP_S, WIND_DOWN_S, Keeper
 from orchd.realtime.routes import Call
 from orchd.realtime.stream import Ended, Origin, Phase, Stream
-from orchd.sessions.session import Outcome, Session, SessionKind
+from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import SessionTable
 from orchd.tasks import cancel, spawn
 from tests.fakes.snapshots import status

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import HealthSpec, InferenceSpec, Model, StreamSpec
+from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord
 from orchd.errors import Code, JobRefused
 from orchd.jobs.hooks import Job, Waits
@@ -25,7 +26,6 @@ from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import Containers
 from orchd.realtime.routes import Call
 from orchd.realtime.stream import Ended, Origin, Phase, Stream
-from orchd.sessions.session import Outcome
 from orchd.tasks import cancel, spawn
 from tests.fakes.streams import FakeStore, a_keeper
 from tests.jobs.fakes import Bench, FakeHook

@@ -20,10 +20,11 @@ from orchd import tasks
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import ContainerLaunch, ExternalLaunch, Model, StopSpec
+from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord, SightedAs, Sighting
 from orchd.errors import EngineUnavailable, JobRefused
 from orchd.reconcile.settings import ReconcileSettings
-from orchd.sessions.session import Outcome, Session, SessionKind
+from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import Place
 from orchd.settings.tree import Settings
 from tests.fakes.models import container_model, external_model

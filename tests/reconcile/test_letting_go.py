@@ -9,9 +9,10 @@ import pytest
 
 from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.model import Model
+from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord
 from orchd.sessions.letting_go import LettingGo
-from orchd.sessions.session import Outcome, Session
+from orchd.sessions.session import Session
 from tests.fakes.models import container_model
 from tests.reconcile.world import World
 from tests.virtual_time import virtual_time

@@ -12,10 +12,11 @@ from structlog.testing import capture_logs
 
 from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
+from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord, SightedAs
 from orchd.errors import PASSING, Code, EngineUnavailable, JobRefused, LaunchError
 from orchd.reconcile.settings import ReconcileSettings
-from orchd.sessions.session import Outcome, Session, SessionKind
+from orchd.sessions.session import Session, SessionKind
 from orchd.settings.tree import Settings
 from tests.fakes.models import container_model, external_model
 from tests.reconcile.world import World

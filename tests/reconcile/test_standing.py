@@ -20,12 +20,13 @@ from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.model import ContainerLaunch, Model
 from orchd.domain.money import Price
 from orchd.domain.offer import Offers
+from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord
 from orchd.errors import PASSING, Code, JobRefused, LaunchError
 from orchd.reconcile.runner import Runner
 from orchd.reconcile.settings import ReconcileSettings
 from orchd.reconcile.standing import COLD, WITHDRAWN_AFTER, standing
-from orchd.sessions.session import Outcome, Session, SessionKind
+from orchd.sessions.session import Session, SessionKind
 from orchd.settings.tree import Settings
 from orchd.status_view import status
 from tests.fakes.models import container_model

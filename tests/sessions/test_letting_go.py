@@ -12,10 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from orchd.domain.ids import RunnerId
 from orchd.domain.model import HealthSpec, Model
+from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord
 from orchd.errors import Code, JobRefused
 from orchd.sessions.letting_go import MOVES, Event, LettingGo, Phase, Work
-from orchd.sessions.session import Outcome, Session, SessionKind
+from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import SessionTable
 from tests.jobs.model import a_model
 from tests.sessions.test_table import ADDRESS, KEY, runner

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from orchd.domain.ids import Address, ModelKey, RunnerId
+from orchd.domain.outcomes import Outcome
 from orchd.errors import Code, JobRefused
-from orchd.sessions.session import Outcome, Session, SessionKind
+from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
 
 KEY = ModelKey("image", "org/one")
