@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from orchd import __version__, tasks
 from orchd.admin.server import AdminServer
@@ -33,6 +32,7 @@ from orchd.domain.ports import ProbeWord, Runtime, Store
 from orchd.domain.redact import scrub
 from orchd.domain.state import DesiredState, Severity, Snapshot
 from orchd.errors import OrchdError, RunnersLeft, StoreError
+from orchd.exposition import Registry
 from orchd.health.probe import HttpProber
 from orchd.jobs.admission import NodeAdmission
 from orchd.jobs.hooks import Hooks, JobHook
@@ -48,6 +48,7 @@ from orchd.node.client import NodeClient
 from orchd.notify import Notifier, watchdog_period_s
 from orchd.realtime.container import ContainerStreams
 from orchd.realtime.keeper import Keeper
+from orchd.realtime.routes import has_streams
 from orchd.realtime.stream import Origin
 from orchd.reconcile.lookout import lookout
 from orchd.reconcile.loop import Loop
@@ -178,7 +179,7 @@ class App:
         stack.push_async_callback(self._store.close)
         stored = await self._store.models()
 
-        self._metrics = Metrics(CollectorRegistry(), __version__)
+        self._metrics = Metrics(Registry(), __version__)
         self._runtimes = self._edges.runtimes(settings, state_dir, self._metrics)
         for runtime in self._runtimes.values():
             stack.push_async_callback(runtime.close)
@@ -252,11 +253,11 @@ class App:
         )
         self._metrics.sessions_from(self._table.active, self._table.letting_go)
         self._metrics.connections_from(self._jobs.connections)
-        self._metrics.streams_from(self._keeper.streams.counts)
+        self._metrics.streams_from(self._keeper.streams.counts, self._carries_streams)
         self._admin = AdminServer(
             settings.admin,
             snapshot=self._snapshot,
-            metrics=self._metrics,
+            metrics=self._metrics.registry,
             accepting=lambda: self._accepting,
         )
         self._control = ControlServer(state_dir, keys=self._loop.models, restart=self._restart, down=self._take_down)
@@ -439,6 +440,10 @@ class App:
 
     def _healthy_for_node(self, key: ModelKey) -> bool:
         return self._advertiser is not None and self._advertiser.healthy(key)
+
+    def _carries_streams(self, key: ModelKey) -> bool:
+        model = self._loop.models().get(key)
+        return model is None or has_streams(model.stream)
 
     def _snapshot(self) -> Snapshot:
         snapshot = self._with_errors(self._keeper.shown(self._loop.snapshot()))

@@ -7,10 +7,11 @@ of one model are nevertheless of one moment. `Registry` puts each family's lines
 
 **Zero before the first increment.** A series that most models never need (a histogram, a counter by error code) is left
 out until something happens. Were it then shown at 1, Prometheus' `increase()` would miss that first event, since it
-compares with the sample before. So an emerging series (`EmergingCounters`, `EmergingHistogram`) is first shown at zero, and with its values from the next page
-on. With several scrapers, the zero is repeated until one of them has already had it: scrapers of the same interval all
-get a zero first, and a person's look at the page takes it away from nobody. A scraper is known by its address and
-`User-Agent`. One that scrapes less often than another may miss the first event of a series; nothing else.
+compares with the sample before. So such a series (`EmergingCounters`, `HistogramLines`) is first shown at zero, and
+with its values from the next page on. With several scrapers, the zero is repeated until one of them asks that has had
+it: scrapers with the same interval all get a zero first, and a person who reads the page takes it away from nobody. A
+scraper is known by its address and `User-Agent`. One that scrapes less often than another may miss the first events of
+a series; nothing else.
 
 The format's rules (escaping, how numbers are written) are prometheus-client's.
 """
@@ -20,7 +21,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -224,7 +225,7 @@ class Registry:
                 return chunks
             await self._pause()
 
-    def _steps(self, page: Page) -> Iterator[None]:
+    def _steps(self, page: Page) -> Generator[None, None, tuple[bytes, ...]]:
         """Render; yield where a pause is due, and return the chunks."""
         chunks: list[bytes] = []
         for collector in tuple(self._collectors):
@@ -303,12 +304,17 @@ class Lines:
         """Return those with the labels `pairs`, and with each of the words as `label`; without `label`, one line."""
         return cls(f"{name}{{{labels({**pairs, label: word} if label else pairs)}}} " for word in (words or ("",)))
 
+    @property
+    def shown(self) -> bool:
+        """They have been on a page."""
+        return bool(self._text)
+
     def text(self, *values: float) -> str:
         """Return the lines with these values, one for each."""
         if values != self._values or not self._text:
             self._values = values
             self._text = "".join(
-                f"{head}{number(value)}\n" for head, value in zip(self._heads, values, strict=True)
+                f"{head}{number(value) if value else 0}\n" for head, value in zip(self._heads, values, strict=True)
             )
         return self._text
 

@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
-from prometheus_client import CollectorRegistry
-
 from orchd import __version__
 from orchd.app import Edges
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model, StopSpec
 from orchd.domain.ports import Runtime, Sighting
 from orchd.errors import EngineUnavailable, OrchdError, RunnersLeft
+from orchd.exposition import Registry
 from orchd.locks import StateLock
 from orchd.metrics import Metrics
 from orchd.runtime.process_marks import Marks
@@ -51,7 +50,7 @@ async def end_leftovers(
                 f"whatever runs under another state directory: there is no {DATABASE} in {state_dir}, so no orchd "
                 "has run with this one (name the daemon's with --state-dir)"
             )
-        for runtime in edges.runtimes(settings, state_dir, Metrics(CollectorRegistry(), __version__)).values():
+        for runtime in edges.runtimes(settings, state_dir, Metrics(Registry(), __version__)).values():
             stack.push_async_callback(runtime.close)
             left += await _end_all(runtime, known, tell)
     left += map(str, Marks(settings.instance, state_dir).elsewhere())

@@ -47,16 +47,10 @@ JOBS = Family("orchd_jobs_total", "counter", "Jobs by how they ended.")
 ANSWERS = Family("orchd_runner_answers_total", "counter", "Answers of runners to jobs, by the class of their status.")
 ERRORS = Family("orchd_job_errors_total", "counter", "Jobs that failed or were refused, by code.")
 SECONDS = Family("orchd_job_seconds", "histogram", "From a job's arrival to its end, waiting included.")
-FIRST_BYTE = Family(
-    "orchd_job_first_byte_seconds", "histogram", "From a job's arrival to the runner's first byte."
-)
+FIRST_BYTE = Family("orchd_job_first_byte_seconds", "histogram", "From a job's arrival to the runner's first byte.")
 HELD = Family("orchd_job_hold_seconds", "histogram", "How long jobs that waited for a cold model did so.")
-ACTIVE = Family(
-    "orchd_sessions_active", "gauge", "Slots that are taken now, those that are letting go included."
-)
-LETTING_GO = Family(
-    "orchd_sessions_letting_go", "gauge", "Slots whose caller has left while the runner still works."
-)
+ACTIVE = Family("orchd_sessions_active", "gauge", "Slots that are taken now, those that are letting go included.")
+LETTING_GO = Family("orchd_sessions_letting_go", "gauge", "Slots whose caller has left while the runner still works.")
 BYOC_ACTIVE = Family("byoc_sessions_active", "gauge", "Sessions now, as orchd counts them.")
 BYOC_WORK = Family(
     "byoc_frame_latency_ms",
@@ -65,9 +59,7 @@ BYOC_WORK = Family(
 )
 BYOC_ERRORS = Family("byoc_errors_total", "counter", "Jobs that the model failed, as orchd sees them, by type.")
 CONNECTIONS = Family("orchd_connections", "gauge", "Connections for jobs that are open now.")
-CONNECTIONS_CLOSED = Family(
-    "orchd_connections_closed_total", "counter", "Callers' connections that orchd closed."
-)
+CONNECTIONS_CLOSED = Family("orchd_connections_closed_total", "counter", "Callers' connections that orchd closed.")
 
 
 class JobCollector:
@@ -113,9 +105,7 @@ class JobCollector:
             status: of the runner's answer; 0 = there was none.
         """
         series = self._series.get(key) if key is not None else None
-        (self._no_model if series is None else series).finished(
-            outcome, code, total_s, first_byte_s, held_s, status
-        )
+        (self._no_model if series is None else series).finished(outcome, code, total_s, first_byte_s, held_s, status)
 
     def runner_errors(self, key: ModelKey) -> RunnerErrors | None:
         """Return how often a model's runners have answered a job with 500 to 599; None = never."""
@@ -230,12 +220,14 @@ class _JobLines:
         )
         self._work = HistogramLines(BYOC_WORK.name, byoc, of.work, scale=1000, emerging=emerging)
         self._byoc_errors = EmergingCounters(BYOC_ERRORS.name, byoc, "type", emerging=emerging)
-        self._slots = tuple(Lines.of(f.name, p) for f, p in ((ACTIVE, labels), (LETTING_GO, labels), (BYOC_ACTIVE, byoc)))
+        self._slots = tuple(
+            Lines.of(f.name, p) for f, p in ((ACTIVE, labels), (LETTING_GO, labels), (BYOC_ACTIVE, byoc))
+        )
 
     def text(self, page: Page, of: JobSeries, slots: tuple[int, int] | None) -> Sequence[str]:
         """Return the lines of `JobCollector.families`, but for the connections'. `slots`: taken, and letting go."""
         answers = (*of.answers[1:6], sum(of.answers[6:]))
-        failed = {code: of.codes[code] for code in PROCESSING_ERRORS}
+        failed: dict[str, int] = {code: of.codes[code] for code in PROCESSING_ERRORS}
         failed[RUNNER_ERROR] = of.outcomes[RUNNER_ERROR]
         return (
             self._jobs.text(*of.outcomes.values()),

@@ -18,7 +18,7 @@ class StreamCollector:
 
     Attributes:
         streams: returns their numbers by model and phase.
-        carries: tells whether a model can have any; one that can't is left out, unless it has some.
+        carries: tells whether a model is made for them; one that is not is left out until it has some.
     """
 
     families = (STREAMS,)
@@ -34,7 +34,7 @@ class StreamCollector:
         defined = self._models.now()
         for key, lines in defined:
             of_key = counts.get(key)
-            if of_key or self.carries(key):
+            if of_key or lines.shown or self.carries(key):
                 yield (lines.text(*((of_key or {}).get(phase, 0) for phase in PHASES)),)
         for key in counts.keys() - {key for key, _ in defined}:
             yield (_lines(key).text(*(counts[key].get(phase, 0) for phase in PHASES)),)

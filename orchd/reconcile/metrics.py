@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
@@ -19,6 +20,24 @@ RUNNERS = Family("orchd_runners", "gauge", "Runners by state.")
 READY = Family("orchd_model_ready", "gauge", "1 = a session can begin if a slot is free.")
 STARTABLE = Family("orchd_model_startable", "gauge", "1 = cold, and its first job would start it.")
 RESTARTS = Family("orchd_runner_restarts_total", "counter", "Runners started again, by reason.")
+
+
+class LoopMetrics(Protocol):
+    """What the loop tells: `ReconcileCollector`, and the collectors of what it drives."""
+
+    def define(self, key: ModelKey, max_sessions: int, /) -> None: ...
+
+    def forget(self, key: ModelKey, /) -> None: ...
+
+    def state(self, key: ModelKey, counts: Mapping[str, int], ready: bool, startable: bool, /) -> None: ...
+
+    def restarted(self, key: ModelKey, reason: str, /) -> None: ...
+
+    def probed(self, key: ModelKey, word: str, duration_s: float, /) -> None:
+        """As `HealthCollector.probed`."""
+
+    def runtime_up(self, kind: str, up: bool, needed: bool, /) -> None:
+        """As `RuntimeCollector.runtime_up`."""
 
 
 class ReconcileCollector:
