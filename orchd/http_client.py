@@ -50,6 +50,35 @@ def connector(names: Names, *, keepalive_s: float | None = None) -> aiohttp.TCPC
     return aiohttp.TCPConnector(keepalive_timeout=keepalive_s, limit=0, use_dns_cache=False, resolver=resolver)
 
 
+class Unanswered(Exception):
+    """There was no whole answer. The text says why, in one line, and holds no URL: that may be a secret."""
+
+
+async def post_json(url: str, document: object, names: Names, *, timeout_s: float, most: int) -> tuple[int, bytes]:
+    """POST over a connection of its own, and return the status and at most `most` bytes of the answer.
+
+    Args:
+        timeout_s: seconds, for the whole of it.
+
+    Raises:
+        Unanswered: no answer, or one that is not HTTP.
+    """
+    try:
+        async with (
+            aiohttp.ClientSession(
+                connector=connector(names), cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "orchd"}
+            ) as session,
+            asyncio.timeout(timeout_s),
+            session.post(url, json=document, allow_redirects=False) as response,
+        ):
+            return response.status, await read_at_most(response, most)
+    except TimeoutError as exc:
+        raise Unanswered(f"no answer within {timeout_s:g} s") from exc
+    except (aiohttp.ClientError, OSError, ValueError) as exc:
+        # `from None`: the library's own words may hold the URL.
+        raise Unanswered(why(exc)) from None
+
+
 async def read_at_most(response: aiohttp.ClientResponse, most: int) -> bytes:
     """Return the beginning of a body, at most `most` bytes; the rest is not read."""
     body = bytearray()

@@ -14,7 +14,7 @@ import structlog
 from orchd.advertise import registries
 from orchd.advertise.listings import Listings
 from orchd.advertise.offer import offers
-from orchd.advertise.pricing import warnings
+from orchd.advertise.price_doubts import warnings
 from orchd.advertise.rate import EthUsd
 from orchd.advertise.registry import Registry, RegistryContext, SessionRegistry
 from orchd.advertise.settings import OrchestratorSettings

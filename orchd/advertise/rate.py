@@ -1,11 +1,10 @@
-"""EDGE: what an ETH costs in USD: a fixed number, or what a Chainlink aggregator says over an Ethereum JSON-RPC server.
+"""What an ETH costs in USD: a fixed number, or what a Chainlink aggregator says over an Ethereum JSON-RPC server.
 
 The URL of such a server usually holds a key: of it only the host is ever shown.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -14,11 +13,9 @@ from fractions import Fraction
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from orchd.domain.model import Secret
 from orchd.errors import Code, OrchdError, SettingsError
-from orchd.http_client import connector, read_at_most, why
+from orchd.http_client import Unanswered, post_json
 from orchd.names import Names
 
 MAX_AGE_S = 25 * 3600.0
@@ -123,15 +120,12 @@ class ChainlinkFeed:
         Raises:
             OrchdError: `rate_unavailable`: no answer, none that makes sense, or one that is too old.
         """
-        async with aiohttp.ClientSession(
-            connector=connector(self._names), cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "orchd"}
-        ) as session:
-            if self._decimals is None:  # never changes
-                [decimals] = await self._call(session, DECIMALS, words=1)
-                if decimals > _MOST_DECIMALS:
-                    raise self._error(f"it says that its answers have {decimals} decimals")
-                self._decimals = decimals
-            _, answer, _, updated_at, _ = await self._call(session, LATEST_ROUND_DATA, words=5)
+        if self._decimals is None:  # never changes
+            [decimals] = await self._call(DECIMALS, words=1)
+            if decimals > _MOST_DECIMALS:
+                raise self._error(f"it says that its answers have {decimals} decimals")
+            self._decimals = decimals
+        _, answer, _, updated_at, _ = await self._call(LATEST_ROUND_DATA, words=5)
         if not 0 < answer < 2**255:  # the upper half is the negative numbers
             raise self._error("its answer is not positive")
         age_s = self._now() - updated_at
@@ -141,23 +135,18 @@ class ChainlinkFeed:
             )
         return Fraction(answer, 10**self._decimals)
 
-    async def _call(self, session: aiohttp.ClientSession, selector: str, *, words: int) -> list[int]:
+    async def _call(self, selector: str, *, words: int) -> list[int]:
         """Return the words that a function of the feed returns, unsigned."""
         call = {"to": self._feed, "data": selector}
         body = {"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [call, "latest"]}
         try:
-            async with (
-                asyncio.timeout(self._call_timeout_s),
-                session.post(self._rpc_url.value, json=body, allow_redirects=False) as response,
-            ):
-                if response.status != 200:
-                    raise self._error(f"the RPC server answers with HTTP {response.status}")
-                text = await read_at_most(response, _MAX_ANSWER_BYTES)
-        except TimeoutError as exc:
-            raise self._error(f"no answer within {self._call_timeout_s:g} s") from exc
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
-            # `from None`: the library's own words may hold the URL.
-            raise self._error(why(exc)) from None
+            status, text = await post_json(
+                self._rpc_url.value, body, self._names, timeout_s=self._call_timeout_s, most=_MAX_ANSWER_BYTES
+            )
+        except Unanswered as exc:
+            raise self._error(str(exc)) from exc
+        if status != 200:
+            raise self._error(f"the RPC server answers with HTTP {status}")
         return self._words(text, words)
 
     def _words(self, text: bytes, count: int) -> list[int]:
@@ -175,7 +164,7 @@ class ChainlinkFeed:
         except ValueError:
             data = b""
         if not data:
-            raise self._error("there is no such contract on the RPC server's chain, or it is no feed")
+            raise self._error("there is no such contract on the RPC server's chain, or it is not a feed")
         if len(data) < 32 * count:
             raise self._error(f"it returns {len(data)} bytes, which is no {32 * count}")
         return [int.from_bytes(data[at : at + 32], "big") for at in range(0, 32 * count, 32)]

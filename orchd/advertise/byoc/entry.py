@@ -11,7 +11,7 @@ from fractions import Fraction
 from math import inf
 from typing import TypeAlias
 
-from orchd.advertise.pricing import ByocPrice
+from orchd.advertise.byoc.prices import ByocPrice
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Price
 from orchd.errors import Code

@@ -26,7 +26,8 @@ from orchd.advertise.byoc.entry import (
     Upsert,
     Wait,
 )
-from orchd.advertise.pricing import Unpublishable, byoc_price, moved
+from orchd.advertise.byoc.prices import byoc_price
+from orchd.advertise.prices import Unpublishable, moved
 from orchd.domain.money import Currency
 from orchd.domain.offer import Offer
 

@@ -25,7 +25,7 @@ from orchd.advertise.byoc import NAME, plan, wire
 from orchd.advertise.byoc import entry as entries
 from orchd.advertise.byoc.entry import Call, Check, Entry, Facts, Record, Rules, Step, Unregister, Upsert, Wait
 from orchd.advertise.byoc.token_probe import TokenProbe
-from orchd.advertise.pricing import Unpublishable
+from orchd.advertise.prices import Unpublishable
 from orchd.advertise.registry import RegistryContext
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from orchd.advertise.byoc.entry import Call, Record, Upsert
-from orchd.advertise.pricing import ByocPrice
+from orchd.advertise.byoc.prices import ByocPrice
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.money import Currency

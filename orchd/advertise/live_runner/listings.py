@@ -11,8 +11,9 @@ import structlog
 
 from orchd.advertise.live_runner import NAME
 from orchd.advertise.live_runner.plan import Record
+from orchd.advertise.live_runner.prices import live_price
 from orchd.advertise.live_runner.wire import Seen, difference, in_words, read_discovery
-from orchd.advertise.pricing import Unpublishable, live_price
+from orchd.advertise.prices import Unpublishable
 from orchd.advertise.registry import RegistryContext
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import floor, inf
 
-from orchd.advertise.pricing import LivePrice
+from orchd.advertise.live_runner.prices import LivePrice
 
 
 class State(StrEnum):

@@ -10,7 +10,8 @@ from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 from orchd.advertise.live_runner.plan import Pace, Record
-from orchd.advertise.pricing import LivePrice, PriceInfo, moved
+from orchd.advertise.live_runner.prices import LivePrice, PriceInfo
+from orchd.advertise.prices import moved
 from orchd.domain.model import Secret
 from orchd.domain.money import PriceUnit
 
@@ -210,7 +211,7 @@ def difference(
     """Return in what the node's listing is not what it was told; empty = in nothing.
 
     Args:
-        eth_usd, on_chain: as for `pricing.live_price`.
+        eth_usd, on_chain: as for `live_runner.prices.live_price`.
         tolerance: share of the price by which it may be off, since the node converts at a rate of its own.
     """
     if seen.app != record.app:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from orchd.advertise.byoc import entry as byoc_entry
 from orchd.advertise.byoc.entry import Check, Entry, Facts, Record, Rules, Seen, Unregister, Upsert, Wait
 from orchd.advertise.byoc.plan import GAP_S, HEAL_S, step
-from orchd.advertise.pricing import ByocPrice
+from orchd.advertise.byoc.prices import ByocPrice
 from orchd.domain.money import Currency, Price
 from orchd.domain.offer import Offer
 from orchd.errors import Code

@@ -29,7 +29,7 @@ from orchd.advertise.live_runner.plan import (
     told,
     tried,
 )
-from orchd.advertise.pricing import LivePrice
+from orchd.advertise.live_runner.prices import LivePrice
 from orchd.domain.money import PriceUnit
 from tests.advertise.live_runner.node import BOOTSTRAP, SWEEP_S, TTL_S, Said, TinyNode
 

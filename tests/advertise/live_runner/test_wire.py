@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchd.advertise.live_runner.plan import Pace, Record
+from orchd.advertise.live_runner.prices import LivePrice, PriceInfo
 from orchd.advertise.live_runner.wire import (
     Kept,
     Seen,
@@ -26,7 +27,6 @@ from orchd.advertise.live_runner.wire import (
     seconds,
     static_entry,
 )
-from orchd.advertise.pricing import LivePrice, PriceInfo
 from orchd.domain.model import Secret
 from orchd.domain.money import PriceUnit
 
