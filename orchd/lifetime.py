@@ -24,12 +24,18 @@ log = structlog.get_logger("orchd.lifetime")
 
 
 class Stage(StrEnum):
-    """How far the life of the parts has gone; it only goes on."""
+    """How far the life of the parts has gone; it only goes on, in this order."""
 
     STARTING = "starting"
     RUNNING = "running"
     DRAINING = "draining"
+    """`drain` was called: nothing new is taken, and the parts live on."""
+    ENDING = "ending"
+    """It was stopped, or a root task has ended: everything is drained."""
     CLOSING = "closing"
+
+
+_ORDER = tuple(Stage)
 
 
 class Lifetime:
@@ -38,11 +44,15 @@ class Lifetime:
     Args:
         parts: in start order: each uses only those before it.
         drain_s: how long what runs may go on once it is stopped, in seconds; one deadline for all parts.
+        on_stage: called with each stage that `run` begins.
     """
 
-    def __init__(self, parts: Sequence[Part], drain_s: float) -> None:
+    def __init__(
+        self, parts: Sequence[Part], drain_s: float, on_stage: Callable[[Stage], None] = lambda stage: None
+    ) -> None:
         self._parts = parts
         self._drain_s = drain_s
+        self._on_stage = on_stage
         self._begun: list[Part] = []
         self._roots: dict[asyncio.Task[Any], Part] = {}
         self._withdrawn: set[Part] = set()
@@ -58,13 +68,11 @@ class Lifetime:
             return self._draining.waits_for() or f"{self._draining.name} to end"
         return "its start, which goes first"
 
-    async def run(self, stop: asyncio.Event, ready: Callable[[], None], leaving: Callable[[], None]) -> None:
+    async def run(self, stop: asyncio.Event) -> None:
         """Live from `open` of the first part to its `close`; returns once `stop` is set and all have ended.
 
         Args:
             stop: is looked at when everything has started: a start is not broken off by it.
-            ready: called when all parts have started.
-            leaving: called before they are drained, after a stop or a failure.
 
         Raises:
             OrchdError: a part can't be opened, or a root task has ended; the parts were closed.
@@ -74,13 +82,12 @@ class Lifetime:
             whole = await self._start()
             try:
                 if whole:
-                    self.stage = Stage.RUNNING
-                    ready()
+                    self._begin(Stage.RUNNING)
                 await self._watch(stop)
             finally:
-                leaving()
+                self._begin(Stage.ENDING)
                 await self.drain()
-                self.stage = Stage.CLOSING
+                self._begin(Stage.CLOSING)
         finally:
             await self._close()
         if self._failures:
@@ -92,7 +99,7 @@ class Lifetime:
         Args:
             above: only the parts that start after this one; None = all.
         """
-        self.stage = Stage.DRAINING
+        self.stage = max(self.stage, Stage.DRAINING, key=_ORDER.index)
         first = 0 if above is None else self._parts.index(above) + 1
         parts = [part for part in reversed(self._parts[first:]) if part in self._begun]
         for part in parts:
@@ -107,6 +114,10 @@ class Lifetime:
             self._draining = part
             with self._noted(part, Exception):
                 await part.drain(deadline)
+
+    def _begin(self, stage: Stage) -> None:
+        self.stage = stage
+        self._on_stage(stage)
 
     async def _open(self) -> None:
         for part in self._parts:

@@ -8,13 +8,21 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
 
 import structlog
 
+from orchd import tasks
+from orchd.domain.state import Snapshot
+from orchd.part import Context, Part, Roots
 from orchd.reasons import why
+from orchd.status_view import summary
 
 log = structlog.get_logger("orchd.notify")
+
+STATUS_PERIOD_S = 1.0
+"""Shortest time between two lines for `systemctl status`."""
 
 
 class Notifier:
@@ -65,3 +73,57 @@ def watchdog_period_s(env: Mapping[str, str]) -> float | None:
     if env.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None  # meant for another process, whose environment we inherited
     return int(usec) / 2 / 1_000_000
+
+
+class Turns(Protocol):
+    """As `reconcile.ports.ServedModels`."""
+
+    def snapshot(self) -> Snapshot: ...
+
+    async def changed(self) -> None: ...
+
+
+class LoopHolder(Protocol):
+    """As `reconcile.ports.Reconciler`."""
+
+    @property
+    def loop(self) -> Turns: ...
+
+
+class NotifyPart(Part):
+    """Tells systemd how orchd is, where systemd has started it.
+
+    Args:
+        stopping: returns whether the daemon has been asked to end.
+    """
+
+    name = "systemd"
+
+    def __init__(self, context: Context, reconcile: LoopHolder, stopping: Callable[[], bool]) -> None:
+        self.notifier = Notifier(context.env)
+        self._watchdog_s = watchdog_period_s(context.env)
+        self._reconcile = reconcile
+        self._stopping = stopping
+
+    def roots(self) -> Roots:
+        roots: dict[str, Coroutine[Any, Any, object]] = {}
+        if self.notifier.heard:
+            roots["status line"] = self._tell_status()
+        if self._watchdog_s is not None:
+            roots["watchdog"] = self.notifier.watchdog(self._watchdog_s)
+        return roots
+
+    async def _tell_status(self) -> None:
+        """Keep the line that `systemctl status` shows true."""
+        loop, told = self._reconcile.loop, ""
+        await loop.changed()
+        while True:
+            if (line := summary(loop.snapshot())) != told and not self._stopping():
+                self.notifier.status(line)
+                told = line
+            changed = tasks.spawn(loop.changed(), name="wait for a turn")
+            try:
+                await asyncio.sleep(STATUS_PERIOD_S)  # A snapshot of many models at each turn would cost too much.
+                await changed
+            finally:
+                await tasks.cancel(changed)

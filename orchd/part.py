@@ -51,8 +51,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from orchd.domain.state import Snapshot
-from orchd.exposition import Registry
 from orchd.lag import LoopLag
+from orchd.metrics import Metrics
 from orchd.names import Names
 from orchd.settings.tree import Settings
 
@@ -78,7 +78,7 @@ class Context:
     settings: Settings
     env: Mapping[str, str] = field(repr=False)
     state_dir: Path
-    metrics: Registry
+    metrics: Metrics
     lag: LoopLag
     names: Names
 

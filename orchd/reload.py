@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from orchd.domain.model import Secret
 from orchd.errors import OrchdError
+from orchd.part import Context, Part, Roots
 from orchd.settings.files import read_secret
 from orchd.settings.load import differences, value_of
 from orchd.settings.tree import Settings
@@ -114,3 +116,47 @@ class Reload:
             log.error("secret_refused", setting=name, reason=exc.message, code=exc.code)
         except TimeoutError:
             log.error("secret_refused", setting=name, reason=f"cannot read {file} within {READ_TIMEOUT_S:g} s")
+
+
+class ReadsAgain(Protocol):
+    """As `catalog.ports.DesiredModels`."""
+
+    def read_again(self) -> None: ...
+
+
+class ReloadPart(Part):
+    """Reads again what can be, when `ask` has been called.
+
+    Args:
+        secrets: by the setting that names the file; filled in when this part starts.
+        again: reads the settings again, as at start; raises SettingsError.
+        set_level: changes the least level that is logged.
+    """
+
+    name = "reload"
+
+    def __init__(
+        self,
+        context: Context,
+        catalog: ReadsAgain,
+        secrets: Mapping[str, SecretInUse],
+        again: Callable[[], Settings],
+        set_level: Callable[[str], None],
+    ) -> None:
+        self._asked = asyncio.Event()
+        self._reload = Reload(
+            context.settings,
+            context.env,
+            asked=self._asked,
+            again=again,
+            set_level=set_level,
+            secrets=secrets,
+            read_models=catalog.read_again,
+        )
+
+    def ask(self) -> None:
+        """Read everything again, soon."""
+        self._asked.set()
+
+    def roots(self) -> Roots:
+        return {"reload": self._reload.run()}

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from orchd.errors import OrchdError
+from orchd.part import Context, Part, Roots
 from orchd.reasons import why
 
 log = structlog.get_logger("orchd.state")
@@ -34,3 +35,20 @@ async def keep_all(parts: Mapping[str, Callable[[], Awaitable[bool | None]]], pe
                 told.pop(name, None)
                 if made:
                     log.warning("state_made_again", part=name, why="somebody has removed it")
+
+
+class StateDirPart(Part):
+    """Keeps in the state directory what the parts below have made there.
+
+    Args:
+        keep: as the `parts` of `keep_all`.
+    """
+
+    name = "state directory"
+
+    def __init__(self, context: Context, keep: Mapping[str, Callable[[], Awaitable[bool | None]]]) -> None:
+        self._period_s = context.settings.reconcile.period_s
+        self._keep = keep
+
+    def roots(self) -> Roots:
+        return {"state directory": keep_all(self._keep, self._period_s)}

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry
 
 from orchd.admin.server import AdminServer
 from orchd.admin.settings import AdminSettings
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, OrchdError
-from orchd.exposition import Registry
 from orchd.metrics import Metrics
 from tests.fakes.snapshots import SECRET, snapshot
 
@@ -24,13 +24,13 @@ class Daemon:
     def __init__(self) -> None:
         self.snapshot = snapshot()
         self.accepting = True
-        self.metrics = Metrics(Registry(), "1.2.3")
+        self.metrics = Metrics(CollectorRegistry(), "1.2.3")
         for key, model in self.snapshot.models.items():
             self.metrics.define(key, model.model.max_sessions)
         self.server = AdminServer(
             AdminSettings(listen="127.0.0.1:0"),
             snapshot=lambda: self.snapshot,
-            metrics=self.metrics.registry,
+            metrics=self.metrics,
             accepting=lambda: self.accepting,
         )
 
@@ -120,7 +120,7 @@ async def test_a_taken_address_is_named_with_the_setting(daemon: Daemon) -> None
     taken = AdminServer(
         AdminSettings(listen=f"127.0.0.1:{daemon.server.port}"),
         snapshot=Snapshot,
-        metrics=daemon.metrics.registry,
+        metrics=daemon.metrics,
         accepting=lambda: True,
     )
     with pytest.raises(OrchdError, match=r"cannot listen on 127.0.0.1:\d+ for the admin pages: .*--admin-listen") as e:
@@ -130,7 +130,7 @@ async def test_a_taken_address_is_named_with_the_setting(daemon: Daemon) -> None
 
 async def test_it_listens_on_ipv6(daemon: Daemon) -> None:
     server = AdminServer(
-        AdminSettings(listen="[::1]:0"), snapshot=Snapshot, metrics=daemon.metrics.registry, accepting=lambda: True
+        AdminSettings(listen="[::1]:0"), snapshot=Snapshot, metrics=daemon.metrics, accepting=lambda: True
     )
     await server.start()
     with socket.create_connection(("::1", server.port), timeout=5):

@@ -12,27 +12,31 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchd import tasks
+from orchd.advertise.part import OffersPart
 from orchd.advertise.settings import OrchestratorSettings
-from orchd.app import App, Edges
+from orchd.app import App, Instead
 from orchd.cli import run
+from orchd.control.part import ControlPart
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import RunnerKind, Secret
 from orchd.domain.ports import Runtime
 from orchd.errors import OrchdError, RunnersLeft
-from orchd.metrics import Metrics
+from orchd.health.part import HealthPart
 from orchd.node.client import NodeClient
+from orchd.part import Roots
+from orchd.runtime.part import RuntimesPart
 from orchd.runtime.process_marks import Marks
 from orchd.settings.tree import Settings
 from tests.advertise.rig import until
 from tests.ports import free_port
 
 
-class NoRuntimes(Edges):
-    def runtimes(self, settings: Settings, state_dir: Path, metrics: Metrics) -> dict[RunnerKind, Runtime]:
+class NoRuntimes(RuntimesPart):
+    def make(self) -> dict[RunnerKind, Runtime]:
         return {}
 
 
-def app_with(tmp_path: Path, **more: Any) -> App:
+def app_with(tmp_path: Path, instead: Instead | None = None, **more: Any) -> App:
     (tmp_path / "aiModels.json").write_text("[]")
     settings = Settings.model_validate(
         {
@@ -43,7 +47,7 @@ def app_with(tmp_path: Path, **more: Any) -> App:
             **more,
         }
     )
-    return App(settings, {}, NoRuntimes())
+    return App(settings, {}, {RuntimesPart: NoRuntimes, **(instead or {})})
 
 
 @pytest.fixture
@@ -76,10 +80,15 @@ async def refuses() -> None:
     ],
 )
 async def test_a_root_task_that_ends_takes_the_daemon_down_with_words(
-    app: App, ending: Callable[[], Coroutine[Any, Any, None]], said: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ending: Callable[[], Coroutine[Any, Any, None]], said: str
 ) -> None:
     """However it ends: not in silence, and not with 0, after which systemd would leave it down."""
-    monkeypatch.setattr(app, "_tidy", ending)
+
+    class WithThatTask(HealthPart):
+        def roots(self) -> Roots:
+            return {"tidy": ending()}
+
+    app = app_with(tmp_path, {HealthPart: WithThatTask})
     with capture_logs() as logs, pytest.raises(OrchdError, match=f"^{said}"):
         async with asyncio.timeout(60):
             await app.run()
@@ -87,31 +96,42 @@ async def test_a_root_task_that_ends_takes_the_daemon_down_with_words(
     assert stopping["why"] == "a part of it has failed"
 
 
-async def test_what_tells_the_node_may_be_ended_without_ending_the_daemon(app: App) -> None:
+async def test_what_tells_the_node_may_be_ended_without_ending_the_daemon(tmp_path: Path) -> None:
     """`orchd down` does that before it stops the runners; ended by then, the daemon would leave containers behind."""
-    telling, other = (tasks.spawn(asyncio.Event().wait(), name=name) for name in ("offers", "loop"))
-    app._telling = [telling]
-    live = tasks.spawn(app._live([telling, other]), name="live")
-    await asyncio.sleep(0)
-    await tasks.cancel(telling)
+    withdrawn = asyncio.Event()
+
+    class Offers(OffersPart):
+        async def withdraw(self) -> None:
+            assert not {"offers", "node"} & {task.get_name() for task in asyncio.all_tasks()}
+            withdrawn.set()
+
+    app = app_with(tmp_path, {OffersPart: Offers}, orchestrator={"service_url": "https://127.0.0.1:9"})
+    running = tasks.spawn(app.run(), name="app")
+    await until("it is up", lambda: app.accepting)
+    assert {"offers", "node", "loop"} <= {task.get_name() for task in asyncio.all_tasks()}
+    lines = app.part(ControlPart).down.run()
+    await anext(lines)
+    getting = tasks.spawn(anext(lines, ""), name="next line")
+    await withdrawn.wait()
     for _ in range(5):
         await asyncio.sleep(0)
-    assert not live.done()
-    app.stop("orchd down")
+    assert not running.done()
     async with asyncio.timeout(60):
-        await live
-    await tasks.cancel(other)
+        await getting
+        async for _ in lines:
+            pass
+        await running
 
 
 async def test_down_does_not_call_all_gone_what_runs_under_another_state_directory(app: App, tmp_path: Path) -> None:
     key = ModelKey("text-to-image", "a")
-    marks = Marks(app._settings.instance, tmp_path / "other").environment(RunnerId(key, 0, "0"), 1)
+    marks = Marks("orchd", tmp_path / "other").environment(RunnerId(key, 0, "0"), 1)
     running = tasks.spawn(app.run(), name="app")
-    await until("it is up", lambda: app._accepting)
+    await until("it is up", lambda: app.accepting)
     other = await asyncio.create_subprocess_exec("sleep", "600", env=os.environ | marks)
     try:
         with pytest.raises(RunnersLeft, match=f"process {other.pid} of {key}, under another state directory"):
-            async for _ in app._take_down():
+            async for _ in app.part(ControlPart).down.run():
                 pass
     finally:
         other.kill()
@@ -142,8 +162,8 @@ async def test_a_reload_reads_every_file_of_a_secret_that_the_settings_name(
             clients.append(self)
 
     sources: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("orchd.app.NodeClient", Noted)
-    monkeypatch.setattr("orchd.app.eth_usd_source", lambda *args: sources.append(args))
+    monkeypatch.setattr("orchd.advertise.part.NodeClient", Noted)
+    monkeypatch.setattr("orchd.advertise.part.eth_usd_source", lambda *args: sources.append(args))
     named = [name for name in OrchestratorSettings.model_fields if name.endswith("_file")]
     for name in named:
         (tmp_path / name).write_text("http://one")
@@ -154,7 +174,7 @@ async def test_a_reload_reads_every_file_of_a_secret_that_the_settings_name(
     running = tasks.spawn(app.run(), name="app")
     with capture_logs() as logs:
         try:
-            await until("it is up", lambda: app._accepting)
+            await until("it is up", lambda: app.accepting)
             for name in named:
                 (tmp_path / name).write_text("http://two")
             app.reload()

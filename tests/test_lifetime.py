@@ -76,12 +76,10 @@ class House:
         self.parts = [
             kind(self.steps, name, {step[2:]: work for step, work in at.items() if step[0] == name}) for name in "abc"
         ]
-        self.life = Lifetime(self.parts, drain_s=7)
+        self.life = Lifetime(self.parts, 7, self.steps.append)
 
     async def live(self) -> None:
-        await self.life.run(
-            self.stop, ready=lambda: self.steps.append("ready"), leaving=lambda: self.steps.append("leaving")
-        )
+        await self.life.run(self.stop)
 
     def closed(self) -> list[str]:
         return [step[-1] for step in self.steps if step.startswith("close")]
@@ -114,9 +112,9 @@ async def test_parts_start_in_order_and_end_in_reverse() -> None:
     assert house.steps == [
         *("open a", "open b", "open c"),
         *("start a", "root a", "start b", "root b", "start c"),
-        *("ready", "root c", "leaving"),
+        *(Stage.RUNNING, "root c", Stage.ENDING),
         *("withdraw c", "withdraw b", "withdraw a", "drain c", "drain b", "drain a"),
-        *("root of c has ended", "root of b has ended", "root of a has ended"),
+        *(Stage.CLOSING, "root of c has ended", "root of b has ended", "root of a has ended"),
         *("close c", "close b", "close a"),
     ]
 
@@ -132,7 +130,7 @@ async def test_a_part_starts_when_the_tasks_of_those_below_run() -> None:
     house.stop.set()
     async with asyncio.timeout(60):
         await house.live()
-    assert "ready" in house.steps
+    assert Stage.RUNNING in house.steps
 
 
 async def test_a_part_that_can_not_be_opened_ends_the_start_and_those_before_are_closed_in_reverse() -> None:
@@ -208,7 +206,7 @@ async def test_a_root_task_that_ends_while_a_part_starts_breaks_the_start_off() 
     with capture_logs(), pytest.raises(OrchdError, match=r"a's task.* failed"):
         async with asyncio.timeout(60):
             await house.live()
-    assert "ready" not in house.steps
+    assert Stage.RUNNING not in house.steps
     assert "start c" not in house.steps
     assert house.closed() == ["c", "b", "a"]
 
@@ -229,7 +227,7 @@ async def test_an_error_while_a_part_ends_keeps_no_other_from_ending_and_is_rais
     with capture_logs() as logs, pytest.raises(ValueError, match="bad"):
         await house.live()
     assert [(line["part"], line["stage"]) for line in logs if line["event"] == "part_failed"] == [
-        *(("c", Stage.DRAINING), ("b", Stage.DRAINING)),
+        *(("c", Stage.ENDING), ("b", Stage.ENDING)),
         ("b", Stage.CLOSING),
     ]
     assert "drain a" in house.steps

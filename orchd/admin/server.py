@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from aiohttp import web
 
 from orchd.admin.settings import AdminSettings
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, OrchdError, reason_of
-from orchd.exposition import Registry
+from orchd.metrics import Metrics
 from orchd.settings.section import split_listen
 from orchd.status_view import find_model, readiness, status
 from orchd.tcp_listeners import taken_by
@@ -38,7 +37,7 @@ class AdminServer:
         settings: AdminSettings,
         *,
         snapshot: Callable[[], Snapshot],
-        metrics: Registry,
+        metrics: Metrics,
         accepting: Callable[[], bool],
     ) -> None:
         self._listen = settings.listen
@@ -103,19 +102,5 @@ class AdminServer:
         except OrchdError as exc:
             return web.json_response({"error": exc.code, "message": exc.message}, status=404)
 
-    async def _render(self, request: web.Request) -> web.StreamResponse:
-        scraper = f"{request.remote} {request.headers.get('User-Agent', '')}"
-        return await _send(request, await self._metrics.page(scraper), self._metrics.content_type)
-
-
-async def _send(request: web.Request, chunks: Sequence[bytes], content_type: str) -> web.StreamResponse:
-    """Answer with the chunks, one by one: what is shared by several readers isn't copied for each of them."""
-    response = web.StreamResponse(headers={"Content-Type": content_type})
-    response.content_length = sum(map(len, chunks))
-    await response.prepare(request)
-    if request.method != "HEAD":
-        for chunk in chunks:
-            await response.write(chunk)
-            await asyncio.sleep(0)  # Where the reader takes all that it is given, `write` never waits.
-    await response.write_eof()
-    return response
+    async def _render(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.render(), headers={"Content-Type": self._metrics.content_type})

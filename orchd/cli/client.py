@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from orchd.control import SOCKET_NAME, short_path
+from orchd.control.server import SOCKET_NAME, short_path
 from orchd.errors import Code, DaemonUnreachable, OrchdError
 from orchd.http_client import why
 from orchd.settings.section import split_listen

@@ -5,26 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 
-from orchd import __version__
-from orchd.app import Edges
+from orchd.catalog.codec import dump_model, load_model
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import Model, StopSpec
+from orchd.domain.model import Model, RunnerKind, StopSpec
 from orchd.domain.ports import Runtime, Sighting
 from orchd.errors import EngineUnavailable, OrchdError, RunnersLeft
-from orchd.exposition import Registry
 from orchd.locks import StateLock
-from orchd.metrics import Metrics
+from orchd.runtime.part import make_runtimes
 from orchd.runtime.process_marks import Marks
 from orchd.settings.files import resolve_state_dir
 from orchd.settings.tree import Settings
-from orchd.store import DATABASE
+from orchd.store import DATABASE, SqliteStore
 
+MakeRuntimes = Callable[[Settings, Path], Mapping[RunnerKind, Runtime]]
 Known = Mapping[tuple[ModelKey, str], Model]
 
 
 async def end_leftovers(
-    settings: Settings, env: Mapping[str, str], tell: Callable[[str], None], edges: Edges | None = None
+    settings: Settings, env: Mapping[str, str], tell: Callable[[str], None], make: MakeRuntimes = make_runtimes
 ) -> None:
     """Stop and remove every runner of ours while no daemon runs.
 
@@ -32,7 +32,6 @@ async def end_leftovers(
         AlreadyRunning: a daemon does run; it must be asked instead.
         RunnersLeft: some may still run; whatever could be ended is ended.
     """
-    edges = edges or Edges()
     state_dir = resolve_state_dir(settings.state_dir, env)
     left: list[str] = []
     async with AsyncExitStack() as stack:
@@ -42,7 +41,8 @@ async def end_leftovers(
             lock.acquire()
             stack.callback(lock.release)
         if (state_dir / DATABASE).exists():
-            store = await edges.store(state_dir)
+            store = SqliteStore(state_dir / DATABASE, dump_model, load_model)
+            await store.open()
             stack.push_async_callback(store.close)
             known = {(s.model.key, s.generation): s.model for s in await store.models()}
         else:
@@ -50,7 +50,7 @@ async def end_leftovers(
                 f"whatever runs under another state directory: there is no {DATABASE} in {state_dir}, so no orchd "
                 "has run with this one (name the daemon's with --state-dir)"
             )
-        for runtime in edges.runtimes(settings, state_dir, Metrics(Registry(), __version__)).values():
+        for runtime in make(settings, state_dir).values():
             stack.push_async_callback(runtime.close)
             left += await _end_all(runtime, known, tell)
     left += map(str, Marks(settings.instance, state_dir).elsewhere())

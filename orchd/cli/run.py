@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from orchd.app import App, Edges
+from orchd.app import App, Instead
 from orchd.cli.complaints import warn
 from orchd.cli.flags import add_settings_flags, settings_of
 from orchd.cli.signals import Signals, end_at_once
@@ -35,10 +35,15 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def run_daemon(settings: Settings, edges: Edges | None = None, again: Callable[[], Settings] | None = None) -> None:
+def run_daemon(
+    settings: Settings,
+    instead: Instead | None = None,
+    again: Callable[[], Settings] | None = None,
+) -> None:
     """Live until SIGTERM, SIGINT, SIGQUIT or `orchd down`.
 
     Args:
+        instead: as that of `App`.
         again: reads the settings again, on SIGHUP.
 
     Raises:
@@ -51,7 +56,7 @@ def run_daemon(settings: Settings, edges: Edges | None = None, again: Callable[[
         log.warning("setting_doubtful", setting=setting, reason=why)
     try:
         with asyncio.Runner(loop_factory=fast_loop()) as runner:
-            runner.run(_live(settings, edges, lines, again, journal))
+            runner.run(_live(settings, instead, lines, again, journal))
     except OrchdError:
         raise
     except (Exception, asyncio.CancelledError) as exc:
@@ -61,12 +66,12 @@ def run_daemon(settings: Settings, edges: Edges | None = None, again: Callable[[
 
 async def _live(
     settings: Settings,
-    edges: Edges | None,
+    instead: Instead | None,
     lines: Lines | None,
     again: Callable[[], Settings] | None,
     journal: bool,
 ) -> None:
-    app = App(settings, os.environ, edges, lines, again)
+    app = App(settings, os.environ, instead, lines, again)
     prefix = priority(logging.WARNING) if journal else ""
     Signals(app, asyncio.get_running_loop(), lambda: end_at_once(prefix)).install()
     await app.run()

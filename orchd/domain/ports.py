@@ -280,3 +280,10 @@ class Store(Protocol):
         """Drop it. What is not there is fine."""
 
     async def close(self) -> None: ...
+
+
+class StoreHolder(Protocol):
+    """The part that has the store."""
+
+    @property
+    def store(self) -> Store: ...

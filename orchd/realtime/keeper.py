@@ -23,6 +23,7 @@ from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord, Store, StoredStream
+from orchd.domain.signal import Signal
 from orchd.domain.state import Snapshot, StreamStatus
 from orchd.errors import JobRefused, StoreError
 from orchd.realtime.container import ContainerSilent, Reply
@@ -79,6 +80,9 @@ class Keeper:
         knows: whether a runner is there; asked about runners of streams that an earlier orchd left.
         on_end: called once for each stream, when it has ended and no request rides on it any more.
         lost_s: returns for how long orchd itself stood still since then (loop clock): no stream is ended for that.
+
+    Attributes:
+        over_at_node: a session of the node's that orchd has ended, or could not take: the node is to end it, too.
     """
 
     def __init__(
@@ -103,7 +107,7 @@ class Keeper:
         self._models = models
         self._knows = knows
         self._on_end = on_end
-        self._stop_at_node: Callable[[ModelKey, str], Awaitable[None]] | None = None
+        self.over_at_node: Signal[ModelKey, str] = Signal()
         self._starts: dict[Stream, asyncio.Task[Reply | ContainerSilent | None]] = {}
         self._endings: dict[Stream, asyncio.Task[Reply | None]] = {}
         self._ended: dict[Stream, Ended] = {}
@@ -112,10 +116,6 @@ class Keeper:
         self._queued: dict[tuple[ModelKey, str], tuple[Place, float]] = {}
         self._expected: dict[tuple[ModelKey, str], _Expected] = {}
         self._heard: set[RunnerId] = set()
-
-    def node_stops_by(self, stop: Callable[[ModelKey, str], Awaitable[None]]) -> None:
-        """Set how a session that orchd ends is ended at the node."""
-        self._stop_at_node = stop
 
     async def run(self) -> None:
         """Look after streams until cancelled."""
@@ -470,8 +470,7 @@ class Keeper:
                 self._tell_node(stream.key, stream.id)
 
     def _tell_node(self, key: ModelKey, session: str) -> None:
-        if self._stop_at_node is not None:
-            self._chore(self._stop_at_node(key, session))
+        self.over_at_node.emit(key, session)
 
     def _sweep(self) -> None:
         now, rules = _now(), self._settings

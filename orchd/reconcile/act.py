@@ -8,10 +8,10 @@ from typing import Any
 from orchd.domain.lifecycle import PROBED, RunnerEvent, RunnerState, accepts
 from orchd.domain.model import ExternalLaunch
 from orchd.health.poller import Poller
+from orchd.metrics import Metrics
 from orchd.reconcile import actions, plan
 from orchd.reconcile.calls import Calls
 from orchd.reconcile.fleet import Fleet
-from orchd.reconcile.metrics import LoopMetrics
 from orchd.reconcile.runner import Leaving, Runner
 from orchd.reconcile.settings import ReconcileSettings
 from orchd.sessions.table import SessionTable
@@ -29,7 +29,7 @@ class Hands:
         table: SessionTable,
         calls: Calls,
         poller: Poller,
-        metrics: LoopMetrics,
+        metrics: Metrics,
         rules: ReconcileSettings,
     ) -> None:
         self._fleet = fleet

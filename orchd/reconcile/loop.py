@@ -23,12 +23,12 @@ from orchd.domain.state import DesiredState, Snapshot
 from orchd.errors import EngineUnavailable
 from orchd.health.poller import Poller
 from orchd.lag import LoopLag
+from orchd.metrics import Metrics
 from orchd.reconcile import calls, plan, view
 from orchd.reconcile.act import Hands
 from orchd.reconcile.first_look import FirstLook
 from orchd.reconcile.fleet import Fleet
 from orchd.reconcile.hear import Ears
-from orchd.reconcile.metrics import LoopMetrics
 from orchd.reconcile.runner import Runner
 from orchd.reconcile.standing import Standing, standing
 from orchd.reconcile.strays import spared
@@ -65,7 +65,7 @@ class Loop:
         runtimes: Mapping[RunnerKind, Runtime],
         prober: Prober,
         table: SessionTable,
-        metrics: LoopMetrics,
+        metrics: Metrics,
         generations: Mapping[tuple[ModelKey, str], Model],
         jitter: Callable[[], float] = random.random,
         heard: Callable[[RunnerId, Model, ProbeWord, float], None] | None = None,

@@ -6,12 +6,11 @@ import argparse
 import hmac
 import os
 
-from orchd.app import Edges
 from orchd.cli.flags import add_settings_flags, settings_of
 from orchd.cli.run import run_daemon
 from orchd.errors import Code, JobRefused
 from orchd.jobs.hooks import Job, JobHook
-from orchd.settings.tree import Settings
+from orchd.jobs.part import JobsPart
 
 
 class Bearer(JobHook):
@@ -25,12 +24,14 @@ class Bearer(JobHook):
             raise JobRefused(Code.FORBIDDEN, "cannot take the job: its bearer token is not the one")
 
 
-class Guarded(Edges):
-    def __init__(self, token: str) -> None:
-        self._token = token
+def guarded_by(token: str) -> type[JobsPart]:
+    """Return the part that serves jobs, with this hook more."""
 
-    def hooks(self, settings: Settings) -> list[JobHook]:
-        return [Bearer(self._token)]
+    class Guarded(JobsPart):
+        def hooks(self) -> list[JobHook]:
+            return [*super().hooks(), Bearer(token)]
+
+    return Guarded
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("token")
     add_settings_flags(parser)
     args = parser.parse_args()
-    run_daemon(settings_of(args, os.environ), Guarded(args.token))
+    run_daemon(settings_of(args, os.environ), {JobsPart: guarded_by(args.token)})
 
 
 if __name__ == "__main__":

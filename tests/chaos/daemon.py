@@ -6,11 +6,15 @@ import asyncio
 from pathlib import Path
 
 from orchd import tasks
-from orchd.app import App, Edges
+from orchd.advertise.part import NodePart
+from orchd.app import App
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Runtime
-from orchd.metrics import Metrics
+from orchd.part import Part
+from orchd.reconcile.part import ReconcilePart
+from orchd.runtime.part import RuntimesPart
+from orchd.sessions.part import SessionsPart
 from orchd.settings.tree import Settings
 from tests.chaos.entries import ETH_USD, JOB_S
 from tests.chaos.shelf import Shelf
@@ -48,12 +52,14 @@ def settings_beside(node: Node, secret: Path, folder: Path) -> Settings:
     )
 
 
-class _Edges(Edges):
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+def runtimes_on(shelf: Shelf) -> type[RuntimesPart]:
+    """Return what offers the shelf as the one runtime."""
 
-    def runtimes(self, settings: Settings, state_dir: Path, metrics: Metrics) -> dict[RunnerKind, Runtime]:
-        return {self._shelf.kind: self._shelf}
+    class Shelves(RuntimesPart):
+        def make(self) -> dict[RunnerKind, Runtime]:
+            return {shelf.kind: shelf}
+
+    return Shelves
 
 
 class Orchd:
@@ -63,9 +69,9 @@ class Orchd:
         self.app: App | None = None
 
     async def start(self) -> None:
-        self.app = App(self._settings, {}, _Edges(self._shelf))
+        self.app = App(self._settings, {}, {RuntimesPart: runtimes_on(self._shelf)})
         self._task = tasks.spawn(self.app.run(), name="orchd")
-        while not self.app._accepting:
+        while not self.app.accepting:
             self.alive()
             await asyncio.sleep(0.05)
 
@@ -85,27 +91,26 @@ class Orchd:
     async def kill(self) -> None:
         """As by SIGKILL: sockets are closed, and nothing is said to anybody."""
 
-        async def nothing() -> None: ...
+        async def nothing(above: Part | None = None) -> None: ...
 
         assert self.app is not None
         assert self._task is not None
-        self.app._wind_down = nothing  # type: ignore[method-assign]
+        self.app._lifetime.drain = nothing  # type: ignore[method-assign]
         await tasks.cancel(self._task)
         self.app = self._task = None
 
     def active(self, key: ModelKey) -> int:
         assert self.app is not None
-        return self.app._table.active(key)
+        return self.app.part(SessionsPart).table.active(key)
 
     def most(self, key: ModelKey) -> int:
         """Return the model's maxSessions as orchd knows it; 0 = it does not know the model."""
         assert self.app is not None
-        model = self.app._loop.models().get(key)
+        model = self.app.part(ReconcilePart).loop.models().get(key)
         return model.max_sessions if model else 0
 
     def says_published(self, registry: str) -> set[ModelKey]:
         """Return what `orchd status` calls published."""
         assert self.app is not None
-        advertiser = self.app._advertiser
-        assert advertiser is not None
-        return {key for key, how in advertiser.listings.published[registry].items() if how.published}
+        listings = self.app.part(NodePart).advertiser.listings
+        return {key for key, how in listings.published[registry].items() if how.published}

@@ -17,15 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 import orchd
 from orchd import __version__
 from orchd.admin.server import AdminServer
 from orchd.admin.settings import AdminSettings
 from orchd.cli import main
-from orchd.control import ControlServer
+from orchd.control.server import ControlServer
 from orchd.domain.ids import ModelKey
-from orchd.exposition import Registry
 from orchd.metrics import Metrics
 from tests.fakes.snapshots import NOW, SECRET, snapshot
 
@@ -54,12 +54,9 @@ class Daemon:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        metrics = Metrics(Registry(), "1")
+        metrics = Metrics(CollectorRegistry(), "1")
         admin = AdminServer(
-            AdminSettings(listen="127.0.0.1:0"),
-            snapshot=lambda: self.snapshot,
-            metrics=metrics.registry,
-            accepting=lambda: True,
+            AdminSettings(listen="127.0.0.1:0"), snapshot=lambda: self.snapshot, metrics=metrics, accepting=lambda: True
         )
         control = ControlServer(
             self.state_dir, keys=lambda: self.snapshot.models, restart=self._restart, down=self._down

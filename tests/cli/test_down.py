@@ -6,19 +6,16 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from orchd.app import Edges
 from orchd.catalog.codec import dump_model, load_model
 from orchd.cli.leftovers import end_leftovers
 from orchd.domain.ids import RunnerId
-from orchd.domain.model import Model, RunnerKind, StopSpec
-from orchd.domain.ports import Runtime, StopReport
+from orchd.domain.model import Model, StopSpec
+from orchd.domain.ports import StopReport
 from orchd.errors import EngineUnavailable, RunnersLeft
-from orchd.metrics import Metrics
 from orchd.runtime.process_marks import Marks
 from orchd.settings.tree import Settings
 from orchd.store import SqliteStore
@@ -37,14 +34,6 @@ class Stubborn(FakeRuntime):
         return await super().stop(handle, stop)
 
 
-class FakeEdges(Edges):
-    def __init__(self, *runtimes: FakeRuntime) -> None:
-        self._made = {runtime.kind: runtime for runtime in runtimes}
-
-    def runtimes(self, settings: Settings, state_dir: Path, metrics: Metrics) -> Mapping[RunnerKind, Runtime]:  # type: ignore[override]
-        return self._made
-
-
 async def leave(runtime: FakeRuntime, *models: Model) -> None:
     for model in models:
         handle = await runtime.prepare(model, RunnerId(model.key, 0, model.generation), print)
@@ -60,7 +49,8 @@ async def down(state_dir: Path, *runtimes: FakeRuntime, stored: tuple[Model, ...
         await store.close()
     said: list[str] = []
     settings = Settings(state_dir=str(state_dir), instance="t-down")
-    await end_leftovers(settings, {}, said.append, FakeEdges(*runtimes))
+    made = {runtime.kind: runtime for runtime in runtimes}
+    await end_leftovers(settings, {}, said.append, lambda settings, state_dir: made)
     return said
 
 

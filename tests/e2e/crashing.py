@@ -14,17 +14,17 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import orchd.cli.run
-from orchd.app import Edges
+from orchd.app import Instead
 from orchd.cli import main
 from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Runtime, Store
-from orchd.metrics import Metrics
-from orchd.settings.tree import Settings
+from orchd.runtime.part import RuntimesPart
+from orchd.store_part import StorePart
 
 CALLS = frozenset(
     {"open", "sightings", "prepare", "start", "resume", "stop", "remove", "tail"}
@@ -76,24 +76,26 @@ class Watched:
         return functools.partial(self._injector.call, name, attribute) if name in CALLS else attribute
 
 
-class CrashingEdges(Edges):
-    def __init__(self, injector: Injector) -> None:
-        self._injector = injector
+def crashing_parts(injector: Injector) -> Instead:
+    """Return the parts whose calls go through the injector."""
 
-    def runtimes(self, settings: Settings, state_dir: Path, metrics: Metrics) -> dict[RunnerKind, Runtime]:
-        made = super().runtimes(settings, state_dir, metrics)
-        kind = RunnerKind.CONTAINER if settings.docker.enabled else RunnerKind.PROCESS
-        made[kind] = cast(Runtime, Watched(made[kind], self._injector))
-        return made
+    class WatchedRuntimes(RuntimesPart):
+        def make(self) -> Mapping[RunnerKind, Runtime]:
+            made = dict(super().make())
+            kind = RunnerKind.CONTAINER if RunnerKind.CONTAINER in made else RunnerKind.PROCESS
+            return made | {kind: cast(Runtime, Watched(made[kind], injector))}
 
-    async def store(self, state_dir: Path) -> Store:
-        return cast(Store, Watched(await super().store(state_dir), self._injector))
+    class WatchedStore(StorePart):
+        async def make(self) -> Store:
+            return cast(Store, Watched(await super().make(), injector))
+
+    return {RuntimesPart: WatchedRuntimes, StorePart: WatchedStore}
 
 
 def crash(folder: Path) -> int:
-    """Run the command line with these edges in place of orchd's own."""
-    edges = CrashingEdges(Injector(folder))
-    orchd.cli.run.run_daemon = functools.partial(orchd.cli.run.run_daemon, edges=edges)
+    """Run the command line with these parts in place of orchd's own."""
+    instead = crashing_parts(Injector(folder))
+    orchd.cli.run.run_daemon = functools.partial(orchd.cli.run.run_daemon, instead=instead)
     return main()
 
 

@@ -47,11 +47,7 @@ class Studio(Bench):
     def __init__(self, *, model: Model = MODEL, hooks: list[FakeHook] | None = None, **settings: Any) -> None:
         super().__init__(models=(model,), hooks=hooks, **settings)
         self.told_node: list[str] = []
-
-        async def stop(key: ModelKey, session: str) -> None:
-            self.told_node.append(session)
-
-        self.keeper.node_stops_by(stop)
+        self.keeper.over_at_node.connect(lambda key, session: self.told_node.append(session))
 
     @property
     def containers(self) -> FakeContainers:

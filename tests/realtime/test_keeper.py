@@ -62,11 +62,7 @@ class World:
         self.keeper: Keeper = a_keeper(
             self.table, lambda: {KEY: self.model}, self.ended.append, lambda r: r in self.known, self.store, **knobs
         )
-
-        async def stop(key: ModelKey, session: str) -> None:
-            self.told_node.append(session)
-
-        self.keeper.node_stops_by(stop)
+        self.keeper.over_at_node.connect(lambda key, session: self.told_node.append(session))
         self.table.define(KEY, model.max_sessions, 4)
         if is_open:
             self.open()

@@ -169,13 +169,10 @@ class StreamMachine(RuleBasedStateMachine):
         containers: Containers = self.boxes
         keeper.containers = containers
         bench.keeper = bench.handler._keeper = bench.handler._realtime._keeper = keeper
-        keeper.node_stops_by(self.stop_at_node)
+        keeper.over_at_node.connect(lambda key, session: self.node.discard(session))
         bench.table.set_closed(KEY, startable=True, code=Code.NOT_READY, reason="it is cold")
         self.sweep = spawn(keeper.run(), name="sweep")
         await keeper.restore()
-
-    async def stop_at_node(self, key: ModelKey, session: str) -> None:
-        self.node.discard(session)
 
     def address(self, replica: int) -> Address:
         return Address("127.0.0.1", replica)

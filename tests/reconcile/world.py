@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from prometheus_client import CollectorRegistry
+
 from orchd import tasks
 from orchd.domain.events import DesiredChanged, RestartAsked, StartWanted
 from orchd.domain.ids import ModelKey
@@ -14,7 +16,6 @@ from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import SightedAs
 from orchd.domain.state import DesiredState, ModelStatus, RunnerStatus
-from orchd.exposition import Registry
 from orchd.metrics import Metrics
 from orchd.reconcile.lookout import lookout
 from orchd.reconcile.loop import Loop
@@ -34,7 +35,7 @@ class World:
     prober: FakeProber = field(default_factory=FakeProber)
     models: dict[ModelKey, Model] = field(default_factory=dict)
     generations: dict[tuple[ModelKey, str], Model] = field(default_factory=dict)
-    metrics: Metrics = field(default_factory=lambda: Metrics(Registry(), "test"))
+    metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry(), "test"))
     _loop: Loop | None = None
     _table: SessionTable | None = None
 
@@ -57,7 +58,7 @@ class World:
             on_wanted=lambda key: self.loop.post(StartWanted(key)),
             clock=clock,
         )
-        self.metrics = metrics = Metrics(Registry(), "test")
+        self.metrics = metrics = Metrics(CollectorRegistry(), "test")
         runtimes: Mapping[RunnerKind, FakeRuntime] = {RunnerKind.CONTAINER: self.runtime}
         self._loop = Loop(
             self.settings, runtimes, self.prober, self._table, metrics, self.generations, jitter=lambda: 0.0

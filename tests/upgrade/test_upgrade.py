@@ -25,7 +25,7 @@ from orchd.admin.settings import AdminSettings
 from orchd.advertise.byoc import registry as byoc
 from orchd.advertise.byoc import wire as byoc_wire
 from orchd.advertise.live_runner import wire as live_wire
-from orchd.app import App, Edges
+from orchd.app import App
 from orchd.catalog.codec import dump_model, load_model
 from orchd.domain import model as domain_model
 from orchd.domain.ids import Address, ModelKey, RunnerId
@@ -33,9 +33,11 @@ from orchd.domain.model import ContainerLaunch, GpuRequest, Model, ProcessLaunch
 from orchd.domain.ports import Runtime, SightedAs
 from orchd.domain.state import Severity
 from orchd.jobs.settings import JobsSettings
-from orchd.metrics import Metrics
+from orchd.part import Context
+from orchd.reconcile.part import ReconcilePart
 from orchd.reconcile.settings import ReconcileSettings
 from orchd.runtime import spec
+from orchd.runtime.part import RuntimesPart
 from orchd.runtime.settings import DockerSettings
 from orchd.settings.tree import Settings
 from orchd.store import SqliteStore
@@ -98,7 +100,7 @@ async def test_every_row_of_a_former_releases_store_is_read_under_its_own_name(l
         await store.close()
 
 
-class Machine(Edges):
+class Machine:
     """The containers of the former release, on a fake engine; the store is a real one."""
 
     def __init__(self, left: Path) -> None:
@@ -109,8 +111,14 @@ class Machine(Edges):
                 handle = f"left-{number}"
                 self.engine.containers[handle] = FakeContainer(handle, runner, SightedAs.RUNNING)
 
-    def runtimes(self, settings: Settings, state_dir: Path, metrics: Metrics) -> Mapping[RunnerKind, Runtime]:  # type: ignore[override]
-        return {RunnerKind.CONTAINER: self.engine}
+    def runtimes(self, context: Context) -> RuntimesPart:
+        engine = self.engine
+
+        class OneEngine(RuntimesPart):
+            def make(self) -> Mapping[RunnerKind, Runtime]:
+                return {RunnerKind.CONTAINER: engine}
+
+        return OneEngine(context)
 
     async def serve(self) -> None:
         """Have all of them answer that they are ready."""
@@ -144,10 +152,10 @@ async def daemon(machine: Machine, left: Path, folder: Path, models_file: str) -
         shutdown_drain_s=0.1,
     )
     await machine.serve()
-    app = App(settings, {}, machine)
+    app = App(settings, {}, {RuntimesPart: machine.runtimes})
     running = tasks.spawn(app.run(), name="orchd")
     try:
-        while not app._accepting:
+        while not app.accepting:
             assert not running.done(), running.result()
             await asyncio.sleep(0.01)
         yield app
@@ -171,9 +179,9 @@ async def test_this_version_adopts_what_a_former_release_has_left_and_restarts_n
         async with daemon(machine, left, tmp_path, json.dumps(entries)) as app:
             cold = next(m for m in _models(left).values() if m.managed and not m.warm)
             async with asyncio.timeout(30):
-                while not app._loop.converged():
-                    await app._loop.changed()
-            ready = {key for key, status in app._loop.snapshot().models.items() if status.ready}
+                while not app.part(ReconcilePart).loop.converged():
+                    await app.part(ReconcilePart).loop.changed()
+            ready = {key for key, status in app.part(ReconcilePart).loop.snapshot().models.items() if status.ready}
             assert {id.key for id in wanted} <= ready | {cold.key}
     for runner in wanted:
         assert machine.engine.containers[before[runner]].status is SightedAs.RUNNING, runner
@@ -260,7 +268,7 @@ async def test_a_stored_row_that_cannot_be_read_is_set_aside_with_a_line_and_nev
         async with daemon(machine, copied, state, "[{") as app:  # and the file has a fault on top of it
             async with asyncio.timeout(30):
                 while machine.engine.count("sightings") < 3:
-                    await app._loop.changed()
+                    await app.part(ReconcilePart).loop.changed()
     said = [line for line in logs if line["event"] == "stored_row_unreadable"]
     assert said
     assert all(line["table"] == table and line["row"] and line["next"] for line in said)

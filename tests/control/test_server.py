@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchd.cli.client import ask_down, ask_restart
-from orchd.control import SOCKET_NAME, ControlServer, short_path
+from orchd.control.server import SOCKET_NAME, ControlServer, short_path
 from orchd.domain.ids import ModelKey
 from orchd.errors import Code, DaemonUnreachable, OrchdError
 

@@ -1,0 +1,79 @@
+"""The models file, as a part: reads it, keeps the last good definitions, and says what is desired."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import structlog
+
+from orchd.catalog.reload import Catalog
+from orchd.catalog.watch import ModelsFile
+from orchd.domain.ports import StoredModel, StoreHolder
+from orchd.domain.signal import Signal
+from orchd.domain.state import DesiredState, Severity
+from orchd.errors import StoreError
+from orchd.part import Context, Part, Roots
+
+log = structlog.get_logger("orchd.catalog")
+
+
+class CatalogPart(Part):
+    """After `ports.DesiredModels`."""
+
+    name = "catalog"
+    stored: tuple[StoredModel, ...] = ()
+
+    def __init__(self, context: Context, database: StoreHolder) -> None:
+        self._context = context
+        self._database = database
+        self._catalog: Catalog | None = None
+        self.desired: Signal[DesiredState] = Signal()
+
+    async def open(self) -> None:
+        settings = self._context.settings
+        self.stored = await self._database.store.models()
+        credentials = self._context.env.get("CREDENTIALS_DIRECTORY")
+        self._catalog = Catalog(
+            ModelsFile(Path(settings.models_file), settings.models_poll_s),
+            [each.model for each in self.stored if each.current],
+            Path(credentials) if credentials else None,
+            strict=settings.strict_file,
+        )
+
+    async def start(self) -> None:
+        # What is desired must be known before the runtimes show what is there, or all of it would look unwanted.
+        await self._apply(await self._opened.load())
+
+    def roots(self) -> Roots:
+        return {"models file": self._follow()}
+
+    async def close(self) -> None:
+        if self._catalog is not None:
+            self._catalog.close()
+
+    def read_again(self) -> None:
+        self._opened.again()
+
+    @property
+    def _opened(self) -> Catalog:
+        assert self._catalog is not None
+        return self._catalog
+
+    async def _follow(self) -> None:
+        async for desired in self._opened.changes():
+            await self._apply(desired)
+
+    async def _apply(self, desired: DesiredState) -> None:
+        """Keep what is good, then tell."""
+        try:
+            if desired.file_hash:  # Else there are only the definitions that the store has.
+                await self._database.store.save_models(self._opened.last_good())
+        except StoreError as exc:
+            # A full disk must not keep an edit from being served; it would only be unknown after a restart.
+            log.error("last_good_not_saved", reason=exc.message)
+        errors = [p for p in desired.problems if p.severity is Severity.ERROR]
+        refused = any(p.entry is None for p in errors)
+        warnings = len(desired.problems) - len(errors)
+        self._context.metrics.reloaded(not refused, time.time(), desired.file_hash, len(errors), warnings)
+        self.desired.emit(desired)

@@ -1,0 +1,26 @@
+"""What the part `catalog` offers the parts above it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from orchd.domain.ports import StoredModel
+from orchd.domain.signal import Signal
+from orchd.domain.state import DesiredState
+
+
+class DesiredModels(Protocol):
+    """Attributes:
+    stored: the definitions that an earlier run has left.
+    desired: what the models file asks for from now on; emitted for the first time when the part starts.
+    """
+
+    @property
+    def stored(self) -> tuple[StoredModel, ...]: ...
+
+    @property
+    def desired(self) -> Signal[DesiredState]: ...
+
+    def read_again(self) -> None:
+        """Read the file again soon, with all files that its entries name, though it may not have changed."""
+        ...

@@ -1,0 +1,1 @@
+"""What the commands that order the daemon about talk to."""

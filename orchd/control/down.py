@@ -1,0 +1,70 @@
+"""`orchd down`, in the daemon: everything of ours is taken down, and then the daemon itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from orchd import tasks
+from orchd.errors import RunnersLeft
+
+log = structlog.get_logger("orchd.control")
+
+
+class EndsRunners(Protocol):
+    """As `reconcile.ports.Reconciler`."""
+
+    async def end_all(self, tell: Callable[[str], None]) -> tuple[str, ...]: ...
+
+
+class NamesElsewhere(Protocol):
+    """As `runtime.ports.Runtimes`."""
+
+    async def elsewhere(self) -> list[str]: ...
+
+
+class TakeDown:
+    """Args:
+    drain: has everything drained that uses the runners.
+    stop: asks the daemon to end.
+    """
+
+    def __init__(
+        self,
+        reconcile: EndsRunners,
+        runtimes: NamesElsewhere,
+        drain: Callable[[], Awaitable[None]],
+        stop: Callable[[str], None],
+    ) -> None:
+        self._reconcile = reconcile
+        self._runtimes = runtimes
+        self._drain = drain
+        self._stop = stop
+
+    async def run(self) -> AsyncIterator[str]:
+        """Drain, stop and remove all runners, and ask the daemon to end; yields a line whenever there is news.
+
+        Raises:
+            RunnersLeft: something may still run. The daemon ends all the same.
+        """
+        log.info("down_asked")
+        yield "no new jobs are taken; waiting for those that run"
+        await self._drain()
+        news: asyncio.Queue[str | None] = asyncio.Queue()
+
+        async def end() -> tuple[str, ...]:
+            try:
+                return await self._reconcile.end_all(news.put_nowait)
+            finally:
+                news.put_nowait(None)
+
+        ending = tasks.spawn(end(), name="take down")
+        while (line := await news.get()) is not None:
+            yield line
+        left = [*await ending, *await self._runtimes.elsewhere()]
+        self._stop("orchd down")
+        if left:
+            raise RunnersLeft(left)

@@ -1,0 +1,60 @@
+"""The control socket, as a part: what the commands `orchd restart` and `orchd down` talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from orchd.control.down import TakeDown
+from orchd.control.server import ControlServer
+from orchd.part import Context, Part
+from orchd.reconcile.ports import Reconciler
+from orchd.runtime.ports import Runtimes
+from orchd.threads import DaemonThreads
+
+LOOK_TIMEOUT_S = 10.0
+"""Looking at a file takes microseconds; longer means that the disk hangs."""
+
+
+class ControlPart(Part):
+    """Args as `TakeDown`'s.
+
+    Attributes:
+        down: what `orchd down` does.
+    """
+
+    name = "control"
+
+    def __init__(
+        self,
+        context: Context,
+        reconcile: Reconciler,
+        runtimes: Runtimes,
+        drain: Callable[[], Awaitable[None]],
+        stop: Callable[[str], None],
+    ) -> None:
+        self._state_dir = context.state_dir
+        self._reconcile = reconcile
+        self.down = TakeDown(reconcile, runtimes, drain, stop)
+        self._threads = DaemonThreads("control-socket")
+        self._server: ControlServer | None = None
+
+    async def open(self) -> None:
+        self._server = ControlServer(
+            self._state_dir,
+            keys=self._reconcile.loop.models,
+            restart=self._reconcile.restart,
+            down=self.down.run,
+        )
+        await self._server.start()
+
+    async def keep(self) -> bool:
+        """Make the socket again if its file was removed; return whether it was."""
+        assert self._server is not None
+        there = await self._threads.run(self._server.is_there, LOOK_TIMEOUT_S)
+        if not there:
+            await self._server.listen_again()
+        return not there
+
+    async def close(self) -> None:
+        if self._server is not None:
+            await self._server.close()

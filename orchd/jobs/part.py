@@ -1,0 +1,129 @@
+"""Jobs, as a part: the listener for them, and the hooks that have a say about them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Protocol
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.state import Snapshot
+from orchd.jobs.admission import NodeAdmission
+from orchd.jobs.hooks import Hooks, JobHook
+from orchd.jobs.lines import JobLines
+from orchd.jobs.server import JobServer
+from orchd.limits import open_files
+from orchd.logs import Lines
+from orchd.part import Context, Part
+from orchd.realtime.ports import Realtime
+from orchd.reconcile.ports import Reconciler
+from orchd.sessions.ports import Sessions
+from orchd.tickets.route_secrets import RouteSecrets
+
+
+class NodeSide(Protocol):
+    """What jobs ask of the node's side; see `advertise.part.NodePart`.
+
+    Attributes:
+        tokens: with one of these a caller shows that the node has sent it.
+    """
+
+    @property
+    def tokens(self) -> RouteSecrets: ...
+
+    def healthy(self, key: ModelKey) -> bool:
+        """Return whether the node is to take a model for healthy."""
+        ...
+
+
+class JobsPart(Part):
+    """Args:
+    node: None = orchd runs beside no node.
+    lines: where the lines of jobs go; None = where all lines go, at a cost.
+    """
+
+    name = "jobs"
+
+    def __init__(
+        self,
+        context: Context,
+        sessions: Sessions,
+        reconcile: Reconciler,
+        realtime: Realtime,
+        node: NodeSide | None,
+        lines: Lines | None,
+    ) -> None:
+        self._context = context
+        self._sessions = sessions
+        self._reconcile = reconcile
+        self._realtime = realtime
+        self._node = node
+        self._lines = lines
+        self._server: JobServer | None = None
+
+    def hooks(self) -> list[JobHook]:
+        """Return who has a say about jobs, in order."""
+        if self._node is None:
+            return []
+        return [NodeAdmission(self._node.tokens, direct=self._context.settings.orchestrator.allow_direct)]
+
+    async def open(self) -> None:
+        context, settings = self._context, self._context.settings.jobs
+        self._server = server = JobServer(
+            settings,
+            self._sessions.table,
+            self._sessions.letting_go,
+            self._reconcile.loop.models,
+            self._reconcile.readiness,
+            (lambda key: False) if self._node is None else self._node.healthy,
+            self._realtime.keeper,
+            Hooks(self.hooks(), timeout_s=settings.hook_timeout_s, lag=context.lag),
+            context.metrics,
+            JobLines(self._lines),
+            self._reconcile.hurry,
+            context.env,
+            context.names,
+            context.lag,
+            open_files=open_files(),
+        )
+        self._sessions.closed.connect(server.runner_closed)
+        self._realtime.ended.connect(server.stream_ended)
+        context.metrics.connections_from(server.connections)
+        await server.start()
+
+    async def start(self) -> None:
+        # Before the loop's first turn nobody knows what is served, and each job would be told: nothing.
+        await self._reconcile.turned()
+        await self._opened.take_connections()
+
+    async def withdraw(self) -> None:
+        self._opened.stop_accepting()
+
+    async def drain(self, deadline: float) -> None:
+        await self._opened.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
+
+    def waits_for(self) -> str:
+        models, active = self._reconcile.loop.models(), self._sessions.table.active
+        busy = {key: count for key in models if (count := active(key))}
+        if not busy:
+            return "its last jobs to be settled"
+        left = ", ".join(f"{count} of {key}" for key, count in busy.items())
+        drain_s = self._context.settings.shutdown_drain_s
+        return f"{sum(busy.values())} jobs or streams to end, at most {drain_s:g} s: {left}"
+
+    def shown(self, snapshot: Snapshot) -> Snapshot:
+        errors = self._context.metrics.runner_errors
+        failed = {key: count for key in snapshot.models if (count := errors(key))}
+        if not failed:
+            return snapshot
+        models = {key: replace(one, runner_errors=failed.get(key)) for key, one in snapshot.models.items()}
+        return replace(snapshot, models=models)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            await self._server.close()
+
+    @property
+    def _opened(self) -> JobServer:
+        assert self._server is not None
+        return self._server

@@ -1,0 +1,59 @@
+"""Realtime sessions, as a part: the keeper of streams, and how containers are asked about theirs."""
+
+from __future__ import annotations
+
+from orchd.domain.ports import StoreHolder
+from orchd.domain.signal import Signal
+from orchd.domain.state import Snapshot
+from orchd.part import Context, Part, Roots
+from orchd.realtime.container import ContainerStreams
+from orchd.realtime.keeper import Keeper
+from orchd.realtime.stream import Ended
+from orchd.reconcile.ports import Reconciler
+from orchd.sessions.ports import Sessions
+
+
+class RealtimePart(Part):
+    """After `ports.Realtime`."""
+
+    name = "realtime"
+    keeper: Keeper
+
+    def __init__(self, context: Context, database: StoreHolder, sessions: Sessions, reconcile: Reconciler) -> None:
+        self._context = context
+        self._database = database
+        self._sessions = sessions
+        self._reconcile = reconcile
+        self._containers: ContainerStreams | None = None
+        self._opened: Keeper | None = None
+        self.ended: Signal[Ended] = Signal()
+
+    async def open(self) -> None:
+        context = self._context
+        self._containers = ContainerStreams(context.settings.streams.call_timeout_s, context.names, context.lag)
+        self.keeper = self._opened = Keeper(
+            context.settings.streams,
+            self._sessions.table,
+            self._sessions.letting_go,
+            self._database.store,
+            self._containers,
+            models=self._reconcile.loop.models,
+            knows=self._reconcile.loop.knows,
+            on_end=self.ended.emit,
+            lost_s=context.lag.lost_s,
+        )
+        self._reconcile.probed.connect(self.keeper.probed)
+        context.metrics.streams_from(self.keeper.streams.counts)
+        await self.keeper.restore()
+
+    def roots(self) -> Roots:
+        return {"streams": self.keeper.run()}
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+        if self._containers is not None:
+            await self._containers.close()
+
+    def shown(self, snapshot: Snapshot) -> Snapshot:
+        return self.keeper.shown(snapshot)

@@ -1,0 +1,146 @@
+"""The loop that makes what runs what is desired, as a part, with the tasks that look at the runtimes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from orchd import tasks
+from orchd.catalog.ports import DesiredModels
+from orchd.domain.events import DesiredChanged, RestartAsked, StartWanted
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.model import Model, RunnerKind
+from orchd.domain.ports import ProbeWord, StoreHolder
+from orchd.domain.signal import Signal
+from orchd.domain.state import Snapshot
+from orchd.errors import StoreError
+from orchd.health.ports import Probes
+from orchd.part import Context, Part, Roots
+from orchd.reconcile.lookout import lookout
+from orchd.reconcile.loop import Loop
+from orchd.runtime.ports import Runtimes
+from orchd.sessions.ports import Sessions
+
+log = structlog.get_logger("orchd.reconcile")
+
+
+class ReconcilePart(Part):
+    """After `ports.Reconciler`."""
+
+    name = "reconcile"
+    loop: Loop
+
+    def __init__(
+        self,
+        context: Context,
+        database: StoreHolder,
+        runtimes: Runtimes,
+        health: Probes,
+        sessions: Sessions,
+        catalog: DesiredModels,
+    ) -> None:
+        self._context = context
+        self._database = database
+        self._runtimes = runtimes
+        self._health = health
+        self._sessions = sessions
+        self._catalog = catalog
+        self.probed: Signal[RunnerId, Model, ProbeWord, float] = Signal()
+        self._first_turn: asyncio.Task[Any] | None = None
+        self._all_ended = False
+        self._left = ""
+
+    async def open(self) -> None:
+        stored = self._catalog.stored
+        generations = {(s.model.key, s.model.generation): s.model for s in stored}
+        # A runner bears the name that the version which made it gave to the generation.
+        generations = {(s.model.key, s.generation): s.model for s in stored} | generations
+        loop = self.loop = Loop(
+            self._context.settings,
+            self._runtimes.by_kind,
+            self._health.prober,
+            self._sessions.table,
+            self._context.metrics,
+            generations,
+            heard=self.probed.emit,
+            lag=self._context.lag,
+        )
+        self.probed.connect(self._sessions.letting_go.probed)
+        self._sessions.drained.connect(loop.drained)
+        self._sessions.wanted.connect(lambda key: loop.post(StartWanted(key)))
+        self._catalog.desired.connect(lambda desired: loop.post(DesiredChanged(desired)))
+
+    async def start(self) -> None:
+        self._first_turn = tasks.spawn(self.loop.changed(), name="wait for the first turn")  # Before there can be one.
+
+    def roots(self) -> Roots:
+        period_s = self._context.settings.reconcile.period_s
+        # These open the runtimes, too: an engine that is slow, hangs or is away delays nothing but its own runners.
+        looking = {
+            f"look at {kind}": lookout(runtime, period_s, self.loop.post)
+            for kind, runtime in self._runtimes.by_kind.items()
+        }
+        return {"loop": self.loop.run(), "tidy": self._tidy(), **looking}
+
+    async def turned(self) -> None:
+        assert self._first_turn is not None
+        await asyncio.wait({self._first_turn})
+
+    def readiness(self, key: ModelKey) -> tuple[bool, str]:
+        stand = self.loop.standing(key)
+        return stand.ready, stand.reason
+
+    def hurry(self, runner: RunnerId) -> None:
+        self.loop.poller.hurry(runner)
+
+    async def restart(self, key: ModelKey) -> None:
+        log.info("restart_asked", pipeline=key.pipeline, model_id=key.model_id)
+        self.loop.post(RestartAsked(key))
+
+    async def end_all(self, tell: Callable[[str], None]) -> tuple[str, ...]:
+        """As `ports.Reconciler.end_all`; `drain` then has nothing left to do."""
+        try:
+            return await self.loop.end(frozenset(RunnerKind), tell, strays=True)
+        finally:
+            self._all_ended = True
+
+    async def drain(self, deadline: float) -> None:
+        """Stop the runners that must not outlive us; how long that may take is the loop's own matter."""
+        if self._all_ended or self._first_turn is None:
+            return
+        kinds = {RunnerKind.PROCESS}
+        if self._context.settings.on_stop == "stop":
+            kinds.add(RunnerKind.CONTAINER)
+        await self.loop.end(frozenset(kinds), self._runners_left)
+
+    def waits_for(self) -> str:
+        return f"runners to stop: {self._left}" if self._left else ""
+
+    async def close(self) -> None:
+        if self._first_turn is not None:
+            await tasks.cancel(self._first_turn)
+
+    def shown(self, snapshot: Snapshot) -> Snapshot:
+        return self.loop.snapshot()
+
+    def _runners_left(self, text: str) -> None:
+        self._left = text
+        log.info("stopping_runners", left=text)
+
+    async def _tidy(self) -> None:
+        """Forget former definitions once no runner of theirs is left."""
+        known: frozenset[tuple[ModelKey, str]] = frozenset()
+        while True:
+            await self.loop.changed()
+            if not (self.loop.converged() and self.loop.applied()):
+                continue
+            live = self.loop.generations()
+            if live != known:
+                try:
+                    await self._database.store.forget_generations(live)
+                    known = live
+                except StoreError as exc:
+                    log.warning("store_not_tidied", reason=exc.message)

@@ -1,0 +1,75 @@
+"""The runtimes, as a part: which kinds of runners can be launched here. Who looks at them opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from orchd.domain.model import RunnerKind
+from orchd.domain.ports import Runtime
+from orchd.part import Context, Part
+from orchd.runtime.process import ProcessRuntime
+from orchd.runtime.process_marks import Marks
+from orchd.settings.tree import Settings
+from orchd.threads import DaemonThreads
+
+MARKS_TIMEOUT_S = 10.0
+"""Reading the marks of processes takes milliseconds; longer means that /proc hangs."""
+
+
+class RuntimesPart(Part):
+    """After `ports.Runtimes`.
+
+    Opening a runtime may take long, and an engine that is away must delay nothing but its own runners: so runtimes are
+    opened by the tasks that look at them (`reconcile/lookout.py`), and closed here.
+    """
+
+    name = "runtime"
+    by_kind: Mapping[RunnerKind, Runtime] = {}
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def make(self) -> Mapping[RunnerKind, Runtime]:
+        """Return the runtimes that the settings allow, not opened."""
+        context = self._context
+        return make_runtimes(context.settings, context.state_dir, context.metrics.runtime_event)
+
+    async def open(self) -> None:
+        self.by_kind = self.make()
+
+    async def elsewhere(self) -> list[str]:
+        """Return what processes of our instance another state directory has, in words."""
+        marks = Marks(self._context.settings.instance, self._context.state_dir)
+        try:
+            return [*map(str, await DaemonThreads("down").run(marks.elsewhere, MARKS_TIMEOUT_S))]
+        except TimeoutError:
+            return ["processes under another state directory: /proc does not answer"]
+
+    async def close(self) -> None:
+        for runtime in reversed([*self.by_kind.values()]):
+            await runtime.close()
+
+
+def make_runtimes(
+    settings: Settings, state_dir: Path, on_event: Callable[[str, str], None] = lambda kind, event: None
+) -> dict[RunnerKind, Runtime]:
+    """Return the runtimes that the settings allow, by kind, not opened.
+
+    Args:
+        on_event: called with the kind and a word for what a runtime reports about our runners.
+    """
+    made: dict[RunnerKind, Runtime] = {
+        RunnerKind.PROCESS: ProcessRuntime(settings.process, instance=settings.instance, state_dir=state_dir)
+    }
+    if settings.docker.enabled:
+        from orchd.runtime.containers import DockerRuntime  # Costs nothing while it is switched off.
+
+        made[RunnerKind.CONTAINER] = DockerRuntime(
+            settings.docker,
+            instance=settings.instance,
+            state_dir=str(state_dir),
+            models_folder=str(Path(settings.models_file).absolute().parent),
+            on_event=on_event,
+        )
+    return made

@@ -1,0 +1,22 @@
+"""What the part `runtime` offers the parts above it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from orchd.domain.model import RunnerKind
+from orchd.domain.ports import Runtime
+
+
+class Runtimes(Protocol):
+    """Attributes:
+    by_kind: those that the settings allow; whoever looks at one opens it.
+    """
+
+    @property
+    def by_kind(self) -> Mapping[RunnerKind, Runtime]: ...
+
+    async def elsewhere(self) -> list[str]:
+        """Return what processes of our instance another state directory has, in words."""
+        ...

@@ -1,0 +1,33 @@
+"""Who holds which slot, as a part: the table and what lets go, and their news for the parts above."""
+
+from __future__ import annotations
+
+import asyncio
+
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.signal import Signal
+from orchd.part import Context, Part
+from orchd.sessions.letting_go import LettingGo
+from orchd.sessions.table import SessionTable
+
+
+class SessionsPart(Part):
+    """After `ports.Sessions`."""
+
+    name = "sessions"
+    table: SessionTable
+    letting_go: LettingGo
+
+    def __init__(self, context: Context) -> None:
+        self._metrics = context.metrics
+        self.drained: Signal[RunnerId] = Signal()
+        self.wanted: Signal[ModelKey] = Signal()
+        self.closed: Signal[RunnerId] = Signal()
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.table = SessionTable(
+            on_drained=self.drained.emit, on_wanted=self.wanted.emit, on_closed=self.closed.emit, clock=loop.time
+        )
+        self.letting_go = LettingGo(self.table, loop.time, loop.call_later)
+        self._metrics.sessions_from(self.table.active, self.table.letting_go)
