@@ -25,9 +25,9 @@ from orchd.domain.ports import NodeSessions, Store
 from orchd.domain.state import ModelStatus, Snapshot
 from orchd.errors import OrchdError
 from orchd.node.ports import NodeCalls
+from orchd.node.route_secrets import RouteSecrets
 from orchd.node.watch import NodeWatch
 from orchd.settings.tree import Settings
-from orchd.tickets.route_secrets import RouteSecrets
 
 log = structlog.get_logger("orchd.advertise")
 

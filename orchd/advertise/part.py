@@ -16,6 +16,7 @@ from orchd.domain.model import Secret
 from orchd.domain.ports import StoreHolder
 from orchd.domain.state import Snapshot
 from orchd.node.client import NodeClient
+from orchd.node.route_secrets import KEY_NAME, RouteSecrets, is_key, new_key
 from orchd.part import Context, Part, Roots
 from orchd.realtime.ports import Realtime
 from orchd.realtime.stream import Origin
@@ -23,7 +24,6 @@ from orchd.reconcile.ports import Reconciler
 from orchd.reload import SecretInUse
 from orchd.sessions.ports import Sessions
 from orchd.settings.files import read_secret
-from orchd.tickets.route_secrets import KEY_NAME, RouteSecrets, is_key, new_key
 
 log = structlog.get_logger("orchd.advertise")
 

@@ -12,7 +12,7 @@ from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.ports import NodeSessions, Store
 from orchd.node.ports import NodeCalls
-from orchd.tickets.route_secrets import RouteSecrets
+from orchd.node.route_secrets import RouteSecrets
 
 
 class Registry(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from orchd.errors import Code, JobRefused
 from orchd.jobs.hooks import Job, JobHook, Waits
-from orchd.tickets.route_secrets import RouteSecrets
+from orchd.node.route_secrets import RouteSecrets
 
 
 class NodeAdmission(JobHook):

@@ -14,11 +14,11 @@ from orchd.jobs.lines import JobLines
 from orchd.jobs.server import JobServer
 from orchd.limits import open_files
 from orchd.logs import Lines
+from orchd.node.route_secrets import RouteSecrets
 from orchd.part import Context, Part
 from orchd.realtime.ports import Realtime
 from orchd.reconcile.ports import Reconciler
 from orchd.sessions.ports import Sessions
-from orchd.tickets.route_secrets import RouteSecrets
 
 
 class NodeSide(Protocol):

@@ -6,9 +6,9 @@ import pytest
 
 from orchd.advertise import registries
 from orchd.advertise.advertiser import Advertiser
+from orchd.node.route_secrets import RouteSecrets, new_key
 from orchd.settings.tree import Settings
 from orchd.tasks import cancel, spawn
-from orchd.tickets.route_secrets import RouteSecrets, new_key
 from tests.advertise.rig import Jobs, NodeSessionsSeen, client_of, node, settings_for, until
 from tests.fakes.streams import FakeStore
 

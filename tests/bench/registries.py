@@ -37,9 +37,9 @@ from orchd.domain.offer import Offer, Offers
 from orchd.logs import configure_logs
 from orchd.node.client import NodeClient
 from orchd.node.ports import NodeAnswer
+from orchd.node.route_secrets import RouteSecrets, new_key
 from orchd.node.watch import NodeWatch
 from orchd.tasks import cancel, spawn
-from orchd.tickets.route_secrets import RouteSecrets, new_key
 from tests.advertise.rig import NodeSessionsSeen
 from tests.bench.report import Row, Section, markdown, spread
 from tests.bench.waits import SHIPPED, all_ready

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from orchd import app
 from orchd.catalog import watch
-from orchd.tickets.route_secrets import RouteSecrets
+from orchd.node.route_secrets import RouteSecrets
 from tests.chaos.jumping import run_jumping
 from tests.chaos.steps import STEPS, TWICE
 from tests.chaos.world import World, a_world

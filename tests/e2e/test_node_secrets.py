@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchd.domain.ids import ModelKey
-from orchd.tickets.route_secrets import KEY_NAME, RouteSecrets
+from orchd.node.route_secrets import KEY_NAME, RouteSecrets
 from tests.e2e.beside import SECRET, NodeProcess, orchd_beside
 from tests.e2e.daemon import Daemon
 from tests.e2e.scripts import Entry, process

@@ -11,7 +11,7 @@ from orchd.domain.ids import ModelKey
 from orchd.errors import Code
 from orchd.jobs.admission import NodeAdmission
 from orchd.jobs.hooks import Job, Waits
-from orchd.tickets.route_secrets import RouteSecrets
+from orchd.node.route_secrets import RouteSecrets
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import ONE, UPGRADE, refused, request
 from tests.jobs.model import KEY, a_model, runner_of

@@ -12,8 +12,8 @@ from orchd.domain.ids import ModelKey
 from orchd.errors import Code, JobRefused
 from orchd.jobs.admission import NodeAdmission
 from orchd.jobs.hooks import Job, JobHook, Waits
+from orchd.node.route_secrets import RouteSecrets
 from orchd.realtime.stream import Origin
-from orchd.tickets.route_secrets import RouteSecrets
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import ONE, refused, request
 from tests.jobs.model import KEY, a_model

@@ -33,6 +33,7 @@ from orchd.domain.model import ContainerLaunch, GpuRequest, Model, ProcessLaunch
 from orchd.domain.ports import Runtime, SightedAs
 from orchd.domain.state import Severity
 from orchd.jobs.settings import JobsSettings
+from orchd.node.route_secrets import is_key, new_key
 from orchd.part import Context
 from orchd.reconcile.part import ReconcilePart
 from orchd.reconcile.settings import ReconcileSettings
@@ -41,7 +42,6 @@ from orchd.runtime.part import RuntimesPart
 from orchd.runtime.settings import DockerSettings
 from orchd.settings.tree import Settings
 from orchd.store import SqliteStore
-from orchd.tickets.route_secrets import is_key, new_key
 from tests.catalog.helpers import read_text
 from tests.fakes.models import container_model
 from tests.fakes.runtime import FakeContainer, FakeRuntime

@@ -23,8 +23,8 @@ from orchd.domain.money import Currency, Price
 from orchd.domain.offer import NodeStatus, Offer, Offers, Published
 from orchd.errors import Code
 from orchd.node.client import NodeClient
+from orchd.node.route_secrets import RouteSecrets, new_key
 from orchd.tasks import cancel, spawn
-from orchd.tickets.route_secrets import RouteSecrets, new_key
 from tests.advertise.rig import (
     CountingListings,
     Jobs,

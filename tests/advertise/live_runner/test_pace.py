@@ -20,7 +20,7 @@ from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.model import Secret
 from orchd.domain.offer import NodeStatus, Offer, Offers
 from orchd.node.ports import NodeAnswer, NodeCalls, NodeError
-from orchd.tickets.route_secrets import RouteSecrets
+from orchd.node.route_secrets import RouteSecrets
 from tests.advertise.live_runner.node import BOOTSTRAP, Said, TinyNode
 from tests.advertise.live_runner.world import offer
 from tests.advertise.rig import NodeSessionsSeen, Suspicions

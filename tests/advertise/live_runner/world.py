@@ -18,7 +18,7 @@ from orchd.domain.model import Secret
 from orchd.domain.money import Currency, Price
 from orchd.domain.offer import NodeStatus, Offer, Offers, Published
 from orchd.node.client import NodeClient
-from orchd.tickets.route_secrets import RouteSecrets
+from orchd.node.route_secrets import RouteSecrets
 from tests.advertise.rig import NodeSessionsSeen, Suspicions
 from tests.fakes.streams import FakeStore
 from tests.golivepeer.clock import Clock

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchd.tickets.route_secrets import RouteSecrets, new_key
+from orchd.node.route_secrets import RouteSecrets, new_key
 
 KEY = "11" * 32
 HOUR = 3600.0
