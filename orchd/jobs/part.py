@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.state import Snapshot
-from orchd.jobs.admission import NodeAdmission
 from orchd.jobs.hooks import Hooks, JobHook
 from orchd.jobs.lines import JobLines
 from orchd.jobs.server import JobServer
 from orchd.limits import open_files
 from orchd.logs import Lines
-from orchd.node.route_secrets import RouteSecrets
 from orchd.part import Context, Part
 from orchd.realtime.ports import Realtime
 from orchd.reconcile.ports import Reconciler
 from orchd.sessions.ports import Sessions
+
+if TYPE_CHECKING:
+    from orchd.node.route_secrets import RouteSecrets
 
 
 class NodeSide(Protocol):
@@ -65,6 +66,8 @@ class JobsPart(Part):
         """Return who has a say about jobs, in order."""
         if self._node is None:
             return []
+        from orchd.jobs.admission import NodeAdmission  # Costs nothing where there is no node.
+
         return [NodeAdmission(self._node.tokens, direct=self._context.settings.orchestrator.allow_direct)]
 
     async def open(self) -> None:

@@ -1,0 +1,98 @@
+"""The list of parts: it is the one that app.py makes, and what is switched off costs nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchd import parts
+from orchd.app import App
+from orchd.settings.tree import SETTINGS, Settings
+
+CHEAP = {"settings", "status"}
+"""The faces of a part that may be imported while it is switched off."""
+
+MAIN = """
+import sys
+from orchd.cli import main
+
+code = main(sys.argv[1:])
+print(*sys.modules)
+sys.exit(code)
+"""
+
+
+async def test_the_parts_are_those_that_app_makes_in_start_order(tmp_path: Path) -> None:
+    settings = Settings.model_validate(
+        {"state_dir": str(tmp_path), "orchestrator": {"service_url": "https://127.0.0.1:9"}}
+    )
+    made = App(settings, {})._parts
+    assert [part.name for part in made] == [entry.name for entry in parts.PARTS]
+    for part, entry in zip(made, parts.PARTS, strict=True):
+        module = type(part).__module__
+        assert module in (entry.package, f"{entry.package}.part"), part.name
+
+
+def test_every_switch_is_a_setting() -> None:
+    assert {entry.switch for entry in parts.PARTS if entry.switch} <= SETTINGS.keys()
+
+
+def test_each_face_is_found_once_in_start_order() -> None:
+    found = [module.__name__ for module in parts.faces("settings")]
+    assert found == sorted(set(found), key=[f"{entry.package}.settings" for entry in parts.PARTS].index)
+    assert {"orchd.jobs.settings", "orchd.admin.settings"} <= set(found)
+
+
+@contextmanager
+def orchd_run(folder: Path, *flags: str) -> Iterator[subprocess.Popen[str]]:
+    """`orchd run` as a process that prints what it has imported when it has ended."""
+    (folder / "aiModels.json").write_text("[]")
+    places = ["--models-file", str(folder / "aiModels.json"), "--state-dir", str(folder / "state")]
+    listen = ["--jobs-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("ORCHD_")}
+    with subprocess.Popen(
+        [sys.executable, "-c", MAIN, "run", *places, *listen, *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env | {"ORCHD_CONFIG": os.devnull, "DOCKER_HOST": "tcp://127.0.0.1:9"},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def imported(folder: Path, *flags: str) -> set[str]:
+    """Return the modules that a daemon has imported from its start to its end."""
+    with orchd_run(folder, *flags) as process:
+        assert process.stderr is not None
+        assert any("orchd_ready" in line for line in process.stderr), "it has not started"
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+    return set(said.split())
+
+
+def test_what_is_switched_off_is_not_imported(tmp_path: Path) -> None:
+    found = imported(tmp_path, "--docker-enabled", "false")
+    assert "orchd.jobs.server" in found, "this test sees what is imported"
+    for entry in parts.PARTS:
+        if entry.switch:
+            of_it = {name for name in found if name.startswith(f"{entry.package}.")}
+            assert of_it <= {f"{entry.package}.{face}" for face in CHEAP}, entry.name
+    foreign = {name.partition(".")[0] for name in found}
+    assert not foreign & {"docker", "pynvml", "requests", "eth_keys", "eth_hash", "web3", "Crypto"}
+    assert not {name for name in found if name.startswith("orchd.node.")} - {"orchd.node.settings"}
+
+
+def test_what_is_switched_on_is_imported(tmp_path: Path) -> None:
+    """So that the test above can fail."""
+    node = ("--orchestrator-service-url", "https://127.0.0.1:9")
+    found = imported(tmp_path, "--docker-enabled", "true", *node)
+    assert {"docker", "orchd.node.client", "orchd.advertise.part"} <= found
