@@ -17,9 +17,9 @@ from prometheus_client import CollectorRegistry
 
 from orchd import __version__
 from orchd.admin.part import AdminPart
-from orchd.catalog.codec import dump_model, load_model
 from orchd.catalog.part import CatalogPart
 from orchd.control.part import ControlPart
+from orchd.database.part import DatabasePart
 from orchd.domain.state import Snapshot
 from orchd.ground import GroundPart
 from orchd.health.part import HealthPart
@@ -39,7 +39,6 @@ from orchd.sessions.part import SessionsPart
 from orchd.settings.files import resolve_state_dir
 from orchd.settings.tree import Settings
 from orchd.state_dir import StateDirPart
-from orchd.store_part import StorePart
 
 log = structlog.get_logger("orchd.app")
 
@@ -89,19 +88,19 @@ class App:
         """Make the list. What a part does, when and why is said in its `part.py`."""
         context, rules = self._context, self._settings
         ground = self._add(GroundPart)(context)
-        store = self._add(StorePart)(context, dump_model, load_model)
+        database = self._add(DatabasePart)(context)
         runtimes = self._add(RuntimesPart)(context)
         sessions = self._add(SessionsPart)(context)
         health = self._add(HealthPart)(context)
-        catalog = self._add(CatalogPart)(context, store)
-        reconcile = self._add(ReconcilePart)(context, store, runtimes, health, sessions, catalog)
+        catalog = self._add(CatalogPart)(context, database)
+        reconcile = self._add(ReconcilePart)(context, runtimes, health, sessions, catalog)
         notify = self._add(NotifyPart)(context, reconcile, lambda: self.stopping)
-        realtime = self._add(RealtimePart)(context, store, sessions, reconcile)
+        realtime = self._add(RealtimePart)(context, database, sessions, reconcile)
         node, secrets = None, dict[str, SecretInUse]()
         if rules.orchestrator.enabled:
             from orchd.advertise.part import NodePart, OffersPart
 
-            node = self._add(NodePart)(context, store, sessions, realtime)
+            node = self._add(NodePart)(context, database, sessions, realtime)
             secrets = node.secrets
         self._add(JobsPart)(context, sessions, reconcile, realtime, node, self._lines)
         self._add(AdminPart)(context, self.snapshot, lambda: self.accepting)
@@ -109,7 +108,7 @@ class App:
         control = self._add(ControlPart)(context, reconcile, runtimes, drain, self.stop)
         log_level = partial(set_level, lines=self._lines)
         reload = self._add(ReloadPart)(context, catalog, secrets, self._again, log_level)
-        keep = {"lock": ground.keep_lock, "store": store.keep, "control socket": control.keep}
+        keep = {"lock": ground.keep_lock, "store": database.keep, "control socket": control.keep}
         self._add(StateDirPart)(context, keep)
         if node is not None:
             self._add(OffersPart)(node, reconcile)

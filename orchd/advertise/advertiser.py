@@ -21,7 +21,7 @@ from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Price
 from orchd.domain.offer import Offers
-from orchd.domain.ports import NodeSessions, Store
+from orchd.domain.ports import NodeSessions, SecretStore
 from orchd.domain.state import ModelStatus, Snapshot
 from orchd.errors import OrchdError
 from orchd.node.ports import NodeCalls
@@ -56,7 +56,7 @@ class Advertiser:
         settings: Settings,
         listings: Listings,
         client: NodeCalls,
-        store: Store,
+        store: SecretStore,
         secrets: RouteSecrets,
         rate: EthUsd | None,
         sessions: NodeSessions,

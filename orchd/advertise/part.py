@@ -11,12 +11,13 @@ from orchd import tasks
 from orchd.advertise.advertiser import Advertiser
 from orchd.advertise.listings import Listings
 from orchd.advertise.rate import eth_usd_source
+from orchd.database.database import HasDatabase
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
-from orchd.domain.ports import StoreHolder
 from orchd.domain.state import Snapshot
 from orchd.node.client import NodeClient
 from orchd.node.route_secrets import KEY_NAME, RouteSecrets, is_key, new_key
+from orchd.node.tables import SecretTable
 from orchd.part import Context, Part, Roots
 from orchd.realtime.ports import Realtime
 from orchd.realtime.stream import Origin
@@ -40,7 +41,7 @@ class NodePart(Part):
     advertiser: Advertiser
     tokens: RouteSecrets
 
-    def __init__(self, context: Context, database: StoreHolder, sessions: Sessions, realtime: Realtime) -> None:
+    def __init__(self, context: Context, database: HasDatabase, sessions: Sessions, realtime: Realtime) -> None:
         self._context = context
         self._database = database
         self._sessions = sessions
@@ -56,7 +57,7 @@ class NodePart(Part):
         rate = eth_usd_source(rules.eth_usd, rules.eth_usd_feed, rpc_url, rules.call_timeout_s, context.names)
         self.tokens = RouteSecrets(await self._route_key(), rules.token_rotation_h * 3600)
         self._client = client = NodeClient(rules, secret, context.names, context.lag)
-        table, keeper, store = self._sessions.table, self._realtime.keeper, self._database.store
+        table, keeper, store = self._sessions.table, self._realtime.keeper, SecretTable(self._database.database)
         listings = Listings(
             active=table.running,
             begun=table.begun,
@@ -84,7 +85,7 @@ class NodePart(Part):
 
     async def _route_key(self) -> str:
         """Return the key of the routes' tokens, which the node keeps: so it must outlive us."""
-        store = self._database.store
+        store = SecretTable(self._database.database)
         if not is_key(key := await store.secret(KEY_NAME) or ""):
             if key:
                 log.warning("route_key_unreadable", next="a new one is made, and the node gets new tokens")

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from orchd.advertise.listings import Listings
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
-from orchd.domain.ports import NodeSessions, Store
+from orchd.domain.ports import NodeSessions, SecretStore
 from orchd.node.ports import NodeCalls
 from orchd.node.route_secrets import RouteSecrets
 
@@ -61,6 +61,6 @@ class RegistryContext:
     settings: OrchestratorSettings
     eth_usd: Callable[[], Fraction | None]
     watch: RestartWatch
-    store: Store
+    store: SecretStore
     sessions: NodeSessions
     instance: str

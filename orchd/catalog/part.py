@@ -8,8 +8,11 @@ from pathlib import Path
 import structlog
 
 from orchd.catalog.reload import Catalog
+from orchd.catalog.tables import ModelTable
 from orchd.catalog.watch import ModelsFile
-from orchd.domain.ports import StoredModel, StoreHolder
+from orchd.database.database import HasDatabase
+from orchd.domain.ids import ModelKey
+from orchd.domain.ports import ModelStore, StoredModel
 from orchd.domain.signal import Signal
 from orchd.domain.state import DesiredState, Severity
 from orchd.errors import StoreError
@@ -23,8 +26,9 @@ class CatalogPart(Part):
 
     name = "catalog"
     stored: tuple[StoredModel, ...] = ()
+    _kept: ModelStore
 
-    def __init__(self, context: Context, database: StoreHolder) -> None:
+    def __init__(self, context: Context, database: HasDatabase) -> None:
         self._context = context
         self._database = database
         self._catalog: Catalog | None = None
@@ -32,7 +36,8 @@ class CatalogPart(Part):
 
     async def open(self) -> None:
         settings = self._context.settings
-        self.stored = await self._database.store.models()
+        self._kept = self.make_store()
+        self.stored = await self._kept.models()
         credentials = self._context.env.get("CREDENTIALS_DIRECTORY")
         self._catalog = Catalog(
             ModelsFile(Path(settings.models_file), settings.models_poll_s),
@@ -55,6 +60,13 @@ class CatalogPart(Part):
     def read_again(self) -> None:
         self._opened.again()
 
+    async def forget_generations(self, keep: frozenset[tuple[ModelKey, str]]) -> None:
+        await self._kept.forget_generations(keep)
+
+    def make_store(self) -> ModelStore:
+        """Return what keeps the definitions; the database is open."""
+        return ModelTable(self._database.database)
+
     @property
     def _opened(self) -> Catalog:
         assert self._catalog is not None
@@ -68,7 +80,7 @@ class CatalogPart(Part):
         """Keep what is good, then tell."""
         try:
             if desired.file_hash:  # Else there are only the definitions that the store has.
-                await self._database.store.save_models(self._opened.last_good())
+                await self._kept.save_models(self._opened.last_good())
         except StoreError as exc:
             # A full disk must not keep an edit from being served; it would only be unknown after a restart.
             log.error("last_good_not_saved", reason=exc.message)

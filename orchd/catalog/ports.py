@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from orchd.domain.ids import ModelKey
 from orchd.domain.ports import StoredModel
 from orchd.domain.signal import Signal
 from orchd.domain.state import DesiredState
@@ -20,6 +21,14 @@ class DesiredModels(Protocol):
 
     @property
     def desired(self) -> Signal[DesiredState]: ...
+
+    async def forget_generations(self, keep: frozenset[tuple[ModelKey, str]]) -> None:
+        """Drop stored definitions that are neither current nor in `keep` (key, generation).
+
+        Raises:
+            StoreError: they are still there.
+        """
+        ...
 
     def read_again(self) -> None:
         """Read the file again soon, with all files that its entries name, though it may not have changed."""

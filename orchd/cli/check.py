@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchd.catalog.codec import load_model
 from orchd.catalog.reading import Reading
 from orchd.catalog.reload import read_file
+from orchd.catalog.tables import last_good
 from orchd.cli.flags import add_settings_flags
 from orchd.cli.text import RED, YELLOW, Cell, Look, look_of, pad, printable, table, units, write
+from orchd.database.database import DATABASE
 from orchd.domain.model import Model
 from orchd.domain.money import Price
 from orchd.domain.state import Severity
@@ -25,7 +26,6 @@ from orchd.errors import SettingsError
 from orchd.settings.advice import advice
 from orchd.settings.files import READ_TIMEOUT_S, resolve_state_dir
 from orchd.settings.tree import Settings
-from orchd.store import DATABASE, last_good
 from orchd.threads import call_within
 
 Doubts = Sequence[tuple[str, str]]
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def _last_good(settings: Settings) -> tuple[Model, ...]:
     try:
         database = resolve_state_dir(settings.state_dir, os.environ) / DATABASE
-        return call_within(lambda: last_good(database, load_model), READ_TIMEOUT_S)
+        return call_within(lambda: last_good(database), READ_TIMEOUT_S)
     except (SettingsError, TimeoutError):
         return ()
 

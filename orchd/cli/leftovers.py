@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from orchd.catalog.codec import dump_model, load_model
+from orchd.catalog.tables import ModelTable
+from orchd.database.database import DATABASE, Database
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model, RunnerKind, StopSpec
 from orchd.domain.ports import Runtime, Sighting
@@ -17,7 +18,6 @@ from orchd.runtime.part import make_runtimes
 from orchd.runtime.process_marks import Marks
 from orchd.settings.files import resolve_state_dir
 from orchd.settings.tree import Settings
-from orchd.store import DATABASE, SqliteStore
 
 MakeRuntimes = Callable[[Settings, Path], Mapping[RunnerKind, Runtime]]
 Known = Mapping[tuple[ModelKey, str], Model]
@@ -41,10 +41,10 @@ async def end_leftovers(
             lock.acquire()
             stack.callback(lock.release)
         if (state_dir / DATABASE).exists():
-            store = SqliteStore(state_dir / DATABASE, dump_model, load_model)
-            await store.open()
-            stack.push_async_callback(store.close)
-            known = {(s.model.key, s.generation): s.model for s in await store.models()}
+            database = Database(state_dir / DATABASE)
+            stack.push_async_callback(database.close)
+            await database.open()
+            known = {(s.model.key, s.generation): s.model for s in await ModelTable(database).models()}
         else:
             left.append(
                 f"whatever runs under another state directory: there is no {DATABASE} in {state_dir}, so no orchd "

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -236,16 +236,26 @@ class Database:
         return StoreError(f"cannot use the database {self._path}: it is closed")
 
 
-def read_file(path: Path, work: Callable[[Sql], T]) -> T:
+class HasDatabase(Protocol):
+    """The part that holds the database."""
+
+    @property
+    def database(self) -> Database: ...
+
+
+def read_beside(path: Path, work: Callable[[Sql], T]) -> T:
     """Return what `work` finds in a database that a daemon may have open. Blocks.
 
     For commands beside the daemon: nothing is written, and no file is made.
 
     Raises:
-        sqlite3.Error, OSError: it can't be read.
+        StoreError: it can't be read, or there is none.
     """
-    with closing(open_read_only(path)) as db:
-        return _read(db, work)
+    try:
+        with closing(open_read_only(path)) as db:
+            return _read(db, work)
+    except sqlite3.Error as exc:
+        raise StoreError(explain(path, exc)) from exc
 
 
 def _read(db: sqlite3.Connection, work: Callable[[Sql], T]) -> T:

@@ -139,8 +139,13 @@ class DatabaseFile:
 
 
 def open_beside_writer(path: Path) -> sqlite3.Connection:
-    """Return a connection that sees what this daemon has committed, and can't write. For the thread that calls this."""
-    return _read_only(path, "mode=ro")
+    """Return a connection that sees what this daemon has committed, and can't write. For the thread that calls this.
+
+    All its files are open then, so that it goes on reading if somebody removes them.
+    """
+    db = _read_only(path, "mode=ro")
+    db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # SQLite opens files when it needs them.
+    return db
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from orchd.database.database import DATABASE
 from orchd.errors import OrchdError
 from orchd.runtime.process_launch import free_port
-from orchd.store import DATABASE
 
 T = TypeVar("T")
 Json = dict[str, Any]

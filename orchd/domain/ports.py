@@ -238,15 +238,14 @@ class StoredStream:
     began_at: float
 
 
-class Store(Protocol):
-    """What must survive a kill -9. One writer; each call is one transaction, durable when it returns."""
+class ModelStore(Protocol):
+    """Definitions that must survive a kill -9. Each call is one transaction, on the disk when it returns.
+
+    Every call of these stores raises StoreError where that can't be.
+    """
 
     async def models(self) -> tuple[StoredModel, ...]:
-        """Return every stored definition.
-
-        Raises:
-            StoreError.
-        """
+        """Return every stored definition."""
 
     async def save_models(self, current: tuple[Model, ...]) -> None:
         """Make these the last good definitions; former ones stay as older generations until `forget_generations`."""
@@ -254,12 +253,9 @@ class Store(Protocol):
     async def forget_generations(self, keep: frozenset[tuple[ModelKey, str]]) -> None:
         """Drop definitions that are neither current nor in `keep` (key, generation)."""
 
-    async def keep(self) -> None:
-        """Make it durable again, if somebody has removed what it was kept in. Called from time to time.
 
-        Raises:
-            StoreError: that does not work now.
-        """
+class SecretStore(Protocol):
+    """What orchd and the node must go on agreeing on, by name. As `ModelStore`."""
 
     async def secret(self, name: str) -> str | None:
         """Return what was kept under this name; None = nothing."""
@@ -270,6 +266,10 @@ class Store(Protocol):
     async def forget_secret(self, name: str) -> None:
         """Drop it. What is not there is fine."""
 
+
+class StreamStore(Protocol):
+    """Realtime sessions that run. As `ModelStore`."""
+
     async def streams(self) -> tuple[StoredStream, ...]:
         """Return the realtime sessions that ran, oldest first."""
 
@@ -278,12 +278,3 @@ class Store(Protocol):
 
     async def forget_stream(self, key: ModelKey, id: str) -> None:
         """Drop it. What is not there is fine."""
-
-    async def close(self) -> None: ...
-
-
-class StoreHolder(Protocol):
-    """The part that has the store."""
-
-    @property
-    def store(self) -> Store: ...

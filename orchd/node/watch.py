@@ -17,7 +17,7 @@ from dataclasses import replace
 import structlog
 
 from orchd.domain.offer import NodeStatus
-from orchd.domain.ports import Store
+from orchd.domain.ports import SecretStore
 from orchd.node.identity import NodeIdentity, NodeSighting, is_new
 from orchd.node.ports import NodeCalls, NodeError
 from orchd.node.settings import NodeSettings
@@ -47,7 +47,7 @@ class NodeWatch:
     def __init__(
         self,
         client: NodeCalls,
-        store: Store,
+        store: SecretStore,
         settings: NodeSettings,
         spoken: Mapping[str, Callable[[], Awaitable[bool]]],
         tell: Callable[[NodeStatus], None],

@@ -22,7 +22,7 @@ import structlog
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.domain.outcomes import Outcome
-from orchd.domain.ports import ProbeWord, Store, StoredStream
+from orchd.domain.ports import ProbeWord, StoredStream, StreamStore
 from orchd.domain.signal import Signal
 from orchd.domain.state import Snapshot, StreamStatus
 from orchd.errors import JobRefused, StoreError
@@ -90,7 +90,7 @@ class Keeper:
         settings: StreamsSettings,
         table: SessionTable,
         letting_go: LettingGo,
-        store: Store,
+        store: StreamStore,
         containers: Containers,
         models: Callable[[], Mapping[ModelKey, Model]],
         knows: Callable[[RunnerId], bool],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from orchd.domain.ports import StoreHolder
+from orchd.database.database import HasDatabase
 from orchd.domain.signal import Signal
 from orchd.domain.state import Snapshot
 from orchd.part import Context, Part, Roots
 from orchd.realtime.container import ContainerStreams
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Ended
+from orchd.realtime.tables import StreamTable
 from orchd.reconcile.ports import Reconciler
 from orchd.sessions.ports import Sessions
 
@@ -19,7 +20,7 @@ class RealtimePart(Part):
     name = "realtime"
     keeper: Keeper
 
-    def __init__(self, context: Context, database: StoreHolder, sessions: Sessions, reconcile: Reconciler) -> None:
+    def __init__(self, context: Context, database: HasDatabase, sessions: Sessions, reconcile: Reconciler) -> None:
         self._context = context
         self._database = database
         self._sessions = sessions
@@ -35,7 +36,7 @@ class RealtimePart(Part):
             context.settings.streams,
             self._sessions.table,
             self._sessions.letting_go,
-            self._database.store,
+            StreamTable(self._database.database),
             self._containers,
             models=self._reconcile.loop.models,
             knows=self._reconcile.loop.knows,

@@ -13,7 +13,7 @@ from orchd.catalog.ports import DesiredModels
 from orchd.domain.events import DesiredChanged, RestartAsked, StartWanted
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model, RunnerKind
-from orchd.domain.ports import ProbeWord, StoreHolder
+from orchd.domain.ports import ProbeWord
 from orchd.domain.signal import Signal
 from orchd.domain.state import Snapshot
 from orchd.errors import StoreError
@@ -36,14 +36,12 @@ class ReconcilePart(Part):
     def __init__(
         self,
         context: Context,
-        database: StoreHolder,
         runtimes: Runtimes,
         health: Probes,
         sessions: Sessions,
         catalog: DesiredModels,
     ) -> None:
         self._context = context
-        self._database = database
         self._runtimes = runtimes
         self._health = health
         self._sessions = sessions
@@ -140,7 +138,7 @@ class ReconcilePart(Part):
             live = self.loop.generations()
             if live != known:
                 try:
-                    await self._database.store.forget_generations(live)
+                    await self._catalog.forget_generations(live)
                     known = live
                 except StoreError as exc:
                     log.warning("store_not_tidied", reason=exc.message)

@@ -10,7 +10,7 @@ from orchd.node.route_secrets import RouteSecrets, new_key
 from orchd.settings.tree import Settings
 from orchd.tasks import cancel, spawn
 from tests.advertise.rig import Jobs, NodeSessionsSeen, client_of, node, settings_for, until
-from tests.fakes.streams import FakeStore
+from tests.fakes.stored import FakeSecretStore
 
 
 @pytest.mark.parametrize("name", registries.names())
@@ -20,7 +20,7 @@ async def test_registries_of_the_settings(name: str) -> None:
         rules = settings_for(double, register=(name,))
         settings = Settings.model_construct(orchestrator=rules, instance="test")
         async with client_of(rules) as client:
-            listings, store = Jobs().listings(), FakeStore()
+            listings, store = Jobs().listings(), FakeSecretStore()
             secrets = RouteSecrets(new_key(), 3600.0)
             advertiser = Advertiser(settings, listings, client, store, secrets, None, NodeSessionsSeen())
             roots = [spawn(root, name=name) for name, root in advertiser.roots().items()]

@@ -46,7 +46,7 @@ from tests.bench.waits import SHIPPED, all_ready
 from tests.e2e.beside import SECRET, NodeProcess, orchd_beside
 from tests.e2e.daemon import Daemon
 from tests.e2e.scripts import PIPELINE, Runner, process
-from tests.fakes.streams import FakeStore
+from tests.fakes.stored import FakeSecretStore
 
 HEAD = ("", "median", "range")
 LIMIT_S = 600.0
@@ -137,7 +137,7 @@ async def cost(node: NodeProcess, effort: Effort) -> list[Section]:
     settings = OrchestratorSettings(service_url=node.url, cli_url=node.cli_url)
     client = CountingClient(settings, Secret(SECRET))
     listings = Listings(active=lambda key: 0, begun=lambda key: 0, streams=lambda key: 0)
-    store, route_secrets, rate = FakeStore(), RouteSecrets(new_key(), 86400.0), lambda: Fraction(3000)
+    store, route_secrets, rate = FakeSecretStore(), RouteSecrets(new_key(), 86400.0), lambda: Fraction(3000)
     spoken = {name: partial(kind.spoken, client, settings) for name, kind in (("byoc", byoc), ("live-runner", live))}
     watch = NodeWatch(client, store, settings, spoken, listings.set_node)
     sessions, instance = NodeSessionsSeen(), secrets.token_hex(2)

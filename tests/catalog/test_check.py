@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from orchd.catalog.codec import dump_model, load_model
+from orchd.catalog.tables import ModelTable
 from orchd.cli import main
-from orchd.store import SqliteStore
+from orchd.database.database import Database
 from tests.catalog.helpers import entry, model_of, read
 
 SECRET = "hunter2-do-not-show"
@@ -93,17 +93,17 @@ def test_a_slip_that_would_run_nothing_fails(tmp_path: Path, slip: str) -> None:
 async def test_what_a_slip_would_take_from_a_model_that_runs_here_fails(tmp_path: Path, daemon_runs: bool) -> None:
     state = tmp_path / "state"
     state.mkdir()
-    store = SqliteStore(state / "orchd.db", dump_model, load_model)
-    await store.open()
-    await store.save_models((model_of(read(entry(warm=True))),))
+    database = Database(state / "orchd.db")
+    await database.open()
+    await ModelTable(database).save_models((model_of(read(entry(warm=True))),))
     if not daemon_runs:
-        await store.close()
+        await database.close()
     before = sorted(state.iterdir())
     for slipped, code in ((entry(wram=True), 1), (entry(image=...), 1), (entry(warm=True, wram=True), 0)):
         assert main(["check", write(tmp_path / "f.json", slipped)]) == code
     assert sorted(state.iterdir()) == before
     if daemon_runs:
-        await store.close()
+        await database.close()
     assert main(["check", "--state-dir", str(tmp_path / "none"), write(tmp_path / "f.json", entry(wram=True))]) == 0
 
 

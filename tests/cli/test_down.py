@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchd.catalog.codec import dump_model, load_model
+from orchd.catalog.tables import ModelTable
 from orchd.cli.leftovers import end_leftovers
 from orchd.domain.ids import RunnerId
 from orchd.domain.model import Model, StopSpec
@@ -18,7 +18,7 @@ from orchd.domain.ports import StopReport
 from orchd.errors import EngineUnavailable, RunnersLeft
 from orchd.runtime.process_marks import Marks
 from orchd.settings.tree import Settings
-from orchd.store import SqliteStore
+from tests.database.parts import opened_own
 from tests.fakes.models import container_model
 from tests.fakes.runtime import FakeRuntime
 
@@ -43,10 +43,8 @@ async def leave(runtime: FakeRuntime, *models: Model) -> None:
 async def down(state_dir: Path, *runtimes: FakeRuntime, stored: tuple[Model, ...] | None = ()) -> list[str]:
     """Run it over a state directory with these definitions in its store; None = without a store."""
     if stored is not None:
-        store = SqliteStore(state_dir / "orchd.db", dump_model, load_model)
-        await store.open()
-        await store.save_models(stored)
-        await store.close()
+        async with opened_own(state_dir) as database:
+            await ModelTable(database).save_models(stored)
     said: list[str] = []
     settings = Settings(state_dir=str(state_dir), instance="t-down")
     made = {runtime.kind: runtime for runtime in runtimes}

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from orchd.database.database import Database
-from orchd.database.migrations import Migration, Migrations
+from orchd.database.migrations import Migration, Migrations, find_migrations
 from orchd.database.sql import Sql
 
 LEFT = "CREATE TABLE pairs_left (id INTEGER PRIMARY KEY, value TEXT NOT NULL);"
@@ -29,6 +29,17 @@ async def opened(folder: Path, migrations: Migrations = PARTS, timeout_s: float 
         yield database
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def opened_own(folder: Path) -> AsyncIterator[Database]:
+    """The database of orchd's own parts."""
+    async with opened(folder, find_migrations()) as database:
+        yield database
+
+
+def backups(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.bak*"))
 
 
 def add_left(sql: Sql, id: int, value: str = "") -> None:

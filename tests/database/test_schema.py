@@ -14,7 +14,7 @@ import pytest
 
 from orchd.database.migrations import Migrations, find_migrations
 from orchd.errors import Code, StoreError
-from tests.database.parts import LEFT, PARTS, RIGHT, add_pair, ids, opened, steps
+from tests.database.parts import LEFT, PARTS, RIGHT, add_pair, backups, ids, opened, steps
 
 WIDER: Migrations = {
     "left": steps("left", LEFT, "ALTER TABLE pairs_left ADD COLUMN more TEXT NOT NULL DEFAULT 'none';"),
@@ -29,10 +29,6 @@ def asked(path: Path, statement: str) -> list[tuple[object, ...]]:
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
-
-
-def backups(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.bak*"))
 
 
 @pytest.fixture(autouse=True)

@@ -20,11 +20,11 @@ from typing import Any, TypeVar, cast
 
 import orchd.cli.run
 from orchd.app import Instead
+from orchd.catalog.part import CatalogPart
 from orchd.cli import main
 from orchd.domain.model import RunnerKind
-from orchd.domain.ports import Runtime, Store
+from orchd.domain.ports import ModelStore, Runtime
 from orchd.runtime.part import RuntimesPart
-from orchd.store_part import StorePart
 
 CALLS = frozenset(
     {"open", "sightings", "prepare", "start", "resume", "stop", "remove", "tail"}
@@ -85,11 +85,11 @@ def crashing_parts(injector: Injector) -> Instead:
             kind = RunnerKind.CONTAINER if RunnerKind.CONTAINER in made else RunnerKind.PROCESS
             return made | {kind: cast(Runtime, Watched(made[kind], injector))}
 
-    class WatchedStore(StorePart):
-        async def make(self) -> Store:
-            return cast(Store, Watched(await super().make(), injector))
+    class WatchedCatalog(CatalogPart):
+        def make_store(self) -> ModelStore:
+            return cast(ModelStore, Watched(super().make_store(), injector))
 
-    return {RuntimesPart: WatchedRuntimes, StorePart: WatchedStore}
+    return {RuntimesPart: WatchedRuntimes, CatalogPart: WatchedCatalog}
 
 
 def crash(folder: Path) -> int:

@@ -22,7 +22,8 @@ from orchd.realtime.keeper import SWEEP_S
 from orchd.realtime.routes import Call
 from orchd.realtime.stream import Origin, Phase, Stream
 from orchd.tasks import cancel, spawn
-from tests.fakes.streams import FakeContainers, FakeStore
+from tests.fakes.stored import FakeStreamStore
+from tests.fakes.streams import FakeContainers
 from tests.jobs.fakes import Bench, Charging, FakeHook
 from tests.jobs.messages import SWITCHED, answer, refused, request
 from tests.jobs.model import ADDRESS, a_model, runner_of
@@ -56,7 +57,7 @@ class Studio(Bench):
 
     @property
     def stored(self) -> set[str]:
-        assert isinstance(self.keeper._store, FakeStore)
+        assert isinstance(self.keeper._store, FakeStreamStore)
         return {name for _, name in self.keeper._store.kept}
 
     @property

@@ -17,7 +17,7 @@ from orchd.node.identity import NodeIdentity, NodeSighting, is_new
 from orchd.node.watch import NodeWatch
 from orchd.tasks import cancel, spawn
 from tests.advertise.rig import CountingListings, Jobs, client_of, node, settings_for, until
-from tests.fakes.streams import FakeStore
+from tests.fakes.stored import FakeSecretStore
 from tests.golivepeer.chain import Chain
 from tests.golivepeer.node import Node
 
@@ -30,14 +30,14 @@ async def _says(spoken: Callable[[], bool]) -> bool:
 
 @asynccontextmanager
 async def watching(
-    double: Node, *, cli: bool = True, store: FakeStore | None = None, **changes: Any
+    double: Node, *, cli: bool = True, store: FakeSecretStore | None = None, **changes: Any
 ) -> AsyncIterator[tuple[CountingListings, NodeWatch]]:
     """Run a watch; leave when it was cancelled."""
     settings = settings_for(double, cli=cli, **changes)
     listings = Jobs().listings()
     async with client_of(settings) as client:
         spoken = {BYOC: partial(_says, lambda: True), LIVE: partial(_says, lambda: double.settings.use_live_runners)}
-        watch = NodeWatch(client, store or FakeStore(), settings, spoken, listings.set_node)
+        watch = NodeWatch(client, store or FakeSecretStore(), settings, spoken, listings.set_node)
         task = spawn(watch.run(), name="watch")
         try:
             yield listings, watch
@@ -198,7 +198,7 @@ async def test_a_cli_port_that_comes_late_gets_its_sentinel_without_a_new_epoch(
 
 
 async def test_the_sentinels_address_is_kept_and_its_price_is_new() -> None:
-    store = FakeStore()
+    store = FakeSecretStore()
     async with node() as double:
         found = []
         for _ in range(2):

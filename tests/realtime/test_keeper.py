@@ -26,7 +26,8 @@ from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import SessionTable
 from orchd.tasks import cancel, spawn
 from tests.fakes.snapshots import status
-from tests.fakes.streams import FakeContainers, FakeStore, a_keeper
+from tests.fakes.stored import FakeStreamStore
+from tests.fakes.streams import FakeContainers, a_keeper
 from tests.jobs.model import ADDRESS, a_model, runner_of
 from tests.virtual_time import settle, stand_still, virtual_time
 from tests.wall_clock import WallClock
@@ -51,11 +52,11 @@ class World:
     """A keeper and its table, and all that they tell. Time begins at 1000 s: 0 is no time of a real loop."""
 
     def __init__(
-        self, model: Model = MODEL, *, store: FakeStore | None = None, is_open: bool = True, **knobs: Any
+        self, model: Model = MODEL, *, store: FakeStreamStore | None = None, is_open: bool = True, **knobs: Any
     ) -> None:
         self.model = model
         self.table = SessionTable(on_drained=lambda runner: None, on_wanted=lambda key: None, clock=now)
-        self.store = store or FakeStore()
+        self.store = store or FakeStreamStore()
         self.ended: list[Ended] = []
         self.known: set[RunnerId] = {RUNNER, runner_of(KEY, 1)}
         self.told_node: list[str] = []
@@ -480,7 +481,7 @@ async def test_closing_leaves_streams_and_containers_as_they_are() -> None:
 
 @virtual_time
 async def test_a_disk_that_fails_costs_no_stream() -> None:
-    class Broken(FakeStore):
+    class Broken(FakeStreamStore):
         async def save_stream(self, stream: StoredStream) -> None:
             raise StoreError("cannot use the store: full")
 
@@ -499,8 +500,8 @@ async def test_a_disk_that_fails_costs_no_stream() -> None:
 # After a restart.
 
 
-def stored(*names: str, origin: Origin = Origin.BYOC, replica: int = 0) -> FakeStore:
-    store = FakeStore()
+def stored(*names: str, origin: Origin = Origin.BYOC, replica: int = 0) -> FakeStreamStore:
+    store = FakeStreamStore()
     for name in names:
         store.kept[KEY, name] = StoredStream(name, origin, runner_of(KEY, replica), 5.0)
     return store

@@ -27,7 +27,8 @@ from orchd.realtime.keeper import Containers
 from orchd.realtime.routes import Call
 from orchd.realtime.stream import Ended, Origin, Phase, Stream
 from orchd.tasks import cancel, spawn
-from tests.fakes.streams import FakeStore, a_keeper
+from tests.fakes.stored import FakeStreamStore
+from tests.fakes.streams import a_keeper
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import request
 from tests.jobs.model import a_model, runner_of
@@ -129,7 +130,7 @@ class StreamMachine(RuleBasedStateMachine):
         self.loop = VirtualLoop()
         self.loop.now = 1000.0
         asyncio.set_event_loop(self.loop)
-        self.store = FakeStore()
+        self.store = FakeStreamStore()
         self.node: set[str] = set()  # Sessions that the node has reserved.
         self.listings: list[tuple[float, frozenset[str]]] = []
         self.words: list[tuple[int, float, ProbeWord]] = []

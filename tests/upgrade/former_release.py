@@ -19,15 +19,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchd.catalog.codec import dump_model, load_model
 from orchd.catalog.launch import World
 from orchd.catalog.reading import understand
+from orchd.catalog.tables import ModelTable
+from orchd.database.database import Database
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import ContainerLaunch, Model
 from orchd.domain.ports import StoredStream
+from orchd.node.tables import SecretTable
+from orchd.realtime.tables import StreamTable
 from orchd.runtime import spec
 from orchd.runtime.settings import DockerSettings
-from orchd.store import SqliteStore
 
 FOLDER = "/etc/orchd"
 INSTANCE = "orchd"
@@ -61,14 +63,14 @@ def runners_of(model: Model) -> list[dict[str, Any]]:
 
 
 async def write_store(path: Path, current: list[Model], former: Model, streaming: Model) -> None:
-    store = SqliteStore(path, dump_model, load_model)
-    await store.open()
-    await store.save_models((former,))
-    await store.save_models(tuple(current))
-    await store.save_secret("route key", "5e" * 32)
+    database = Database(path)
+    await database.open()
+    await ModelTable(database).save_models((former,))
+    await ModelTable(database).save_models(tuple(current))
+    await SecretTable(database).save_secret("route key", "5e" * 32)
     runner = RunnerId(streaming.key, 0, streaming.generation)
-    await store.save_stream(StoredStream("stream-1", "direct", runner, 1_700_000_000.5))
-    await store.close()
+    await StreamTable(database).save_stream(StoredStream("stream-1", "direct", runner, 1_700_000_000.5))
+    await database.close()
 
 
 def main(commit: str) -> None:

@@ -9,8 +9,9 @@ import asyncio
 import json
 import shutil
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import field, make_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,23 +27,26 @@ from orchd.advertise.byoc import registry as byoc
 from orchd.advertise.byoc import wire as byoc_wire
 from orchd.advertise.live_runner import wire as live_wire
 from orchd.app import App
-from orchd.catalog.codec import dump_model, load_model
+from orchd.catalog.tables import ModelTable
 from orchd.domain import model as domain_model
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import ContainerLaunch, GpuRequest, Model, ProcessLaunch, RunnerKind
 from orchd.domain.ports import Runtime, SightedAs
 from orchd.domain.state import Severity
+from orchd.errors import StoreError
 from orchd.jobs.settings import JobsSettings
 from orchd.node.route_secrets import is_key, new_key
+from orchd.node.tables import SecretTable
 from orchd.part import Context
+from orchd.realtime.tables import StreamTable
 from orchd.reconcile.part import ReconcilePart
 from orchd.reconcile.settings import ReconcileSettings
 from orchd.runtime import spec
 from orchd.runtime.part import RuntimesPart
 from orchd.runtime.settings import DockerSettings
 from orchd.settings.tree import Settings
-from orchd.store import SqliteStore
 from tests.catalog.helpers import read_text
+from tests.database.parts import backups, opened_own
 from tests.fakes.models import container_model
 from tests.fakes.runtime import FakeContainer, FakeRuntime
 from tests.upgrade.former_release import SIDE_FILES
@@ -87,17 +91,54 @@ def test_labels_of_a_former_release_name_their_runners(left: Path) -> None:
 @release
 async def test_every_row_of_a_former_releases_store_is_read_under_its_own_name(left: Path, tmp_path: Path) -> None:
     shutil.copy(left / "orchd.db", tmp_path / "orchd.db")
-    store = SqliteStore(tmp_path / "orchd.db", dump_model, load_model)
-    await store.open()
-    try:
+    async with opened_own(tmp_path) as database:
         with sqlite3.connect(tmp_path / "orchd.db") as db:
             rows = {tuple(row) for row in db.execute("SELECT pipeline, model_id, generation, current FROM models")}
-        stored = await store.models()
+        stored = await ModelTable(database).models()
         assert {(*s.model.key, s.model.generation, int(s.current)) for s in stored} == rows
-        assert len(await store.streams()) == 1
-        assert await store.secret("route key")
-    finally:
-        await store.close()
+        assert len(await StreamTable(database).streams()) == 1
+        assert await SecretTable(database).secret("route key")
+
+
+@release
+async def test_a_former_releases_database_is_backed_up_whole_before_it_is_taken_over(
+    left: Path, tmp_path: Path
+) -> None:
+    shutil.copy(left / "orchd.db", tmp_path / "orchd.db")
+    for _ in range(2):  # The second time nothing is left to do.
+        async with opened_own(tmp_path):
+            pass
+    backup = tmp_path / "orchd.db.schema-2.bak"
+    assert backups(tmp_path) == [backup]
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    assert dump(backup) == dump(left / "orchd.db")
+
+
+def dump(path: Path) -> list[str]:
+    """Return all that a database holds, as SQL."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as db:
+        return [*db.iterdump(), *map(str, db.execute("PRAGMA user_version"))]
+
+
+async def test_a_schema_of_a_newer_orchd_is_refused_and_what_runs_goes_on(tmp_path: Path) -> None:
+    left = RELEASES[-1]
+    copied = tmp_path / "left"
+    shutil.copytree(left, copied)
+    async with opened_own(copied):
+        pass
+    with sqlite3.connect(copied / "orchd.db") as db:
+        db.execute("INSERT INTO schema_migrations VALUES ('catalog', 900, 'later', 0.0, 'orchd.db.schema-2.bak')")
+    db.close()
+    machine = Machine(left)
+    before = {each.runner: each.status for each in machine.engine.containers.values()}
+    state = tmp_path / "state"
+    state.mkdir()
+    shutil.copy(copied / "orchd.db.schema-2.bak", state)
+    with pytest.raises(StoreError, match=r"Start the newer orchd .* copy .*orchd\.db\.schema-2\.bak in its place"):
+        async with daemon(machine, copied, state, (left / "aiModels.json").read_text()):
+            pass
+    assert {each.runner: each.status for each in machine.engine.containers.values()} == before
+    assert {call for call in ("stop", "remove", "prepare", "start") if machine.engine.count(call)} == set()
 
 
 class Machine:
@@ -161,9 +202,9 @@ async def daemon(machine: Machine, left: Path, folder: Path, models_file: str) -
         yield app
     finally:
         app.stop()
-        await running
         machine.server.close()
         await machine.server.wait_closed()
+        await running
 
 
 @release

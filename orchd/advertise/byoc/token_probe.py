@@ -13,7 +13,7 @@ import secrets
 from typing import Any
 
 from orchd.advertise.byoc.entry import Seen
-from orchd.domain.ports import Store
+from orchd.domain.ports import SecretStore
 from orchd.errors import Code
 from orchd.node.ports import NodeAnswer, NodeCalls, NodeError
 
@@ -24,7 +24,7 @@ KEY_NAME = "probe key"
 class TokenProbe:
     """Asks with an account of our own."""
 
-    def __init__(self, client: NodeCalls, store: Store) -> None:
+    def __init__(self, client: NodeCalls, store: SecretStore) -> None:
         self._client = client
         self._store = store
         self._signed = ""

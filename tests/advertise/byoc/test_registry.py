@@ -38,7 +38,7 @@ from tests.advertise.rig import (
     settings_for,
     until,
 )
-from tests.fakes.streams import FakeStore
+from tests.fakes.stored import FakeSecretStore
 from tests.golivepeer.byoc import Capability
 from tests.golivepeer.node import Node
 
@@ -53,7 +53,7 @@ class Rig:
     """
 
     double: Node
-    store: FakeStore = field(default_factory=FakeStore)
+    store: FakeSecretStore = field(default_factory=FakeSecretStore)
     jobs: Jobs = field(default_factory=Jobs)
     key: str = field(default_factory=new_key)
     now: float = 1e9

@@ -17,7 +17,7 @@ from orchd.advertise.byoc.token_probe import KEY_NAME, TokenProbe, read, signed
 from orchd.errors import Code
 from orchd.node.ports import NodeAnswer, NodeError
 from tests.advertise.rig import client_of, node, settings_for
-from tests.fakes.streams import FakeStore
+from tests.fakes.stored import FakeSecretStore
 from tests.golivepeer.byoc import Capability
 from tests.golivepeer.chain import Chain
 from tests.golivepeer.node import Node
@@ -95,8 +95,8 @@ def test_signature_is_that_of_the_test_vector() -> None:
 
 
 @asynccontextmanager
-async def probing(chain: Chain | None, key: str = "") -> AsyncIterator[tuple[Node, TokenProbe, FakeStore]]:
-    store = FakeStore()
+async def probing(chain: Chain | None, key: str = "") -> AsyncIterator[tuple[Node, TokenProbe, FakeSecretStore]]:
+    store = FakeSecretStore()
     if key:
         store.secrets[KEY_NAME] = key
     async with node(on_chain=chain) as double, client_of(settings_for(double)) as client:

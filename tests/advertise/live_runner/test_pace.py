@@ -24,7 +24,7 @@ from orchd.node.route_secrets import RouteSecrets
 from tests.advertise.live_runner.node import BOOTSTRAP, Said, TinyNode
 from tests.advertise.live_runner.world import offer
 from tests.advertise.rig import NodeSessionsSeen, Suspicions
-from tests.fakes.streams import FakeStore
+from tests.fakes.stored import FakeSecretStore
 from tests.virtual_time import settle, virtual_time
 
 CALL_S = 0.02
@@ -111,7 +111,7 @@ async def _orchd(client: TinyClient) -> AsyncIterator[tuple[Listings, LiveRegist
             settings,
             lambda: None,
             Suspicions(),
-            FakeStore(),
+            FakeSecretStore(),
             NodeSessionsSeen(),
             "test",
         )

@@ -20,7 +20,7 @@ from orchd.domain.offer import NodeStatus, Offer, Offers, Published
 from orchd.node.client import NodeClient
 from orchd.node.route_secrets import RouteSecrets
 from tests.advertise.rig import NodeSessionsSeen, Suspicions
-from tests.fakes.streams import FakeStore
+from tests.fakes.stored import FakeSecretStore
 from tests.golivepeer.clock import Clock
 from tests.golivepeer.live_registry import Runner
 from tests.golivepeer.node import Node, NodeSettings
@@ -50,7 +50,7 @@ class World:
             {"service_url": node.service_url, "cli_url": node.cli_url, "call_timeout_s": 5.0, **settings}
         )
         self.active: dict[ModelKey, int] = {}
-        self.store = FakeStore()
+        self.store = FakeSecretStore()
         self.sessions = NodeSessionsSeen()
         self.watch = Suspicions()
         self.secrets = RouteSecrets("00" * 32, 3600.0)

@@ -1,0 +1,38 @@
+"""What orchd and the node beside it must go on agreeing on: random keys, heartbeat secrets and the like, by name."""
+
+from __future__ import annotations
+
+from orchd.database.database import Database
+from orchd.database.sql import Sql
+
+
+class SecretTable:
+    """`ports.SecretStore` over the shared database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def secret(self, name: str) -> str | None:
+        return await self._database.read(lambda sql: find_secret(sql, name))
+
+    async def save_secret(self, name: str, value: str) -> None:
+        await self._database.transaction(lambda sql: put_secret(sql, name, value))
+
+    async def forget_secret(self, name: str) -> None:
+        await self._database.transaction(lambda sql: drop_secret(sql, name))
+
+
+def find_secret(sql: Sql, name: str) -> str | None:
+    """Return what is kept under this name; None = nothing that can be read."""
+    row = sql.row("SELECT value FROM secrets WHERE name = ?", (name,))
+    return row[0] if row and isinstance(row[0], str) else None
+
+
+def put_secret(sql: Sql, name: str, value: str) -> None:
+    """Keep it, in place of what was there."""
+    sql.change("INSERT OR REPLACE INTO secrets (name, value) VALUES (?, ?)", (name, value))
+
+
+def drop_secret(sql: Sql, name: str) -> None:
+    """Drop it. What is not there is fine."""
+    sql.change("DELETE FROM secrets WHERE name = ?", (name,))
