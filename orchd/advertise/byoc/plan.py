@@ -13,20 +13,20 @@ from fractions import Fraction
 from functools import lru_cache
 from math import inf
 
-from orchd.advertise.byoc.entry import (
+from orchd.advertise.byoc.prices import byoc_price
+from orchd.advertise.byoc.registration import (
     HIDDEN_CAPACITY,
-    Call,
-    Check,
-    Entry,
+    AskToken,
+    ByocCall,
+    ByocRules,
+    ByocStep,
+    Capability,
     Facts,
-    Record,
-    Rules,
-    Step,
+    Registration,
     Unregister,
     Upsert,
-    Wait,
+    WaitUntil,
 )
-from orchd.advertise.byoc.prices import byoc_price
 from orchd.advertise.prices import Unpublishable, moved
 from orchd.domain.money import Currency
 from orchd.domain.offer import Offer
@@ -44,53 +44,53 @@ LOOK_S = 1.0
 _byoc_price = lru_cache(maxsize=1024)(byoc_price)  # asked for every model at every turn
 
 
-def record_of(offer: Offer, facts: Facts) -> Record | Unpublishable:
+def record_of(offer: Offer, facts: Facts) -> Capability | Unpublishable:
     """Return what the node shall be told of an offer."""
     price = _byoc_price(offer.price, facts.eth_usd, on_chain=facts.on_chain)
     if isinstance(price, Unpublishable):
         return price
-    return Record(offer.capability, offer.key, offer.capacity, price, facts.period, offer.price, facts.eth_usd)
+    return Capability(offer.capability, offer.key, offer.capacity, price, facts.period, offer.price, facts.eth_usd)
 
 
-def step(entry: Entry, offer: Offer | None, facts: Facts, rules: Rules) -> Step:
+def step(registration: Registration, offer: Offer | None, facts: Facts, rules: ByocRules) -> ByocStep:
     """Return what to do now. An offer without a price that BYOC takes counts as none."""
     if not facts.up:
-        return Wait(inf)
+        return WaitUntil(inf)
     target = record_of(offer, facts) if offer else None
-    if not isinstance(target, Record):
-        return _unless_failed(_withdraw(entry, facts, "it is no longer offered"), entry, facts)
-    refusal = entry.failure_of(Upsert(target, ""), facts)
+    if not isinstance(target, Capability):
+        return _unless_failed(_withdraw(registration, facts, "it is no longer offered"), registration, facts)
+    refusal = registration.failure_of(Upsert(target, ""), facts)
     if refusal and refusal.final:
-        step = _unless_failed(_withdraw(entry, facts, "the node refuses its new terms"), entry, facts)
-        return Wait(min(step.until, refusal.until)) if isinstance(step, Wait) else step
-    step = _unless_failed(_tell(entry, target, facts, rules), entry, facts)
-    if not isinstance(step, Wait) or not entry.sure or entry.record is None:
+        step = _unless_failed(_withdraw(registration, facts, "the node refuses its new terms"), registration, facts)
+        return WaitUntil(min(step.until, refusal.until)) if isinstance(step, WaitUntil) else step
+    step = _unless_failed(_tell(registration, target, facts, rules), registration, facts)
+    if not isinstance(step, WaitUntil) or not registration.sure or registration.record is None:
         return step
-    return Check() if entry.check_at <= facts.now else Wait(min(step.until, entry.check_at))
+    return AskToken() if registration.check_at <= facts.now else WaitUntil(min(step.until, registration.check_at))
 
 
-def _tell(entry: Entry, target: Record, facts: Facts, rules: Rules) -> Upsert | Wait:
+def _tell(registration: Registration, target: Capability, facts: Facts, rules: ByocRules) -> Upsert | WaitUntil:
     """Return when and why the node is told `target`."""
-    why = _forced(entry, target, facts, rules)
+    why = _forced(registration, target, facts, rules)
     if why:
-        gap_until = entry.at + GAP_S if entry.epoch == facts.epoch else -inf
-        return Upsert(target, why) if facts.now >= gap_until else Wait(gap_until)
-    cure = _cure(entry, facts, rules)
+        gap_until = registration.at + GAP_S if registration.epoch == facts.epoch else -inf
+        return Upsert(target, why) if facts.now >= gap_until else WaitUntil(gap_until)
+    cure = _cure(registration, facts, rules)
     if cure is None:
-        return Wait(inf)
+        return WaitUntil(inf)
     if cure.at > facts.now:
-        return Wait(cure.at)
-    return Wait(facts.now + LOOK_S) if cure.when_idle and facts.active else Upsert(target, cure.why)
+        return WaitUntil(cure.at)
+    return WaitUntil(facts.now + LOOK_S) if cure.when_idle and facts.active else Upsert(target, cure.why)
 
 
-def _forced(entry: Entry, target: Record, facts: Facts, rules: Rules) -> str:
+def _forced(registration: Registration, target: Capability, facts: Facts, rules: ByocRules) -> str:
     """Return why it must be told even while jobs run; empty = it need not."""
-    held = entry.record
+    held = registration.record
     if held is None:
         return "it is new"
-    if not entry.sure:
+    if not registration.sure:
         return "it is not known what the node holds"
-    if entry.epoch != facts.epoch:
+    if registration.epoch != facts.epoch:
         return "the node was started anew"
     if (held.capacity, held.key) != (target.capacity, target.key):
         return "its capacity has changed" if held.key == target.key else "another model has taken its name"
@@ -111,46 +111,46 @@ class _Cure:
     when_idle: bool = True
 
 
-def _cure(entry: Entry, facts: Facts, rules: Rules) -> _Cure | None:
+def _cure(registration: Registration, facts: Facts, rules: ByocRules) -> _Cure | None:
     """Return what speaks for telling the same again."""
-    assert entry.record is not None
-    soon = entry.at + HEAL_S
-    certain = entry.odd >= 2
-    if entry.seen and entry.seen.registered is False:
+    assert registration.record is not None
+    soon = registration.at + HEAL_S
+    certain = registration.odd >= 2
+    if registration.seen and registration.seen.registered is False:
         return _Cure(soon, "the node has lost it", when_idle=False)
-    if certain and entry.starved:
+    if certain and registration.starved:
         return _Cure(soon, "the node gives out none of its free slots", when_idle=False)
-    if entry.record.period != facts.period:
-        return _Cure(entry.at + GAP_S, "its token is due for a new one")
-    if entry.busy:
+    if registration.record.period != facts.period:
+        return _Cure(registration.at + GAP_S, "its token is due for a new one")
+    if registration.busy:
         return _Cure(soon, "it was busy when it was told")
     if certain:
         return _Cure(soon, "the node counts its slots otherwise")
-    if entry.seen and entry.seen.free is None and facts.begun > entry.begun:
-        return _Cure(entry.at + rules.recount_s, "the node may have lost slots")
+    if registration.seen and registration.seen.free is None and facts.begun > registration.begun:
+        return _Cure(registration.at + rules.recount_s, "the node may have lost slots")
     return None
 
 
-def _withdraw(entry: Entry, facts: Facts, why: str) -> Call | Wait:
+def _withdraw(registration: Registration, facts: Facts, why: str) -> ByocCall | WaitUntil:
     """Return how it is taken back: not whole while streams need it to be stopped and paid for (byoc.md 2.4)."""
-    held = entry.record
+    held = registration.record
     if held is None:
-        return Wait(inf)
+        return WaitUntil(inf)
     hide = Upsert(replace(held, capacity=HIDDEN_CAPACITY, period=facts.period), f"{why}, and streams of it go on")
-    refusal = entry.failure_of(hide, facts)
+    refusal = registration.failure_of(hide, facts)
     if not facts.streams or (refusal and refusal.final):
         return Unregister(why)
-    if held.capacity == HIDDEN_CAPACITY and entry.sure and entry.epoch == facts.epoch:
-        return Wait(facts.now + LOOK_S)
+    if held.capacity == HIDDEN_CAPACITY and registration.sure and registration.epoch == facts.epoch:
+        return WaitUntil(facts.now + LOOK_S)
     return hide
 
 
-def _unless_failed(call: Call | Wait, entry: Entry, facts: Facts) -> Call | Wait:
-    failure = None if isinstance(call, Wait) else entry.failure_of(call, facts)
-    return Wait(failure.until) if failure else call
+def _unless_failed(call: ByocCall | WaitUntil, registration: Registration, facts: Facts) -> ByocCall | WaitUntil:
+    failure = None if isinstance(call, WaitUntil) else registration.failure_of(call, facts)
+    return WaitUntil(failure.until) if failure else call
 
 
-def _same_price(held: Record, target: Record, tolerance: Fraction) -> bool:
+def _same_price(held: Capability, target: Capability, tolerance: Fraction) -> bool:
     """Return whether `held` is as good: equal, or off by the rate only, and that has hardly moved."""
     by_rate = target.asked is not None and target.asked.currency is Currency.USD
     known = held.eth_usd is not None and target.eth_usd is not None

@@ -22,8 +22,19 @@ from math import inf
 import structlog
 
 from orchd.advertise.byoc import NAME, plan, wire
-from orchd.advertise.byoc import entry as entries
-from orchd.advertise.byoc.entry import Call, Check, Entry, Facts, Record, Rules, Step, Unregister, Upsert, Wait
+from orchd.advertise.byoc import registration as registrations
+from orchd.advertise.byoc.registration import (
+    AskToken,
+    ByocCall,
+    ByocRules,
+    ByocStep,
+    Capability,
+    Facts,
+    Registration,
+    Unregister,
+    Upsert,
+    WaitUntil,
+)
 from orchd.advertise.byoc.token_probe import TokenProbe
 from orchd.advertise.prices import Unpublishable
 from orchd.advertise.registry import RegistryContext
@@ -69,11 +80,11 @@ class ByocRegistry:
         self._eth_usd = context.eth_usd
         self._store = context.store
         self._probe = TokenProbe(context.client, context.store)
-        self._rules = Rules(settings.recount_s, Fraction(settings.rate_move_pct) / 100)
-        self._entries: dict[str, Entry] = {}
+        self._rules = ByocRules(settings.recount_s, Fraction(settings.rate_move_pct) / 100)
+        self._registrations: dict[str, Registration] = {}
         self._keys: dict[str, ModelKey] = {}
         self._calls: dict[str, asyncio.Task[None]] = {}
-        self._stored: dict[str, Record] = {}
+        self._stored: dict[str, Capability] = {}
         self._check_error = ""
         self._was_up = False
         self._broken: BaseException | None = None
@@ -99,7 +110,7 @@ class ByocRegistry:
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.call_timeout_s):
-                while any(isinstance(self._step(name, {}), Upsert | Unregister) for name in self._entries):
+                while any(isinstance(self._step(name, {}), Upsert | Unregister) for name in self._registrations):
                     self._changed.clear()
                     await self._turn({})
                     await self._changed.wait()
@@ -117,14 +128,14 @@ class ByocRegistry:
             raise self._broken
         up = self._listings.node.up
         if up and not self._was_up:
-            self._entries = {name: entry.retried() for name, entry in self._entries.items()}
+            self._registrations = {name: registration.retried() for name, registration in self._registrations.items()}
         self._was_up = up
         until = inf
-        due: dict[str, Call | Check] = {}
+        due: dict[str, ByocCall | AskToken] = {}
         self._keys |= {name: offer.key for name, offer in offers.items()}
-        for name in (self._entries.keys() | offers.keys()) - self._calls.keys():
+        for name in (self._registrations.keys() | offers.keys()) - self._calls.keys():
             step = self._step(name, offers)
-            if isinstance(step, Wait):
+            if isinstance(step, WaitUntil):
                 until = min(until, step.until)
             else:
                 due[name] = step
@@ -136,10 +147,10 @@ class ByocRegistry:
         self._publish(offers)
         return until
 
-    def _turn_of(self, name: str, step: Call | Check) -> tuple[int, float]:
+    def _turn_of(self, name: str, step: ByocCall | AskToken) -> tuple[int, float]:
         """Return what to sort by: withdrawals, registrations, and looks, which have waited longest first."""
-        if isinstance(step, Check):
-            return 2, self._entries[name].check_at
+        if isinstance(step, AskToken):
+            return 2, self._registrations[name].check_at
         return (1 if isinstance(step, Upsert) and step.record.capacity > 0 else 0), 0.0
 
     def _done(self, name: str, task: asyncio.Task[None]) -> None:
@@ -148,9 +159,9 @@ class ByocRegistry:
             self._broken = self._broken or task.exception()
         self._changed.set()
 
-    def _step(self, name: str, offers: dict[str, Offer]) -> Step:
-        entry = self._entries.get(name, Entry())
-        return plan.step(entry, offers.get(name), self._facts(self._keys[name]), self._rules)
+    def _step(self, name: str, offers: dict[str, Offer]) -> ByocStep:
+        registration = self._registrations.get(name, Registration())
+        return plan.step(registration, offers.get(name), self._facts(self._keys[name]), self._rules)
 
     def _facts(self, key: ModelKey) -> Facts:
         node = self._listings.node
@@ -166,17 +177,17 @@ class ByocRegistry:
             self._listings.streams(key),
         )
 
-    async def _do(self, name: str, step: Call | Check) -> None:
-        if isinstance(step, Check):
+    async def _do(self, name: str, step: ByocCall | AskToken) -> None:
+        if isinstance(step, AskToken):
             await self._check(name)
         else:
             await self._tell(name, step)
 
-    async def _tell(self, name: str, call: Call) -> None:
+    async def _tell(self, name: str, call: ByocCall) -> None:
         """Make a call and note what became of it."""
-        before = self._entries.get(name, Entry())
+        before = self._registrations.get(name, Registration())
         facts = self._facts(self._keys[name])
-        calling = self._entries[name] = entries.calling(before, call)
+        calling = self._registrations[name] = registrations.calling(before, call)
         answer: NodeAnswer | None = None
         try:
             answer = await self._send(name, call)
@@ -185,21 +196,21 @@ class ByocRegistry:
             error = wire.unanswered(exc, name, call)
         if error is not None:
             final = wire.is_final(answer, error)
-            entry = before if answer else calling
-            self._entries[name] = entries.failed(
-                entry, call, facts, self._rules, error.message, error.code, final=final
+            registration = before if answer else calling
+            self._registrations[name] = registrations.failed(
+                registration, call, facts, self._rules, error.message, error.code, final=final
             )
             log.warning("byoc_failed", capability=name, error=error.message, code=error.code)
             self._listings.on_error(NAME, error.code)
         elif isinstance(call, Upsert):
-            self._entries[name] = entries.upserted(before, call.record, facts)
+            self._registrations[name] = registrations.upserted(before, call.record, facts)
             self._secrets.told(call.record.key.slug, call.record.period)
             log.info("byoc_registered", capability=name, capacity=call.record.capacity, why=call.why)
         else:
-            self._entries[name] = entries.unregistered(before)
+            self._registrations[name] = registrations.unregistered(before)
             log.info("byoc_unregistered", capability=name, why=call.why)
 
-    async def _send(self, name: str, call: Call) -> NodeAnswer:
+    async def _send(self, name: str, call: ByocCall) -> NodeAnswer:
         if isinstance(call, Upsert):
             token = self._secrets.token(call.record.key.slug, call.record.period)
             path, body = wire.REGISTER, wire.body_of(call.record, self._settings.callback_url, token)
@@ -209,31 +220,31 @@ class ByocRegistry:
 
     async def _check(self, name: str) -> None:
         """Ask for a token and note what it shows."""
-        entry, key = self._entries[name], self._keys[name]
-        assert entry.record is not None
+        registration, key = self._registrations[name], self._keys[name]
+        assert registration.record is not None
         before = self._facts(key)
         # Not all models at the same time.
         check_s = self._settings.check_s * random.uniform(0.75, 1.25)
         try:
-            charged = entry.record.price.reported(before.eth_usd)
+            charged = registration.record.price.reported(before.eth_usd)
             seen = await self._probe.ask(name, on_chain=before.on_chain, free_of_charge=charged == 0)
         except OrchdError as exc:
             if exc.message != self._check_error:  # Once, not for each model and minute.
                 log.warning("byoc_check_failed", capability=name, error=exc.message, code=exc.code)
             self._check_error = exc.message
-            self._entries[name] = replace(entry, check_at=before.now + check_s)
+            self._registrations[name] = replace(registration, check_at=before.now + check_s)
             return
-        found = self._entries[name] = entries.checked(entry, seen, before, self._facts(key), check_s)
-        if _gone(found) and not _gone(entry):
+        found = self._registrations[name] = registrations.checked(registration, seen, before, self._facts(key), check_s)
+        if _gone(found) and not _gone(registration):
             log.warning("byoc_lost", capability=name)
             self._check_all()
 
     def _check_all(self) -> None:
         """Where one was lost, all may be."""
         now = asyncio.get_running_loop().time()
-        for name, entry in self._entries.items():
-            if entry.seen and not _gone(entry):
-                self._entries[name] = replace(entry, check_at=min(entry.check_at, now))
+        for name, registration in self._registrations.items():
+            if registration.seen and not _gone(registration):
+                self._registrations[name] = replace(registration, check_at=min(registration.check_at, now))
 
     async def _recall(self) -> None:
         """Take over what an earlier orchd has told the node."""
@@ -242,21 +253,23 @@ class ByocRegistry:
             self._stored = wire.load(text) if text else {}
         except (StoreError, *UNREADABLE) as exc:
             log.error("byoc_names_lost", error=str(exc), next="what is offered is registered anew")
-        self._entries = {name: Entry(record, sure=False) for name, record in self._stored.items()}
+        self._registrations = {name: Registration(record, sure=False) for name, record in self._stored.items()}
         self._keys = {name: record.key for name, record in self._stored.items()}
 
     def _drop_empty(self, offers: dict[str, Offer]) -> None:
         """Forget names that are no longer offered, and of which nothing is left to know."""
         old = asyncio.get_running_loop().time() - plan.GAP_S
-        for name in self._entries.keys() - offers.keys() - self._calls.keys():
-            entry = self._entries[name]
-            of_interest = entry.failures and self._keys[name] in self._listings.offers.why_not
-            if entry.record is None and entry.at < old and not of_interest:
-                del self._entries[name]
+        for name in self._registrations.keys() - offers.keys() - self._calls.keys():
+            registration = self._registrations[name]
+            of_interest = registration.failures and self._keys[name] in self._listings.offers.why_not
+            if registration.record is None and registration.at < old and not of_interest:
+                del self._registrations[name]
 
-    async def _remember(self, coming: dict[str, Record]) -> None:
+    async def _remember(self, coming: dict[str, Capability]) -> None:
         """Keep what the node may hold: before it is told more, and when all is quiet."""
-        held = {name: entry.record for name, entry in self._entries.items() if entry.record} | coming
+        held = {
+            name: registration.record for name, registration in self._registrations.items() if registration.record
+        } | coming
         if wire.kept(held) == wire.kept(self._stored) or not (coming or not self._calls):
             return
         try:
@@ -268,49 +281,49 @@ class ByocRegistry:
     def _publish(self, offers: dict[str, Offer]) -> None:
         """Say how each model stands."""
         shown = self._listings.published[NAME]
-        names = {self._keys[name]: name for name, entry in self._entries.items() if not entry.empty}
+        names = {self._keys[name]: name for name, registration in self._registrations.items() if not registration.empty}
         names |= {offer.key: name for name, offer in offers.items()}
         for key in shown.keys() - names.keys() - self._listings.offers.why_not.keys():
             del shown[key]
         for key in names.keys() | shown.keys():
             name = names.get(key, "")
-            now = self._standing(self._entries.get(name, Entry()), offers.get(name))
+            now = self._standing(self._registrations.get(name, Registration()), offers.get(name))
             before = shown.get(key)
             kept = before is not None and before.published == now.published
             shown[key] = replace(now, since=before.since if before and kept else time.time())
 
-    def _standing(self, entry: Entry, offer: Offer | None) -> Published:
+    def _standing(self, registration: Registration, offer: Offer | None) -> Published:
         node = self._listings.node
-        record = entry.record
-        trouble = entry.trouble
+        record = registration.record
+        trouble = registration.trouble
         error, code = (trouble.error, trouble.code) if trouble else ("", None)
         if offer is not None:
             target = plan.record_of(offer, self._facts(offer.key))
             if isinstance(target, Unpublishable):
                 error, code = f"cannot publish the price: {target.reason}", Code.PRICE_UNPUBLISHABLE
-        published = entry.offered and entry.epoch == node.epoch
+        published = registration.offered and registration.epoch == node.epoch
         return Published(
             wanted=offer is not None,
             published=published,
-            confirmed=_confirmed(entry) if published else None,
+            confirmed=_confirmed(registration) if published else None,
             since=0.0,
             error=error,
             code=code,
-            price=wire.price_text(record.price) if record and entry.offered else "",
+            price=wire.price_text(record.price) if record and registration.offered else "",
         )
 
 
-def _gone(entry: Entry) -> bool:
-    return entry.seen is not None and entry.seen.registered is False
+def _gone(registration: Registration) -> bool:
+    return registration.seen is not None and registration.seen.registered is False
 
 
-def _confirmed(entry: Entry) -> bool | None:
+def _confirmed(registration: Registration) -> bool | None:
     """Return whether a token has shown that the node offers it; None = it can't be told."""
-    if entry.seen is None:
+    if registration.seen is None:
         return None
-    if entry.seen.registered is None and entry.odd:
+    if registration.seen.registered is None and registration.odd:
         return False
-    return entry.seen.registered
+    return registration.seen.registered
 
 
 make = ByocRegistry

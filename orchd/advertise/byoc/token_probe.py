@@ -12,7 +12,7 @@ import re
 import secrets
 from typing import Any
 
-from orchd.advertise.byoc.entry import Seen
+from orchd.advertise.byoc.registration import TokenSighting
 from orchd.domain.ports import SecretStore
 from orchd.errors import Code
 from orchd.node.ports import NodeAnswer, NodeCalls, NodeError
@@ -29,7 +29,7 @@ class TokenProbe:
         self._store = store
         self._signed = ""
 
-    async def ask(self, name: str, *, on_chain: bool | None, free_of_charge: bool) -> Seen:
+    async def ask(self, name: str, *, on_chain: bool | None, free_of_charge: bool) -> TokenSighting:
         """Return what a token for `name` shows.
 
         Args:
@@ -57,14 +57,14 @@ class TokenProbe:
         return self._signed
 
 
-def read(answer: NodeAnswer, *, free_of_charge: bool) -> Seen:
+def read(answer: NodeAnswer, *, free_of_charge: bool) -> TokenSighting:
     """Return what the node's answer to a token request shows; see `TokenProbe.ask`.
 
     "Full" and "gone" look alike where nothing is charged, and an account without a reserve, as ours is, is only told
     of what never was there.
     """
     if answer.status in (400, 503) and "insufficient sender reserve" in answer.text():
-        return Seen(None, None)
+        return TokenSighting(None, None)
     token = answer.json() if answer.status == 200 else None
     if not isinstance(token, dict):
         raise NodeError(
@@ -75,11 +75,11 @@ def read(answer: NodeAnswer, *, free_of_charge: bool) -> Seen:
     if not isinstance(free, int):
         raise NodeError(f"cannot read go-livepeer's token: {answer.text()!r}", code=Code.NODE_REFUSED)
     if free > 0:
-        return Seen(True, free)
+        return TokenSighting(True, free)
     # Off-chain there are no ticket terms, nor ever a price.
     if "ticket_params" in token and not free_of_charge and not _charged(token):
-        return Seen(False, None)
-    return Seen(None, 0)
+        return TokenSighting(False, None)
+    return TokenSighting(None, 0)
 
 
 def _charged(token: dict[str, Any]) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from orchd.advertise.byoc.entry import Call, Record, Upsert
 from orchd.advertise.byoc.prices import ByocPrice
+from orchd.advertise.byoc.registration import ByocCall, Capability, Upsert
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.money import Currency
@@ -19,7 +19,7 @@ from orchd.node.ports import NodeAnswer, NodeError
 REGISTER, UNREGISTER = "/capability/register", "/capability/unregister"
 
 
-def body_of(record: Record, callback_url: str, token: Secret) -> bytes:
+def body_of(record: Capability, callback_url: str, token: Secret) -> bytes:
     """Return the body that registers `record`. The URL names the model: nothing else does, in a job (5.3)."""
     return json.dumps(
         {
@@ -38,7 +38,7 @@ def price_text(price: ByocPrice) -> str:
     return f"{price.price_per_unit}/{price.price_scaling} {price.currency} per second"
 
 
-def refusal(answer: NodeAnswer, name: str, call: Call) -> NodeError | None:
+def refusal(answer: NodeAnswer, name: str, call: ByocCall) -> NodeError | None:
     """Return what the node's answer says against `call`; None = it has taken it."""
     if answer.status == 200 and answer.body == b"ok":
         return None
@@ -54,7 +54,7 @@ def refusal(answer: NodeAnswer, name: str, call: Call) -> NodeError | None:
     return NodeError(f"{what}: it answered {answer.status} {said!r}", code=Code.NODE_REFUSED)
 
 
-def unanswered(exc: NodeError, name: str, call: Call) -> NodeError:
+def unanswered(exc: NodeError, name: str, call: ByocCall) -> NodeError:
     """Return what it means that `call` got no answer.
 
     The node drops the connection when it can't convert a price: a currency that it doesn't know, USD off-chain, or a
@@ -76,12 +76,12 @@ def is_final(answer: NodeAnswer | None, error: NodeError) -> bool:
     return answer is not None and answer.status == 400 and error.code is Code.NODE_REFUSED
 
 
-def kept(records: dict[str, Record]) -> dict[str, tuple[ModelKey, ByocPrice]]:
+def kept(records: dict[str, Capability]) -> dict[str, tuple[ModelKey, ByocPrice]]:
     """Return what the store keeps: enough to take them back, and to hide those that have streams."""
     return {name: (record.key, record.price) for name, record in records.items()}
 
 
-def dump(records: dict[str, Record]) -> str:
+def dump(records: dict[str, Capability]) -> str:
     """Return that as text."""
     return json.dumps(
         {
@@ -97,11 +97,11 @@ def dump(records: dict[str, Record]) -> str:
     )
 
 
-def load(text: str) -> dict[str, Record]:
+def load(text: str) -> dict[str, Capability]:
     """Return what `dump` has kept."""
     found: dict[str, Any] = json.loads(text)
     return {
-        name: Record(
+        name: Capability(
             name,
             ModelKey(each["pipeline"], each["model_id"]),
             0,
@@ -112,5 +112,5 @@ def load(text: str) -> dict[str, Record]:
     }
 
 
-def _verb(call: Call) -> str:
+def _verb(call: ByocCall) -> str:
     return "register" if isinstance(call, Upsert) else "unregister"

@@ -10,8 +10,8 @@ from math import inf
 
 from orchd.advertise.live_runner import event_channel, plan, wire
 from orchd.advertise.live_runner.listings import LiveListings
-from orchd.advertise.live_runner.plan import BEATING, Entry, Event, Record, State
-from orchd.advertise.live_runner.wire import Kept, Welcome
+from orchd.advertise.live_runner.plan import BEATING, Listing, ListingEvent, ListingState, RunnerRecord
+from orchd.advertise.live_runner.wire import HeartbeatAnswer, KeptRegistration
 from orchd.advertise.registry import RegistryContext
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
@@ -26,7 +26,7 @@ class DynamicRunners:
     def __init__(self, context: RegistryContext, live: LiveListings) -> None:
         self._context = context
         self._live = live
-        self._runners: dict[ModelKey, _Runner] = {}
+        self._runners: dict[ModelKey, DynamicRunner] = {}
         self._tasks: dict[ModelKey, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -39,7 +39,7 @@ class DynamicRunners:
                 offers = self._context.listings.offers
                 for key in offers.now.keys() | offers.why_not.keys():
                     if key not in self._tasks:
-                        runner = self._runners[key] = _Runner(key, self.runner_id(key), self._context, self._live)
+                        runner = self._runners[key] = DynamicRunner(key, self.runner_id(key), self._context, self._live)
                         self._tasks[key] = spawn(runner.run(), name=f"live runner {key}")
                         self._tasks[key].add_done_callback(lambda _: changed.set())
                 for runner in self._runners.values():
@@ -61,7 +61,7 @@ class DynamicRunners:
     def runner_id(self, key: ModelKey) -> str:
         return f"orchd-{self._context.instance}-{key.slug}"  # No slug begins like this.
 
-    def listed(self) -> dict[ModelKey, Record | None]:
+    def listed(self) -> dict[ModelKey, RunnerRecord | None]:
         """Return what discovery should show of each model."""
         return {key: runner.listed for key, runner in self._runners.items()}
 
@@ -76,7 +76,7 @@ class DynamicRunners:
             runner.hear(session, begins=False)
 
 
-class _Runner:
+class DynamicRunner:
     """One model, offered or not.
 
     Attributes:
@@ -91,17 +91,17 @@ class _Runner:
         self._live = live
         self._now = asyncio.get_running_loop().time
         self._phase = hashlib.sha256(runner_id.encode()).digest()[0] / 256
-        self._entry = Entry()
-        self._kept: Kept | None = None
-        self._saved: Kept | None = None
+        self._listing = Listing()
+        self._kept: KeptRegistration | None = None
+        self._saved: KeptRegistration | None = None
         self._error: OrchdError | None = None
         self._taken_in: int | None = None
         """The node's epoch when it last took a record."""
         self._following: tuple[Secret, asyncio.Task[None]] | None = None
 
     @property
-    def listed(self) -> Record | None:
-        return self._entry.tried if self._entry.published else None
+    def listed(self) -> RunnerRecord | None:
+        return self._listing.tried if self._listing.published else None
 
     async def run(self) -> None:
         """Return when the model is gone, here and at the node."""
@@ -116,7 +116,7 @@ class _Runner:
                         self._look()  # Its turn may have been long in coming.
                         if self._due() <= self._now():
                             await self._call()
-                elif not self._live.known(self._key) and (self._entry.state is State.ABSENT or due == inf):
+                elif not self._live.known(self._key) and (self._listing.state is ListingState.ABSENT or due == inf):
                     return
                 else:
                     with contextlib.suppress(TimeoutError):
@@ -130,26 +130,26 @@ class _Runner:
 
         It then expires with them, unless another orchd beats on for it before.
         """
-        self._entry = plan.look(self._entry, None, self._entry.up_since, self._now())
+        self._listing = plan.look(self._listing, None, self._listing.up_since, self._now())
         # A call of `run` may have been cut.
         self.hurry()
         try:
-            while self._entry.state in BEATING and self._due() <= self._now():
+            while self._listing.state in BEATING and self._due() <= self._now():
                 async with self._live.turns:
                     await self._call()
         finally:
             await self._follow(None)
 
     def hurry(self) -> None:
-        if self._entry.state in BEATING:
-            self._entry = replace(self._entry, due=self._now())
+        if self._listing.state in BEATING:
+            self._listing = replace(self._listing, due=self._now())
             self.wake.set()
 
     def hear(self, session: str, *, begins: bool) -> None:
         """The node has begun or ended a session."""
-        before = self._entry.sessions
+        before = self._listing.sessions
         after = before | {session} if begins else before - {session}
-        self._entry = plan.told(self._entry, after, self._now())
+        self._listing = plan.told(self._listing, after, self._now())
         self.wake.set()
 
     async def _recall(self) -> None:
@@ -161,7 +161,7 @@ class _Runner:
         kept = wire.load_kept(text) if text else None
         if kept is not None:
             self._kept = self._saved = kept
-            self._entry = plan.held(kept.record)
+            self._listing = plan.held(kept.record)
 
     @property
     def _secret_name(self) -> str:
@@ -170,20 +170,20 @@ class _Runner:
     def _look(self) -> None:
         wanted, problem = self._live.wanted(self._key)
         node = self._live.node
-        up_since = node.since if node.up else self._entry.up_since
-        self._entry = plan.look(self._entry, wanted, up_since, self._now())
-        if self._entry.state is State.ABSENT:
+        up_since = node.since if node.up else self._listing.up_since
+        self._listing = plan.look(self._listing, wanted, up_since, self._now())
+        if self._listing.state is ListingState.ABSENT:
             self._error = None
         self._live.say(self._key, record=self.listed, error=problem or self._error)
 
     def _due(self) -> float:
-        return self._entry.due if self._live.spoken else inf
+        return self._listing.due if self._live.spoken else inf
 
     async def _call(self) -> None:
         """Say to the node what is due, and take in what comes of it."""
-        beating, record = self._entry.state in BEATING, self._entry.record
+        beating, record = self._listing.state in BEATING, self._listing.record
         secret = self._kept.secret if beating and self._kept else self._context.client.secret
-        self._entry = plan.tried(self._entry)
+        self._listing = plan.tried(self._listing)
         asked_at, welcome = self._now(), None
         try:
             if secret is None:
@@ -192,18 +192,18 @@ class _Runner:
                 answer = await self._post(f"/runners/{self._id}/unregister", secret)
                 event, error = self._unregistered(answer)
             else:
-                said = wire.heartbeat(self._id, self._live.url(self._key), record, self._entry.sessions)
+                said = wire.heartbeat(self._id, self._live.url(self._key), record, self._listing.sessions)
                 answer = await self._post("/runners/heartbeat", secret, said)
                 event, error, welcome = self._answered(answer, beating=beating)
         except NodeError as exc:
-            event, error = (Event.REFUSED if exc.code is Code.NODE_SECRET else Event.SILENCE), exc
+            event, error = (ListingEvent.REFUSED if exc.code is Code.NODE_SECRET else ListingEvent.SILENCE), exc
         if welcome is not None and record is not None:
             self._taken_in = self._live.node.epoch
             error = await self._keep(record, welcome)
-        if event is Event.UNKNOWN and self._taken_in == self._live.node.epoch:
+        if event is ListingEvent.UNKNOWN and self._taken_in == self._live.node.epoch:
             self._context.watch.suspect()
-        self._entry = plan.after(
-            self._entry,
+        self._listing = plan.after(
+            self._listing,
             event,
             self._now(),
             self._phase,
@@ -218,7 +218,9 @@ class _Runner:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         return await self._context.client.service("POST", path, headers=headers, body=body, authorization=secret)
 
-    def _answered(self, answer: NodeAnswer, *, beating: bool) -> tuple[Event, OrchdError | None, Welcome | None]:
+    def _answered(
+        self, answer: NodeAnswer, *, beating: bool
+    ) -> tuple[ListingEvent, OrchdError | None, HeartbeatAnswer | None]:
         if answer.status != 200:
             event = plan.heard(answer.status, answer.text(), beating=beating)
             return event, self._explain(event, answer), None
@@ -228,41 +230,41 @@ class _Runner:
                 raise ValueError("it has no heartbeat_secret")
         except ValueError as exc:
             raise NodeError(f"cannot use go-livepeer's answer to a heartbeat: {exc}", code=Code.NODE_REFUSED) from exc
-        return Event.TAKEN if welcome.sessions else Event.IDLE, None, welcome
+        return ListingEvent.TAKEN if welcome.sessions else ListingEvent.IDLE, None, welcome
 
-    def _unregistered(self, answer: NodeAnswer) -> tuple[Event, OrchdError | None]:
+    def _unregistered(self, answer: NodeAnswer) -> tuple[ListingEvent, OrchdError | None]:
         # Whatever it refuses is no longer ours to unregister, and expires.
         if answer.status in (204, 400, 401, 404):
-            return Event.GONE, None
-        return Event.SILENCE, self._explain(Event.SILENCE, answer)
+            return ListingEvent.GONE, None
+        return ListingEvent.SILENCE, self._explain(ListingEvent.SILENCE, answer)
 
-    def _explain(self, event: Event, answer: NodeAnswer) -> OrchdError | None:
+    def _explain(self, event: ListingEvent, answer: NodeAnswer) -> OrchdError | None:
         """Return what a person should know of a refusal; None where we help ourselves at once."""
         said = self._live.clean(self._key, answer.text())
         what = f"cannot register {self._key} with Live Runner"
         match event:
-            case Event.UNKNOWN:
+            case ListingEvent.UNKNOWN:
                 return None
-            case Event.EXPIRED:
+            case ListingEvent.EXPIRED:
                 return OrchdError(
                     f"{what} yet: go-livepeer has still to sweep its expired record", code=Code.NODE_REFUSED
                 )
-            case Event.OTHER_SECRET:
+            case ListingEvent.OTHER_SECRET:
                 why = "go-livepeer has a record of it whose secret was lost, and which expires in half a minute"
                 return OrchdError(f"{what} yet: {why}", code=Code.NODE_REFUSED)
-            case Event.REFUSED if answer.status == 401:
+            case ListingEvent.REFUSED if answer.status == 401:
                 why = "go-livepeer does not know the secret in orchestrator.secret_file; put its -orchSecret there"
                 return OrchdError(f"{what}: {why}", code=Code.NODE_SECRET)
-            case Event.REFUSED if answer.status == 404:
+            case ListingEvent.REFUSED if answer.status == 404:
                 spoken = said == "dynamic live runner registration is disabled"
                 why = "it needs -orchSecret" if spoken else "it needs -useLiveRunners"
                 return OrchdError(f"{what}: go-livepeer says {said!r} ({why})", code=Code.NOT_SPOKEN)
         return OrchdError(f"{what}: go-livepeer says {answer.status}, {said!r}", code=Code.NODE_REFUSED)
 
-    async def _keep(self, record: Record, welcome: Welcome) -> StoreError | None:
+    async def _keep(self, record: RunnerRecord, welcome: HeartbeatAnswer) -> StoreError | None:
         """Write down, before it is relied on, what we must know to speak for this runner again."""
         if welcome.secret is not None:
-            kept = Kept(welcome.secret, welcome.events, record)
+            kept = KeptRegistration(welcome.secret, welcome.events, record)
         else:
             assert self._kept is not None
             kept = replace(self._kept, record=record)
@@ -275,25 +277,31 @@ class _Runner:
             self._saved = kept
         return None
 
-    def _tell_sessions(self, event: Event, asked_at: float) -> None:
+    def _tell_sessions(self, event: ListingEvent, asked_at: float) -> None:
         """Pass on which sessions there are. A single-shot request takes a slot of its own, by itself."""
-        if event in (Event.TAKEN, Event.IDLE, Event.GONE, Event.UNKNOWN, Event.EXPIRED):
-            sessions = self._entry.sessions if self._persistent else frozenset()
+        if event in (
+            ListingEvent.TAKEN,
+            ListingEvent.IDLE,
+            ListingEvent.GONE,
+            ListingEvent.UNKNOWN,
+            ListingEvent.EXPIRED,
+        ):
+            sessions = self._listing.sessions if self._persistent else frozenset()
             self._context.sessions.listed(self._key, sessions, asked_at)
 
     async def _settle(self) -> None:
         """Bring the status, the store and the event channel in line with where we are."""
         self._live.say(self._key, record=self.listed, error=self._error)
-        if self._entry.state is State.ABSENT and self._kept is not None:
+        if self._listing.state is ListingState.ABSENT and self._kept is not None:
             self._kept = self._saved = None
             with contextlib.suppress(StoreError):  # A secret too many does no harm.
                 await self._context.store.forget_secret(self._secret_name)
-        listening = self._kept is not None and self._entry.state in BEATING and self._persistent
+        listening = self._kept is not None and self._listing.state in BEATING and self._persistent
         await self._follow(self._kept.events if self._kept and listening else None)
 
     @property
     def _persistent(self) -> bool:
-        return self._entry.wanted is not None and self._entry.wanted.persistent
+        return self._listing.wanted is not None and self._listing.wanted.persistent
 
     async def _follow(self, events: Secret | None) -> None:
         """Listen to this event channel, and to no other."""

@@ -10,9 +10,9 @@ from fractions import Fraction
 import structlog
 
 from orchd.advertise.live_runner import NAME
-from orchd.advertise.live_runner.plan import Record
+from orchd.advertise.live_runner.plan import RunnerRecord
 from orchd.advertise.live_runner.prices import live_price
-from orchd.advertise.live_runner.wire import Seen, difference, in_words, read_discovery
+from orchd.advertise.live_runner.wire import DiscoveredRunner, difference, in_words, read_discovery
 from orchd.advertise.prices import Unpublishable
 from orchd.advertise.registry import RegistryContext
 from orchd.domain.ids import ModelKey
@@ -39,7 +39,7 @@ class LiveListings:
     def __init__(self, context: RegistryContext) -> None:
         self._context = context
         self._published = context.listings.published[NAME]
-        self._records: dict[ModelKey, Record | None] = {}
+        self._records: dict[ModelKey, RunnerRecord | None] = {}
         self._errors: dict[ModelKey, OrchdError | None] = {}
         self._doubts: dict[ModelKey, str] = {}
         self._told: dict[ModelKey, str] = {}
@@ -60,7 +60,7 @@ class LiveListings:
         offers = self._context.listings.offers
         return key in offers.now or key in offers.why_not
 
-    def wanted(self, key: ModelKey) -> tuple[Record | None, OrchdError | None]:
+    def wanted(self, key: ModelKey) -> tuple[RunnerRecord | None, OrchdError | None]:
         """Return what shall be listed, and why nothing is although the model is offered."""
         offer = self._context.listings.offers.now.get(key)
         if offer is None or not self.node.epoch:  # Which prices can be published depends on the node.
@@ -68,7 +68,7 @@ class LiveListings:
         price = live_price(offer.price, self._context.eth_usd(), on_chain=self.node.on_chain)
         if isinstance(price, Unpublishable):
             return None, OrchdError(f"cannot publish the price: {price.reason}", code=Code.PRICE_UNPUBLISHABLE)
-        return Record(offer.capability, offer.persistent, offer.capacity, price), None
+        return RunnerRecord(offer.capability, offer.persistent, offer.capacity, price), None
 
     def url(self, key: ModelKey) -> Secret:
         """Return where the node reaches the model; only the node may know it."""
@@ -80,7 +80,7 @@ class LiveListings:
         own = self._context.client.secret
         return scrub(text, [self._context.secrets.segment(key.slug).value, *([own.value] if own else ())])
 
-    async def discover(self) -> dict[str, Seen] | None:
+    async def discover(self) -> dict[str, DiscoveredRunner] | None:
         """Return what the node lists, by route; None = it did not say."""
         try:
             answer = await self._context.client.service("GET", "/discovery")
@@ -91,7 +91,7 @@ class LiveListings:
             log.debug("discovery_failed", error=str(exc))
             return None
 
-    def say(self, key: ModelKey, *, record: Record | None, error: OrchdError | None) -> None:
+    def say(self, key: ModelKey, *, record: RunnerRecord | None, error: OrchdError | None) -> None:
         """Keep how a model stands.
 
         Args:
@@ -130,7 +130,7 @@ class LiveListings:
         self._doubts.pop(key, None)
         self._told.pop(key, None)
 
-    def look(self, key: ModelKey, record: Record | None, seen: Seen | None) -> bool:
+    def look(self, key: ModelKey, record: RunnerRecord | None, seen: DiscoveredRunner | None) -> bool:
         """Keep what discovery shows of a model, and return whether that is what it should show.
 
         Args:
@@ -160,7 +160,7 @@ class LiveListings:
         self._write(key, replace(former, confirmed=confirmed), record)
         return not doubt
 
-    def _write(self, key: ModelKey, former: Published, record: Record | None) -> None:
+    def _write(self, key: ModelKey, former: Published, record: RunnerRecord | None) -> None:
         error, doubt = self._errors.get(key), self._doubts.get(key, "")
         said = error.message if error else f"cannot confirm what go-livepeer offers: {doubt}" if doubt else ""
         self._published[key] = replace(

@@ -21,7 +21,7 @@ from math import floor, inf
 from orchd.advertise.live_runner.prices import LivePrice
 
 
-class State(StrEnum):
+class ListingState(StrEnum):
     ABSENT = "absent"
     """Nothing to say to the node."""
     REGISTERING = "registering"
@@ -38,7 +38,7 @@ class State(StrEnum):
     """To be unregistered."""
 
 
-class Event(StrEnum):
+class ListingEvent(StrEnum):
     # What shall be.
     OFFER = "offer"
     WITHDRAW = "withdraw"
@@ -59,7 +59,7 @@ class Event(StrEnum):
     """Unregistered, or was not there."""
 
 
-S, E = State, Event
+S, E = ListingState, ListingEvent
 
 _REGISTER = {
     E.OFFER: S.REGISTERING,
@@ -71,7 +71,7 @@ _REGISTER = {
     E.REFUSED: S.REFUSED,
 }
 
-TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
+TRANSITIONS: Mapping[ListingState, Mapping[ListingEvent, ListingState]] = {
     S.ABSENT: {E.OFFER: S.REGISTERING, E.WITHDRAW: S.ABSENT},
     S.REGISTERING: {**_REGISTER, E.SILENCE: S.REGISTERING},
     S.EXPIRED: {**_REGISTER, E.OFFER: S.EXPIRED, E.SILENCE: S.EXPIRED},
@@ -114,7 +114,7 @@ class IllegalMove(Exception):
     """A state was asked to take an event that its row does not have: a bug of ours."""
 
 
-def next_state(state: State, event: Event) -> State:
+def next_state(state: ListingState, event: ListingEvent) -> ListingState:
     """Return the state after `event`.
 
     Raises:
@@ -138,7 +138,7 @@ REFUSED_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RunnerRecord:
     """What the node shall know of a model; each heartbeat replaces the whole of it.
 
     Attributes:
@@ -161,7 +161,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Listing:
     """One model, as we believe the node to have it. Times are of the loop clock.
 
     Attributes:
@@ -174,10 +174,10 @@ class Entry:
         sessions: those that the node has on it.
     """
 
-    state: State = State.ABSENT
+    state: ListingState = ListingState.ABSENT
     due: float = inf
-    wanted: Record | None = None
-    tried: Record | None = None
+    wanted: RunnerRecord | None = None
+    tried: RunnerRecord | None = None
     up_since: float = 0.0
     taken_at: float | None = None
     silences: int = 0
@@ -189,7 +189,7 @@ class Entry:
         return self.state in BEATING and self.taken_at is not None
 
     @property
-    def record(self) -> Record | None:
+    def record(self) -> RunnerRecord | None:
         """What the next heartbeat says; None = it is not one."""
         if self.state in (S.ABSENT, S.LEAVING) or self.wanted is None:
             return None
@@ -198,58 +198,58 @@ class Entry:
         return self.wanted
 
 
-def held(record: Record) -> Entry:
-    """Return the entry of a model that an earlier orchd registered, and whose secret is still there."""
-    return Entry(S.LISTED, due=-inf, wanted=record)
+def held(record: RunnerRecord) -> Listing:
+    """Return the listing of a model that an earlier orchd registered, and whose secret is still there."""
+    return Listing(S.LISTED, due=-inf, wanted=record)
 
 
-def look(entry: Entry, wanted: Record | None, up_since: float, now: float) -> Entry:
-    """Return the entry when `wanted` (None = nothing) shall be listed.
+def look(listing: Listing, wanted: RunnerRecord | None, up_since: float, now: float) -> Listing:
+    """Return the listing when `wanted` (None = nothing) shall be listed.
 
     What has changed is due now, the rest when it was. A node that has come up is asked too: it may have forgotten us.
     """
-    state = next_state(entry.state, E.OFFER if wanted else E.WITHDRAW)
-    seen = replace(entry, state=state, wanted=wanted or entry.wanted, up_since=up_since)
+    state = next_state(listing.state, E.OFFER if wanted else E.WITHDRAW)
+    seen = replace(listing, state=state, wanted=wanted or listing.wanted, up_since=up_since)
     if state is S.ABSENT:
         return replace(seen, due=inf, tried=None, taken_at=None, sessions=frozenset())
-    if up_since != entry.up_since:
+    if up_since != listing.up_since:
         return replace(seen, due=now, silences=0)
-    if state is not entry.state or (seen.record is not None and seen.record != entry.tried):
+    if state is not listing.state or (seen.record is not None and seen.record != listing.tried):
         return replace(seen, due=now)
     return seen
 
 
-def tried(entry: Entry) -> Entry:
-    """Return the entry with its call under way."""
-    return replace(entry, tried=entry.record, due=inf)
+def tried(listing: Listing) -> Listing:
+    """Return the listing with its call under way."""
+    return replace(listing, tried=listing.record, due=inf)
 
 
 def after(
-    entry: Entry,
-    event: Event,
+    listing: Listing,
+    event: ListingEvent,
     now: float,
     phase: float,
     sessions: frozenset[str] = frozenset(),
     pace: Pace | None = None,
-) -> Entry:
-    """Return the entry after what came of its call.
+) -> Listing:
+    """Return the listing after what came of its call.
 
     Args:
         now: when the answer came, or was no longer waited for.
         phase: of `next_beat`.
         sessions, pace: as the node has answered; None = unchanged.
     """
-    state, pace = next_state(entry.state, event), pace or entry.pace
-    moved = replace(entry, state=state, pace=pace, silences=0)
+    state, pace = next_state(listing.state, event), pace or listing.pace
+    moved = replace(listing, state=state, pace=pace, silences=0)
     match event:
         case E.TAKEN | E.IDLE:
             moved = replace(moved, taken_at=now, sessions=sessions)
             return replace(moved, due=now if state is S.LEAVING else next_beat(now, pace.interval_s, phase))
         case E.SILENCE:
-            pause_s = min(RETRY_MIN_S * 2 ** min(entry.silences, 9), RETRY_MAX_S)
-            if entry.taken_at is not None and now - entry.taken_at < pace.ttl_s:
+            pause_s = min(RETRY_MIN_S * 2 ** min(listing.silences, 9), RETRY_MAX_S)
+            if listing.taken_at is not None and now - listing.taken_at < pace.ttl_s:
                 pause_s = min(pause_s, pace.interval_s)  # The node may still have us, so be there when it wakes.
-            return replace(moved, silences=entry.silences + 1, due=now + pause_s)
+            return replace(moved, silences=listing.silences + 1, due=now + pause_s)
         case E.REFUSED if state is S.LISTED:
             return replace(moved, taken_at=None, due=now + REFUSED_S)
     moved = replace(moved, taken_at=None, sessions=frozenset())
@@ -275,7 +275,7 @@ def next_beat(now: float, interval_s: float, phase: float) -> float:
     return beat if beat > now else beat + interval_s  # Rounding may give the beat that is just over.
 
 
-def heard(status: int, text: str, *, beating: bool) -> Event:
+def heard(status: int, text: str, *, beating: bool) -> ListingEvent:
     """Return what an answer to a heartbeat other than 200 means. Source: live-runner.md 2.1, 2.2.
 
     Args:
@@ -293,9 +293,9 @@ def heard(status: int, text: str, *, beating: bool) -> Event:
     return E.SILENCE
 
 
-def told(entry: Entry, sessions: frozenset[str], now: float) -> Entry:
-    """Return the entry when the node's sessions are these, as heard otherwise than by an answer."""
-    if sessions == entry.sessions:
-        return entry
+def told(listing: Listing, sessions: frozenset[str], now: float) -> Listing:
+    """Return the listing when the node's sessions are these, as heard otherwise than by an answer."""
+    if sessions == listing.sessions:
+        return listing
     # The last one may have ended, which only an answer makes sure of.
-    return replace(entry, sessions=sessions, due=now if entry.state is S.DRAINING else entry.due)
+    return replace(listing, sessions=sessions, due=now if listing.state is S.DRAINING else listing.due)

@@ -15,7 +15,7 @@ import structlog
 
 from orchd.advertise.live_runner.dynamic import DynamicRunners
 from orchd.advertise.live_runner.listings import LiveListings
-from orchd.advertise.live_runner.plan import Record
+from orchd.advertise.live_runner.plan import RunnerRecord
 from orchd.advertise.live_runner.static import StaticRunners
 from orchd.advertise.registry import RegistryContext
 from orchd.advertise.settings import OrchestratorSettings
@@ -33,7 +33,7 @@ STOP_RETRY_S = 1.0
 """Before the second try; doubles. Then the node's own list of sessions brings it up again."""
 
 
-class _Runners(Protocol):
+class LiveRunners(Protocol):
     """One way of telling Live Runner."""
 
     async def run(self) -> None: ...
@@ -42,7 +42,7 @@ class _Runners(Protocol):
 
     def runner_id(self, key: ModelKey) -> str: ...
 
-    def listed(self) -> dict[ModelKey, Record | None]: ...
+    def listed(self) -> dict[ModelKey, RunnerRecord | None]: ...
 
     def lost(self, key: ModelKey) -> None: ...
 
@@ -72,7 +72,7 @@ class LiveRegistry:
         self._check_s = context.settings.check_s
         self._live = LiveListings(context)
         self._static = StaticRunners(context, self._live) if context.settings.live_runner == "static" else None
-        self._runners: _Runners = self._static or DynamicRunners(context, self._live)
+        self._runners: LiveRunners = self._static or DynamicRunners(context, self._live)
 
     async def run(self) -> None:
         """Work until cancelled."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from orchd.advertise.live_runner.listings import LiveListings
-from orchd.advertise.live_runner.plan import REFUSED_S, RETRY_MAX_S, RETRY_MIN_S, Record
-from orchd.advertise.live_runner.wire import static_entry
+from orchd.advertise.live_runner.plan import REFUSED_S, RETRY_MAX_S, RETRY_MIN_S, RunnerRecord
+from orchd.advertise.live_runner.wire import static_document
 from orchd.advertise.registry import RegistryContext
 from orchd.domain.ids import ModelKey
 from orchd.errors import Code, OrchdError
@@ -29,7 +29,7 @@ DRAIN_LOOK_S = 2.0
 
 
 @dataclass(slots=True, eq=False)
-class _Model:
+class StaticRunner:
     """Times are of the loop clock.
 
     Attributes:
@@ -44,9 +44,9 @@ class _Model:
     """
 
     key: ModelKey
-    record: Record | None = None
+    record: RunnerRecord | None = None
     healthy: bool = False
-    tried: tuple[Record, bool] | None = None
+    tried: tuple[RunnerRecord, bool] | None = None
     listed: bool = False
     due: float = inf
     failures: int = 0
@@ -66,7 +66,7 @@ class StaticRunners:
         self._context = context
         self._live = live
         self._now = asyncio.get_running_loop().time
-        self._models: dict[ModelKey, _Model] = {}
+        self._models: dict[ModelKey, StaticRunner] = {}
         self._changed = context.listings.subscribe()
         self._up_since = 0.0
         self._batch = BATCH
@@ -102,7 +102,7 @@ class StaticRunners:
     def runner_id(self, key: ModelKey) -> str:
         return key.slug
 
-    def listed(self) -> dict[ModelKey, Record | None]:
+    def listed(self) -> dict[ModelKey, RunnerRecord | None]:
         """Return what discovery should show of each model."""
         return {key: model.record if model.listed else None for key, model in self._models.items()}
 
@@ -124,7 +124,7 @@ class StaticRunners:
             for model in self._models.values():  # It may have forgotten us.
                 model.tried, model.failures = None, 0
         for key in offers.now.keys() | offers.why_not.keys():
-            self._models.setdefault(key, _Model(key))
+            self._models.setdefault(key, StaticRunner(key))
         leaving = []
         for key, model in list(self._models.items()):
             record, model.problem = self._live.wanted(key)
@@ -141,7 +141,7 @@ class StaticRunners:
             await self._drain(leaving)
         return bool(leaving)
 
-    async def _drain(self, leaving: Sequence[_Model]) -> None:
+    async def _drain(self, leaving: Sequence[StaticRunner]) -> None:
         """Leave each no free slot, and hide it when the node has no session on it that we know of too.
 
         A session that only the node counts was reserved and never used; one that only we count came another way.
@@ -159,13 +159,13 @@ class StaticRunners:
             else:
                 model.healthy = False
 
-    def _due(self) -> list[_Model]:
+    def _due(self) -> list[StaticRunner]:
         """Return what is to be posted now: first what must not be found any more, then what has changed."""
         now = self._now()
         due = [model for model in self._models.values() if model.changed or model.due <= now]
         return sorted(due, key=lambda model: (model.healthy, not model.changed))
 
-    async def _post(self, models: Sequence[_Model]) -> None:
+    async def _post(self, models: Sequence[StaticRunner]) -> None:
         """Post documents together; if the node refuses them, which it does as a whole, one by one."""
         answer = await self._ask(models)
         if answer is None:
@@ -181,12 +181,12 @@ class StaticRunners:
         for model in models:
             self._say(model)
 
-    async def _ask(self, models: Sequence[_Model]) -> NodeAnswer | None:
+    async def _ask(self, models: Sequence[StaticRunner]) -> NodeAnswer | None:
         document = []
         for model in models:
             assert model.record is not None
             model.tried = model.record, model.healthy
-            document.append(static_entry(self.runner_id(model.key), self._live.url(model.key), model.record))
+            document.append(static_document(self.runner_id(model.key), self._live.url(model.key), model.record))
         try:
             return await self._context.client.cli(
                 "POST", "/registerLiveRunners", body=json.dumps({"runners": document}).encode()
@@ -196,7 +196,7 @@ class StaticRunners:
                 self._failed(model, exc)
             return None
 
-    def _take(self, models: Sequence[_Model], answer: NodeAnswer) -> None:
+    def _take(self, models: Sequence[StaticRunner], answer: NodeAnswer) -> None:
         try:
             said = {each["label"]: each["healthy"] is True for each in answer.json()["runners"]}
         except (NodeError, KeyError, TypeError):
@@ -213,7 +213,7 @@ class StaticRunners:
                     model, OrchdError(f"cannot list {model.key} with Live Runner: {why}", code=Code.NODE_REFUSED)
                 )
 
-    def _refused(self, models: Sequence[_Model], answer: NodeAnswer) -> None:
+    def _refused(self, models: Sequence[StaticRunner], answer: NodeAnswer) -> None:
         for model in models:
             said = self._live.clean(model.key, answer.text())
             what = f"cannot list {model.key} with Live Runner: go-livepeer says"
@@ -228,11 +228,11 @@ class StaticRunners:
             else:
                 self._failed(model, OrchdError(f"{what} {answer.status}, {said!r}", code=Code.NODE_REFUSED))
 
-    def _failed(self, model: _Model, error: OrchdError) -> None:
+    def _failed(self, model: StaticRunner, error: OrchdError) -> None:
         model.error = error
         model.due = self._now() + min(RETRY_MIN_S * 2 ** min(model.failures, 9), RETRY_MAX_S)
         model.failures += 1
 
-    def _say(self, model: _Model) -> None:
+    def _say(self, model: StaticRunner) -> None:
         record = model.record if model.listed else None
         self._live.say(model.key, record=record, error=model.problem or model.error)

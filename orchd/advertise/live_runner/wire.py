@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
-from orchd.advertise.live_runner.plan import Pace, Record
+from orchd.advertise.live_runner.plan import Pace, RunnerRecord
 from orchd.advertise.live_runner.prices import LivePrice, PriceInfo
 from orchd.advertise.prices import moved
 from orchd.domain.model import Secret
@@ -19,7 +19,7 @@ HEALTH_PATH = "/health"
 """Under a static runner's URL; the node appends it."""
 
 
-def _said(record: Record, url: Secret) -> dict[str, Any]:
+def _said(record: RunnerRecord, url: Secret) -> dict[str, Any]:
     said: dict[str, Any] = {
         "runner_url": url.value,
         "app": record.app,
@@ -31,7 +31,7 @@ def _said(record: Record, url: Secret) -> dict[str, Any]:
     return said
 
 
-def heartbeat(runner_id: str, url: Secret, record: Record, sessions: frozenset[str]) -> bytes:
+def heartbeat(runner_id: str, url: Secret, record: RunnerRecord, sessions: frozenset[str]) -> bytes:
     """Return the body of a heartbeat.
 
     Args:
@@ -42,13 +42,13 @@ def heartbeat(runner_id: str, url: Secret, record: Record, sessions: frozenset[s
     return json.dumps(said).encode()
 
 
-def static_entry(label: str, url: Secret, record: Record) -> dict[str, Any]:
+def static_document(label: str, url: Secret, record: RunnerRecord) -> dict[str, Any]:
     """Return an entry of the document for the CLI port; clients find it under its label."""
     return {"label": label, "routing": "label", "health_url": HEALTH_PATH, **_said(record, url)}
 
 
 @dataclass(frozen=True, slots=True)
-class Welcome:
+class HeartbeatAnswer:
     """The node's answer to a heartbeat.
 
     Attributes:
@@ -74,7 +74,7 @@ def is_session_id(name: object) -> TypeGuard[str]:
     )
 
 
-def read_welcome(answer: object) -> Welcome:
+def read_welcome(answer: object) -> HeartbeatAnswer:
     """Return the parsed answer; what is missing or strange in it counts as absent.
 
     Raises:
@@ -89,7 +89,7 @@ def read_welcome(answer: object) -> Welcome:
     usual = Pace()
     secret, o2r = said.get("heartbeat_secret"), said.get("o2r")
     events = o2r.get("url") if isinstance(o2r, dict) else None
-    return Welcome(
+    return HeartbeatAnswer(
         Pace(
             seconds(said.get("heartbeat_interval")) or usual.interval_s,
             seconds(said.get("heartbeat_ttl")) or usual.ttl_s,
@@ -122,15 +122,15 @@ def seconds(duration: object) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptRegistration:
     """What outlives orchd of a registration: without the secret, orchd would be locked out by its own record."""
 
     secret: Secret
     events: Secret | None
-    record: Record
+    record: RunnerRecord
 
 
-def dump_kept(kept: Kept) -> str:
+def dump_kept(kept: KeptRegistration) -> str:
     price = kept.record.price
     return json.dumps(
         {
@@ -144,15 +144,15 @@ def dump_kept(kept: Kept) -> str:
     )
 
 
-def load_kept(text: str) -> Kept | None:
+def load_kept(text: str) -> KeptRegistration | None:
     """Return what `dump_kept` wrote; None = it can't be read (a newer orchd's)."""
     try:
         said = json.loads(text)
         price = said["price"]
-        return Kept(
+        return KeptRegistration(
             Secret(said["secret"]),
             Secret(said["events"]) if said["events"] else None,
-            Record(
+            RunnerRecord(
                 said["app"],
                 said["persistent"],
                 said["capacity"],
@@ -164,7 +164,7 @@ def load_kept(text: str) -> Kept | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class DiscoveredRunner:
     """A runner in the node's discovery.
 
     Attributes:
@@ -178,7 +178,7 @@ class Seen:
     price: PriceInfo | None
 
 
-def read_discovery(document: object) -> dict[str, Seen]:
+def read_discovery(document: object) -> dict[str, DiscoveredRunner]:
     """Return the runners that are listed, by route; what can't be read is left out.
 
     Raises:
@@ -186,14 +186,14 @@ def read_discovery(document: object) -> dict[str, Seen]:
     """
     if not isinstance(document, list):
         raise ValueError("it is no list")
-    found: dict[str, Seen] = {}
+    found: dict[str, DiscoveredRunner] = {}
     for node in document:
         runners = node.get("runners") if isinstance(node, dict) else None
         for runner in runners if isinstance(runners, list) else ():
             try:
                 _, _, path = urlsplit(runner["url"]).path.rpartition("/apps/")
                 price = runner.get("price_info")
-                found[unquote(path.split("/")[0])] = Seen(
+                found[unquote(path.split("/")[0])] = DiscoveredRunner(
                     str(runner["app"]),
                     runner.get("mode", "persistent") == "persistent",
                     int(runner["capacity"]),
@@ -206,7 +206,12 @@ def read_discovery(document: object) -> dict[str, Seen]:
 
 
 def difference(
-    record: Record, seen: Seen, eth_usd: Fraction | None, tolerance: Fraction, *, on_chain: bool | None
+    record: RunnerRecord,
+    seen: DiscoveredRunner,
+    eth_usd: Fraction | None,
+    tolerance: Fraction,
+    *,
+    on_chain: bool | None,
 ) -> str:
     """Return in what the node's listing is not what it was told; empty = in nothing.
 

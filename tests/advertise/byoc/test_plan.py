@@ -9,54 +9,58 @@ from typing import Any
 
 import pytest
 
-from orchd.advertise.byoc import entry as byoc_entry
-from orchd.advertise.byoc.entry import (
+from orchd.advertise.byoc import registration as registrations
+from orchd.advertise.byoc.plan import GAP_S, HEAL_S, LOOK_S, record_of, step
+from orchd.advertise.byoc.registration import (
     HIDDEN_CAPACITY,
     RECHECK_S,
-    Call,
-    Check,
-    Entry,
+    AskToken,
+    ByocCall,
+    ByocRules,
+    Capability,
     Facts,
-    Record,
-    Rules,
-    Seen,
+    Registration,
+    TokenSighting,
     Unregister,
     Upsert,
-    Wait,
+    WaitUntil,
 )
-from orchd.advertise.byoc.plan import GAP_S, HEAL_S, LOOK_S, record_of, step
 from orchd.domain.money import Currency, Price
 from orchd.domain.offer import Offer
 from orchd.errors import Code
 from tests.advertise.rig import offer
 
-RULES = Rules(recount_s=600.0, tolerance=Fraction(1, 20))
+RULES = ByocRules(recount_s=600.0, tolerance=Fraction(1, 20))
 NOW = 10_000.0
 IDLE = Facts(now=NOW, up=True, epoch=1, on_chain=False, eth_usd=Fraction(3000), period=7, active=0, begun=0, streams=0)
 OFFER = offer("a", capacity=2, price=5)
-FREE = Seen(True, 2)
+FREE = TokenSighting(True, 2)
 
 
 def facts(**changes: Any) -> Facts:
     return replace(IDLE, **changes)
 
 
-def record(found: Offer = OFFER, given: Facts = IDLE) -> Record:
+def record(found: Offer = OFFER, given: Facts = IDLE) -> Capability:
     made = record_of(found, given)
-    assert isinstance(made, Record)
+    assert isinstance(made, Capability)
     return made
 
 
-def held(found: Offer = OFFER, given: Facts = IDLE, *, seen: Seen | None = FREE, **changes: Any) -> Entry:
-    """Return the entry of an offer that was told at `given` and, unless None, seen."""
-    entry = byoc_entry.upserted(Entry(), record(found, given), given)
+def held(
+    found: Offer = OFFER, given: Facts = IDLE, *, seen: TokenSighting | None = FREE, **changes: Any
+) -> Registration:
+    """Return the registration of an offer that was told at `given` and, unless None, seen."""
+    registration = registrations.upserted(Registration(), record(found, given), given)
     if seen is not None:
-        entry = byoc_entry.checked(entry, seen, given, given, check_s=inf)
-    return replace(entry, **changes)
+        registration = registrations.checked(registration, seen, given, given, check_s=inf)
+    return replace(registration, **changes)
 
 
-def decided(entry: Entry, found: Offer | None = OFFER, given: Facts = IDLE) -> Call | Check | Wait:
-    return step(entry, found, given, RULES)
+def decided(
+    registration: Registration, found: Offer | None = OFFER, given: Facts = IDLE
+) -> ByocCall | AskToken | WaitUntil:
+    return step(registration, found, given, RULES)
 
 
 def why(made: object) -> str:
@@ -65,7 +69,7 @@ def why(made: object) -> str:
 
 
 def test_a_new_offer_is_told_at_once() -> None:
-    made = decided(Entry())
+    made = decided(Registration())
     assert isinstance(made, Upsert)
     assert (made.record.name, made.record.capacity, made.record.period) == ("llm/a", 2, 7)
     assert (made.record.price.price_per_unit, made.record.price.currency) == (5, Currency.WEI)
@@ -73,21 +77,21 @@ def test_a_new_offer_is_told_at_once() -> None:
 
 def test_what_an_earlier_orchd_told_is_told_again() -> None:
     """Nobody knows whether the node still has it, nor with which token."""
-    assert why(decided(Entry(record(), sure=False))) == "it is not known what the node holds"
+    assert why(decided(Registration(record(), sure=False))) == "it is not known what the node holds"
 
 
 def test_what_an_earlier_orchd_told_and_is_not_offered_is_unregistered() -> None:
-    assert isinstance(decided(Entry(record(), sure=False), None), Unregister)
+    assert isinstance(decided(Registration(record(), sure=False), None), Unregister)
 
 
 def test_nothing_is_told_twice() -> None:
-    assert decided(held()) == Wait(inf)
-    assert decided(Entry(), None) == Wait(inf)
+    assert decided(held()) == WaitUntil(inf)
+    assert decided(Registration(), None) == WaitUntil(inf)
 
 
 def test_nothing_is_told_to_a_node_that_is_down() -> None:
-    assert decided(Entry(), given=facts(up=False)) == Wait(inf)
-    assert decided(held(), None, facts(up=False)) == Wait(inf)
+    assert decided(Registration(), given=facts(up=False)) == WaitUntil(inf)
+    assert decided(held(), None, facts(up=False)) == WaitUntil(inf)
 
 
 def test_a_node_that_was_started_anew_is_told_again_even_while_jobs_run() -> None:
@@ -107,8 +111,8 @@ def test_what_is_no_longer_offered_is_unregistered_at_once() -> None:
 
 
 def test_a_model_that_comes_and_goes_is_told_once_a_second_at_most() -> None:
-    gone = byoc_entry.unregistered(held())
-    assert decided(gone) == Wait(NOW + GAP_S)
+    gone = registrations.unregistered(held())
+    assert decided(gone) == WaitUntil(NOW + GAP_S)
     assert isinstance(decided(gone, given=facts(now=NOW + GAP_S)), Upsert)
     assert isinstance(decided(gone, given=facts(epoch=2)), Upsert), "a new node has heard nothing"
     assert isinstance(decided(held(), None), Unregister), "withdrawals never wait"
@@ -122,27 +126,27 @@ def test_a_model_that_leaves_with_streams_is_hidden_and_unregistered_after_the_l
     made = decided(held(), None, open_)
     assert isinstance(made, Upsert)
     assert made.record == replace(record(), capacity=HIDDEN_CAPACITY)
-    hidden = byoc_entry.upserted(held(), made.record, open_)
+    hidden = registrations.upserted(held(), made.record, open_)
     assert not hidden.offered
-    assert decided(hidden, None, open_) == Wait(NOW + LOOK_S)
+    assert decided(hidden, None, open_) == WaitUntil(NOW + LOOK_S)
     assert isinstance(decided(hidden, None), Unregister)
 
 
 def test_hidden_models_are_hidden_again_in_a_new_node() -> None:
     """Their gateways can still stop them there."""
-    hidden = byoc_entry.upserted(held(), replace(record(), capacity=HIDDEN_CAPACITY), facts(streams=1))
+    hidden = registrations.upserted(held(), replace(record(), capacity=HIDDEN_CAPACITY), facts(streams=1))
     assert isinstance(decided(hidden, None, facts(streams=1, epoch=2)), Upsert)
 
 
 def test_a_hidden_model_that_is_offered_again_is_told_at_once() -> None:
-    hidden = byoc_entry.upserted(held(), replace(record(), capacity=HIDDEN_CAPACITY), facts(streams=1))
+    hidden = registrations.upserted(held(), replace(record(), capacity=HIDDEN_CAPACITY), facts(streams=1))
     made = decided(hidden, OFFER, facts(streams=1, active=1, now=NOW + GAP_S))
     assert isinstance(made, Upsert)
     assert made.record.capacity == 2
 
 
 def test_streams_of_a_model_that_an_earlier_orchd_told_keep_its_price() -> None:
-    earlier = Entry(replace(record(), capacity=0, asked=None), sure=False)
+    earlier = Registration(replace(record(), capacity=0, asked=None), sure=False)
     made = decided(earlier, None, facts(streams=1))
     assert isinstance(made, Upsert)
     assert (made.record.capacity, made.record.price) == (HIDDEN_CAPACITY, record().price)
@@ -157,8 +161,8 @@ def test_a_node_that_will_not_hide_it_is_told_to_drop_it() -> None:
     open_ = facts(streams=1, active=1)
     hide = decided(held(), None, open_)
     assert isinstance(hide, Upsert)
-    entry = failed(held(), hide, open_, Code.NODE_REFUSED, final=True, answered=True)
-    assert isinstance(decided(entry, None, open_), Unregister)
+    registration = failed(held(), hide, open_, Code.NODE_REFUSED, final=True, answered=True)
+    assert isinstance(decided(registration, None, open_), Unregister)
 
 
 # Tokens for the node.
@@ -166,7 +170,7 @@ def test_a_node_that_will_not_hide_it_is_told_to_drop_it() -> None:
 
 def test_a_new_token_is_told_when_idle() -> None:
     later = facts(period=8, now=NOW + GAP_S)
-    assert decided(held(), given=replace(later, active=1)) == Wait(later.now + LOOK_S)
+    assert decided(held(), given=replace(later, active=1)) == WaitUntil(later.now + LOOK_S)
     made = decided(held(), given=later)
     assert isinstance(made, Upsert)
     assert made.record.period == 8
@@ -183,38 +187,38 @@ def test_a_usd_price_is_told_again_when_the_rate_has_moved(on_chain: bool, rate:
     """On chain the text is the same, and the node converts it when it is told; off-chain we convert."""
     start = facts(on_chain=on_chain)
     later = facts(on_chain=on_chain, eth_usd=Fraction(rate), now=NOW + GAP_S)
-    entry = held(USD, start)
-    made = decided(entry, USD, later)
+    registration = held(USD, start)
+    made = decided(registration, USD, later)
     if again:
         assert why(made) == "its price has changed"
     else:
-        assert made == Wait(inf)
+        assert made == WaitUntil(inf)
 
 
 def test_other_prices_do_not_follow_the_rate() -> None:
     for found in (OFFER, offer("a", 2, Price(Fraction(1, 10**6), 1, Currency.ETH))):
-        assert decided(held(found), found, facts(eth_usd=Fraction(1))) == Wait(inf)
+        assert decided(held(found), found, facts(eth_usd=Fraction(1))) == WaitUntil(inf)
 
 
 def test_a_usd_price_is_told_otherwise_when_the_node_turns_out_to_be_off_chain() -> None:
-    entry = held(USD, facts(on_chain=None))
-    assert entry.record is not None
-    assert entry.record.price.currency is Currency.USD
-    made = decided(entry, USD, facts(on_chain=False, now=NOW + GAP_S))
+    registration = held(USD, facts(on_chain=None))
+    assert registration.record is not None
+    assert registration.record.price.currency is Currency.USD
+    made = decided(registration, USD, facts(on_chain=False, now=NOW + GAP_S))
     assert isinstance(made, Upsert)
     assert made.record.price.currency is Currency.WEI
 
 
 def test_a_rate_that_becomes_known_or_is_lost_changes_nothing_on_chain() -> None:
     known, unknown = facts(on_chain=True), facts(on_chain=True, eth_usd=None)
-    assert decided(held(USD, unknown), USD, known) == Wait(inf)
-    assert decided(held(USD, known), USD, unknown) == Wait(inf)
+    assert decided(held(USD, unknown), USD, known) == WaitUntil(inf)
+    assert decided(held(USD, known), USD, unknown) == WaitUntil(inf)
 
 
 def test_a_price_that_can_not_be_published_is_no_offer() -> None:
     """Off-chain a price in USD needs a rate."""
     unknown = facts(eth_usd=None)
-    assert decided(Entry(), USD, unknown) == Wait(inf)
+    assert decided(Registration(), USD, unknown) == WaitUntil(inf)
     assert isinstance(decided(held(USD), USD, unknown), Unregister)
 
 
@@ -222,151 +226,153 @@ def test_a_price_that_can_not_be_published_is_no_offer() -> None:
 
 
 def test_it_is_looked_at_right_after_it_was_told_and_again_in_time() -> None:
-    entry = held(seen=None)
-    assert decided(entry) == Check()
-    looked = byoc_entry.checked(entry, FREE, IDLE, IDLE, check_s=60.0)
-    assert decided(looked) == Wait(NOW + 60)
-    assert decided(looked, given=facts(now=NOW + 60)) == Check()
+    registration = held(seen=None)
+    assert decided(registration) == AskToken()
+    looked = registrations.checked(registration, FREE, IDLE, IDLE, check_s=60.0)
+    assert decided(looked) == WaitUntil(NOW + 60)
+    assert decided(looked, given=facts(now=NOW + 60)) == AskToken()
 
 
 def test_what_is_hidden_or_not_sure_is_not_looked_at() -> None:
-    hidden = byoc_entry.upserted(held(), replace(record(), capacity=HIDDEN_CAPACITY), IDLE)
-    assert decided(hidden, None, facts(streams=1)) == Wait(NOW + LOOK_S)
-    assert decided(replace(held(seen=None), sure=False)) == Wait(NOW + GAP_S)
+    hidden = registrations.upserted(held(), replace(record(), capacity=HIDDEN_CAPACITY), IDLE)
+    assert decided(hidden, None, facts(streams=1)) == WaitUntil(NOW + LOOK_S)
+    assert decided(replace(held(seen=None), sure=False)) == WaitUntil(NOW + GAP_S)
 
 
 @pytest.mark.parametrize("free", [0, 1, 3])
 def test_other_free_slots_than_ours_are_told_again_a_minute_after(free: int) -> None:
     """The node leaks slots, and counts below zero after an upsert. One look may have come too early."""
-    entry = byoc_entry.checked(held(), Seen(free > 0 or None, free), IDLE, IDLE, check_s=60.0)
-    assert decided(entry) == Wait(NOW + RECHECK_S)
-    assert decided(entry, given=facts(now=NOW + RECHECK_S)) == Check()
+    registration = registrations.checked(held(), TokenSighting(free > 0 or None, free), IDLE, IDLE, check_s=60.0)
+    assert decided(registration) == WaitUntil(NOW + RECHECK_S)
+    assert decided(registration, given=facts(now=NOW + RECHECK_S)) == AskToken()
     again = facts(now=NOW + RECHECK_S)
-    entry = byoc_entry.checked(entry, Seen(free > 0 or None, free), again, again, check_s=60.0)
-    assert decided(entry, given=again) == Wait(NOW + HEAL_S)
-    assert isinstance(decided(entry, given=facts(now=NOW + HEAL_S)), Upsert)
+    registration = registrations.checked(
+        registration, TokenSighting(free > 0 or None, free), again, again, check_s=60.0
+    )
+    assert decided(registration, given=again) == WaitUntil(NOW + HEAL_S)
+    assert isinstance(decided(registration, given=facts(now=NOW + HEAL_S)), Upsert)
 
 
 def test_one_odd_look_is_forgotten_after_a_good_one() -> None:
-    entry = byoc_entry.checked(held(), Seen(True, 1), IDLE, IDLE, check_s=60.0)
-    entry = byoc_entry.checked(entry, FREE, IDLE, IDLE, check_s=inf)
-    assert decided(entry, given=facts(now=NOW + HEAL_S)) == Wait(inf)
+    registration = registrations.checked(held(), TokenSighting(True, 1), IDLE, IDLE, check_s=60.0)
+    registration = registrations.checked(registration, FREE, IDLE, IDLE, check_s=inf)
+    assert decided(registration, given=facts(now=NOW + HEAL_S)) == WaitUntil(inf)
 
 
-def odd(seen: Seen, given: Facts) -> Entry:
-    entry = held(seen=None)
+def odd(seen: TokenSighting, given: Facts) -> Registration:
+    registration = held(seen=None)
     for _ in range(2):
-        entry = byoc_entry.checked(entry, seen, given, given, check_s=inf)
-    return entry
+        registration = registrations.checked(registration, seen, given, given, check_s=inf)
+    return registration
 
 
 def test_slots_of_a_busy_model_are_not_compared() -> None:
     busy = facts(active=1, now=NOW + HEAL_S)
-    assert decided(odd(Seen(True, 1), busy), given=busy) == Wait(inf)
+    assert decided(odd(TokenSighting(True, 1), busy), given=busy) == WaitUntil(inf)
 
 
 def test_a_model_whose_jobs_came_or_went_meanwhile_is_not_compared() -> None:
-    entry = held(seen=None)
+    registration = held(seen=None)
     for _ in range(3):
-        entry = byoc_entry.checked(entry, Seen(True, 1), IDLE, facts(begun=1), check_s=inf)
-    assert decided(entry, given=facts(now=NOW + HEAL_S)) == Wait(inf)
+        registration = registrations.checked(registration, TokenSighting(True, 1), IDLE, facts(begun=1), check_s=inf)
+    assert decided(registration, given=facts(now=NOW + HEAL_S)) == WaitUntil(inf)
 
 
 def test_wrong_slots_wait_until_the_model_is_idle() -> None:
-    entry = odd(Seen(True, 1), IDLE)
+    registration = odd(TokenSighting(True, 1), IDLE)
     busy = facts(active=1, now=NOW + HEAL_S)
-    assert decided(entry, given=busy) == Wait(busy.now + LOOK_S)
-    assert isinstance(decided(entry, given=facts(now=NOW + HEAL_S)), Upsert)
+    assert decided(registration, given=busy) == WaitUntil(busy.now + LOOK_S)
+    assert isinstance(decided(registration, given=facts(now=NOW + HEAL_S)), Upsert)
 
 
 def test_a_busy_model_that_the_node_offers_no_slot_of_is_told_again() -> None:
     """It is gone or has leaked all, and a long stream may keep it busy for hours."""
     busy = facts(active=1, now=NOW + HEAL_S)
-    assert why(decided(odd(Seen(None, 0), busy), given=busy)) == "the node gives out none of its free slots"
+    assert why(decided(odd(TokenSighting(None, 0), busy), given=busy)) == "the node gives out none of its free slots"
     full = facts(active=2, now=NOW + HEAL_S)
-    assert decided(odd(Seen(None, 0), full), given=full) == Wait(inf)
+    assert decided(odd(TokenSighting(None, 0), full), given=full) == WaitUntil(inf)
 
 
 def test_a_loss_that_the_token_proves_is_healed_even_while_jobs_run() -> None:
-    entry = held(seen=Seen(False, None))
-    assert decided(entry, given=facts(active=1)) == Wait(NOW + HEAL_S)
-    assert why(decided(entry, given=facts(active=1, now=NOW + HEAL_S))) == "the node has lost it"
+    registration = held(seen=TokenSighting(False, None))
+    assert decided(registration, given=facts(active=1)) == WaitUntil(NOW + HEAL_S)
+    assert why(decided(registration, given=facts(active=1, now=NOW + HEAL_S))) == "the node has lost it"
 
 
 def test_a_model_that_was_told_while_busy_is_told_again_once_idle() -> None:
     """The jobs that ran then push the node's count below zero."""
-    entry = held(given=facts(active=1))
+    registration = held(given=facts(active=1))
     soon = NOW + HEAL_S
-    assert decided(entry, given=facts(active=1, now=soon)) == Wait(soon + LOOK_S)
-    assert decided(entry, given=facts(now=soon - 1)) == Wait(soon)
-    assert why(decided(entry, given=facts(now=soon))) == "it was busy when it was told"
+    assert decided(registration, given=facts(active=1, now=soon)) == WaitUntil(soon + LOOK_S)
+    assert decided(registration, given=facts(now=soon - 1)) == WaitUntil(soon)
+    assert why(decided(registration, given=facts(now=soon))) == "it was busy when it was told"
 
 
-BLIND = Seen(None, None)
+BLIND = TokenSighting(None, None)
 
 
 def test_where_slots_do_not_show_a_model_that_had_jobs_is_told_again_at_times() -> None:
-    entry = held(seen=BLIND)
-    assert decided(entry, given=facts(now=NOW + 10_000)) == Wait(inf), "no jobs, no leaks"
+    registration = held(seen=BLIND)
+    assert decided(registration, given=facts(now=NOW + 10_000)) == WaitUntil(inf), "no jobs, no leaks"
     had = facts(begun=1)
-    assert decided(entry, given=had) == Wait(NOW + 600)
-    assert decided(entry, given=replace(had, now=NOW + 600, active=1)) == Wait(NOW + 600 + LOOK_S)
-    assert isinstance(decided(entry, given=replace(had, now=NOW + 600)), Upsert)
+    assert decided(registration, given=had) == WaitUntil(NOW + 600)
+    assert decided(registration, given=replace(had, now=NOW + 600, active=1)) == WaitUntil(NOW + 600 + LOOK_S)
+    assert isinstance(decided(registration, given=replace(had, now=NOW + 600)), Upsert)
 
 
 def test_where_slots_show_a_model_that_had_jobs_is_left_alone() -> None:
-    assert decided(held(), given=facts(begun=50, now=NOW + 10_000)) == Wait(inf)
+    assert decided(held(), given=facts(begun=50, now=NOW + 10_000)) == WaitUntil(inf)
 
 
 # Failures.
 
 
 def failed(
-    entry: Entry,
-    call: Call,
+    registration: Registration,
+    call: ByocCall,
     given: Facts = IDLE,
     code: Code = Code.NODE_UNREACHABLE,
     *,
     final: bool = False,
     answered: bool = False,
-) -> Entry:
-    before = entry if answered else byoc_entry.calling(entry, call)
-    return byoc_entry.failed(before, call, given, RULES, "cannot", code, final=final)
+) -> Registration:
+    before = registration if answered else registrations.calling(registration, call)
+    return registrations.failed(before, call, given, RULES, "cannot", code, final=final)
 
 
 def test_a_call_that_fails_is_repeated_after_a_second_and_then_ever_later() -> None:
-    entry, now, waits = Entry(), NOW, []
+    registration, now, waits = Registration(), NOW, []
     for _ in range(8):
-        call = decided(entry, given=facts(now=now))
+        call = decided(registration, given=facts(now=now))
         assert isinstance(call, Upsert)
-        entry = failed(entry, call, facts(now=now))
-        waited = decided(entry, given=facts(now=now))
-        assert isinstance(waited, Wait)
+        registration = failed(registration, call, facts(now=now))
+        waited = decided(registration, given=facts(now=now))
+        assert isinstance(waited, WaitUntil)
         waits.append(waited.until - now)
         now = waited.until
     assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
 
 
 def test_a_call_that_failed_does_not_hold_up_another() -> None:
-    call = decided(Entry())
+    call = decided(Registration())
     assert isinstance(call, Upsert)
-    entry = failed(Entry(), call)
-    assert isinstance(decided(entry, None), Unregister), "it may have been taken"
-    assert isinstance(decided(entry, offer("a", 3, 5)), Upsert)
-    assert isinstance(decided(entry, given=facts(epoch=2)), Upsert)
+    registration = failed(Registration(), call)
+    assert isinstance(decided(registration, None), Unregister), "it may have been taken"
+    assert isinstance(decided(registration, offer("a", 3, 5)), Upsert)
+    assert isinstance(decided(registration, given=facts(epoch=2)), Upsert)
 
 
 def test_what_the_node_answered_was_not_taken() -> None:
-    call = decided(Entry())
+    call = decided(Registration())
     assert isinstance(call, Upsert)
-    assert decided(failed(Entry(), call, answered=True), None) == Wait(inf)
+    assert decided(failed(Registration(), call, answered=True), None) == WaitUntil(inf)
 
 
 def test_an_unregister_that_fails_is_repeated() -> None:
-    entry = failed(held(), Unregister(""))
-    assert decided(entry, None) == Wait(NOW + 1)
-    assert isinstance(decided(entry, None, facts(now=NOW + 1)), Unregister)
-    assert isinstance(decided(entry, OFFER, facts(now=NOW + 1)), Upsert)
+    registration = failed(held(), Unregister(""))
+    assert decided(registration, None) == WaitUntil(NOW + 1)
+    assert isinstance(decided(registration, None, facts(now=NOW + 1)), Unregister)
+    assert isinstance(decided(registration, OFFER, facts(now=NOW + 1)), Upsert)
 
 
 def test_what_the_node_refuses_for_good_takes_the_old_terms_back() -> None:
@@ -374,28 +380,28 @@ def test_what_the_node_refuses_for_good_takes_the_old_terms_back() -> None:
     later = facts(now=NOW + GAP_S)
     call = decided(held(), dearer, later)
     assert isinstance(call, Upsert)
-    entry = failed(held(), call, later, Code.NODE_REFUSED, final=True, answered=True)
-    made = decided(entry, dearer, later)
+    registration = failed(held(), call, later, Code.NODE_REFUSED, final=True, answered=True)
+    made = decided(registration, dearer, later)
     assert isinstance(made, Unregister)
-    entry = byoc_entry.unregistered(entry)
-    assert decided(entry, dearer, later) == Wait(later.now + 1)
-    assert isinstance(decided(entry, dearer, facts(now=later.now + 1)), Upsert)
-    assert isinstance(decided(entry, OFFER, later), Upsert), "the old terms were fine"
+    registration = registrations.unregistered(registration)
+    assert decided(registration, dearer, later) == WaitUntil(later.now + 1)
+    assert isinstance(decided(registration, dearer, facts(now=later.now + 1)), Upsert)
+    assert isinstance(decided(registration, OFFER, later), Upsert), "the old terms were fine"
 
 
 @pytest.mark.parametrize(("on_chain", "wait_s"), [(None, inf), (True, 600.0)])
 def test_a_currency_problem_waits_for_a_reason(on_chain: bool | None, wait_s: float) -> None:
     """Off-chain it never works; on chain a price feed may have failed."""
     start = facts(on_chain=on_chain)
-    call = decided(Entry(), USD, start)
+    call = decided(Registration(), USD, start)
     assert isinstance(call, Upsert)
-    entry = failed(Entry(), call, start, Code.NODE_CURRENCY, final=True)
-    assert isinstance(decided(entry, USD, start), Unregister), "the node was not seen to refuse it"
-    entry = byoc_entry.unregistered(entry)
-    assert decided(entry, USD, start) == Wait(NOW + wait_s)
-    assert decided(entry, None, start) == Wait(inf)
-    assert decided(entry, USD, facts(on_chain=on_chain, now=NOW + 599)) == Wait(NOW + wait_s)
+    registration = failed(Registration(), call, start, Code.NODE_CURRENCY, final=True)
+    assert isinstance(decided(registration, USD, start), Unregister), "the node was not seen to refuse it"
+    registration = registrations.unregistered(registration)
+    assert decided(registration, USD, start) == WaitUntil(NOW + wait_s)
+    assert decided(registration, None, start) == WaitUntil(inf)
+    assert decided(registration, USD, facts(on_chain=on_chain, now=NOW + 599)) == WaitUntil(NOW + wait_s)
     cheaper = offer("a", 2, Price(Fraction(11), 36000, Currency.USD))
-    assert isinstance(decided(entry, cheaper, start), Upsert)
-    assert isinstance(decided(entry, USD, replace(start, epoch=2)), Upsert)
-    assert isinstance(decided(entry, USD, replace(start, on_chain=False)), Upsert)
+    assert isinstance(decided(registration, cheaper, start), Upsert)
+    assert isinstance(decided(registration, USD, replace(start, epoch=2)), Upsert)
+    assert isinstance(decided(registration, USD, replace(start, on_chain=False)), Upsert)

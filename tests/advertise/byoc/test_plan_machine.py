@@ -10,17 +10,27 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from orchd.advertise.byoc import entry as byoc_entry
-from orchd.advertise.byoc.entry import Check, Entry, Facts, Record, Rules, Seen, Unregister, Upsert, Wait
+from orchd.advertise.byoc import registration as registrations
 from orchd.advertise.byoc.plan import GAP_S, HEAL_S, step
 from orchd.advertise.byoc.prices import ByocPrice
+from orchd.advertise.byoc.registration import (
+    AskToken,
+    ByocRules,
+    Capability,
+    Facts,
+    Registration,
+    TokenSighting,
+    Unregister,
+    Upsert,
+    WaitUntil,
+)
 from orchd.domain.money import Currency, Price
 from orchd.domain.offer import Offer
 from orchd.errors import Code
 from tests.advertise.rig import offer
 
 RECOUNT_S, CHECK_S = 300.0, 60.0
-RULES = Rules(RECOUNT_S, Fraction(1, 20))
+RULES = ByocRules(RECOUNT_S, Fraction(1, 20))
 PRICES = (Price(Fraction(0)), Price(Fraction(7)), Price(Fraction(1, 3600), 1, Currency.USD))
 
 
@@ -37,7 +47,7 @@ class Mood(Enum):
 
 @dataclass
 class Held:
-    record: Record
+    record: Capability
     load: int = 0
 
 
@@ -63,18 +73,18 @@ class TinyNode:
         else:
             self.held = None
 
-    def token(self) -> Seen:
+    def token(self) -> TokenSighting:
         free = max(0, self.held.record.capacity - self.held.load) if self.held else 0
         if self.shows_slots:
-            return Seen(True, free) if free else Seen(None, 0)
-        return Seen(None, None) if self.remembered else Seen(False, None)
+            return TokenSighting(True, free) if free else TokenSighting(None, 0)
+        return TokenSighting(None, None) if self.remembered else TokenSighting(False, None)
 
 
 class Plan(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
-        self.entry = Entry()
+        self.registration = Registration()
         self.offer: Offer | None = None
         self.epoch = 1
         self.on_chain = False
@@ -90,9 +100,9 @@ class Plan(RuleBasedStateMachine):
         self.on_chain = on_chain
         if left_over:
             # An earlier orchd has told the node, with another token, and some of its jobs run on.
-            made = Record("llm/a", offer("a").key, 0, ByocPrice(1, 1, Currency.WEI), 0)
+            made = Capability("llm/a", offer("a").key, 0, ByocPrice(1, 1, Currency.WEI), 0)
             self.node.take(Upsert(replace(made, capacity=4), ""))
-            self.entry = Entry(made, sure=False)
+            self.registration = Registration(made, sure=False)
         if capacity:
             self.is_offered(capacity, PRICES[0], GAP_S)
 
@@ -111,36 +121,38 @@ class Plan(RuleBasedStateMachine):
 
     def turn(self) -> float:
         """Do what is due, once; return when to look again."""
-        made, given = step(self.entry, self.offer, self.facts(), RULES), self.facts()
+        made, given = step(self.registration, self.offer, self.facts(), RULES), self.facts()
         match made:
-            case Wait(until):
+            case WaitUntil(until):
                 assert until > self.now, "a wait that is over is no wait"
                 return until
-            case Check():
-                self.entry = byoc_entry.checked(self.entry, self.node.token(), given, given, CHECK_S)
+            case AskToken():
+                self.registration = registrations.checked(self.registration, self.node.token(), given, given, CHECK_S)
             case _:
                 self.call(made, given)
         return self.now
 
     def call(self, call: Upsert | Unregister, given: Facts) -> None:
-        before, mood = self.entry, self.node.mood
-        calling = byoc_entry.calling(before, call)
+        before, mood = self.registration, self.node.mood
+        calling = registrations.calling(before, call)
         if mood in (Mood.WELL, Mood.MUTE):
             self.node.take(call)
         match mood:
             case Mood.WELL:
                 if isinstance(call, Unregister):
-                    self.entry = byoc_entry.unregistered(before)
+                    self.registration = registrations.unregistered(before)
                     return
                 if call.record.capacity > 0:
                     assert self.now - self.told_at >= GAP_S or self.told_epoch != self.epoch
                     self.told_at, self.told_epoch = self.now, self.epoch
-                self.entry = byoc_entry.upserted(before, call.record, given)
+                self.registration = registrations.upserted(before, call.record, given)
             case Mood.FAILS | Mood.REFUSES:
                 final = mood is Mood.REFUSES and isinstance(call, Upsert)
-                self.entry = byoc_entry.failed(before, call, given, RULES, "", Code.NODE_REFUSED, final=final)
+                self.registration = registrations.failed(before, call, given, RULES, "", Code.NODE_REFUSED, final=final)
             case _:
-                self.entry = byoc_entry.failed(calling, call, given, RULES, "", Code.NODE_UNREACHABLE, final=False)
+                self.registration = registrations.failed(
+                    calling, call, given, RULES, "", Code.NODE_UNREACHABLE, final=False
+                )
 
     def run_for(self, seconds: float) -> None:
         end = self.now + seconds
@@ -163,10 +175,10 @@ class Plan(RuleBasedStateMachine):
         had = self.node.held
         self.run_for(0)
         # At once, whatever was waited for; unless the node does not take it.
-        if self.node.mood is Mood.WELL and not self.entry.failures:
-            assert not self.entry.offered
+        if self.node.mood is Mood.WELL and not self.registration.failures:
+            assert not self.registration.offered
             assert self.node.held is None or self.node.held.record.capacity < 0
-            if had and self.streams and self.entry.epoch == self.node.starts:
+            if had and self.streams and self.registration.epoch == self.node.starts:
                 assert self.node.held is not None, "streams need it"
         if again:
             self.offer = former
@@ -231,7 +243,7 @@ class Plan(RuleBasedStateMachine):
     @rule(mood=st.sampled_from([*Mood, *[Mood.WELL] * 5]))  # mostly well: else nothing else happens
     def the_node_is(self, mood: Mood) -> None:
         if mood is Mood.WELL and self.node.mood is Mood.DOWN:
-            self.entry = self.entry.retried()  # as the registry does when the node is back
+            self.registration = self.registration.retried()  # as the registry does when the node is back
         self.node.mood = mood
         self.run_for(0)
 
@@ -262,8 +274,8 @@ class Plan(RuleBasedStateMachine):
             assert (held.record.capacity, held.load) == (self.offer.capacity, 0)
             assert held.record.asked == self.offer.price
             assert held.record.period == self.period
-            assert self.entry.record == held.record
-            assert self.entry.offered
+            assert self.registration.record == held.record
+            assert self.registration.offered
         before = self.node.upserts
         self.run_for(2 * RECOUNT_S)
         assert self.node.upserts == before, "then no more"

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from orchd.advertise.byoc import NAME
 from orchd.advertise.byoc import plan as byoc_plan
 from orchd.advertise.byoc import registry as byoc
-from orchd.advertise.byoc.entry import HIDDEN_CAPACITY
+from orchd.advertise.byoc.registration import HIDDEN_CAPACITY
 from orchd.advertise.byoc.registry import ByocRegistry, spoken
 from orchd.advertise.registry import RegistryContext
 from orchd.domain.ids import ModelKey
@@ -130,7 +130,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(byoc_plan, "HEAL_S", 0.3)
     monkeypatch.setattr(byoc_plan, "GAP_S", 0.02)
     monkeypatch.setattr(byoc_plan, "LOOK_S", 0.02)
-    monkeypatch.setattr("orchd.advertise.byoc.entry.RECHECK_S", 0.02)
+    monkeypatch.setattr("orchd.advertise.byoc.registration.RECHECK_S", 0.02)
 
 
 async def test_what_is_offered_is_registered_with_everything_the_node_needs() -> None:

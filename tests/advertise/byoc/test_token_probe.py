@@ -12,7 +12,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 
-from orchd.advertise.byoc.entry import Seen
+from orchd.advertise.byoc.registration import TokenSighting
 from orchd.advertise.byoc.token_probe import KEY_NAME, TokenProbe, read, signed
 from orchd.errors import Code
 from orchd.node.ports import NodeAnswer, NodeError
@@ -41,15 +41,15 @@ def token(*, free: int = 0, price: int = 0, on_chain: bool = True) -> bytes:
 @pytest.mark.parametrize(
     ("status", "body", "free_of_charge", "seen"),
     [
-        (200, token(free=3, on_chain=False), False, Seen(True, 3)),
-        (200, token(on_chain=False), False, Seen(None, 0)),
-        (200, token(free=3), True, Seen(True, 3)),
-        (200, token(), True, Seen(None, 0)),
-        (200, token(free=2, price=5), False, Seen(True, 2)),
-        (200, token(price=5), False, Seen(None, 0)),
-        (200, token(), False, Seen(False, None)),
-        (503, UNFUNDED, False, Seen(None, None)),
-        (400, UNFUNDED_NOADJUST, False, Seen(None, None)),
+        (200, token(free=3, on_chain=False), False, TokenSighting(True, 3)),
+        (200, token(on_chain=False), False, TokenSighting(None, 0)),
+        (200, token(free=3), True, TokenSighting(True, 3)),
+        (200, token(), True, TokenSighting(None, 0)),
+        (200, token(free=2, price=5), False, TokenSighting(True, 2)),
+        (200, token(price=5), False, TokenSighting(None, 0)),
+        (200, token(), False, TokenSighting(False, None)),
+        (503, UNFUNDED, False, TokenSighting(None, None)),
+        (400, UNFUNDED_NOADJUST, False, TokenSighting(None, None)),
     ],
     ids=[
         "off-chain, slots free",
@@ -63,7 +63,7 @@ def token(*, free: int = 0, price: int = 0, on_chain: bool = True) -> bytes:
         "no reserve and no auto-adjust, there or removed",
     ],
 )
-def test_what_a_token_shows(status: int, body: bytes, free_of_charge: bool, seen: Seen) -> None:
+def test_what_a_token_shows(status: int, body: bytes, free_of_charge: bool, seen: TokenSighting) -> None:
     assert read(NodeAnswer(status, body, ""), free_of_charge=free_of_charge) == seen
 
 
@@ -112,33 +112,33 @@ def register(double: Node, capacity: int, price: int, load: int = 0) -> None:
 async def test_off_chain_free_slots_show(on_chain: bool | None) -> None:
     """Where the chain is not known the question is signed, which does no harm."""
     async with probing(None) as (double, probe, store):
-        assert await probe.ask("a", on_chain=on_chain, free_of_charge=False) == Seen(None, 0)
+        assert await probe.ask("a", on_chain=on_chain, free_of_charge=False) == TokenSighting(None, 0)
         register(double, 2, 7)
-        assert await probe.ask("a", on_chain=on_chain, free_of_charge=False) == Seen(True, 2)
+        assert await probe.ask("a", on_chain=on_chain, free_of_charge=False) == TokenSighting(True, 2)
         register(double, 2, 7, load=2)
-        assert await probe.ask("a", on_chain=on_chain, free_of_charge=False) == Seen(None, 0)
+        assert await probe.ask("a", on_chain=on_chain, free_of_charge=False) == TokenSighting(None, 0)
         assert (KEY_NAME in store.secrets) is (on_chain is None)
 
 
 async def test_on_chain_an_account_without_a_reserve_sees_only_what_never_was() -> None:
     async with probing(Chain()) as (double, probe, store):
-        assert await probe.ask("a", on_chain=True, free_of_charge=False) == Seen(False, None)
+        assert await probe.ask("a", on_chain=True, free_of_charge=False) == TokenSighting(False, None)
         register(double, 2, 7)
-        assert await probe.ask("a", on_chain=True, free_of_charge=False) == Seen(None, None)
+        assert await probe.ask("a", on_chain=True, free_of_charge=False) == TokenSighting(None, None)
         double.byoc.remove("a")
-        assert await probe.ask("a", on_chain=True, free_of_charge=False) == Seen(None, None)
+        assert await probe.ask("a", on_chain=True, free_of_charge=False) == TokenSighting(None, None)
         register(double, 2, 0)
-        assert await probe.ask("a", on_chain=True, free_of_charge=True) == Seen(True, 2)
+        assert await probe.ask("a", on_chain=True, free_of_charge=True) == TokenSighting(True, 2)
         assert len(bytes.fromhex(store.secrets[KEY_NAME])) == 32
 
 
 async def test_on_chain_an_account_with_a_reserve_sees_slots() -> None:
     async with probing(Chain(), TEST_KEY) as (double, probe, store):
-        assert await probe.ask("a", on_chain=True, free_of_charge=False) == Seen(False, None)
+        assert await probe.ask("a", on_chain=True, free_of_charge=False) == TokenSighting(False, None)
         register(double, 2, 7, load=1)
-        assert await probe.ask("a", on_chain=True, free_of_charge=False) == Seen(True, 1)
+        assert await probe.ask("a", on_chain=True, free_of_charge=False) == TokenSighting(True, 1)
         double.byoc.remove("a")
-        assert await probe.ask("a", on_chain=True, free_of_charge=False) == Seen(None, 0)
+        assert await probe.ask("a", on_chain=True, free_of_charge=False) == TokenSighting(None, 0)
         assert store.secrets[KEY_NAME] == TEST_KEY
 
 

@@ -9,7 +9,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from orchd.advertise.live_runner.plan import Record
+from orchd.advertise.live_runner.plan import RunnerRecord
 
 TTL_S = 20.0
 SWEEP_S = 5.0
@@ -28,7 +28,7 @@ class Said(NamedTuple):
 @dataclass
 class Runner:
     secret: str
-    record: Record
+    record: RunnerRecord
     seen_at: float
     sessions: set[str] = field(default_factory=set)
 
@@ -60,7 +60,7 @@ class TinyNode:
         runner.sessions.add(session)
         return session
 
-    def heartbeat(self, name: str, record: Record, secret: str) -> Said:
+    def heartbeat(self, name: str, record: RunnerRecord, secret: str) -> Said:
         if self.refuses:
             return Said(400, "no such price")
         runner, fresh = self.runners.get(name), ""
@@ -85,7 +85,7 @@ class TinyNode:
         del self.runners[name]
         return Said(204)
 
-    def listed(self) -> dict[str, Record]:
+    def listed(self) -> dict[str, RunnerRecord]:
         """Return what discovery shows."""
         return {name: runner.record for name, runner in self.runners.items() if not self._expired(runner)}
 

@@ -13,7 +13,7 @@ from orchd import tasks
 from orchd.advertise.listings import Listings
 from orchd.advertise.live_runner import NAME
 from orchd.advertise.live_runner.listings import CALLS
-from orchd.advertise.live_runner.plan import Record
+from orchd.advertise.live_runner.plan import RunnerRecord
 from orchd.advertise.live_runner.registry import STOP_TRIES, LiveRegistry
 from orchd.advertise.registry import RegistryContext
 from orchd.advertise.settings import OrchestratorSettings
@@ -76,7 +76,7 @@ class TinyClient:
         return NodeAnswer(200, json.dumps([{"runners": runners}]).encode(), "application/json")
 
     def _heartbeat(self, said: dict[str, object], secret: str) -> NodeAnswer:
-        record = Record(str(said["app"]), said["mode"] == "persistent", cast(int, said["capacity"]), None)
+        record = RunnerRecord(str(said["app"]), said["mode"] == "persistent", cast(int, said["capacity"]), None)
         return _answer(self.node.heartbeat(str(said["runner_id"]), record, secret))
 
     def tick(self) -> None:
@@ -94,7 +94,7 @@ def _answer(said: Said) -> NodeAnswer:
     return NodeAnswer(200, json.dumps(body).encode(), "application/json")
 
 
-def _shown(name: str, record: Record) -> dict[str, object]:
+def _shown(name: str, record: RunnerRecord) -> dict[str, object]:
     url, mode = f"https://o/apps/{name}/app", "persistent" if record.persistent else "single-shot"
     return {"url": url, "app": record.app, "mode": mode, "capacity": record.capacity, "capacity_used": 0}
 

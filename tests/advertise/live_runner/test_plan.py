@@ -14,12 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from orchd.advertise.live_runner.plan import (
     BEATING,
     TRANSITIONS,
-    Entry,
-    Event,
     IllegalMove,
+    Listing,
+    ListingEvent,
+    ListingState,
     Pace,
-    Record,
-    State,
+    RunnerRecord,
     after,
     heard,
     held,
@@ -33,14 +33,14 @@ from orchd.advertise.live_runner.prices import LivePrice
 from orchd.domain.money import PriceUnit
 from tests.advertise.live_runner.node import BOOTSTRAP, SWEEP_S, TTL_S, Said, TinyNode
 
-S, E = State, Event
+S, E = ListingState, ListingEvent
 PRICE = LivePrice("1.2", PriceUnit.HOUR)
-ONE = Record("text-to-image/acme", persistent=True, capacity=1, price=PRICE)
+ONE = RunnerRecord("text-to-image/acme", persistent=True, capacity=1, price=PRICE)
 TWO = replace(ONE, capacity=2)
 
 
-@pytest.mark.parametrize(("state", "event"), [(s, e) for s in State for e in Event], ids=str)
-def test_every_pair_is_a_legal_move_or_refused(state: State, event: Event) -> None:
+@pytest.mark.parametrize(("state", "event"), [(s, e) for s in ListingState for e in ListingEvent], ids=str)
+def test_every_pair_is_a_legal_move_or_refused(state: ListingState, event: ListingEvent) -> None:
     if event in TRANSITIONS[state]:
         assert next_state(state, event) is TRANSITIONS[state][event]
     else:
@@ -48,8 +48,8 @@ def test_every_pair_is_a_legal_move_or_refused(state: State, event: Event) -> No
             next_state(state, event)
 
 
-def _reach(start: State, events: frozenset[Event] = frozenset(Event)) -> set[State]:
-    seen: set[State] = set()
+def _reach(start: ListingState, events: frozenset[ListingEvent] = frozenset(ListingEvent)) -> set[ListingState]:
+    seen: set[ListingState] = set()
     todo = [start]
     while todo:
         state = todo.pop()
@@ -60,17 +60,17 @@ def _reach(start: State, events: frozenset[Event] = frozenset(Event)) -> set[Sta
 
 
 def test_every_state_has_a_row_and_is_reached() -> None:
-    assert set(TRANSITIONS) == set(State) == _reach(S.ABSENT)
+    assert set(TRANSITIONS) == set(ListingState) == _reach(S.ABSENT)
 
 
-@pytest.mark.parametrize("state", State)
-def test_in_every_state_a_model_may_be_offered_or_withdrawn(state: State) -> None:
-    assert S.ABSENT in _reach(state, frozenset(Event) - {E.OFFER})
-    assert S.LISTED in _reach(state, frozenset(Event) - {E.WITHDRAW})
+@pytest.mark.parametrize("state", ListingState)
+def test_in_every_state_a_model_may_be_offered_or_withdrawn(state: ListingState) -> None:
+    assert S.ABSENT in _reach(state, frozenset(ListingEvent) - {E.OFFER})
+    assert S.LISTED in _reach(state, frozenset(ListingEvent) - {E.WITHDRAW})
 
 
-@pytest.mark.parametrize("state", State)
-def test_every_answer_that_can_come_has_a_move(state: State) -> None:
+@pytest.mark.parametrize("state", ListingState)
+def test_every_answer_that_can_come_has_a_move(state: ListingState) -> None:
     heartbeat = {E.TAKEN, E.IDLE, E.EXPIRED, E.OTHER_SECRET, E.REFUSED, E.SILENCE}
     match state:
         case S.ABSENT:
@@ -85,7 +85,7 @@ def test_every_answer_that_can_come_has_a_move(state: State) -> None:
 
 
 @pytest.mark.parametrize("state", sorted(BEATING - {S.LEAVING}))
-def test_what_is_listed_is_never_dropped_without_its_last_answer_or_a_call(state: State) -> None:
+def test_what_is_listed_is_never_dropped_without_its_last_answer_or_a_call(state: ListingState) -> None:
     assert next_state(state, E.WITHDRAW) is S.DRAINING
 
 
@@ -101,111 +101,111 @@ def test_a_refusal_is_read_by_its_status_words_and_the_secret_that_was_sent() ->
     assert heard(500, "fault", beating=True) is E.SILENCE
 
 
-def _listed(record: Record = TWO, now: float = 100.0, sessions: frozenset[str] = frozenset()) -> Entry:
-    """An entry that the node has just taken."""
-    entry = tried(look(Entry(), record, 1.0, now))
-    return after(entry, E.TAKEN if sessions else E.IDLE, now, 0.5, sessions)
+def _listed(record: RunnerRecord = TWO, now: float = 100.0, sessions: frozenset[str] = frozenset()) -> Listing:
+    """A listing that the node has just taken."""
+    listing = tried(look(Listing(), record, 1.0, now))
+    return after(listing, E.TAKEN if sessions else E.IDLE, now, 0.5, sessions)
 
 
 def test_an_offer_is_due_at_once_and_then_every_interval() -> None:
-    entry = look(Entry(), TWO, 1.0, 100.0)
-    assert (entry.state, entry.due, entry.record) == (S.REGISTERING, 100.0, TWO)
-    entry = _listed()
-    assert entry.published
-    assert 100.0 < entry.due <= 105.0
-    assert look(entry, TWO, 1.0, 101.0) == entry, "nothing has changed, so nothing is due"
+    listing = look(Listing(), TWO, 1.0, 100.0)
+    assert (listing.state, listing.due, listing.record) == (S.REGISTERING, 100.0, TWO)
+    listing = _listed()
+    assert listing.published
+    assert 100.0 < listing.due <= 105.0
+    assert look(listing, TWO, 1.0, 101.0) == listing, "nothing has changed, so nothing is due"
 
 
 @pytest.mark.parametrize("change", [replace(TWO, capacity=3), replace(TWO, price=None), replace(TWO, app="other")])
-def test_a_change_of_the_offer_is_due_at_once(change: Record) -> None:
+def test_a_change_of_the_offer_is_due_at_once(change: RunnerRecord) -> None:
     assert look(_listed(), change, 1.0, 101.0).due == 101.0
 
 
 def test_a_node_that_came_up_is_asked_at_once_with_the_secret_that_we_have() -> None:
-    entry = look(_listed(), TWO, 2.0, 101.0)
-    assert (entry.state, entry.due) == (S.LISTED, 101.0)
+    listing = look(_listed(), TWO, 2.0, 101.0)
+    assert (listing.state, listing.due) == (S.LISTED, 101.0)
 
 
 def test_an_unoffered_model_asks_for_its_sessions_and_leaves_when_it_has_none() -> None:
-    entry = look(_listed(), None, 1.0, 101.0)
-    assert (entry.state, entry.due, entry.record) == (S.DRAINING, 101.0, ONE)
-    entry = after(tried(entry), E.IDLE, 101.1, 0.5)
-    assert (entry.state, entry.due, entry.record) == (S.LEAVING, 101.1, None)
-    assert after(tried(entry), E.GONE, 101.2, 0.5) == replace(
-        entry, state=S.ABSENT, due=inf, tried=None, taken_at=None, sessions=frozenset()
+    listing = look(_listed(), None, 1.0, 101.0)
+    assert (listing.state, listing.due, listing.record) == (S.DRAINING, 101.0, ONE)
+    listing = after(tried(listing), E.IDLE, 101.1, 0.5)
+    assert (listing.state, listing.due, listing.record) == (S.LEAVING, 101.1, None)
+    assert after(tried(listing), E.GONE, 101.2, 0.5) == replace(
+        listing, state=S.ABSENT, due=inf, tried=None, taken_at=None, sessions=frozenset()
     )
 
 
 def test_a_model_with_sessions_stays_listed_without_a_free_slot_until_the_last_is_over() -> None:
     sessions = frozenset({"a", "b"})
-    entry = look(_listed(replace(TWO, capacity=5), sessions=sessions), None, 1.0, 101.0)
-    assert entry.record == TWO
-    entry = after(tried(entry), E.TAKEN, 101.0, 0.5, sessions)
-    assert entry.state is S.DRAINING
-    entry = look(told(entry, frozenset({"b"}), 102.0), None, 1.0, 102.0)
-    assert (entry.due, entry.record) == (102.0, ONE)
-    entry = told(after(tried(entry), E.TAKEN, 102.0, 0.5, frozenset({"b"})), frozenset(), 103.0)
-    assert entry.due == 103.0, "the node is asked at once whether that was the last"
+    listing = look(_listed(replace(TWO, capacity=5), sessions=sessions), None, 1.0, 101.0)
+    assert listing.record == TWO
+    listing = after(tried(listing), E.TAKEN, 101.0, 0.5, sessions)
+    assert listing.state is S.DRAINING
+    listing = look(told(listing, frozenset({"b"}), 102.0), None, 1.0, 102.0)
+    assert (listing.due, listing.record) == (102.0, ONE)
+    listing = told(after(tried(listing), E.TAKEN, 102.0, 0.5, frozenset({"b"})), frozenset(), 103.0)
+    assert listing.due == 103.0, "the node is asked at once whether that was the last"
 
 
 def test_a_model_that_is_offered_again_while_it_leaves_goes_on_under_its_secret() -> None:
     leaving = after(tried(look(_listed(), None, 1.0, 101.0)), E.IDLE, 101.0, 0.5)
-    entry = look(leaving, TWO, 1.0, 102.0)
-    assert (entry.state, entry.due, entry.record) == (S.LISTED, 102.0, TWO)
+    listing = look(leaving, TWO, 1.0, 102.0)
+    assert (listing.state, listing.due, listing.record) == (S.LISTED, 102.0, TWO)
 
 
 def test_a_model_that_is_offered_again_while_it_drains_has_its_capacity_back_at_once() -> None:
     sessions = frozenset({"a"})
-    entry = after(tried(look(_listed(sessions=sessions), None, 1.0, 101.0)), E.TAKEN, 101.0, 0.5, sessions)
-    entry = look(entry, TWO, 1.0, 102.0)
-    assert (entry.state, entry.due, entry.record) == (S.LISTED, 102.0, TWO)
+    listing = after(tried(look(_listed(sessions=sessions), None, 1.0, 101.0)), E.TAKEN, 101.0, 0.5, sessions)
+    listing = look(listing, TWO, 1.0, 102.0)
+    assert (listing.state, listing.due, listing.record) == (S.LISTED, 102.0, TWO)
 
 
 @pytest.mark.parametrize("event", [E.UNKNOWN, E.EXPIRED, E.OTHER_SECRET])
-def test_a_draining_model_that_the_node_no_longer_has_is_gone(event: Event) -> None:
-    entry = after(tried(look(_listed(), None, 1.0, 101.0)), event, 101.0, 0.5)
-    assert (entry.state, entry.due, entry.published) == (S.ABSENT, inf, False)
+def test_a_draining_model_that_the_node_no_longer_has_is_gone(event: ListingEvent) -> None:
+    listing = after(tried(look(_listed(), None, 1.0, 101.0)), event, 101.0, 0.5)
+    assert (listing.state, listing.due, listing.published) == (S.ABSENT, inf, False)
 
 
 def test_a_drain_that_is_refused_becomes_a_plain_leave() -> None:
-    entry = after(tried(look(_listed(), None, 1.0, 101.0)), E.REFUSED, 101.0, 0.5)
-    assert (entry.state, entry.due) == (S.LEAVING, 101.0)
+    listing = after(tried(look(_listed(), None, 1.0, 101.0)), E.REFUSED, 101.0, 0.5)
+    assert (listing.state, listing.due) == (S.LEAVING, 101.0)
 
 
 def test_a_listed_model_that_was_forgotten_is_registered_at_once() -> None:
-    entry = after(tried(_listed()), E.UNKNOWN, 101.0, 0.5)
-    assert (entry.state, entry.due, entry.published) == (S.REGISTERING, 101.0, False)
+    listing = after(tried(_listed()), E.UNKNOWN, 101.0, 0.5)
+    assert (listing.state, listing.due, listing.published) == (S.REGISTERING, 101.0, False)
 
 
 def test_what_an_earlier_orchd_registered_is_beaten_for_first() -> None:
-    entry = look(held(TWO), TWO, 1.0, 0.0)
-    assert entry.state is S.LISTED
-    assert entry.due <= 0.0
-    assert not entry.published, "nobody has heard yet whether the node still has it"
+    listing = look(held(TWO), TWO, 1.0, 0.0)
+    assert listing.state is S.LISTED
+    assert listing.due <= 0.0
+    assert not listing.published, "nobody has heard yet whether the node still has it"
     assert look(held(TWO), None, 1.0, 0.0).state is S.DRAINING, "it is not offered yet, and may have sessions"
 
 
 def test_while_the_node_is_silent_it_is_asked_ever_more_seldom_but_not_before_its_ttl_is_over() -> None:
-    entry, now, pauses = _listed(now=100.0), 100.0, []
+    listing, now, pauses = _listed(now=100.0), 100.0, []
     for _ in range(10):
-        entry = after(tried(entry), E.SILENCE, now, 0.5)
-        pauses.append(entry.due - now)
-        now = entry.due
+        listing = after(tried(listing), E.SILENCE, now, 0.5)
+        pauses.append(listing.due - now)
+        now = listing.due
     assert pauses[:4] == [1.0, 2.0, 4.0, 5.0]
     assert pauses[-1] == 30.0
     assert all(pause <= 5.0 for pause in pauses[:6])
-    assert entry.published, "silence says nothing"
-    assert look(entry, ONE, 1.0, now).due == now, "but a change is tried at once"
-    assert look(entry, TWO, 2.0, now).due == now, "and so is a node that came up"
+    assert listing.published, "silence says nothing"
+    assert look(listing, ONE, 1.0, now).due == now, "but a change is tried at once"
+    assert look(listing, TWO, 2.0, now).due == now, "and so is a node that came up"
 
 
 def test_pauses_fit_the_refusal() -> None:
-    entry = tried(look(Entry(), TWO, 1.0, 100.0))
-    assert after(entry, E.EXPIRED, 100.0, 0.5).due == 101.0
-    assert after(entry, E.OTHER_SECRET, 100.0, 0.5).due == 105.0
-    assert after(entry, E.REFUSED, 100.0, 0.5).due == 130.0
-    assert look(after(entry, E.REFUSED, 100.0, 0.5), TWO, 1.0, 101.0).due == 130.0
-    assert look(after(entry, E.REFUSED, 100.0, 0.5), ONE, 1.0, 101.0).due == 101.0
+    listing = tried(look(Listing(), TWO, 1.0, 100.0))
+    assert after(listing, E.EXPIRED, 100.0, 0.5).due == 101.0
+    assert after(listing, E.OTHER_SECRET, 100.0, 0.5).due == 105.0
+    assert after(listing, E.REFUSED, 100.0, 0.5).due == 130.0
+    assert look(after(listing, E.REFUSED, 100.0, 0.5), TWO, 1.0, 101.0).due == 130.0
+    assert look(after(listing, E.REFUSED, 100.0, 0.5), ONE, 1.0, 101.0).due == 101.0
     assert after(tried(_listed()), E.UNKNOWN, 100.0, 0.5).due == 100.0
 
 
@@ -235,34 +235,34 @@ class Life(RuleBasedStateMachine):
         self.lost = 0
         """Calls from now on whose answer does not arrive, the node's doings or not."""
         self.reaches = True
-        self.offers: dict[str, Record | None] = {"a": TWO, "b": None}
-        self.entries = {name: Entry() for name in self.offers}
+        self.offers: dict[str, RunnerRecord | None] = {"a": TWO, "b": None}
+        self.entries = {name: Listing() for name in self.offers}
         self.secrets: dict[str, str] = {}
 
     def _due(self) -> list[str]:
-        for name, entry in self.entries.items():
-            self.entries[name] = look(entry, self.offers[name], self.up_since, self.node.now)
-        return [name for name, entry in self.entries.items() if entry.due <= self.node.now]
+        for name, listing in self.entries.items():
+            self.entries[name] = look(listing, self.offers[name], self.up_since, self.node.now)
+        return [name for name, listing in self.entries.items() if listing.due <= self.node.now]
 
     def _call(self, name: str) -> None:
         self.calls += 1
-        entry = self.entries[name]
-        beating, record = entry.state in BEATING, entry.record
+        listing = self.entries[name]
+        beating, record = listing.state in BEATING, listing.record
         secret = self.secrets[name] if beating else BOOTSTRAP
-        entry = self.entries[name] = tried(entry)
+        listing = self.entries[name] = tried(listing)
         said = None
         if not self.lost or self.reaches:
             said = self.node.unregister(name, secret) if record is None else self.node.heartbeat(name, record, secret)
         if self.lost:
             self.lost -= 1
             said = None
-        self.entries[name] = after(entry, *self._heard(name, said, record, beating=beating))
+        self.entries[name] = after(listing, *self._heard(name, said, record, beating=beating))
         if self.entries[name].state is S.ABSENT:
             self.secrets.pop(name, None)
 
     def _heard(
-        self, name: str, said: Said | None, record: Record | None, *, beating: bool
-    ) -> tuple[Event, float, float, frozenset[str], Pace]:
+        self, name: str, said: Said | None, record: RunnerRecord | None, *, beating: bool
+    ) -> tuple[ListingEvent, float, float, frozenset[str], Pace]:
         event = E.SILENCE
         if said is not None and record is None:
             event = E.GONE
@@ -286,13 +286,13 @@ class Life(RuleBasedStateMachine):
                 raise AssertionError("calls without a pause")
             now = self.node.now
             sweep = (now // SWEEP_S + 1) * SWEEP_S
-            step = min(end, sweep, *(entry.due for entry in self.entries.values()))
+            step = min(end, sweep, *(listing.due for listing in self.entries.values()))
             if now >= end:
                 return
             self.node.advance(step - now)
 
     @rule(name=st.sampled_from("ab"), record=st.sampled_from([None, ONE, TWO]))
-    def edits(self, name: str, record: Record | None) -> None:
+    def edits(self, name: str, record: RunnerRecord | None) -> None:
         self.offers[name] = record
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 3.0, 7.0, 21.0, 26.0]))
@@ -314,10 +314,12 @@ class Life(RuleBasedStateMachine):
     @rule(secrets=st.booleans())
     def orchd_restarts(self, secrets: bool) -> None:
         """With its store, or without."""
-        kept = {name: entry.wanted for name, entry in self.entries.items() if name in self.secrets} if secrets else {}
+        kept = (
+            {name: listing.wanted for name, listing in self.entries.items() if name in self.secrets} if secrets else {}
+        )
         if not secrets:
             self.secrets.clear()
-        self.entries = {name: held(record) if (record := kept.get(name)) else Entry() for name in self.offers}
+        self.entries = {name: held(record) if (record := kept.get(name)) else Listing() for name in self.offers}
 
     @rule(count=st.integers(1, 4), reaches=st.booleans())
     def calls_are_lost(self, count: int, reaches: bool) -> None:
@@ -345,7 +347,7 @@ class Life(RuleBasedStateMachine):
             runner.sessions.clear()
         self._run(95.0)
         assert self.node.listed() == {name: record for name, record in self.offers.items() if record}
-        assert {name for name, entry in self.entries.items() if entry.published} == set(self.node.listed())
+        assert {name for name, listing in self.entries.items() if listing.published} == set(self.node.listed())
         before = self.calls
         self._run(50.0)
         assert self.calls - before <= 11 * len(self.node.listed()), "quiet: nothing but heartbeats"
@@ -367,9 +369,9 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def an_unoffered_model_never_gets_more_than_it_had(self) -> None:
-        for name, entry in self.entries.items():
-            if self.offers[name] is None and entry.record is not None and entry.state is S.DRAINING:
-                assert entry.record.capacity == max(1, len(entry.sessions))
+        for name, listing in self.entries.items():
+            if self.offers[name] is None and listing.record is not None and listing.state is S.DRAINING:
+                assert listing.record.capacity == max(1, len(listing.sessions))
 
 
 TestLife = Life.TestCase

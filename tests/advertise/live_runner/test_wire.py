@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchd.advertise.live_runner.plan import Pace, Record
+from orchd.advertise.live_runner.plan import Pace, RunnerRecord
 from orchd.advertise.live_runner.prices import LivePrice, PriceInfo
 from orchd.advertise.live_runner.wire import (
-    Kept,
-    Seen,
+    DiscoveredRunner,
+    KeptRegistration,
     difference,
     dump_kept,
     heartbeat,
@@ -25,7 +25,7 @@ from orchd.advertise.live_runner.wire import (
     read_discovery,
     read_welcome,
     seconds,
-    static_entry,
+    static_document,
 )
 from orchd.domain.model import Secret
 from orchd.domain.money import PriceUnit
@@ -33,7 +33,7 @@ from orchd.domain.money import PriceUnit
 TRANSCRIPTS = Path(__file__).parents[2] / "golivepeer" / "transcripts"
 URL = Secret("http://127.0.0.1:8937/live/acme-1/abc")
 PRICE = LivePrice("1.2", PriceUnit.HOUR)
-RECORD = Record("text-to-image/acme", persistent=False, capacity=2, price=PRICE)
+RECORD = RunnerRecord("text-to-image/acme", persistent=False, capacity=2, price=PRICE)
 RATE = Fraction(3000)
 
 
@@ -65,7 +65,7 @@ def test_a_heartbeat_says_the_whole_record() -> None:
 
 
 def test_a_static_entry_is_found_under_its_label_and_asked_under_its_url() -> None:
-    entry = static_entry("acme-1", URL, Record("a/b", persistent=True, capacity=1, price=None))
+    entry = static_document("acme-1", URL, RunnerRecord("a/b", persistent=True, capacity=1, price=None))
     assert entry == {
         "label": "acme-1",
         "routing": "label",
@@ -95,10 +95,12 @@ def test_an_answer_without_sessions_is_none(answer: object) -> None:
 
 def test_recorded_discoveries_are_read() -> None:
     listed, *_, hidden, last = [read_discovery(each) for each in _answers("live-runner-dynamic.json", "/discovery")]
-    assert listed == {"orchd-one": Seen("echo/one", persistent=False, capacity=1, used=0, price=None)} == last
+    assert (
+        listed == {"orchd-one": DiscoveredRunner("echo/one", persistent=False, capacity=1, used=0, price=None)} == last
+    )
     assert hidden == {}
     static = [read_discovery(each) for each in _answers("live-runner-static.json", "/discovery")]
-    assert static[0] == {"one": Seen("echo/one", persistent=True, capacity=2, used=1, price=None)}
+    assert static[0] == {"one": DiscoveredRunner("echo/one", persistent=True, capacity=2, used=1, price=None)}
     assert static[-1] == {}
 
 
@@ -113,7 +115,9 @@ def test_a_price_in_discovery_is_read_and_strangers_in_it_are_left_out() -> None
     }
     strange: list[Any] = [{"url": "https://o:8935/run/xyz"}, {}, 7, {**ours, "capacity": None}]
     assert read_discovery([{"address": "o", "runners": [*strange, ours]}]) == {
-        "acme-xl": Seen("a/b", persistent=False, capacity=2, used=1, price=PriceInfo(111111111111, "seconds"))
+        "acme-xl": DiscoveredRunner(
+            "a/b", persistent=False, capacity=2, used=1, price=PriceInfo(111111111111, "seconds")
+        )
     }
     with pytest.raises(ValueError, match="no list"):
         read_discovery({"error": "x"})
@@ -130,12 +134,12 @@ def test_go_durations(text: object, expected: float | None) -> None:
 PRICES = st.builds(
     LivePrice, st.from_regex(r"[1-9][0-9]{0,5}(\.[0-9]{1,40})?", fullmatch=True), st.sampled_from(PriceUnit)
 )
-RECORDS = st.builds(Record, st.text(max_size=40), st.booleans(), st.integers(1, 10**6), st.none() | PRICES)
+RECORDS = st.builds(RunnerRecord, st.text(max_size=40), st.booleans(), st.integers(1, 10**6), st.none() | PRICES)
 SECRETS = st.text(min_size=1, max_size=60).map(Secret)
 
 
-@given(st.builds(Kept, SECRETS, st.none() | SECRETS, RECORDS))
-def test_what_is_kept_comes_back(kept: Kept) -> None:
+@given(st.builds(KeptRegistration, SECRETS, st.none() | SECRETS, RECORDS))
+def test_what_is_kept_comes_back(kept: KeptRegistration) -> None:
     assert load_kept(dump_kept(kept)) == kept
 
 
@@ -144,8 +148,10 @@ def test_what_cannot_be_read_is_as_if_nothing_was_kept(text: str) -> None:
     assert load_kept(text) is None
 
 
-def _seen(**changes: Any) -> Seen:
-    return replace(Seen(RECORD.app, persistent=False, capacity=2, used=0, price=PRICE.reported(RATE)), **changes)
+def _seen(**changes: Any) -> DiscoveredRunner:
+    return replace(
+        DiscoveredRunner(RECORD.app, persistent=False, capacity=2, used=0, price=PRICE.reported(RATE)), **changes
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,7 +169,7 @@ def _seen(**changes: Any) -> Seen:
         (_seen(price=PriceInfo(111_111_111_111, "fixed")), True, "fixed"),
     ],
 )
-def test_a_listing_is_compared_with_what_was_told(seen: Seen, on_chain: bool, doubt: str) -> None:
+def test_a_listing_is_compared_with_what_was_told(seen: DiscoveredRunner, on_chain: bool, doubt: str) -> None:
     said = difference(RECORD, seen, RATE, Fraction(5, 100), on_chain=on_chain)
     assert doubt in said
     assert bool(doubt) == bool(said)

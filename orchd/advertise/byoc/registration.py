@@ -26,7 +26,7 @@ BACKOFF_MIN_S, BACKOFF_MAX_S = 1.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ByocRules:
     """Attributes:
     recount_s: between two upserts of an idle model that had jobs, where the token shows no free slots.
     tolerance: share by which ETH/USD may move until a price in USD is told again.
@@ -37,7 +37,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Capability:
     """A capability as the node is told it.
 
     Attributes:
@@ -81,7 +81,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TokenSighting:
     """What a token has shown.
 
     Attributes:
@@ -95,7 +95,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Upsert:
-    record: Record
+    record: Capability
     why: str
 
 
@@ -105,12 +105,12 @@ class Unregister:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class AskToken:
     """Ask for a token."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class WaitUntil:
     """Attributes:
     until: loop clock; look again then at the latest.
     """
@@ -118,12 +118,12 @@ class Wait:
     until: float
 
 
-Call: TypeAlias = Upsert | Unregister
-Step: TypeAlias = Call | Check | Wait
+ByocCall: TypeAlias = Upsert | Unregister
+ByocStep: TypeAlias = ByocCall | AskToken | WaitUntil
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedCall:
     """A call that did not get its way.
 
     Attributes:
@@ -132,7 +132,7 @@ class Failure:
         until: loop clock; the same call waits so long.
     """
 
-    call: Call
+    call: ByocCall
     error: str
     code: Code
     final: bool
@@ -141,7 +141,7 @@ class Failure:
     on_chain: bool | None
     until: float
 
-    def stands(self, call: Call, facts: Facts) -> bool:
+    def stands(self, call: ByocCall, facts: Facts) -> bool:
         """Return whether `call` must wait."""
         if facts.now >= self.until or (facts.epoch, facts.on_chain) != (self.epoch, self.on_chain):
             return False
@@ -149,7 +149,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Registration:
     """What we believe the node to hold under one name.
 
     Attributes:
@@ -164,17 +164,17 @@ class Entry:
         failures: of the last calls: one of each kind at most, the last one last.
     """
 
-    record: Record | None = None
+    record: Capability | None = None
     sure: bool = True
     epoch: int = 0
     at: float = -inf
     begun: int = 0
     busy: bool = False
     check_at: float = inf
-    seen: Seen | None = None
+    seen: TokenSighting | None = None
     odd: int = 0
     starved: bool = False
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[FailedCall, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -187,88 +187,103 @@ class Entry:
         return self.record is not None and self.sure and self.record.capacity > 0
 
     @property
-    def trouble(self) -> Failure | None:
+    def trouble(self) -> FailedCall | None:
         """What a person should know: what the node refuses, else what failed last."""
         return next(
             (failure for failure in self.failures if failure.final), self.failures[-1] if self.failures else None
         )
 
-    def failure_of(self, call: Call, facts: Facts) -> Failure | None:
+    def failure_of(self, call: ByocCall, facts: Facts) -> FailedCall | None:
         """Return why `call` must wait."""
         return next((failure for failure in self.failures if failure.stands(call, facts)), None)
 
-    def retried(self) -> Entry:
+    def retried(self) -> Registration:
         """Nothing waits any more but what the node refuses: it was gone, and is back."""
         return replace(self, failures=tuple(failure for failure in self.failures if failure.final))
 
 
-def same_call(one: Call, other: Call) -> bool:
+def same_call(one: ByocCall, other: ByocCall) -> bool:
     """Return whether they tell the node the same; why does not matter, nor does the token."""
     if isinstance(one, Upsert) and isinstance(other, Upsert):
         return replace(one.record, period=0, eth_usd=None) == replace(other.record, period=0, eth_usd=None)
     return type(one) is type(other)
 
 
-def _kind(call: Call) -> str:
+def _kind(call: ByocCall) -> str:
     if isinstance(call, Unregister):
         return "unregister"
     return "offer" if call.record.capacity > 0 else "hide"
 
 
-def calling(entry: Entry, call: Call) -> Entry:
+def calling(registration: Registration, call: ByocCall) -> Registration:
     """A call goes out: from now on it may have been taken."""
     if isinstance(call, Upsert):
-        return replace(entry, record=entry.record or call.record, sure=False)
-    return replace(entry, sure=False)
+        return replace(registration, record=registration.record or call.record, sure=False)
+    return replace(registration, sure=False)
 
 
-def upserted(entry: Entry, record: Record, facts: Facts) -> Entry:
+def upserted(registration: Registration, record: Capability, facts: Facts) -> Registration:
     """The node has taken `record`; `facts` are those before the call."""
-    return Entry(
+    return Registration(
         record,
         epoch=facts.epoch,
         at=facts.now,
         begun=facts.begun,
         busy=facts.active > 0,
         check_at=facts.now if record.capacity > 0 else inf,
-        failures=() if record.capacity > 0 else entry.retried().failures,
+        failures=() if record.capacity > 0 else registration.retried().failures,
     )
 
 
-def unregistered(entry: Entry) -> Entry:
+def unregistered(registration: Registration) -> Registration:
     """Nothing is there any more."""
-    return Entry(epoch=entry.epoch, at=entry.at, failures=entry.retried().failures)
+    return Registration(epoch=registration.epoch, at=registration.at, failures=registration.retried().failures)
 
 
-def failed(entry: Entry, call: Call, facts: Facts, rules: Rules, error: str, code: Code, *, final: bool) -> Entry:
+def failed(
+    registration: Registration,
+    call: ByocCall,
+    facts: Facts,
+    rules: ByocRules,
+    error: str,
+    code: Code,
+    *,
+    final: bool,
+) -> Registration:
     """The call did not get its way.
 
     Args:
-        entry: as it was before `calling`, if the node has answered.
+        registration: as it was before `calling`, if the node has answered.
         facts: those before the call.
         final: see `Failure`.
     """
-    tries = 1 + sum(failure.tries for failure in entry.failures if same_call(failure.call, call))
+    tries = 1 + sum(failure.tries for failure in registration.failures if same_call(failure.call, call))
     if code is Code.NODE_CURRENCY:
         # On chain its price feed may have failed; off-chain it has none, whatever we wait for.
         wait_s = rules.recount_s if facts.on_chain else inf
     else:
         wait_s = min(BACKOFF_MIN_S * 2 ** min(tries - 1, 10), BACKOFF_MAX_S)
-    failure = Failure(call, error, code, final, tries, facts.epoch, facts.on_chain, facts.now + wait_s)
-    others = (former for former in entry.failures if _kind(former.call) != _kind(call))
-    return replace(entry, failures=(*others, failure))
+    failure = FailedCall(call, error, code, final, tries, facts.epoch, facts.on_chain, facts.now + wait_s)
+    others = (former for former in registration.failures if _kind(former.call) != _kind(call))
+    return replace(registration, failures=(*others, failure))
 
 
-def checked(entry: Entry, seen: Seen, before: Facts, after: Facts, check_s: float) -> Entry:
+def checked(
+    registration: Registration, seen: TokenSighting, before: Facts, after: Facts, check_s: float
+) -> Registration:
     """A token was seen; `check_s` is how long until the next look."""
-    assert entry.record is not None
-    capacity, now = entry.record.capacity, after.now
+    assert registration.record is not None
+    capacity, now = registration.record.capacity, after.now
     steady = (before.active, before.begun) == (after.active, after.begun)
     if not steady or seen.free is None:
-        return replace(entry, seen=seen, odd=0, check_at=now + check_s)
+        return replace(registration, seen=seen, odd=0, check_at=now + check_s)
     starved = seen.free == 0 and after.active < capacity
     if not starved and (after.active or seen.free == capacity):
-        return replace(entry, seen=seen, odd=0, check_at=now + check_s)
+        return replace(registration, seen=seen, odd=0, check_at=now + check_s)
     return replace(
-        entry, seen=seen, odd=entry.odd + 1, starved=starved, check_at=now + (check_s if entry.odd else RECHECK_S)
+        registration,
+        seen=seen,
+        odd=registration.odd + 1,
+        starved=starved,
+        check_at=now + (check_s if registration.odd else RECHECK_S),
     )
