@@ -100,7 +100,7 @@ class App:
         if rules.orchestrator.enabled:
             from orchd.advertise.part import NodePart, OffersPart
 
-            node = self._add(NodePart)(context, database, sessions, realtime)
+            node = self._add(NodePart)(context, database, sessions, reconcile, realtime)
             secrets = node.secrets
         self._add(JobsPart)(context, sessions, reconcile, realtime, node, self._lines)
         self._add(AdminPart)(context, self.snapshot, lambda: self.accepting)
@@ -112,7 +112,7 @@ class App:
         self._add(StateDirPart)(context, keep)
         if node is not None:
             self._add(OffersPart)(node, reconcile)
-        self._notify, self._reload = notify, reload
+        self._notify, self._reload, self._reconcile = notify, reload, reconcile
 
     def _add(self, part: Callable[P, T]) -> Callable[P, T]:
         """Return what makes this part, or another one in place of it, and puts it at the end of the list."""
@@ -152,10 +152,7 @@ class App:
 
     def snapshot(self) -> Snapshot:
         """Return what all parts know now."""
-        snapshot = Snapshot()
-        for part in self._parts:
-            snapshot = part.shown(snapshot)
-        return snapshot
+        return self._reconcile.snapshots.now()
 
     def part(self, kind: type[T]) -> T:
         """Return the part of this class, or the one in place of it.

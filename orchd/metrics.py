@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import platform
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -30,12 +31,13 @@ from prometheus_client import (
 )
 from prometheus_client.metrics import MetricWrapperBase
 
+from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import RunnerKind
 from orchd.domain.offer import NodeStatus, Published
 from orchd.domain.ports import ProbeWord
-from orchd.domain.state import RunnerErrors, Severity
+from orchd.domain.state import ModelStatus, RunnerErrors, Severity
 from orchd.errors import Code
 from orchd.job_metrics import RUNNER_ERROR, JobCollector, JobSeries
 from orchd.node_metrics import OTHER, NodeCollector
@@ -58,7 +60,11 @@ Family = TypeVar("Family", bound=MetricWrapperBase)
 
 
 class Metrics:
-    """All collectors, on a registry that is passed in."""
+    """All collectors, on a registry that is passed in.
+
+    Attributes:
+        changes: models whose runners have answered a job with 500 to 599.
+    """
 
     content_type = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -66,6 +72,7 @@ class Metrics:
         # One more series per counter, that nobody asks for.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry
+        self.changes: Changes[ModelKey] = Changes()
         self._models: dict[ModelKey, _ModelSeries] = {}
         self._active: Callable[[ModelKey], int] = lambda key: 0
         self._letting_go: Callable[[ModelKey], int] = lambda key: 0
@@ -154,6 +161,8 @@ class Metrics:
         series = self._models.get(key) if key is not None else None
         jobs = self._no_model if series is None else series.jobs
         jobs.finished(outcome, code, total_s, first_byte_s, held_s, status)
+        if outcome == RUNNER_ERROR and key is not None:
+            self.changes.touch(key)
 
     def runner_errors(self, key: ModelKey) -> RunnerErrors | None:
         """Return how often a model's runners have answered a job with 500 to 599; None = never."""
@@ -161,6 +170,11 @@ class Metrics:
         if series is None or not (count := series.jobs.outcomes[RUNNER_ERROR]):
             return None
         return RunnerErrors(count, series.jobs.failed_at, series.jobs.failed_status)
+
+    def add_to(self, status: ModelStatus) -> ModelStatus:
+        """Return the status with how often the model's runners have failed jobs."""
+        errors = self.runner_errors(status.model.key)
+        return status if errors is None else replace(status, runner_errors=errors)
 
     def request_refused(self, code: Code) -> None:
         """Count what was refused before it was a job: it names no model."""

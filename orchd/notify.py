@@ -13,8 +13,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from orchd import tasks
-from orchd.domain.state import Snapshot
+from orchd.domain.snapshots import SnapshotSource
 from orchd.part import Context, Part, Roots
 from orchd.reasons import why
 from orchd.status_view import summary
@@ -75,19 +74,11 @@ def watchdog_period_s(env: Mapping[str, str]) -> float | None:
     return int(usec) / 2 / 1_000_000
 
 
-class Turns(Protocol):
-    """As `reconcile.ports.ServedModels`."""
-
-    def snapshot(self) -> Snapshot: ...
-
-    async def changed(self) -> None: ...
-
-
-class LoopHolder(Protocol):
+class SnapshotHolder(Protocol):
     """As `reconcile.ports.Reconciler`."""
 
     @property
-    def loop(self) -> Turns: ...
+    def snapshots(self) -> SnapshotSource: ...
 
 
 class NotifyPart(Part):
@@ -99,7 +90,7 @@ class NotifyPart(Part):
 
     name = "systemd"
 
-    def __init__(self, context: Context, reconcile: LoopHolder, stopping: Callable[[], bool]) -> None:
+    def __init__(self, context: Context, reconcile: SnapshotHolder, stopping: Callable[[], bool]) -> None:
         self.notifier = Notifier(context.env)
         self._watchdog_s = watchdog_period_s(context.env)
         self._reconcile = reconcile
@@ -115,15 +106,16 @@ class NotifyPart(Part):
 
     async def _tell_status(self) -> None:
         """Keep the line that `systemctl status` shows true."""
-        loop, told = self._reconcile.loop, ""
-        await loop.changed()
+        snapshots, told = self._reconcile.snapshots, ""
+        shown: tuple[object, ...] = ()
+        await snapshots.turned(0)
         while True:
-            if (line := summary(loop.snapshot())) != told and not self._stopping():
-                self.notifier.status(line)
-                told = line
-            changed = tasks.spawn(loop.changed(), name="wait for a turn")
-            try:
-                await asyncio.sleep(STATUS_PERIOD_S)  # A snapshot of many models at each turn would cost too much.
-                await changed
-            finally:
-                await tasks.cancel(changed)
+            turn = snapshots.turn
+            snapshot = await snapshots.fresh()
+            if (snapshot.version, snapshot.file_hash) != shown:
+                shown = snapshot.version, snapshot.file_hash
+                if (line := summary(snapshot)) != told and not self._stopping():
+                    self.notifier.status(line)
+                    told = line
+            await asyncio.sleep(STATUS_PERIOD_S)  # The line is made of all models: not at each turn.
+            await snapshots.turned(turn)

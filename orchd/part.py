@@ -50,7 +50,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from orchd.domain.state import Snapshot
 from orchd.lag import LoopLag
 from orchd.metrics import Metrics
 from orchd.names import Names
@@ -133,10 +132,6 @@ class Part:
 
         No root task runs any more. The parts above are closed.
         """
-
-    def shown(self, snapshot: Snapshot) -> Snapshot:
-        """Return the snapshot with what this part knows added. Each part is asked in start order."""
-        return snapshot
 
     def waits_for(self) -> str:
         """Return in words what `drain` waits for now, such as `2 jobs to end`; empty = nothing in particular."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -13,16 +13,18 @@ import structlog
 
 from orchd.advertise import registries
 from orchd.advertise.listings import Listings
-from orchd.advertise.offer import offers
+from orchd.advertise.offer import OfferBook
 from orchd.advertise.price_doubts import warnings
 from orchd.advertise.rate import EthUsd
 from orchd.advertise.registry import Registry, RegistryContext, SessionRegistry
 from orchd.advertise.settings import OrchestratorSettings
+from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Price
 from orchd.domain.offer import Offers
 from orchd.domain.ports import NodeSessions, SecretStore
-from orchd.domain.state import ModelStatus, Snapshot
+from orchd.domain.snapshots import SnapshotSource
+from orchd.domain.state import ModelStatus
 from orchd.errors import OrchdError
 from orchd.node.ports import NodeCalls
 from orchd.node.route_secrets import RouteSecrets
@@ -49,6 +51,9 @@ class Advertiser:
         secrets: what the node gets to show us.
         rate: None = USD and ETH can't be converted.
         sessions: is told of the node's sessions.
+
+    Attributes:
+        changes: models of which something else is shown now.
     """
 
     def __init__(
@@ -63,7 +68,10 @@ class Advertiser:
     ) -> None:
         rules = settings.orchestrator
         self.listings = listings
+        self.changes: Changes[ModelKey] = listings.changes
         self._rules = rules
+        self._book = OfferBook(name=rules.capability, offer_cold=rules.offer_cold, grace_s=rules.withdraw_grace_s)
+        self._warned_of: Offers | None = None
         self._rate = rate
         self._eth_usd: Fraction | None = None
         modules = {name: registries.module(name, "registry") for name in registries.names()}
@@ -75,7 +83,6 @@ class Advertiser:
             client, listings, secrets, rules, self._rate_now, self._watch, store, sessions, settings.instance
         )
         self._registries: dict[str, Registry] = {name: found.make(context) for name, found in modules.items()}
-        self._serving: dict[ModelKey, float] = {}
         self._priced: dict[ModelKey, Price] = {}
 
     def roots(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -87,25 +94,23 @@ class Advertiser:
         """Learn the rate, or the first prices that need it would be refused."""
         await self._read_rate()
 
-    async def follow(self, snapshot: Callable[[], Snapshot], changed: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Post what shall be found, after each turn of the loop, until cancelled."""
-        rules = self._rules
+    async def follow(self, snapshots: SnapshotSource) -> None:
+        """Say what is to be found, after each turn of the loop, until cancelled."""
+        version = 0
         while True:
-            found = offers(
-                snapshot(),
-                name=rules.capability,
-                offer_cold=rules.offer_cold,
-                grace_s=rules.withdraw_grace_s,
-                serving=self._serving,
-            )
+            turn = snapshots.turn
+            snapshot = await snapshots.fresh()
+            found = self._book.update(snapshot, snapshots.changes.since(version))
+            version = snapshot.version
             self._warn(found)
             self.listings.set_offers(found)
-            await changed()
+            await snapshots.turned(turn)
 
     def _warn(self, found: Offers) -> None:
         """Say once what is odd about a price; what that is depends on the node."""
-        if not self.listings.node.epoch:
+        if not self.listings.node.epoch or found is self._warned_of:
             return
+        self._warned_of = found
         for key, offer in found.now.items():
             before = self._priced.get(key)
             if before == offer.price:
@@ -158,14 +163,8 @@ class Advertiser:
     def _with_sessions(self) -> Iterable[SessionRegistry]:
         return (registry for registry in self._registries.values() if isinstance(registry, SessionRegistry))
 
-    def shown(self, snapshot: Snapshot) -> Snapshot:
-        """Return the snapshot with what is known of the node and its registries."""
-        return replace(
-            snapshot,
-            node=self.listings.node,
-            models={key: self._shown(key, status) for key, status in snapshot.models.items()},
-        )
-
-    def _shown(self, key: ModelKey, status: ModelStatus) -> ModelStatus:
+    def add_to(self, status: ModelStatus) -> ModelStatus:
+        """Return the status with how the model stands in the node's registries."""
+        key = status.model.key
         registries = {name: models[key] for name, models in self.listings.published.items() if key in models}
         return replace(status, registries=registries, not_offered=self.listings.offers.why_not.get(key, ""))

@@ -7,10 +7,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from orchd.advertise import registries
+from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import NodeStatus, Offers, Published
+
+
+class _Watched(dict[ModelKey, Published]):
+    """How models stand in one registry. Each model that is set to another value or removed counts as changed."""
+
+    def __init__(self, changes: Changes[ModelKey]) -> None:
+        super().__init__()
+        self._changes = changes
+
+    def __setitem__(self, key: ModelKey, published: Published) -> None:
+        if self.get(key) != published:
+            super().__setitem__(key, published)
+            self._changes.touch(key)
+
+    def __delitem__(self, key: ModelKey) -> None:
+        super().__delitem__(key)
+        self._changes.touch(key)
+
+    def pop(self, key: ModelKey, *default: Any) -> Any:
+        self._changes.touch(key)
+        return super().pop(key, *default)
 
 
 def _uncounted(registry: str, code: str) -> None:
@@ -27,6 +50,7 @@ class Listings:
         on_error: called with registry and code at each call that failed.
 
     Attributes:
+        changes: models of which something else is shown now: in a registry, or why they are not offered.
         offers: what gateways are to find now; see `set_offers`.
         node: how the node was seen last.
         published: how each model stands, by registry; written by that registry alone.
@@ -46,14 +70,22 @@ class Listings:
         self.on_error = on_error
         self.offers = Offers({}, {})
         self.node = NodeStatus()
-        self.published: Mapping[str, dict[ModelKey, Published]] = {name: {} for name in registries.names()}
+        self.changes: Changes[ModelKey] = Changes()
+        self.published: Mapping[str, dict[ModelKey, Published]] = {
+            name: _Watched(self.changes) for name in registries.names()
+        }
         self._waiting: set[asyncio.Event] = set()
 
     def set_offers(self, offers: Offers) -> None:
         """Replace what gateways are to find."""
-        if offers.now != self.offers.now:
+        before, self.offers = self.offers, offers
+        if offers is before:
+            return
+        if offers.now != before.now:
             self.wake()
-        self.offers = offers
+        for key in before.why_not.keys() | offers.why_not.keys():
+            if before.why_not.get(key) != offers.why_not.get(key):
+                self.changes.touch(key)
 
     def set_node(self, node: NodeStatus) -> None:
         """Replace how the node stands."""

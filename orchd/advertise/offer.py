@@ -1,10 +1,14 @@
-"""From what the loop knows to what gateways shall find. Pure.
+"""From what the loop knows to what gateways are to find. Pure.
 
 A model is offered while a session could begin: it is ready, or its first job would start it. One that has left the
-file or has no price is not.
+file or has no price is not offered.
 """
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
@@ -12,40 +16,100 @@ from orchd.domain.offer import Offer, Offers
 from orchd.domain.state import ModelStatus, Snapshot
 
 
-def offers(
-    snapshot: Snapshot,
-    *,
-    name: str,
-    offer_cold: bool,
-    grace_s: float,
-    serving: dict[ModelKey, float],
-) -> Offers:
-    """Return what shall be found now.
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Attributes:
+    able: a session could begin.
+    why_not: why it is not offered, whatever its capability's name; empty = nothing stands against it.
+    """
+
+    able: bool
+    why_not: str
+    capability: str
+    offer: Offer | None
+
+
+class OfferBook:
+    """What is to be found, from one snapshot to the next. Only models that have changed are judged again.
 
     Args:
         name: pattern of capability names, with {pipeline} and {model_id}.
-        grace_s: a model that was ready is offered so long after.
-        serving: by key, when it could serve last (Unix time, seconds); brought up to date here.
+        grace_s: keep offering a model this many seconds after it stops being ready.
     """
-    now: dict[ModelKey, Offer] = {}
-    why_not: dict[ModelKey, str] = {}
-    taken: dict[str, ModelKey] = {}
-    for key in serving.keys() - snapshot.models.keys():
-        del serving[key]
-    for key, status in snapshot.models.items():
-        able = status.ready or (offer_cold and status.startable)
+
+    def __init__(self, *, name: str, offer_cold: bool, grace_s: float) -> None:
+        self._name = name
+        self._offer_cold = offer_cold
+        self._grace_s = grace_s
+        self._judged: dict[ModelKey, _Judged] = {}
+        self._claims: Counter[str] = Counter()
+        self._in_grace: dict[ModelKey, float] = {}
+        self._at = float("-inf")
+        self._offers = Offers({}, {})
+
+    def update(self, snapshot: Snapshot, changed: Iterable[ModelKey]) -> Offers:
+        """Return what is to be found now; the very same object if that is what it was.
+
+        Args:
+            changed: the models whose status may be another than in the snapshot before, those that are gone included.
+        """
+        news = False
+        for key in {*changed, *self._in_grace}:
+            news |= self._judge(key, snapshot)
+        self._at = snapshot.at
+        # Of models that claim the same name the first in the file is offered, and the file's order may have changed.
+        if news or any(claims > 1 for claims in self._claims.values()):
+            offers = self._collected(snapshot)
+            self._offers = self._offers if offers == self._offers else offers
+        return self._offers
+
+    def _judge(self, key: ModelKey, snapshot: Snapshot) -> bool:
+        """Judge one model again; return whether that says something else than before."""
+        before, status = self._judged.get(key), snapshot.models.get(key)
+        if status is None:
+            self._in_grace.pop(key, None)
+            if before is not None:
+                self._claim(before, -1)
+                del self._judged[key]
+            return before is not None
+        able = status.ready or (self._offer_cold and status.startable)
         if able:
-            serving[key] = snapshot.at
-        why = _why_not(status, able or snapshot.at - serving.get(key, float("-inf")) < grace_s, offer_cold)
-        capability = status.model.capability or name.format(pipeline=key.pipeline, model_id=key.model_id)
-        if not why and capability in taken:
-            why = f"{taken[capability]} has the same capability name {capability!r}; give one of them another"
-        if why:
-            why_not[key] = why
-            continue
-        taken[capability] = key
-        now[key] = _offer(status.model, capability)
-    return Offers(now, why_not)
+            self._in_grace.pop(key, None)
+        elif before is not None and before.able:
+            self._in_grace[key] = self._at
+        in_grace = snapshot.at - self._in_grace.get(key, float("-inf")) < self._grace_s
+        if not in_grace:
+            self._in_grace.pop(key, None)
+        why_not = _why_not(status, able or in_grace, self._offer_cold)
+        capability = status.model.capability or self._name.format(pipeline=key.pipeline, model_id=key.model_id)
+        judged = _Judged(able, why_not, capability, None if why_not else _offer(status.model, capability))
+        if judged == before:
+            return False
+        if before is not None:
+            self._claim(before, -1)
+        self._claim(judged, 1)
+        self._judged[key] = judged
+        return True
+
+    def _claim(self, judged: _Judged, count: int) -> None:
+        if not judged.why_not:
+            self._claims[judged.capability] += count
+            if not self._claims[judged.capability]:
+                del self._claims[judged.capability]
+
+    def _collected(self, snapshot: Snapshot) -> Offers:
+        now: dict[ModelKey, Offer] = {}
+        why_not: dict[ModelKey, str] = {}
+        taken: dict[str, ModelKey] = {}
+        for key in snapshot.models:
+            judged = self._judged[key]
+            if judged.offer is None:
+                why_not[key] = judged.why_not
+            elif (other := taken.setdefault(judged.capability, key)) != key:
+                why_not[key] = f"{other} has the same capability name {judged.capability!r}; give one of them another"
+            else:
+                now[key] = judged.offer
+        return Offers(now, why_not)
 
 
 def _why_not(status: ModelStatus, able: bool, offer_cold: bool) -> str:

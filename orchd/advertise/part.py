@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -14,7 +15,6 @@ from orchd.advertise.rate import eth_usd_source
 from orchd.database.database import HasDatabase
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
-from orchd.domain.state import Snapshot
 from orchd.node.client import NodeClient
 from orchd.node.route_secrets import KEY_NAME, RouteSecrets, is_key, new_key
 from orchd.node.tables import SecretTable
@@ -41,8 +41,16 @@ class NodePart(Part):
     advertiser: Advertiser
     tokens: RouteSecrets
 
-    def __init__(self, context: Context, database: HasDatabase, sessions: Sessions, realtime: Realtime) -> None:
+    def __init__(
+        self,
+        context: Context,
+        database: HasDatabase,
+        sessions: Sessions,
+        reconcile: Reconciler,
+        realtime: Realtime,
+    ) -> None:
         self._context = context
+        self._reconcile = reconcile
         self._database = database
         self._sessions = sessions
         self._realtime = realtime
@@ -68,15 +76,13 @@ class NodePart(Part):
         self.secrets["orchestrator.secret_file"] = SecretInUse(secret, client.use_secret)
         self.secrets["orchestrator.rpc_url_file"] = SecretInUse(rpc_url, self._use_rpc_url)
         keeper.over_at_node.connect(self._stop_session)
+        self._reconcile.snapshots.contribute(self.advertiser, lambda snapshot: replace(snapshot, node=listings.node))
         context.metrics.node_from(lambda: listings.node)
         context.metrics.registries_from(lambda: listings.published)
 
     def healthy(self, key: ModelKey) -> bool:
         """Return whether the node is to take a model for healthy."""
         return self.advertiser.healthy(key)
-
-    def shown(self, snapshot: Snapshot) -> Snapshot:
-        return self.advertiser.shown(snapshot)
 
     async def close(self) -> None:
         await tasks.cancel(*self._stops)
@@ -120,8 +126,8 @@ class OffersPart(Part):
         await self._node.advertiser.open()
 
     def roots(self) -> Roots:
-        loop, advertiser = self._reconcile.loop, self._node.advertiser
-        return {"offers": advertiser.follow(loop.snapshot, loop.changed), **advertiser.roots()}
+        advertiser = self._node.advertiser
+        return {"offers": advertiser.follow(self._reconcile.snapshots), **advertiser.roots()}
 
     async def withdraw(self) -> None:
         await self._node.advertiser.withdraw()

@@ -192,10 +192,12 @@ class RuntimeStatus:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a reader may know, at one moment. Made by the loop after each change.
+    """Everything a reader may know, at one moment.
 
     Attributes:
+        models: the status of a model that has not changed is the very same object as in the snapshot before.
         node: None = orchd has none beside it.
+        version: grows whenever a model's status has changed, or a model has come or gone.
         at: Unix time. `converged`: nothing is under way and nothing is left to do.
     """
 
@@ -208,3 +210,4 @@ class Snapshot:
     reload_ok: bool = False
     reload_at: float = 0.0
     converged: bool = False
+    version: int = 0

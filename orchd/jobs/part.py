@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from orchd.domain.ids import ModelKey
-from orchd.domain.state import Snapshot
 from orchd.jobs.hooks import Hooks, JobHook
 from orchd.jobs.lines import JobLines
 from orchd.jobs.server import JobServer
@@ -92,6 +90,7 @@ class JobsPart(Part):
         self._sessions.closed.connect(server.runner_closed)
         self._realtime.ended.connect(server.stream_ended)
         context.metrics.connections_from(server.connections)
+        self._reconcile.snapshots.contribute(context.metrics)
         await server.start()
 
     async def start(self) -> None:
@@ -113,14 +112,6 @@ class JobsPart(Part):
         left = ", ".join(f"{count} of {key}" for key, count in busy.items())
         drain_s = self._context.settings.shutdown_drain_s
         return f"{sum(busy.values())} jobs or streams to end, at most {drain_s:g} s: {left}"
-
-    def shown(self, snapshot: Snapshot) -> Snapshot:
-        errors = self._context.metrics.runner_errors
-        failed = {key: count for key in snapshot.models if (count := errors(key))}
-        if not failed:
-            return snapshot
-        models = {key: replace(one, runner_errors=failed.get(key)) for key, one in snapshot.models.items()}
-        return replace(snapshot, models=models)
 
     async def close(self) -> None:
         if self._server is not None:

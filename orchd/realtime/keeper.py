@@ -19,12 +19,13 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
+from orchd.domain.changes import Changes
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord, StoredStream, StreamStore
 from orchd.domain.signal import Signal
-from orchd.domain.state import Snapshot, StreamStatus
+from orchd.domain.state import ModelStatus, StreamStatus
 from orchd.errors import JobRefused, StoreError
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.routes import Call, Learnt, places
@@ -127,17 +128,16 @@ class Keeper:
         """Let go: streams and containers go on."""
         await cancel(*self._starts.values(), *self._endings.values(), *self._chores)
 
-    def shown(self, snapshot: Snapshot) -> Snapshot:
-        """Return the snapshot with the streams that there are."""
-        models = dict(snapshot.models)
-        for key, status in snapshot.models.items():
-            if streams := self.streams.of(key):
-                shown = (
-                    StreamStatus(s.id, s.origin, s.phase, s.began_date, s.session.runner.replica)
-                    for s in sorted(streams, key=lambda s: s.began_at)
-                )
-                models[key] = replace(status, streams=tuple(shown))
-        return replace(snapshot, models=models)
+    @property
+    def changes(self) -> Changes[ModelKey]:
+        """Models of whose streams something else is shown now."""
+        return self.streams.changes
+
+    def add_to(self, status: ModelStatus) -> ModelStatus:
+        """Return the status with the streams of the model."""
+        streams = sorted(self.streams.of(status.model.key), key=lambda s: s.began_at)
+        shown = (StreamStatus(s.id, s.origin, s.phase, s.began_date, s.session.runner.replica) for s in streams)
+        return replace(status, streams=tuple(shown)) if streams else status
 
     # What jobs do.
 
@@ -166,7 +166,7 @@ class Keeper:
 
     def starting(self, stream: Stream) -> None:
         """Somebody means to start it; nobody else may from now on."""
-        stream.phase = Phase.STARTING
+        self.streams.move(stream, Phase.STARTING)
         stream.sign_at = _now()
 
     def start(
@@ -214,14 +214,16 @@ class Keeper:
 
     def started(self, stream: Stream) -> None:
         """The container has said yes."""
-        stream.phase, stream.idle_since, stream.sign_at, stream.ran = Phase.RUNNING, None, _now(), True
+        self.streams.move(stream, Phase.RUNNING)
+        stream.idle_since, stream.sign_at, stream.ran = None, _now(), True
         key = stream.key
         log.info("stream_started", pipeline=key.pipeline, model_id=key.model_id, stream=stream.id, origin=stream.origin)
 
     def refused(self, stream: Stream, why: str) -> None:
         """Nothing was started: a reservation stays, a stream that began with this start is over."""
         if stream.phase is Phase.STARTING and stream.origin is Origin.LIVE_RUNNER:
-            stream.phase, stream.asked = Phase.HELD, False
+            self.streams.move(stream, Phase.HELD)
+            stream.asked = False
             self._chore(self._forget(stream.key, stream.id))
         elif stream.live:
             self._finish(stream, Outcome.REFUSED, why)
@@ -363,7 +365,8 @@ class Keeper:
             if isinstance(what, Session):
                 stream = self.hold(name, origin, what)
                 stream.began_date = began_date
-                stream.began_at, stream.phase, stream.asked, stream.ran = began_at, Phase.RUNNING, True, True
+                stream.began_at, stream.asked, stream.ran = began_at, True, True
+                self.streams.move(stream, Phase.RUNNING)
                 log.info("stream_found", pipeline=key.pipeline, model_id=key.model_id, stream=name, origin=origin)
                 if (key, name) in self._over:
                     self.end_soon(stream, Outcome.OK, "it was stopped before it was found again")
@@ -395,7 +398,8 @@ class Keeper:
             done: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
             done.set_result(None)
             return done
-        stream.phase, stream.idle_since = Phase.ENDING, None
+        self.streams.move(stream, Phase.ENDING)
+        stream.idle_since = None
         task = self._endings[stream] = spawn(self._stop(stream, outcome, why, headers, body), name="end a stream")
         return task
 
@@ -426,7 +430,7 @@ class Keeper:
         """Free the slot, or let it go; once. `confirmed`: its container has said that it is not at work on it."""
         if stream.phase is Phase.ENDED:
             return
-        stream.phase = Phase.ENDED
+        self.streams.move(stream, Phase.ENDED)
         self.streams.drop(stream)
         key = stream.key
         if stream.asked and not confirmed:

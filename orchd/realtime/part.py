@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from orchd.database.database import HasDatabase
 from orchd.domain.signal import Signal
-from orchd.domain.state import Snapshot
 from orchd.part import Context, Part, Roots
 from orchd.realtime.container import ContainerStreams
 from orchd.realtime.keeper import Keeper
@@ -44,6 +43,7 @@ class RealtimePart(Part):
             lost_s=context.lag.lost_s,
         )
         self._reconcile.probed.connect(self.keeper.probed)
+        self._reconcile.snapshots.contribute(self.keeper)
         context.metrics.streams_from(self.keeper.streams.counts)
         await self.keeper.restore()
 
@@ -55,6 +55,3 @@ class RealtimePart(Part):
             await self._opened.close()
         if self._containers is not None:
             await self._containers.close()
-
-    def shown(self, snapshot: Snapshot) -> Snapshot:
-        return self.keeper.shown(snapshot)

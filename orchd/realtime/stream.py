@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey
 from orchd.domain.outcomes import Outcome
 from orchd.sessions.session import Session
@@ -69,9 +70,14 @@ class Stream:
 
 
 class Streams:
-    """All streams, by model and name."""
+    """All streams, by model and name.
+
+    Attributes:
+        changes: models whose streams, or a phase of theirs, have changed.
+    """
 
     def __init__(self) -> None:
+        self.changes: Changes[ModelKey] = Changes()
         self._named: dict[tuple[ModelKey, str], Stream] = {}
         self._all: dict[ModelKey, set[Stream]] = {}
 
@@ -104,17 +110,25 @@ class Streams:
             raise ValueError(f"cannot add stream {stream.id!r} of {stream.key}: it is there already")
         self._all.setdefault(stream.key, set()).add(stream)
         self._named[stream.key, stream.id] = stream
+        self.changes.touch(stream.key)
+
+    def move(self, stream: Stream, phase: Phase) -> None:
+        """Set the phase of a stream."""
+        stream.phase = phase
+        self.changes.touch(stream.key)
 
     def rename(self, stream: Stream, name: str) -> None:
         """Let it be found under another name, which no other one has."""
         del self._named[stream.key, stream.id]
         stream.id = name
         self._named[stream.key, name] = stream
+        self.changes.touch(stream.key)
 
     def drop(self, stream: Stream) -> None:
         """Forget it. One that is not there is fine."""
         if self._named.get((stream.key, stream.id)) is stream:
             del self._named[stream.key, stream.id]
+        self.changes.touch(stream.key)
         left = self._all.get(stream.key, set())
         left.discard(stream)
         if not left:

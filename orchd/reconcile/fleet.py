@@ -1,6 +1,6 @@
 """All runners and their history. `move` is the one place in orchd where a runner's state changes.
 
-Owned by `loop.py` and used from nowhere else.
+Owned by the loop (`state.py`) and used from nowhere else.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -35,37 +37,74 @@ _LEVELS = {
 """Of the log line that tells of a state which a person may have to look at."""
 
 
-class Fleet:
-    """The runners by id. Entering READY opens a replica for sessions and leaving READY closes it, in the same step."""
+_NONE: Mapping[RunnerId, Runner] = MappingProxyType({})
 
-    def __init__(self, table: SessionTable) -> None:
+
+class Fleet:
+    """The runners by id. Entering READY opens a replica for sessions and leaving READY closes it, in the same step.
+
+    Args:
+        on_change: called with the model of each runner that has changed in any way.
+    """
+
+    def __init__(self, table: SessionTable, on_change: Callable[[ModelKey], None]) -> None:
         self.runners: dict[RunnerId, Runner] = {}
         self._table = table
+        self._on_change = on_change
+        self._of: dict[ModelKey, dict[RunnerId, Runner]] = {}
         self._history: dict[ModelKey, deque[Happening]] = {}
+        self._generations: frozenset[tuple[ModelKey, str]] | None = None
 
     def of(self, key: ModelKey) -> list[Runner]:
         """Return the model's runners, oldest replica first."""
-        return sorted((r for r in self.runners.values() if r.id.key == key), key=lambda r: r.id)
+        return sorted(self.by_id(key).values(), key=lambda r: r.id)
+
+    def by_id(self, key: ModelKey) -> Mapping[RunnerId, Runner]:
+        """Return the model's runners by id, in the order in which they became known."""
+        return self._of.get(key, _NONE)
+
+    def keys(self) -> Collection[ModelKey]:
+        """Return the models of which there is a runner."""
+        return self._of.keys()
+
+    def generations(self) -> frozenset[tuple[ModelKey, str]]:
+        """Return of which definitions there are runners; the very same object until that changes."""
+        if self._generations is None:
+            self._generations = frozenset((r.key, r.generation) for r in self.runners)
+        return self._generations
 
     def add(self, id: RunnerId, model: Model) -> Runner:
         """Know a new runner, in COLD; also one whose model is not desired, left by an earlier orchd."""
         if not self._table.known(id.key):
             self._table.define(id.key, model.max_sessions, hold_limit=0)
         runner = Runner(id, model, since=asyncio.get_running_loop().time(), since_date=time.time())
-        self.runners[id] = runner
+        self._generations = None
+        self._keep(runner)
         return runner
 
     def drop(self, id: RunnerId) -> None:
         """Forget a runner of which nothing is left."""
         del self.runners[id]
-        if not self.of(id.key):
+        del self._of[id.key][id]
+        self._generations = None
+        if not self._of[id.key]:
+            del self._of[id.key]
             self._history.pop(id.key, None)
+        self._on_change(id.key)
 
     def note(self, id: RunnerId, **changes: Any) -> Runner:
-        """Change what is known of a runner, but not its state."""
-        runner = replace(self.runners[id], **changes)
-        self.runners[id] = runner
+        """Change what is known of a runner, but not its state. What is known already is no change."""
+        before = self.runners[id]
+        if all(getattr(before, name) == value for name, value in changes.items()):
+            return before
+        runner = replace(before, **changes)
+        self._keep(runner)
         return runner
+
+    def _keep(self, runner: Runner) -> None:
+        self.runners[runner.id] = runner
+        self._of.setdefault(runner.id.key, {})[runner.id] = runner
+        self._on_change(runner.id.key)
 
     def move(self, id: RunnerId, event: RunnerEvent, why: str, evidence: str = "", **changes: Any) -> Runner:
         """Take `event`, and change what else is known with it.
@@ -79,7 +118,7 @@ class Fleet:
         if state is not before.state:
             changes |= {"since": now, "since_date": time.time()}
         runner = replace(before, state=state, **changes)
-        self.runners[id] = runner
+        self._keep(runner)
         if state is before.state:
             return runner
         if state is RunnerState.READY:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from orchd import tasks
 from orchd.domain.ports import Runtime
 from orchd.errors import EngineUnavailable
-from orchd.reconcile.calls import EngineDown, Looked
+from orchd.reconcile.runtime_calls import EngineDown, Looked
 
 SETTLE_S = 0.02
 """Several engine events of one happening are one look."""

@@ -1,16 +1,20 @@
 """The single writer. Takes events one by one, moves states, asks the plan what to do next, and has it done.
 
-Everything here is synchronous, save waiting for the next event: between two events nobody sees a half-made change,
-and a slot is never given on a replica that is being closed.
+A turn costs what has changed. Each event names its model, and only models that something has changed for are planned
+and published. From time to time all models are, so that a lost event costs a delay and not a leak.
+
+A turn is made of steps. A step takes a few events and plans a few models without an await, so that nobody sees a model
+half-changed, and a slot is never given on a replica that is being closed. Between two steps others run: an applied file
+of a thousand entries holds up no job. The turn is over when every event has been taken in and every model planned.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
@@ -19,33 +23,47 @@ from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import Prober, ProbeWord, Runtime
-from orchd.domain.state import DesiredState, Snapshot
-from orchd.errors import EngineUnavailable
 from orchd.health.poller import Poller
 from orchd.lag import LoopLag
 from orchd.metrics import Metrics
-from orchd.reconcile import calls, plan, view
-from orchd.reconcile.act import Hands
+from orchd.reconcile import plan
+from orchd.reconcile import runtime_calls as calls
+from orchd.reconcile.agenda import Deadlines
+from orchd.reconcile.ending import Ending
+from orchd.reconcile.execute import Executor
 from orchd.reconcile.first_look import FirstLook
-from orchd.reconcile.fleet import Fleet
-from orchd.reconcile.hear import Ears
-from orchd.reconcile.runner import Runner
-from orchd.reconcile.standing import Standing, standing
-from orchd.reconcile.strays import spared
+from orchd.reconcile.intake import Intake
+from orchd.reconcile.publish import Publisher
+from orchd.reconcile.standing import Standing
+from orchd.reconcile.state import NOT_SEEN, ReconcileState
 from orchd.sessions.table import SessionTable
 from orchd.settings.tree import Settings
 
 log = structlog.get_logger("orchd.reconcile")
 
-S = RunnerState
-
-NOT_SEEN = "its runtime has not answered yet since orchd was started"
-END_MARGIN_S = 45.0
-"""For the calls to the engine around a stop, beside the drain and the grace."""
 LOOK_CLOSER_S = 2.0
 """Longest time for a hint why a runner can't be reached: its next probe waits for it."""
 MOST_ROUNDS = 100
-"""Plans made in a row for one event; more would mean that plan and loop disagree for ever."""
+"""Plans made in a row for one model; more would mean that plan and loop disagree for ever."""
+STEP = 10
+"""Most events taken, and most models planned, in one step."""
+READ_STEP = 100
+"""Most entries of a new file compared, and most models looked at in what a runtime shows, in one step."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What the loop has done since it began, for tests and benches.
+
+    Attributes:
+        planned: models that were planned and published, each time counted.
+        most_at_once: the most models that one step planned.
+    """
+
+    turns: int = 0
+    steps: int = 0
+    planned: int = 0
+    most_at_once: int = 0
 
 
 class Loop:
@@ -71,106 +89,70 @@ class Loop:
         heard: Callable[[RunnerId, Model, ProbeWord, float], None] | None = None,
         lag: LoopLag | None = None,
     ) -> None:
-        self._lag = lag or LoopLag()
+        lag = lag or LoopLag()
+        self.state = state = ReconcileState(settings, runtimes, table, generations, lag.stalls)
+        self.work = Work()
         self._settings = settings
-        self._table = table
-        self._metrics = metrics
         self._runtimes = runtimes
-        self._generations = dict(generations)
-        self._desired = DesiredState()
-        self._planned: plan.World
-        self._desired_at = 0.0
-        self._models: Mapping[ModelKey, Model] = {}
-        self._down: dict[RunnerKind, str] = dict.fromkeys(runtimes, NOT_SEEN)
         self._told_down: dict[RunnerKind, str] = {}
-        self._fleet = Fleet(table)
         self._first_look = FirstLook(waits=settings.jobs.start_wait_s > 0)
-        self._calls = calls.Calls(runtimes, prober, self.post)
+        self._calls = calls.RuntimeCalls(runtimes, prober, self.post)
         self.poller = Poller(
             prober,
             report=self.post,
             progress_at=table.progress_at,
             on_probe=metrics.probed,
             heard=heard,
-            lost_s=self._lag.lost_s,
+            lost_s=lag.lost_s,
             look_closer=self._look_closer,
             letting_go=lambda runner: table.letting_go_on(runner) > 0,
         )
-        rules = settings.reconcile
-        self._hands = Hands(self._fleet, table, self._calls, self.poller, metrics, rules)
-        self._why_spared = spared(self._desired)
-        self._ears = Ears(
-            self._fleet,
-            table,
-            self._hands,
-            self._calls,
-            self._generations,
-            self._down,
-            rules,
-            jitter,
-            lambda key: self._why_spared(key),
-        )
-        self._ending: frozenset[RunnerKind] = frozenset()
+        self._executor = Executor(state.fleet, table, self._calls, self.poller, metrics, settings.reconcile)
+        self._intake = Intake(state, self._executor, self._calls, jitter)
+        self._publisher = Publisher(state, metrics, self._first_look)
+        self._ending = Ending(state, runtimes, self._calls, self._intake, self)
+        self._deadlines = Deadlines()
+        self._sessions_seen = 0
+        self._next_full_at = 0.0
         self._queue: deque[events.Event | calls.CallNews] = deque()
         self._stirred = asyncio.Event()
-        self._changed: set[asyncio.Event] = set()
+        self._waiting: set[asyncio.Event] = set()
 
     # -- from outside ------------------------------------------------------------------------------------------------
 
     def post(self, event: events.Event | calls.CallNews) -> None:
-        """Tell the loop something; it takes it in its next turn."""
+        """Tell the loop something; it takes it in its next step."""
         self._queue.append(event)
         self._stirred.set()
 
     def drained(self, id: RunnerId) -> None:
         """Hear that the last session on a runner that takes no more has ended."""
-        runner = self._fleet.runners.get(id)
-        if runner is not None and runner.state is S.DRAINING:
+        runner = self.state.fleet.runners.get(id)
+        if runner is not None and runner.state is RunnerState.DRAINING:
+            self.state.agenda.changed(id.key)
             self._stirred.set()
 
     def models(self) -> Mapping[ModelKey, Model]:
         """Return what jobs may ask for: the desired models and those that still drain."""
-        return self._models
-
-    def snapshot(self) -> Snapshot:
-        """Return everything a reader may know."""
-        return view.snapshot(
-            self._desired,
-            self.models(),
-            self._fleet,
-            self._table,
-            self._down,
-            tuple(self._runtimes),
-            self._engine_down,
-            self._why_spared,
-            self._desired_at,
-            self.converged(),
-        )
+        return self.state.models
 
     def converged(self) -> bool:
         """Whether nothing is under way, and nothing more would happen if the world stood still."""
-
-        def at_rest(runner: Runner) -> bool:
-            if runner.state is S.COLD:
-                return not runner.model.warm and not self._engine_down(runner.model)
-            return runner.state in (S.READY, S.FAILED) or (runner.state is S.UNHEALTHY and not runner.model.managed)
-
-        if self._queue or NOT_SEEN in self._down.values():
-            return False
-        known = {r.id.key for r in self._fleet.runners.values()}
-        return set(self._desired.models) <= known and all(map(at_rest, self._fleet.runners.values()))
+        state = self.state
+        known = not self._queue and state.is_read and state.agenda.is_settled and NOT_SEEN not in state.down.values()
+        return known and self._publisher.at_rest
 
     def applied(self) -> bool:
         """Whether a models file has applied since orchd was started."""
-        return bool(self._desired.file_hash)
+        return bool(self.state.desired.file_hash)
 
     def knows(self, runner: RunnerId) -> bool:
         """Return whether there is such a runner, or nobody can say yet."""
-        return runner in self._fleet.runners or NOT_SEEN in self._down.values()
+        return runner in self.state.fleet.runners or NOT_SEEN in self.state.down.values()
 
     def generations(self) -> frozenset[tuple[ModelKey, str]]:
-        """Return what runners there are of."""
-        return frozenset((r.key, r.generation) for r in self._fleet.runners)
+        """Return of which definitions there are runners; the very same object until that changes."""
+        return self.state.fleet.generations()
 
     def standing(self, key: ModelKey) -> Standing:
         """Return how a model of `models()` stands.
@@ -178,31 +160,23 @@ class Loop:
         Raises:
             KeyError: it is not one of them.
         """
-        model = self.models()[key]
-        leaving = key not in self._desired.models
-        return standing(
-            model,
-            self._fleet.of(key),
-            leaving=leaving,
-            engine_down=self._engine_down(model),
-            spared=self._why_spared(key),
-        )
+        return self.state.standing(key)
 
     async def changed(self) -> None:
-        """Return after the loop's next turn."""
+        """Return after the loop's next turn: everything that was posted before has been taken in then."""
         turned = asyncio.Event()
-        self._changed.add(turned)
+        self._waiting.add(turned)
         try:
             await turned.wait()
         finally:
-            self._changed.discard(turned)
+            self._waiting.discard(turned)
 
     async def run(self) -> None:
         """Take events until cancelled."""
         over = asyncio.get_running_loop().call_later(self._settings.jobs.start_wait_s, self._first_look_over)
         try:
             while True:
-                self._turn()
+                await self._turn()
                 await self._wait()
         finally:
             over.cancel()
@@ -212,127 +186,91 @@ class Loop:
     async def end(
         self, kinds: frozenset[RunnerKind], tell: Callable[[str], None], *, strays: bool = False
     ) -> tuple[str, ...]:
-        """Drain, stop and remove all runners of `kinds`, while `run` goes on; returns when done or out of time.
-
-        Time is what a drain and the longest grace take, and `END_MARGIN_S`.
-
-        Args:
-            tell: is given a line whenever there is news.
-            strays: those too that no definition explains.
-
-        Returns:
-            What may still run, each in words; empty = a look that began after the last one was removed shows nothing.
-        """
-        self._ending = kinds & self._runtimes.keys()
+        """Drain, stop and remove all runners of `kinds`, while `run` goes on; see `Ending.end`."""
+        self.state.end(kinds & self._runtimes.keys())
         self._stirred.set()
-        unseen = set(self._ending)
-        unknown: list[str] = []
-        told = ""
-        try:
-            async with asyncio.timeout(self._longest_end_s(kinds)):
-                while True:
-                    if strays:
-                        self._remove_strays(tell)
-                    if left := self._left(strays):
-                        if (text := ", ".join(left)) != told:
-                            tell(text)
-                            told = text
-                        await self.changed()
-                    elif unseen:
-                        unknown += await self._look_again(unseen.pop(), tell)
-                    else:
-                        return tuple(unknown)
-        except TimeoutError:
-            still = (*self._left(strays, why=True), *unknown)
-            log.warning("runners_left_behind", left=", ".join(still))
-            return still
-
-    def _longest_end_s(self, kinds: frozenset[RunnerKind]) -> float:
-        graces = (m.stop.grace_s for m in self._generations.values() if m.kind in kinds)
-        # Streams are closed before the signal, for at most half the grace.
-        return self._settings.reconcile.drain_timeout_s + 1.5 * max(graces, default=0.0) + END_MARGIN_S
-
-    def _left(self, strays: bool, *, why: bool = False) -> list[str]:
-        """Return what is to end and still there; `why`: with what is known of the reason."""
-        runners = [r for r in self._fleet.runners.values() if r.model.kind in self._ending]
-        details = [f": {r.detail}" if why and r.detail else "" for r in runners]
-        left = [f"{r.id.key} {r.state}{detail}" for r, detail in zip(runners, details, strict=True)]
-        return [*left, *(handle[:12] for handle in (self._calls.strays() if strays else ()))]
-
-    def _remove_strays(self, tell: Callable[[str], None]) -> None:
-        for stray in self._ears.strays.all():
-            if stray.sighting.handle not in self._calls.strays():
-                tell(f"{stray.sighting.runner.key} {stray.sighting.handle[:12]}: no definition explains it; removed")
-                self._ears.remove_stray(stray)
-
-    async def _look_again(self, kind: RunnerKind, tell: Callable[[str], None]) -> list[str]:
-        """Have the loop take in what is there now; return why that can't be known, if it matters."""
-        at = asyncio.get_running_loop().time()
-        try:
-            self.post(calls.Looked(kind, at, await self._runtimes[kind].sightings()))
-        except EngineUnavailable as exc:
-            reason = self._down.get(kind, exc.message)
-            reason = exc.message if reason == NOT_SEEN else reason
-            if any(model.kind is kind for model in self._generations.values()):
-                return [f"any {kind}: {reason}"]
-            tell(f"{kind} runners were not looked for, since no model is one: {reason}")
-            return []
-        await self.changed()
-        return []
+        return await self._ending.end(kinds, tell, strays=strays)
 
     # -- turning -----------------------------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
-        self._stirred.clear()
-        while self._queue:
-            self._take(self._queue.popleft())
+    async def _turn(self) -> None:
+        state = self.state
+        self._note_what_is_due()
+        while True:
+            for _ in range(STEP):
+                if not self._queue:
+                    break
+                await self._take(self._queue.popleft())
+            self._read(READ_STEP)
+            self._plan(STEP)
+            self.work.steps += 1
+            if not self._queue and state.is_read and state.agenda.is_empty:
+                break
+            await asyncio.sleep(0)
+        self._stirred.clear()  # In the same step in which nothing was left, so no event goes unheard.
+        self._publisher.end_turn()
+        self.work.turns += 1
+        for turned in self._waiting:
+            turned.set()
+
+    def _note_what_is_due(self) -> None:
+        state, now = self.state, asyncio.get_running_loop().time()
+        state.agenda.routine(self._deadlines.due(now))
+        # When sessions end, a model may be idle, and nobody posts an event for each of them.
+        state.agenda.routine(state.table.changes.since(self._sessions_seen))
+        self._sessions_seen = state.table.changes.version
+        if now >= self._next_full_at:
+            self._next_full_at = now + self._settings.reconcile.period_s
+            state.agenda.routine(state.keys())
+
+    def _read(self, most: int) -> None:
+        """Take in what the last file asks for, of some of its entries."""
+        for _ in range(most):
+            if (key := self.state.unread()) is None:
+                return
+            self._take_in(key)
+
+    def _take_in(self, key: ModelKey) -> None:
+        if self.state.take_in(key):
+            self._intake.explain(key)
+
+    def _plan(self, most: int) -> None:
+        """Plan the most urgent models, have done what the plan asks for, and publish them."""
+        count = 0
+        while count < most and (key := self.state.agenda.next()) is not None:
+            self._settle(key)
+            count += 1
+        self.work.planned += count
+        self.work.most_at_once = max(self.work.most_at_once, count)
+
+    def _settle(self, key: ModelKey) -> None:
+        self._take_in(key)
         for _ in range(MOST_ROUNDS):
-            self._planned = self._world()
-            todo = plan.plan(self._planned)
+            given = self.state.plan_input(key)
+            todo = plan.plan(given)
             if not todo:
                 break
             for action in todo:
-                self._hands.do(action)
+                self._executor.do(action)
         else:
             log.error("plan_never_ends", todo=[repr(a) for a in todo[:5]])
-        self._publish()
+        self._deadlines.set(key, plan.next_deadline(given))
+        self._publisher.publish(key)
+        self.state.agenda.done(key)
 
     async def _wait(self) -> None:
-        # By the world of the plan: what became due since, while the turn went on, is due at once.
-        deadline = plan.next_deadline(self._planned)
-        patience = self._settings.reconcile.period_s
-        if deadline is not None:
-            patience = min(patience, max(0.0, deadline - asyncio.get_running_loop().time()))
+        # What became due while the turn went on is due at once.
+        now = asyncio.get_running_loop().time()
+        until = self._next_full_at if (at := self._deadlines.next()) is None else min(at, self._next_full_at)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(max(0.0, until - now)):
                 await self._stirred.wait()
         except TimeoutError:
             pass
 
-    def _world(self) -> plan.World:
-        held = {r: n for r in self._fleet.runners if (n := self._table.running_on(r))}
-        desired = self._desired.models
-        if self._ending:
-            desired = {k: m for k, m in desired.items() if m.kind not in self._ending}
-        return plan.World(
-            desired=desired,
-            runners=self._fleet.runners,
-            sessions=held,
-            letting_go=frozenset(r for r in self._fleet.runners if self._table.letting_go_on(r)),
-            idle_since={r: since for r in self._fleet.runners if (since := self._table.idle_since(r))},
-            awaited=frozenset(k for k in desired if self._table.waiting(k)),
-            up=frozenset(kind for kind in self._runtimes if kind not in self._down),
-            stalls=self._lag.stalls(),
-            now=asyncio.get_running_loop().time(),
-            settings=self._settings.reconcile,
-            unwanted_why="orchd takes its runners down" if self._ending else "it left aiModels.json",
-            spared=frozenset(key for key in {r.key for r in self._fleet.runners} if self._why_spared(key)),
-            ending=self._ending,
-        )
-
     async def _look_closer(self, id: RunnerId) -> str:
         """Return what its runtime knows about why a runner can't be reached; empty = nothing, or not in time."""
-        runner = self._fleet.runners.get(id)
+        runner = self.state.fleet.runners.get(id)
         runtime = None if runner is None else self._runtimes.get(runner.model.kind)
         if runner is None or runtime is None or runner.handle is None or runner.address is None:
             return ""
@@ -342,89 +280,51 @@ class Loop:
         except TimeoutError:
             return ""
 
-    def _engine_down(self, model: Model) -> str:
-        """Why `model`'s runtime can't be used now; empty = it can."""
-        if not model.managed:
-            return ""
-        if model.kind not in self._runtimes:
-            return f"cannot launch a {model.kind} here: switched off by the settings (docker.enabled)"
-        return self._down.get(model.kind, "")
-
-    def _publish(self) -> None:
-        leaving = {r.id.key: r.model for r in self._fleet.runners.values() if r.id.key not in self._desired.models}
-        models = self._models = {**leaving, **self._desired.models}
-        for key in set(self._table.keys()) - set(models):
-            self._table.forget(key)
-            self._metrics.forget(key)
-        for key, model in models.items():
-            self._metrics.define(key, model.max_sessions)
-            runners = self._fleet.of(key)
-            stand = self.standing(key)
-            waits = stand.startable or self._first_look.awaited(
-                key,
-                stand,
-                runners,
-                down=self._engine_down(model) not in ("", NOT_SEEN),
-                leaving=bool(self._ending) or key in leaving,
-            )
-            self._table.set_closed(key, startable=waits, code=stand.code, reason=stand.reason)
-            counts: dict[str, int] = {}
-            for runner in runners:
-                counts[runner.state] = counts.get(runner.state, 0) + 1
-            self._metrics.state(key, counts, stand.ready, stand.startable)
-        for kind in self._runtimes:
-            if (down := self._down.get(kind)) != NOT_SEEN:
-                self._metrics.runtime_up(kind, down is None, self._needs(kind))
-        for changed in self._changed:
-            changed.set()
-
     def _first_look_over(self) -> None:
         self._first_look.over()
+        self.state.agenda.routine(self.state.keys())
         self._stirred.set()
-
-    def _needs(self, kind: RunnerKind) -> bool:
-        """Whether a model is of this kind: a host without Docker is nothing to complain of while nobody wants one."""
-        return any(m.kind is kind for m in (*self._desired.models.values(), *self._models.values()))
 
     # -- events ------------------------------------------------------------------------------------------------------
 
-    def _take(self, event: events.Event | calls.CallNews) -> None:
+    async def _take(self, event: events.Event | calls.CallNews) -> None:
+        state = self.state
         match event:
             case events.DesiredChanged(desired):
-                self._desire(desired)
-            case events.StartWanted():
-                pass  # the plan looks at the table itself
+                state.desire(desired, also=self._intake.strays.keys())
+            case events.StartWanted(key):
+                state.agenda.changed(key)
             case events.RestartAsked(key):
-                model = self._desired.models.get(key)
-                for runner in self._fleet.of(key):
-                    # A former generation is there because this one can't be: it serves on while this is tried again.
-                    if model is not None and runner.id.generation == model.generation:
-                        self._fleet.note(runner.id, restart_asked=True)
+                self._restart(key)
             case events.HealthChanged():
-                self._ears.health(event)
+                self._intake.health(event)
             case calls.Looked():
-                self._told_down.pop(event.kind, None)
-                if self._down.pop(event.kind, None) is not None:
-                    log.info("runtime_up", runtime=event.kind)
-                self._ears.look(event)
+                await self._look(event)
             case calls.EngineDown(kind, reason):
-                self._down[kind] = reason
-                if self._needs(kind) and self._told_down.get(kind) != reason:
+                state.set_down(kind, reason)
+                if kind in state.needed() and self._told_down.get(kind) != reason:
                     self._told_down[kind] = reason
                     log.warning("runtime_down", runtime=kind, reason=reason)
             case calls.StrayDone(_, handle, gone):
                 if gone:
-                    self._ears.stray_gone(handle)
+                    self._intake.stray_gone(handle)
             case _:
-                if event.id in self._fleet.runners:
-                    self._ears.call(event)
+                if event.id in state.fleet.runners:
+                    self._intake.call(event)
 
-    def _desire(self, desired: DesiredState) -> None:
-        for key, model in desired.models.items():
-            if self._desired.models.get(key) != model or not self._table.known(key):
-                self._table.define(key, model.max_sessions, self._settings.jobs.hold_limit)
-            self._generations[key, model.generation] = model
-        self._desired = desired
-        self._desired_at = time.time()
-        self._why_spared = spared(desired)
-        self._ears.explain()
+    async def _look(self, event: calls.Looked) -> None:
+        self._told_down.pop(event.kind, None)
+        for count, _ in enumerate(self._intake.look(event), 1):
+            if count % READ_STEP == 0:
+                await asyncio.sleep(0)
+        # Only now, when all that the runtime shows has been adopted: until then nobody can say what is not there.
+        if self.state.set_up(event.kind):
+            log.info("runtime_up", runtime=event.kind)
+
+    def _restart(self, key: ModelKey) -> None:
+        self._take_in(key)
+        model = self.state.wanted.get(key)
+        for runner in self.state.fleet.of(key):
+            # A former generation is there because this one can't be: it serves on while this is tried again.
+            if model is not None and runner.id.generation == model.generation:
+                self.state.fleet.note(runner.id, restart_asked=True)

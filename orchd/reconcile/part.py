@@ -15,12 +15,12 @@ from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import ProbeWord
 from orchd.domain.signal import Signal
-from orchd.domain.state import Snapshot
 from orchd.errors import StoreError
 from orchd.health.ports import Probes
 from orchd.part import Context, Part, Roots
 from orchd.reconcile.lookout import lookout
 from orchd.reconcile.loop import Loop
+from orchd.reconcile.snapshots import Snapshots
 from orchd.runtime.ports import Runtimes
 from orchd.sessions.ports import Sessions
 
@@ -32,6 +32,7 @@ class ReconcilePart(Part):
 
     name = "reconcile"
     loop: Loop
+    snapshots: Snapshots
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class ReconcilePart(Part):
             heard=self.probed.emit,
             lag=self._context.lag,
         )
+        self.snapshots = Snapshots(loop)
         self.probed.connect(self._sessions.letting_go.probed)
         self._sessions.drained.connect(loop.drained)
         self._sessions.wanted.connect(lambda key: loop.post(StartWanted(key)))
@@ -121,9 +123,6 @@ class ReconcilePart(Part):
         if self._first_turn is not None:
             await tasks.cancel(self._first_turn)
 
-    def shown(self, snapshot: Snapshot) -> Snapshot:
-        return self.loop.snapshot()
-
     def _runners_left(self, text: str) -> None:
         self._left = text
         log.info("stopping_runners", left=text)
@@ -136,7 +135,7 @@ class ReconcilePart(Part):
             if not (self.loop.converged() and self.loop.applied()):
                 continue
             live = self.loop.generations()
-            if live != known:
+            if live is not known and live != known:
                 try:
                     await self._catalog.forget_generations(live)
                     known = live

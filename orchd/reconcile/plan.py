@@ -1,7 +1,8 @@
 """Desired models and known runners -> the actions that bring them together. Pure: no clock, no I/O, no state.
 
-It runs after every event and on a timer, always from what is known now; so a lost event costs a delay and not a leak,
-and an action that is still under way (`Runner.busy`) is simply not asked for again.
+It runs for a model after every event that concerns it, and for every model on a timer, always from what is known now.
+So a lost event costs a delay and not a leak, and an action that is still under way (`Runner.busy`) is not asked for
+again. No model's plan depends on another model: the plan of all is the plans of each, one after the other.
 
 A replica is replaced in this order: the new generation is prepared beside the old one (pull, create, arguments
 checked); only when that worked is the old one drained and stopped; then the new one is started. With several replicas
@@ -53,8 +54,10 @@ NOT_AWAITED = "no job waits for it any more"
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class PlanInput:
     """Everything that a plan is made from.
+
+    The loop gives one model at a time.
 
     Attributes:
         sessions: running sessions per runner; absent = none. Those that let go hold nothing up.
@@ -105,29 +108,29 @@ class World:
         return max(self.idle_since.get(runner.id, 0.0), runner.since)
 
 
-def plan(world: World) -> tuple[Action, ...]:
+def plan(given: PlanInput) -> tuple[Action, ...]:
     """Return the next actions. Empty when all is as it shall be, or everything left to do is under way."""
-    by_key: dict[ModelKey, list[Runner]] = {key: [] for key in world.desired}
-    for runner in world.runners.values():
+    by_key: dict[ModelKey, list[Runner]] = {key: [] for key in given.desired}
+    for runner in given.runners.values():
         by_key.setdefault(runner.id.key, []).append(runner)
     actions: list[Action] = []
     for key, runners in by_key.items():
-        model = world.desired.get(key)
+        model = given.desired.get(key)
         if model is None:
             for runner in runners:
-                actions += _retire(runner, world, world.unwanted_why)
+                actions += _retire(runner, given, given.unwanted_why)
         else:
-            actions += _plan_model(model, runners, world)
+            actions += _plan_model(model, runners, given)
     return tuple(actions)
 
 
-def _plan_model(model: Model, runners: list[Runner], world: World) -> Iterable[Action]:
-    chosen = _choose_replicas(model, runners, world)
+def _plan_model(model: Model, runners: list[Runner], given: PlanInput) -> Iterable[Action]:
+    chosen = _choose_replicas(model, runners, given)
     ours = {r.id.replica: r for r in runners if r.id.generation == model.generation}
-    idle_since = _idle_since(runners, world)
+    idle_since = _idle_since(runners, given)
     for runner in runners:
         if runner.id.replica not in chosen:
-            yield from _retire(runner, world, f"replicas is {model.replicas} now")
+            yield from _retire(runner, given, f"replicas is {model.replicas} now")
     one_leaves = False
     for replica in chosen:
         heir = ours.get(replica)
@@ -141,26 +144,26 @@ def _plan_model(model: Model, runners: list[Runner], world: World) -> Iterable[A
             continue
         others_ready = not one_leaves and _others_ready(model, replica, chosen, runners)
         elders = [r for r in runners if r.id.replica == replica and r.id.generation != model.generation]
-        steps = [*_succeed(elders, heir, world, others_ready, idle_since)]
-        steps += _advance(heir, elders, world, others_ready, idle_since)
+        steps = [*_succeed(elders, heir, given, others_ready, idle_since)]
+        steps += _advance(heir, elders, given, others_ready, idle_since)
         one_leaves = one_leaves or any(isinstance(s, Drain) and s.leaving is not Leaving.IDLE for s in steps)
         yield from steps
 
 
-def _idle_since(runners: list[Runner], world: World) -> float | None:
+def _idle_since(runners: list[Runner], given: PlanInput) -> float | None:
     """Return since when no replica holds a session; None = one does. A cold model is stopped as a whole or not."""
-    if any(world.held(r) for r in runners):
+    if any(given.held(r) for r in runners):
         return None
-    return max((world.idle(r) for r in runners if r.state is S.READY), default=None)
+    return max((given.idle(r) for r in runners if r.state is S.READY), default=None)
 
 
-def _choose_replicas(model: Model, runners: list[Runner], world: World) -> tuple[int, ...]:
+def _choose_replicas(model: Model, runners: list[Runner], given: PlanInput) -> tuple[int, ...]:
     """Return which replica numbers shall be: those that exist, the emptiest left out; then the lowest free ones."""
 
     def worth(replica: int) -> tuple[bool, int, int]:
         mine = [r for r in runners if r.id.replica == replica]
         going = all(r.state in GOING for r in mine)
-        return (going, -sum(world.held(r) for r in mine), replica)
+        return (going, -sum(given.held(r) for r in mine), replica)
 
     existing = sorted({r.id.replica for r in runners}, key=worth)
     chosen = existing[: model.replicas]
@@ -183,7 +186,7 @@ def _others_ready(model: Model, replica: int, chosen: tuple[int, ...], runners: 
 
 
 def _succeed(
-    elders: list[Runner], heir: Runner, world: World, others_ready: bool, idle_since: float | None
+    elders: list[Runner], heir: Runner, given: PlanInput, others_ready: bool, idle_since: float | None
 ) -> Iterable[Action]:
     """Let go of former generations once their heir can take over; until then one of them goes on as if it were wanted.
 
@@ -194,45 +197,45 @@ def _succeed(
     for elder in elders:
         if elder is keeper and elder.state is not S.COLD:
             others = [r for r in elders if r is not elder]
-            yield from _advance(elder, others, world, others_ready, idle_since)
+            yield from _advance(elder, others, given, others_ready, idle_since)
         elif not fit or others_ready or elder.state is not S.READY:
-            yield from _retire(elder, world, f"replaced by generation {heir.id.generation}")
+            yield from _retire(elder, given, f"replaced by generation {heir.id.generation}")
 
 
-def _retire(runner: Runner, world: World, why: str) -> Iterable[Action]:
+def _retire(runner: Runner, given: PlanInput, why: str) -> Iterable[Action]:
     """Take the next step towards its end: drain, stop, forget."""
     match runner.state:
         case S.COLD | S.BACKOFF | S.FAILED:
             yield Forget(runner.id)
         case S.PULLING | S.PREPARED:
             # A pull under way is cut short; its runner never ran.
-            if (runner.state is S.PULLING or not runner.busy) and not world.spares(runner):
+            if (runner.state is S.PULLING or not runner.busy) and not given.spares(runner):
                 yield Stop(runner.id, why)
         case S.STARTING:
             pass  # in a moment it is LOADING
         case S.LOADING | S.READY | S.UNHEALTHY:
-            if not world.spares(runner):
+            if not given.spares(runner):
                 yield Drain(runner.id, Leaving.RETIRED, why)
         case S.DRAINING | S.STOPPING:
-            yield from _finish(runner, world)
+            yield from _finish(runner, given)
 
 
-def _finish(runner: Runner, world: World) -> Iterable[Action]:
+def _finish(runner: Runner, given: PlanInput) -> Iterable[Action]:
     """Bring a draining or stopping runner to its end."""
-    if runner.busy or (runner.model.kind not in world.up and runner.model.managed):
+    if runner.busy or (runner.model.kind not in given.up and runner.model.managed):
         return
     if runner.state is S.STOPPING:
-        if world.now < runner.called_at + RETRY_S:
+        if given.now < runner.called_at + RETRY_S:
             return
         yield Stop(runner.id, "the last try to stop it did not go through")
-    elif not world.held(runner):
+    elif not given.held(runner):
         yield Stop(runner.id, "drained")
-    elif world.now >= world.drain_due(runner):
-        yield Stop(runner.id, f"the drain deadline passed with {world.held(runner)} sessions")
+    elif given.now >= given.drain_due(runner):
+        yield Stop(runner.id, f"the drain deadline passed with {given.held(runner)} sessions")
 
 
 def _advance(
-    runner: Runner, elders: list[Runner], world: World, others_ready: bool, idle_since: float | None
+    runner: Runner, elders: list[Runner], given: PlanInput, others_ready: bool, idle_since: float | None
 ) -> Iterable[Action]:
     """Take the next step of a runner that shall go on as it is defined."""
     model = runner.model
@@ -241,27 +244,27 @@ def _advance(
     if runner.state is S.DRAINING and runner.leaving is Leaving.RETIRED:
         yield Resume(runner.id)
     elif runner.state in GOING:
-        yield from _finish(runner, world)
+        yield from _finish(runner, given)
     elif _restarts_now(runner, others_ready) and (runner.checked or not model.managed):
         yield Drain(runner.id, Leaving.RESTART, ASKED)
     elif not model.managed:
         if runner.state is S.COLD:
             yield Attach(runner.id)
-    elif model.kind in world.up:
+    elif model.kind in given.up:
         if _restarts_now(runner, others_ready) and not runner.checking:
             yield Check(runner.id)
-        yield from _launch(runner, elders, world)
-        yield from _tend(runner, world, idle_since)
+        yield from _launch(runner, elders, given)
+        yield from _tend(runner, given, idle_since)
 
 
 def _restarts_now(runner: Runner, others_ready: bool) -> bool:
     return runner.restart_asked and runner.state in SERVING and (others_ready or runner.state is not S.READY)
 
 
-def _launch(runner: Runner, elders: list[Runner], world: World) -> Iterable[Action]:
+def _launch(runner: Runner, elders: list[Runner], given: PlanInput) -> Iterable[Action]:
     """Bring up a managed runner that is down, if it shall be up."""
     model = runner.model
-    wanted = model.warm or model.key in world.awaited or runner.restart_asked or any(e.state in ALIVE for e in elders)
+    wanted = model.warm or model.key in given.awaited or runner.restart_asked or any(e.state in ALIVE for e in elders)
     # Nobody is sent to it any more, so it has to show by itself that it can be started again.
     wanted = wanted or withdrawn(runner)
     match runner.state:
@@ -269,7 +272,7 @@ def _launch(runner: Runner, elders: list[Runner], world: World) -> Iterable[Acti
             yield Prepare(runner.id)
         case S.BACKOFF | S.FAILED if runner.restart_asked:
             yield Reset(runner.id, ASKED)
-        case S.BACKOFF if world.now >= runner.retry_at:
+        case S.BACKOFF if given.now >= runner.retry_at:
             yield Prepare(runner.id) if wanted else Reset(runner.id, NOT_AWAITED)
         case S.PREPARED if all(e.state in DOWN for e in elders):
             yield Start(runner.id)
@@ -277,56 +280,58 @@ def _launch(runner: Runner, elders: list[Runner], world: World) -> Iterable[Acti
             pass
 
 
-def _tend(runner: Runner, world: World, idle_since: float | None) -> Iterable[Action]:
+def _tend(runner: Runner, given: PlanInput, idle_since: float | None) -> Iterable[Action]:
     """Heal a managed runner that runs, or stop it when its model is idle."""
-    model, state, now = runner.model, runner.state, world.now
+    model, state, now = runner.model, runner.state, given.now
     if runner.paused and now >= runner.called_at + RETRY_S:
         yield Unpause(runner.id)
     if state is S.LOADING and runner.loading_since is not None:
-        if now >= world.due(runner.loading_since, model.loading_timeout_s):
+        if now >= given.due(runner.loading_since, model.loading_timeout_s):
             yield GiveUp(runner.id, f"it was not ready after {model.loading_timeout_s:g} s of loading: {runner.detail}")
     elif (
         state is S.UNHEALTHY
-        and runner.id not in world.letting_go
-        and now >= world.due(runner.since, model.health.restart_after_s)
+        and runner.id not in given.letting_go
+        and now >= given.due(runner.since, model.health.restart_after_s)
     ):
         yield GiveUp(runner.id, f"it stayed unhealthy for {model.health.restart_after_s:g} s: {runner.detail}")
     elif (
         state is S.READY
-        and _may_idle(runner, world)
-        and model.key not in world.awaited
+        and _may_idle(runner, given)
+        and model.key not in given.awaited
         and idle_since is not None
-        and now >= world.due(idle_since, model.idle_timeout_s)
+        and now >= given.due(idle_since, model.idle_timeout_s)
     ):
         yield Drain(runner.id, Leaving.IDLE, f"no session for {model.idle_timeout_s:g} s")
 
 
-def _may_idle(runner: Runner, world: World) -> bool:
+def _may_idle(runner: Runner, given: PlanInput) -> bool:
     """Return whether it is stopped when nobody uses it. Of one that was found, the file must say so first."""
-    return not runner.model.warm and not (runner.found and world.spares(runner))
+    return not runner.model.warm and not (runner.found and given.spares(runner))
 
 
-def next_deadline(world: World) -> float | None:
-    """Return the loop time, after `world.now`, at which the plan may change by the clock alone; None = never.
+def next_deadline(given: PlanInput) -> float | None:
+    """Return the loop time, after `given.now`, at which the plan may change by the clock alone; None = never.
 
-    What was due by `world.now` has been planned then, as far as it can be; the plan compares with these very sums.
+    What was due by `given.now` has been planned then, as far as it can be; the plan compares with these very sums.
     """
     times: list[float] = []
-    for runner in world.runners.values():
+    for runner in given.runners.values():
         model = runner.model
+        if runner.paused:
+            times.append(runner.called_at + RETRY_S)
         match runner.state:
             case S.BACKOFF:
                 times.append(runner.retry_at)
             case S.STOPPING if not runner.busy:
                 times.append(runner.called_at + RETRY_S)
             case S.DRAINING:
-                times.append(world.drain_due(runner))
+                times.append(given.drain_due(runner))
             case S.UNHEALTHY if model.managed:
-                times.append(world.due(runner.since, model.health.restart_after_s))
+                times.append(given.due(runner.since, model.health.restart_after_s))
             case S.LOADING if runner.loading_since is not None and model.managed:
-                times.append(world.due(runner.loading_since, model.loading_timeout_s))
-            case S.READY if _may_idle(runner, world) and model.managed and not world.held(runner):
-                times.append(world.due(world.idle(runner), model.idle_timeout_s))
+                times.append(given.due(runner.loading_since, model.loading_timeout_s))
+            case S.READY if _may_idle(runner, given) and model.managed and not given.held(runner):
+                times.append(given.due(given.idle(runner), model.idle_timeout_s))
             case _:
                 pass
-    return min((time for time in times if time > world.now), default=None)
+    return min((time for time in times if time > given.now), default=None)

@@ -9,7 +9,7 @@ from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.domain.ports import ProbeWord
 from orchd.domain.signal import Signal
-from orchd.domain.state import Snapshot
+from orchd.domain.snapshots import SnapshotSource
 
 
 class ServedModels(Protocol):
@@ -23,10 +23,6 @@ class ServedModels(Protocol):
         """Return whether there is such a runner, or nobody can say yet."""
         ...
 
-    def snapshot(self) -> Snapshot:
-        """Return everything that a reader may know."""
-        ...
-
     async def changed(self) -> None:
         """Return after the loop's next turn."""
         ...
@@ -35,6 +31,7 @@ class ServedModels(Protocol):
 class Reconciler(Protocol):
     """Attributes:
     probed: a runner, its model, what a probe of it said, and when that probe began (loop clock).
+    snapshots: from `open` on. What all parts know of the models.
     """
 
     @property
@@ -42,6 +39,9 @@ class Reconciler(Protocol):
 
     @property
     def probed(self) -> Signal[RunnerId, Model, ProbeWord, float]: ...
+
+    @property
+    def snapshots(self) -> SnapshotSource: ...
 
     async def turned(self) -> None:
         """Return when the loop has turned for the first time: then it is known what is served."""

@@ -7,11 +7,11 @@ plainly does not ask for it, and some time after that, so that a person who read
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import Model, RunnerKind
+from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Sighting
 from orchd.domain.state import DesiredState, Severity
 
@@ -41,18 +41,6 @@ def spared(desired: DesiredState) -> Callable[[ModelKey], str]:
     return why
 
 
-def unknown(id_key: ModelKey, generation: str, generations: Mapping[tuple[ModelKey, str], Model]) -> str:
-    """Return why no definition explains a runner, in words for the log."""
-    others = [model for (key, _), model in generations.items() if key == id_key]
-    if not others:
-        return "neither the models file nor the store in the state directory knows its model"
-    if all(model.generation != generation for model in others):
-        return (
-            f"the models file and the store know its model, but not the definition {generation} that it was made from"
-        )
-    return "its model is run in another way now"
-
-
 @dataclass(frozen=True, slots=True)
 class Stray:
     """Attributes:
@@ -73,6 +61,7 @@ class Strays:
     """What is known of them. Times are of the loop clock."""
 
     _known: dict[str, Stray] = field(default_factory=dict)
+    _of: dict[ModelKey, dict[str, None]] = field(default_factory=dict)
 
     def see(self, kind: RunnerKind, sighting: Sighting, why: str, spared: str, now: float) -> bool:
         """Note one that was seen; return whether it is news."""
@@ -84,15 +73,29 @@ class Strays:
             told = known.remove_at if known is not None else None
             remove_at = now + STRAY_GRACE_S if told is None else told
         self._known[sighting.handle] = Stray(kind, sighting, why, spared, remove_at)
+        self._of.setdefault(sighting.runner.key, {})[sighting.handle] = None
         return True
 
     def keep_only(self, kind: RunnerKind, handles: frozenset[str]) -> None:
         """A look at all runners of `kind` showed these handles as strays, and no others."""
-        self._known = {h: stray for h, stray in self._known.items() if stray.kind is not kind or h in handles}
+        for handle in [h for h, stray in self._known.items() if stray.kind is kind and h not in handles]:
+            self.forget(handle)
 
     def forget(self, handle: str) -> None:
-        """It is none any more."""
-        self._known.pop(handle, None)
+        """It is no longer a stray. One that is not known is fine."""
+        if (stray := self._known.pop(handle, None)) is not None:
+            key = stray.sighting.runner.key
+            del self._of[key][handle]
+            if not self._of[key]:
+                del self._of[key]
+
+    def keys(self) -> Collection[ModelKey]:
+        """Return the models that they say they are of."""
+        return self._of.keys()
+
+    def of(self, key: ModelKey) -> tuple[Stray, ...]:
+        """Return those of one model."""
+        return tuple(self._known[handle] for handle in self._of.get(key, ()))
 
     def due(self, why_spared: Callable[[ModelKey], str], now: float) -> tuple[Stray, ...]:
         """Return those that may be removed now."""

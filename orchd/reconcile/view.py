@@ -1,71 +1,28 @@
-"""From the loop's own records to what others may read. Pure, but for the date of the reading itself."""
+"""From the loop's own records of one model to what others may read of it. Pure."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
-from orchd.domain.model import Model, RunnerKind
-from orchd.domain.state import DesiredState, ModelStatus, RunnerStatus, RuntimeStatus, Severity, Snapshot
-from orchd.reconcile.fleet import Fleet
+from orchd.domain.model import Model
+from orchd.domain.state import ModelStatus, RunnerStatus
 from orchd.reconcile.runner import Runner
-from orchd.reconcile.standing import standing, waits_for
+from orchd.reconcile.standing import waits_for
+from orchd.reconcile.state import ReconcileState
 from orchd.sessions.table import SessionTable
 
 
-def snapshot(
-    desired: DesiredState,
-    models: Mapping[ModelKey, Model],
-    fleet: Fleet,
-    table: SessionTable,
-    down: Mapping[RunnerKind, str],
-    kinds: Sequence[RunnerKind],
-    engine_down: Callable[[Model], str],
-    why_spared: Callable[[ModelKey], str],
-    reloaded_at: float,
-    converged: bool,
-) -> Snapshot:
-    """Return everything a reader may know; dates are those that were taken when things happened.
-
-    Args:
-        models: the desired models and those that still drain.
-        kinds: the runtimes that there are; `down`: why some can't be used.
-        why_spared: why nothing of a model may be taken away now.
-    """
-    needed = {model.kind for model in models.values()}
-    refused = any(p.severity is Severity.ERROR and p.entry is None for p in desired.problems)
-    return Snapshot(
-        at=time.time(),
-        models=MappingProxyType(
-            {
-                key: _model(key, model, desired, fleet, table, engine_down(model), why_spared(key))
-                for key, model in models.items()
-            }
-        ),
-        problems=desired.problems,
-        runtimes=tuple(RuntimeStatus(kind, kind not in down, down.get(kind, ""), kind in needed) for kind in kinds),
-        file_hash=desired.file_hash,
-        reload_ok=not refused,
-        reload_at=reloaded_at,
-        converged=converged,
-    )
-
-
-def _model(
-    key: ModelKey,
-    model: Model,
-    desired: DesiredState,
-    fleet: Fleet,
-    table: SessionTable,
-    engine_down: str,
-    spared: str,
-) -> ModelStatus:
-    runners = fleet.of(key)
-    leaving = key not in desired.models
-    stand = standing(model, runners, leaving=leaving, engine_down=engine_down, spared=spared)
+def model_status(state: ReconcileState, key: ModelKey) -> ModelStatus | None:
+    """Return how a model stands, with the dates that were taken when things happened; None = there is no such model."""
+    model = state.models.get(key)
+    if model is None:
+        return None
+    runners, table = state.fleet.of(key), state.table
+    stand = state.standing(key)
+    leaving = key not in state.wanted
+    spared = state.why_spared(key)
     return ModelStatus(
         model=model,
         ready=stand.ready,
@@ -75,8 +32,8 @@ def _model(
         letting_go=table.letting_go(key),
         waiting=table.waiting(key),
         runners=tuple(_runner(r, runners, model, table, leaving, spared) for r in runners),
-        history=fleet.history(key),
-        held_over=key in desired.held_over,
+        history=state.fleet.history(key),
+        held_over=key in state.desired.held_over,
         leaving=leaving,
         last_failure=next((r.last_failure for r in runners if r.last_failure), ""),
     )

@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
+from orchd.domain.changes import Changes
 from orchd.domain.ids import Address, ModelKey, RunnerId, SessionId
 from orchd.domain.outcomes import Outcome
 from orchd.errors import Code, JobRefused
@@ -128,6 +129,9 @@ class SessionTable:
     on_count: so many slots of this model are taken now.
     on_closed: no session begins on this runner any more.
     clock: seconds; the loop's clock (which is `time.monotonic` on asyncio's own loops).
+
+    Attributes:
+        changes: models whose counts of slots or of waiting jobs have changed.
     """
 
     def __init__(
@@ -145,6 +149,7 @@ class SessionTable:
         self._on_closed = on_closed
         self._clock = clock
         self._models: dict[ModelKey, _Model] = {}
+        self.changes: Changes[ModelKey] = Changes()
         self._ids = cast(Iterator[SessionId], itertools.count(1))
 
     # The loop's side.
@@ -344,6 +349,7 @@ class SessionTable:
             raise _refusal(key, Code.HOLD_FULL, f"{many} ({model.reason})")
         place = Place(key, kind, _unset)
         model.waiting.append(place)
+        self.changes.touch(key)
         self._on_wanted(key)
         return place
 
@@ -352,6 +358,7 @@ class SessionTable:
         model = self._models.get(place.key)
         if model is not None and place in model.waiting:
             model.waiting.remove(place)
+            self.changes.touch(place.key)
             self._drop_if_done(place.key, model)
 
     def end(self, session: Session, outcome: Outcome) -> bool:
@@ -379,6 +386,7 @@ class SessionTable:
             freed()
             return True
         session.outcome, session.abort, session.freed = outcome, None, freed
+        self.changes.touch(session.key)
         model.letting_go += 1
         replica.letting_go += 1
         self._look_idle(session, replica)
@@ -402,6 +410,7 @@ class SessionTable:
     def _give_back(self, session: Session, model: _Model, replica: _Replica) -> None:
         """Let who waits have the slot of a session that its replica does not hold any more."""
         model.active -= 1
+        self.changes.touch(session.key)
         if not (replica.sessions or replica.is_open):
             del model.replicas[session.runner]
         if self._on_count is not None:
@@ -424,6 +433,7 @@ class SessionTable:
         replica.sessions.add(session)
         model.active += 1
         model.begun += 1
+        self.changes.touch(key)
         if self._on_count is not None:
             self._on_count(key, model.active)
         return session
@@ -436,6 +446,7 @@ class SessionTable:
 
     def _turn_away(self, key: ModelKey, model: _Model, code: Code, reason: str) -> None:
         while model.waiting:
+            self.changes.touch(key)
             model.waiting.popleft().resolve(_refusal(key, code, reason))
 
     def _shut(self, model: _Model, replica: _Replica) -> None:

@@ -15,7 +15,6 @@ from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import HealthSpec, Model, StreamSpec
 from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord, StoredStream
-from orchd.domain.state import Snapshot
 from orchd.errors import Code, JobRefused, StoreError
 from orchd.realtime import keeper
 from orchd.realtime.container import ContainerSilent
@@ -660,17 +659,49 @@ async def test_a_snapshot_shows_the_streams_of_each_model_oldest_first() -> None
             await asyncio.sleep(5)
             clock.now += 5
             w.keeper.reserved(KEY, "a")
-        before = Snapshot(models={key: status(replace(MODEL, key=key)) for key in (KEY, OTHER)})
-        shown = w.keeper.shown(before)
-        first, second = shown.models[KEY].streams
+        mine, other = (status(replace(MODEL, key=key)) for key in (KEY, OTHER))
+        shown = w.keeper.add_to(mine)
+        first, second = shown.streams
         assert (first.id, first.origin, first.phase, first.replica) == ("b", "byoc", "running", 0)
         assert (second.id, second.origin, second.phase) == ("a", "live-runner", "held")
         assert second.since - first.since == pytest.approx(5)
         assert second.since == pytest.approx(clock.now)
         clock.now += 4000
         with clock.patched():
-            assert w.keeper.shown(before) == shown, "a clock that is set meanwhile changes no date"
-        assert shown.models[OTHER].streams == before.models[KEY].streams == ()
+            assert w.keeper.add_to(mine) == shown, "a clock that is set meanwhile changes no date"
+        assert w.keeper.add_to(other) is other
+        assert mine.streams == ()
+
+
+@virtual_time
+async def test_each_change_of_what_is_shown_of_a_models_streams_is_told() -> None:
+    async with world(replace(MODEL, max_sessions=2)) as w:
+        before = status(MODEL)
+        seen, version = w.keeper.add_to(before), 0
+
+        def told(what: str) -> None:
+            nonlocal seen, version
+            shown = w.keeper.add_to(before)
+            assert shown != seen, what
+            assert w.keeper.changes.since(version) == [KEY], what
+            seen, version = shown, w.keeper.changes.version
+
+        w.keeper.reserved(KEY, "a")
+        told("held")
+        stream = w.keeper.claim(KEY, "a", Origin.LIVE_RUNNER)
+        assert stream is not None
+        w.keeper.starting(stream)
+        told("starting")
+        w.keeper.refused(stream, "not now")
+        told("held again")
+        w.keeper.starting(stream)
+        w.keeper.started(stream)
+        told("running")
+        stream.asked = True
+        w.keeper.end_soon(stream, Outcome.OK, "enough")
+        told("ending")
+        await asyncio.sleep(60)
+        told("gone")
 
 
 @virtual_time

@@ -205,13 +205,13 @@ class Chaos:
         taken.resolve = resolve
 
     def _began(self, session: Session) -> None:
-        runner = self.world.loop._fleet.runners[session.runner]
+        runner = self.world.loop.state.fleet.runners[session.runner]
         assert runner.state is S.READY, f"{session.runner} got a session while {runner.state}"
         assert session.address == runner.address
         loop = asyncio.get_running_loop()
 
         def cut(reason: str) -> None:
-            runner = self.world.loop._fleet.runners[session.runner]
+            runner = self.world.loop.state.fleet.runners[session.runner]
             assert runner.state is not S.DRAINING or loop.time() >= runner.drain_until, f"cut: {reason}"
             loop.call_soon(self._end, session)
 
@@ -234,7 +234,7 @@ class Chaos:
         if self.untouched:
             assert self.untouched == {c.handle for c in self.world.running() if c.runner.key == UNTOUCHED.key}
             self._hold_on()
-        table, fleet = self.world.table, self.world.loop._fleet
+        table, fleet = self.world.table, self.world.loop.state.fleet
         for model in self.world.models.values():
             self._within(model.key, table.active(model.key), model.max_sessions)
         for runner in fleet.runners.values():
@@ -292,7 +292,7 @@ class Chaos:
         containers = self.engine.containers.values()
         assert all(c.status is SightedAs.RUNNING for c in containers), containers
         assert sorted(f"{c.runner.key} {c.runner.generation}" for c in containers) == sorted(should)
-        snapshot = self.world.loop.snapshot()
+        snapshot = self.world.snapshot()
         assert set(snapshot.models) == set(self.world.models)
         for model in self.world.models.values():
             status = snapshot.models[model.key]

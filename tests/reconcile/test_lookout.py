@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from orchd import tasks
-from orchd.reconcile.calls import EngineDown, Looked
 from orchd.reconcile.lookout import SETTLE_S, lookout
+from orchd.reconcile.runtime_calls import EngineDown, Looked
 from tests.fakes.runtime import FakeRuntime
 from tests.virtual_time import virtual_time
 

@@ -10,6 +10,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
 from orchd.domain.outcomes import Outcome
@@ -134,7 +135,7 @@ async def test_sessions_past_the_drain_deadline_are_cut() -> None:
         assert "drain deadline" in cut[0]
         world.table.end(session, Outcome.ABORTED)
         await world.until("gone", holds=lambda: not world.runtime.containers)
-        assert a.key not in world.loop.snapshot().models
+        assert a.key not in world.snapshot().models
 
 
 @virtual_time
@@ -220,14 +221,15 @@ async def test_what_becomes_due_while_the_loop_turns_is_not_slept_through() -> N
         assert isinstance(session, Session)
         await world.until_states(a, [S.READY])
         world.table.end(session, Outcome.OK)
-        publish = world.loop._publish
+        table = world.table
+        set_closed = table.set_closed
 
-        def slowly() -> None:
-            publish()
+        def slowly(key: ModelKey, *, startable: bool, code: Code, reason: str) -> None:
+            set_closed(key, startable=startable, code=code, reason=reason)
             clock.now += a.idle_timeout_s + 1
-            world.loop._publish = publish  # type: ignore[method-assign]
+            table.set_closed = set_closed  # type: ignore[method-assign]
 
-        world.loop._publish = slowly  # type: ignore[method-assign]
+        table.set_closed = slowly  # type: ignore[method-assign]
         world.want(a)
         await world.until_states(a, [S.COLD])
 
@@ -531,9 +533,9 @@ async def test_a_removed_external_model_goes_when_its_session_ends() -> None:
         session = world.begin(x)
         world.want()
         await asyncio.sleep(1)
-        assert x.key in world.loop.snapshot().models
+        assert x.key in world.snapshot().models
         world.table.end(session, Outcome.OK)
-        await world.until("gone", holds=lambda: x.key not in world.loop.snapshot().models)
+        await world.until("gone", holds=lambda: x.key not in world.snapshot().models)
 
 
 @virtual_time
@@ -670,7 +672,7 @@ async def test_a_pull_that_nobody_wants_any_more_is_cut_short() -> None:
         world.want()
         await asyncio.sleep(1)
         world.runtime.delay_s = 0.1
-        await world.until("gone", holds=lambda: a.key not in world.loop.snapshot().models)
+        await world.until("gone", holds=lambda: a.key not in world.snapshot().models)
         assert not world.runtime.containers
 
 
@@ -788,7 +790,7 @@ async def test_a_runtime_that_is_away_is_needed_only_as_long_as_a_model_is_of_it
         for wanted in ((), (model,), ()):
             world.want(*wanted)
             await asyncio.sleep(100)
-            [runtime] = world.loop.snapshot().runtimes
+            [runtime] = world.snapshot().runtimes
             assert (runtime.up, runtime.needed) == (False, bool(wanted))
             exported = world.metrics.render().decode()
             assert ('orchd_runtime_up{runtime="container"} 0.0' in exported) is bool(wanted)

@@ -14,7 +14,7 @@ from orchd.domain.lifecycle import ALIVE, RunnerEvent, RunnerState, accepts
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.stalls import Stall
 from orchd.reconcile import actions
-from orchd.reconcile.plan import RETRY_S, World, next_deadline, plan
+from orchd.reconcile.plan import RETRY_S, PlanInput, next_deadline, plan
 from orchd.reconcile.runner import Leaving, Runner
 from orchd.reconcile.settings import ReconcileSettings
 from tests.fakes.models import container_model, external_model
@@ -78,10 +78,10 @@ def runners(draw: st.DrawFn) -> dict[RunnerId, Runner]:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def worlds(draw: st.DrawFn) -> PlanInput:
     known = draw(runners())
     desired = {m.key: m for m in draw(st.lists(MODELS, max_size=3))}
-    return World(
+    return PlanInput(
         desired=desired,
         runners=known,
         sessions={id: draw(st.integers(1, 2)) for id in known if draw(st.booleans())},
@@ -98,7 +98,7 @@ def worlds(draw: st.DrawFn) -> World:
 
 @settings(max_examples=examples(600))
 @given(worlds())
-def test_every_action_is_a_legal_move_and_asks_nothing_of_a_runtime_that_is_away(world: World) -> None:
+def test_every_action_is_a_legal_move_and_asks_nothing_of_a_runtime_that_is_away(world: PlanInput) -> None:
     for action in plan(world):
         if isinstance(action, actions.Create):
             assert action.id not in world.runners
@@ -122,7 +122,7 @@ def test_every_action_is_a_legal_move_and_asks_nothing_of_a_runtime_that_is_away
             )
 
 
-def _held_against_them(world: World) -> set[tuple[type, RunnerId]]:
+def _held_against_them(world: PlanInput) -> set[tuple[type, RunnerId]]:
     """What is done to runners because their time is over."""
     return {
         (type(action), action.id)
@@ -148,7 +148,7 @@ def test_each_deadline_of_a_runner_is_put_off_by_the_time_in_which_orchd_stood_s
     model = container_model("a", "image:1", warm=warm, idle_timeout_s=50.0)
     id = RunnerId(model.key, 0, model.generation)
     stall = 1000.0
-    asleep = World(
+    asleep = PlanInput(
         desired={model.key: model},
         runners={id: Runner(id, model, state, since=999.0, **of_runner)},
         sessions={id: sessions} if sessions else {},
@@ -170,7 +170,9 @@ def test_each_deadline_of_a_runner_is_put_off_by_the_time_in_which_orchd_stood_s
 
 @settings(max_examples=100)
 @given(worlds(), st.floats(1, 1e4))
-def test_nothing_is_held_against_a_runner_for_the_time_in_which_orchd_stood_still(world: World, stall: float) -> None:
+def test_nothing_is_held_against_a_runner_for_the_time_in_which_orchd_stood_still(
+    world: PlanInput, stall: float
+) -> None:
     """After a stall no more is done than before it, and the deadlines that are left are as far away."""
     after = replace(world, now=world.now + stall, stalls=(*world.stalls, Stall(world.now + stall, stall)))
     assert _held_against_them(after) <= _held_against_them(world)
@@ -178,7 +180,7 @@ def test_nothing_is_held_against_a_runner_for_the_time_in_which_orchd_stood_stil
 
 @settings(max_examples=examples(600))
 @given(worlds())
-def test_a_serving_runner_is_never_stopped_without_draining(world: World) -> None:
+def test_a_serving_runner_is_never_stopped_without_draining(world: PlanInput) -> None:
     for action in plan(world):
         if isinstance(action, actions.Stop) and world.runners[action.id].state is S.READY:
             raise AssertionError(action)
@@ -186,7 +188,7 @@ def test_a_serving_runner_is_never_stopped_without_draining(world: World) -> Non
 
 @settings(max_examples=examples(600))
 @given(worlds())
-def test_nothing_that_was_found_is_taken_away_while_nobody_knows_what_is_wanted(world: World) -> None:
+def test_nothing_that_was_found_is_taken_away_while_nobody_knows_what_is_wanted(world: PlanInput) -> None:
     """As before a models file has applied, whatever store and definitions there are. Healing goes on."""
     found = {
         id: replace(r, found=True, restart_asked=False)
@@ -201,14 +203,14 @@ def test_nothing_that_was_found_is_taken_away_while_nobody_knows_what_is_wanted(
 
 @settings(max_examples=examples(600))
 @given(worlds())
-def test_what_is_taken_down_on_order_is_spared_by_nothing(world: World) -> None:
+def test_what_is_taken_down_on_order_is_spared_by_nothing(world: PlanInput) -> None:
     world = replace(world, desired={}, ending=frozenset(RunnerKind))
     assert plan(replace(world, spared=frozenset())) == plan(world)
 
 
 @settings(max_examples=examples(600))
 @given(worlds())
-def test_no_model_loses_more_than_one_ready_replica_at_once_to_an_edit(world: World) -> None:
+def test_no_model_loses_more_than_one_ready_replica_at_once_to_an_edit(world: PlanInput) -> None:
     steps = plan(world)
     for key, model in world.desired.items():
         ready = {r.id.replica for r in world.runners.values() if r.id.key == key and r.state is S.READY}
@@ -229,7 +231,7 @@ def test_no_model_loses_more_than_one_ready_replica_at_once_to_an_edit(world: Wo
         assert len(left) <= 1, left
 
 
-def _carry_out(world: World, action: actions.Action) -> World:
+def _carry_out(world: PlanInput, action: actions.Action) -> PlanInput:
     """The smallest loop there is: everything asked for works at once."""
     known = dict(world.runners)
     if isinstance(action, actions.Create):
@@ -258,7 +260,7 @@ def _carry_out(world: World, action: actions.Action) -> World:
 
 @settings(max_examples=examples(600))
 @given(worlds())
-def test_following_the_plan_leads_to_what_is_desired(world: World) -> None:
+def test_following_the_plan_leads_to_what_is_desired(world: PlanInput) -> None:
     # What is under way ends well, and time passes.
     done = {
         id: replace(

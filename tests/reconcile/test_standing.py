@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchd.advertise.offer import offers
+from orchd.advertise.offer import OfferBook
 from orchd.cli.status import model_page, overview
 from orchd.cli.text import Look
 from orchd.domain.lifecycle import RunnerState as S
@@ -41,8 +41,8 @@ COLD_MODEL = container_model(warm=False, idle_timeout_s=100.0, price=Price(Fract
 
 
 def offered(world: World, *, offer_cold: bool = True) -> Offers:
-    snapshot = world.loop.snapshot()
-    return offers(snapshot, name="{pipeline}/{model_id}", offer_cold=offer_cold, grace_s=0.0, serving={})
+    snapshot = world.snapshot()
+    return OfferBook(name="{pipeline}/{model_id}", offer_cold=offer_cold, grace_s=0.0).update(snapshot, snapshot.models)
 
 
 def edited(model: Model, image: str = "image:2") -> Model:
@@ -188,7 +188,7 @@ async def test_a_model_that_leaves_says_how_far_its_end_is_and_since_when() -> N
         latest = time.gmtime(runner.since + world.settings.reconcile.drain_timeout_s)
         end = time.strftime("its sessions may go on until %H:%M:%S UTC", latest)
         assert world.status(a).reason == f"the model is leaving: it is no longer in aiModels.json; {end}"
-        line = next(x for x in overview(status(world.loop.snapshot()), Look()).splitlines() if str(a.key) in x)
+        line = next(x for x in overview(status(world.snapshot()), Look()).splitlines() if str(a.key) in x)
         assert "  0s  " in line, "since its runner drains, though none is wanted"
         assert line.count("no longer in") == 1
         world.runtime.delay_s = 5.0
@@ -227,12 +227,12 @@ async def test_during_a_replacement_what_is_wanted_speaks_first_and_what_runs_is
         latest = by_wanted[False].since + world.settings.reconcile.drain_timeout_s
         assert by_wanted[True].detail.startswith("waits until the sessions on its former definition")
         assert by_wanted[True].detail.endswith(time.strftime(", until %H:%M:%S UTC at the latest", time.gmtime(latest)))
-        page = model_page(status(world.loop.snapshot(), a.key), Look())
+        page = model_page(status(world.snapshot(), a.key), Look())
         assert "  wanted    image:2" in page
         assert f"  runs      image:1 (generation {a.generation}, draining), its former definition" in page
         world.table.end(session, Outcome.OK)
         await world.until_quiet()
-        assert "wanted" not in model_page(status(world.loop.snapshot(), a.key), Look()).partition("Events")[0]
+        assert "wanted" not in model_page(status(world.snapshot(), a.key), Look()).partition("Events")[0]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ async def test_while_the_former_definition_serves_the_overview_says_what_is_want
         await world.until_quiet()
         world.want(b := edited(a))
         await world.until("b failed", holds=lambda: S.BACKOFF in world.states(b))
-        line = overview(status(world.loop.snapshot()), Look()).splitlines()[1]
+        line = overview(status(world.snapshot()), Look()).splitlines()[1]
         assert "image:2 is wanted, and this runs: image:1" in line
         assert "replica 0 backoff: cannot pull image:2: not found" in line
 
@@ -305,7 +305,7 @@ def test_dates_are_the_same_number_at_each_reading_however_the_clock_is_set(step
         with clock.patched():
             async with world.orchd(a, b):
                 for _ in range(30):
-                    for status in world.loop.snapshot().models.values():
+                    for status in world.snapshot().models.values():
                         for runner in status.runners:
                             mark = (runner.runner, runner.state, len(status.history))
                             when.setdefault((*mark, "since"), set()).add(runner.since)

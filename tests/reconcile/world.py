@@ -15,10 +15,11 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import SightedAs
-from orchd.domain.state import DesiredState, ModelStatus, RunnerStatus
+from orchd.domain.state import DesiredState, ModelStatus, RunnerStatus, Snapshot
 from orchd.metrics import Metrics
 from orchd.reconcile.lookout import lookout
 from orchd.reconcile.loop import Loop
+from orchd.reconcile.snapshots import Snapshots
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
 from orchd.settings.tree import Settings
@@ -37,6 +38,7 @@ class World:
     generations: dict[tuple[ModelKey, str], Model] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry(), "test"))
     _loop: Loop | None = None
+    _snapshots: Snapshots | None = None
     _table: SessionTable | None = None
 
     @property
@@ -48,6 +50,10 @@ class World:
     def table(self) -> SessionTable:
         assert self._table is not None
         return self._table
+
+    def snapshot(self) -> Snapshot:
+        assert self._snapshots is not None
+        return self._snapshots.now()
 
     @asynccontextmanager
     async def orchd(self, *models: Model) -> AsyncIterator[World]:
@@ -63,6 +69,7 @@ class World:
         self._loop = Loop(
             self.settings, runtimes, self.prober, self._table, metrics, self.generations, jitter=lambda: 0.0
         )
+        self._snapshots = Snapshots(self._loop)
         if models:
             self.want(*models)
         elif self.models:
@@ -86,10 +93,10 @@ class World:
         self.loop.post(RestartAsked(key))
 
     def status(self, model: Model | ModelKey) -> ModelStatus:
-        return self.loop.snapshot().models[model.key if isinstance(model, Model) else model]
+        return self.snapshot().models[model.key if isinstance(model, Model) else model]
 
     def runners(self, model: Model) -> tuple[RunnerStatus, ...]:
-        snapshot = self.loop.snapshot()
+        snapshot = self.snapshot()
         return snapshot.models[model.key].runners if model.key in snapshot.models else ()
 
     def states(self, model: Model) -> list[RunnerState]:
@@ -111,14 +118,14 @@ class World:
             if holds():
                 return
             await asyncio.sleep(0.05)
-        raise AssertionError(f"never: {what}; {self.loop.snapshot()}")
+        raise AssertionError(f"never: {what}; {self.snapshot()}")
 
     async def until_states(self, model: Model, states: Iterable[RunnerState]) -> None:
         wanted = list(states)
         await self.until(f"{model.key} in {wanted}", holds=lambda: self.states(model) == wanted)
 
     async def until_quiet(self) -> None:
-        await self.until("converged", 3600, holds=lambda: self.loop.snapshot().converged)
+        await self.until("converged", 3600, holds=lambda: self.snapshot().converged)
 
     def begin(self, model: Model) -> Session:
         session = self.table.begin(model.key, SessionKind.JOB)

@@ -222,7 +222,7 @@ async def test_this_version_adopts_what_a_former_release_has_left_and_restarts_n
             async with asyncio.timeout(30):
                 while not app.part(ReconcilePart).loop.converged():
                     await app.part(ReconcilePart).loop.changed()
-            ready = {key for key, status in app.part(ReconcilePart).loop.snapshot().models.items() if status.ready}
+            ready = {key for key, status in app.part(ReconcilePart).snapshots.now().models.items() if status.ready}
             assert {id.key for id in wanted} <= ready | {cold.key}
     for runner in wanted:
         assert machine.engine.containers[before[runner]].status is SightedAs.RUNNING, runner

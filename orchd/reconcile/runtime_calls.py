@@ -1,4 +1,4 @@
-"""Calls to the runtimes, each as a task whose end is news to the loop. Decides nothing."""
+"""RuntimeCalls to the runtimes, each as a task whose end is news to the loop. Decides nothing."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ CallNews = (
 )
 
 
-class Calls:
+class RuntimeCalls:
     """One call at a time per runner; the loop sees to that by `Runner.busy`."""
 
     def __init__(

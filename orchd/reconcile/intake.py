@@ -1,9 +1,9 @@
-"""What the loop hears of runners: health verdicts, looks at the runtimes, and the ends of its own calls."""
+"""Takes in what is reported of runners: verdicts of health, looks at the runtimes, and the ends of our own calls."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,17 +12,16 @@ import structlog
 from orchd.domain.events import HealthChanged
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import PROBED, RunnerEvent, RunnerState, accepts
-from orchd.domain.model import Model, RunnerKind, StopSpec
+from orchd.domain.model import RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, Verdict
 from orchd.health.verdict import FAILURES
-from orchd.reconcile import backoff, calls, observe
-from orchd.reconcile.act import Hands
-from orchd.reconcile.fleet import Fleet
+from orchd.reconcile import backoff, observe
+from orchd.reconcile import runtime_calls as calls
+from orchd.reconcile.execute import Executor
 from orchd.reconcile.hints import how_it_stopped, why_it_failed
 from orchd.reconcile.runner import Runner
-from orchd.reconcile.settings import ReconcileSettings
-from orchd.reconcile.strays import STRAY_GRACE_S, Stray, Strays, unknown
-from orchd.sessions.table import SessionTable
+from orchd.reconcile.state import ReconcileState
+from orchd.reconcile.strays import STRAY_GRACE_S, Stray, Strays
 
 log = structlog.get_logger("orchd.reconcile")
 
@@ -34,41 +33,29 @@ REMEMBERED_S = 300.0
 """A look that began before a runner was removed may still show it; no look takes this long."""
 
 
-class Ears:
-    """A part of the loop: called only from its turns.
+class Intake:
+    """A part of the loop: called only from its steps.
 
     Args:
-        generations: definitions by (key, generation), for adoption; the loop adds to it.
-        down: why a runtime can't be used; shared with the loop.
-        why_spared: why nothing of a model may be taken away now; empty = it may be.
+        pending: the calls to the runtimes that are under way.
         jitter: 0 to 1.
     """
 
     def __init__(
-        self,
-        fleet: Fleet,
-        table: SessionTable,
-        hands: Hands,
-        pending: calls.Calls,
-        generations: dict[tuple[ModelKey, str], Model],
-        down: dict[RunnerKind, str],
-        rules: ReconcileSettings,
-        jitter: Callable[[], float],
-        why_spared: Callable[[ModelKey], str],
+        self, state: ReconcileState, executor: Executor, pending: calls.RuntimeCalls, jitter: Callable[[], float]
     ) -> None:
-        self._fleet = fleet
-        self._table = table
-        self._hands = hands
+        self._state = state
+        self._fleet = state.fleet
+        self._table = state.table
+        self._executor = executor
         self._calls = pending
-        self._generations = generations
-        self._down = down
-        self._rules = rules
+        self._rules = state.settings.reconcile
         self._jitter = jitter
-        self._why_spared = why_spared
         self._removed: dict[str, float] = {}
         self.strays = Strays()
 
     def health(self, event: HealthChanged) -> None:
+        """Take in the verdict of a runner's health."""
         runner = self._fleet.runners.get(event.runner)
         if runner is None or runner.state not in PROBED:
             return
@@ -86,7 +73,7 @@ class Ears:
                 if loading_since is None and event.word not in FAILURES:
                     loading_since = now
             case Verdict.ERROR if runner.model.managed and runner.state is not S.DRAINING:
-                self._hands.fail(runner, E.GIVE_UP, "error", f"it says that it is in error ({event.evidence})")
+                self._executor.fail(runner, E.GIVE_UP, "error", f"it says that it is in error ({event.evidence})")
                 return
             case _:
                 move = E.PROBE_FAILED
@@ -97,48 +84,57 @@ class Ears:
             event.evidence,
             detail="" if event.verdict is Verdict.READY else said,
             loading_since=loading_since,
-            failures=self._hands.forgiven(runner),
+            failures=self._executor.forgiven(runner),
             **changes,
         )
 
-    def look(self, event: calls.Looked) -> None:
+    def look(self, event: calls.Looked) -> Iterator[ModelKey]:
+        """Take in what one runtime shows, model by model; yields after each, so that others can run in between."""
         self._removed = {handle: at for handle, at in self._removed.items() if at >= event.at - REMEMBERED_S}
-        fresh = [s for s in event.sightings if self._removed.get(s.handle, -1.0) < event.at]
+        seen: dict[ModelKey, list[Sighting]] = {}
+        for sighting in event.sightings:
+            seen.setdefault(sighting.runner.key, []).append(sighting)
         strays: set[str] = set()
-        for news in observe.observe(event.kind, fresh, self._fleet.runners, event.at):
+        for key in {**seen, **dict.fromkeys(self._fleet.keys())}:
+            fresh = [s for s in seen.get(key, ()) if self._removed.get(s.handle, -1.0) < event.at]
+            self._look_at(key, fresh, event, strays)
+            yield key
+        self.strays.keep_only(event.kind, frozenset(strays))
+        for stray in self.strays.due(self._state.why_spared, asyncio.get_running_loop().time()):
+            if stray.kind is event.kind:
+                self.remove_stray(stray)
+
+    def _look_at(self, key: ModelKey, fresh: list[Sighting], event: calls.Looked, strays: set[str]) -> None:
+        for news in observe.observe(event.kind, fresh, self._fleet.by_id(key), event.at):
             match news:
                 case observe.Found(sighting):
                     if not self._adopt(event.kind, sighting):
                         strays.add(sighting.handle)
                 case observe.Doubled(sighting):
-                    if not self._why_spared(sighting.runner.key):
+                    if not self._state.why_spared(sighting.runner.key):
                         self._calls.remove_stray(event.kind, sighting.handle, StopSpec())
                 case observe.Gone(id, why, out_of_memory):
                     word = "out_of_memory" if out_of_memory else "exited"
-                    self._hands.fail(self._fleet.runners[id], E.EXITED, word, why)
+                    self._executor.fail(self._fleet.runners[id], E.EXITED, word, why)
                 case observe.SeenRunning(id, sighting, unasked):
                     self._see_running(id, sighting, unasked)
-        self.strays.keep_only(event.kind, frozenset(strays))
-        for stray in self.strays.due(self._why_spared, asyncio.get_running_loop().time()):
-            if stray.kind is event.kind:
-                self.remove_stray(stray)
 
     def _see_running(self, id: RunnerId, sighting: Sighting, unasked: bool) -> None:
         runner = self._fleet.note(id, paused=sighting.status is SightedAs.PAUSED)
         if unasked and sighting.address is None:
-            self._hands.fail(runner, E.EXITED, "exited", OFF_NETWORK)
+            self._executor.fail(runner, E.EXITED, "exited", OFF_NETWORK)
         elif unasked:
             self._fleet.move(id, E.START, "somebody else started it")
             self._on_started(self._fleet.runners[id], sighting)
         elif sighting.address is not None and sighting.address != runner.address:
             moved = self._fleet.note(id, address=sighting.address)
-            self._hands.probe(moved)
+            self._executor.probe(moved)
             if runner.state is S.READY:
                 self._table.open(id, sighting.address, runner.model.sessions_per_replica)
 
-    def explain(self) -> None:
-        """Adopt the strays that a definition explains now, before the plan makes others in their place."""
-        for stray in self.strays.all():
+    def explain(self, key: ModelKey) -> None:
+        """Adopt the model's strays that a definition explains now, before the plan makes others in their place."""
+        for stray in self.strays.of(key):
             if self._adopt(stray.kind, stray.sighting):
                 self.strays.forget(stray.sighting.handle)
 
@@ -151,13 +147,12 @@ class Ears:
         """Stop and remove it, by the stop rules of another definition of its model if there is one."""
         id = stray.sighting.runner
         log.info("stray_removed", kind=stray.kind, runner=str(id), handle=stray.sighting.handle, why=stray.why)
-        former = next((m for (key, _), m in self._generations.items() if key == id.key), None)
-        self._calls.remove_stray(stray.kind, stray.sighting.handle, former.stop if former else StopSpec())
+        self._calls.remove_stray(stray.kind, stray.sighting.handle, self._state.definitions.stop_of(id.key))
 
     def _note_stray(self, kind: RunnerKind, sighting: Sighting) -> None:
         id = sighting.runner
-        why = unknown(id.key, id.generation, self._generations)
-        spared = self._why_spared(id.key)
+        why = self._state.definitions.why_unknown(id.key, id.generation)
+        spared = self._state.why_spared(id.key)
         if not self.strays.see(kind, sighting, why, spared, asyncio.get_running_loop().time()):
             return
         log.warning(
@@ -174,7 +169,7 @@ class Ears:
     def _adopt(self, kind: RunnerKind, sighting: Sighting) -> bool:
         """Take over a runner of an earlier orchd; return False if no definition explains it."""
         id = sighting.runner
-        model = self._generations.get((id.key, id.generation))
+        model = self._state.definitions.find(id.key, id.generation)
         if model is None or model.kind is not kind:
             self._note_stray(kind, sighting)
             return False
@@ -187,9 +182,9 @@ class Ears:
             case SightedAs.CREATED:
                 self._fleet.move(id, E.FOUND_CREATED, why)
             case SightedAs.EXITED:
-                self._hands.fail(runner, E.FOUND_DEAD, "exited", "it had exited while orchd was away")
+                self._executor.fail(runner, E.FOUND_DEAD, "exited", "it had exited while orchd was away")
             case _ if sighting.address is None:
-                self._hands.fail(runner, E.FOUND_DEAD, "exited", OFF_NETWORK)
+                self._executor.fail(runner, E.FOUND_DEAD, "exited", OFF_NETWORK)
             case _:
                 self._on_started(runner, sighting, E.FOUND_RUNNING, why)
                 self._fleet.note(id, paused=sighting.status is SightedAs.PAUSED)
@@ -201,9 +196,10 @@ class Ears:
         now = asyncio.get_running_loop().time()
         changes: dict[str, Any] = {"address": at.address, "busy": False, "launched_at": now, "called_at": now}
         changes["was_ready"] = False
-        self._hands.probe(self._fleet.move(runner.id, move, why, loading_since=None, **changes))
+        self._executor.probe(self._fleet.move(runner.id, move, why, loading_since=None, **changes))
 
     def call(self, event: calls.CallNews) -> None:
+        """Take in what one of our own calls to a runtime tells."""
         assert not isinstance(event, calls.Looked | calls.EngineDown | calls.StrayDone)
         runner = self._fleet.runners[event.id]
         if runner.state is S.STOPPING and not isinstance(event, calls.Ended | calls.EndFailed):
@@ -230,12 +226,12 @@ class Ears:
                 runner = self._fleet.note(runner.id, detail=reason, **done)
                 if blameless:
                     # Nothing more is asked of this runtime until it has shown its runners again.
-                    self._down[runner.model.kind] = reason
+                    self._state.set_down(runner.model.kind, reason)
                 if accepts(runner.state, E.LAUNCH_FAILED):
                     if blameless:
-                        self._hands.end(self._fleet.move(runner.id, E.LAUNCH_FAILED, reason))
+                        self._executor.end(self._fleet.move(runner.id, E.LAUNCH_FAILED, reason))
                     else:
-                        self._hands.fail(runner, E.LAUNCH_FAILED, "launch_failed", reason, passing=passing)
+                        self._executor.fail(runner, E.LAUNCH_FAILED, "launch_failed", reason, passing=passing)
             case calls.Ended():
                 self._ended(self._fleet.note(runner.id, **done), event)
             case calls.EndFailed(_, reason):
@@ -248,7 +244,7 @@ class Ears:
         why = f"asked to restart, but runs on: {reason}"
         self._fleet.note(runner.id, checking=False, restart_asked=blameless, detail=why)
         if blameless:
-            self._down[runner.model.kind] = reason
+            self._state.set_down(runner.model.kind, reason)
         key = runner.id.key
         log.warning("restart_put_off", pipeline=key.pipeline, model_id=key.model_id, reason=reason, again=blameless)
 

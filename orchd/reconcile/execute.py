@@ -1,4 +1,4 @@
-"""What the loop does to runners: each action of the plan is a move of the fleet, often with a call to a runtime."""
+"""Carries out what the plan asks for: each action is a move of the fleet, often with a call to a runtime."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from orchd.domain.model import ExternalLaunch
 from orchd.health.poller import Poller
 from orchd.metrics import Metrics
 from orchd.reconcile import actions, plan
-from orchd.reconcile.calls import Calls
 from orchd.reconcile.fleet import Fleet
 from orchd.reconcile.runner import Leaving, Runner
+from orchd.reconcile.runtime_calls import RuntimeCalls
 from orchd.reconcile.settings import ReconcileSettings
 from orchd.sessions.table import SessionTable
 
@@ -20,14 +20,14 @@ E = RunnerEvent
 S = RunnerState
 
 
-class Hands:
-    """A part of the loop: called only from its turns."""
+class Executor:
+    """A part of the loop: called only from its steps."""
 
     def __init__(
         self,
         fleet: Fleet,
         table: SessionTable,
-        calls: Calls,
+        calls: RuntimeCalls,
         poller: Poller,
         metrics: Metrics,
         rules: ReconcileSettings,
@@ -107,7 +107,7 @@ class Hands:
         self._calls.end(self._fleet.note(runner.id, busy=True, checking=False))
 
     def probe(self, runner: Runner) -> None:
-        """Begin to poll its health, or begin anew."""
+        """Begin to poll its health, or begin again."""
         assert runner.address is not None
         self._poller.unwatch(runner.id)
         self._poller.watch(runner.id, runner.model, runner.address, since=runner.launched_at)

@@ -1,0 +1,44 @@
+"""Which of many things have changed since a reader looked last. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Changes(Generic[K]):
+    """Numbers changes by key, so that any number of readers can each ask for what is new to them.
+
+    A reader keeps the `version` that it has seen and asks for what has changed `since`. To note a change costs the same
+    however many keys there are; an answer costs what it holds.
+
+    A key whose thing is gone stays listed, so that every reader learns of it. Keys are models that an operator has
+    named in a file, so they don't become many.
+
+    Attributes:
+        version: how many changes were noted so far.
+    """
+
+    __slots__ = ("_changed_at", "version")
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._changed_at: dict[K, int] = {}
+
+    def touch(self, key: K) -> None:
+        """Note that what stands under `key` has changed."""
+        self.version += 1
+        # Removed and added again, so that the dict stays in the order of the changes.
+        self._changed_at.pop(key, None)
+        self._changed_at[key] = self.version
+
+    def since(self, version: int) -> list[K]:
+        """Return the keys that have changed after `version`, the latest change first; 0 = all that ever did."""
+        found: list[K] = []
+        for key, changed_at in reversed(self._changed_at.items()):
+            if changed_at <= version:
+                break
+            found.append(key)
+        return found

@@ -1,0 +1,201 @@
+"""What the loop knows: what the file asks for, which runners there are, and which runtimes can be used.
+
+Owned by the loop; the parts of the loop share it. All of it changes in the loop's own steps alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from orchd.domain.changes import Changes
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.model import Model, RunnerKind
+from orchd.domain.stalls import Stall
+from orchd.domain.state import DesiredState
+from orchd.reconcile.agenda import Agenda
+from orchd.reconcile.definitions import Definitions
+from orchd.reconcile.fleet import Fleet
+from orchd.reconcile.plan import PlanInput
+from orchd.reconcile.standing import Standing, standing
+from orchd.reconcile.strays import spared
+from orchd.sessions.table import SessionTable
+from orchd.settings.tree import Settings
+
+NOT_SEEN = "its runtime has not answered yet since orchd was started"
+
+
+class ReconcileState:
+    """Args:
+    kinds: the runtimes that there are.
+    definitions: by which runners of an earlier orchd can be adopted.
+    stalls: returns when orchd itself stood still.
+
+    Attributes:
+        desired: what the last file asked for. A file of many entries is taken in piece by piece: `wanted` is what has
+            been taken in so far.
+        models: what jobs may ask for: the wanted models and those that still drain. Never changed, only replaced.
+        down: why a runtime can't be used; a kind that is absent can be.
+        ending: kinds of runtime whose runners are all taken down now, on order.
+        changes: models whose standing or whose runners have changed.
+        why_spared: returns why nothing of a model may be taken away now; empty = it may be.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        kinds: Iterable[RunnerKind],
+        table: SessionTable,
+        definitions: Mapping[tuple[ModelKey, str], Model],
+        stalls: Callable[[], tuple[Stall, ...]],
+    ) -> None:
+        self.settings = settings
+        self.kinds = tuple(kinds)
+        self.table = table
+        self.definitions = Definitions(definitions)
+        self.desired = DesiredState()
+        self.desired_at = 0.0
+        self.wanted: dict[ModelKey, Model] = {}
+        self.models: Mapping[ModelKey, Model] = {}
+        self.down: dict[RunnerKind, str] = dict.fromkeys(self.kinds, NOT_SEEN)
+        self.ending: frozenset[RunnerKind] = frozenset()
+        self.why_spared = spared(self.desired)
+        self.agenda = Agenda()
+        self._unread: dict[ModelKey, None] = {}
+        self._read: dict[ModelKey, tuple[bool, str]] = {}
+        self.changes: Changes[ModelKey] = Changes()
+        self.fleet = Fleet(table, self._on_runner)
+        self._stalls = stalls
+        self._needed_by: tuple[Mapping[ModelKey, Model], ...] = self.desired.models, self.models
+        self._needed: frozenset[RunnerKind] = frozenset()
+
+    def _on_runner(self, key: ModelKey) -> None:
+        self.agenda.changed(key)
+        self.changes.touch(key)
+
+    def desire(self, desired: DesiredState, also: Iterable[ModelKey]) -> None:
+        """A file was read: have each of its models, each that it no longer names, and those in `also` taken in."""
+        self.desired, self.desired_at = desired, time.time()
+        self.why_spared = spared(desired)
+        self._unread.update(dict.fromkeys(self.keys()))
+        self._unread.update(dict.fromkeys(also))
+
+    @property
+    def is_read(self) -> bool:
+        """All of the last file has been taken in."""
+        return not self._unread
+
+    def unread(self) -> ModelKey | None:
+        """Return a model of which the last file has not been taken in; None = there is none left."""
+        return next(iter(self._unread), None)
+
+    def take_in(self, key: ModelKey) -> bool:
+        """Let what the last file asks for hold for one model; return whether that changes anything for it."""
+        self._unread.pop(key, None)
+        model, before = self.desired.models.get(key), self.wanted.get(key)
+        read = key in self.desired.held_over, self.why_spared(key)
+        changed = read != self._read.get(key) or (model is not before and model != before)
+        if model is None:
+            self.wanted.pop(key, None)
+        elif changed or not self.table.known(key):
+            if model != before or not self.table.known(key):
+                self.table.define(key, model.max_sessions, self.settings.jobs.hold_limit)
+            self.wanted[key] = model
+            self.definitions.add(model)
+        if changed:
+            self._read[key] = read
+            self.changes.touch(key)
+            self.agenda.edited((key,))
+        return changed
+
+    def forget(self, key: ModelKey) -> None:
+        """Nothing is left of a model that is not wanted."""
+        self._read.pop(key, None)
+        self.changes.touch(key)
+
+    def set_down(self, kind: RunnerKind, reason: str) -> None:
+        """Note that a runtime can't be used, and why."""
+        if self.down.get(kind) != reason:
+            self.down[kind] = reason
+            self._concerns(kind)
+
+    def set_up(self, kind: RunnerKind) -> bool:
+        """Note that a runtime can be used; return whether that is news."""
+        if self.down.pop(kind, None) is None:
+            return False
+        self._concerns(kind)
+        return True
+
+    def end(self, kinds: frozenset[RunnerKind]) -> None:
+        """Have all runners of these kinds taken down."""
+        self.ending = kinds
+        self.agenda.edited(self.keys())
+
+    def _concerns(self, kind: RunnerKind) -> None:
+        keys = [key for key, model in self.models.items() if model.kind is kind]
+        keys += {id.key for id, runner in self.fleet.runners.items() if runner.model.kind is kind} - {*keys}
+        self.agenda.edited(keys)
+
+    def keys(self) -> Collection[ModelKey]:
+        """Return every model that is wanted, or of which something is there."""
+        return {**self.wanted, **self.desired.models, **self.models, **dict.fromkeys(self.fleet.keys())}.keys()
+
+    def needed(self) -> frozenset[RunnerKind]:
+        """Return the kinds that a model is of. A host without Docker is no trouble while no model needs it."""
+        if self._needed_by[0] is not self.desired.models or self._needed_by[1] is not self.models:
+            self._needed_by = self.desired.models, self.models
+            self._needed = frozenset(m.kind for models in self._needed_by for m in models.values())
+        return self._needed
+
+    def engine_down(self, model: Model) -> str:
+        """Return why the model's runtime can't be used now; empty = it can."""
+        if not model.managed:
+            return ""
+        if model.kind not in self.kinds:
+            return f"cannot launch a {model.kind} here: switched off by the settings (docker.enabled)"
+        return self.down.get(model.kind, "")
+
+    def standing(self, key: ModelKey) -> Standing:
+        """Return how a model of `models` stands.
+
+        Raises:
+            KeyError: it is not one of them.
+        """
+        model = self.models[key]
+        return standing(
+            model,
+            self.fleet.of(key),
+            leaving=key not in self.wanted,
+            engine_down=self.engine_down(model),
+            spared=self.why_spared(key),
+        )
+
+    def plan_input(self, key: ModelKey) -> PlanInput:
+        """Return all that the plan of one model is made from, as of now."""
+        model = self.wanted.get(key)
+        if model is not None and model.kind in self.ending:
+            model = None
+        table, runners = self.table, self.fleet.by_id(key)
+        sessions: dict[RunnerId, int] = {}
+        idle_since: dict[RunnerId, float] = {}
+        for id in runners:
+            if held := table.running_on(id):
+                sessions[id] = held
+            if since := table.idle_since(id):
+                idle_since[id] = since
+        return PlanInput(
+            desired={} if model is None else {key: model},
+            runners=runners,
+            sessions=sessions,
+            letting_go=frozenset(id for id in runners if table.letting_go_on(id)),
+            idle_since=idle_since,
+            awaited=frozenset((key,)) if model is not None and table.waiting(key) else frozenset(),
+            up=frozenset(kind for kind in self.kinds if kind not in self.down),
+            stalls=self._stalls(),
+            now=asyncio.get_running_loop().time(),
+            settings=self.settings.reconcile,
+            unwanted_why="orchd takes its runners down" if self.ending else "it left aiModels.json",
+            spared=frozenset((key,)) if runners and self.why_spared(key) else frozenset(),
+            ending=self.ending,
+        )
