@@ -3,9 +3,12 @@ PYTHON ?= python3
 RUNTIME ?= process
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -q
+# More processes than cores: most tests wait most of the time. One test, as in PYTEST_ARGS=tests/test_app.py, needs none.
+SIDE_BY_SIDE := -n $(shell expr 2 \* $$(nproc))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit lock bench bench-proxy bench-registries soak test-install clean
+.PHONY: help demo test types tests check unit lock bench bench-proxy bench-registries soak test-install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,9 +25,14 @@ demo: $(VENV)/.run ## see it work: a model, a job, an edit (RUNTIME=docker for c
 test: $(VENV)/.dev ## linters, types, import contracts and all tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory -j2 types tests
+
+types: $(VENV)/.dev
+	@$(BIN)/mypy
+
+tests: $(VENV)/.dev
+	@$(PYTEST) $(if $(PYTEST_ARGS),,$(SIDE_BY_SIDE)) $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## only linters, types and import contracts; formats the code
 	@$(BIN)/ruff format .
@@ -32,11 +40,11 @@ check: $(VENV)/.dev ## only linters, types and import contracts; formats the cod
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-soak: $(VENV)/.dev ## the long searches in full (make test goes a quarter of the way); half an hour
-	@ORCHD_SOAK=1 $(BIN)/pytest -q tests/jobs/test_interleavings.py tests/reconcile $(PYTEST_ARGS)
+soak: $(VENV)/.dev ## the long searches in full (make test goes a quarter of the way)
+	@ORCHD_SOAK=1 $(PYTEST) $(SIDE_BY_SIDE) -m soak $(PYTEST_ARGS)
 
 unit: $(VENV)/.dev ## only the fast tests
-	@$(BIN)/pytest -q --ignore tests/e2e $(PYTEST_ARGS)
+	@$(PYTEST) $(SIDE_BY_SIDE) -m "not slow and not docker" $(PYTEST_ARGS)
 
 test-install: $(VENV)/.dev ## what the README has people paste, on a bare Debian with systemd; minutes, needs root
 	@$(BIN)/python -m tests.install

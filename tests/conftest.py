@@ -10,12 +10,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -23,16 +22,12 @@ from docker.errors import DockerException
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from tests import lanes, soak
 from tests.docker_images import BASE
 
 # A shell ignores SIGINT for what it runs in the background, and so would all our children, `orchd` among them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# What the go-livepeer double signs with brings a package that raises the recursion limit past what the stack holds.
-_limit = sys.getrecursionlimit()
-import_module("eth_account")
-sys.setrecursionlimit(_limit)
 
 REQUIRE_ALL = os.environ.get("ORCHD_TEST_REQUIRE_ALL") == "1"
 
@@ -103,6 +98,30 @@ def fill(folder: Path) -> Path:
         while file.write(bytes(4096)):
             pass
     return filler
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(lanes.SLOW):
+            item.add_marker("slow")
+        if isinstance(item, pytest.Function) and getattr(item.module, "examples", None) is soak.examples:
+            item.add_marker("soak")
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        items.sort(key=lambda item: lanes.rank(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Spread the tests over processes as `lanes` says."""
+    from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class Lanes(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return lanes.scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return Lanes(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,6 +20,7 @@ from orchd.catalog.schema import SECTIONS, Entry
 from orchd.domain.model import RunnerKind
 from tests.catalog.helpers import errors, read, read_text
 from tests.catalog.schema_check import accepts
+from tests.soak import examples
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "aiModels.example.json").read_text()
@@ -183,7 +184,7 @@ strangers = st.sampled_from(["imgae", "qqqq", "health_", "$schema", " image", "-
     st.lists(one_field, max_size=5),
     st.lists(notes, max_size=2) | st.lists(notes | strangers, max_size=2),
 )
-@settings(max_examples=150)
+@settings(max_examples=examples(600))
 def test_the_schema_takes_what_the_parser_takes(
     base: dict[str, Any], fields: list[tuple[str, Any, str]], others: list[str]
 ) -> None:

@@ -24,6 +24,7 @@ from orchd.node.route_secrets import RouteSecrets
 from tests.chaos.jumping import run_jumping
 from tests.chaos.steps import STEPS, TWICE
 from tests.chaos.world import World, a_world
+from tests.soak import examples
 
 MORE = int(os.environ.get("ORCHD_TEST_CHAOS", "0"))
 PAUSES_S = (None, None, 0.0, 3.0)
@@ -95,7 +96,7 @@ def test_whatever_happens_the_registries_come_to_be_true_and_no_slot_is_lost(cha
     story = Story()
 
     @settings(
-        max_examples=MORE or 4,
+        max_examples=MORE or examples(16),
         derandomize=not MORE,
         database=None,
         phases=[Phase.generate],

@@ -20,6 +20,7 @@ from orchd.tasks import cancel, spawn
 from tests.golivepeer import byoc_creds, protobuf
 from tests.golivepeer.byoc_creds import BadCreds
 from tests.golivepeer.chain import ChainRefusal
+from tests.golivepeer.signing import eth_account
 
 if TYPE_CHECKING:
     from tests.golivepeer.node import Node
@@ -89,11 +90,11 @@ def ping(node: Node, request: bytes) -> bytes:
     value = protobuf.decode(request).get(1, [b""])[0]
     chain = node.settings.on_chain
     if chain is not None and isinstance(value, bytes):
-        from eth_account import Account
-        from eth_account.messages import encode_defunct
+        eth = eth_account()
         from eth_utils.crypto import keccak
 
-        value = bytes(Account.sign_message(encode_defunct(primitive=keccak(value)), chain.key).signature)
+        signable = eth.messages.encode_defunct(primitive=keccak(value))
+        value = bytes(eth.Account.sign_message(signable, chain.key).signature)
     return protobuf.encode((1, value))
 
 

@@ -19,6 +19,7 @@ from tests.golivepeer.cli import exact, parameters, required, text
 from tests.golivepeer.go_http import Dropped, sniffed, text_error
 from tests.golivepeer.go_json import GoJsonError
 from tests.golivepeer.price import BadPrice
+from tests.golivepeer.signing import eth_account
 
 if TYPE_CHECKING:
     from tests.golivepeer.chain import Chain
@@ -249,9 +250,7 @@ class _Answers:
 
     async def sign(self, request: web.Request) -> web.StreamResponse:
         """65 raw bytes: r, s, v. The message is any bytes, or EIP-712 JSON where the header says so."""
-        from eth_account import Account
-        from eth_account.messages import encode_defunct, encode_typed_data
-
+        eth = eth_account()
         (message,) = await required(request, "message")
         raw = message.encode("utf-8", "surrogateescape")
         if request.headers.get("SigFormat") == "data/typed":
@@ -259,8 +258,8 @@ class _Answers:
                 go_json.decode(message)
             except GoJsonError as error:
                 return text_error(400, f'could not unmarshal typed data - err="{error}"')
-            signable = encode_typed_data(full_message=json.loads(message))
+            signable = eth.messages.encode_typed_data(full_message=json.loads(message))
         else:
-            signable = encode_defunct(primitive=raw)
-        signature = Account.sign_message(signable, self._chain.key).signature
+            signable = eth.messages.encode_defunct(primitive=raw)
+        signature = eth.Account.sign_message(signable, self._chain.key).signature
         return web.Response(body=bytes(signature), headers={"Content-Type": "application/octet-stream"})

@@ -28,6 +28,7 @@ from tests.jobs.fakes import Bench, Charging, FakeHook
 from tests.jobs.messages import SWITCHED, answer, refused, request
 from tests.jobs.model import ADDRESS, a_model, runner_of
 from tests.relay.transport import FakeTransport
+from tests.soak import examples
 from tests.virtual_time import virtual_time
 
 KEY = ModelKey("live-video-to-video", "tint")
@@ -371,7 +372,7 @@ BODIES = st.one_of(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(240))
 @given(
     BODIES,
     st.sampled_from(["start", "stop", "params", "update", "status"]),

@@ -33,6 +33,7 @@ from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import request
 from tests.jobs.model import a_model, runner_of
 from tests.relay.transport import FakeTransport
+from tests.soak import examples
 from tests.virtual_time import VirtualLoop, settle
 
 KEY = ModelKey("live-video-to-video", "tint")
@@ -423,6 +424,8 @@ class StreamMachine(RuleBasedStateMachine):
         async def end_all() -> None:
             for stream in self.keeper.streams:
                 await self.keeper.end(stream, Outcome.OK, "the test ends")
+            await self.bench.idle()
+            await asyncio.sleep(MODEL.inference.timeout_s + 1)  # A ride that was cut lets its slot go by then.
 
         self.do(end_all())
         self.do(self.bench.idle())
@@ -444,4 +447,4 @@ class StreamMachine(RuleBasedStateMachine):
 
 
 TestStreams = StreamMachine.TestCase
-TestStreams.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestStreams.settings = settings(max_examples=examples(240), stateful_step_count=30, deadline=None)

@@ -20,6 +20,7 @@ from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import SessionTable
 from tests.jobs.model import a_model
 from tests.sessions.test_table import ADDRESS, KEY, runner
+from tests.soak import examples
 
 TIME_S = 60.0
 ONE_BUSY = a_model(KEY, health=HealthSpec(ready=("idle",), busy=("ok",)), sessions_per_replica=1)
@@ -425,4 +426,4 @@ class LettingGoMachine(RuleBasedStateMachine):
 
 
 TestLettingGoMachine = LettingGoMachine.TestCase
-TestLettingGoMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestLettingGoMachine.settings = settings(max_examples=examples(600), stateful_step_count=40, deadline=None)

@@ -14,6 +14,7 @@ from orchd.domain.outcomes import Outcome
 from orchd.errors import Code, JobRefused
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
+from tests.soak import examples
 
 KEY = ModelKey("image", "org/one")
 ADDRESS = Address("127.0.0.1", 9000)
@@ -441,4 +442,4 @@ class TableMachine(RuleBasedStateMachine):
 
 
 TestTableMachine = TableMachine.TestCase
-TestTableMachine.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestTableMachine.settings = settings(max_examples=examples(1200), stateful_step_count=40, deadline=None)

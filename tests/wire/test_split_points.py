@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from orchd.http1.parser import STEPS, AnswerParser, RequestParser
 from tests.blackbox.conftest import Server, until
 from tests.blackbox.wire import Wire
+from tests.soak import examples
 from tests.wire import corpus, corpus_answers
 from tests.wire.case import MARKER, Case
 from tests.wire.corpus_answers import AnswerCase
@@ -113,7 +114,7 @@ def test_a_cut_behind_each_byte_gives_what_no_cut_gives() -> None:
         pytest.fail(f"{len(wrong)}:\n" + "\n".join(wrong[:40]), pytrace=False)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(1200))
 @given(st.sampled_from(STREAMS), st.data())
 def test_any_cuts_give_what_no_cut_gives(case: tuple[str, bytes, Parse], data: st.DataObject) -> None:
     _, stream, parse = case
@@ -266,7 +267,7 @@ class Cut(RuleBasedStateMachine):
 
 def test_any_cuts_on_the_way_through_orchd_change_nothing(orchd: Server, recorder: Recorder) -> None:
     Cut.orchd, Cut.recorder, Cut.uncut = orchd, recorder, {}
-    bounded = settings(max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck))
+    bounded = settings(max_examples=examples(240), stateful_step_count=40, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(Cut, settings=bounded)
     assert len(Cut.uncut) > 50
     until(lambda: orchd.sessions() == 0, "all slots back")

@@ -28,6 +28,7 @@ from orchd.domain.money import Currency, Price
 from orchd.domain.offer import Offer
 from orchd.errors import Code
 from tests.advertise.rig import offer
+from tests.soak import examples
 
 RECOUNT_S, CHECK_S = 300.0, 60.0
 RULES = ByocRules(RECOUNT_S, Fraction(1, 20))
@@ -286,4 +287,4 @@ class Plan(RuleBasedStateMachine):
 
 
 TestPlan = Plan.TestCase
-TestPlan.settings = settings(max_examples=500, stateful_step_count=12)
+TestPlan.settings = settings(max_examples=examples(2000), stateful_step_count=12)

@@ -32,6 +32,7 @@ from orchd.advertise.live_runner.plan import (
 from orchd.advertise.live_runner.prices import LivePrice
 from orchd.domain.money import PriceUnit
 from tests.advertise.live_runner.node import BOOTSTRAP, SWEEP_S, TTL_S, Said, TinyNode
+from tests.soak import examples
 
 S, E = ListingState, ListingEvent
 PRICE = LivePrice("1.2", PriceUnit.HOUR)
@@ -375,4 +376,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=60, stateful_step_count=30)
+TestLife.settings = settings(max_examples=examples(240), stateful_step_count=30)
