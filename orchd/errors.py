@@ -33,6 +33,8 @@ class Code(StrEnum):
     STREAM_UNKNOWN = "stream_unknown"
     STREAM_ROUTE = "stream_route"
     HOOK_FAILED = "hook_failed"
+    HOOK_REFUSED = "hook_refused"
+    PAYMENT_REQUIRED = "payment_required"
     SHUTTING_DOWN = "shutting_down"
     TOO_MANY_CONNECTIONS = "too_many_connections"
     HEADER_TOO_LARGE = "header_too_large"
@@ -65,6 +67,7 @@ class Code(StrEnum):
     GPU_UNAVAILABLE = "gpu_unavailable"
     ALREADY_RUNNING = "already_running"
     STORE_BROKEN = "store_broken"
+    HOOK_INVALID = "hook_invalid"
     ADDRESS_IN_USE = "address_in_use"
     DAEMON_UNREACHABLE = "daemon_unreachable"
     RUNNERS_LEFT = "runners_left"
@@ -119,6 +122,12 @@ class StoreError(OrchdError):
     """The SQLite store can't be opened, migrated or written."""
 
     code = Code.STORE_BROKEN
+
+
+class HookError(OrchdError):
+    """A hook can't be loaded or opened. The daemon does not start."""
+
+    code = Code.HOOK_INVALID
 
 
 class EngineUnavailable(OrchdError):
@@ -192,6 +201,8 @@ JOB_ANSWERS: dict[Code, _Answer] = {
     Code.STREAM_UNKNOWN: _Answer(404, False),
     Code.STREAM_ROUTE: _Answer(403, False),
     Code.HOOK_FAILED: _Answer(503, True),
+    Code.HOOK_REFUSED: _Answer(403, False),
+    Code.PAYMENT_REQUIRED: _Answer(402, False),
     Code.SHUTTING_DOWN: _Answer(503, True),
     Code.TOO_MANY_CONNECTIONS: _Answer(503, True),
     Code.BACKEND_UNAVAILABLE: _Answer(502, True),

@@ -6,7 +6,7 @@ To add a door: write a folder beside this file with a subclass of `Door`, and pu
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,6 +15,7 @@ from orchd.domain.model import Model
 from orchd.doors.refusal import rendered
 from orchd.doors.routes import AskBody, HealthAsked, Route, Served, ToRunner, origin_form
 from orchd.errors import Code, JobRefused
+from orchd.hooks.job import NodeProof
 from orchd.http1.names import Header, Memo
 from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead
 from orchd.realtime.routes import Call
@@ -112,9 +113,9 @@ class Door(ABC):
         """
         raise NotImplementedError
 
-    def proof(self, head: RequestHead, way: ToRunner | HealthAsked) -> bytes:
-        """Return what the request shows to prove that the node has sent it; empty = nothing."""
-        return b""
+    def proof(self, head: RequestHead, way: ToRunner | HealthAsked) -> NodeProof | None:
+        """Return what the request shows to prove that the node has sent it; None = this door is not the node's."""
+        return None
 
     def refuses(
         self, call: Call | None, path: str, model: Model, head: RequestHead, bases: Sequence[str]
@@ -160,9 +161,13 @@ class Door(ABC):
         """
         return ours(key)
 
-    def refusal(self, why: JobRefused, request_id: str) -> tuple[int, list[Header], bytes]:
-        """Return status, headers and body of an answer of our own."""
-        return why.status, *rendered(why, request_id)
+    def refusal(self, why: JobRefused, request_id: str, secrets: Iterable[str] = ()) -> tuple[int, list[Header], bytes]:
+        """Return status, headers and body of an answer of our own.
+
+        Args:
+            secrets: taken out of what a hook has written.
+        """
+        return why.status, *rendered(why, request_id, secrets)
 
 
 def enter(doors: Sequence[Door], target: str) -> Door:

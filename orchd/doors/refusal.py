@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
+from orchd.domain.redact import scrub
 from orchd.errors import JobRefused
+from orchd.hooks.refusal import Refusal
 from orchd.http1.names import Header
 
 
-def rendered(why: JobRefused, request_id: str) -> tuple[list[Header], bytes]:
-    """Return headers and body of an answer of our own."""
-    body = {"error": why.code, "message": why.message, "request_id": request_id}
+def rendered(why: JobRefused, request_id: str, secrets: Iterable[str] = ()) -> tuple[list[Header], bytes]:
+    """Return headers and body of an answer of our own.
+
+    Args:
+        secrets: taken out of what a hook has written: it sees the credentials of callers and the node.
+    """
     headers = [
         (b"Content-Type", b"application/json"),
         (b"Livepeer-Error", why.code.encode()),
         (b"Livepeer-Request-Id", request_id.encode()),
     ]
+    text = None
+    if isinstance(why, Refusal):
+        hidden = frozenset(secrets)
+        headers += [(name, scrub(value.decode("ascii"), hidden).encode("ascii")) for name, value in why.headers]
+        text = None if why.body is None else scrub(why.body, hidden)
+    if text is None:
+        text = json.dumps({"error": why.code, "message": why.message, "request_id": request_id})
     if why.status == 503:
         after = b"%d" % why.retry_after_s
         headers += [(b"Retry-After", after), (b"Livepeer-Backoff", after)]
-    return headers, json.dumps(body).encode()
+    return headers, text.encode()

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from orchd.domain.ids import new_ids
+from orchd.domain.model import Model
+from orchd.domain.money import PriceUnit
 from orchd.domain.outcomes import Outcome
-from orchd.jobs.hooks import Hooks, awaited
+from orchd.hooks.account import Account
+from orchd.hooks.calls import HookCalls, awaited
+from orchd.hooks.terms import Terms, terms_of
 from orchd.jobs.run import Aborted, Run
 from orchd.realtime.stream import Stream
 from orchd.sessions.session import Session
@@ -15,18 +21,27 @@ from orchd.tasks import cancel, spawn
 
 
 class Accounts:
-    """Args:
-    hooks: who charges and settles.
-    end_stream: ends a stream that a hook will not charge for any more; gets why.
-    closed: called when an account has been closed.
+    """Makes accounts, has them charged and settled.
+
+    Args:
+        hooks: who charges and settles.
+        end_stream: ends a stream that a hook will not charge for any more; gets why.
+        closed: called when an account has been closed.
+        terms: name and price of a model for a payer.
     """
 
     def __init__(
-        self, hooks: Hooks, end_stream: Callable[[Stream, Outcome, str], None], closed: Callable[[], None]
+        self,
+        hooks: HookCalls,
+        end_stream: Callable[[Stream, Outcome, str], None],
+        closed: Callable[[], None],
+        terms: Callable[[Model, str], Terms] = terms_of,
     ) -> None:
         self._hooks = hooks
         self._end_stream = end_stream
         self._told_closed = closed
+        self._terms = terms
+        self._ids = new_ids()
         self._open: set[asyncio.Task[None]] = set()
         self._streams: dict[Stream, tuple[asyncio.Event, asyncio.Task[None]]] = {}
 
@@ -34,34 +49,76 @@ class Accounts:
         """Return how many are being settled, or will be with their job."""
         return len(self._open)
 
+    def make(self, run: Run, session: Session, *, admitted: bool) -> None:
+        """Make the session's account, unless it has one that was admitted.
+
+        A hook that is still being asked, although the job was cut, may have something to say about the payment: then
+        the account is made when it has ended. It is settled after that in any case.
+        """
+        if session.account is not None and session.account.admitted:
+            return
+        if run.outer is not None and not run.outer.done():
+            run.outer.add_done_callback(lambda _: self._make(run, session, admitted=admitted))
+        else:
+            self._make(run, session, admitted=admitted)
+
+    def _make(self, run: Run, session: Session, *, admitted: bool) -> Account:
+        assert run.model is not None
+        job = run.job
+        terms = self._terms(run.model, job.payer)
+        session.account = account = Account(
+            id=next(self._ids),
+            request_id=run.request_id,
+            payer=job.payer,
+            key=session.key,
+            capability=terms.capability,
+            price=terms.price,
+            unit=terms.unit,
+            door=run.door.name,
+            kind=session.kind.value,
+            began=time.time(),
+            admitted=admitted,
+            notes=job.notes,
+        )
+        return account
+
     def charge(self, run: Run, session: Session) -> None:
         """Keep a task beside the job that charges for it, and settles when both have ended."""
         ended = run.charging = asyncio.Event()
+        account = session.account
+        assert account is not None
 
-        async def account() -> None:
+        async def charge() -> None:
             await self._hooks.charge(
-                session, ended, lambda no: run.cut(Aborted(no.code, no.message, retry_after_s=no.retry_after_s))
+                account,
+                session.began_at,
+                ended,
+                lambda no: run.cut(Aborted(no.code, no.message, retry_after_s=no.retry_after_s)),
             )
             await ended.wait()
             assert session.outcome is not None
-            if (waits := self._hooks.settle(session, session.outcome)) is not None:
+            if (waits := self._hooks.settle(account, session.outcome)) is not None:
                 await waits
 
-        self._keep(account(), session)
+        self._keep(charge(), session)
 
     def settle(self, run: Run, session: Session, outcome: Outcome) -> None:
         """The job has ended; its slot is free, or letting go."""
         if run.charging is not None:
             run.charging.set()
         else:
-            self._settle(session, outcome, run.outer)
+            self._settle(session, outcome, run.outer, lambda: self._make(run, session, admitted=False))
 
     def charge_stream(self, stream: Stream) -> None:
-        """Charge for a stream from now on; for one that is charged for already, nothing changes."""
-        if self._hooks.charging and stream not in self._streams:
+        """Charge for a stream from now on; for one that is charged for already, nothing changes.
+
+        A stream that was found again after a restart, and whose account is not known, is not charged for.
+        """
+        account = stream.session.account
+        if self._hooks.charging and account is not None and account.admitted and stream not in self._streams:
             ended = asyncio.Event()
             charge = self._hooks.charge(
-                stream.session, ended, lambda no: self._end_stream(stream, Outcome.ABORTED, no.message)
+                account, stream.began_at, ended, lambda no: self._end_stream(stream, Outcome.ABORTED, no.message)
             )
             self._streams[stream] = ended, spawn(charge, name=f"charge stream {stream.id}")
 
@@ -71,22 +128,46 @@ class Accounts:
         if ended is not None:
             ended.set()
         if self._hooks.settling or charge is not None:
-            self._settle(stream.session, outcome, charge)
+            self._settle(stream.session, outcome, charge, lambda: self._of_nobody(stream))
+
+    def _of_nobody(self, stream: Stream) -> Account:
+        """Make the account of a stream that no request was admitted for, or whose account is lost."""
+        stream.session.account = account = Account(
+            id=next(self._ids),
+            request_id="",
+            payer="",
+            key=stream.key,
+            capability=str(stream.key),
+            price=None,
+            unit=PriceUnit.SECOND,
+            door=stream.origin.value,
+            kind=stream.session.kind.value,
+            began=stream.began_date,
+        )
+        return account
 
     async def close(self) -> None:
         """Charge no more; streams go on without us."""
         await cancel(*(charge for _, charge in self._streams.values()))
 
-    def _settle(self, session: Session, outcome: Outcome, after: asyncio.Task[Any] | None) -> None:
-        """Settle, behind a call of a hook that may still be under way."""
+    def _settle(
+        self, session: Session, outcome: Outcome, after: asyncio.Task[Any] | None, account: Callable[[], Account]
+    ) -> None:
+        """Settle, after a call of a hook that may still be under way.
+
+        Args:
+            account: makes one where the session has none.
+        """
         if after is not None and not after.done():
-            self._keep(self._settle_after(after, session, outcome), session)
-        elif (waits := self._hooks.settle(session, outcome)) is not None:
+            self._keep(self._settle_after(after, session, outcome, account), session)
+        elif (waits := self._hooks.settle(session.account or account(), outcome)) is not None:
             self._keep(awaited(waits), session)
 
-    async def _settle_after(self, call: asyncio.Task[Any], session: Session, outcome: Outcome) -> None:
+    async def _settle_after(
+        self, call: asyncio.Task[Any], session: Session, outcome: Outcome, account: Callable[[], Account]
+    ) -> None:
         await asyncio.wait({call})
-        if (waits := self._hooks.settle(session, outcome)) is not None:
+        if (waits := self._hooks.settle(session.account or account(), outcome)) is not None:
             await waits
 
     def _keep(self, work: Coroutine[Any, Any, None], session: Session) -> None:

@@ -20,16 +20,19 @@ import structlog
 from orchd.domain.ids import Address, ModelKey, RunnerId, new_ids
 from orchd.domain.model import Model
 from orchd.domain.outcomes import Outcome
+from orchd.domain.redact import secrets_of
 from orchd.doors.base import Door, enter
 from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, HealthAsked, Served, ToRunner
 from orchd.errors import Code, JobRefused
-from orchd.http1.names import Memo
+from orchd.hooks.calls import HookCalls, awaited
+from orchd.hooks.refusal import Refusal
+from orchd.hooks.terms import Terms, terms_of
+from orchd.http1.names import Header, Memo
 from orchd.http1.render import Date
 from orchd.http1.rules import RequestHead
 from orchd.jobs.accounts import Accounts
 from orchd.jobs.body import model_id_in
 from orchd.jobs.heads import AnswerToCaller, host_line, request_id, to_runner
-from orchd.jobs.hooks import Hooks, awaited
 from orchd.jobs.plan import Plan
 from orchd.jobs.realtime import Realtime
 from orchd.jobs.run import Aborted, Run
@@ -86,13 +89,14 @@ class Handler:
         status: Callable[[ModelKey], tuple[bool, str]],
         node_status: Callable[[ModelKey], bool],
         keeper: Keeper,
-        hooks: Hooks,
+        hooks: HookCalls,
         carrier: Carrier,
         metrics: JobMetrics,
         job_log: JobLog,
         hurry: Callable[[RunnerId], None],
         now: Callable[[], float],
         date: Date,
+        terms: Callable[[Model, str], Terms] = terms_of,
     ) -> None:
         self._settings = settings
         self._table = table
@@ -110,7 +114,7 @@ class Handler:
         self._ids = new_ids()
         self._served = Served({})
         self._node_status = node_status
-        self._accounts = Accounts(hooks, keeper.end_soon, self._look_idle)
+        self._accounts = Accounts(hooks, keeper.end_soon, self._look_idle, terms)
         self._realtime = Realtime(
             keeper,
             body_timeout_s=settings.between_bytes_timeout_s,
@@ -175,7 +179,7 @@ class Handler:
         self._end(run, outcome, refusal)
         run.transfer = None
         if refusal is not None and not caller.answered:
-            caller.answer(*run.door.refusal(refusal, run.request_id))
+            caller.answer(*_told(run, refusal))
         elif outcome is not OK:
             self._break_off(run, refusal)
         caller.done()
@@ -276,7 +280,7 @@ class Handler:
         if plan.most and (head.length or 0) > plan.most:
             raise TooMuch
         hooks = self._hooks
-        if hooks.identifying and (waits := hooks.identify(run)) is not None:
+        if hooks.identifying and (waits := hooks.identify(run.job)) is not None:
             await run.outside(awaited(waits))
         if plan.refused is not None:
             raise JobRefused(*plan.refused)
@@ -291,8 +295,8 @@ class Handler:
                 session.abort = run.abort
             else:
                 session = await self._slot(run, key, begun)
-        if hooks.admitting and (waits := hooks.admit(run)) is not None:
-            await run.outside(awaited(waits))
+        if hooks.admitting or hooks.accounting:
+            await self._admit(run)
         run.admitted = True
         if hooks.charging:
             if run.stream is None:
@@ -317,7 +321,7 @@ class Handler:
         if run.door.open_health and isinstance(run.way, HealthAsked):
             return
         try:
-            if (waits := self._hooks.arrive(run)) is not None:
+            if (waits := self._hooks.arrive(run.job)) is not None:
                 await run.outside(awaited(waits))
         except JobRefused:
             if run.way is not None:
@@ -334,7 +338,11 @@ class Handler:
     async def _health(self, run: Run, way: HealthAsked) -> None:
         run.counts = False
         run.way, run.key = way, (key := way.key)
-        if not run.door.open_health and self._hooks.identifying and (waits := self._hooks.identify(run)) is not None:
+        if (
+            not run.door.open_health
+            and self._hooks.identifying
+            and (waits := self._hooks.identify(run.job)) is not None
+        ):
             await run.outside(awaited(waits))
         ready, reason = run.door.readiness(key, self._status, self._node_status)
         if not ready:
@@ -379,8 +387,17 @@ class Handler:
         return begun
 
     async def _admit(self, run: Run) -> None:
-        if self._hooks.admitting and (waits := self._hooks.admit(run)) is not None:
-            await run.outside(awaited(waits))
+        """Ask the hooks, and make the account of the session: also when one refuses, for those that took something."""
+        hooks, session = self._hooks, run.session
+        assert session is not None
+        admitted = False
+        try:
+            if hooks.admitting and (waits := hooks.admit(run.job)) is not None:
+                await run.outside(awaited(waits))
+            admitted = True
+        finally:
+            if hooks.accounting:
+                self._accounts.make(run, session, admitted=admitted)
 
     async def _slot(self, run: Run, key: ModelKey, place: Place) -> Session:
         """Wait in the queue of a cold model; `_end` gives the slot back, whatever happens from here on."""
@@ -463,3 +480,13 @@ class Handler:
 def _crashed(run: Run, exc: Exception) -> JobRefused:
     log.error("job_crashed", request_id=run.request_id, exc_info=exc)
     return JobRefused(Code.INTERNAL, "cannot serve the job: a fault in orchd; its log says more")
+
+
+def _told(run: Run, refusal: JobRefused) -> tuple[int, list[Header], bytes]:
+    """Return the answer of our own. A hook's must not show what came with the request, or what the runner gets."""
+    secrets: set[str] = set()
+    if isinstance(refusal, Refusal):
+        secrets |= secrets_of(run.model) if run.model is not None else set()
+        if (proof := run.proof) is not None:
+            secrets |= {each.decode("latin-1") for each in (proof.token, proof.segment) if each}
+    return run.door.refusal(refusal, run.request_id, secrets)

@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from orchd.domain.ids import ModelKey
-from orchd.jobs.hooks import Hooks, JobHook
+from orchd.hooks.calls import HookCalls
+from orchd.hooks.hook import JobHook
 from orchd.jobs.lines import JobLines
 from orchd.jobs.server import JobServer
 from orchd.limits import open_files
@@ -64,9 +65,9 @@ class JobsPart(Part):
         """Return who has a say about jobs, in order."""
         if self._node is None:
             return []
-        from orchd.jobs.admission import NodeAdmission  # Costs nothing where there is no node.
+        from orchd.tickets.node_token import NodeToken  # Costs nothing where there is no node.
 
-        return [NodeAdmission(self._node.tokens, direct=self._context.settings.orchestrator.allow_direct)]
+        return [NodeToken(self._node.tokens, direct=self._context.settings.orchestrator.allow_direct)]
 
     async def open(self) -> None:
         context, settings = self._context, self._context.settings.jobs
@@ -78,7 +79,7 @@ class JobsPart(Part):
             self._reconcile.readiness,
             (lambda key: False) if self._node is None else self._node.healthy,
             self._realtime.keeper,
-            Hooks(self.hooks(), timeout_s=settings.hook_timeout_s, lag=context.lag),
+            HookCalls(self.hooks(), timeout_s=settings.hook_timeout_s, lag=context.lag),
             context.metrics,
             JobLines(self._lines),
             self._reconcile.hurry,

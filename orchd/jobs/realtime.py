@@ -261,7 +261,7 @@ def _only(run: Run, names: frozenset[bytes]) -> dict[bytes, Header]:
         JobRefused: BAD_REQUEST: one is given twice, with different values: orchd and the container could differ on it.
     """
     found: dict[bytes, Header] = {}
-    for name, value in run.headers:
+    for name, value in run.head.headers:
         lower, text = LOWER[name], value.strip(b" \t")
         if lower in names and text and found.setdefault(lower, (name, text))[1] != text:
             raise JobRefused(

@@ -13,13 +13,18 @@ import types
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any, TypeVar
 
+from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.doors.base import Door
+from orchd.doors.routes import HealthAsked, ToRunner
 from orchd.errors import Code, JobRefused
-from orchd.jobs.hooks import Job
+from orchd.hooks.account import Account
+from orchd.hooks.job import Job, NodeProof
+from orchd.http1.rules import RequestHead
 from orchd.realtime.stream import Stream
 from orchd.relay.event_stream import EventsEnd
 from orchd.relay.ports import Caller, Transfer
+from orchd.sessions.session import Session
 from orchd.tasks import spawn
 
 T = TypeVar("T")
@@ -46,8 +51,21 @@ class AwaitedInFlow(RuntimeError):
         )
 
 
-class Run(Job):
-    """Attributes:
+class Run:
+    """One job under way. What hooks see of it is `job`.
+
+    Attributes:
+    request_id: as in `Livepeer-Request-Id`.
+    head: method, target and headers as they came.
+    peer: the caller's address; empty = unknown.
+    began_at: loop clock, seconds.
+    door: by which it came.
+    way: how the request names its model; while hooks hear of its arrival, None where only the body can name one, or
+        where there is no such model.
+    key: the model; None until `arrive` has passed.
+    arrived: every `arrive` has passed.
+    session: None until it has a slot.
+    admitted: every `admit` has passed.
     counts: it is a job; False for questions that orchd answers itself.
     status: of the runner's answer; 0 = none yet.
     first_byte_s: from `began_at` to the head of that answer; None = none yet.
@@ -62,13 +80,24 @@ class Run(Job):
     """
 
     __slots__ = (
-        "_fault", "_flow", "_gift", "_late", "_now", "_patience_s", "_waits", "caller", "charging", "counts",
-        "events", "explain", "first_byte_s", "held_s", "model", "outer", "patience_s", "starts", "status", "stream",
-        "transfer",
+        "_fault", "_flow", "_gift", "_job", "_late", "_now", "_patience_s", "_waits", "admitted", "arrived",
+        "began_at", "caller", "charging", "counts", "door", "events", "explain", "first_byte_s", "head", "held_s",
+        "key", "model", "outer", "patience_s", "peer", "request_id", "session", "starts", "status", "stream",
+        "transfer", "way",
     )  # fmt: skip
 
     def __init__(self, caller: Caller, request_id: str, now: Callable[[], float], door: Door) -> None:
-        super().__init__(request_id, caller.message.head, caller.peer, now(), door)
+        self.request_id = request_id
+        self.head: RequestHead = caller.message.head
+        self.peer = caller.peer
+        self.began_at = now()
+        self.door = door
+        self.way: ToRunner | HealthAsked | None = None
+        self.key: ModelKey | None = None
+        self.arrived = False
+        self.session: Session | None = None
+        self.admitted = False
+        self._job: Job | None = None
         self.caller = caller
         self.counts = True
         self.model: Model | None = None
@@ -91,6 +120,46 @@ class Run(Job):
         self._late = NOBODY
         self._patience_s = NEVER
         caller.deadline = NEVER
+
+    # What hooks see; after `hooks.job.JobFacts`.
+
+    @property
+    def job(self) -> Job:
+        """The job as hooks see it: made when the first of them is asked."""
+        job = self._job
+        if job is None:
+            job = self._job = Job(self)
+        return job
+
+    @property
+    def named(self) -> ModelKey | None:
+        """The model that the head names."""
+        return None if self.way is None else self.way.key
+
+    @property
+    def door_name(self) -> str:
+        """The door's name."""
+        return self.door.name
+
+    @property
+    def of_node(self) -> bool:
+        """It came by a door of the node's."""
+        return self.door.of_node
+
+    @property
+    def proof(self) -> NodeProof | None:
+        """What it shows to prove that the node has sent it; None = nothing, or it names no model that is served."""
+        return None if self.way is None else self.door.proof(self.head, self.way)
+
+    @property
+    def runner(self) -> RunnerId | None:
+        """The runner on which it has a slot."""
+        return None if self.session is None else self.session.runner
+
+    @property
+    def account(self) -> Account | None:
+        """The account of its session."""
+        return None if self.session is None else self.session.account
 
     # Driving.
 

@@ -15,10 +15,11 @@ from orchd.domain.model import Model
 from orchd.doors.listed import DOORS
 from orchd.doors.refusal import rendered
 from orchd.errors import Code, JobRefused
+from orchd.hooks.calls import HookCalls
+from orchd.hooks.terms import Terms, terms_of
 from orchd.http1.names import Header
 from orchd.http1.render import Date
 from orchd.jobs.handle import Handler, JobLog, JobMetrics
-from orchd.jobs.hooks import Hooks
 from orchd.jobs.settings import JobsSettings
 from orchd.lag import LoopLag
 from orchd.limits import most_connections
@@ -75,6 +76,7 @@ class JobServer:
         names: looks up where runners are.
         lag: how long orchd itself stood still.
         open_files: the limit; None = there is none.
+        terms: name and price of a model for a payer, for its accounts.
 
     Attributes:
         settings, clock, leaving, batch, date, serve: as `caller.Hub` wants them.
@@ -89,7 +91,7 @@ class JobServer:
         status: Callable[[ModelKey], tuple[bool, str]],
         node_status: Callable[[ModelKey], bool],
         keeper: Keeper,
-        hooks: Hooks,
+        hooks: HookCalls,
         metrics: ServerMetrics,
         job_log: JobLog,
         hurry: Callable[[RunnerId], None],
@@ -97,6 +99,7 @@ class JobServer:
         names: Names | None = None,
         lag: LoopLag | None = None,
         open_files: int | None = None,
+        terms: Callable[[Model, str], Terms] = terms_of,
     ) -> None:
         self._most = most_connections(settings.max_connections, open_files)
         self._most_why = "jobs.max_connections"
@@ -134,6 +137,7 @@ class JobServer:
             hurry=hurry,
             now=self.clock,
             date=self.date,
+            terms=terms,
         )
         self.serve: Callable[[CallerConnection], None] = self._handler.handle
         self._connections: set[CallerConnection] = set()

@@ -9,7 +9,8 @@ import os
 from orchd.cli.flags import add_settings_flags, settings_of
 from orchd.cli.run import run_daemon
 from orchd.errors import Code, JobRefused
-from orchd.jobs.hooks import Job, JobHook
+from orchd.hooks.hook import HookOptions, JobHook
+from orchd.hooks.job import Job
 from orchd.jobs.part import JobsPart
 
 
@@ -17,6 +18,7 @@ class Bearer(JobHook):
     """Refuses a job without the token."""
 
     def __init__(self, token: str) -> None:
+        super().__init__(HookOptions())
         self._expected = f"Bearer {token}".encode()
 
     def identify(self, job: Job) -> None:

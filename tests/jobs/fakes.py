@@ -18,7 +18,10 @@ from orchd.domain.outcomes import Outcome
 from orchd.doors.base import Door
 from orchd.doors.listed import DOORS
 from orchd.errors import Code, JobRefused
-from orchd.jobs.hooks import Hooks, Job, JobHook, Waits
+from orchd.hooks.account import Account
+from orchd.hooks.calls import HookCalls
+from orchd.hooks.hook import JobHook, Waits
+from orchd.hooks.job import Job
 from orchd.jobs.lines import fields
 from orchd.jobs.run import Run
 from orchd.jobs.server import JobServer
@@ -97,6 +100,28 @@ class Network:
                 end.say(self.reply)
 
 
+def session_of(job: Job) -> Session | None:
+    """Return the session of a job, which hooks don't see."""
+    facts = job._facts
+    assert isinstance(facts, Run)
+    return facts.session
+
+
+class NotingTable(SessionTable):
+    """Attributes:
+    sessions: all that have begun, in order.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.sessions: list[Session] = []
+
+    def _begin(self, *args: Any) -> Session:
+        session = super()._begin(*args)
+        self.sessions.append(session)
+        return session
+
+
 @dataclass
 class FakeHook(JobHook):
     """Answers as told, by the name of the call.
@@ -105,6 +130,7 @@ class FakeHook(JobHook):
         waits: these calls are coroutines; others are plain.
         hangs: these never end by themselves.
         fails: these raise.
+        sessions: all that have begun; the bench's.
     """
 
     waits: set[str] = field(default_factory=set)
@@ -115,6 +141,7 @@ class FakeHook(JobHook):
     charged: list[float] = field(default_factory=list)
     settled: list[tuple[Session, Outcome]] = field(default_factory=list)
     running: Counter[SessionId] = field(default_factory=Counter)
+    sessions: list[Session] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
     def never(self, what: bool, why: str) -> None:
@@ -123,16 +150,22 @@ class FakeHook(JobHook):
             self.wrong.append(why)
 
     def identify(self, job: Job) -> Waits:
-        self.never(job.session is not None, "identified with a slot")
+        self.never(session_of(job) is not None, "identified with a slot")
         self.identified.append(job)
         return self.does("identify")
 
     def admit(self, job: Job) -> Waits:
-        assert job.session is not None, "admitted without a slot"
+        session = session_of(job)
+        assert session is not None, "admitted without a slot"
         self.admitted.append(job)
-        return self.does("admit", job.session)
+        return self.does("admit", session)
 
-    def settle(self, session: Session, outcome: Outcome) -> Waits:
+    def session(self, account: Account) -> Session:
+        """Return the session that this account is of."""
+        return next(session for session in reversed(self.sessions) if session.account is account)
+
+    def settle(self, account: Account, outcome: Outcome) -> Waits:
+        session = self.session(account)
         self.never(session.outcome is not outcome, "settled before its end")
         self.never(self.running[session.id] > 0, "settled while another call for the session runs")
         self.settled.append((session, outcome))
@@ -161,7 +194,8 @@ class FakeHook(JobHook):
 
 
 class Charging(FakeHook):
-    def charge(self, session: Session, used: float) -> Waits:
+    def charge(self, account: Account, used: float) -> Waits:
+        session = self.session(account)
         self.never(session in [settled for settled, _ in self.settled], "charged after it was settled")
         self.charged.append(used)
         return self.does("charge", session)
@@ -206,6 +240,8 @@ class FakeLog:
 class Bench:
     """The real server, which does not listen, inside a `VirtualLoop`."""
 
+    server: JobServer
+
     def __init__(
         self,
         *,
@@ -223,7 +259,7 @@ class Bench:
         self.node_health = True
         defaults = {"hold_limit": 4, "hold_timeout_s": 20, "connect_timeout_s": 3, "between_bytes_timeout_s": 7}
         self.settings = JobsSettings(**(defaults | {"hook_timeout_s": 2} | settings))
-        self.table = SessionTable(
+        self.table = NotingTable(
             on_drained=lambda runner: None,
             on_wanted=self.wanted.append,
             on_count=on_count,
@@ -232,6 +268,8 @@ class Bench:
         )
         self.doors: Sequence[Door] = DOORS
         self.hooks = [FakeHook()] if hooks is None else hooks
+        for hook in self.hooks:
+            hook.sessions = self.table.sessions
         self.metrics = FakeMetrics()
         self.log = FakeLog()
         self.letting_go = a_letting_go(self.table)
@@ -249,7 +287,7 @@ class Bench:
             lambda key: self.health,
             lambda key: self.node_health,
             self.keeper,
-            Hooks(self.hooks, timeout_s=self.settings.hook_timeout_s),
+            HookCalls(self.hooks, timeout_s=self.settings.hook_timeout_s),
             self.metrics,
             self.log,
             self.hurried.append,

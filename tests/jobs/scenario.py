@@ -13,11 +13,11 @@ from typing import Any
 
 from orchd.domain.ids import ModelKey
 from orchd.errors import Code, JobRefused
-from orchd.jobs.hooks import Waits
+from orchd.hooks.hook import Waits
 from orchd.relay.wire import Wire
 from orchd.sessions.session import Session
 from tests.faults.message import Message
-from tests.jobs.fakes import Bench, Charging, FakeHook
+from tests.jobs.fakes import Bench, Charging, FakeHook, session_of
 from tests.jobs.messages import ONE, SWITCHED, answer, request
 from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
 from tests.relay.transport import FakeTransport
@@ -345,7 +345,7 @@ class Scenario:
             assert bench.table.active(key) == 0, "a slot did not come back"
             assert bench.table.waiting(key) == 0, "a place did not come back"
         assert all(bench.table.active_on(runner_of(KEY, n)) == 0 for n in range(REPLICAS))
-        begun = Counter(job.session.id for job in bench.hooks[0].identified if job.session is not None)
+        begun = Counter(session.id for job in bench.hooks[0].identified if (session := session_of(job)) is not None)
         for hook in bench.hooks:
             assert Counter(session.id for session, _ in hook.settled) == begun, "not settled exactly once"
         logged = Counter(line["request_id"] for line in bench.log.lines)

@@ -10,10 +10,11 @@ import pytest
 
 from orchd.domain.ids import ModelKey
 from orchd.errors import Code, JobRefused
-from orchd.jobs.admission import NodeAdmission
-from orchd.jobs.hooks import Job, JobHook, Waits
+from orchd.hooks.hook import JobHook, Waits
+from orchd.hooks.job import Job
 from orchd.node.route_secrets import RouteSecrets
 from orchd.realtime.stream import Origin
+from orchd.tickets.node_token import NodeToken
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import ONE, refused, request
 from tests.jobs.model import KEY, a_model
@@ -37,7 +38,7 @@ class Gate(FakeHook):
     def arrive(self, job: Job) -> Waits:
         self.never(job.key is not None, "it knows the model")
         self.never(job.arrived, "it has arrived already")
-        self.order.append(("arrive", job.door.origin, job.way and job.way.key))
+        self.order.append(("arrive", job.door, job.named))
         return self.does("arrive")
 
     def identify(self, job: Job) -> Waits:
@@ -141,7 +142,7 @@ async def test_health_is_nobodys_job_and_asks_for_no_arrival() -> None:
 
 def beside_node(*, direct: bool = False) -> tuple[Bench, RouteSecrets]:
     secrets = RouteSecrets("11" * 32, 3600.0, lambda: 1e6)
-    hook: JobHook = NodeAdmission(secrets, direct=direct)
+    hook: JobHook = NodeToken(secrets, direct=direct)
     bench = Bench(models=(a_model(), a_model(OTHER)), hooks=[])
     bench.handler._hooks = type(bench.handler._hooks)([hook], timeout_s=2)
     return bench, secrets

@@ -14,9 +14,10 @@ from orchd.domain.model import ExternalLaunch, InferenceSpec, Secret
 from orchd.domain.outcomes import Outcome
 from orchd.doors.routes import READ_AHEAD_BYTES
 from orchd.errors import Code, JobRefused
-from orchd.jobs.hooks import Job, Waits
+from orchd.hooks.hook import Waits
+from orchd.hooks.job import Job
 from orchd.tasks import spawn
-from tests.jobs.fakes import Bench, Charging, FakeHook
+from tests.jobs.fakes import Bench, Charging, FakeHook, session_of
 from tests.jobs.messages import ONE, SWITCHED, UPGRADE, answer, refused, request
 from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
 from tests.relay.transport import FakeTransport
@@ -978,4 +979,4 @@ async def test_hooks_see_the_job_as_it_came() -> None:
     (job,) = bench.hooks[0].admitted
     assert isinstance(job, Job)
     assert (job.key, job.peer, job.header(b"livepeer-payment"), job.admitted) == (KEY, "192.0.2.1", b"e30=", True)
-    assert job.session is bench.hooks[0].settled[0][0]
+    assert session_of(job) is bench.hooks[0].settled[0][0]

@@ -15,7 +15,7 @@ import structlog
 
 from orchd.domain.outcomes import Outcome
 from orchd.jobs import server
-from tests.jobs.fakes import Bench, FakeHook
+from tests.jobs.fakes import Bench, FakeHook, session_of
 from tests.jobs.messages import answer, request
 from tests.jobs.model import KEY, a_model, runner_of
 from tests.jobs.scenario import Scenario
@@ -106,7 +106,7 @@ async def ended_after(events: int | None, how: str, *, held: bool, waits: bool) 
     assert bench.table.running(KEY) == bench.table.waiting(KEY) == 0
     await asyncio.sleep(a_model().inference.timeout_s + 1)  # What a runner does not end is over by then.
     assert bench.table.active(KEY) == bench.table.active_on(runner_of(KEY)) == 0
-    begun = [job.session for job in hooks[0].identified if job.session is not None]
+    begun = [session for job in hooks[0].identified if (session := session_of(job)) is not None]
     for hook in hooks:
         assert [session for session, _ in hook.settled] == begun
     assert len(bench.log.lines) == len(hooks[0].identified)

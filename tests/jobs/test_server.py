@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchd.errors import Code, OrchdError
-from orchd.jobs.hooks import Hooks
+from orchd.hooks.calls import HookCalls
 from orchd.jobs.server import JobServer
 from orchd.jobs.settings import JobsSettings
 from orchd.limits import PER_CALLER, RESERVED
@@ -42,7 +42,7 @@ def server_on(
         lambda key: (True, ""),
         lambda key: True,
         a_keeper(table, letting_go=letting_go),
-        Hooks([], timeout_s=5),
+        HookCalls([], timeout_s=5),
         FakeMetrics(),
         FakeLog(),
         lambda runner: None,

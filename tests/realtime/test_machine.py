@@ -21,7 +21,8 @@ from orchd.domain.model import HealthSpec, InferenceSpec, Model, StreamSpec
 from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord
 from orchd.errors import Code, JobRefused
-from orchd.jobs.hooks import Job, Waits
+from orchd.hooks.hook import Waits
+from orchd.hooks.job import Job
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import Containers
 from orchd.realtime.routes import Call

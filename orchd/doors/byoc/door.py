@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from orchd.doors.node_paths import oddly_spelled, on_runner
 from orchd.doors.paths import stream_route
 from orchd.doors.routes import HealthAsked, Route, Served, ToRunner, by_slug, origin_form
 from orchd.errors import Code, JobRefused
+from orchd.hooks.job import NodeProof
 from orchd.http1.names import Header, Memo
 from orchd.http1.rules import AnswerHead, RequestHead
 from orchd.realtime.routes import Call
@@ -48,10 +49,10 @@ class ByocDoor(Door):
         key = by_slug(slug, served)
         return ToRunner(key, on_runner(rest, served.models[key]) + mark + query, slug)
 
-    def proof(self, head: RequestHead, way: ToRunner | HealthAsked) -> bytes:
+    def proof(self, head: RequestHead, way: ToRunner | HealthAsked) -> NodeProof | None:
         """The bearer token."""
         presented = head.value(b"authorization") or b""
-        return presented[len(BEARER) :] if presented.startswith(BEARER) else b""
+        return NodeProof(way.slug, token=presented[len(BEARER) :] if presented.startswith(BEARER) else b"")
 
     def refuses(
         self, call: Call | None, path: str, model: Model, head: RequestHead, bases: Sequence[str]
@@ -78,7 +79,7 @@ class ByocDoor(Door):
         """See `answers`."""
         return shape(answer, request, key)
 
-    def refusal(self, why: JobRefused, request_id: str) -> tuple[int, list[Header], bytes]:
+    def refusal(self, why: JobRefused, request_id: str, secrets: Iterable[str] = ()) -> tuple[int, list[Header], bytes]:
         """Never a 401: the node drops the model for good at one (docs/protocol/byoc.md, 5.6)."""
-        status, headers, body = super().refusal(why, request_id)
+        status, headers, body = super().refusal(why, request_id, secrets)
         return 403 if status == 401 else status, headers, body

@@ -11,6 +11,7 @@ from orchd.doors.base import Door, Readiness, StreamNaming
 from orchd.doors.node_paths import oddly_spelled, on_runner
 from orchd.doors.routes import HealthAsked, Route, Served, ToRunner, by_slug, origin_form
 from orchd.errors import Code
+from orchd.hooks.job import NodeProof
 from orchd.http1.names import Memo
 from orchd.http1.rules import RequestHead
 from orchd.realtime.routes import Call
@@ -50,9 +51,9 @@ class LiveRunnerDoor(Door):
             return HealthAsked(key, slug, proof)
         return ToRunner(key, on_runner(rest, served.models[key]) + mark + query, slug, proof)
 
-    def proof(self, head: RequestHead, way: ToRunner | HealthAsked) -> bytes:
+    def proof(self, head: RequestHead, way: ToRunner | HealthAsked) -> NodeProof | None:
         """The segment."""
-        return way.proof
+        return NodeProof(way.slug, segment=way.proof)
 
     def refuses(
         self, call: Call | None, path: str, model: Model, head: RequestHead, bases: Sequence[str]

@@ -9,9 +9,10 @@ import structlog
 
 from orchd.domain.ids import ModelKey
 from orchd.errors import Code
-from orchd.jobs.admission import NodeAdmission
-from orchd.jobs.hooks import Job, Waits
+from orchd.hooks.hook import Waits
+from orchd.hooks.job import Job
 from orchd.node.route_secrets import RouteSecrets
+from orchd.tickets.node_token import NodeToken
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import ONE, UPGRADE, refused, request
 from tests.jobs.model import KEY, a_model, runner_of
@@ -31,7 +32,7 @@ class Admission(FakeHook):
         super().__init__()
         self.now = 1e6
         self.secrets = RouteSecrets("11" * 32, HOUR, lambda: self.now)
-        self.real = NodeAdmission(self.secrets, direct=direct)
+        self.real = NodeToken(self.secrets, direct=direct)
 
     def identify(self, job: Job) -> Waits:
         self.identified.append(job)
@@ -239,7 +240,7 @@ def test_no_log_line_no_error_and_no_container_shows_a_secret(happens: str, stat
                 caller = await bench.serve(request((name, token), *extra, target=prefix + target, body=b"x"))
                 assert caller.messages[0].status == status
                 seen += caller.sent.decode("latin-1")
-        seen += f"{logs} {bench.log.lines} {[(job, job.way) for job in admission.identified]}"
+        seen += f"{logs} {bench.log.lines} {[(job, job.proof) for job in admission.identified]}"
         seen += "".join(end.sent.decode("latin-1") for end in bench.network.ends)
         assert segment not in seen
         assert token.removeprefix("Bearer ") not in seen

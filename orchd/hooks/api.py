@@ -1,0 +1,32 @@
+"""What a hook of the operator's imports: the whole public interface of `orchd.hooks`.
+
+A member that stands here keeps its name and its meaning; `docs/how-to/own-hook.md` shows how they are used.
+"""
+
+from __future__ import annotations
+
+from orchd.database.sql import Sql
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.money import PriceUnit
+from orchd.domain.outcomes import Outcome
+from orchd.hooks.account import Account
+from orchd.hooks.hook import HookDatabase, HookHost, HookOptions, JobHook, Waits
+from orchd.hooks.job import Job, NodeProof
+from orchd.hooks.refusal import Refusal
+
+__all__ = [
+    "Account",
+    "HookDatabase",
+    "HookHost",
+    "HookOptions",
+    "Job",
+    "JobHook",
+    "ModelKey",
+    "NodeProof",
+    "Outcome",
+    "PriceUnit",
+    "Refusal",
+    "RunnerId",
+    "Sql",
+    "Waits",
+]

@@ -1,0 +1,182 @@
+"""Asks the hooks about a job, in their order, and tells what their failures mean.
+
+For one job: `arrive`, `identify`, `admit`, then `charge` from time to time, then `settle` (see `hook.JobHook`).
+
+A call that returns None has answered, and costs a function call. For one that must wait, an awaitable comes back, which
+the caller awaits in a task. Calls that a hook does not override are left out when the list is made: without hooks, a
+job pays for one look at a flag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from orchd.domain.outcomes import Outcome
+from orchd.errors import Code, JobRefused
+from orchd.hooks.account import Account
+from orchd.hooks.hook import JobHook, Waits
+from orchd.hooks.job import Job
+from orchd.lag import LoopLag
+
+log = structlog.get_logger("orchd.jobs")
+
+HookCall = Callable[..., Waits]
+
+
+class HookCalls:
+    """The hooks in their order.
+
+    Args:
+        timeout_s: longest time in seconds for one call of one hook.
+        charge_period_s: seconds between two charges of a session.
+        lag: for how long orchd itself stood still; that counts against no hook.
+
+    Attributes:
+        arriving, identifying, admitting, charging, settling: some hook overrides this call.
+        accounting: some hook is given accounts.
+    """
+
+    def __init__(
+        self, hooks: Sequence[JobHook], *, timeout_s: float, charge_period_s: float = 1.0, lag: LoopLag | None = None
+    ) -> None:
+        self._lag = lag or LoopLag()
+        self._arrive = _overridden(hooks, "arrive")
+        self._identify = _overridden(hooks, "identify")
+        self._admit = _overridden(hooks, "admit")
+        self._charge = _overridden(hooks, "charge")
+        self._settle = _overridden(hooks, "settle")
+        self._timeout_s = timeout_s
+        self._charge_period_s = charge_period_s
+        self.arriving = bool(self._arrive)
+        self.identifying, self.admitting = bool(self._identify), bool(self._admit)
+        self.charging, self.settling = bool(self._charge), bool(self._settle)
+        self.accounting = self.charging or self.settling
+
+    def arrive(self, job: Job) -> Waits:
+        """Ask all. What is returned must be awaited; None = all have answered.
+
+        Raises:
+            JobRefused: a hook said no, or failed (HOOK_FAILED); so may what is returned.
+        """
+        return self._ask(self._arrive, job)
+
+    def identify(self, job: Job) -> Waits:
+        """As `arrive`."""
+        return self._ask(self._identify, job)
+
+    def admit(self, job: Job) -> Waits:
+        """As `arrive`."""
+        return self._ask(self._admit, job)
+
+    async def charge(
+        self, account: Account, began_at: float, ended: asyncio.Event, cut: Callable[[JobRefused], None]
+    ) -> None:
+        """Charge from time to time until the session has ended, or a hook refuses: then `cut` gets why.
+
+        Args:
+            began_at: when the session began; loop clock, seconds.
+        """
+        clock = asyncio.get_running_loop().time
+        while not ended.is_set():
+            try:
+                async with asyncio.timeout(self._charge_period_s):
+                    await ended.wait()
+            except TimeoutError:
+                try:
+                    for call in self._charge:
+                        if (waits := self._called(call, account, clock() - began_at)) is not None:
+                            await self._awaited(call, waits)
+                except JobRefused as refusal:
+                    cut(refusal)
+                    return
+
+    def settle(self, account: Account, outcome: Outcome) -> Waits:
+        """Settle with all hooks; nothing that one of them does keeps the others from it. Never raises."""
+        for n, call in enumerate(self._settle):
+            if (waits := self._settled(call, account, outcome)) is not None:
+                return self._settle_rest(waits, n, account, outcome)
+        return None
+
+    def _ask(self, calls: Sequence[HookCall], job: Job) -> Waits:
+        call = None
+        try:
+            for call in calls:
+                if (waits := call(job)) is not None:
+                    return self._ask_rest(waits, calls[calls.index(call) :], job)
+        except JobRefused:
+            raise
+        except Exception as exc:
+            assert call is not None
+            raise _failed(call, "failed", exc) from exc
+        return None
+
+    async def _ask_rest(self, waits: Awaitable[None], calls: Sequence[HookCall], job: Job) -> None:
+        await self._awaited(calls[0], waits)
+        if (more := self._ask(calls[1:], job)) is not None:
+            await more
+
+    async def _settle_rest(self, waits: Awaitable[None], n: int, account: Account, outcome: Outcome) -> None:
+        more: Waits = waits
+        while True:
+            try:
+                if more is not None:
+                    await self._awaited(self._settle[n], more)
+            except JobRefused as refusal:
+                _log_unsettled(self._settle[n], account, refusal)
+            if (n := n + 1) == len(self._settle):
+                return
+            more = self._settled(self._settle[n], account, outcome)
+
+    def _settled(self, call: HookCall, account: Account, outcome: Outcome) -> Waits:
+        try:
+            return self._called(call, account, outcome)
+        except JobRefused as refusal:
+            _log_unsettled(call, account, refusal)
+            return None
+
+    def _called(self, call: HookCall, *args: object) -> Waits:
+        try:
+            return call(*args)
+        except JobRefused:
+            raise
+        except Exception as exc:
+            raise _failed(call, "failed", exc) from exc
+
+    async def _awaited(self, call: HookCall, waits: Awaitable[None]) -> None:
+        try:
+            async with self._lag.timeout(self._timeout_s):
+                await waits
+        except JobRefused:
+            raise
+        except TimeoutError as exc:
+            raise _failed(call, f"took longer than {self._timeout_s:g} s") from exc
+        except Exception as exc:
+            raise _failed(call, "failed", exc) from exc
+
+
+async def awaited(waits: Awaitable[None]) -> None:
+    """Make a coroutine of what a call of `HookCalls` returned."""
+    await waits
+
+
+def _overridden(hooks: Sequence[JobHook], call: str) -> tuple[HookCall, ...]:
+    """Return the calls of those hooks that override this one."""
+    return tuple(getattr(hook, call) for hook in hooks if getattr(type(hook), call) is not getattr(JobHook, call))
+
+
+def _names(call: HookCall) -> tuple[str, str]:
+    return type(getattr(call, "__self__", None)).__name__, getattr(call, "__name__", "")
+
+
+def _failed(call: HookCall, how: str, exc: Exception | None = None) -> JobRefused:
+    hook, what = _names(call)
+    if exc is not None:
+        log.error("hook_failed", hook=hook, call=what, exc_info=exc)
+    return JobRefused(Code.HOOK_FAILED, f"cannot {what} the job: {hook} {how}")
+
+
+def _log_unsettled(call: HookCall, account: Account, refusal: JobRefused) -> None:
+    log.error("settle_failed", hook=_names(call)[0], account=account.id, error=refusal.message)

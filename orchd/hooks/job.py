@@ -1,0 +1,194 @@
+"""The job as a hook sees it. Read only, except for what hooks say about it themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.hooks.account import MAX_NOTE_LENGTH, MAX_NOTES, MAX_PAYER_LENGTH, Account
+from orchd.http1.names import Header
+from orchd.http1.rules import RequestHead
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProof:
+    """What a request shows to prove that the node has sent it, as it was presented: nobody has checked it yet.
+
+    Attributes:
+        slug: of the model.
+        token: the bearer token; None = the door has none. Empty = it has, and the request shows none.
+        segment: the secret path segment; None = the door has none.
+    """
+
+    slug: str
+    token: bytes | None = field(default=None, repr=False)
+    segment: bytes | None = field(default=None, repr=False)
+
+
+class JobFacts(Protocol):
+    """What `Job` shows, as orchd keeps it."""
+
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def head(self) -> RequestHead: ...
+    @property
+    def peer(self) -> str: ...
+    @property
+    def began_at(self) -> float: ...
+    @property
+    def key(self) -> ModelKey | None: ...
+    @property
+    def named(self) -> ModelKey | None: ...
+    @property
+    def arrived(self) -> bool: ...
+    @property
+    def admitted(self) -> bool: ...
+    @property
+    def door_name(self) -> str: ...
+    @property
+    def of_node(self) -> bool: ...
+    @property
+    def proof(self) -> NodeProof | None: ...
+    @property
+    def runner(self) -> RunnerId | None: ...
+    @property
+    def account(self) -> Account | None: ...
+
+
+class Job:
+    """One request for work.
+
+    Header names and values are bytes, as they came; those that the runner will not see are included.
+    """
+
+    __slots__ = ("_facts", "_notes", "_payer")
+
+    def __init__(self, facts: JobFacts) -> None:
+        self._facts = facts
+        self._payer = ""
+        self._notes: dict[str, str] = {}
+
+    @property
+    def request_id(self) -> str:
+        """As in `Livepeer-Request-Id`: 1 to 64 visible ASCII characters. Callers may choose it."""
+        return self._facts.request_id
+
+    @property
+    def door(self) -> str:
+        """By which way the job came: `direct`, `byoc`, `live-runner`."""
+        return self._facts.door_name
+
+    @property
+    def of_node(self) -> bool:
+        """It came by a door that is the node's. Whether the node has sent it, only its proof can show."""
+        return self._facts.of_node
+
+    @property
+    def proof(self) -> NodeProof | None:
+        """What the request shows to prove that the node has sent it; None = it names no model that is served."""
+        return self._facts.proof
+
+    @property
+    def method(self) -> bytes:
+        """Such as `POST`."""
+        return self._facts.head.method
+
+    @property
+    def target(self) -> bytes:
+        """Path and query as they came. At the node's doors the path holds a secret: never log it."""
+        return self._facts.head.target
+
+    @property
+    def headers(self) -> Sequence[Header]:
+        """All headers, in their order."""
+        return self._facts.head.headers
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the first value under this lower-case name; None = there is none."""
+        return self._facts.head.value(name)
+
+    @property
+    def peer(self) -> str:
+        """The address of the caller's connection; empty = unknown, as on a unix socket."""
+        return self._facts.peer
+
+    @property
+    def began_at(self) -> float:
+        """When the request's head was there: loop clock, seconds."""
+        return self._facts.began_at
+
+    @property
+    def key(self) -> ModelKey | None:
+        """The model. None in `arrive`: see `named`."""
+        return self._facts.key
+
+    @property
+    def named(self) -> ModelKey | None:
+        """The model, if the head alone names it; None = only the body can, or there is no such model."""
+        return self._facts.named
+
+    @property
+    def arrived(self) -> bool:
+        """Every `arrive` has passed."""
+        return self._facts.arrived
+
+    @property
+    def admitted(self) -> bool:
+        """Every `admit` has passed."""
+        return self._facts.admitted
+
+    @property
+    def runner(self) -> RunnerId | None:
+        """The runner on which it holds a slot; None = it has no slot yet."""
+        return self._facts.runner
+
+    @property
+    def account(self) -> Account | None:
+        """The account of the session that the request belongs to; None = that is made when this job is admitted."""
+        return self._facts.account
+
+    # What hooks say.
+
+    @property
+    def payer(self) -> str:
+        """Who pays, as a hook has named it; empty = nobody yet."""
+        return self._payer
+
+    def set_payer(self, payer: str) -> None:
+        """Name who pays: the account will say so. In `arrive`, `identify` or `admit`.
+
+        Args:
+            payer: such as an address: 1 to 256 printable characters.
+
+        Raises:
+            ValueError: it can't be a payer, or another hook has named another one.
+        """
+        if not payer or len(payer) > MAX_PAYER_LENGTH or not payer.isprintable():
+            raise ValueError(f"cannot set the payer: it must be 1 to {MAX_PAYER_LENGTH} printable characters")
+        if self._payer not in ("", payer):
+            raise ValueError("cannot set the payer: another hook has named another one")
+        self._payer = payer
+
+    @property
+    def notes(self) -> tuple[tuple[str, str], ...]:
+        """What hooks have noted, as (name, text)."""
+        return tuple(self._notes.items())
+
+    def note(self, name: str, text: str) -> None:
+        """Keep a text for `charge` and `settle`: the account will hold it. In `arrive`, `identify` or `admit`.
+
+        Args:
+            name: of the note; begin it with the hook's own name. A second text under a name replaces the first.
+            text: at most 4096 characters. It is kept in the store for realtime sessions: no secrets.
+
+        Raises:
+            ValueError: it is too long, or there are 32 notes already.
+        """
+        if len(text) > MAX_NOTE_LENGTH or len(name) > MAX_PAYER_LENGTH:
+            raise ValueError(f"cannot keep the note {name[:50]!r}: it is longer than {MAX_NOTE_LENGTH} characters")
+        if name not in self._notes and len(self._notes) >= MAX_NOTES:
+            raise ValueError(f"cannot keep the note {name[:50]!r}: the job has {MAX_NOTES} notes already")
+        self._notes[name] = text

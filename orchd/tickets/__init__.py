@@ -1,0 +1,1 @@
+"""Is this job paid for, and who asks? The built-in hooks."""
