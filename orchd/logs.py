@@ -75,7 +75,7 @@ class Lines:
                 return
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+class _LineHandler(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO, lines: Lines) -> None:
         super().__init__(stream)
         self._lines = lines
@@ -123,7 +123,7 @@ def configure_logs(
         else [_event_first, structlog.processors.JSONRenderer()]
     )
     lines = Lines(stream, journal=journal, level=logging.getLevelNamesMapping()[level.upper()])
-    handler = _Handler(stream, lines)
+    handler = _LineHandler(stream, lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -28,7 +28,7 @@ class PartEntry(NamedTuple):
 
 PARTS = (
     PartEntry("ground", "orchd.ground"),
-    PartEntry("store", "orchd.store_part"),
+    PartEntry("database", "orchd.database"),
     PartEntry("runtime", "orchd.runtime"),
     PartEntry("sessions", "orchd.sessions"),
     PartEntry("health", "orchd.health"),

@@ -1,4 +1,4 @@
-"""Words for what the system and libraries raise: what is wrong, for a person, without a library's own words. Pure.
+"""Words for what the system and libraries raise: what is wrong, for a person, without a library's own words.
 
 A raw `str(exc)` says "[Errno 111] Connect call failed ('10.0.0.7', 8000)" or, of a certificate, "Operation not
 permitted"; nothing that an operator reads is made of it.

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class _Job(Generic[T]):
+class _ThreadCall(Generic[T]):
     """One call on its way to a thread.
 
     Attributes:
@@ -65,8 +65,8 @@ class DaemonThreads:
         self._name = name
         self._most = most
         self._lock = threading.Condition()
-        self._queue: deque[_Job[Any]] = deque()
-        self._running: set[_Job[Any]] = set()
+        self._queue: deque[_ThreadCall[Any]] = deque()
+        self._running: set[_ThreadCall[Any]] = set()
         self._threads = 0
         self._idle = 0
         self._closed = False
@@ -93,7 +93,7 @@ class DaemonThreads:
         """
         if timeout_s is not None and self.stuck:
             raise TimeoutError
-        job = _Job(work)
+        job = _ThreadCall(work)
         self._submit(job)
         try:
             async with asyncio.timeout(timeout_s):
@@ -114,7 +114,7 @@ class DaemonThreads:
         for job in left:
             job.future.cancel()
 
-    def _submit(self, job: _Job[Any]) -> None:
+    def _submit(self, job: _ThreadCall[Any]) -> None:
         with self._lock:
             if self._closed:
                 raise RuntimeError(f"cannot call anything on the threads for {self._name}: they are closed")
@@ -126,7 +126,7 @@ class DaemonThreads:
             number = self._threads
         threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True).start()
 
-    def _withdraw(self, job: _Job[Any]) -> None:
+    def _withdraw(self, job: _ThreadCall[Any]) -> None:
         with self._lock, contextlib.suppress(ValueError):
             self._queue.remove(job)
 
@@ -138,7 +138,7 @@ class DaemonThreads:
                 with self._lock:
                     self._running.discard(job)
 
-    def _next(self) -> _Job[Any] | None:
+    def _next(self) -> _ThreadCall[Any] | None:
         with self._lock:
             self._idle += 1
             while not self._queue and not self._closed:

@@ -19,7 +19,7 @@ from orchd.node.client import NodeClient
 from orchd.node.route_secrets import KEY_NAME, RouteSecrets, is_key, new_key
 from orchd.node.tables import SecretTable
 from orchd.part import Context, Part, Roots
-from orchd.realtime.ports import Realtime
+from orchd.realtime.ports import RealtimeStreams
 from orchd.realtime.stream import Origin
 from orchd.reconcile.ports import Reconciler
 from orchd.reload import SecretInUse
@@ -47,7 +47,7 @@ class NodePart(Part):
         database: HasDatabase,
         sessions: Sessions,
         reconcile: Reconciler,
-        realtime: Realtime,
+        realtime: RealtimeStreams,
     ) -> None:
         self._context = context
         self._reconcile = reconcile

@@ -14,7 +14,7 @@ from orchd.domain.model import Model, RunnerKind, StopSpec
 from orchd.domain.ports import Runtime, Sighting
 from orchd.errors import EngineUnavailable, OrchdError, RunnersLeft
 from orchd.locks import StateLock
-from orchd.runtime.part import make_runtimes
+from orchd.runtime.make import make_runtimes
 from orchd.runtime.process_marks import Marks
 from orchd.settings.files import resolve_state_dir
 from orchd.settings.tree import Settings

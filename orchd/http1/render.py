@@ -1,4 +1,4 @@
-"""Values -> bytes. Pure, but for the date."""
+"""Values -> bytes. Only `Date` reads a clock."""
 
 from __future__ import annotations
 

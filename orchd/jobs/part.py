@@ -13,7 +13,7 @@ from orchd.jobs.server import JobServer
 from orchd.limits import open_files
 from orchd.logs import Lines
 from orchd.part import Context, Part
-from orchd.realtime.ports import Realtime
+from orchd.realtime.ports import RealtimeStreams
 from orchd.reconcile.ports import Reconciler
 from orchd.sessions.ports import Sessions
 
@@ -49,7 +49,7 @@ class JobsPart(Part):
         context: Context,
         sessions: Sessions,
         reconcile: Reconciler,
-        realtime: Realtime,
+        realtime: RealtimeStreams,
         node: NodeSide | None,
         lines: Lines | None,
     ) -> None:

@@ -14,7 +14,7 @@ from orchd.sessions.ports import Sessions
 
 
 class RealtimePart(Part):
-    """After `ports.Realtime`."""
+    """After `ports.RealtimeStreams`."""
 
     name = "realtime"
     keeper: Keeper

@@ -9,7 +9,7 @@ from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Ended
 
 
-class Realtime(Protocol):
+class RealtimeStreams(Protocol):
     """Attributes:
     ended: a stream has ended, and no request rides on it any more.
     """

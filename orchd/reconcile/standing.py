@@ -6,7 +6,7 @@ apart.
 
 from __future__ import annotations
 
-import time
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -127,7 +127,8 @@ def _leaving(runners: Sequence[Runner]) -> str:
 
 def _drained_at(runner: Runner) -> str:
     """Return when the sessions of a draining runner are cut, as a time of day."""
-    return time.strftime("%H:%M:%S UTC", time.gmtime(runner.date_of(runner.drain_until)))
+    date = dt.datetime.fromtimestamp(runner.date_of(runner.drain_until), dt.UTC)
+    return date.strftime("%H:%M:%S UTC")
 
 
 def _can_come(runners: Sequence[Runner]) -> bool:

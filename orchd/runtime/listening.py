@@ -1,4 +1,4 @@
-"""Why nobody answers on the port of a runner that runs: its server listens elsewhere. Pure, except for `/proc`."""
+"""Why nobody answers on the port of a runner that runs: its server listens elsewhere. It reads `/proc`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,35 @@
+"""Which runtimes there are: one for each kind of runner that the settings allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from orchd.domain.model import RunnerKind
+from orchd.domain.ports import Runtime
+from orchd.runtime.process import ProcessRuntime
+from orchd.settings.tree import Settings
+
+
+def make_runtimes(
+    settings: Settings, state_dir: Path, on_event: Callable[[str, str], None] = lambda kind, event: None
+) -> dict[RunnerKind, Runtime]:
+    """Return the runtimes that the settings allow, by kind, not opened.
+
+    Args:
+        on_event: called with the kind and a word for what a runtime reports about our runners.
+    """
+    made: dict[RunnerKind, Runtime] = {
+        RunnerKind.PROCESS: ProcessRuntime(settings.process, instance=settings.instance, state_dir=state_dir)
+    }
+    if settings.docker.enabled:
+        from orchd.runtime.containers import DockerRuntime  # Costs nothing while it is switched off.
+
+        made[RunnerKind.CONTAINER] = DockerRuntime(
+            settings.docker,
+            instance=settings.instance,
+            state_dir=str(state_dir),
+            models_folder=str(Path(settings.models_file).absolute().parent),
+            on_event=on_event,
+        )
+    return made
