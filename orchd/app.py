@@ -13,21 +13,21 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from orchd import __version__
 from orchd.admin.part import AdminPart
 from orchd.catalog.part import CatalogPart
 from orchd.control.part import ControlPart
+from orchd.daemon_metrics import DaemonCollector
 from orchd.database.part import DatabasePart
 from orchd.domain.state import Snapshot
+from orchd.exposition import Registry
 from orchd.ground import GroundPart
 from orchd.health.part import HealthPart
 from orchd.jobs.part import JobsPart
 from orchd.lag import LoopLag
 from orchd.lifetime import Lifetime, Stage
 from orchd.logs import Lines, set_level
-from orchd.metrics import Metrics
 from orchd.names import Names
 from orchd.notify import NotifyPart
 from orchd.part import Context, Part
@@ -75,11 +75,10 @@ class App:
         self._again = again or (lambda: settings)
         self._stop = asyncio.Event()
         self._stop_why = ""
-        metrics = Metrics(CollectorRegistry(), __version__)
-        self._metrics = metrics
-        self._context = Context(
-            settings, env, resolve_state_dir(settings.state_dir, env), metrics, LoopLag(metrics.loop_lag), Names()
-        )
+        registry = Registry()
+        lag = LoopLag(DaemonCollector(registry, __version__).loop_lag)
+        state_dir = resolve_state_dir(settings.state_dir, env)
+        self._context = Context(settings, env, state_dir, registry, lag, Names())
         self._parts: list[Part] = []
         self._lifetime = Lifetime(self._parts, settings.shutdown_drain_s, self._on_stage)
         self._list_parts()
@@ -103,7 +102,7 @@ class App:
             node = self._add(NodePart)(context, database, sessions, reconcile, realtime)
             secrets = node.secrets
         self._add(JobsPart)(context, sessions, reconcile, realtime, node, self._lines)
-        self._add(AdminPart)(context, self.snapshot, lambda: self.accepting)
+        self._add(AdminPart)(context, reconcile, lambda: self.accepting)
         drain = partial(self._lifetime.drain, above=reconcile)
         control = self._add(ControlPart)(context, reconcile, runtimes, drain, self.stop)
         log_level = partial(set_level, lines=self._lines)

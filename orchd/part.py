@@ -50,8 +50,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from orchd.exposition import Registry
 from orchd.lag import LoopLag
-from orchd.metrics import Metrics
 from orchd.names import Names
 from orchd.settings.tree import Settings
 
@@ -77,7 +77,7 @@ class Context:
     settings: Settings
     env: Mapping[str, str] = field(repr=False)
     state_dir: Path
-    metrics: Metrics
+    metrics: Registry
     lag: LoopLag
     names: Names
 

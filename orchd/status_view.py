@@ -107,20 +107,28 @@ def summary(snapshot: Snapshot) -> str:
 
 
 def status(snapshot: Snapshot, only: ModelKey | None = None) -> Json:
-    """Return `/status`: all models, or `only` one of them."""
+    """Return `/status`: all models, or `only` one of them. `admin.status_page` makes the same in pieces."""
     models = [snapshot.models[only]] if only else list(snapshot.models.values())
+    return {
+        **head(snapshot),
+        "problems": [problem_json(problem) for problem in problems_of(snapshot, only)],
+        "models": [model_json(model) for model in models],
+    }
+
+
+def problems_of(snapshot: Snapshot, only: ModelKey | None) -> list[Problem]:
+    """Return those of the file, or those that concern `only` this model: its own, and those of the whole file."""
+    return [p for p in snapshot.problems if only is None or p.key == only or p.entry is None]
+
+
+def head(snapshot: Snapshot) -> Json:
+    """Return what `/status` says beside models and problems."""
     return {
         "at": snapshot.at,
         "converged": snapshot.converged,
         "file": {"hash": snapshot.file_hash, "ok": snapshot.reload_ok, "at": snapshot.reload_at},
-        "problems": [
-            _problem(problem)
-            for problem in snapshot.problems
-            if only is None or problem.key == only or problem.entry is None
-        ],
         "runtimes": [asdict(runtime) for runtime in snapshot.runtimes],
         "node": asdict(snapshot.node) if snapshot.node else None,
-        "models": [_model(model) for model in models],
     }
 
 
@@ -132,7 +140,8 @@ def model_state(model: ModelStatus) -> str:
     return next((state for state in _TELLING if state in states), RunnerState.COLD)
 
 
-def _model(status: ModelStatus) -> Json:
+def model_json(status: ModelStatus) -> Json:
+    """Return one of `/status`'s models."""
     model = status.model
     secrets = secrets_of(model)
 
@@ -218,7 +227,8 @@ def _happening(one: Happening, clean: Callable[[str], str]) -> Json:
     }
 
 
-def _problem(problem: Problem) -> Json:
+def problem_json(problem: Problem) -> Json:
+    """Return one of `/status`'s problems."""
     return {
         "severity": problem.severity,
         "code": problem.code,

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import aiohttp
 import pytest
-from prometheus_client import CollectorRegistry
 
 from orchd.admin.server import AdminServer
 from orchd.admin.settings import AdminSettings
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, OrchdError
-from orchd.metrics import Metrics
-from tests.fakes.snapshots import SECRET, snapshot
+from orchd.exposition import Registry
+from tests.collectors import Metrics
+from tests.fakes.snapshots import SECRET, fresh, snapshot
 
 
 class Daemon:
@@ -24,13 +24,13 @@ class Daemon:
     def __init__(self) -> None:
         self.snapshot = snapshot()
         self.accepting = True
-        self.metrics = Metrics(CollectorRegistry(), "1.2.3")
+        self.metrics = Metrics(Registry(), "1.2.3")
         for key, model in self.snapshot.models.items():
             self.metrics.define(key, model.model.max_sessions)
         self.server = AdminServer(
             AdminSettings(listen="127.0.0.1:0"),
-            snapshot=lambda: self.snapshot,
-            metrics=self.metrics,
+            snapshot=fresh(lambda: self.snapshot),
+            metrics=self.metrics.registry,
             accepting=lambda: self.accepting,
         )
 
@@ -119,8 +119,8 @@ async def test_nothing_can_be_changed_and_no_secret_be_read(page: str, http: aio
 async def test_a_taken_address_is_named_with_the_setting(daemon: Daemon) -> None:
     taken = AdminServer(
         AdminSettings(listen=f"127.0.0.1:{daemon.server.port}"),
-        snapshot=Snapshot,
-        metrics=daemon.metrics,
+        snapshot=fresh(Snapshot),
+        metrics=daemon.metrics.registry,
         accepting=lambda: True,
     )
     with pytest.raises(OrchdError, match=r"cannot listen on 127.0.0.1:\d+ for the admin pages: .*--admin-listen") as e:
@@ -130,7 +130,10 @@ async def test_a_taken_address_is_named_with_the_setting(daemon: Daemon) -> None
 
 async def test_it_listens_on_ipv6(daemon: Daemon) -> None:
     server = AdminServer(
-        AdminSettings(listen="[::1]:0"), snapshot=Snapshot, metrics=daemon.metrics, accepting=lambda: True
+        AdminSettings(listen="[::1]:0"),
+        snapshot=fresh(Snapshot),
+        metrics=daemon.metrics.registry,
+        accepting=lambda: True,
     )
     await server.start()
     with socket.create_connection(("::1", server.port), timeout=5):

@@ -15,19 +15,25 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from orchd.admin.server import AdminServer
 from orchd.admin.settings import AdminSettings
+from orchd.advertise.metrics import REGISTRIES, REGISTRY_CODES
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.offer import NodeStatus, Published
 from orchd.domain.outcomes import Outcome
 from orchd.domain.state import Snapshot
 from orchd.errors import JOB_ANSWERS, Code
-from orchd.job_metrics import JOB_BUCKETS, OUTCOMES, PROCESSING_ERRORS, STATUS_CLASSES
-from orchd.metrics import RESTART_REASONS, RUNTIME_EVENTS, Metrics
-from orchd.node_metrics import PHASES, REGISTRIES, REGISTRY_CODES
+from orchd.exposition import Registry
+from orchd.jobs.metrics import JOB_BUCKETS, OUTCOMES, PROCESSING_ERRORS, STATUS_CLASSES
+from orchd.realtime.metrics import PHASES
 from orchd.realtime.stream import Phase
+from orchd.reconcile.metrics import RESTART_REASONS
+from orchd.runtime.metrics import RUNTIME_EVENTS
+from tests.collectors import Metrics
+from tests.fakes.snapshots import fresh
 from tests.prometheus import DEPLOY, Prometheus
 
 KEY = ModelKey("text-to-image", 'org/na"me')
+NOBODY = ModelKey("", "")
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 INTERFACE = {
@@ -86,10 +92,12 @@ REFUSED = Published(
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics(CollectorRegistry(), "1.2.3")
+    return Metrics(Registry(), "1.2.3")
 
 
 def samples(metrics: Metrics) -> Samples:
+    """Return what a scraper knows by its second page: series that are new have their values on it."""
+    metrics.render()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(metrics.render().decode())
@@ -175,7 +183,7 @@ SECONDS = st.one_of(st.sampled_from([0.0, *JOB_BUCKETS]), st.floats(0, 1000))
 
 @given(st.lists(st.tuples(SECONDS, st.one_of(st.none(), SECONDS), st.one_of(st.just(0.0), SECONDS)), max_size=20))
 def test_histograms_of_jobs_say_what_prometheus_own_would(jobs: list[tuple[float, float | None, float]]) -> None:
-    metrics, theirs = Metrics(CollectorRegistry(), "1.2.3"), CollectorRegistry()
+    metrics, theirs = Metrics(Registry(), "1.2.3"), CollectorRegistry()
     names = {
         "orchd_job_seconds": JOB_BUCKETS,
         "orchd_job_first_byte_seconds": JOB_BUCKETS,
@@ -199,7 +207,8 @@ def test_histograms_of_jobs_say_what_prometheus_own_would(jobs: list[tuple[float
     for family in text_string_to_metric_families(generate_latest(theirs).decode()):
         for sample in family.samples:
             more = model | ({"source": "orchd"} if family.name.startswith("byoc") else {})
-            assert ours[sample.name, frozenset((sample.labels | more).items())] == pytest.approx(sample.value)
+            shown = ours.get((sample.name, frozenset((sample.labels | more).items())), 0)  # 0: left out, none was seen
+            assert shown == pytest.approx(sample.value)
 
 
 def test_a_failed_reading_keeps_the_time_and_hash_of_the_last_good_one(metrics: Metrics) -> None:
@@ -210,12 +219,18 @@ def test_a_failed_reading_keeps_the_time_and_hash_of_the_last_good_one(metrics: 
     assert value(metrics, "orchd_reload_hash") == 10
 
 
-def test_a_defined_model_has_every_series_at_zero(metrics: Metrics) -> None:
+def test_a_defined_model_has_its_gauges_and_its_jobs_at_zero(metrics: Metrics) -> None:
     metrics.define(KEY, 1)
     assert all(value(metrics, "orchd_jobs_total", KEY, outcome=word) == 0 for word in Outcome)
-    assert all(value(metrics, "orchd_job_errors_total", KEY, code=code) == 0 for code in JOB_ANSWERS)
     assert all(value(metrics, "orchd_runners", KEY, state=state) == 0 for state in RunnerState)
-    assert all(value(metrics, "byoc_errors_total", KEY, source="orchd", type=code) == 0 for code in PROCESSING_ERRORS)
+    assert all(value(metrics, "orchd_streams", KEY, phase=phase) == 0 for phase in PHASES)
+    for name in ("orchd_model_ready", "orchd_model_startable", "orchd_sessions_active", "orchd_sessions_letting_go"):
+        assert value(metrics, name, KEY) == 0
+    assert value(metrics, "byoc_sessions_active", KEY, source="orchd") == 0
+    assert all(value(metrics, "orchd_job_errors_total", NOBODY, code=code) == 0 for code in JOB_ANSWERS)
+    assert all(
+        value(metrics, "byoc_errors_total", NOBODY, source="orchd", type=code) == 0 for code in PROCESSING_ERRORS
+    )
 
 
 def test_defining_again_changes_the_limit_and_keeps_the_counts(metrics: Metrics) -> None:
@@ -261,11 +276,12 @@ def test_jobs_that_name_unknown_models_share_one_series(metrics: Metrics) -> Non
 
 def test_an_unknown_word_is_counted_as_other(metrics: Metrics) -> None:
     metrics.define(KEY, 1)
+    metrics.restarted(KEY, "other")
     before = set(samples(metrics))
     metrics.restarted(KEY, "exec_create: sh -c 'id'")
     metrics.runtime_event("container", "exec_create: sh -c 'id'")
     assert set(samples(metrics)) == before
-    assert value(metrics, "orchd_runner_restarts_total", KEY, reason="other") == 1
+    assert value(metrics, "orchd_runner_restarts_total", KEY, reason="other") == 2
     assert value(metrics, "orchd_runtime_events_total", runtime="container", event="other") == 1
 
 
@@ -436,7 +452,7 @@ def test_alerts_tell_when_orchd_itself_can_not_keep_up(
     """Args:
     late: ticks of the loop that came over 0.25 s late, by the minute; the others were in time.
     """
-    metrics = Metrics(CollectorRegistry(), "1.2.3")
+    metrics = Metrics(Registry(), "1.2.3")
     metrics.loop_lag(0.001)
     assert 'orchd_loop_lag_seconds_bucket{le="0.25"} 1.0' in metrics.render().decode(), "the bucket that the rule reads"
     series = {
@@ -465,7 +481,9 @@ def test_alerts_tell_when_orchd_itself_can_not_keep_up(
 async def test_a_real_prometheus_scrapes_them(metrics: Metrics, needs: Callable[[str], str], tmp_path: Path) -> None:
     """With the scrape example that we ship, aimed at this test's port."""
     use_all(metrics)
-    admin = AdminServer(AdminSettings(listen="127.0.0.1:0"), snapshot=Snapshot, metrics=metrics, accepting=lambda: True)
+    admin = AdminServer(
+        AdminSettings(listen="127.0.0.1:0"), snapshot=fresh(Snapshot), metrics=metrics.registry, accepting=lambda: True
+    )
     await admin.start()
     try:
         async with Prometheus(needs("prometheus"), tmp_path, target=f"127.0.0.1:{admin.port}") as prometheus:

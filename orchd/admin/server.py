@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
 from orchd.admin.settings import AdminSettings
+from orchd.admin.status_page import StatusPage
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, OrchdError, reason_of
-from orchd.metrics import Metrics
+from orchd.exposition import Registry
 from orchd.settings.section import split_listen
-from orchd.status_view import find_model, readiness, status
+from orchd.status_view import readiness
 from orchd.tcp_listeners import taken_by
 
 INDEX = """orchd, admin pages (read only)
@@ -28,7 +30,7 @@ CLOSE_TIMEOUT_S = 1.0
 
 class AdminServer:
     """Args:
-    snapshot: the newest one.
+    snapshot: makes the newest one.
     accepting: whether jobs are taken: the job listener is up, and orchd is not shutting down.
     """
 
@@ -36,14 +38,15 @@ class AdminServer:
         self,
         settings: AdminSettings,
         *,
-        snapshot: Callable[[], Snapshot],
-        metrics: Metrics,
+        snapshot: Callable[[], Awaitable[Snapshot]],
+        metrics: Registry,
         accepting: Callable[[], bool],
     ) -> None:
         self._listen = settings.listen
         self._ready_when = settings.ready_when
         self._snapshot = snapshot
         self._metrics = metrics
+        self._pages = StatusPage(snapshot)
         self._accepting = accepting
         app = web.Application()
         app.add_routes(
@@ -91,16 +94,29 @@ class AdminServer:
         return web.json_response({"status": "ok"})
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        ready, body = readiness(self._snapshot(), self._accepting(), self._ready_when)
+        ready, body = readiness(await self._snapshot(), self._accepting(), self._ready_when)
         return web.json_response(body, status=200 if ready else 503)
 
-    async def _status(self, request: web.Request) -> web.Response:
-        snapshot = self._snapshot()
-        name = request.query.get("model")
+    async def _status(self, request: web.Request) -> web.StreamResponse:
         try:
-            return web.json_response(status(snapshot, find_model(name, snapshot.models) if name else None))
+            chunks = await self._pages.page(request.query.get("model"))
+            return await _send(request, chunks, "application/json; charset=utf-8")
         except OrchdError as exc:
             return web.json_response({"error": exc.code, "message": exc.message}, status=404)
 
-    async def _render(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.render(), headers={"Content-Type": self._metrics.content_type})
+    async def _render(self, request: web.Request) -> web.StreamResponse:
+        scraper = f"{request.remote} {request.headers.get('User-Agent', '')}"
+        return await _send(request, await self._metrics.page(scraper), self._metrics.content_type)
+
+
+async def _send(request: web.Request, chunks: Sequence[bytes], content_type: str) -> web.StreamResponse:
+    """Answer with the chunks, one by one: what is shared by several readers isn't copied for each of them."""
+    response = web.StreamResponse(headers={"Content-Type": content_type})
+    response.content_length = sum(map(len, chunks))
+    await response.prepare(request)
+    if request.method != "HEAD":
+        for chunk in chunks:
+            await response.write(chunk)
+            await asyncio.sleep(0)  # Where the reader takes all that it is given, `write` never waits.
+    await response.write_eof()
+    return response

@@ -11,11 +11,13 @@ import structlog
 from orchd import tasks
 from orchd.advertise.advertiser import Advertiser
 from orchd.advertise.listings import Listings
+from orchd.advertise.metrics import RegistryErrors, StandingsCollector
 from orchd.advertise.rate import eth_usd_source
 from orchd.database.database import HasDatabase
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.node.client import NodeClient
+from orchd.node.metrics import NodeCollector
 from orchd.node.route_secrets import KEY_NAME, RouteSecrets, is_key, new_key
 from orchd.node.tables import SecretTable
 from orchd.part import Context, Part, Roots
@@ -70,15 +72,15 @@ class NodePart(Part):
             active=table.running,
             begun=table.begun,
             streams=lambda key: keeper.count(key, Origin.BYOC),
-            on_error=context.metrics.registry_error,
+            on_error=RegistryErrors(context.metrics).registry_error,
         )
+        StandingsCollector(context.metrics, lambda: listings.node, lambda: listings.published)
+        NodeCollector(context.metrics, lambda: listings.node)
         self.advertiser = Advertiser(context.settings, listings, client, store, self.tokens, rate, keeper)
         self.secrets["orchestrator.secret_file"] = SecretInUse(secret, client.use_secret)
         self.secrets["orchestrator.rpc_url_file"] = SecretInUse(rpc_url, self._use_rpc_url)
         keeper.over_at_node.connect(self._stop_session)
         self._reconcile.snapshots.contribute(self.advertiser, lambda snapshot: replace(snapshot, node=listings.node))
-        context.metrics.node_from(lambda: listings.node)
-        context.metrics.registries_from(lambda: listings.published)
 
     def healthy(self, key: ModelKey) -> bool:
         """Return whether the node is to take a model for healthy."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from orchd.catalog.metrics import CatalogCollector
 from orchd.catalog.reload import Catalog
 from orchd.catalog.tables import ModelTable
 from orchd.catalog.watch import ModelsFile
@@ -36,6 +37,7 @@ class CatalogPart(Part):
 
     async def open(self) -> None:
         settings = self._context.settings
+        self._collector = CatalogCollector(self._context.metrics)
         self._kept = self.make_store()
         self.stored = await self._kept.models()
         credentials = self._context.env.get("CREDENTIALS_DIRECTORY")
@@ -87,5 +89,5 @@ class CatalogPart(Part):
         errors = [p for p in desired.problems if p.severity is Severity.ERROR]
         refused = any(p.entry is None for p in errors)
         warnings = len(desired.problems) - len(errors)
-        self._context.metrics.reloaded(not refused, time.time(), desired.file_hash, len(errors), warnings)
+        self._collector.reloaded(not refused, time.time(), desired.file_hash, len(errors), warnings)
         self.desired.emit(desired)

@@ -5,8 +5,16 @@ from __future__ import annotations
 from typing import Protocol
 
 from orchd.domain.ports import Prober
+from orchd.health.metrics import HealthCollector
 
 
 class Probes(Protocol):
+    """Attributes:
+    collector: what is told of each probe.
+    """
+
     @property
     def prober(self) -> Prober: ...
+
+    @property
+    def collector(self) -> HealthCollector: ...

@@ -9,6 +9,7 @@ from orchd.domain.ids import ModelKey
 from orchd.hooks.calls import HookCalls
 from orchd.hooks.hook import JobHook
 from orchd.jobs.lines import JobLines
+from orchd.jobs.metrics import ConnectionCollector, JobCollector
 from orchd.jobs.server import JobServer
 from orchd.limits import open_files
 from orchd.logs import Lines
@@ -71,6 +72,8 @@ class JobsPart(Part):
 
     async def open(self) -> None:
         context, settings = self._context, self._context.settings.jobs
+        table = self._sessions.table
+        collector = JobCollector(context.metrics, table.active, table.letting_go)
         self._server = server = JobServer(
             settings,
             self._sessions.table,
@@ -80,7 +83,7 @@ class JobsPart(Part):
             (lambda key: False) if self._node is None else self._node.healthy,
             self._realtime.keeper,
             HookCalls(self.hooks(), timeout_s=settings.hook_timeout_s, lag=context.lag),
-            context.metrics,
+            collector,
             JobLines(self._lines),
             self._reconcile.hurry,
             context.env,
@@ -90,8 +93,8 @@ class JobsPart(Part):
         )
         self._sessions.closed.connect(server.runner_closed)
         self._realtime.ended.connect(server.stream_ended)
-        context.metrics.connections_from(server.connections)
-        self._reconcile.snapshots.contribute(context.metrics)
+        ConnectionCollector(context.metrics, server.connections)
+        self._reconcile.snapshots.contribute(collector)
         await server.start()
 
     async def start(self) -> None:

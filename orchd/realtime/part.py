@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from orchd.database.database import HasDatabase
+from orchd.domain.ids import ModelKey
 from orchd.domain.signal import Signal
 from orchd.part import Context, Part, Roots
 from orchd.realtime.container import ContainerStreams
 from orchd.realtime.keeper import Keeper
+from orchd.realtime.metrics import StreamCollector
+from orchd.realtime.routes import has_streams
 from orchd.realtime.stream import Ended
 from orchd.realtime.tables import StreamTable
 from orchd.reconcile.ports import Reconciler
@@ -44,8 +47,12 @@ class RealtimePart(Part):
         )
         self._reconcile.probed.connect(self.keeper.probed)
         self._reconcile.snapshots.contribute(self.keeper)
-        context.metrics.streams_from(self.keeper.streams.counts)
+        StreamCollector(context.metrics, self.keeper.streams.counts, self._carries_streams)
         await self.keeper.restore()
+
+    def _carries_streams(self, key: ModelKey) -> bool:
+        model = self._reconcile.loop.models().get(key)
+        return model is not None and has_streams(model.stream)
 
     def roots(self) -> Roots:
         return {"streams": self.keeper.run()}

@@ -8,9 +8,9 @@ from typing import Any
 from orchd.domain.lifecycle import PROBED, RunnerEvent, RunnerState, accepts
 from orchd.domain.model import ExternalLaunch
 from orchd.health.poller import Poller
-from orchd.metrics import Metrics
 from orchd.reconcile import actions, plan
 from orchd.reconcile.fleet import Fleet
+from orchd.reconcile.metrics import ReconcileCollector
 from orchd.reconcile.runner import Leaving, Runner
 from orchd.reconcile.runtime_calls import RuntimeCalls
 from orchd.reconcile.settings import ReconcileSettings
@@ -29,7 +29,7 @@ class Executor:
         table: SessionTable,
         calls: RuntimeCalls,
         poller: Poller,
-        metrics: Metrics,
+        metrics: ReconcileCollector,
         rules: ReconcileSettings,
     ) -> None:
         self._fleet = fleet

@@ -25,7 +25,6 @@ from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import Prober, ProbeWord, Runtime
 from orchd.health.poller import Poller
 from orchd.lag import LoopLag
-from orchd.metrics import Metrics
 from orchd.reconcile import plan
 from orchd.reconcile import runtime_calls as calls
 from orchd.reconcile.agenda import Deadlines
@@ -33,6 +32,7 @@ from orchd.reconcile.ending import Ending
 from orchd.reconcile.execute import Executor
 from orchd.reconcile.first_look import FirstLook
 from orchd.reconcile.intake import Intake
+from orchd.reconcile.metrics import ReconcileCollector
 from orchd.reconcile.publish import Publisher
 from orchd.reconcile.standing import Standing
 from orchd.reconcile.state import NOT_SEEN, ReconcileState
@@ -83,7 +83,7 @@ class Loop:
         runtimes: Mapping[RunnerKind, Runtime],
         prober: Prober,
         table: SessionTable,
-        metrics: Metrics,
+        metrics: ReconcileCollector,
         generations: Mapping[tuple[ModelKey, str], Model],
         jitter: Callable[[], float] = random.random,
         heard: Callable[[RunnerId, Model, ProbeWord, float], None] | None = None,

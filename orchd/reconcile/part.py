@@ -20,6 +20,7 @@ from orchd.health.ports import Probes
 from orchd.part import Context, Part, Roots
 from orchd.reconcile.lookout import lookout
 from orchd.reconcile.loop import Loop
+from orchd.reconcile.metrics import ReconcileCollector
 from orchd.reconcile.snapshots import Snapshots
 from orchd.runtime.ports import Runtimes
 from orchd.sessions.ports import Sessions
@@ -62,7 +63,9 @@ class ReconcilePart(Part):
             self._runtimes.by_kind,
             self._health.prober,
             self._sessions.table,
-            self._context.metrics,
+            ReconcileCollector(
+                self._context.metrics, self._health.collector.probed, self._runtimes.collector.runtime_up
+            ),
             generations,
             heard=self.probed.emit,
             lag=self._context.lag,

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model
-from orchd.metrics import Metrics
 from orchd.reconcile.first_look import FirstLook
+from orchd.reconcile.metrics import ReconcileCollector
 from orchd.reconcile.runner import Runner
 from orchd.reconcile.standing import Standing, standing
 from orchd.reconcile.state import NOT_SEEN, ReconcileState
@@ -20,7 +20,7 @@ S = RunnerState
 class Publisher:
     """A part of the loop: called only from its steps."""
 
-    def __init__(self, state: ReconcileState, metrics: Metrics, first_look: FirstLook) -> None:
+    def __init__(self, state: ReconcileState, metrics: ReconcileCollector, first_look: FirstLook) -> None:
         self._state = state
         self._metrics = metrics
         self._first_look = first_look

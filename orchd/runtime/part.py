@@ -8,6 +8,7 @@ from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Runtime
 from orchd.part import Context, Part
 from orchd.runtime.make import make_runtimes
+from orchd.runtime.metrics import RuntimeCollector
 from orchd.runtime.process_marks import Marks
 from orchd.threads import DaemonThreads
 
@@ -24,6 +25,7 @@ class RuntimesPart(Part):
 
     name = "runtime"
     by_kind: Mapping[RunnerKind, Runtime] = {}
+    collector: RuntimeCollector
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -31,9 +33,10 @@ class RuntimesPart(Part):
     def make(self) -> Mapping[RunnerKind, Runtime]:
         """Return the runtimes that the settings allow, not opened."""
         context = self._context
-        return make_runtimes(context.settings, context.state_dir, context.metrics.runtime_event)
+        return make_runtimes(context.settings, context.state_dir, self.collector.runtime_event)
 
     async def open(self) -> None:
+        self.collector = RuntimeCollector(self._context.metrics)
         self.by_kind = self.make()
 
     async def elsewhere(self) -> list[str]:

@@ -7,15 +7,20 @@ from typing import Protocol
 
 from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Runtime
+from orchd.runtime.metrics import RuntimeCollector
 
 
 class Runtimes(Protocol):
     """Attributes:
     by_kind: those that the settings allow; whoever looks at one opens it.
+    collector: what is told whether one can be reached.
     """
 
     @property
     def by_kind(self) -> Mapping[RunnerKind, Runtime]: ...
+
+    @property
+    def collector(self) -> RuntimeCollector: ...
 
     async def elsewhere(self) -> list[str]:
         """Return what processes of our instance another state directory has, in words."""

@@ -19,7 +19,6 @@ class SessionsPart(Part):
     letting_go: LettingGo
 
     def __init__(self, context: Context) -> None:
-        self._metrics = context.metrics
         self.drained: Signal[RunnerId] = Signal()
         self.wanted: Signal[ModelKey] = Signal()
         self.closed: Signal[RunnerId] = Signal()
@@ -30,4 +29,3 @@ class SessionsPart(Part):
             on_drained=self.drained.emit, on_wanted=self.wanted.emit, on_closed=self.closed.emit, clock=loop.time
         )
         self.letting_go = LettingGo(self.table, loop.time, loop.call_later)
-        self._metrics.sessions_from(self.table.active, self.table.letting_go)

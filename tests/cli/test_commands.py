@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 import orchd
 from orchd import __version__
@@ -26,8 +25,9 @@ from orchd.admin.settings import AdminSettings
 from orchd.cli import main
 from orchd.control.server import ControlServer
 from orchd.domain.ids import ModelKey
-from orchd.metrics import Metrics
-from tests.fakes.snapshots import NOW, SECRET, snapshot
+from orchd.exposition import Registry
+from tests.collectors import Metrics
+from tests.fakes.snapshots import NOW, SECRET, fresh, snapshot
 
 MODEL = "text-to-image/stabilityai/sdxl-turbo"
 PATIENCE_S = 60.0
@@ -54,9 +54,12 @@ class Daemon:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        metrics = Metrics(CollectorRegistry(), "1")
+        metrics = Metrics(Registry(), "1")
         admin = AdminServer(
-            AdminSettings(listen="127.0.0.1:0"), snapshot=lambda: self.snapshot, metrics=metrics, accepting=lambda: True
+            AdminSettings(listen="127.0.0.1:0"),
+            snapshot=fresh(lambda: self.snapshot),
+            metrics=metrics.registry,
+            accepting=lambda: True,
         )
         control = ControlServer(
             self.state_dir, keys=lambda: self.snapshot.models, restart=self._restart, down=self._down

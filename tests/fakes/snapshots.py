@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from fractions import Fraction
 
@@ -35,6 +36,16 @@ from orchd.domain.state import (
     StreamStatus,
 )
 from orchd.errors import Code
+
+
+def fresh(read: Callable[[], Snapshot]) -> Callable[[], Awaitable[Snapshot]]:
+    """Return `read` as those take it that wait for a snapshot to be made."""
+
+    async def made() -> Snapshot:
+        return read()
+
+    return made
+
 
 SECRET = "planted-51e8a0c7d4"
 NOW = 1_700_000_000.0

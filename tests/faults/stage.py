@@ -169,8 +169,9 @@ class Stage:
 
     async def counted(self) -> Counter[str]:
         """Return how many of the model's jobs have ended with each outcome and each code, by the metrics."""
-        async with self.daemon.client.get(f"http://127.0.0.1:{self.daemon.admin_port}/metrics") as answer:
-            families = text_string_to_metric_families(await answer.text())
+        for _ in range(2):  # A series that is new is at zero on its first page.
+            async with self.daemon.client.get(f"http://127.0.0.1:{self.daemon.admin_port}/metrics") as answer:
+                families = text_string_to_metric_families(await answer.text())
         words = {"orchd_jobs_total": "outcome", "orchd_job_errors_total": "code"}
         samples = [s for family in families for s in family.samples if s.name in words and s.labels["pipeline"]]
         return +Counter({sample.labels[words[sample.name]]: int(sample.value) for sample in samples})

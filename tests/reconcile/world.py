@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry
-
 from orchd import tasks
 from orchd.domain.events import DesiredChanged, RestartAsked, StartWanted
 from orchd.domain.ids import ModelKey
@@ -16,13 +14,14 @@ from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import SightedAs
 from orchd.domain.state import DesiredState, ModelStatus, RunnerStatus, Snapshot
-from orchd.metrics import Metrics
+from orchd.exposition import Registry
 from orchd.reconcile.lookout import lookout
 from orchd.reconcile.loop import Loop
 from orchd.reconcile.snapshots import Snapshots
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
 from orchd.settings.tree import Settings
+from tests.collectors import Metrics
 from tests.fakes.prober import FakeProber
 from tests.fakes.runtime import FakeContainer, FakeRuntime
 
@@ -36,7 +35,7 @@ class World:
     prober: FakeProber = field(default_factory=FakeProber)
     models: dict[ModelKey, Model] = field(default_factory=dict)
     generations: dict[tuple[ModelKey, str], Model] = field(default_factory=dict)
-    metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry(), "test"))
+    metrics: Metrics = field(default_factory=lambda: Metrics(Registry(), "test"))
     _loop: Loop | None = None
     _snapshots: Snapshots | None = None
     _table: SessionTable | None = None
@@ -64,10 +63,10 @@ class World:
             on_wanted=lambda key: self.loop.post(StartWanted(key)),
             clock=clock,
         )
-        self.metrics = metrics = Metrics(CollectorRegistry(), "test")
+        self.metrics = metrics = Metrics(Registry(), "test")
         runtimes: Mapping[RunnerKind, FakeRuntime] = {RunnerKind.CONTAINER: self.runtime}
         self._loop = Loop(
-            self.settings, runtimes, self.prober, self._table, metrics, self.generations, jitter=lambda: 0.0
+            self.settings, runtimes, self.prober, self._table, metrics.fleet, self.generations, jitter=lambda: 0.0
         )
         self._snapshots = Snapshots(self._loop)
         if models:

@@ -1,0 +1,264 @@
+"""What jobs are counted in: by outcome, code, answer and time, for each model, and the connections that carry them.
+
+Each job counts in up to five families, so the numbers are plain ones: prometheus-client's own would take more time for
+that than the rest of the job path together, for locks that a program of one thread does not need.
+
+What concerns a model that is not defined (a job that named an unknown one) is counted under empty labels, so that
+callers can't make series.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from orchd.domain.changes import Changes
+from orchd.domain.ids import ModelKey
+from orchd.domain.outcomes import Outcome
+from orchd.domain.state import ModelStatus, RunnerErrors
+from orchd.errors import JOB_ANSWERS, Code
+from orchd.exposition import (
+    EmergingCounters,
+    Family,
+    Histogram,
+    HistogramLines,
+    Lines,
+    Page,
+    Registry,
+    model_labels,
+    sample,
+)
+
+OUTCOMES = tuple(Outcome)
+PROCESSING_ERRORS = (
+    *(Code.BACKEND_UNAVAILABLE, Code.BACKEND_CONNECT_TIMEOUT, Code.BACKEND_BROKE),
+    *(Code.BACKEND_TIMEOUT, Code.BACKEND_STALLED, Code.INTERNAL),
+)
+"""Codes that mean that the model did not do its work: with `RUNNER_ERROR`, the `type` of `byoc_errors_total`."""
+RUNNER_ERROR = Outcome.RUNNER_ERROR
+STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
+JOB_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+SOURCE = "orchd"
+SIDES = ("caller", "runner")
+CLOSED = ("idle", "header_timeout")
+
+JOBS = Family("orchd_jobs_total", "counter", "Jobs by how they ended.")
+ANSWERS = Family("orchd_runner_answers_total", "counter", "Answers of runners to jobs, by the class of their status.")
+ERRORS = Family("orchd_job_errors_total", "counter", "Jobs that failed or were refused, by code.")
+SECONDS = Family("orchd_job_seconds", "histogram", "From a job's arrival to its end, waiting included.")
+FIRST_BYTE = Family("orchd_job_first_byte_seconds", "histogram", "From a job's arrival to the runner's first byte.")
+HELD = Family("orchd_job_hold_seconds", "histogram", "How long jobs that waited for a cold model did so.")
+ACTIVE = Family("orchd_sessions_active", "gauge", "Slots that are taken now, those that are letting go included.")
+LETTING_GO = Family("orchd_sessions_letting_go", "gauge", "Slots whose caller has left while the runner still works.")
+BYOC_ACTIVE = Family("byoc_sessions_active", "gauge", "Sessions now, as orchd counts them.")
+BYOC_WORK = Family(
+    "byoc_frame_latency_ms",
+    "histogram",
+    "Milliseconds from forwarding a job that succeeded to its end, as orchd measures them.",
+)
+BYOC_ERRORS = Family("byoc_errors_total", "counter", "Jobs that the model failed, as orchd sees them, by type.")
+CONNECTIONS = Family("orchd_connections", "gauge", "Connections for jobs that are open now.")
+CONNECTIONS_CLOSED = Family("orchd_connections_closed_total", "counter", "Callers' connections that orchd closed.")
+
+
+class JobCollector:
+    """`exposition.Collector` of the job path; also what the job path counts with.
+
+    The three `byoc_` families are those that the public documents prescribe for containers, as orchd measures them
+    from outside (`source="orchd"`).
+
+    It is also a `domain.snapshots.Contributor`: status shows the jobs that runners have failed.
+
+    Args:
+        active, letting_go: return how many slots of a model are taken, and how many of these are letting go.
+
+    Attributes:
+        changes: models whose runners have answered a job with 500 to 599.
+    """
+
+    families = (
+        *(JOBS, ANSWERS, ERRORS, SECONDS, FIRST_BYTE, HELD),
+        *(ACTIVE, LETTING_GO, BYOC_ACTIVE, BYOC_WORK, BYOC_ERRORS),
+        CONNECTIONS_CLOSED,
+    )
+
+    def __init__(
+        self, registry: Registry, active: Callable[[ModelKey], int], letting_go: Callable[[ModelKey], int]
+    ) -> None:
+        self._series = registry.per_model(JobSeries)
+        self._no_model = JobSeries(None)
+        self.changes: Changes[ModelKey] = Changes()
+        self._closed = dict.fromkeys(CLOSED, 0)
+        self._active, self._letting_go = active, letting_go
+        registry.register(self)
+
+    def job_finished(
+        self,
+        key: ModelKey | None,
+        outcome: str,
+        code: str,
+        total_s: float,
+        first_byte_s: float | None,
+        held_s: float,
+        status: int = 0,
+    ) -> None:
+        """Count one job.
+
+        Args:
+            outcome: one of `OUTCOMES`.
+            code: one of `JOB_ANSWERS`, or empty.
+            total_s: from its arrival to its end, `held_s` included.
+            first_byte_s: from its arrival to the runner's first byte; None = there was none.
+            held_s: waiting for a cold model; 0 = it did not wait.
+            status: of the runner's answer; 0 = there was none.
+        """
+        series = self._series.get(key) if key is not None else None
+        (self._no_model if series is None else series).finished(outcome, code, total_s, first_byte_s, held_s, status)
+        if outcome == RUNNER_ERROR and key is not None:
+            self.changes.touch(key)
+
+    def add_to(self, status: ModelStatus) -> ModelStatus:
+        """Return the status with how often the model's runners have failed jobs."""
+        errors = self.runner_errors(status.model.key)
+        return status if errors is None else replace(status, runner_errors=errors)
+
+    def runner_errors(self, key: ModelKey) -> RunnerErrors | None:
+        """Return how often a model's runners have answered a job with 500 to 599; None = never."""
+        series = self._series.get(key)
+        return None if series is None else series.runner_errors()
+
+    def request_refused(self, code: Code) -> None:
+        """Count what was refused before it was a job: it names no model."""
+        self._no_model.codes[code] += 1
+
+    def connection_closed(self, reason: str) -> None:
+        """Count a caller's connection that we closed: one of `CLOSED`."""
+        self._closed[reason] += 1
+
+    def pieces(self, page: Page) -> Iterator[Sequence[str]]:
+        closed = (sample(CONNECTIONS_CLOSED.name, count, reason=reason) for reason, count in self._closed.items())
+        yield (*self._no_model.lines.text(page, self._no_model, None), "".join(closed))
+        for key, series in self._series.now():
+            slots = self._active(key), self._letting_go(key)
+            yield (*series.lines.text(page, series, slots), "")
+
+
+class ConnectionCollector:
+    """`exposition.Collector` of the connections for jobs.
+
+    Args:
+        connections: returns how many are open, by side.
+    """
+
+    families = (CONNECTIONS,)
+
+    def __init__(self, registry: Registry, connections: Callable[[], Mapping[str, int]]) -> None:
+        self._connections = connections
+        registry.register(self)
+
+    def pieces(self, page: Page) -> Iterator[Sequence[str]]:
+        open_now = self._connections()
+        yield ("".join(sample(CONNECTIONS.name, open_now[side], side=side) for side in SIDES if side in open_now),)
+
+
+class JobSeries:
+    """What one model's jobs count in.
+
+    Attributes:
+        answers: by the first digit of their status; the first one counts jobs without an answer.
+        lines: those that show it.
+        failed_at, failed_status: of the last answer with 500 to 599 (Unix time).
+    """
+
+    __slots__ = (
+        *("answers", "codes", "failed_at", "failed_status", "first_byte", "held", "lines", "outcomes"),
+        *("seconds", "work"),
+    )
+
+    def __init__(self, key: ModelKey | None) -> None:
+        self.answers = [0] * 10
+        self.failed_at = 0.0
+        self.failed_status = 0
+        self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+        self.codes: dict[str, int] = dict.fromkeys(JOB_ANSWERS, 0)
+        self.seconds = Histogram(JOB_BUCKETS)
+        self.first_byte = Histogram(JOB_BUCKETS)
+        self.held = Histogram(JOB_BUCKETS)
+        self.work = Histogram(JOB_BUCKETS)
+        self.lines = _JobLines(self, model_labels(key), emerging=key is not None)
+
+    def finished(
+        self, outcome: str, code: str, total_s: float, first_byte_s: float | None, held_s: float, status: int
+    ) -> None:
+        """As `JobCollector.job_finished`."""
+        # Written out, as each call would cost about as much as all of what it does.
+        self.outcomes[outcome] += 1
+        self.answers[status // 100] += 1
+        if outcome == RUNNER_ERROR:
+            self.failed_at, self.failed_status = time.time(), status
+        bucket = bisect_left(JOB_BUCKETS, total_s)
+        family = self.seconds
+        family.counts[bucket] += 1
+        family.total += total_s
+        if code:
+            self.codes[code] += 1
+        if first_byte_s is not None:
+            family = self.first_byte
+            family.counts[bisect_left(JOB_BUCKETS, first_byte_s)] += 1
+            family.total += first_byte_s
+        if held_s > 0:
+            self.held.counts[bisect_left(JOB_BUCKETS, held_s)] += 1
+            self.held.total += held_s
+            total_s -= held_s
+            bucket = bisect_left(JOB_BUCKETS, total_s)
+        if outcome == "ok":
+            family = self.work
+            family.counts[bucket] += 1
+            family.total += total_s
+
+    def runner_errors(self) -> RunnerErrors | None:
+        """Return how many of them its runners answered with 500 to 599; None = none."""
+        count = self.outcomes[RUNNER_ERROR]
+        return RunnerErrors(count, self.failed_at, self.failed_status) if count else None
+
+
+class _JobLines:
+    """The lines that show the jobs of one model, or of none."""
+
+    __slots__ = ("_answers", "_byoc_errors", "_errors", "_histograms", "_jobs", "_slots", "_work")
+
+    def __init__(self, of: JobSeries, labels: dict[str, str], *, emerging: bool) -> None:
+        byoc = {"source": SOURCE, **labels}
+        self._jobs = Lines.of(JOBS.name, labels, "outcome", OUTCOMES)
+        self._answers = EmergingCounters(ANSWERS.name, labels, "class", emerging=emerging)
+        self._errors = EmergingCounters(ERRORS.name, labels, "code", emerging=emerging)
+        self._histograms = tuple(
+            HistogramLines(family.name, labels, histogram, emerging=emerging)
+            for family, histogram in ((SECONDS, of.seconds), (FIRST_BYTE, of.first_byte), (HELD, of.held))
+        )
+        self._work = HistogramLines(BYOC_WORK.name, byoc, of.work, scale=1000, emerging=emerging)
+        self._byoc_errors = EmergingCounters(BYOC_ERRORS.name, byoc, "type", emerging=emerging)
+        self._slots = tuple(
+            Lines.of(f.name, p) for f, p in ((ACTIVE, labels), (LETTING_GO, labels), (BYOC_ACTIVE, byoc))
+        )
+
+    def text(self, page: Page, of: JobSeries, slots: tuple[int, int] | None) -> Sequence[str]:
+        """Return the lines of `JobCollector.families`, but the last. `slots`: taken, and letting go."""
+        answers = (*of.answers[1:6], sum(of.answers[6:]))
+        failed: dict[str, int] = {code: of.codes[code] for code in PROCESSING_ERRORS}
+        failed[RUNNER_ERROR] = of.outcomes[RUNNER_ERROR]
+        return (
+            self._jobs.text(*of.outcomes.values()),
+            self._answers.text(page, dict(zip(STATUS_CLASSES, answers, strict=True))),
+            self._errors.text(page, of.codes),
+            *(histogram.text(page) for histogram in self._histograms),
+            *(
+                ("", "", "")
+                if slots is None
+                else (lines.text(n) for lines, n in zip(self._slots, (*slots, slots[0]), strict=True))
+            ),
+            self._work.text(page),
+            self._byoc_errors.text(page, failed),
+        )

@@ -1,0 +1,29 @@
+"""Whether the node program beside orchd can be used, and how often it has started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from orchd.domain.offer import NodeStatus
+from orchd.exposition import Family, Page, Registry, sample
+
+UP = Family("orchd_node_up", "gauge", "1 = go-livepeer can be used; absent = orchd has none beside it.")
+STARTS = Family("orchd_node_starts_total", "counter", "Starts of go-livepeer that were seen, the first included.")
+
+
+class NodeCollector:
+    """`exposition.Collector` of the node.
+
+    Args:
+        node: returns its status; None = orchd has none beside it.
+    """
+
+    families = (UP, STARTS)
+
+    def __init__(self, registry: Registry, node: Callable[[], NodeStatus | None]) -> None:
+        self._node = node
+        registry.register(self)
+
+    def pieces(self, page: Page) -> Iterator[Sequence[str]]:
+        if (node := self._node()) is not None:
+            yield sample(UP.name, int(node.up)), sample(STARTS.name, node.epoch)

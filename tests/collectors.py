@@ -1,0 +1,68 @@
+"""All collectors on one registry, with what each is told, for tests that look at the whole page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from orchd.advertise.metrics import RegistryErrors, StandingsCollector
+from orchd.catalog.metrics import CatalogCollector
+from orchd.daemon_metrics import DaemonCollector
+from orchd.domain.ids import ModelKey
+from orchd.domain.offer import NodeStatus, Published
+from orchd.exposition import Registry
+from orchd.health.metrics import HealthCollector
+from orchd.jobs.metrics import ConnectionCollector, JobCollector
+from orchd.node.metrics import NodeCollector
+from orchd.realtime.metrics import StreamCollector
+from orchd.reconcile.metrics import ReconcileCollector
+from orchd.runtime.metrics import RuntimeCollector
+
+
+class Metrics:
+    """The collectors of all parts, on a registry that is passed in, and what each of them is told."""
+
+    def __init__(self, registry: Registry, version: str) -> None:
+        self.registry = registry
+        self.page = registry.page
+        self.render = registry.render
+        self.loop_lag = DaemonCollector(registry, version).loop_lag
+        self.probed = HealthCollector(registry).probed
+        runtimes = RuntimeCollector(registry)
+        self.runtime_event, self.runtime_up = runtimes.runtime_event, runtimes.runtime_up
+        self.fleet = fleet = ReconcileCollector(registry, self.probed, self.runtime_up)
+        self.define, self.forget, self.state, self.restarted = fleet.define, fleet.forget, fleet.state, fleet.restarted
+        self._active: Callable[[ModelKey], int] = lambda key: 0
+        self._letting_go: Callable[[ModelKey], int] = lambda key: 0
+        jobs = JobCollector(registry, lambda key: self._active(key), lambda key: self._letting_go(key))
+        self.job_finished, self.request_refused = jobs.job_finished, jobs.request_refused
+        self.connection_closed, self.runner_errors = jobs.connection_closed, jobs.runner_errors
+        self._connections: Callable[[], Mapping[str, int]] = dict
+        ConnectionCollector(registry, lambda: self._connections())
+        self._streams: Callable[[], Mapping[ModelKey, Mapping[str, int]]] = dict
+        StreamCollector(registry, lambda: self._streams())
+        self._node: Callable[[], NodeStatus | None] = lambda: None
+        NodeCollector(registry, lambda: self._node())
+        self._published: Callable[[], Mapping[str, Mapping[ModelKey, Published]]] = dict
+        StandingsCollector(registry, lambda: self._node(), lambda: self._published())
+        self.registry_error = RegistryErrors(registry).registry_error
+        self.reloaded = CatalogCollector(registry).reloaded
+
+    def sessions_from(self, active: Callable[[ModelKey], int], letting_go: Callable[[ModelKey], int]) -> None:
+        """Take the numbers of slots from there from now on."""
+        self._active, self._letting_go = active, letting_go
+
+    def connections_from(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Take the numbers of connections from there from now on."""
+        self._connections = read
+
+    def node_from(self, read: Callable[[], NodeStatus | None]) -> None:
+        """Take how the node stands from there from now on."""
+        self._node = read
+
+    def registries_from(self, read: Callable[[], Mapping[str, Mapping[ModelKey, Published]]]) -> None:
+        """Take how models stand in registries from there from now on."""
+        self._published = read
+
+    def streams_from(self, read: Callable[[], Mapping[ModelKey, Mapping[str, int]]]) -> None:
+        """Take the numbers of streams from there from now on."""
+        self._streams = read
