@@ -135,6 +135,7 @@ class _Parser(Generic[Head]):
     def close(self) -> None:
         """Let go of llhttp, which refers back to us. No more may be fed."""
         self._llhttp = None
+        self.held.clear()
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the connection."""

@@ -27,12 +27,12 @@ from orchd.names import Names
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Ended
 from orchd.relay.caller import CallerConnection
+from orchd.relay.exchange import Exchange
 from orchd.relay.listen import listen, remove_sockets
 from orchd.relay.pool import Pool
 from orchd.relay.ports import Owner
 from orchd.relay.settings import RelaySettings
 from orchd.relay.splice import Pipes
-from orchd.relay.transfer import Transfer
 from orchd.relay.wire import Batch
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
@@ -68,7 +68,7 @@ class _Carrier:
         self.take = pool.take
         self.connect = pool.connect
         self.give_back: Callable[[Any], None] = pool.give_back
-        self.carry: Callable[[Owner, Any, Any, int], Transfer] = Transfer
+        self.carry: Callable[[Owner, Any, Any, int], Exchange] = Exchange
 
 
 class JobServer:

@@ -24,11 +24,9 @@ from orchd.relay.headers import interim, persistence
 from orchd.relay.pace import BodyPace, is_paced
 from orchd.relay.ports import CallerGone, Owner
 from orchd.relay.settings import RelaySettings
-from orchd.relay.transfer import Transfer
 from orchd.relay.wire import Batch, Wire
 
 MIB = 1024 * 1024
-SLICE_BYTES = 64 * 1024
 AHEAD_BYTES = 64 * 1024
 REFUSAL_STEPS = 224
 """What it takes to refuse a request, as the model that was probably meant may be looked for among hundreds."""
@@ -77,13 +75,47 @@ class Hub(Protocol):
         """Count a connection that we closed."""
 
 
+class CallerExchange(Protocol):
+    """The exchange that serves a request, as its caller's connection sees it."""
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes of the request's body that were moved."""
+
+    @property
+    def taker(self) -> Wire | None:
+        """The connection whose other end must take bytes before anything goes on; None = neither."""
+
+    @property
+    def waits_for_body(self) -> bool:
+        """The caller is to send more of its body, and nothing but the caller holds that up."""
+
+    def wants_body(self) -> bool:
+        """More of the request's body can be used now."""
+
+    def upload_changed(self) -> None:
+        """Body came, or the request ended."""
+
+    def download_changed(self) -> None:
+        """The caller takes bytes (no more, again)."""
+
+
+class CallerTunnel(CallerExchange, Protocol):
+    """After both sides have switched protocols."""
+
+    def caller_said(self, data: bytes) -> None:
+        """Bytes came."""
+
+    def caller_finished(self) -> None:
+        """The caller sends no more, and may still take bytes."""
+
+
 class CallerConnection(Wire):
     """After `relay.ports.Caller`."""
 
     __slots__ = (
         "_advancing", "_collect", "_continued", "_dropped", "_hub", "_keep", "_owner", "_pace", "_sent_before",
-        "_taken", "_tunnel",
-        "bypassed", "deadline", "listener", "message", "parser", "peer", "state", "transfer",
+        "_taken", "deadline", "exchange", "listener", "message", "parser", "peer", "state", "tunnel",
     )  # fmt: skip
 
     message: Message[RequestHead]
@@ -98,18 +130,16 @@ class CallerConnection(Wire):
         self.peer = ""
         self.deadline = NEVER
         self._sent_before = 0
-        self.transfer: Transfer | None = None
+        self.exchange: CallerExchange | None = None
+        self.tunnel: CallerTunnel | None = None
         self._owner: Owner | None = None
         self._collect = 0
         self._advancing = False
         self._keep = True
         self._continued = False
-        self._tunnel = False
         self._dropped = 0
         self._pace: BodyPace | None = None  # Of the body under way; None = nobody has looked yet.
         self._taken: tuple[Wire, int | None] | None = None  # Who is to take bytes, and how many it had taken.
-        self.bypassed = False
-        """Some of the body that the parser waits for went another way."""
 
     # What happens to the connection.
 
@@ -123,41 +153,18 @@ class CallerConnection(Wire):
             if self._hub.turned_away() is None:
                 self.close()
 
-    def data_received(self, data: bytes) -> None:
-        state = self.state
-        if state is LEAVING:
-            return self._drop(len(data))
-        try:
-            if self._tunnel:
-                if self.transfer is not None:
-                    self.transfer.caller_said(data)
-                return None
-            if state is DROPPING:
-                self._dropped += len(data)
-            self.parser.feed(data)
-            self._look()
-        except Exception as exc:
-            if self._owner is None:
-                raise
-            self._owner.fail(exc)
-        return None
+    def unparsed(self, data: bytes) -> None:
+        if self.tunnel is not None:
+            self.tunnel.caller_said(data)
+        else:
+            self._drop(len(data))
 
-    def held_moved(self) -> None:
-        try:
-            self._look()
-        except Exception as exc:
-            if self._owner is None:
-                raise
-            self._owner.fail(exc)
+    def crashed(self, why: Exception) -> None:
+        if self._owner is None:
+            raise why
+        self._owner.fail(why)
 
-    def _wake(self) -> None:
-        super()._wake()
-        # A request that took the last steps to be understood has not been served yet, and nothing else may ever come.
-        if self.state is AWAITING and self.parser.messages and not (self.resting or self.closed):
-            self.held_moved()
-
-    def _look(self) -> None:
-        """There may be something new in the parser."""
+    def parsed_more(self) -> None:
         state = self.state
         if state is AWAITING:
             self._advance()
@@ -169,12 +176,10 @@ class CallerConnection(Wire):
             if (why := self._hub.turned_away()) is not None:
                 self._refuse(why)
             self.close()  # Lingering is for those that there is room for.
-        if self.parser.steps <= 0:
-            self.rest()
 
     def eof_received(self) -> bool:
-        if self._tunnel and self.transfer is not None:
-            self.transfer.caller_finished()
+        if self.tunnel is not None:
+            self.tunnel.caller_finished()
             return True
         self._gone()
         return False
@@ -192,13 +197,13 @@ class CallerConnection(Wire):
 
     def pause_writing(self) -> None:
         self.paused = True
-        if self.transfer is not None:
-            self.transfer.download_changed()
+        if self.exchange is not None:
+            self.exchange.download_changed()
 
     def resume_writing(self) -> None:
         self.paused = False
-        if self.transfer is not None:
-            self.transfer.download_changed()
+        if self.exchange is not None:
+            self.exchange.download_changed()
         elif self.state is AWAITING and (self.parser.held or self.parser.messages):
             self.deadline = NEVER
             self._advance()
@@ -232,7 +237,7 @@ class CallerConnection(Wire):
         if self.state is SERVING:
             if parser.broken is not None and self._body_broke():
                 return None
-            return self.choose_reading() if self.transfer is None else None  # It has done so itself.
+            return self.choose_reading() if self.exchange is None else None  # It has done so itself.
         return self._await() if self.state is AWAITING and not self.closed else None
 
     def _await(self) -> None:
@@ -257,8 +262,8 @@ class CallerConnection(Wire):
     def _more_body(self) -> None:
         if self._owner is None or self._body_broke():
             return None
-        if self.transfer is not None:
-            self.transfer.upload_changed()
+        if self.exchange is not None:
+            self.exchange.upload_changed()
         elif self._collect:
             self._owner.moved()
             self.collect(self._collect)
@@ -275,13 +280,13 @@ class CallerConnection(Wire):
 
     def choose_reading(self) -> None:
         """Read while there is use for it: for the body, or, behind it, to see the caller leave."""
-        if self.state is not SERVING or self._tunnel:
+        if self.state is not SERVING or self.tunnel is not None:
             return
         message = self.message
         if message.ended:
             wanted = not self.parser.held and self.parser.broken is None
-        elif self.transfer is not None:
-            wanted = self.transfer.wants_body()
+        elif self.exchange is not None:
+            wanted = self.exchange.wants_body()
         else:
             wanted = message.waiting < max(AHEAD_BYTES, self._collect)
         if wanted is not self.reading:
@@ -343,17 +348,19 @@ class CallerConnection(Wire):
     def break_off(self) -> None:
         self.abort(reset=True)
 
-    def begin_tunnel(self) -> None:
-        """From now on, what the caller sends is not HTTP."""
-        self._tunnel = True
-        self._keep = False
+    def switch(self, tunnel: CallerTunnel, head: bytes) -> None:
+        """Tell the caller by `head` that from now on what it sends is not HTTP."""
+        self.exchange = self.tunnel = tunnel
+        self.parsed = self._keep = False
+        self.write(head)
         rest = self.parser.take_held()
         self.set_reading(True)
-        if rest and self.transfer is not None:
-            self.transfer.caller_said(rest)
+        if rest:
+            tunnel.caller_said(rest)
 
     def done(self) -> None:
-        self._owner = self.transfer = None
+        tunnelled = self.tunnel is not None
+        self._owner = self.exchange = self.tunnel = None
         self._collect = 0
         self._pace = None
         self.deadline = NEVER
@@ -361,14 +368,13 @@ class CallerConnection(Wire):
         if self.closed:
             return None
         message, parser = self.message, self.parser
-        if self._tunnel:
+        if tunnelled:
             return self.close()
         if not message.ended:
             if not self._keep or self.bypassed or not self._fits(message) or parser.broken is not None:
                 return self._leave()
             self.state = DROPPING
             self.deadline = self._hub.clock() + self._hub.settings.refused_body_s
-            self._dropped = 0
             return self._drop_body()
         if not self._keep:
             return self._leave()
@@ -389,8 +395,6 @@ class CallerConnection(Wire):
         message.take()
         if parser.broken is not None and not message.ended:
             return self._leave()
-        if self._dropped > self._hub.settings.refused_body_mb * MIB + SLICE_BYTES:
-            return self.abort()
         if message.ended:
             parser.messages.popleft()
             self.state = AWAITING
@@ -407,6 +411,7 @@ class CallerConnection(Wire):
     def _leave(self) -> None:
         """Say that nothing more comes, and give the caller time to read what came."""
         self.state = LEAVING
+        self.parsed = False
         self._dropped = 0
         self.parser.held.clear()
         self.deadline = self._hub.clock() + self._hub.settings.refused_body_s
@@ -457,7 +462,7 @@ class CallerConnection(Wire):
         if not self.reading and not self.closed and self.peer_left():
             self._gone()
             return self.abort()
-        if self.state is SERVING and not self._tunnel and not self.message.ended:
+        if self.state is SERVING and self.tunnel is None and not self.message.ended:
             self._look_at_pace(now)
         self._takes_bytes()
         return None
@@ -469,13 +474,13 @@ class CallerConnection(Wire):
             self._pace.skip(seconds)
 
     def _look_at_pace(self, now: float) -> None:
-        transfer, message, settings = self.transfer, self.message, self._hub.settings
+        exchange, message, settings = self.exchange, self.message, self._hub.settings
         if not (settings.min_body_rate or settings.body_timeout_s) or not is_paced(message.head.value(b"content-type")):
             return
-        waits = self._collect > 0 and self.reading if transfer is None else transfer.waits_for_body
+        waits = self._collect > 0 and self.reading if exchange is None else exchange.waits_for_body
         if self._pace is None:
             self._pace = BodyPace(now, waits=waits)
-        received = max(message.received, 0 if transfer is None else transfer.bytes_in)
+        received = max(message.received, 0 if exchange is None else exchange.bytes_in)
         why = self._pace.look(now, received, settings, waits=waits)
         if why and self._owner is not None:
             self._keep = False
@@ -483,8 +488,8 @@ class CallerConnection(Wire):
 
     def _takes_bytes(self) -> bool:
         """Return whether whoever is to take bytes has taken some since this was asked last. Who does so is not late."""
-        transfer = self.transfer
-        taker = (self if self.paused else None) if transfer is None else transfer.taker
+        exchange = self.exchange
+        taker = (self if self.paused else None) if exchange is None else exchange.taker
         if taker is None or taker.closed:
             self._taken = None
             return False

@@ -35,7 +35,7 @@ class RunnerPool:
 
     def release(self, connection: RunnerConnection) -> None:
         """Keep a connection whose exchange is whole for the next job."""
-        connection.transfer = None
+        connection.leave()
         if connection.closed or self.closed:
             connection.close()
             return

@@ -99,8 +99,8 @@ class Caller(Protocol):
         """The request is answered, refused or broken off: go on with what follows."""
 
 
-class Rest(Protocol):
-    """What is left at a runner of a job that was cut.
+class Abandoned(Protocol):
+    """What is left at a runner of an exchange whose job was cut.
 
     Attributes:
         watched: its end can be seen.
@@ -122,9 +122,15 @@ class Transfer(Protocol):
         retained: the whole body that was sent, if it is small; None = it is not at hand any more.
     """
 
-    bytes_in: int
-    bytes_out: int
     retained: bytes | None
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes of the request's body that were moved."""
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes of the answer's body that were moved."""
 
     def send(self, head: bytes) -> None:
         """Begin: the owner gets the answer's head delivered."""
@@ -139,7 +145,7 @@ class Transfer(Protocol):
     def stop(self) -> None:
         """Leave both sides. Always safe."""
 
-    def cut(self) -> Rest | None:
+    def cut(self) -> Abandoned | None:
         """As `stop`, in the middle of a job: return what is left of it at the runner, None = nothing."""
 
 

@@ -8,15 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from orchd.http1.parser import AnswerParser
 from orchd.relay.splice import Pipes
 from orchd.relay.wire import Batch, Wire
-
-if TYPE_CHECKING:
-    from orchd.relay.rest import Rest
-    from orchd.relay.transfer import Transfer
 
 HEAD_BYTES = 256 * 1024
 LEFT_OVER_BYTES = 1024 * 1024  # An answer that came before its runner reset the connection; a longer one is lost.
@@ -43,17 +39,50 @@ class HomePool(Protocol):
         """Forget a connection that has ended."""
 
 
+class RunnerExchange(Protocol):
+    """What a connection tells of itself: to the exchange on it, to its tunnel, or to what is left of a job."""
+
+    @property
+    def reads_runner(self) -> bool:
+        """Nobody but the connection's parser takes what the runner sends."""
+
+    def runner_moved(self) -> None:
+        """The parser has something new, or is broken."""
+
+    def runner_lost(self, *, proper: bool) -> None:
+        """The connection has ended (`proper`: was closed, not reset); what came before is in the parser."""
+
+    def upload_changed(self) -> None:
+        """The runner takes bytes (no more, again)."""
+
+    def crashed(self, why: Exception) -> None:
+        """A bug of ours came up while bytes were looked at."""
+
+
+class RunnerTunnel(RunnerExchange, Protocol):
+    """After both sides have switched protocols."""
+
+    def runner_said(self, data: bytes) -> None:
+        """Bytes came."""
+
+    def runner_finished(self) -> None:
+        """The runner sends no more, and may still take bytes."""
+
+
 class RunnerConnection(Wire):
-    """Attributes:
-    home: where it goes when its exchange is whole.
-    transfer: the job on it, or what is left of one that was cut; None = it idles.
-    ended: nothing more comes, and what came has been looked at.
-    reused: it has served a job before.
-    idle_until: when it is closed if it still idles then (loop clock, seconds).
+    """One connection to a runner.
+
+    Attributes:
+        home: where it goes when its exchange is whole.
+        exchange: the job on it, or what is left of one that was cut; None = it idles.
+        tunnel: the same, if it has switched protocols; else None.
+        ended: nothing more comes, and what came has been looked at.
+        reused: it has served a job before.
+        idle_until: when it is closed if it still idles then (loop clock, seconds).
     """
 
     __slots__ = (
-        "_poll", "_proper", "_sent_before", "ended", "home", "idle_until", "parser", "reused", "transfer",
+        "_poll", "_proper", "_sent_before", "ended", "exchange", "home", "idle_until", "parser", "reused", "tunnel",
     )  # fmt: skip
 
     parser: AnswerParser
@@ -62,10 +91,10 @@ class RunnerConnection(Wire):
         super().__init__(home.batch)
         self.home = home
         self.parser = AnswerParser(HEAD_BYTES)
-        self.transfer: Transfer | Rest | None = None
-        self.reused = False
-        self.ended = False
-        self._proper: bool | None = None  # How it has ended, if it has.
+        self.exchange: RunnerExchange | None = None
+        self.tunnel: RunnerTunnel | None = None
+        self.parsed = self.reused = self.ended = False
+        self._proper: bool | None = None  # How it has ended; None = it has not.
         self.idle_until = 0.0
         self._sent_before = 0
         self._poll: select.poll | None = None
@@ -77,10 +106,25 @@ class RunnerConnection(Wire):
             poll.register(self.socket().fileno(), select.POLLIN)
             self._poll = poll
 
-    def begin(self, transfer: Transfer, method: bytes) -> None:
-        self.transfer = transfer
+    # The exchange on it.
+
+    def begin(self, exchange: RunnerExchange, method: bytes) -> None:
+        """Serve this exchange, whose request has this method."""
+        self.exchange = exchange
+        self.parsed = True
         self.parser.expect(method)
         self._sent_before = self.sent
+
+    def switch(self, tunnel: RunnerTunnel) -> bytes:
+        """From now on, what the runner sends is not HTTP; return what it has sent already."""
+        self.exchange = self.tunnel = tunnel
+        self.parsed = False
+        return self.parser.take_held()
+
+    def leave(self) -> None:
+        """Serve nobody any more."""
+        self.exchange = self.tunnel = None
+        self.parsed = False
 
     def quiet(self) -> bool:
         """Ask the kernel whether it idles still: neither bytes nor an end have come since the loop looked last."""
@@ -91,7 +135,7 @@ class RunnerConnection(Wire):
         return self.sent - self._sent_before == sum(map(len, self.unsent))
 
     def say_no_more(self) -> bool:
-        """End our side in the middle of the request or behind it, and read on; False where that can't be said."""
+        """End our side in the middle of the request or after it, and read on; False where that can't be said."""
         self.unsent = []  # It must not make the request look whole.
         try:
             said = self.write_eof()
@@ -114,44 +158,37 @@ class RunnerConnection(Wire):
         acked = self.acked()
         return acked is not None and acked <= self._sent_before + 1 and self.was_reset()
 
-    def data_received(self, data: bytes) -> None:
-        if (transfer := self.transfer) is None:
-            return self.home.drop(self)  # Nobody asked.
-        if transfer.tunnel:
-            return transfer.runner_said(data)
-        try:
-            self.parser.feed(data)
-            transfer.runner_moved()
-        except Exception as exc:  # noqa: BLE001 - it is raised again where the job waits for the answer
-            transfer.crashed(exc)
-        if self.parser.steps <= 0:
-            self.rest()
-        return None
+    # What happens to it.
 
-    def held_moved(self) -> None:
-        if (transfer := self.transfer) is None or transfer.tunnel:
-            return
-        try:
-            transfer.runner_moved()
-        except Exception as exc:  # noqa: BLE001 - as above
-            transfer.crashed(exc)
-        if self.parser.steps <= 0:
-            self.rest()
-        self._tell_end()
+    def unparsed(self, data: bytes) -> None:
+        if self.tunnel is not None:
+            self.tunnel.runner_said(data)
+        else:
+            self.home.drop(self)  # Nobody asked.
+
+    def parsed_more(self) -> None:
+        if self.exchange is not None:
+            self.exchange.runner_moved()
+        if self._proper is not None:
+            self._tell_end()
+
+    def crashed(self, why: Exception) -> None:
+        if self.exchange is not None:
+            self.exchange.crashed(why)
 
     def eof_received(self) -> bool:
-        if (transfer := self.transfer) is None:
-            self.home.drop(self)
-            return False
-        if transfer.tunnel:
-            transfer.runner_finished()
+        if self.tunnel is not None:
+            self.tunnel.runner_finished()
             return True
-        self._end(proper=True)
+        if self.exchange is None:
+            self.home.drop(self)
+        else:
+            self._end(proper=True)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closed:
-            if exc is not None and self.transfer is not None and self.transfer.reads_runner:
+            if exc is not None and self.exchange is not None and self.exchange.reads_runner:
                 for piece in self._left_over():
                     self.parser.feed(piece)
                 if self.parser.steps <= 0:
@@ -159,7 +196,7 @@ class RunnerConnection(Wire):
             self._end(proper=exc is None)
         self.forget_socket()
         self.home.lost(self)
-        if self.ended or self.transfer is None:
+        if self.ended or self.exchange is None:
             self.parser.close()
 
     def give_up(self) -> None:
@@ -170,21 +207,21 @@ class RunnerConnection(Wire):
         self.parser.close()
 
     def _end(self, *, proper: bool) -> None:
-        """Nothing more comes. A reset is no proper end of an answer."""
+        """Nothing more comes. A reset is not a proper end of an answer."""
         self.closed = True
         self._proper = proper
         self._tell_end()
 
     def _tell_end(self) -> None:
-        """Tell the job once that nothing more comes, behind what has come."""
-        transfer, proper = self.transfer, self._proper
-        if proper is None or self.ended or (transfer is not None and self.parser.held and not transfer.tunnel):
+        """Tell the job once that nothing more comes, after all that has come: what is held is looked at first."""
+        exchange, proper = self.exchange, self._proper
+        if proper is None or self.ended or (exchange is not None and self.parser.held):
             return
         self.ended = True
-        if transfer is not None:
-            if proper and not transfer.tunnel:
+        if exchange is not None:
+            if proper and self.tunnel is None:
                 self.parser.feed_eof()
-            transfer.runner_lost(proper=proper)
+            exchange.runner_lost(proper=proper)
 
     def _left_over(self) -> list[bytes]:
         """Return what came before a reset: a runner may answer, and close without having read the body."""
@@ -200,10 +237,10 @@ class RunnerConnection(Wire):
 
     def pause_writing(self) -> None:
         self.paused = True
-        if self.transfer is not None:
-            self.transfer.upload_changed()
+        if self.exchange is not None:
+            self.exchange.upload_changed()
 
     def resume_writing(self) -> None:
         self.paused = False
-        if self.transfer is not None:
-            self.transfer.upload_changed()
+        if self.exchange is not None:
+            self.exchange.upload_changed()

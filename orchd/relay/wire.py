@@ -62,6 +62,8 @@ class Batch:
 class Wire(asyncio.BufferedProtocol):
     """Attributes:
     sent: bytes of messages that were written, or went out by another way.
+    parsed: what comes goes to the parser; else `unparsed` gets it.
+    bypassed: some of the body that the parser waits for went another way.
     unsent: what `write` keeps until the end of the loop's turn.
     parser: of what the peer sends.
     bulk: much is coming: read as much as there is at once.
@@ -73,16 +75,16 @@ class Wire(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_batch", "_socket", "_turn_left", "bulk", "closed", "made", "paused", "reading", "resting", "sent",
-        "transport", "unsent",
+        "_batch", "_socket", "_turn_left", "bulk", "bypassed", "closed", "made", "parsed", "paused", "reading",
+        "resting", "sent", "transport", "unsent",
     )  # fmt: skip
 
     transport: asyncio.Transport
     parser: RequestParser | AnswerParser
 
     def __init__(self, batch: Batch) -> None:
-        self.paused = self.made = self.closed = self.bulk = False
-        self.reading = True
+        self.paused = self.made = self.closed = self.bulk = self.bypassed = False
+        self.parsed = self.reading = True
         self.resting = False
         self.sent = 0
         self.unsent: list[bytes] = []
@@ -123,6 +125,27 @@ class Wire(asyncio.BufferedProtocol):
         return self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
+        if not self.parsed:
+            return self.unparsed(data)
+        try:
+            self.parser.feed(data)
+            self.parsed_more()
+        except Exception as exc:  # noqa: BLE001 - it is raised again where the job waits
+            self.crashed(exc)
+        if self.parser.steps <= 0:
+            self.rest()
+        return None
+
+    def unparsed(self, data: bytes) -> None:
+        """Take bytes that are not for the parser."""
+        raise NotImplementedError
+
+    def parsed_more(self) -> None:
+        """Look at what the parser has: it may be something new, or nothing."""
+        raise NotImplementedError
+
+    def crashed(self, why: Exception) -> None:
+        """Tell the job of a bug of ours that came up while bytes were looked at."""
         raise NotImplementedError
 
     def send(self, data: bytes) -> None:
@@ -168,7 +191,11 @@ class Wire(asyncio.BufferedProtocol):
                 self.rest()  # That comes first.
 
     def rest(self) -> None:
-        """It is the turn of others: go on in the loop's next turn."""
+        """It is the turn of others: go on in the loop's next turn.
+
+        How: the transport is paused, so that nothing comes, and `_wake` is due in the next turn. That gives the parser
+        new steps, looks at what the parser holds, and only then resumes the transport: bytes stay in order.
+        """
         if not self.resting:
             self.resting = True
             if self.reading and not self.closed:
@@ -177,16 +204,19 @@ class Wire(asyncio.BufferedProtocol):
 
     def _wake(self) -> None:
         self.resting = False
-        self.parser.steps = STEPS
-        if self.reading and self.parser.held:
-            self.parser.go_on()
-            self.held_moved()
+        parser = self.parser
+        parser.steps = STEPS
+        # A message that took the last steps to be parsed has not been looked at yet, and nothing else may ever come.
+        if self.reading and self.parsed and (parser.held or parser.messages):
+            try:
+                parser.go_on()
+                self.parsed_more()
+            except Exception as exc:  # noqa: BLE001 - as above
+                self.crashed(exc)
+            if parser.steps <= 0:
+                self.rest()
         if self.reading and not self.resting and not self.closed:
             self.transport.resume_reading()
-
-    def held_moved(self) -> None:
-        """Some of what the parser held has been looked at."""
-        raise NotImplementedError
 
     def socket(self) -> socket.socket:
         """Return a duplicate of the connection's socket, kept until the connection is lost."""

@@ -335,7 +335,7 @@ class Scenario:
         for home in self.bench.pool._runners.values():
             for connection in home.idle:
                 assert not connection.closed, "a closed connection idles"
-                assert connection.transfer is None, "a busy connection idles"
+                assert connection.exchange is None, "a busy connection idles"
 
     def check(self) -> None:
         bench = self.bench

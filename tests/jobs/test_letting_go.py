@@ -12,7 +12,7 @@ from orchd.domain.model import HealthSpec, InferenceSpec
 from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord
 from orchd.errors import Code, JobRefused
-from orchd.relay.rest import MOST_BYTES, MOST_INTERIM
+from orchd.relay.abandoned import MOST_BYTES, MOST_INTERIM
 from tests.jobs.fakes import Bench, Charging
 from tests.jobs.messages import SWITCHED, UPGRADE, answer, request
 from tests.jobs.model import KEY, a_model, runner_of

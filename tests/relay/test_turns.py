@@ -203,6 +203,24 @@ def test_pipelined_requests_have_their_turn(kind: str, monkeypatch: pytest.Monke
     run()
 
 
+@pytest.mark.parametrize("ends", ["closed", "reset"])
+def test_a_caller_that_leaves_while_its_requests_are_held_is_forgotten_without_an_error(ends: str) -> None:
+    @virtual_time
+    async def run() -> None:
+        faults: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, said: faults.append(said))
+        bench = Bench()
+        caller = bench.caller(b"".join(request(target=f"/none{at}") for at in range(200)))
+        wire: Any = caller.protocol
+        assert wire.parser.held
+        caller._lose(ConnectionResetError(errno.ECONNRESET, "reset") if ends == "reset" else None)
+        await bench.idle()
+        assert caller.lost
+        assert not faults
+
+    run()
+
+
 @pytest.mark.parametrize("way", ["known heads", "unknown heads"])
 def test_a_refusal_takes_more_steps_as_a_model_is_looked_for(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     @virtual_time

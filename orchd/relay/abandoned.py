@@ -1,4 +1,4 @@
-"""EDGE. What is left of an exchange with a runner whose job was cut: nobody wants it, but its end is watched for.
+"""EDGE. What is left of an exchange with a runner whose job was cut: its end is watched for, and nothing else.
 
 The runner is told by the end of our side that nobody waits any more. Many see that and stop; others answer all the
 same, and then their answer is read and dropped, so that its end is seen. The connection is used for nothing else.
@@ -7,20 +7,18 @@ same, and then their answer is read and dropped, so that its end is seen. The co
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from orchd.relay.runner import RunnerConnection
+from orchd.relay.runner import RunnerConnection
 
 MOST_BYTES = 16 * 1024 * 1024
-"""Of an answer that nobody wants are read; a longer one is cut off, so that a runner that sees only failed writes sees
-one. As much as the answer of a call about a stream may have."""
+"""How many bytes of an answer that nobody waits for are read. A longer one is cut off, so that a runner that sees only
+failed writes sees one. As much as the answer of a call about a stream may have."""
 MOST_INTERIM = 100
-"""Interim answers (1xx) before that."""
+"""How many interim answers (1xx) are read before that."""
 
 
-class Rest:
-    """After `relay.ports.Rest`, and after `Transfer` as a runner's connection sees it.
+class AbandonedExchange:
+    """As `relay.ports.Abandoned` and `runner.RunnerExchange`.
 
     Attributes:
         watched: its end can still be seen; `watch` says who is told.
@@ -28,7 +26,6 @@ class Rest:
 
     __slots__ = ("_finished", "_interim", "_lost", "_runner", "watched")
 
-    tunnel = False
     reads_runner = True
 
     def __init__(self, runner: RunnerConnection, *, watched: bool) -> None:
@@ -43,7 +40,7 @@ class Rest:
         self._finished, self._lost = finished, lost
 
     def close(self) -> None:
-        """Nobody watches any more."""
+        """Watch no more."""
         self._reset()
 
     def runner_moved(self) -> None:
@@ -69,15 +66,16 @@ class Rest:
 
     def _reset(self) -> None:
         self.watched = False
-        if self._runner.transfer is self:
-            self._runner.transfer = None
-            self._runner.parser.take_held()
-            self._runner.abort(reset=True)
+        runner = self._runner
+        if runner.exchange is self:
+            runner.leave()
+            runner.parser.take_held()
+            runner.abort(reset=True)
 
     def runner_lost(self, *, proper: bool) -> None:
         """It has closed."""
         self.watched = False
-        self._runner.transfer = None
+        self._runner.leave()
         self._finished()
 
     def crashed(self, why: Exception) -> None:
@@ -87,12 +85,6 @@ class Rest:
 
     def upload_changed(self) -> None:
         """Nothing is sent any more."""
-
-    def runner_said(self, data: bytes) -> None:
-        """Not called: it is no tunnel."""
-
-    def runner_finished(self) -> None:
-        """Not called: it is no tunnel."""
 
 
 def _nobody() -> None:
