@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -q
 SIDE_BY_SIDE := -n $(shell expr 2 \* $$(nproc))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test types tests check unit lock bench bench-proxy bench-registries soak test-install clean
+.PHONY: help demo test types tests check unit lock bench bench-proxy bench-registries dist soak test-install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,10 +58,14 @@ bench-proxy: $(VENV)/.dev ## figures against nginx and HAProxy; ten minutes
 bench-registries: $(VENV)/.dev ## how fast the node learns of a change, and what telling it costs
 	@$(BIN)/python -m tests.bench.registries $(BENCH_ARGS)
 
+dist: $(VENV)/.dev ## the wheel and the sdist, in dist/
+	@rm -rf dist
+	@$(BIN)/python tools/dist.py dist
+
 lock: $(VENV)/.dev ## renew the lock files after an edit of pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 pyproject.toml --group build -o requirements.lock
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 pyproject.toml --group build --group dev -o requirements-dev.lock
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info build dist
