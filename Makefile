@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -q
 SIDE_BY_SIDE := -n $(shell expr 2 \* $$(nproc))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test types tests check unit lock bench bench-proxy bench-registries dist soak test-install clean
+.PHONY: help demo test types tests check unit lock bench bench-proxy bench-compare bench-registries dist soak test-install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench: $(VENV)/.dev ## figures against direct calls to the runner
 
 bench-proxy: $(VENV)/.dev ## figures against nginx and HAProxy; ten minutes
 	@$(BIN)/python -m tests.bench.proxy $(BENCH_ARGS)
+
+bench-compare: $(VENV)/.dev ## figures of the data plane of two trees: BENCH_ARGS="OLD NEW"
+	@$(BIN)/python -m tests.bench.compare $(BENCH_ARGS)
 
 bench-registries: $(VENV)/.dev ## how fast the node learns of a change, and what telling it costs
 	@$(BIN)/python -m tests.bench.registries $(BENCH_ARGS)
