@@ -33,10 +33,10 @@ from orchd.notify import NotifyPart
 from orchd.part import Context, Part
 from orchd.realtime.part import RealtimePart
 from orchd.reconcile.part import ReconcilePart
-from orchd.reload import ReloadPart, SecretInUse
+from orchd.reload import ReloadPart
 from orchd.runtime.part import RuntimesPart
 from orchd.sessions.part import SessionsPart
-from orchd.settings.files import resolve_state_dir
+from orchd.settings.files import SecretInUse, resolve_state_dir
 from orchd.settings.tree import Settings
 from orchd.state_dir import StateDirPart
 
@@ -97,9 +97,9 @@ class App:
         realtime = self._add(RealtimePart)(context, database, sessions, reconcile)
         node, secrets = None, dict[str, SecretInUse]()
         if rules.orchestrator.enabled:
-            from orchd.advertise.part import NodePart, OffersPart
+            from orchd.node.part import NodePart
 
-            node = self._add(NodePart)(context, database, sessions, reconcile, realtime)
+            node = self._add(NodePart)(context, database)
             secrets = node.secrets
         self._add(JobsPart)(context, sessions, reconcile, realtime, node, self._lines)
         self._add(AdminPart)(context, reconcile, lambda: self.accepting)
@@ -110,7 +110,9 @@ class App:
         keep = {"lock": ground.keep_lock, "store": database.keep, "control socket": control.keep}
         self._add(StateDirPart)(context, keep)
         if node is not None:
-            self._add(OffersPart)(node, reconcile)
+            from orchd.advertise.part import AdvertisePart
+
+            self._add(AdvertisePart)(context, node, sessions, realtime, reconcile)
         self._notify, self._reload, self._reconcile = notify, reload, reconcile
 
     def _add(self, part: Callable[P, T]) -> Callable[P, T]:

@@ -36,13 +36,13 @@ PARTS = (
     PartEntry("reconcile", "orchd.reconcile"),
     PartEntry("systemd", "orchd.notify"),
     PartEntry("realtime", "orchd.realtime"),
-    PartEntry("node", "orchd.advertise", switch="orchestrator.service_url"),
+    PartEntry("node", "orchd.node", switch="orchestrator.service_url"),
     PartEntry("jobs", "orchd.jobs"),
     PartEntry("admin", "orchd.admin"),
     PartEntry("control", "orchd.control"),
     PartEntry("reload", "orchd.reload"),
     PartEntry("state directory", "orchd.state_dir"),
-    PartEntry("offers", "orchd.advertise", switch="orchestrator.service_url"),
+    PartEntry("advertise", "orchd.advertise", switch="orchestrator.service_url"),
 )
 """In start order."""
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
-from orchd.domain.model import Secret
 from orchd.errors import OrchdError
 from orchd.part import Context, Part, Roots
-from orchd.settings.files import read_secret
+from orchd.settings.files import SecretInUse, read_secret
 from orchd.settings.load import differences, value_of
 from orchd.settings.tree import Settings
 from orchd.threads import DaemonThreads
@@ -26,19 +24,6 @@ log = structlog.get_logger("orchd.reload")
 LEVEL = "log.level"
 READ_TIMEOUT_S = 30.0
 """For the settings and secrets: their files may lie on a mount that hangs."""
-
-
-@dataclass(slots=True)
-class SecretInUse:
-    """The content of a secret's file, and who has it.
-
-    Attributes:
-        now: as last read; None = no file is named.
-        use: hands over another one. Raises OrchdError where it is of no use.
-    """
-
-    now: Secret | None
-    use: Callable[[Secret | None], None]
 
 
 class Reload:

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchd import tasks
-from orchd.advertise.part import OffersPart
+from orchd.advertise.part import AdvertisePart
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.app import App, Instead
 from orchd.cli import run
@@ -100,12 +100,12 @@ async def test_what_tells_the_node_may_be_ended_without_ending_the_daemon(tmp_pa
     """`orchd down` does that before it stops the runners; ended by then, the daemon would leave containers behind."""
     withdrawn = asyncio.Event()
 
-    class Offers(OffersPart):
+    class Offers(AdvertisePart):
         async def withdraw(self) -> None:
             assert not {"offers", "node"} & {task.get_name() for task in asyncio.all_tasks()}
             withdrawn.set()
 
-    app = app_with(tmp_path, {OffersPart: Offers}, orchestrator={"service_url": "https://127.0.0.1:9"})
+    app = app_with(tmp_path, {AdvertisePart: Offers}, orchestrator={"service_url": "https://127.0.0.1:9"})
     running = tasks.spawn(app.run(), name="app")
     await until("it is up", lambda: app.accepting)
     assert {"offers", "node", "loop"} <= {task.get_name() for task in asyncio.all_tasks()}
@@ -162,7 +162,7 @@ async def test_a_reload_reads_every_file_of_a_secret_that_the_settings_name(
             clients.append(self)
 
     sources: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("orchd.advertise.part.NodeClient", Noted)
+    monkeypatch.setattr("orchd.node.part.NodeClient", Noted)
     monkeypatch.setattr("orchd.advertise.part.eth_usd_source", lambda *args: sources.append(args))
     named = [name for name in OrchestratorSettings.model_fields if name.endswith("_file")]
     for name in named:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -22,14 +22,11 @@ from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Price
 from orchd.domain.offer import Offers
-from orchd.domain.ports import NodeSessions, SecretStore
+from orchd.domain.ports import NodeSessions
 from orchd.domain.snapshots import SnapshotSource
 from orchd.domain.state import ModelStatus
 from orchd.errors import OrchdError
-from orchd.node.ports import NodeCalls
-from orchd.node.route_secrets import RouteSecrets
-from orchd.node.watch import NodeWatch
-from orchd.settings.tree import Settings
+from orchd.node.ports import NodeAccess, NodeCalls
 
 log = structlog.get_logger("orchd.advertise")
 
@@ -48,47 +45,41 @@ class Advertiser:
     """Tells the node's registries of models that can serve.
 
     Args:
-        secrets: what the node gets to show us.
+        node: what the node part gives.
         rate: None = USD and ETH can't be converted.
-        sessions: is told of the node's sessions.
-
-    Attributes:
-        changes: models of which something else is shown now.
+        sessions: is told of the sessions that gateways reserve at the node.
+        instance: as in the settings.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: OrchestratorSettings,
         listings: Listings,
-        client: NodeCalls,
-        store: SecretStore,
-        secrets: RouteSecrets,
+        node: NodeAccess,
         rate: EthUsd | None,
         sessions: NodeSessions,
+        instance: str,
     ) -> None:
-        rules = settings.orchestrator
         self.listings = listings
         self.changes: Changes[ModelKey] = listings.changes
-        self._rules = rules
-        self._book = OfferBook(name=rules.capability, offer_cold=rules.offer_cold, grace_s=rules.withdraw_grace_s)
+        self._book = OfferBook(
+            name=settings.capability, offer_cold=settings.offer_cold, grace_s=settings.withdraw_grace_s
+        )
         self._warned_of: Offers | None = None
         self._rate = rate
         self._eth_usd: Fraction | None = None
         modules = {name: registries.module(name, "registry") for name in registries.names()}
-        auto = rules.registries == ("auto",)
-        asked = {name: found.spoken if auto else _as_set for name, found in modules.items()}
-        spoken = {name: partial(ask, client, rules) for name, ask in asked.items() if auto or name in rules.registries}
-        self._watch = NodeWatch(client, store, rules, spoken, listings.set_node)
-        context = RegistryContext(
-            client, listings, secrets, rules, self._rate_now, self._watch, store, sessions, settings.instance
-        )
+        auto = settings.registries == ("auto",)
+        for name, found in modules.items():
+            if auto or name in settings.registries:
+                node.watch.ask(name, partial(found.spoken if auto else _as_set, node.calls, settings))
+        context = RegistryContext(node, listings, settings, self._rate_now, sessions, instance)
         self._registries: dict[str, Registry] = {name: found.make(context) for name, found in modules.items()}
         self._priced: dict[ModelKey, Price] = {}
 
     def roots(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what runs as long as orchd does, by name."""
-        own = {"node": self._watch.run(), "rate": self._follow_rate()}
-        return own | {name: registry.run() for name, registry in self._registries.items()}
+        return {"rate": self._follow_rate()} | {name: each.run() for name, each in self._registries.items()}
 
     async def open(self) -> None:
         """Learn the rate, or the first prices that need it would be refused."""
@@ -143,14 +134,11 @@ class Advertiser:
             self._eth_usd = rate
             self.listings.wake()
 
-    def healthy(self, key: ModelKey) -> bool:
-        """Return what the node is to hear when it asks for a model's health (Live Runner's static way)."""
-        return any(registry.healthy(key) for registry in self._with_sessions())
-
     async def stop_session(self, key: ModelKey, session: str) -> None:
         """End a session that a gateway has reserved at the node."""
-        for registry in self._with_sessions():
-            await registry.stop_session(key, session)
+        for registry in self._registries.values():
+            if isinstance(registry, SessionRegistry):
+                await registry.stop_session(key, session)
 
     async def withdraw(self) -> None:
         """Offer nothing any more, after the registries' tasks have ended."""
@@ -159,9 +147,6 @@ class Advertiser:
                 await asyncio.gather(*(registry.withdraw_all() for registry in self._registries.values()))
         except TimeoutError:
             log.warning("not_all_withdrawn", waited_s=WITHDRAW_S)
-
-    def _with_sessions(self) -> Iterable[SessionRegistry]:
-        return (registry for registry in self._registries.values() if isinstance(registry, SessionRegistry))
 
     def add_to(self, status: ModelStatus) -> ModelStatus:
         """Return the status with how the model stands in the node's registries."""

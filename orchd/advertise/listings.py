@@ -46,7 +46,7 @@ class Listings:
     Args:
         active: sessions of a model that run now, of all kinds; the node knows nothing of those that let go.
         begun: sessions of a model that began since orchd started.
-        streams: realtime sessions of a model that came by the node's job path and run now.
+        streams: realtime sessions of a model that came by a door (`byoc`) and run now.
         on_error: called with registry and code at each call that failed.
 
     Attributes:
@@ -61,7 +61,7 @@ class Listings:
         *,
         active: Callable[[ModelKey], int],
         begun: Callable[[ModelKey], int],
-        streams: Callable[[ModelKey], int],
+        streams: Callable[[ModelKey, str], int],
         on_error: Callable[[str, str], None] = _uncounted,
     ) -> None:
         self.active = active

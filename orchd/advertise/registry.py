@@ -10,9 +10,8 @@ from typing import Protocol, runtime_checkable
 from orchd.advertise.listings import Listings
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
-from orchd.domain.ports import NodeSessions, SecretStore
-from orchd.node.ports import NodeCalls
-from orchd.node.route_secrets import RouteSecrets
+from orchd.domain.ports import NodeSessions
+from orchd.node.ports import NodeAccess
 
 
 class Registry(Protocol):
@@ -29,18 +28,8 @@ class Registry(Protocol):
 class SessionRegistry(Registry, Protocol):
     """A registry in which gateways reserve sessions at the node."""
 
-    def healthy(self, key: ModelKey) -> bool:
-        """Return what the node is to hear when it asks for a model's health; from memory."""
-
     async def stop_session(self, key: ModelKey, session: str) -> None:
         """End a session at the node. A session that the node does not know is fine. Never raises."""
-
-
-class RestartWatch(Protocol):
-    """Watches for restarts of the node."""
-
-    def suspect(self) -> None:
-        """The node seems to have been restarted: check now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +37,16 @@ class RegistryContext:
     """What a registry works with.
 
     Attributes:
+        node: what the node part gives.
         listings: what is to be offered; the registry reports there how it stands.
-        secrets: what the node is given to prove itself to us.
         eth_usd: USD per ETH; None = not known. When it changes, `listings.wake()` is called.
-        sessions: is told of the node's sessions.
+        sessions: is told of the sessions that gateways reserve at the node.
         instance: as in the settings; keeps the names of two orchd at one node apart.
     """
 
-    client: NodeCalls
+    node: NodeAccess
     listings: Listings
-    secrets: RouteSecrets
     settings: OrchestratorSettings
     eth_usd: Callable[[], Fraction | None]
-    watch: RestartWatch
-    store: SecretStore
     sessions: NodeSessions
     instance: str

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class NodeSide(Protocol):
-    """What jobs ask of the node's side; see `advertise.part.NodePart`.
+    """What jobs ask of the node's side; see `node.part.NodePart`.
 
     Attributes:
         tokens: with one of these a caller shows that the node has sent it.

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
+from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
+from orchd.domain.offer import NodeStatus
+from orchd.domain.ports import SecretStore
+from orchd.domain.signal import Signal
 from orchd.errors import Code, OrchdError
+from orchd.node.route_secrets import RouteSecrets
 from orchd.reasons import one_line
 
 TEXT_BYTES = 4096
@@ -142,6 +147,53 @@ class NodeCalls(Protocol):
             NodeError: no handshake.
         """
         ...
+
+
+class RestartWatch(Protocol):
+    """Watches whether the node is up, and for its restarts.
+
+    Attributes:
+        status: how the node was seen last.
+        polled: emitted with the status after each poll, changed or not.
+    """
+
+    @property
+    def status(self) -> NodeStatus: ...
+
+    @property
+    def polled(self) -> Signal[NodeStatus]: ...
+
+    def suspect(self) -> None:
+        """The node seems to have been restarted: poll now."""
+
+    def ask(self, registry: str, spoken: Callable[[], Awaitable[bool]]) -> None:
+        """Have the node asked, at each of its starts, whether it has this registry; not after `run` has begun.
+
+        Args:
+            spoken: raises NodeError if the node did not say.
+        """
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAccess:
+    """What the node part gives to the parts above it.
+
+    Attributes:
+        calls: how the node is asked.
+        tokens: what the node is given to prove itself to us.
+        store: what orchd and the node must go on agreeing on.
+        healthy: models that the node is to take for healthy when it asks us. A registry writes it, the job listener
+            reads it.
+    """
+
+    calls: NodeCalls
+    tokens: RouteSecrets
+    store: SecretStore
+    watch: RestartWatch
+    healthy: set[ModelKey] = field(default_factory=set)
 
 
 def _no_number(name: str) -> NoReturn:

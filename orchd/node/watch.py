@@ -11,13 +11,14 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
 
 from orchd.domain.offer import NodeStatus
 from orchd.domain.ports import SecretStore
+from orchd.domain.signal import Signal
 from orchd.node.identity import NodeIdentity, NodeSighting, is_new
 from orchd.node.ports import NodeCalls, NodeError
 from orchd.node.settings import NodeSettings
@@ -33,35 +34,27 @@ ADDRESS_NAME = "sentinel address"
 
 
 class NodeWatch:
-    """Polls the node. Make it inside a running loop.
+    """Polls the node; after `ports.RestartWatch`. Make it inside a running loop.
 
     Args:
         store: keeps the address of the sentinel.
-        spoken: by registry's name, asks whether that registry of the node is used. Raises NodeError if it did not say.
-        tell: called with the status after each poll.
-
-    Attributes:
-        status: how the node was seen last.
     """
 
-    def __init__(
-        self,
-        client: NodeCalls,
-        store: SecretStore,
-        settings: NodeSettings,
-        spoken: Mapping[str, Callable[[], Awaitable[bool]]],
-        tell: Callable[[NodeStatus], None],
-    ) -> None:
+    def __init__(self, client: NodeCalls, store: SecretStore, settings: NodeSettings) -> None:
         self.status = NodeStatus()
+        self.polled: Signal[NodeStatus] = Signal()
         self._client = client
         self._store = store
         self._settings = settings
-        self._spoken = spoken
-        self._tell = tell
+        self._spoken: dict[str, Callable[[], Awaitable[bool]]] = {}
         self._address = ""
         self._known: NodeIdentity | None = None
         self._started_at = 0.0
         self._suspected = asyncio.Event()
+
+    def ask(self, registry: str, spoken: Callable[[], Awaitable[bool]]) -> None:
+        """See `RestartWatch.ask`."""
+        self._spoken[registry] = spoken
 
     def suspect(self) -> None:
         """A registry has learned that the node lost something: poll now."""
@@ -83,7 +76,7 @@ class NodeWatch:
                 status = self._down(exc)
             _log_change(self.status, status)
             self.status = status
-            self._tell(status)
+            self.polled.emit(status)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll_s):
                     await self._suspected.wait()

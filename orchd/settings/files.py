@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,6 +67,19 @@ def _at_home(path: str) -> Path:
             f"cannot find the home in {path}: user {os.geteuid()} has none here; set state_dir to a folder that this "
             "user may write to, or HOME"
         ) from exc
+
+
+@dataclass(slots=True)
+class SecretInUse:
+    """The content of a secret's file, and who has it.
+
+    Attributes:
+        now: as last read; None = no file is named.
+        use: hands over another one. Raises OrchdError where it is of no use.
+    """
+
+    now: Secret | None
+    use: Callable[[Secret | None], None]
 
 
 def read_secret(name: str, file: str, env: Mapping[str, str]) -> Secret | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,6 +16,7 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.money import Price
 from orchd.domain.offer import NodeStatus, Offer, Offers
+from orchd.domain.signal import Signal
 from orchd.node.client import NodeClient
 from tests.golivepeer.clock import RealClock
 from tests.golivepeer.node import Node, NodeSettings
@@ -58,7 +59,7 @@ class Jobs:
         return CountingListings(
             active=lambda key: self.active[key],
             begun=lambda key: self.begun[key],
-            streams=lambda key: self.streams[key],
+            streams=lambda key, door: self.streams[key],
         )
 
 
@@ -76,14 +77,22 @@ def offers(*found: Offer, why_not: dict[ModelKey, str] | None = None) -> Offers:
     return Offers({each.key: each for each in found}, why_not or {})
 
 
-@dataclass
-class Suspicions:
-    """`RestartWatch` that counts."""
+class FakeWatch:
+    """`node.ports.RestartWatch` that counts suspicions."""
 
-    count: int = 0
+    def __init__(self) -> None:
+        self.status = NodeStatus()
+        self.polled: Signal[NodeStatus] = Signal()
+        self.suspicions = 0
 
     def suspect(self) -> None:
-        self.count += 1
+        self.suspicions += 1
+
+    def ask(self, registry: str, spoken: Callable[[], Awaitable[bool]]) -> None:
+        """The tests say what is spoken."""
+
+    async def run(self) -> None:
+        raise AssertionError("the tests say how the node stands")
 
 
 @dataclass

@@ -6,8 +6,9 @@ import pytest
 
 from orchd.advertise import registries
 from orchd.advertise.advertiser import Advertiser
+from orchd.node.ports import NodeAccess
 from orchd.node.route_secrets import RouteSecrets, new_key
-from orchd.settings.tree import Settings
+from orchd.node.watch import NodeWatch
 from orchd.tasks import cancel, spawn
 from tests.advertise.rig import Jobs, NodeSessionsSeen, client_of, node, settings_for, until
 from tests.fakes.stored import FakeSecretStore
@@ -17,13 +18,15 @@ from tests.fakes.stored import FakeSecretStore
 async def test_registries_of_the_settings(name: str) -> None:
     """They are taken at their word: the node is not asked."""
     async with node() as double:
-        rules = settings_for(double, register=(name,))
-        settings = Settings.model_construct(orchestrator=rules, instance="test")
-        async with client_of(rules) as client:
+        settings = settings_for(double, register=(name,))
+        async with client_of(settings) as client:
             listings, store = Jobs().listings(), FakeSecretStore()
-            secrets = RouteSecrets(new_key(), 3600.0)
-            advertiser = Advertiser(settings, listings, client, store, secrets, None, NodeSessionsSeen())
-            roots = [spawn(root, name=name) for name, root in advertiser.roots().items()]
+            watch = NodeWatch(client, store, settings)
+            watch.polled.connect(listings.set_node)
+            access = NodeAccess(client, RouteSecrets(new_key(), 3600.0), store, watch)
+            advertiser = Advertiser(settings, listings, access, None, NodeSessionsSeen(), "test")
+            roots = [spawn(watch.run(), name="node")]
+            roots += [spawn(root, name=name) for name, root in advertiser.roots().items()]
             try:
                 await until("it is up", lambda: listings.node.up)
                 assert listings.node.registries == (name,)

@@ -36,7 +36,7 @@ from orchd.domain.money import Price
 from orchd.domain.offer import Offer, Offers
 from orchd.logs import configure_logs
 from orchd.node.client import NodeClient
-from orchd.node.ports import NodeAnswer
+from orchd.node.ports import NodeAccess, NodeAnswer
 from orchd.node.route_secrets import RouteSecrets, new_key
 from orchd.node.watch import NodeWatch
 from orchd.tasks import cancel, spawn
@@ -136,13 +136,16 @@ async def cost(node: NodeProcess, effort: Effort) -> list[Section]:
     """Measure with a node that nobody talks to."""
     settings = OrchestratorSettings(service_url=node.url, cli_url=node.cli_url)
     client = CountingClient(settings, Secret(SECRET))
-    listings = Listings(active=lambda key: 0, begun=lambda key: 0, streams=lambda key: 0)
+    listings = Listings(active=lambda key: 0, begun=lambda key: 0, streams=lambda key, door: 0)
     store, route_secrets, rate = FakeSecretStore(), RouteSecrets(new_key(), 86400.0), lambda: Fraction(3000)
-    spoken = {name: partial(kind.spoken, client, settings) for name, kind in (("byoc", byoc), ("live-runner", live))}
-    watch = NodeWatch(client, store, settings, spoken, listings.set_node)
-    sessions, instance = NodeSessionsSeen(), secrets.token_hex(2)
-    context = RegistryContext(client, listings, route_secrets, settings, rate, watch, store, sessions, instance)
-    registries = (byoc.make(context), live.make(context))
+    watch = NodeWatch(client, store, settings)
+    watch.polled.connect(listings.set_node)
+    node_access = NodeAccess(client, route_secrets, store, watch)
+    context = RegistryContext(node_access, listings, settings, rate, NodeSessionsSeen(), secrets.token_hex(2))
+    registries = []
+    for name, kind in (("byoc", byoc), ("live-runner", live)):
+        watch.ask(name, partial(kind.spoken, client, settings))
+        registries.append(kind.make(context))
     tasks = [spawn(run, name="bench") for run in (watch.run(), *(registry.run() for registry in registries))]
     try:
         await until(lambda: listings.node.up)

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from orchd import tasks
-from orchd.advertise.part import NodePart
+from orchd.advertise.part import AdvertisePart
 from orchd.app import App
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import RunnerKind
@@ -112,5 +112,5 @@ class Orchd:
     def says_published(self, registry: str) -> set[ModelKey]:
         """Return what `orchd status` calls published."""
         assert self.app is not None
-        listings = self.app.part(NodePart).advertiser.listings
+        listings = self.app.part(AdvertisePart).advertiser.listings
         return {key for key, how in listings.published[registry].items() if how.published}

@@ -36,8 +36,10 @@ async def watching(
     settings = settings_for(double, cli=cli, **changes)
     listings = Jobs().listings()
     async with client_of(settings) as client:
-        spoken = {BYOC: partial(_says, lambda: True), LIVE: partial(_says, lambda: double.settings.use_live_runners)}
-        watch = NodeWatch(client, store or FakeSecretStore(), settings, spoken, listings.set_node)
+        watch = NodeWatch(client, store or FakeSecretStore(), settings)
+        watch.ask(BYOC, partial(_says, lambda: True))
+        watch.ask(LIVE, partial(_says, lambda: double.settings.use_live_runners))
+        watch.polled.connect(listings.set_node)
         task = spawn(watch.run(), name="watch")
         try:
             yield listings, watch

@@ -73,13 +73,13 @@ class ByocRegistry:
     """`orchd.advertise.registry.Registry` for BYOC. Make it inside a running loop."""
 
     def __init__(self, context: RegistryContext) -> None:
-        self._client = context.client
+        self._client = context.node.calls
         self._listings = context.listings
-        self._secrets = context.secrets
+        self._secrets = context.node.tokens
         self._settings = settings = context.settings
         self._eth_usd = context.eth_usd
-        self._store = context.store
-        self._probe = TokenProbe(context.client, context.store)
+        self._store = context.node.store
+        self._probe = TokenProbe(context.node.calls, context.node.store)
         self._rules = ByocRules(settings.recount_s, Fraction(settings.rate_move_pct) / 100)
         self._registrations: dict[str, Registration] = {}
         self._keys: dict[str, ModelKey] = {}
@@ -174,7 +174,7 @@ class ByocRegistry:
             self._secrets.period(),
             self._listings.active(key),
             self._listings.begun(key),
-            self._listings.streams(key),
+            self._listings.streams(key, NAME),
         )
 
     async def _do(self, name: str, step: ByocCall | AskToken) -> None:

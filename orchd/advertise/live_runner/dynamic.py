@@ -155,7 +155,7 @@ class DynamicRunner:
     async def _recall(self) -> None:
         """Take up what an earlier orchd left; its sessions go on."""
         try:
-            text = await self._context.store.secret(self._secret_name)
+            text = await self._context.node.store.secret(self._secret_name)
         except StoreError:
             return  # Whoever writes next says so.
         kept = wire.load_kept(text) if text else None
@@ -182,7 +182,7 @@ class DynamicRunner:
     async def _call(self) -> None:
         """Say to the node what is due, and take in what comes of it."""
         beating, record = self._listing.state in BEATING, self._listing.record
-        secret = self._kept.secret if beating and self._kept else self._context.client.secret
+        secret = self._kept.secret if beating and self._kept else self._context.node.calls.secret
         self._listing = plan.tried(self._listing)
         asked_at, welcome = self._now(), None
         try:
@@ -201,7 +201,7 @@ class DynamicRunner:
             self._taken_in = self._live.node.epoch
             error = await self._keep(record, welcome)
         if event is ListingEvent.UNKNOWN and self._taken_in == self._live.node.epoch:
-            self._context.watch.suspect()
+            self._context.node.watch.suspect()
         self._listing = plan.after(
             self._listing,
             event,
@@ -216,7 +216,7 @@ class DynamicRunner:
 
     async def _post(self, path: str, secret: Secret, body: bytes | None = None) -> NodeAnswer:
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        return await self._context.client.service("POST", path, headers=headers, body=body, authorization=secret)
+        return await self._context.node.calls.service("POST", path, headers=headers, body=body, authorization=secret)
 
     def _answered(
         self, answer: NodeAnswer, *, beating: bool
@@ -271,7 +271,7 @@ class DynamicRunner:
         self._kept = kept
         if kept != self._saved:
             try:
-                await self._context.store.save_secret(self._secret_name, wire.dump_kept(kept))
+                await self._context.node.store.save_secret(self._secret_name, wire.dump_kept(kept))
             except StoreError as exc:
                 return exc  # We go on, and try again at the next beat.
             self._saved = kept
@@ -295,7 +295,7 @@ class DynamicRunner:
         if self._listing.state is ListingState.ABSENT and self._kept is not None:
             self._kept = self._saved = None
             with contextlib.suppress(StoreError):  # A secret too many does no harm.
-                await self._context.store.forget_secret(self._secret_name)
+                await self._context.node.store.forget_secret(self._secret_name)
         listening = self._kept is not None and self._listing.state in BEATING and self._persistent
         await self._follow(self._kept.events if self._kept and listening else None)
 
@@ -314,7 +314,7 @@ class DynamicRunner:
             self._following = events, spawn(self._listen(events), name=f"live runner events {self._key}")
 
     async def _listen(self, events: Secret) -> None:
-        async for event in event_channel.follow(self._context.client, events):
+        async for event in event_channel.follow(self._context.node.calls, events):
             self.hear(event.session, begins=event.begins)
             tell = self._context.sessions.reserved if event.begins else self._context.sessions.released
             tell(self._key, event.session)

@@ -72,18 +72,18 @@ class LiveListings:
 
     def url(self, key: ModelKey) -> Secret:
         """Return where the node reaches the model; only the node may know it."""
-        segment = self._context.secrets.segment(key.slug).value
+        segment = self._context.node.tokens.segment(key.slug).value
         return Secret(f"{self._context.settings.callback_url}/live/{key.slug}/{segment}")
 
     def clean(self, key: ModelKey, text: str) -> str:
         """Return the node's words without what they may quote of ours."""
-        own = self._context.client.secret
-        return scrub(text, [self._context.secrets.segment(key.slug).value, *([own.value] if own else ())])
+        own = self._context.node.calls.secret
+        return scrub(text, [self._context.node.tokens.segment(key.slug).value, *([own.value] if own else ())])
 
     async def discover(self) -> dict[str, DiscoveredRunner] | None:
         """Return what the node lists, by route; None = it did not say."""
         try:
-            answer = await self._context.client.service("GET", "/discovery")
+            answer = await self._context.node.calls.service("GET", "/discovery")
             if answer.status != 200:
                 raise NodeError(f"cannot read go-livepeer's discovery: it answered {answer.status}")
             return read_discovery(answer.json())

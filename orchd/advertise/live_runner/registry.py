@@ -68,11 +68,11 @@ class LiveRegistry:
     """
 
     def __init__(self, context: RegistryContext) -> None:
-        self._client = context.client
+        self._client = context.node.calls
         self._check_s = context.settings.check_s
         self._live = LiveListings(context)
-        self._static = StaticRunners(context, self._live) if context.settings.live_runner == "static" else None
-        self._runners: LiveRunners = self._static or DynamicRunners(context, self._live)
+        runners = StaticRunners if context.settings.live_runner == "static" else DynamicRunners
+        self._runners: LiveRunners = runners(context, self._live)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -89,10 +89,6 @@ class LiveRegistry:
     def runner_id(self, key: ModelKey) -> str:
         """Return the route under which clients find the model at the node."""
         return self._runners.runner_id(key)
-
-    def healthy(self, key: ModelKey) -> bool:
-        """Return what our health URL answers for a model (static way only); from memory."""
-        return self._static is not None and self._static.healthy(key)
 
     async def stop_session(self, key: ModelKey, session_id: str) -> None:
         """End a session at the node; what it does not know is fine. Never raises; gives up after a few tries."""

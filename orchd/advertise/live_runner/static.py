@@ -33,8 +33,8 @@ class StaticRunner:
     """Times are of the loop clock.
 
     Attributes:
-        record: as it shall be listed, or was last.
-        healthy: what our health URL answers.
+        answering: models for which our health URL answers that they are healthy.
+        record: as it is to be listed, or was last.
         tried: both, as they were in the last call; None = the node has never heard of it.
         listed: the node has taken `tried`, and found it healthy.
         due: when to post it even if nothing has changed.
@@ -44,14 +44,23 @@ class StaticRunner:
     """
 
     key: ModelKey
+    answering: set[ModelKey]
     record: RunnerRecord | None = None
-    healthy: bool = False
     tried: tuple[RunnerRecord, bool] | None = None
     listed: bool = False
     due: float = inf
     failures: int = 0
     error: OrchdError | None = None
     problem: OrchdError | None = None
+
+    @property
+    def healthy(self) -> bool:
+        """What our health URL answers."""
+        return self.key in self.answering
+
+    @healthy.setter
+    def healthy(self, healthy: bool) -> None:
+        (self.answering.add if healthy else self.answering.discard)(self.key)
 
     @property
     def changed(self) -> bool:
@@ -95,10 +104,6 @@ class StaticRunners:
         for start in range(0, len(hidden), BATCH):
             await self._post(hidden[start : start + BATCH])
 
-    def healthy(self, key: ModelKey) -> bool:
-        model = self._models.get(key)
-        return model is not None and model.healthy
-
     def runner_id(self, key: ModelKey) -> str:
         return key.slug
 
@@ -124,7 +129,7 @@ class StaticRunners:
             for model in self._models.values():  # It may have forgotten us.
                 model.tried, model.failures = None, 0
         for key in offers.now.keys() | offers.why_not.keys():
-            self._models.setdefault(key, StaticRunner(key))
+            self._models.setdefault(key, StaticRunner(key, self._context.node.healthy))
         leaving = []
         for key, model in list(self._models.items()):
             record, model.problem = self._live.wanted(key)
@@ -188,7 +193,7 @@ class StaticRunners:
             model.tried = model.record, model.healthy
             document.append(static_document(self.runner_id(model.key), self._live.url(model.key), model.record))
         try:
-            return await self._context.client.cli(
+            return await self._context.node.calls.cli(
                 "POST", "/registerLiveRunners", body=json.dumps({"runners": document}).encode()
             )
         except NodeError as exc:

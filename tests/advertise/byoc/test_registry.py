@@ -23,13 +23,14 @@ from orchd.domain.money import Currency, Price
 from orchd.domain.offer import NodeStatus, Offer, Offers, Published
 from orchd.errors import Code
 from orchd.node.client import NodeClient
+from orchd.node.ports import NodeAccess
 from orchd.node.route_secrets import RouteSecrets, new_key
 from orchd.tasks import cancel, spawn
 from tests.advertise.rig import (
     CountingListings,
+    FakeWatch,
     Jobs,
     NodeSessionsSeen,
-    Suspicions,
     client_of,
     key,
     node,
@@ -74,13 +75,10 @@ class Rig:
         async with client_of(settings, orch_secret) as self.client:
             self.registry = ByocRegistry(
                 RegistryContext(
-                    self.client,
+                    NodeAccess(self.client, self.secrets, self.store, FakeWatch()),
                     self.listings,
-                    self.secrets,
                     settings,
                     lambda: self.rate,
-                    Suspicions(),
-                    self.store,
                     NodeSessionsSeen(),
                     "test",
                 )

@@ -156,7 +156,7 @@ async def test_a_restarted_node_gets_everything_again(beside: World) -> None:
         assert not beside.node.live_runners.offered()
         beside.node_is_up()
         await until("all are listed", lambda: all(beside.capacity(name) == 2 for name in names))
-        assert beside.watch.count == 0, "everybody knew of the restart"
+        assert beside.watch.suspicions == 0, "everybody knew of the restart"
 
 
 async def test_whoever_hears_first_that_the_node_forgot_us_tells_the_watch(beside: World) -> None:
@@ -165,7 +165,7 @@ async def test_whoever_hears_first_that_the_node_forgot_us_tells_the_watch(besid
         await beside.node.restart()
         beside.post(offer(capacity=3))
         await until("it is listed with capacity 3", lambda: beside.capacity() == 3)
-        assert beside.watch.count == 1
+        assert beside.watch.suspicions == 1
 
 
 async def test_an_expired_runner_comes_back_when_the_node_has_swept_it(beside: World) -> None:

@@ -19,11 +19,11 @@ from orchd.advertise.registry import RegistryContext
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.model import Secret
 from orchd.domain.offer import NodeStatus, Offer, Offers
-from orchd.node.ports import NodeAnswer, NodeCalls, NodeError
+from orchd.node.ports import NodeAccess, NodeAnswer, NodeCalls, NodeError
 from orchd.node.route_secrets import RouteSecrets
 from tests.advertise.live_runner.node import BOOTSTRAP, Said, TinyNode
 from tests.advertise.live_runner.world import offer
-from tests.advertise.rig import NodeSessionsSeen, Suspicions
+from tests.advertise.rig import FakeWatch, NodeSessionsSeen
 from tests.fakes.stored import FakeSecretStore
 from tests.virtual_time import settle, virtual_time
 
@@ -101,17 +101,14 @@ def _shown(name: str, record: RunnerRecord) -> dict[str, object]:
 
 @asynccontextmanager
 async def _orchd(client: TinyClient) -> AsyncIterator[tuple[Listings, LiveRegistry]]:
-    listings = Listings(active=lambda key: 0, begun=lambda key: 0, streams=lambda key: 0)
+    listings = Listings(active=lambda key: 0, begun=lambda key: 0, streams=lambda key, door: 0)
     settings = OrchestratorSettings.model_validate({"service_url": "http://127.0.0.1:8935"})
     registry = LiveRegistry(
         RegistryContext(
-            cast(NodeCalls, client),
+            NodeAccess(cast(NodeCalls, client), RouteSecrets("00" * 32, 3600.0), FakeSecretStore(), FakeWatch()),
             listings,
-            RouteSecrets("00" * 32, 3600.0),
             settings,
             lambda: None,
-            Suspicions(),
-            FakeSecretStore(),
             NodeSessionsSeen(),
             "test",
         )

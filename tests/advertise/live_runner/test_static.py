@@ -31,7 +31,7 @@ async def static(flags: NodeSettings = FLAGS, **settings: object) -> AsyncIterat
             if request.match_info["slug"] == found.slug and beside.secrets.knows_segment(
                 found.slug, request.match_info["segment"].encode()
             ):
-                return web.Response(status=200 if beside.registry.healthy(found) else 503)
+                return web.Response(status=200 if found in beside.healthy else 503)
         return web.Response(status=503)
 
     app = web.Application()
@@ -86,7 +86,7 @@ async def test_what_is_no_longer_offered_is_hidden_before_the_nodes_next_look(be
         await _listed(beside)
         beside.post(why_not=("xl",))
         await until("it is hidden", lambda: beside.capacity() is None)
-        assert not beside.registry.healthy(key())
+        assert key() not in beside.healthy
         await until("it is shown as not published", lambda: not beside.standing().published)
         beside.post(offer())
         await until("it is listed again", lambda: beside.capacity() == 2)

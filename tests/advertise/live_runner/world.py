@@ -18,8 +18,9 @@ from orchd.domain.model import Secret
 from orchd.domain.money import Currency, Price
 from orchd.domain.offer import NodeStatus, Offer, Offers, Published
 from orchd.node.client import NodeClient
+from orchd.node.ports import NodeAccess
 from orchd.node.route_secrets import RouteSecrets
-from tests.advertise.rig import NodeSessionsSeen, Suspicions
+from tests.advertise.rig import FakeWatch, NodeSessionsSeen
 from tests.fakes.stored import FakeSecretStore
 from tests.golivepeer.clock import Clock
 from tests.golivepeer.live_registry import Runner
@@ -42,6 +43,7 @@ def offer(
 class World:
     """Attributes:
     active: what `listings.active` says of every model.
+    healthy: models that the node is to take for healthy.
     """
 
     def __init__(self, node: Node, **settings: object) -> None:
@@ -52,7 +54,8 @@ class World:
         self.active: dict[ModelKey, int] = {}
         self.store = FakeSecretStore()
         self.sessions = NodeSessionsSeen()
-        self.watch = Suspicions()
+        self.watch = FakeWatch()
+        self.healthy: set[ModelKey] = set()
         self.secrets = RouteSecrets("00" * 32, 3600.0)
         self.secret: Secret | None = Secret(SECRET)
         self.eth_usd: Fraction | None = Fraction(3000)
@@ -66,7 +69,7 @@ class World:
         return self._registry
 
     def _new_listings(self) -> Listings:
-        return Listings(active=lambda key: self.active.get(key, 0), begun=lambda key: 0, streams=lambda key: 0)
+        return Listings(active=lambda key: self.active.get(key, 0), begun=lambda key: 0, streams=lambda key, door: 0)
 
     def node_is_up(self) -> None:
         """As the watch would say it after a start of the node."""
@@ -87,17 +90,15 @@ class World:
     async def orchd(self, *, withdraw: bool = False) -> AsyncIterator[World]:
         """One life of the writer: ends as by a kill, or in order."""
         self.listings = self._new_listings()
+        self.healthy.clear()
         self.sessions = NodeSessionsSeen()
         client = NodeClient(self.settings, self.secret)
         self._registry = LiveRegistry(
             RegistryContext(
-                client,
+                NodeAccess(client, self.secrets, self.store, self.watch, self.healthy),
                 self.listings,
-                self.secrets,
                 self.settings,
                 lambda: self.eth_usd,
-                self.watch,
-                self.store,
                 self.sessions,
                 "test",
             )

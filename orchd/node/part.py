@@ -1,0 +1,71 @@
+"""The node program beside orchd, as a part: how it is asked, and what proves it to us."""
+
+from __future__ import annotations
+
+import structlog
+
+from orchd.database.database import HasDatabase
+from orchd.domain.ids import ModelKey
+from orchd.domain.ports import SecretStore
+from orchd.node.client import NodeClient
+from orchd.node.metrics import NodeCollector
+from orchd.node.ports import NodeAccess
+from orchd.node.route_secrets import KEY_NAME, RouteSecrets, is_key, new_key
+from orchd.node.tables import SecretTable
+from orchd.node.watch import NodeWatch
+from orchd.part import Context, Part
+from orchd.settings.files import SecretInUse, read_secret
+
+log = structlog.get_logger("orchd.node")
+
+
+class NodePart(Part):
+    """Knows the node, and tells it nothing: what it is told is the work of the parts above.
+
+    Attributes:
+        access: from `open` on.
+        secrets: files with secrets that may be read again, by the setting that names them; others add theirs.
+    """
+
+    name = "node"
+    access: NodeAccess
+
+    def __init__(self, context: Context, database: HasDatabase) -> None:
+        self._context = context
+        self._database = database
+        self._client: NodeClient | None = None
+        self.secrets: dict[str, SecretInUse] = {}
+
+    async def open(self) -> None:
+        context, rules = self._context, self._context.settings.orchestrator
+        secret = read_secret("orchestrator.secret_file", rules.secret_file, context.env)
+        store = SecretTable(self._database.database)
+        tokens = RouteSecrets(await _route_key(store), rules.token_rotation_h * 3600)
+        self._client = client = NodeClient(rules, secret, context.names, context.lag)
+        self.secrets["orchestrator.secret_file"] = SecretInUse(secret, client.use_secret)
+        watch = NodeWatch(client, store, rules)
+        self.access = NodeAccess(client, tokens, store, watch)
+        NodeCollector(context.metrics, lambda: watch.status)
+
+    @property
+    def tokens(self) -> RouteSecrets:
+        """What the node shows to prove that it has sent a job."""
+        return self.access.tokens
+
+    def healthy(self, key: ModelKey) -> bool:
+        """Return whether the node is to take a model for healthy."""
+        return key in self.access.healthy
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+
+async def _route_key(store: SecretStore) -> str:
+    """Return the key of the routes' tokens. The node keeps those, so the key must outlive us."""
+    if not is_key(key := await store.secret(KEY_NAME) or ""):
+        if key:
+            log.warning("route_key_unreadable", next="a new one is made, and the node gets new tokens")
+        key = new_key()
+        await store.save_secret(KEY_NAME, key)
+    return key
