@@ -48,14 +48,14 @@ Instead = Mapping[type[Part], Callable[..., Part]]
 
 
 class App:
-    """One daemon, from its locks to its last word. Two of them can live in one process.
+    """One daemon, from its start to its end. Several can live in one process.
 
     Args:
         env: the environment; of it only what systemd and the settings' defaults need is read.
         instead: what to make in place of a part, by the part's class: for tests and for programs that embed orchd. It
             is called with the same arguments.
-        lines: where the lines of jobs go; None = where all lines go, at a cost.
-        again: reads the settings again, for `reload`; None = they stay.
+        lines: where the log lines of jobs are written; None = where all lines go, which is slower.
+        again: reads the settings again, for `reload`; None = they stay as they are.
 
     Raises:
         SettingsError: no state directory can be found.
@@ -169,10 +169,11 @@ class App:
     # -- its life ----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Live: returns after `stop` or `orchd down`, or raises when a root task has ended.
+        """Run until `stop` or `orchd down`.
 
         Raises:
-            OrchdError: AlreadyRunning, StoreError, ADDRESS_IN_USE and the like: nothing was touched, or it was let go.
+            OrchdError: it can't start (AlreadyRunning, StoreError, ADDRESS_IN_USE and the like), and has changed
+                nothing; or a root task has ended, and everything was closed.
         """
         await self._lifetime.run(self._stop)
 
@@ -191,9 +192,10 @@ class App:
 
 
 def _settle_down() -> None:
-    """Spare what lives as long as the daemon from the garbage collector, and have it look less often.
+    """Exclude what lives as long as the daemon from garbage collection, and collect less often.
 
-    Jobs leave nothing for it, but make it look all the time: at the usual settings it took a seventh of all CPU time.
+    Jobs leave no garbage cycles, but their objects trigger collections all the time: with Python's default thresholds
+    these took a seventh of all CPU time.
     """
     gc.collect()
     gc.freeze()

@@ -1,7 +1,7 @@
-"""How long the event loop stood still: our own fault, which must not be counted against anybody else.
+"""How long the event loop was stalled. That is our own fault, and must not be counted against anybody else.
 
-While one callback computes, or orchd is stopped (SIGSTOP, a paused machine), answers wait in the kernel unread, and
-deadlines pass. `LoopLag.run` ticks; a tick that comes late shows how long nothing was done.
+While one callback computes, or orchd is stopped (SIGSTOP, a paused machine), answers wait unread in the kernel and
+deadlines pass. `LoopLag.run` ticks; a late tick shows how long nothing was done.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ log = structlog.get_logger("orchd.lag")
 TICK_S = 0.1
 
 STALL_S = 0.05
-"""A tick that is late by less is no stall: other callbacks had their turn."""
+"""A tick that is late by less is not a stall: other callbacks ran meanwhile."""
 
 LONG_S = 1.0
-"""Stalls this long are logged, and put off deadlines that are held against others."""
+"""Stalls this long are logged, and they extend the deadlines of others."""
 
 REMEMBERED = 200
-"""Long stalls at most; of an orchd that stands still all the time, those of the last minutes."""
+"""Greatest number of long stalls; if orchd stalls all the time, these are those of the last minutes."""
 
 
 class LoopLag:
-    """Measures it. Until `run` has begun, nothing is known, and no stall is seen.
+    """Measures stalls of the event loop. Until `run` has begun, it sees none.
 
     Args:
-        observe: called with how late each tick was, in seconds; for the metric.
+        observe: called with the delay of each tick, in seconds; for the metric.
     """
 
     def __init__(self, observe: Callable[[float], None] = lambda late_s: None) -> None:
@@ -51,7 +51,7 @@ class LoopLag:
                 await asyncio.sleep(max(0.0, self._due - now()))
                 came = now()
                 late_s = max(0.0, came - self._due)
-                # From the same reading of the clock, so that no stall falls between two ticks.
+                # By the same reading of the clock, so that no stall falls between two ticks.
                 self._due = came + TICK_S
                 if late_s >= STALL_S:
                     self._stalled_s += late_s
@@ -63,26 +63,26 @@ class LoopLag:
             self._due = None
 
     def stalled_s(self) -> float:
-        """Return for how many seconds, since the start, the loop has stood still; compare two of these.
+        """Return for how many seconds since the start the loop was stalled. Compare two of these.
 
-        A stall that has just ended counts at once, also for who is called before the late tick.
+        A stall that has just ended counts at once, even before the late tick has come.
         """
         late_s = self._late_s()
         return self._stalled_s + (late_s if late_s >= STALL_S else 0.0)
 
     def stalls(self) -> tuple[Stall, ...]:
-        """Return the long stalls, oldest first; one that has just ended is among them."""
+        """Return the long stalls, the oldest first, including one that has just ended."""
         late_s = self._late_s()
         if late_s < LONG_S:
             return tuple(self._stalls)
         return (*self._stalls, Stall(asyncio.get_running_loop().time(), late_s))
 
     def lost_s(self, since: float) -> float:
-        """Return for how many of the seconds since `since` (loop clock) the loop stood still, in long stalls."""
+        """Return for how many seconds since `since` (loop clock) the loop was stalled, counting long stalls only."""
         return lost_s(self.stalls(), since)
 
     def timeout(self, seconds: float) -> _Timeout:
-        """As `asyncio.timeout`, but time in which the loop stood still is given back to whoever is waited for."""
+        """As `asyncio.timeout`, but extended by the time in which the loop was stalled."""
         return _Timeout(self, seconds)
 
     def _late_s(self) -> float:
@@ -90,7 +90,7 @@ class LoopLag:
 
 
 class _Timeout:
-    """Entered once; raises TimeoutError when left after its time."""
+    """A context manager that is entered once. It raises TimeoutError when it is left after its time."""
 
     def __init__(self, lag: LoopLag, seconds: float) -> None:
         self._lag = lag
@@ -101,7 +101,7 @@ class _Timeout:
         self._loop = asyncio.get_running_loop()
         self._until = self._loop.time() + self._seconds - self._lag.stalled_s()
         await self._limit.__aenter__()
-        self._timer = self._loop.call_later(self._seconds, self._look)
+        self._timer = self._loop.call_later(self._seconds, self._check)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -109,9 +109,9 @@ class _Timeout:
         self._timer.cancel()
         await self._limit.__aexit__(kind, error, trace)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         due = self._until + self._lag.stalled_s()
         if due <= self._loop.time():
             self._limit.reschedule(self._loop.time())
         else:
-            self._timer = self._loop.call_at(due, self._look)
+            self._timer = self._loop.call_at(due, self._check)

@@ -1,7 +1,7 @@
-"""How many files and connections this process may have open: raised at start for orchd itself, not for its runners.
+"""How many files and connections this process may have open. orchd raises the limit at start, but not for its runners.
 
 The usual soft limit is 1024, which is fewer connections than orchd serves; the hard limit is what the system allows.
-Runners get the original one back: programs that call select() break on descriptors past 1024, and some walk through all
+Runners get the original limit: programs that call select() break on descriptors above 1024, and some loop over all
 possible descriptors when they start.
 """
 
@@ -12,17 +12,19 @@ import resource
 from dataclasses import dataclass
 
 RESERVED = 256
-"""Descriptors for everything but jobs: listeners, the store, logs, Docker, probes, the node, libraries."""
+"""Descriptors for everything except jobs: listeners, the database, logs, Docker, probes, the node, libraries."""
 
 PER_CALLER = 6
-"""Descriptors that a caller's job takes at most: its socket and the runner's, each with a duplicate, and a pipe."""
+"""Most descriptors that one caller's job takes: its socket and the runner's, each with a duplicate, and a pipe."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Attributes:
-    original: soft limit of open files when orchd was started.
-    now: soft limit now.
+    """The soft limit of open files.
+
+    Attributes:
+        original: when orchd was started.
+        now: after it was raised.
     """
 
     original: int
@@ -33,7 +35,7 @@ _original: int | None = None
 
 
 def raise_open_files() -> Limits:
-    """Raise the soft limit of open files to the hard one. Safe to repeat: the original is that of the first call."""
+    """Raise the soft limit of open files to the hard one. Repeats are fine: `original` is that of the first call."""
     global _original  # noqa: PLW0603 - the limit is the process's own
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if _original is None:
@@ -51,7 +53,7 @@ def open_files() -> int | None:
 
 
 def most_connections(wanted: int, open_files: int | None) -> int:
-    """Return how many callers can be connected at once so that no job runs out of descriptors. Pure.
+    """Return how many callers may be connected at once so that no job runs out of descriptors. Pure.
 
     Args:
         wanted: the setting `jobs.max_connections`.
@@ -63,13 +65,13 @@ def most_connections(wanted: int, open_files: int | None) -> int:
 
 
 def give_back_open_files(pid: int) -> None:
-    """Give the child `pid` the soft limit that orchd had before it was raised; nothing if it was not raised.
+    """Give the child process `pid` the soft limit that orchd had before it was raised, if it was raised.
 
-    Done from outside right after the child's exec: code that runs in the child before its exec would need a fork of the
-    whole daemon, threads and all.
+    This is done from outside, right after the child's exec: to do it in the child before its exec would need a fork of
+    the whole daemon with all its threads.
     """
     if _original is None:
         return
-    with contextlib.suppress(OSError):  # ended already, or made itself another user's
+    with contextlib.suppress(OSError):  # it has ended, or has changed its user
         _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (_original, hard))

@@ -1,4 +1,4 @@
-"""The lock of a state directory: one daemon per directory, and a kill -9 lets go of it."""
+"""The lock of a state directory: one daemon per directory. The system releases it when the process ends, however."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchd.errors import AlreadyRunning, SettingsError
 
 
 class StateLock:
-    """Held from `acquire` until `release` or the end of the process, however it ends."""
+    """A lock on a file, held from `acquire` until `release` or until the process ends, by a kill -9 too."""
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "lock"
@@ -41,15 +41,15 @@ class StateLock:
                 "stop that one, or give this one a --state-dir of its own"
             ) from exc
         self._fd = fd
-        with contextlib.suppress(OSError):  # A full disk: the lock holds, only its holder's number can't be read there.
+        with contextlib.suppress(OSError):  # A full disk: the lock is held; only the holder's pid can't be read there.
             os.ftruncate(fd, 0)
             os.write(fd, f"{os.getpid()}\n".encode())
 
     def keep(self) -> bool:
-        """Take the lock again if its file was removed, so that it still keeps others away; return whether it was.
+        """Take the lock again if its file was removed, since that file would lock nobody out; return whether it was.
 
         Raises:
-            AlreadyRunning: another daemon was quicker.
+            AlreadyRunning: another daemon took it first.
             SettingsError: as `acquire`.
         """
         if self._fd is None:
@@ -68,7 +68,7 @@ class StateLock:
         return True
 
     def release(self) -> None:
-        """Let go. The file stays: removing it would let two daemons lock two different files of one name."""
+        """Release the lock. The file stays: if it were removed, two daemons could lock two files of the same name."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

@@ -1,7 +1,7 @@
-"""structlog set-up, called once by the composition root.
+"""How orchd logs: structlog's set-up, made once per process before the daemon starts.
 
 One line per event: JSON, or readable text on a terminal. What libraries log through `logging` (aiohttp, docker,
-asyncio) passes the same processors, from WARNING up. Secrets are taken out last, right before a line is rendered.
+asyncio) passes the same processors, from WARNING up. Secrets are removed last, just before a line is rendered.
 
 Where the stream is the journal's, each line begins with its priority, such as `<4>` (sd-daemon(3)), so that
 `journalctl -p warning` finds what matters.
@@ -27,7 +27,7 @@ _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 def priority(level: int) -> str:
-    """Return the prefix by which the journal knows the priority of a line: `<3>` (error) to `<7>` (debug)."""
+    """Return the prefix that tells the journal the priority of a line: `<3>` (error) to `<7>` (debug)."""
     return f"<{next(number for least, number in _PRIORITIES if level >= least)}>"
 
 
@@ -38,7 +38,7 @@ _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), 
 def is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
     """Return whether `stream` is the one that systemd connected to the journal (systemd.exec(5), $JOURNAL_STREAM).
 
-    A child may have inherited the variable and write to a file or a terminal: so device and inode are compared.
+    Device and inode are compared: a child may have inherited the variable, but write to a file or a terminal.
     """
     try:
         about = os.fstat(stream.fileno())
@@ -48,14 +48,14 @@ def is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
 
 
 class Lines:
-    """Lines that are ready-made, into the same stream, so that those of one turn of the loop go out together.
+    """A buffer for finished lines: those of one turn of the event loop are written together.
 
-    For what is written thousands of times a second. Order among all lines is kept.
+    For lines that are written thousands of times a second. They go to the same stream as all others, in order.
 
     Attributes:
-        waiting: each with its end; whoever adds the first sees to it that they are flushed.
-        journal: each begins with `priority`.
-        level: the least that is written, as `logging` numbers it.
+        waiting: lines with their line ends. Who adds the first one must have `flush` called soon.
+        journal: each line begins with `priority`.
+        level: the lowest level that is written, as a number of `logging`.
     """
 
     def __init__(self, stream: TextIO, *, journal: bool, level: int) -> None:
@@ -65,13 +65,14 @@ class Lines:
         self.waiting: list[str] = []
 
     def flush(self) -> None:
+        """Write what is waiting."""
         if self.waiting:
             text = "".join(self.waiting)
             self.waiting.clear()
             try:
                 self._stream.write(text)
                 self._stream.flush()
-            except OSError:  # A log that nobody takes must not stop jobs; `logging` does the same.
+            except OSError:  # A log that can't be written must not stop jobs; `logging` ignores this, too.
                 return
 
 
@@ -88,7 +89,7 @@ class _LineHandler(logging.StreamHandler[TextIO]):
         text = super().format(record)
         if not self._lines.journal:
             return text
-        prefix = priority(record.levelno)  # Before each line of a traceback as well: each is an entry of its own.
+        prefix = priority(record.levelno)  # Each line of a traceback is an entry of its own.
         return "\n".join(prefix + line for line in text.split("\n"))
 
 
@@ -100,7 +101,8 @@ def configure_logs(
     Args:
         journal: `stream` is the journal's.
 
-    Returns where lines of JSON that are ready-made go; None where lines are made for people.
+    Returns:
+        Where finished lines of JSON are to be written; None = lines are made for people.
     """
     terminal = stream.isatty()
     as_text = format == "text" or (format == "auto" and terminal)
@@ -148,7 +150,7 @@ def configure_logs(
 
 
 def set_level(level: str, lines: Lines | None) -> None:
-    """Write ours from `level` up from now on, those that go by `lines` too."""
+    """Write orchd's own lines from `level` up from now on, those in `lines` too."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
     logging.getLogger(OURS).setLevel(threshold)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(threshold))
@@ -157,7 +159,7 @@ def set_level(level: str, lines: Lines | None) -> None:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Take out `Secret`s, values under names such as `token`, and whatever looks like an `Authorization` value."""
+    """Remove `Secret`s, values under names such as `token`, and whatever looks like an `Authorization` value."""
     return {name: REDACTED if is_secret_name(name) else _clean(value) for name, value in event.items()}
 
 

@@ -1,4 +1,4 @@
-"""What is mounted where for this process, and whether it sees the files of its host. Source: proc_pid_mountinfo(5)."""
+"""What is mounted where for this process, and whether it sees the host's files. Source: proc_pid_mountinfo(5)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ _HOMES = ("/home", "/root", "/run/user")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """Attributes:
-    root: the part of the file system that is mounted; `/` = all of it.
-    point: where.
-    kind: of the file system, such as `ext4`.
+    """One mount.
+
+    Attributes:
+        root: the part of the file system that is mounted; `/` = all of it.
+        point: the mount point.
+        kind: of the file system, such as `ext4`.
     """
 
     root: str
@@ -26,7 +28,7 @@ class Mount:
 
 
 def mounts_in(mountinfo: str) -> tuple[Mount, ...]:
-    """Return the mounts that the text of `/proc/self/mountinfo` tells of, in its order."""
+    """Return the mounts in the text of `/proc/self/mountinfo`, in its order."""
     found = []
     for line in mountinfo.splitlines():
         before, dash, after = line.partition(" - ")
@@ -38,7 +40,7 @@ def mounts_in(mountinfo: str) -> tuple[Mount, ...]:
 
 
 def read_mounts() -> tuple[Mount, ...]:
-    """Return the mounts of this process; none where the system does not tell."""
+    """Return the mounts of this process; none if the system does not say."""
     try:
         return mounts_in(Path("/proc/self/mountinfo").read_text())
     except OSError:

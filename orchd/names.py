@@ -1,8 +1,8 @@
-"""EDGE. Names of hosts, looked up apart from the event loop: one look-up at a time for each, the last answer kept.
+"""EDGE. Host names, looked up outside the event loop: one look-up at a time per name; the last answer is kept.
 
-An event loop has few threads for all look-ups together (uvloop: two), and a name server that does not answer holds
-each of them for many seconds. Here every look-up has a thread of its own, so that a silent server delays only the
-names that it is asked for. Addresses and `localhost` are never looked up.
+An event loop has few threads for all look-ups together (uvloop: two), and a name server that does not answer occupies
+each of them for many seconds. Here every look-up has a thread of its own, so a silent server delays only the names that
+it is asked for. Addresses and `localhost` are never looked up.
 """
 
 from __future__ import annotations
@@ -27,20 +27,22 @@ from orchd.threads import DaemonThreads
 log = structlog.get_logger("orchd.names")
 
 FRESH_S = 1.0
-"""An answer this young is used as it is: a burst of connections is one look-up, and a restarted container, which may
-have another address, is found again soon."""
+"""How many seconds an answer is used without a new look-up. Long enough that a burst of connections needs only one;
+short enough that a restarted container, which may have another address, is found again soon."""
 
 PATIENCE_S = 0.5
-"""Longest wait for a look-up where there is a last answer. While look-ups fail or take longer, it is used at once."""
+"""Longest wait for a new look-up if an earlier answer is known. While look-ups fail or take longer, the earlier answer
+is used at once."""
 
 NEXT_ADDRESS_S = 1.0
-"""Where a name has several addresses, the next one is tried after so long without a connection."""
+"""If a name has several addresses: how many seconds to wait for a connection before the next address is tried."""
 
 MOST_LOOK_UPS = 64
-"""Threads at once. Beyond it names wait for each other, which takes as many name servers that do not answer."""
+"""Greatest number of threads. More look-ups than this wait for a free thread."""
 
 MOST_NAMES = 1024
-"""Remembered; containers have new names again and again, so those that were asked for longest ago are forgotten."""
+"""Greatest number of names that are remembered. Containers get new names all the time: the names that were asked for
+longest ago are forgotten."""
 
 LOCALHOST = ("127.0.0.1", "::1")
 
@@ -49,16 +51,18 @@ LookUp = Callable[[str], tuple[str, ...]]
 
 
 class NoAddress(OSError):
-    """A name has no address that we know."""
+    """No address is known for a name."""
 
 
 @dataclass(slots=True)
 class _Name:
-    """Attributes:
-    found: the last answer; empty = none yet.
-    found_at: loop clock.
-    pending: the look-up that waits or is under way; its result is the answer or what went wrong.
-    doubtful: the newest look-up has failed, or takes long.
+    """What is known of one name.
+
+    Attributes:
+        found: the last answer; empty = none yet.
+        found_at: when it came (loop clock).
+        pending: the look-up that waits or is under way; its result is the answer or the error.
+        doubtful: the newest look-up has failed or takes long.
     """
 
     found: tuple[str, ...] = ()
@@ -68,10 +72,10 @@ class _Name:
 
 
 class Names:
-    """Use it from one event loop.
+    """Looks up host names. Belongs to one event loop.
 
     Args:
-        look_up: returns the addresses of a name, best first; it blocks, and raises OSError.
+        look_up: returns the addresses of a name, the best first; it blocks, and raises OSError.
     """
 
     def __init__(self, look_up: LookUp | None = None) -> None:
@@ -106,17 +110,17 @@ class Names:
         return name.found
 
     def awaits(self, host: str) -> bool:
-        """Return whether a name without any answer is being looked up: who waits for it waits for a name server."""
+        """Return whether a name that has no answer yet is being looked up: callers now wait for a name server."""
         name = self._names.get(host)
         return name is not None and not name.found and name.pending is not None
 
     async def connect(
         self, factory: Callable[[], P], host: str, port: int, tls: ssl.SSLContext | None = None
     ) -> tuple[asyncio.BaseTransport, P]:
-        """As `loop.create_connection`; the addresses of the host are tried in order, each with a new protocol.
+        """As `loop.create_connection`: the addresses of the host are tried in order, each with a new protocol.
 
         Raises:
-            OSError: none of them takes the connection, or there is none.
+            OSError: no address accepts the connection, or the host has none.
         """
         loop = asyncio.get_running_loop()
         addresses = await self.addresses(host)
@@ -136,7 +140,7 @@ class Names:
         raise _together(addresses, errors)
 
     async def close(self) -> None:
-        """Wait for nobody: look-ups that hang end with the process."""
+        """End without waiting: look-ups that hang end with the process."""
         self._threads.close()
         await cancel(*self._tasks)
 
@@ -155,7 +159,7 @@ class Names:
             answer = await self._threads.run(partial(self._look_up, host)) or answer
         except (OSError, UnicodeError, RuntimeError) as exc:
             answer = _translated(host, exc)
-        finally:  # Whatever happened: somebody waits.
+        finally:  # Whatever happened: callers wait for `pending`.
             name.pending = None
             self._note(host, name, answer)
             pending.set_result(answer)
@@ -171,7 +175,7 @@ class Names:
 
 
 def without_look_up(host: str) -> tuple[str, ...] | None:
-    """Return the addresses of `host` where it needs no look-up: an address itself, or this machine."""
+    """Return the addresses of `host` if it needs no look-up: it is an address, or this machine; None = it needs one."""
     if host.rstrip(".").lower() == "localhost":
         return LOCALHOST
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -182,7 +186,7 @@ def without_look_up(host: str) -> tuple[str, ...] | None:
 
 
 def system_look_up(host: str) -> tuple[str, ...]:
-    """Ask the system: hosts file and name servers. Blocks."""
+    """Ask the system (hosts file, name servers) for the addresses of a host. Blocks."""
     return tuple(dict.fromkeys(str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))
 
 
@@ -201,7 +205,7 @@ def _checked(answer: tuple[str, ...] | OSError) -> tuple[str, ...]:
 
 
 def _together(addresses: tuple[str, ...], errors: list[OSError]) -> OSError:
-    """Return one error for several: as it is where all that tell something about the other side are alike."""
+    """Return one error for several: one of them if all that concern the other side say the same."""
     telling = [
         (address, error)
         for address, error in zip(addresses, errors, strict=True)
@@ -213,9 +217,9 @@ def _together(addresses: tuple[str, ...], errors: list[OSError]) -> OSError:
 
 
 def has_way(address: str, port: int) -> bool:
-    """Return whether we have an address of our own to reach this one from. Sends nothing.
+    """Return whether this machine has an address from which it can reach `address`. Sends nothing.
 
-    `EADDRNOTAVAIL` says that there is none, or that all ports of it are taken; this tells the two apart.
+    `EADDRNOTAVAIL` means either that there is none or that all its ports are taken; this tells the two apart.
     """
     try:
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -1,4 +1,4 @@
-"""What systemd is told: ready, stopping, a status line, and that the event loop still turns.
+"""EDGE. What systemd is told: ready, stopping, a status line, and that the event loop still turns.
 
 Source: sd_notify(3), sd_watchdog_enabled(3). Without `$NOTIFY_SOCKET` nothing is sent.
 """
@@ -25,7 +25,7 @@ STATUS_PERIOD_S = 1.0
 
 
 class Notifier:
-    """Sends datagrams to the socket that `env` names. A message that can't be sent is logged, never raised."""
+    """Sends messages to the socket that `env` names. One that can't be sent is logged; nothing is raised."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         name = env.get("NOTIFY_SOCKET", "")
@@ -33,22 +33,23 @@ class Notifier:
 
     @property
     def heard(self) -> bool:
-        """Whether anybody listens; where nobody does, nothing need be put into words."""
+        """Whether systemd listens; if not, there is no need to make a status line."""
         return bool(self._address)
 
     def ready(self) -> None:
-        """The listeners are up. Models may still load."""
+        """Say that the listeners are open. Models may still load."""
         self._send("READY=1")
 
     def stopping(self) -> None:
+        """Say that orchd ends."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """Show one line in `systemctl status`."""
+        """Set the line that `systemctl status` shows."""
         self._send(f"STATUS={' '.join(text.split())}")
 
     async def watchdog(self, period_s: float) -> None:
-        """Until cancelled, say every `period_s` that we live: a loop that hangs stops saying so."""
+        """Say every `period_s` seconds that orchd lives, until cancelled: an event loop that hangs stops saying so."""
         while True:
             self._send("WATCHDOG=1")
             await asyncio.sleep(period_s)
@@ -65,12 +66,12 @@ class Notifier:
 
 
 def watchdog_period_s(env: Mapping[str, str]) -> float | None:
-    """Return how often systemd wants to hear from us: half its time-out, in seconds; None = not at all."""
+    """Return how often systemd wants to hear from orchd: half its timeout, in seconds; None = never."""
     usec = env.get("WATCHDOG_USEC", "")
     if not usec.isdecimal() or int(usec) == 0:
         return None
     if env.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
-        return None  # meant for another process, whose environment we inherited
+        return None  # It is meant for another process, whose environment we inherited.
     return int(usec) / 2 / 1_000_000
 
 
@@ -105,7 +106,7 @@ class NotifyPart(Part):
         return roots
 
     async def _tell_status(self) -> None:
-        """Keep the line that `systemctl status` shows true."""
+        """Keep the line that `systemctl status` shows up to date."""
         snapshots, told = self._reconcile.snapshots, ""
         shown: tuple[object, ...] = ()
         await snapshots.turned(0)

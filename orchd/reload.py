@@ -1,7 +1,7 @@
 """What is read again on request (SIGHUP, `systemctl reload`): the models file, secrets, and the setting `log.level`.
 
-The models file is read again with the env and token files that its entries name: those are not watched. Settings that
-have changed and can't be taken on while orchd runs are named; the running ones stay in force.
+The models file is read again together with the env and token files that its entries name, which are not watched. Other
+settings that have changed are named in the log; they take effect at the next start.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ READ_TIMEOUT_S = 30.0
 
 
 class Reload:
-    """Args:
-    settings: those in force.
-    asked: set by whoever wants all of it read again; several requests before that are one.
-    again: reads the settings again, as at start; raises SettingsError.
-    set_level: changes the least level that is logged.
-    secrets: by the setting that names the file.
-    read_models: has the models file read again.
+    """Reads everything again on request.
+
+    Args:
+        settings: those in effect.
+        asked: is set to ask for it; several requests before it begins count as one.
+        again: reads the settings again, as at start; raises SettingsError.
+        set_level: changes the lowest level that is logged.
+        secrets: by the setting that names the file.
+        read_models: has the models file read again.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class Reload:
         self._threads = DaemonThreads("reload")
 
     async def run(self) -> None:
-        """Read again whenever asked to, for ever. What can't be read is logged, and what was read before stays."""
+        """Read everything again at each request, for ever. What can't be read is logged, and stays as it was."""
         while True:
             await self._asked.wait()
             self._asked.clear()
@@ -69,7 +71,7 @@ class Reload:
             self._read_models()
 
     async def _read_settings(self) -> Settings:
-        """Return the settings as they are now; those in force if they can't be read."""
+        """Return the settings as they are now, or those in effect if they can't be read."""
         try:
             settings = await self._threads.run(self._again, READ_TIMEOUT_S)
         except OrchdError as exc:
@@ -115,7 +117,7 @@ class ReloadPart(Part):
     Args:
         secrets: by the setting that names the file; filled in when this part starts.
         again: reads the settings again, as at start; raises SettingsError.
-        set_level: changes the least level that is logged.
+        set_level: changes the lowest level that is logged.
     """
 
     name = "reload"

@@ -1,4 +1,4 @@
-"""What orchd makes in its state directory at start, and needs as long as it runs: made again if it is removed."""
+"""Makes what orchd needs in its state directory again if somebody has removed it while orchd runs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from orchd.reasons import why
 log = structlog.get_logger("orchd.state")
 
 
-async def keep_all(parts: Mapping[str, Callable[[], Awaitable[bool | None]]], period_s: float) -> None:
-    """Look at each part every `period_s` seconds, until cancelled.
+async def keep_all(things: Mapping[str, Callable[[], Awaitable[bool | None]]], period_s: float) -> None:
+    """Check each thing every `period_s` seconds, until cancelled.
 
     Args:
-        parts: by name; each makes itself again if it has to, and returns whether it did (None = it tells that itself).
+        things: by name; each makes itself again if needed, and returns whether it did (None = it logs that itself).
     """
     told: dict[str, str] = {}
     while True:
         await asyncio.sleep(period_s)
-        for name, keep in parts.items():
+        for name, keep in things.items():
             try:
                 made = await keep()
             except (OrchdError, OSError, TimeoutError) as exc:
@@ -41,7 +41,7 @@ class StateDirPart(Part):
     """Keeps in the state directory what the parts below have made there.
 
     Args:
-        keep: as the `parts` of `keep_all`.
+        keep: as the `things` of `keep_all`.
     """
 
     name = "state directory"

@@ -1,4 +1,4 @@
-"""Tasks that are never lost: named, kept referenced, failures logged."""
+"""Tasks that are never lost: each has a name and is referenced until it ends; failures are logged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _done(task: asyncio.Task[Any]) -> None:
 
 
 async def cancel(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel `tasks` and wait until each has ended; what they raise is theirs and already logged."""
+    """Cancel `tasks` and wait until each has ended. What they raise is dropped here: `spawn` logs it."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

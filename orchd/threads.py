@@ -1,9 +1,9 @@
-"""Threads for calls that block and may hang: a driver, a disk, a mount, a name server. The exit waits for none of them.
+"""Threads for calls that block and may hang: a driver, a disk, a mount, a name server. The exit does not wait for them.
 
-`asyncio.to_thread` and `ThreadPoolExecutor` are no good for these: the interpreter joins their threads at its end, so
-one call that never returns keeps the daemon from ending, and it holds one of the few threads that all the others share.
-Here each purpose has its own threads, as many as it is given, so that only calls of the same purpose wait for one
-that hangs; and the threads are daemon threads, which end with the process.
+`asyncio.to_thread` and `ThreadPoolExecutor` do not fit: the interpreter joins their threads when it exits, so one call
+that never returns keeps the daemon from ending; and it occupies one of the few threads that all calls share.
+Here each purpose has its own threads, up to a number that it chooses, so a call that hangs blocks only calls of the
+same purpose. They are daemon threads, which end with the process.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 class _ThreadCall(Generic[T]):
-    """One call on its way to a thread.
+    """One call that a thread is to make.
 
     Attributes:
-        late: its caller ran out of time; what it returns is dropped.
+        late: its caller has timed out; the result is dropped.
     """
 
     def __init__(self, work: Callable[[], T]) -> None:
@@ -34,19 +34,19 @@ class _ThreadCall(Generic[T]):
         self.late = False
 
     def run(self) -> None:
-        """Do the work, on a thread, and hand its end to the loop of the caller."""
+        """Make the call, on a thread, and pass its result or error to the caller's event loop."""
         result: Any = None
         error: BaseException | None = None
         try:
             result = self._context.run(self._work)
-        except BaseException as exc:  # noqa: BLE001 - whatever it is, it is the caller's
+        except BaseException as exc:  # noqa: BLE001 - the caller gets it, whatever it is
             error = exc
-        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for the result
             self._loop.call_soon_threadsafe(self._finish, result, error)
 
     def _finish(self, result: Any, error: BaseException | None) -> None:
         if self.future.done():
-            return  # given up by its caller
+            return  # cancelled by its caller
         if error is None:
             self.future.set_result(result)
         else:
@@ -54,11 +54,11 @@ class _ThreadCall(Generic[T]):
 
 
 class DaemonThreads:
-    """Threads of one purpose. Calls beyond `most` wait for a free thread, first come, first served.
+    """Threads for one purpose. If all are busy, calls wait in the order in which they came.
 
     Args:
-        name: of the purpose, such as `nvml`; the threads bear it.
-        most: number of threads at most; they are started when needed.
+        name: of the purpose, such as `nvml`; the threads are named after it.
+        most: greatest number of threads; each is started when it is needed for the first time.
     """
 
     def __init__(self, name: str, most: int = 1) -> None:
@@ -73,23 +73,23 @@ class DaemonThreads:
 
     @property
     def stuck(self) -> bool:
-        """Whether every thread is held by a call that ran out of time and still has not returned."""
+        """Whether every thread is occupied by a call that has timed out and still has not returned."""
         with self._lock:
             return len(self._running) == self._most and all(job.late for job in self._running)
 
     async def run(self, work: Callable[[], T], timeout_s: float | None = None) -> T:
-        """Call `work` on a thread of this purpose and return what it returns, or raise what it raises.
+        """Call `work` on one of the threads; return what it returns, or raise what it raises.
 
-        A call that is given up, by the timeout or a cancel, is not made any more if it has not begun; one that has
-        begun goes on by itself, and its thread is not free before it returns.
+        A call that times out or is cancelled before it has begun is not made. One that has begun continues, and its
+        thread is free only when it returns.
 
         Args:
-            timeout_s: None = no limit.
+            timeout_s: in seconds; None = no limit.
 
         Raises:
-            TimeoutError: not done after `timeout_s`; or at once, while all threads are `stuck`: what hung for the
-                last caller would most likely hang for this one, and calls would pile up.
-            RuntimeError: closed.
+            TimeoutError: not done after `timeout_s`; or at once while all threads are `stuck`, since this call would
+                most likely hang, too, and calls would pile up.
+            RuntimeError: `close` was called.
         """
         if timeout_s is not None and self.stuck:
             raise TimeoutError
@@ -105,7 +105,7 @@ class DaemonThreads:
             self._withdraw(job)
 
     def close(self) -> None:
-        """Take no more calls and let the threads end; none is waited for. Calls that have not begun are cancelled."""
+        """Take no more calls and let the threads end, without waiting. Calls that have not begun are cancelled."""
         with self._lock:
             self._closed = True
             left = [*self._queue]
@@ -152,17 +152,20 @@ class DaemonThreads:
 
 
 def call_within(work: Callable[[], T], timeout_s: float) -> T:
-    """Call `work` on a daemon thread of its own and block until it is done: for what has no event loop to go on with.
+    """Call `work` on a daemon thread of its own and block until it is done. For code outside an event loop.
+
+    Args:
+        timeout_s: in seconds.
 
     Raises:
-        TimeoutError: not done after `timeout_s`; the call goes on, and the exit does not wait for it.
+        TimeoutError: not done after `timeout_s`; the call continues, and the exit does not wait for it.
     """
     done: list[tuple[T] | BaseException] = []
 
     def run() -> None:
         try:
             done.append((work(),))
-        except BaseException as exc:  # noqa: BLE001 - whatever it is, it is the caller's
+        except BaseException as exc:  # noqa: BLE001 - the caller gets it, whatever it is
             done.append(exc)
 
     thread = threading.Thread(target=run, name="call-within", daemon=True)

@@ -1,4 +1,4 @@
-"""`orchd down`: stop and remove every runner of ours, and the daemon; also what a daemon that is gone left behind."""
+"""`orchd down`: stop and remove all runners, then end the daemon. Without a daemon: what one has left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`orchd restart MODEL`: drain its runners and start them anew; a parked one is tried again."""
+"""`orchd restart MODEL`: drain its runners and start them again; one that was given up is tried again."""
 
 from __future__ import annotations
 

@@ -40,14 +40,14 @@ def run_daemon(
     instead: Instead | None = None,
     again: Callable[[], Settings] | None = None,
 ) -> None:
-    """Live until SIGTERM, SIGINT, SIGQUIT or `orchd down`.
+    """Run the daemon until SIGTERM, SIGINT, SIGQUIT or `orchd down`.
 
     Args:
         instead: as that of `App`.
         again: reads the settings again, on SIGHUP.
 
     Raises:
-        OrchdError: it could not start, or a part of it failed for good.
+        OrchdError: it could not start, or one of its tasks has failed.
     """
     journal = is_journal(sys.stderr, os.environ)
     lines = configure_logs(settings.log.format, settings.log.level, sys.stderr, journal=journal)

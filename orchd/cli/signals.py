@@ -1,11 +1,11 @@
-"""What signals mean to the daemon. None of them ends it without a line.
+"""What the daemon does on signals. No signal that can be handled ends it without a line in the log.
 
-TERM, INT and QUIT ask it to end; a further one has it say what it waits for, and a third Ctrl-C ends it at once. HUP
-has it read its files again. All others that would end a program are logged and do nothing, save those of a fault in
-the program itself: for these Python prints where it was (faulthandler), and it ends.
+TERM, INT and QUIT ask it to end. A further one makes it say what it waits for, and a third Ctrl-C ends it at once. HUP
+makes it read its files again. All other signals that would end a program are logged and ignored, except those of a
+fault in the program itself: then Python prints where it was (faulthandler), and it ends.
 
-The handlers are Python's own, not the event loop's: they run even if the loop does not turn. They only note what came;
-the loop does the rest.
+The handlers are Python's, not the event loop's: they run even if the loop hangs. They only note the signal; the loop
+does the rest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = structlog.get_logger("orchd.signals")
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 FAULTS = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
-"""Those that `faulthandler.enable` takes. systemd's watchdog sends SIGABRT: where the loop hung is then in the log."""
+"""Those that `faulthandler.enable` handles. The watchdog of systemd sends SIGABRT, so the log shows where it hung."""
 
 OTHER_FAULTS = (signal.SIGSYS, signal.SIGTRAP)
 LEFT_ALONE = (
@@ -39,27 +39,29 @@ INTERRUPTED = 130
 
 
 class Daemon(Protocol):
-    """What signals are for."""
+    """What signals are passed on to."""
 
     def stop(self, why: str) -> None:
-        """End in good order; returns at once."""
+        """Begin an orderly end; returns at once."""
         ...
 
-    def reload(self) -> None: ...
+    def reload(self) -> None:
+        """Read files again, soon."""
+        ...
 
     @property
     def stopping(self) -> bool: ...
 
     def waiting_for(self) -> str:
-        """Return in words what keeps it from having ended."""
+        """Return in words what it still waits for before it ends."""
         ...
 
 
 def end_at_once(prefix: str = "") -> NoReturn:
-    """Say so, and end with nothing more done. Safe in a signal handler.
+    """Print that orchd ends, and end the process with nothing else done. Safe in a signal handler.
 
     Args:
-        prefix: of the line, such as the journal's priority.
+        prefix: of the printed line, such as the journal's priority.
     """
     line = (
         f"{prefix}orchd: ends at once, at the third Ctrl-C; jobs are cut, and runners that still run are left:"
@@ -72,9 +74,11 @@ def end_at_once(prefix: str = "") -> NoReturn:
 
 
 class Signals:
-    """Args:
-    loop: turns in the main thread.
-    end: ends the process.
+    """Passes signals on to the daemon.
+
+    Args:
+        loop: the event loop, which runs in the main thread.
+        end: ends the process at once.
     """
 
     def __init__(self, daemon: Daemon, loop: asyncio.AbstractEventLoop, end: Callable[[], None] = end_at_once) -> None:
@@ -94,14 +98,14 @@ class Signals:
             signal.signal(one, self.arrived)
 
     def arrived(self, number: int, _frame: FrameType | None = None) -> None:
-        """Note a signal; runs between two steps of whatever the main thread does."""
+        """Note a signal. Runs between two steps of what the main thread does."""
         if number in ENDING:
             self._ends += 1
             if self._ends > 1 and number == signal.SIGINT:
                 self._interrupts_answered += 1
                 if self._interrupts_answered > 1:
                     self._end()
-        with contextlib.suppress(RuntimeError):  # The loop is closed: it is about to end anyway.
+        with contextlib.suppress(RuntimeError):  # The loop is closed: orchd is about to end anyway.
             self._loop.call_soon_threadsafe(self._take, number)
 
     def _take(self, number: int) -> None:
@@ -120,7 +124,7 @@ class Signals:
 
 
 def handled() -> Iterable[int]:
-    """Return the signals that are handled: all that would end a program, without those of its own faults."""
+    """Return the signals that are handled: all that would end a program, except those of its own faults."""
     return sorted({int(number) for number in signal.valid_signals()} - {*LEFT_ALONE, *FAULTS, *OTHER_FAULTS})
 
 

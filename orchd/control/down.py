@@ -1,4 +1,4 @@
-"""`orchd down`, in the daemon: everything of ours is taken down, and then the daemon itself."""
+"""What the daemon does for `orchd down`: it stops and removes all runners, and then ends."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ class NamesElsewhere(Protocol):
 
 
 class TakeDown:
-    """Args:
-    drain: has everything drained that uses the runners.
-    stop: asks the daemon to end.
+    """Takes everything down.
+
+    Args:
+        drain: drains everything that uses the runners.
+        stop: asks the daemon to end, for a reason.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class TakeDown:
         self._stop = stop
 
     async def run(self) -> AsyncIterator[str]:
-        """Drain, stop and remove all runners, and ask the daemon to end; yields a line whenever there is news.
+        """Drain, stop and remove all runners, and ask the daemon to end; yield a line whenever there is news.
 
         Raises:
             RunnersLeft: something may still run. The daemon ends all the same.

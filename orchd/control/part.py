@@ -16,7 +16,10 @@ LOOK_TIMEOUT_S = 10.0
 
 
 class ControlPart(Part):
-    """Args as `TakeDown`'s.
+    """Listens for commands.
+
+    Args:
+        drain, stop: as those of `TakeDown`.
 
     Attributes:
         down: what `orchd down` does.

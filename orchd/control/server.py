@@ -1,4 +1,7 @@
-"""The unix socket behind `orchd restart` and `orchd down`: only who may write in the state directory can use it."""
+"""EDGE. The unix socket behind `orchd restart` and `orchd down`.
+
+Only users who may write in the state directory can use it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ CLOSE_TIMEOUT_S = 1.0
 
 @contextmanager
 def short_path(path: Path) -> Iterator[str]:
-    """Give a name of `path` that fits into a socket address (108 bytes), however deep its folder lies."""
+    """Give a name for `path` that fits into a socket address (108 bytes), however deep its folder is."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"
@@ -34,11 +37,13 @@ def short_path(path: Path) -> Iterator[str]:
 
 
 class ControlServer:
-    """Args:
-    state_dir: holds the socket; the caller has its lock, so a socket that lies there is a dead one's.
-    keys: the models that there are.
-    restart: asks for a restart of one of them.
-    down: stops and removes all that is ours, yielding one line whenever there is news; then the daemon ends.
+    """Takes orders on the socket, one HTTP request each.
+
+    Args:
+        state_dir: holds the socket. The caller holds its lock, so a socket that is there belongs to a dead daemon.
+        keys: returns the models that there are.
+        restart: asks for a restart of one of them.
+        down: stops and removes all runners, yielding a line whenever there is news; then the daemon ends.
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class ControlServer:
         self._made: tuple[int, int] | None = None  # device and inode
 
     async def start(self) -> None:
-        """Listen. On a full disk `keep` has to make the socket later.
+        """Listen. On a full disk the socket is made later, by `listen_again`.
 
         Raises:
             OrchdError: `address_in_use`: the socket can't be made.
@@ -78,7 +83,7 @@ class ControlServer:
             ) from exc
 
     async def listen_again(self) -> None:
-        """Make the socket that is not there any more (`is_there`).
+        """Make the socket again after its file has gone (see `is_there`).
 
         Raises:
             OSError: it can't be made.
@@ -87,7 +92,7 @@ class ControlServer:
         await self._listen()
 
     def is_there(self) -> bool:
-        """Whether the socket's file is still ours: it may have been removed. Blocks on the disk."""
+        """Return whether the socket's file is still ours; it may have been removed. Blocks on the disk."""
         try:
             there = self._path.stat()
         except FileNotFoundError:
@@ -98,7 +103,7 @@ class ControlServer:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._path.unlink(missing_ok=True)
-            os.fchmod(sock.fileno(), 0o600)  # before it has a name: there is no moment in which others may connect
+            os.fchmod(sock.fileno(), 0o600)  # before it has a name: at no moment may others connect
             with short_path(self._path) as name:
                 sock.bind(name)
             made = self._path.stat()
@@ -112,6 +117,7 @@ class ControlServer:
             await former.stop()
 
     async def close(self) -> None:
+        """Close the connections and remove the socket."""
         await self._runner.cleanup()
         self._path.unlink(missing_ok=True)
 
@@ -124,7 +130,7 @@ class ControlServer:
         return web.json_response({"model": str(key)})
 
     async def _on_down(self, request: web.Request) -> web.StreamResponse:
-        """Answer with one JSON object per line: `{"line"}` for news, at last `{"done": true}` or `{"error"}`."""
+        """Answer with one JSON object per line: `{"line"}` for news, finally `{"done": true}` or `{"error"}`."""
         answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await answer.prepare(request)
         listening = True
@@ -135,7 +141,7 @@ class ControlServer:
                 try:
                     await answer.write(json.dumps(news).encode() + b"\n")
                 except ConnectionError:
-                    listening = False  # who asked has left; what they asked for goes on
+                    listening = False  # The command has ended; what it asked for continues.
 
         try:
             async for line in self._down():

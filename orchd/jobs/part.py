@@ -38,9 +38,11 @@ class NodeSide(Protocol):
 
 
 class JobsPart(Part):
-    """Args:
-    node: None = orchd runs beside no node.
-    lines: where the lines of jobs go; None = where all lines go, at a cost.
+    """Takes jobs from the moment when it is known what is served.
+
+    Args:
+        node: None = there is no node beside orchd.
+        lines: where the log lines of jobs are written; None = where all lines go, which is slower.
     """
 
     name = "jobs"
