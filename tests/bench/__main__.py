@@ -20,6 +20,7 @@ import docker
 from docker.errors import DockerException
 
 from tests.bench import loop
+from tests.bench.database import transactions
 from tests.bench.jobs import job_path
 from tests.bench.report import Section, markdown
 from tests.bench.waits import fresh_daemon, none_left
@@ -48,6 +49,7 @@ QUICK = Effort(turns=1, seconds=0.2, times=1, adopted=2, starts=1)
 
 async def sections(folder: Path, effort: Effort, no_docker: str) -> AsyncIterator[Section]:
     """Yield each section as soon as it is measured."""
+    yield transactions(folder, effort.seconds)
     async with fresh_daemon(folder / "process") as daemon:
         for section in await job_path(daemon, effort.turns, effort.seconds):
             yield section

@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.daemon import PATIENCE_S, ROOT
 
 TITLES = (
+    "Transactions",
     "Latency at 1 connection",
     "Requests per second at 16 connections",
     "Frames at 4 connections",
