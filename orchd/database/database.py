@@ -60,12 +60,12 @@ class Database:
     Args:
         path: the file; its folder exists already.
         migrations: of every part; None = orchd's own.
-        timeout_s: seconds; longest wait for one commit, or for a short read.
+        timeout_s: seconds; longest wait for one commit, or for a short read. May be changed.
     """
 
     def __init__(self, path: Path, migrations: Migrations | None = None, timeout_s: float = CALL_TIMEOUT_S) -> None:
         self._path = path
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._file = DatabaseFile(path, find_migrations() if migrations is None else migrations)
         self._writer = DaemonThreads("database-writer")
         self._reader = DaemonThreads("database-reader")
@@ -86,7 +86,7 @@ class Database:
         """
         await self._on_writer(self._file.open)
         if self._file.identity is not None:
-            await self._on_reader(self._open_reader, self._timeout_s)  # While the file is sure to be there.
+            await self._on_reader(self._open_reader, self.timeout_s)  # While the file is sure to be there.
 
     async def transaction(self, work: Callable[[Sql], T]) -> T:
         """Carry out `work` whole or not at all, and return what it returns once it is on the disk.
@@ -125,7 +125,7 @@ class Database:
             raise self._not_open()
         if self._file.identity is None:
             return await self._on_writer(lambda: _read(self._file.connection, work))
-        return await self._on_reader(lambda: _read(self._open_reader(), work), timeout_s or self._timeout_s)
+        return await self._on_reader(lambda: _read(self._open_reader(), work), timeout_s or self.timeout_s)
 
     async def keep(self) -> None:
         """Write the file again, with all that is in it, if it was removed or could not be written before.
@@ -135,7 +135,7 @@ class Database:
         """
         await self._on_writer(self._file.keep)
         if self._file.identity is not None:
-            await self._on_reader(self._open_reader, self._timeout_s)
+            await self._on_reader(self._open_reader, self.timeout_s)
 
     async def close(self) -> None:
         """Carry out what was handed over, then let go of the file. The database can't be used afterwards."""
@@ -143,7 +143,7 @@ class Database:
         if self._committing is not None:
             await asyncio.wait({self._committing})
         self._interrupt_reader()
-        for end in (self._on_reader(self._close_reader, self._timeout_s), self._on_writer(self._file.close)):
+        for end in (self._on_reader(self._close_reader, self.timeout_s), self._on_writer(self._file.close)):
             try:
                 await end
             except StoreError as exc:  # Each transaction was on the disk when it ended, so nothing is lost.
@@ -172,7 +172,7 @@ class Database:
             return [self._translated(result) for result in results]
 
         try:
-            return await self._writer.run(on_thread, self._timeout_s)
+            return await self._writer.run(on_thread, self.timeout_s)
         except TimeoutError:
             silent = f"cannot use the database {self._path}: its disk does not answer, so this may not be written"
             return [CommitResult(error=StoreError(silent)) for _ in group]
@@ -187,7 +187,7 @@ class Database:
         return CommitResult(error=error)
 
     async def _on_writer(self, work: Callable[[], T]) -> T:
-        return await self._call(self._writer, work, self._timeout_s)
+        return await self._call(self._writer, work, self.timeout_s)
 
     # Reading.
 

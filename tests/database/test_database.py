@@ -192,8 +192,9 @@ async def test_a_read_that_takes_too_long_is_interrupted_and_the_next_one_is_ser
 
 async def test_a_disk_that_hangs_is_an_error_each_time_and_holds_up_nobody(tmp_path: Path) -> None:
     answers = threading.Event()
-    database = Database(tmp_path / "orchd.db", PARTS, timeout_s=0.05)
+    database = Database(tmp_path / "orchd.db", PARTS)
     await database.open()
+    database.timeout_s = 0.05
     with pytest.raises(StoreError, match="its disk does not answer"):
         await database.transaction(lambda sql: answers.wait() and add_pair(sql, 1))
     for _ in range(2):
