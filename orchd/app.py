@@ -24,6 +24,7 @@ from orchd.domain.state import Snapshot
 from orchd.exposition import Registry
 from orchd.ground import GroundPart
 from orchd.health.part import HealthPart
+from orchd.hooks.part import HooksPart
 from orchd.jobs.part import JobsPart
 from orchd.lag import LoopLag
 from orchd.lifetime import Lifetime, Stage
@@ -39,6 +40,7 @@ from orchd.sessions.part import SessionsPart
 from orchd.settings.files import SecretInUse, resolve_state_dir
 from orchd.settings.tree import Settings
 from orchd.state_dir import StateDirPart
+from orchd.tickets.built_in import BuiltInHooks
 
 log = structlog.get_logger("orchd.app")
 
@@ -101,7 +103,8 @@ class App:
 
             node = self._add(NodePart)(context, database)
             secrets = node.secrets
-        self._add(JobsPart)(context, sessions, reconcile, realtime, node, self._lines)
+        hooks = self._add(HooksPart)(context, database, BuiltInHooks(context, node))
+        self._add(JobsPart)(context, sessions, reconcile, realtime, node, hooks, self._lines)
         self._add(AdminPart)(context, reconcile, lambda: self.accepting)
         drain = partial(self._lifetime.drain, above=reconcile)
         control = self._add(ControlPart)(context, reconcile, runtimes, drain, self.stop)

@@ -37,6 +37,7 @@ PARTS = (
     PartEntry("systemd", "orchd.notify"),
     PartEntry("realtime", "orchd.realtime"),
     PartEntry("node", "orchd.node", switch="orchestrator.service_url"),
+    PartEntry("hooks", "orchd.hooks"),
     PartEntry("jobs", "orchd.jobs"),
     PartEntry("admin", "orchd.admin"),
     PartEntry("control", "orchd.control"),

@@ -67,7 +67,7 @@ class Advertiser:
         )
         self._warned_of: Offers | None = None
         self._rate = rate
-        self._eth_usd: Fraction | None = None
+        self._known = node.rate
         modules = {name: registries.module(name, "registry") for name in registries.names()}
         auto = settings.registries == ("auto",)
         for name, found in modules.items():
@@ -107,7 +107,7 @@ class Advertiser:
             if before == offer.price:
                 continue
             self._priced[key] = offer.price
-            for code, text in warnings(offer.price, before, self._eth_usd, on_chain=self.listings.node.on_chain):
+            for code, text in warnings(offer.price, before, self._known.eth_usd, on_chain=self.listings.node.on_chain):
                 log.warning("price_doubtful", pipeline=key.pipeline, model_id=key.model_id, code=code, reason=text)
 
     def use_rate(self, rate: EthUsd | None) -> None:
@@ -115,7 +115,7 @@ class Advertiser:
         self._rate = rate
 
     def _rate_now(self) -> Fraction | None:
-        return self._eth_usd
+        return self._known.eth_usd
 
     async def _follow_rate(self) -> None:
         while True:
@@ -128,10 +128,10 @@ class Advertiser:
         try:
             rate = await self._rate.read()
         except OrchdError as exc:
-            log.warning("rate_unavailable", reason=exc.message, code=exc.code, kept=str(self._eth_usd or "none"))
+            log.warning("rate_unavailable", reason=exc.message, code=exc.code, kept=str(self._known.eth_usd or "none"))
             return
-        if rate != self._eth_usd:
-            self._eth_usd = rate
+        if rate != self._known.eth_usd:
+            self._known.eth_usd = rate
             self.listings.wake()
 
     async def stop_session(self, key: ModelKey, session: str) -> None:

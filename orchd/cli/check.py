@@ -22,7 +22,8 @@ from orchd.database.database import DATABASE
 from orchd.domain.model import Model
 from orchd.domain.money import Price
 from orchd.domain.state import Severity
-from orchd.errors import SettingsError
+from orchd.errors import HookError, SettingsError
+from orchd.hooks.entries import entries
 from orchd.settings.advice import advice
 from orchd.settings.files import READ_TIMEOUT_S, resolve_state_dir
 from orchd.settings.tree import Settings
@@ -45,12 +46,25 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     strict = args.strict or settings.strict_file
     reading = read_file(path, Path(credentials) if credentials else None, strict=strict, last_good=_last_good(settings))
-    doubts = list(advice(settings))
+    doubts, hooks = list(advice(settings)), hooks_refused(settings)
     if args.json:
-        write(json.dumps(as_json(reading, str(path), doubts), indent=2))
+        write(json.dumps(as_json(reading, str(path), doubts, hooks), indent=2))
     else:
-        write(as_text(reading, look_of(sys.stdout), doubts))
-    return 1 if reading.count(Severity.ERROR) else 0
+        write(as_text(reading, look_of(sys.stdout), doubts, hooks))
+    return 1 if reading.count(Severity.ERROR) or hooks else 0
+
+
+def hooks_refused(settings: Settings) -> tuple[str, ...]:
+    """Return why hooks can't be loaded, a line each; nothing is opened. The modules of one's own hooks are imported."""
+    try:
+        for entry in entries(settings.hooks):
+            if entry.module:
+                from orchd.hooks.loader import load_hook  # Only who has hooks pays for what they need.
+
+                load_hook(entry, settings.hooks)
+    except HookError as exc:
+        return tuple(exc.message.splitlines())
+    return ()
 
 
 def _last_good(settings: Settings) -> tuple[Model, ...]:
@@ -61,30 +75,31 @@ def _last_good(settings: Settings) -> tuple[Model, ...]:
         return ()
 
 
-def as_text(reading: Reading, look: Look, doubts: Doubts = ()) -> str:
+def as_text(reading: Reading, look: Look, doubts: Doubts = (), hooks: Sequence[str] = ()) -> str:
     """Return the problems line by line, doubtful settings likewise, a table of the models, and a summary."""
     lines = [
         f"{look.paint(pad(problem.severity, 7), RED if problem.severity is Severity.ERROR else YELLOW)}  "
         f"{printable(str(problem))}"
         for problem in reading.problems
     ]
+    lines += [f"{look.paint(pad('error', 7), RED)}  {printable(line)}" for line in hooks]
     lines += [
         f"{look.paint(pad('warning', 7), YELLOW)}  setting {printable(f'{name} = {why}')}" for name, why in doubts
     ]
     if reading.models:
         head = ("MODEL", "KIND", "PROFILE", "SESSIONS", "REPLICAS", "START", "PRICE")
         lines += [""] * bool(lines) + table(head, map(_row, reading.models.values()), look) + [""]
-    errors, warnings = reading.count(Severity.ERROR), reading.count(Severity.WARNING) + len(doubts)
+    errors, warnings = reading.count(Severity.ERROR) + len(hooks), reading.count(Severity.WARNING) + len(doubts)
     counts = {"model": len(reading.models), "error": errors, "warning": warnings}
     lines.append(", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items()))
     return "\n".join(lines)
 
 
-def as_json(reading: Reading, file: str, doubts: Doubts = ()) -> dict[str, Any]:
+def as_json(reading: Reading, file: str, doubts: Doubts = (), hooks: Sequence[str] = ()) -> dict[str, Any]:
     """Return the same for machines; no secrets, prices as exact text."""
     return {
         "file": file,
-        "ok": not reading.count(Severity.ERROR),
+        "ok": not (reading.count(Severity.ERROR) or hooks),
         "hash": reading.file_hash,
         "problems": [
             {
@@ -101,6 +116,7 @@ def as_json(reading: Reading, file: str, doubts: Doubts = ()) -> dict[str, Any]:
             }
             for problem in reading.problems
         ],
+        "hooks": list(hooks),
         "settings": [{"setting": name, "message": f"{name} = {why}"} for name, why in doubts],
         "models": [
             {

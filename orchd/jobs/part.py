@@ -1,13 +1,15 @@
-"""Jobs, as a part: the listener for them, and the hooks that have a say about them."""
+"""Jobs, as a part: the listener for them."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from fractions import Fraction
+from typing import Protocol
 
 from orchd.domain.ids import ModelKey
+from orchd.domain.model import Model
 from orchd.hooks.calls import HookCalls
-from orchd.hooks.hook import JobHook
+from orchd.hooks.terms import Terms, terms_of
 from orchd.jobs.lines import JobLines
 from orchd.jobs.metrics import ConnectionCollector, JobCollector
 from orchd.jobs.server import JobServer
@@ -18,23 +20,28 @@ from orchd.realtime.ports import RealtimeStreams
 from orchd.reconcile.ports import Reconciler
 from orchd.sessions.ports import Sessions
 
-if TYPE_CHECKING:
-    from orchd.node.route_secrets import RouteSecrets
-
 
 class NodeSide(Protocol):
-    """What jobs ask of the node's side; see `node.part.NodePart`.
+    """What jobs ask of the node's side; see `node.part.NodePart`."""
 
-    Attributes:
-        tokens: with one of these a caller shows that the node has sent it.
-    """
-
-    @property
-    def tokens(self) -> RouteSecrets: ...
+    def eth_usd(self) -> Fraction | None:
+        """Return the USD that an ETH costs; None = not known."""
+        ...
 
     def healthy(self, key: ModelKey) -> bool:
         """Return whether the node is to take a model for healthy."""
         ...
+
+
+class Hooks(Protocol):
+    """See `hooks.part.HooksPart`.
+
+    Attributes:
+        calls: asks the hooks about a job.
+    """
+
+    @property
+    def calls(self) -> HookCalls: ...
 
 
 class JobsPart(Part):
@@ -54,6 +61,7 @@ class JobsPart(Part):
         reconcile: Reconciler,
         realtime: RealtimeStreams,
         node: NodeSide | None,
+        hooks: Hooks,
         lines: Lines | None,
     ) -> None:
         self._context = context
@@ -61,16 +69,9 @@ class JobsPart(Part):
         self._reconcile = reconcile
         self._realtime = realtime
         self._node = node
+        self._hooks = hooks
         self._lines = lines
         self._server: JobServer | None = None
-
-    def hooks(self) -> list[JobHook]:
-        """Return who has a say about jobs, in order."""
-        if self._node is None:
-            return []
-        from orchd.tickets.node_token import NodeToken  # Costs nothing where there is no node.
-
-        return [NodeToken(self._node.tokens, direct=self._context.settings.orchestrator.allow_direct)]
 
     async def open(self) -> None:
         context, settings = self._context, self._context.settings.jobs
@@ -84,7 +85,7 @@ class JobsPart(Part):
             self._reconcile.readiness,
             (lambda key: False) if self._node is None else self._node.healthy,
             self._realtime.keeper,
-            HookCalls(self.hooks(), timeout_s=settings.hook_timeout_s, lag=context.lag),
+            self._hooks.calls,
             collector,
             JobLines(self._lines),
             self._reconcile.hurry,
@@ -92,6 +93,7 @@ class JobsPart(Part):
             context.names,
             context.lag,
             open_files=open_files(),
+            terms=self._terms,
         )
         self._sessions.closed.connect(server.runner_closed)
         self._realtime.ended.connect(server.stream_ended)
@@ -122,6 +124,11 @@ class JobsPart(Part):
     async def close(self) -> None:
         if self._server is not None:
             await self._server.close()
+
+    def _terms(self, model: Model, payer: str) -> Terms:
+        """Return name and price of a model for a payer, at today's rate."""
+        name = self._context.settings.orchestrator.capability
+        return terms_of(model, payer, name=name, eth_usd=None if self._node is None else self._node.eth_usd())
 
     @property
     def _opened(self) -> JobServer:

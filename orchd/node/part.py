@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import structlog
 
 from orchd.database.database import HasDatabase
@@ -55,6 +57,10 @@ class NodePart(Part):
     def healthy(self, key: ModelKey) -> bool:
         """Return whether the node is to take a model for healthy."""
         return key in self.access.healthy
+
+    def eth_usd(self) -> Fraction | None:
+        """Return the USD that an ETH costs; None = not known."""
+        return self.access.rate.eth_usd
 
     async def close(self) -> None:
         if self._client is not None:

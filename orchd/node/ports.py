@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, NoReturn, Protocol
 
 from orchd.domain.ids import ModelKey
@@ -177,6 +178,15 @@ class RestartWatch(Protocol):
         """Poll until cancelled."""
 
 
+@dataclass(slots=True)
+class KnownRate:
+    """Attributes:
+    eth_usd: USD that an ETH costs, as it was read last; None = not known.
+    """
+
+    eth_usd: Fraction | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class NodeAccess:
     """What the node part gives to the parts above it.
@@ -187,6 +197,7 @@ class NodeAccess:
         store: what orchd and the node must go on agreeing on.
         healthy: models that the node is to take for healthy when it asks us. A registry writes it, the job listener
             reads it.
+        rate: the registries write it, the accounts of jobs read it.
     """
 
     calls: NodeCalls
@@ -194,6 +205,7 @@ class NodeAccess:
     store: SecretStore
     watch: RestartWatch
     healthy: set[ModelKey] = field(default_factory=set)
+    rate: KnownRate = field(default_factory=KnownRate)
 
 
 def _no_number(name: str) -> NoReturn:

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from orchd.errors import SettingsError
 from orchd.settings.files import CONFIG_ENV, call, reason
-from orchd.settings.tree import RENAMED, RENAMED_UNTIL, SETTINGS, Setting, Settings, env_name, flag_name
+from orchd.settings.section import FreeTable
+from orchd.settings.tree import FREE_TABLES, RENAMED, RENAMED_UNTIL, SETTINGS, Setting, Settings, env_name, flag_name
 
 ENV_PREFIX = "ORCHD_"
 TEST_ENV_PREFIX = "ORCHD_TEST_"
@@ -109,7 +110,8 @@ def value_of(settings: Settings, name: str) -> object:
 
 def differences(before: Settings, after: Settings) -> list[str]:
     """Return the names of the settings that are not the same in both."""
-    return [name for name in SETTINGS if value_of(before, name) != value_of(after, name)]
+    tables = [f"{section}.{name}" for section, name in FREE_TABLES.items()]
+    return [name for name in (*SETTINGS, *tables) if value_of(before, name) != value_of(after, name)]
 
 
 def _from_file(file: Path, said: Said) -> dict[str, _Given]:
@@ -126,7 +128,13 @@ def _from_file(file: Path, said: Said) -> dict[str, _Given]:
         origin = f"{file}{_line_of(written, text)}"
         if (name := said.current(written, written, origin, leaves)) is None:
             continue
-        if name in SETTINGS:
+        section, _, leaf = name.partition(".")
+        if name not in SETTINGS and section in FREE_TABLES and leaf and isinstance(value, dict):
+            tables = given.setdefault(f"{section}.{FREE_TABLES[section]}", _Given({}, origin))
+            assert isinstance(tables.value, dict)
+            origins = {each: f"{file}{_line_of(f'{name}.{each}', text)}" for each in value}
+            tables.value[leaf] = FreeTable(value, origin, origins)
+        elif name in SETTINGS:
             given[name] = _Given(tuple(value) if isinstance(value, list) else value, origin)
         elif name in sections:
             said.problems.append(f"cannot use {name} = {value!r} ({origin}): [{name}] is a section")

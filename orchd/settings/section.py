@@ -7,7 +7,9 @@ shipped file and in the reference, so it says what the setting does, its unit, a
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -17,6 +19,26 @@ class Section(BaseModel):
     """Base of all sections: frozen, and unknown names are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+@dataclass(frozen=True, slots=True)
+class FreeTable:
+    """A table of the settings file whose members orchd does not know: somebody else's model checks them.
+
+    Attributes:
+        values: as TOML has them; they may hold secrets.
+        origin: the file and line of the table, for errors.
+        origins: the file and line of each member.
+    """
+
+    values: Mapping[str, Any] = field(repr=False)
+    origin: str
+    origins: Mapping[str, str]
+
+
+FreeTables = Mapping[str, FreeTable]
+"""Type of a field of a section that holds all free tables below it, by name: `[section.NAME]`. The field is no setting
+that people name: there is no flag and no variable for it."""
 
 
 def split_listen(listen: str) -> tuple[str, int]:

@@ -16,11 +16,12 @@ from pydantic.fields import FieldInfo
 from orchd.admin.settings import AdminSettings
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.catalog.settings import CatalogSettings
+from orchd.hooks.settings import HooksSettings
 from orchd.jobs.settings import JobsSettings
 from orchd.realtime.settings import StreamsSettings
 from orchd.reconcile.settings import ReconcileSettings
 from orchd.runtime.settings import DockerSettings, ProcessSettings
-from orchd.settings.section import Positive, Section
+from orchd.settings.section import FreeTables, Positive, Section
 
 
 class LogSettings(Section):
@@ -62,6 +63,7 @@ class Settings(CatalogSettings):
     docker: DockerSettings = DockerSettings()
     process: ProcessSettings = ProcessSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
+    hooks: HooksSettings = HooksSettings()
     log: LogSettings = LogSettings()
 
 
@@ -119,8 +121,16 @@ def all_settings(section: type[BaseModel] = Settings, prefix: str = "") -> Itera
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from all_settings(field.annotation, f"{name}.")
-        else:
+        elif field.annotation != FreeTables:
             yield Setting(prefix + (field.alias or name), field)
 
 
+FREE_TABLES: Mapping[str, str] = {
+    section: name
+    for section, of in Settings.model_fields.items()
+    if isinstance(of.annotation, type) and issubclass(of.annotation, BaseModel)
+    for name, field in of.annotation.model_fields.items()
+    if field.annotation == FreeTables
+}
+"""The sections that have free tables, `[section.NAME]`, and the field of each that holds them."""
 SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in all_settings()}

@@ -11,7 +11,7 @@ from orchd.cli.run import run_daemon
 from orchd.errors import Code, JobRefused
 from orchd.hooks.hook import HookOptions, JobHook
 from orchd.hooks.job import Job
-from orchd.jobs.part import JobsPart
+from orchd.hooks.part import HooksPart
 
 
 class Bearer(JobHook):
@@ -26,12 +26,12 @@ class Bearer(JobHook):
             raise JobRefused(Code.FORBIDDEN, "cannot take the job: its bearer token is not the one")
 
 
-def guarded_by(token: str) -> type[JobsPart]:
-    """Return the part that serves jobs, with this hook more."""
+def guarded_by(token: str) -> type[HooksPart]:
+    """Return the part that loads hooks, with this one more."""
 
-    class Guarded(JobsPart):
-        def hooks(self) -> list[JobHook]:
-            return [*super().hooks(), Bearer(token)]
+    class Guarded(HooksPart):
+        def load(self) -> list[tuple[str, JobHook]]:
+            return [*super().load(), ("bearer", Bearer(token))]
 
     return Guarded
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("token")
     add_settings_flags(parser)
     args = parser.parse_args()
-    run_daemon(settings_of(args, os.environ), {JobsPart: guarded_by(args.token)})
+    run_daemon(settings_of(args, os.environ), {HooksPart: guarded_by(args.token)})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,136 @@
+"""The hooks, as a part: loads them, opens and closes them, and runs their root tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+import structlog
+
+from orchd.domain.redact import scrub
+from orchd.errors import HookError, OrchdError, StoreError
+from orchd.hooks.calls import HookCalls
+from orchd.hooks.entries import entries
+from orchd.hooks.hook import HookDatabase, HookHost, JobHook
+from orchd.hooks.loader import load_hook
+from orchd.hooks.tables import migrate
+from orchd.part import Context, Part, Roots
+
+log = structlog.get_logger("orchd.hooks")
+
+OPEN_TIMEOUT_S = 30.0
+"""For `open` of one hook: a service manager gives up a start after 90 s."""
+CLOSE_TIMEOUT_S = 5.0
+"""For `close` of one hook: it must not hold up the end of the daemon."""
+
+
+class HoldsDatabase(Protocol):
+    """See `database.part.DatabasePart`."""
+
+    @property
+    def database(self) -> HookDatabase: ...
+
+
+class BuiltIn(Protocol):
+    """Makes the hooks that come with orchd; see `tickets.built_in.BuiltInHooks`."""
+
+    def hook(self, name: str) -> JobHook | None:
+        """Return the hook of this name, one of `settings.BUILT_IN`; None = it has nothing to do here."""
+
+
+class HooksPart(Part):
+    """Attributes:
+    calls: asks the hooks, in the order of the settings; from `open` on.
+    """
+
+    name = "hooks"
+    calls: HookCalls
+
+    def __init__(self, context: Context, database: HoldsDatabase, built_in: BuiltIn) -> None:
+        self._context = context
+        self._database = database
+        self._built_in = built_in
+        self._opened: list[tuple[str, JobHook]] = []
+
+    def load(self) -> list[tuple[str, JobHook]]:
+        """Return the hooks and their names, in order.
+
+        Raises:
+            HookError: one of them can't be loaded.
+        """
+        found = []
+        for entry in entries(self._context.settings.hooks):
+            hook = load_hook(entry, self._context.settings.hooks) if entry.module else self._built_in.hook(entry.name)
+            if hook is not None:
+                found.append((entry.name, hook))
+        return found
+
+    async def open(self) -> None:
+        hooks = self.load()
+        for name, hook in hooks:
+            self._opened.append((name, hook))
+            await self._open(name, hook)
+        settings = self._context.settings
+        self.calls = HookCalls(
+            [hook for _, hook in hooks], timeout_s=settings.jobs.hook_timeout_s, lag=self._context.lag
+        )
+        if settings.orchestrator.enabled and "node-token" not in settings.hooks.order:
+            log.warning(
+                "node_token_not_asked",
+                why="hooks.order leaves node-token out: whoever reaches jobs.listen can use the routes of the node",
+            )
+
+    def roots(self) -> Roots:
+        return {
+            f"{task} of hook {name}": work for name, hook in self._opened for task, work in _roots(name, hook).items()
+        }
+
+    async def close(self) -> None:
+        for name, hook in reversed(self._opened):
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await hook.close()
+            except Exception as exc:
+                log.error("hook_not_closed", hook=name, exc_info=exc)
+        self._opened.clear()
+
+    async def _open(self, name: str, hook: JobHook) -> None:
+        database = self._database.database
+        host = HookHost(
+            name=name,
+            instance=self._context.settings.instance,
+            state_dir=self._context.state_dir,
+            database=database,
+            log=structlog.get_logger("orchd.hooks").bind(hook=name),
+        )
+        try:
+            async with self._context.lag.timeout(OPEN_TIMEOUT_S):
+                if hook.migrations:
+                    new = await database.transaction(lambda sql: migrate(sql, name, hook.migrations))
+                    log.info("hook_tables", hook=name, new_steps=new)
+                await hook.open(host)
+        except StoreError as exc:
+            raise HookError(f"cannot open the hook {name}: {exc.message}") from exc
+        except OrchdError:
+            raise
+        except TimeoutError as exc:
+            raise HookError(
+                f"cannot open the hook {name}: it was not open after {OPEN_TIMEOUT_S:g} s; see what it waits for, or "
+                "take it out of hooks.order"
+            ) from exc
+        except Exception as exc:
+            log.error("hook_not_opened", hook=name, exc_info=exc)
+            raise HookError(
+                f"cannot open the hook {name}: it failed with {type(exc).__name__}: {scrub(str(exc))[:300]}; the log "
+                "has more"
+            ) from exc
+
+
+def _roots(name: str, hook: JobHook) -> dict[str, Coroutine[Any, Any, object]]:
+    try:
+        return dict(hook.roots())
+    except Exception as exc:
+        raise HookError(
+            f"cannot start the tasks of the hook {name}: {type(exc).__name__}: {scrub(str(exc))[:300]}"
+        ) from exc

@@ -1,0 +1,29 @@
+"""The section `[hooks]`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from orchd.settings.section import FreeTables, Section, split_list
+
+BUILT_IN = ("node-token",)
+"""Hooks that come with orchd."""
+
+
+class HooksSettings(Section):
+    """Who else has a say about a job, and the options of each in its table [hooks.NAME]."""
+
+    order: Annotated[tuple[str, ...], BeforeValidator(split_list)] = Field(
+        ("node-token",),
+        description="List of hooks in the order in which they are asked. node-token refuses what the node did not "
+        "send, and does nothing where there is none; your own are named as module:Class, or as NAME=module:Class under "
+        "another name than the module's.",
+    )
+    path: Annotated[tuple[str, ...], BeforeValidator(split_list)] = Field(
+        (),
+        description="Absolute folders in which the modules of your own hooks are looked for, before installed "
+        "packages; only root and the user of orchd may be able to write there.",
+    )
+    tables: FreeTables = Field(default_factory=dict)
