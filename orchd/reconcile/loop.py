@@ -45,9 +45,9 @@ LOOK_CLOSER_S = 2.0
 """Longest time for a hint why a runner can't be reached: its next probe waits for it."""
 MOST_ROUNDS = 100
 """Plans made in a row for one model; more would mean that plan and loop disagree for ever."""
-STEP = 10
+STEP = 4
 """Most events taken, and most models planned, in one step."""
-READ_STEP = 100
+READ_STEP = 25
 """Most entries of a new file compared, and most models looked at in what a runtime shows, in one step."""
 
 
@@ -75,6 +75,10 @@ class Loop:
             edit has come since.
         heard: what each probe said; see `Poller`.
         lag: how long orchd itself stood still.
+
+    Attributes:
+        deadlines: when the clock alone makes a model due.
+        sessions_seen: the version of `SessionTable.changes` up to which models have been planned.
     """
 
     def __init__(
@@ -111,8 +115,8 @@ class Loop:
         self._intake = Intake(state, self._executor, self._calls, jitter)
         self._publisher = Publisher(state, metrics, self._first_look)
         self._ending = Ending(state, runtimes, self._calls, self._intake, self)
-        self._deadlines = Deadlines()
-        self._sessions_seen = 0
+        self.deadlines = Deadlines()
+        self.sessions_seen = 0
         self._next_full_at = 0.0
         self._queue: deque[events.Event | calls.CallNews] = deque()
         self._stirred = asyncio.Event()
@@ -215,10 +219,10 @@ class Loop:
 
     def _note_what_is_due(self) -> None:
         state, now = self.state, asyncio.get_running_loop().time()
-        state.agenda.routine(self._deadlines.due(now))
+        state.agenda.routine(self.deadlines.due(now))
         # When sessions end, a model may be idle, and nobody posts an event for each of them.
-        state.agenda.routine(state.table.changes.since(self._sessions_seen))
-        self._sessions_seen = state.table.changes.version
+        state.agenda.routine(state.table.changes.since(self.sessions_seen))
+        self.sessions_seen = state.table.changes.version
         if now >= self._next_full_at:
             self._next_full_at = now + self._settings.reconcile.period_s
             state.agenda.routine(state.keys())
@@ -254,14 +258,14 @@ class Loop:
                 self._executor.do(action)
         else:
             log.error("plan_never_ends", todo=[repr(a) for a in todo[:5]])
-        self._deadlines.set(key, plan.next_deadline(given))
+        self.deadlines.set(key, plan.next_deadline(given))
         self._publisher.publish(key)
         self.state.agenda.done(key)
 
     async def _wait(self) -> None:
         # What became due while the turn went on is due at once.
         now = asyncio.get_running_loop().time()
-        until = self._next_full_at if (at := self._deadlines.next()) is None else min(at, self._next_full_at)
+        until = self._next_full_at if (at := self.deadlines.next()) is None else min(at, self._next_full_at)
         try:
             async with asyncio.timeout(max(0.0, until - now)):
                 await self._stirred.wait()

@@ -50,9 +50,13 @@ class World:
         assert self._table is not None
         return self._table
 
-    def snapshot(self) -> Snapshot:
+    @property
+    def snapshots(self) -> Snapshots:
         assert self._snapshots is not None
-        return self._snapshots.now()
+        return self._snapshots
+
+    def snapshot(self) -> Snapshot:
+        return self.snapshots.now()
 
     @asynccontextmanager
     async def orchd(self, *models: Model) -> AsyncIterator[World]:
