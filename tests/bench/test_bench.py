@@ -13,6 +13,7 @@ from tests.e2e.daemon import PATIENCE_S, ROOT
 
 TITLES = (
     "Transactions",
+    "Turns of the reconcile loop",
     "Latency at 1 connection",
     "Requests per second at 16 connections",
     "Frames at 4 connections",
