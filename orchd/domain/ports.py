@@ -230,12 +230,14 @@ class StoredStream:
     id: as the node or the gateway names it.
     origin: `realtime.stream.Origin`.
     began_at: Unix time, seconds.
+    account: who pays for it, as `hooks.account.Account.to_json` says it; None = nobody is charged.
     """
 
     id: str
     origin: str
     runner: RunnerId
     began_at: float
+    account: str | None = None
 
 
 class ModelStore(Protocol):

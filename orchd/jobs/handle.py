@@ -39,7 +39,7 @@ from orchd.jobs.run import Aborted, Run
 from orchd.jobs.settings import JobsSettings
 from orchd.jobs.verdict import RUNNERS_FAULT, explain_late, judged, outcome_of
 from orchd.realtime.keeper import Keeper
-from orchd.realtime.stream import Ended
+from orchd.realtime.stream import Ended, Stream
 from orchd.relay.event_stream import EventsEnd
 from orchd.relay.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, TooMuch, Transfer
 from orchd.sessions.letting_go import LettingGo
@@ -237,6 +237,10 @@ class Handler:
         if run.outer is None or run.outer.done():
             return self._realtime.ended(run, outcome)
         return run.outer.add_done_callback(lambda _: self._realtime.ended(run, outcome))
+
+    def stream_found(self, stream: Stream) -> None:
+        """Charge for a stream that was found again, as before the restart."""
+        self._accounts.charge_stream(stream)
 
     def stream_ended(self, end: Ended) -> None:
         """Count it and settle its account; its slot is free, or letting go."""

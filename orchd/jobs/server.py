@@ -25,7 +25,7 @@ from orchd.lag import LoopLag
 from orchd.limits import most_connections
 from orchd.names import Names
 from orchd.realtime.keeper import Keeper
-from orchd.realtime.stream import Ended
+from orchd.realtime.stream import Ended, Stream
 from orchd.relay.caller import CallerConnection
 from orchd.relay.exchange import Exchange
 from orchd.relay.listen import listen, remove_sockets
@@ -216,6 +216,9 @@ class JobServer:
     def runner_closed(self, runner: RunnerId) -> None:
         """Jobs may no longer begin on this runner: its idle connections are of no use."""
         self._pool.retire(runner)
+
+    def stream_found(self, stream: Stream) -> None:
+        self._handler.stream_found(stream)
 
     def stream_ended(self, end: Ended) -> None:
         self._handler.stream_ended(end)

@@ -27,6 +27,7 @@ from orchd.domain.ports import ProbeWord, StoredStream, StreamStore
 from orchd.domain.signal import Signal
 from orchd.domain.state import ModelStatus, StreamStatus
 from orchd.errors import JobRefused, StoreError
+from orchd.hooks.account import Account
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.routes import Call, Learnt, places
 from orchd.realtime.settings import StreamsSettings
@@ -83,6 +84,7 @@ class Keeper:
         lost_s: returns for how long orchd itself stood still since then (loop clock): no stream is ended for that.
 
     Attributes:
+        found: a stream that runs was found again after a restart.
         over_at_node: a session of the node's that orchd has ended, or could not take: the node is to end it, too.
     """
 
@@ -108,6 +110,7 @@ class Keeper:
         self._models = models
         self._knows = knows
         self._on_end = on_end
+        self.found: Signal[Stream] = Signal()
         self.over_at_node: Signal[ModelKey, str] = Signal()
         self._starts: dict[Stream, asyncio.Task[Reply | ContainerSilent | None]] = {}
         self._endings: dict[Stream, asyncio.Task[Reply | None]] = {}
@@ -355,9 +358,17 @@ class Keeper:
                     next="its slot stays taken, and nobody else is told of its end",
                 )
             origin = Origin(stored.origin) if known else Origin.DIRECT
-            self._expect(stored.runner, stored.id, origin, stored.began_at - date, stored.began_at)
+            self._expect(stored.runner, stored.id, origin, stored.began_at - date, stored.began_at, _account(stored))
 
-    def _expect(self, runner: RunnerId, name: str, origin: Origin, began_at: float, began_date: float) -> None:
+    def _expect(
+        self,
+        runner: RunnerId,
+        name: str,
+        origin: Origin,
+        began_at: float,
+        began_date: float,
+        account: Account | None = None,
+    ) -> None:
         key = runner.key
 
         def resolve(what: Session | JobRefused) -> None:
@@ -365,11 +376,15 @@ class Keeper:
             if isinstance(what, Session):
                 stream = self.hold(name, origin, what)
                 stream.began_date = began_date
+                if stream.session.account is None:
+                    stream.session.account = account
                 stream.began_at, stream.asked, stream.ran = began_at, True, True
                 self.streams.move(stream, Phase.RUNNING)
                 log.info("stream_found", pipeline=key.pipeline, model_id=key.model_id, stream=name, origin=origin)
                 if (key, name) in self._over:
                     self.end_soon(stream, Outcome.OK, "it was stopped before it was found again")
+                else:
+                    self.found.emit(stream)
 
         place = self._table.expect(runner, SessionKind.STREAM, resolve)
         self._expected[key, name] = _Expected(runner, place, origin, _now() + RECOVER_S)
@@ -514,9 +529,10 @@ class Keeper:
     # The disk.
 
     async def _save(self, stream: Stream) -> None:
-        runner, began_at = stream.session.runner, stream.began_date
+        runner, began_at, account = stream.session.runner, stream.began_date, stream.session.account
+        paid_by = None if account is None else account.to_json()
         try:
-            await self._store.save_stream(StoredStream(stream.id, stream.origin, runner, began_at))
+            await self._store.save_stream(StoredStream(stream.id, stream.origin, runner, began_at, paid_by))
         except StoreError as exc:
             log.error("stream_not_saved", stream=stream.id, reason=exc.message)
 
@@ -544,3 +560,21 @@ async def _answer_to(start: asyncio.Task[Reply | ContainerSilent | None]) -> Rep
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _account(stored: StoredStream) -> Account | None:
+    """Return who pays for a stream that an earlier orchd left; None = nobody, or it can't be read, which is logged."""
+    if stored.account is None:
+        return None
+    try:
+        return Account.from_json(stored.account)
+    except ValueError as exc:
+        log.error(
+            "stored_account_unreadable",
+            pipeline=stored.runner.key.pipeline,
+            model_id=stored.runner.key.model_id,
+            stream=stored.id,
+            error=str(exc),
+            next="the session goes on, and nobody is charged for it",
+        )
+        return None

@@ -30,6 +30,7 @@ from orchd.relay.caller import CallerConnection
 from orchd.relay.wire import Wire
 from orchd.sessions.session import Session
 from orchd.sessions.table import SessionTable
+from tests.fakes.stored import FakeStreamStore
 from tests.fakes.streams import a_keeper, a_letting_go
 from tests.faults.message import Message
 from tests.jobs.messages import answer
@@ -249,6 +250,7 @@ class Bench:
         hooks: Sequence[FakeHook] | None = None,
         is_open: bool = True,
         on_count: Callable[[ModelKey, int], None] = lambda key, active: None,
+        store: FakeStreamStore | None = None,
         **settings: Any,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -278,6 +280,7 @@ class Bench:
             lambda: self.models,
             lambda end: self.server.stream_ended(end),
             letting_go=self.letting_go,
+            store=store,
         )
         self.server = JobServer(
             self.settings,
@@ -293,6 +296,7 @@ class Bench:
             self.hurried.append,
             {},
         )
+        self.keeper.found.connect(self.server.stream_found)
         self.handler = self.server._handler
         self.pool = self.server._pool
         self.network = Network()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from orchd.domain.ids import ModelKey, RunnerId
@@ -55,3 +56,12 @@ async def test_a_stream_that_is_forgotten_while_it_is_saved_does_not_come_back(t
         await cancel(saving)
         await store.forget_stream(RUNNER.key, "s1")
         assert await store.streams() == ()
+
+
+async def test_a_session_keeps_who_pays_for_it(tmp_path: Path) -> None:
+    paid = replace(stream(), account='{"version": 1}')
+    async with opened(tmp_path) as store:
+        await store.save_stream(paid)
+        await store.save_stream(stream("free"))
+    async with opened(tmp_path) as store:
+        assert set(await store.streams()) == {paid, stream("free")}
