@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orchd.domain.ids import ModelKey
+from orchd.domain.lifecycle import RunnerState
 from orchd.errors import Code
 from orchd.exposition import (
     EmergingCounters,
@@ -22,6 +24,7 @@ from orchd.exposition import (
     sample,
 )
 from orchd.pieces import PIECE_BYTES, PIECES
+from orchd.reconcile.metrics import LAUNCHES
 from tests.collectors import Metrics
 
 COUNTS = Family("things_total", "counter", "Things by\nkind \\ and more.")
@@ -200,7 +203,7 @@ def test_probes_of_models_that_were_always_quick_are_counted_together() -> None:
     for name in ("quick", "slow"):
         metrics.define(ModelKey("p", name), 1)
         metrics.probed(ModelKey("p", name), "ready", 0.002)
-    metrics.probed(ModelKey("p", "slow"), "ready", 0.7)
+    metrics.probed(ModelKey("p", "slow"), "ready", 1.7)
     metrics.probed(ModelKey("p", "slow"), "ready", 0.002)
     metrics.render()
     page = metrics.render().decode()
@@ -208,3 +211,18 @@ def test_probes_of_models_that_were_always_quick_are_counted_together() -> None:
     assert 'orchd_probe_seconds_count{model_id="slow",pipeline="p"} 2.0\n' in page
     assert 'orchd_probe_seconds_count{model_id="quick"' not in page
     assert 'orchd_probes_total{model_id="slow",pipeline="p",result="ready"} 3.0\n' in page
+
+
+def test_states_of_launches_are_left_out_where_orchd_launches_nothing_unless_they_were_seen() -> None:
+    def states(of: Metrics) -> set[str]:
+        page = of.render().decode()
+        return set(re.findall(r'orchd_runners{model_id="m",pipeline="p",state="(\w+)"}', page))
+
+    metrics, key = Metrics(Registry(), "1"), ModelKey("p", "m")
+    metrics.define(key, 1, managed=False)
+    metrics.state(key, {"ready": 1}, True, False)
+    assert states(metrics) == set(RunnerState) - set(LAUNCHES)
+    metrics.state(key, {"stopping": 1}, False, False)  # A former definition's, which was launched.
+    metrics.define(key, 1, managed=False)
+    metrics.state(key, {"ready": 1}, True, False)
+    assert states(metrics) == set(RunnerState)

@@ -22,7 +22,7 @@ from orchd.exposition import (
 )
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-SLOW_S = 0.5
+SLOW_S = 1.0
 """From here on a probe is slow. A runner on the same host answers within some milliseconds."""
 
 PROBES = Family("orchd_probes_total", "counter", "Health probes by what they said.")
@@ -48,7 +48,7 @@ class HealthCollector:
         """Count one probe. `word`: a `ProbeWord`."""
         if series := self._series.get(key):
             series.words[word] += 1
-            if series.seconds is None and duration_s < SLOW_S:
+            if series.seconds is None and (duration_s < SLOW_S or word == ProbeWord.VOID):  # void: our own slowness
                 self._quick.observe(duration_s)
             else:
                 series.own_seconds().observe(duration_s)

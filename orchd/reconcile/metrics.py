@@ -14,6 +14,15 @@ RESTART_REASONS = (
     OTHER,
 )
 
+LAUNCHES = (
+    *(RunnerState.PULLING, RunnerState.PREPARED, RunnerState.STARTING, RunnerState.STOPPING),
+    *(RunnerState.BACKOFF, RunnerState.FAILED),
+)
+"""States on the way of a runner that orchd launches and ends. A `url` entry's runner is in none of them for longer than
+a step of the loop."""
+ALL = tuple(RunnerState)
+OTHERS = tuple(state for state in ALL if state not in LAUNCHES)
+
 SESSIONS_MAX = Family("orchd_sessions_max", "gauge", "Most sessions at once.")
 RUNNERS = Family("orchd_runners", "gauge", "Runners by state.")
 READY = Family("orchd_model_ready", "gauge", "1 = a session can begin if a slot is free.")
@@ -43,11 +52,16 @@ class ReconcileCollector:
         self._series = registry.per_model(_ModelSeries)
         registry.register(self)
 
-    def define(self, key: ModelKey, max_sessions: int) -> None:
-        """Make the series of a model, in all collectors; for one that has them, set only its limit."""
+    def define(self, key: ModelKey, max_sessions: int, *, managed: bool = True) -> None:
+        """Make the series of a model, in all collectors; for one that has them, set only what is given here.
+
+        Args:
+            managed: orchd launches its runners. Of others, `LAUNCHES` are left out unless a runner was in one of them.
+        """
         self._registry.define(key)
         if series := self._series.get(key):
             series.max_sessions = max_sessions
+            series.managed = series.managed or managed
 
     def forget(self, key: ModelKey) -> None:
         """Drop the series of a model, in all collectors."""
@@ -56,7 +70,8 @@ class ReconcileCollector:
     def state(self, key: ModelKey, counts: Mapping[str, int], ready: bool, startable: bool) -> None:
         """Set how many runners are in which `RunnerState`; states that `counts` lacks have none."""
         if series := self._series.get(key):
-            series.runners = tuple(counts.get(state, 0) for state in RunnerState)
+            series.runners = counts
+            series.managed = series.managed or any(map(counts.get, LAUNCHES))
             series.ready, series.startable = ready, startable
 
     def restarted(self, key: ModelKey, reason: str) -> None:
@@ -70,23 +85,32 @@ class ReconcileCollector:
 
 
 class _ModelSeries:
-    __slots__ = ("_lines", "_restarts", "_runners", "max_sessions", "ready", "restarts", "runners", "startable")
+    __slots__ = (
+        *("_labels", "_lines", "_restarts", "_runners", "_states"),
+        *("managed", "max_sessions", "ready", "restarts", "runners", "startable"),
+    )
 
     def __init__(self, key: ModelKey) -> None:
-        labels = model_labels(key)
+        labels = self._labels = model_labels(key)
         self.max_sessions = 0
-        self.runners: tuple[int, ...] = (0,) * len(RunnerState)
+        self.runners: Mapping[str, int] = {}
         self.ready = self.startable = False
         self.restarts = dict.fromkeys(RESTART_REASONS, 0)
         self._lines = tuple(Lines.of(family.name, labels) for family in (SESSIONS_MAX, READY, STARTABLE))
-        self._runners = Lines.of(RUNNERS.name, labels, "state", RunnerState)
+        self.managed = False
+        self._states: tuple[RunnerState, ...] = ()
+        self._runners = Lines(())
         self._restarts = EmergingCounters(RESTARTS.name, labels, "reason")
 
     def lines(self, page: Page) -> Sequence[str]:
         most, ready, startable = self._lines
+        states = ALL if self.managed else OTHERS
+        if states is not self._states:
+            self._states = states
+            self._runners = Lines.of(RUNNERS.name, self._labels, "state", states)
         return (
             most.text(self.max_sessions),
-            self._runners.text(*self.runners),
+            self._runners.text(*(self.runners.get(state, 0) for state in self._states)),
             ready.text(int(self.ready)),
             startable.text(int(self.startable)),
             self._restarts.text(page, self.restarts),

@@ -59,7 +59,7 @@ class Publisher:
         gauges = model.max_sessions, stand, Counter[str](runner.state for runner in runners)
         if gauges != self._gauges.get(key):
             self._gauges[key] = gauges
-            self._metrics.define(key, model.max_sessions)
+            self._metrics.define(key, model.max_sessions, managed=model.managed)
             self._metrics.state(key, gauges[2], stand.ready, stand.startable)
         if runners and all(self._is_at_rest(runner) for runner in runners):
             self._restless.discard(key)
