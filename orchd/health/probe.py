@@ -13,6 +13,7 @@ from orchd.domain.ids import Address
 from orchd.domain.model import HealthKind, HealthSpec, StreamSpec
 from orchd.domain.ports import ProbeResult, ProbeWord
 from orchd.domain.redact import scrub
+from orchd.health.ask import SCHEME, Answer, BrokenOff, NotUnderstood, Question, ask, request_for
 from orchd.health.explain import explain
 from orchd.health.reading import BODY_BYTES, classify
 from orchd.http_client import cause_of, connector, is_ours, read_at_most, why
@@ -98,15 +99,31 @@ class HttpProber:
         early: bool,
         secrets: Collection[str],
     ) -> tuple[ProbeWord, str]:
-        url = address.url + health.path
-        async with self._session.get(url, allow_redirects=False, trace_request_ctx=progress) as response:
+        try:
+            if address.scheme != SCHEME:
+                raise NotUnderstood
+            status, body, location = await self._ask(address, health.path, progress)
+        except NotUnderstood:
+            status, body, location = await self._ask_by_library(address, health.path, progress)
+        word, evidence = classify(status, body, health, early=early)
+        shown = scrub(body.decode(errors="surrogateescape"), secrets).encode(errors="surrogateescape")
+        if shown != body:
+            _, evidence = classify(status, shown, health, early=early)
+        return word, explain(status, shown, scrub(location, secrets), health, asked) or evidence
+
+    async def _ask(self, address: Address, path: str, progress: SimpleNamespace) -> Answer:
+        question = Question(request_for(address, path), BODY_BYTES)
+        try:
+            return await ask(self._names, address, question)
+        except BrokenOff as exc:
+            raise (aiohttp.ClientPayloadError if exc.began else aiohttp.ServerDisconnectedError)() from exc
+        finally:
+            progress.connected = question.connected
+
+    async def _ask_by_library(self, address: Address, path: str, progress: SimpleNamespace) -> Answer:
+        async with self._session.get(address.url + path, allow_redirects=False, trace_request_ctx=progress) as response:
             body = await read_at_most(response, BODY_BYTES)
-            word, evidence = classify(response.status, body, health, early=early)
-            shown = scrub(body.decode(errors="surrogateescape"), secrets).encode(errors="surrogateescape")
-            location = scrub(response.headers.get("Location", ""), secrets)
-            if shown != body:
-                _, evidence = classify(response.status, shown, health, early=early)
-            return word, explain(response.status, shown, location, health, asked) or evidence
+            return Answer(response.status, body, response.headers.get("Location", ""))
 
     async def _is_ours(self, exc: Exception, address: Address) -> bool:
         """Return whether it failed for our own want of descriptors, memory or ports."""
