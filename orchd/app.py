@@ -28,7 +28,7 @@ from orchd.hooks.part import HooksPart
 from orchd.jobs.part import JobsPart
 from orchd.lag import LoopLag
 from orchd.lifetime import Lifetime, Stage
-from orchd.logs import Lines, set_level
+from orchd.logs import LineBuffer, set_level
 from orchd.names import Names
 from orchd.notify import NotifyPart
 from orchd.part import Context, Part
@@ -68,7 +68,7 @@ class App:
         settings: Settings,
         env: Mapping[str, str],
         instead: Instead | None = None,
-        lines: Lines | None = None,
+        lines: LineBuffer | None = None,
         again: Callable[[], Settings] | None = None,
     ) -> None:
         self._settings = settings

@@ -47,7 +47,7 @@ def is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
     return env.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
 
 
-class Lines:
+class LineBuffer:
     """A buffer for finished lines: those of one turn of the event loop are written together.
 
     For lines that are written thousands of times a second. They go to the same stream as all others, in order.
@@ -77,7 +77,7 @@ class Lines:
 
 
 class _LineHandler(logging.StreamHandler[TextIO]):
-    def __init__(self, stream: TextIO, lines: Lines) -> None:
+    def __init__(self, stream: TextIO, lines: LineBuffer) -> None:
         super().__init__(stream)
         self._lines = lines
 
@@ -95,7 +95,7 @@ class _LineHandler(logging.StreamHandler[TextIO]):
 
 def configure_logs(
     format: Literal["auto", "json", "text"], level: str, stream: TextIO, *, journal: bool = False
-) -> Lines | None:
+) -> LineBuffer | None:
     """Send all logs to `stream`: ours from `level` (`debug` ... `error`) up, those of libraries from WARNING up.
 
     Args:
@@ -124,7 +124,7 @@ def configure_logs(
         if as_text
         else [_event_first, structlog.processors.JSONRenderer()]
     )
-    lines = Lines(stream, journal=journal, level=logging.getLevelNamesMapping()[level.upper()])
+    lines = LineBuffer(stream, journal=journal, level=logging.getLevelNamesMapping()[level.upper()])
     handler = _LineHandler(stream, lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -149,7 +149,7 @@ def configure_logs(
     return None if as_text else lines
 
 
-def set_level(level: str, lines: Lines | None) -> None:
+def set_level(level: str, lines: LineBuffer | None) -> None:
     """Write orchd's own lines from `level` up from now on, those in `lines` too."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
     logging.getLogger(OURS).setLevel(threshold)

@@ -15,10 +15,12 @@ from typing import NamedTuple
 
 
 class PartEntry(NamedTuple):
-    """Attributes:
-    name: as `Part.name`.
-    package: its folder, or its only file.
-    switch: the setting that switches it on; empty = it is always on.
+    """One part, as those that only walk the list need it.
+
+    Attributes:
+        name: as `Part.name`.
+        package: its folder, or its only file.
+        switch: the setting that switches it on; empty = it is always on.
     """
 
     name: str

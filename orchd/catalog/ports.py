@@ -11,9 +11,11 @@ from orchd.domain.state import DesiredState
 
 
 class DesiredModels(Protocol):
-    """Attributes:
-    stored: the definitions that an earlier run has left.
-    desired: what the models file asks for from now on; emitted for the first time when the part starts.
+    """What the models file asks for.
+
+    Attributes:
+        stored: the definitions that an earlier run has left.
+        desired: what the models file asks for from now on; emitted for the first time when the part starts.
     """
 
     @property

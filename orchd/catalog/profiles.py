@@ -16,12 +16,14 @@ from orchd.domain.model import HealthKind, HealthSpec, StopSpec, StreamSpec
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Attributes:
-    about: one line for a person.
-    port: that the container listens on.
-    inference_path: `{pipeline}` is filled in.
-    start_timeout_s: also the default of `loading_timeout_s`.
-    capability_name: the container reads CAPABILITY_NAME.
+    """What a kind of container needs to be asked, fed and stopped with.
+
+    Attributes:
+        about: one line for a person.
+        port: that the container listens on.
+        inference_path: `{pipeline}` is filled in.
+        start_timeout_s: also the default of `loading_timeout_s`.
+        capability_name: the container reads CAPABILITY_NAME.
     """
 
     about: str

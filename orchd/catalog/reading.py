@@ -18,9 +18,11 @@ from orchd.domain.state import Problem, Severity
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Attributes:
-    models: of the entries that could be used, in the file's order.
-    file_hash: first 12 hex digits of the SHA-256; empty if the file as a whole can't be used.
+    """What one reading of the file asks for, and what is wrong with it.
+
+    Attributes:
+        models: of the entries that could be used, in the file's order.
+        file_hash: first 12 hex digits of the SHA-256; empty if the file as a whole can't be used.
     """
 
     models: Mapping[ModelKey, Model] = field(default_factory=lambda: MappingProxyType({}))

@@ -41,8 +41,10 @@ _DEBOUNCE_MS, _STEP_MS = 60, 20
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Attributes:
-    readable_by_others: by its mode; not part of what makes two contents differ.
+    """The content of a file, as it was read.
+
+    Attributes:
+        readable_by_others: by its mode; not part of what makes two contents differ.
     """
 
     data: bytes = field(repr=False)

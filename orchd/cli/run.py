@@ -18,7 +18,7 @@ from orchd.cli.signals import Signals, end_at_once
 from orchd.domain.redact import scrub
 from orchd.errors import OrchdError
 from orchd.limits import raise_open_files
-from orchd.logs import Lines, configure_logs, is_journal, priority
+from orchd.logs import LineBuffer, configure_logs, is_journal, priority
 from orchd.loops import fast_loop
 from orchd.settings.advice import advice
 from orchd.settings.tree import Settings
@@ -67,7 +67,7 @@ def run_daemon(
 async def _live(
     settings: Settings,
     instead: Instead | None,
-    lines: Lines | None,
+    lines: LineBuffer | None,
     again: Callable[[], Settings] | None,
     journal: bool,
 ) -> None:

@@ -18,8 +18,10 @@ class ReaderLeft(BrokenPipeError):
 
 
 class Step:
-    """Attributes:
-    result: what came of it, in one line.
+    """One step that a person watches.
+
+    Attributes:
+        result: what came of it, in one line.
     """
 
     def __init__(self, steps: Steps, title: str) -> None:

@@ -34,9 +34,11 @@ _FOREIGN = ("ORCHD_", "NOTIFY_SOCKET", "WATCHDOG_", "STATE_DIRECTORY", "CREDENTI
 
 
 class Child:
-    """Attributes:
-    instance: `demo-` and 8 hex digits; everything that the child makes bears it.
-    folder: holds all of its files; `close` removes it.
+    """The daemon of the demo, and its files.
+
+    Attributes:
+        instance: `demo-` and 8 hex digits; everything that the child makes bears it.
+        folder: holds all of its files; `close` removes it.
     """
 
     def __init__(self, *, docker: bool) -> None:

@@ -33,7 +33,9 @@ CMD ["python3", "-u", "/green_tint.py"]
 
 
 class DemoEngine:
-    """Args:
+    """The Docker Engine, as the demo uses it.
+
+    Args:
         instance: of the demo's daemon.
 
     Raises:

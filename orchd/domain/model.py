@@ -95,10 +95,12 @@ class StreamSpec:
 
 @dataclass(frozen=True, slots=True)
 class InferenceSpec:
-    """Attributes:
-    path: where batch jobs go on the runner; `{pipeline}` already filled in.
-    timeout_s: from the request sent to the first byte of the answer.
-    max_body_mb: MiB; 0 = unlimited.
+    """How batch jobs reach the runner.
+
+    Attributes:
+        path: where batch jobs go on the runner; `{pipeline}` already filled in.
+        timeout_s: from the request sent to the first byte of the answer.
+        max_body_mb: MiB; 0 = unlimited.
     """
 
     path: str
@@ -114,10 +116,12 @@ class MetricsSpec:
 
 @dataclass(frozen=True, slots=True)
 class StopSpec:
-    """Attributes:
-    signal: name of the first signal, such as `SIGTERM`.
-    grace_s: from the signal to SIGKILL.
-    close_streams: POST stop to the container's stream routes first, for at most half the grace.
+    """How a runner is stopped.
+
+    Attributes:
+        signal: name of the first signal, such as `SIGTERM`.
+        grace_s: from the signal to SIGKILL.
+        close_streams: POST stop to the container's stream routes first, for at most half the grace.
     """
 
     signal: str = "SIGTERM"
@@ -127,8 +131,10 @@ class StopSpec:
 
 @dataclass(frozen=True, slots=True)
 class GpuRequest:
-    """Attributes:
-    mode: `all`, `count` (orchd picks the least-loaded ids) or `ids`.
+    """Which GPUs an entry asks for.
+
+    Attributes:
+        mode: `all`, `count` (orchd picks the least-loaded ids) or `ids`.
     """
 
     mode: Literal["all", "count", "ids"]

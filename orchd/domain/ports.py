@@ -163,9 +163,11 @@ class ProbeWord(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """Attributes:
-    evidence: one short line for a person: code and body, or the transport error; no secrets.
-    duration_s: of the probe.
+    """What came of one probe.
+
+    Attributes:
+        evidence: one short line for a person: code and body, or the transport error; no secrets.
+        duration_s: of the probe.
     """
 
     word: ProbeWord
@@ -214,9 +216,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """Attributes:
-    current: the last good definition of its key; others are generations whose runners may still be there.
-    generation: under which it was kept, and which its runners bear; empty = the model's own.
+    """A definition that an earlier run has kept.
+
+    Attributes:
+        current: the last good definition of its key; others are generations whose runners may still be there.
+        generation: under which it was kept, and which its runners bear; empty = the model's own.
     """
 
     model: Model
@@ -226,11 +230,13 @@ class StoredModel:
 
 @dataclass(frozen=True, slots=True)
 class StoredStream:
-    """Attributes:
-    id: as the node or the gateway names it.
-    origin: `realtime.stream.Origin`.
-    began_at: Unix time, seconds.
-    account: who pays for it, as `hooks.account.Account.to_json` says it; None = nobody is charged.
+    """A stream that an earlier run has kept.
+
+    Attributes:
+        id: as the node or the gateway names it.
+        origin: `realtime.stream.Origin`.
+        began_at: Unix time, seconds.
+        account: who pays for it, as `hooks.account.Account.to_json` says it; None = nobody is charged.
     """
 
     id: str

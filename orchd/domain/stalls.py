@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 
 class Stall(NamedTuple):
-    """Attributes:
-    ended_at: loop clock.
-    seconds: how long it was.
+    """One time in which the event loop did nothing.
+
+    Attributes:
+        ended_at: loop clock.
+        seconds: how long it was.
     """
 
     ended_at: float

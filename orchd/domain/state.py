@@ -93,12 +93,14 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class RunnerStatus:
-    """Attributes:
-    since: Unix time of the state. `sessions`: slots that are taken on it now; `letting_go`: how many of these are.
-    handle: container id or process name; None = none.
-    detail: the reason of the state in one line: last error, pull progress, probe evidence.
-    retry_at: Unix time of the next start; None = none planned.
-    source: image, program or URL that it was made from; an edit may ask for another one by now.
+    """What a reader may know of one runner.
+
+    Attributes:
+        since: Unix time of the state. `sessions`: slots that are taken on it now; `letting_go`: how many of these are.
+        handle: container id or process name; None = none.
+        detail: the reason of the state in one line: last error, pull progress, probe evidence.
+        retry_at: Unix time of the next start; None = none planned.
+        source: image, program or URL that it was made from; an edit may ask for another one by now.
     """
 
     runner: RunnerId
@@ -119,8 +121,10 @@ class RunnerStatus:
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """Attributes:
-    since: Unix time. `origin`, `phase`: of `realtime.stream`.
+    """What a reader may know of one stream.
+
+    Attributes:
+        since: Unix time. `origin`, `phase`: of `realtime.stream`.
     """
 
     id: str
@@ -146,18 +150,20 @@ class RunnerErrors:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """Attributes:
-    ready: a session can begin on it now, if a slot is free.
-    startable: cold, and its first job would start it.
-    reason: why it is not ready, in plain words; empty when ready.
-    sessions, letting_go: slots that are taken, and how many of them are letting go: their callers have left, and their
-        runners may still be at work.
-    held_over: goes by its last good definition, since its entry, or the whole file, has an error now.
-    registries: how it stands in those of the node that are used.
-    not_offered: why it is in none of them, in plain words.
-    streams: realtime sessions that it carries.
-    last_failure: why a runner of it went down by itself the last time and was not ready since; empty = none.
-    runner_errors: jobs that its runners failed by their own word; None = there were none.
+    """What a reader may know of one model and its runners.
+
+    Attributes:
+        ready: a session can begin on it now, if a slot is free.
+        startable: cold, and its first job would start it.
+        reason: why it is not ready, in plain words; empty when ready.
+        sessions, letting_go: slots that are taken, and how many of them are letting go: their callers have left, and
+            their runners may still be at work.
+        held_over: goes by its last good definition, since its entry, or the whole file, has an error now.
+        registries: how it stands in those of the node that are used.
+        not_offered: why it is in none of them, in plain words.
+        streams: realtime sessions that it carries.
+        last_failure: why a runner of it went down by itself the last time and was not ready since; empty = none.
+        runner_errors: jobs that its runners failed by their own word; None = there were none.
     """
 
     model: Model
@@ -180,8 +186,10 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeStatus:
-    """Attributes:
-    needed: a model is of this kind. Else nobody has to know that it is down.
+    """What a reader may know of one runtime.
+
+    Attributes:
+        needed: a model is of this kind. Else nobody has to know that it is down.
     """
 
     kind: str

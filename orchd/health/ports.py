@@ -9,8 +9,10 @@ from orchd.health.metrics import HealthCollector
 
 
 class Probes(Protocol):
-    """Attributes:
-    collector: what is told of each probe.
+    """Probes of runners.
+
+    Attributes:
+        collector: what is told of each probe.
     """
 
     @property

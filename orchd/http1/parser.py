@@ -44,11 +44,13 @@ _MOST_PIECES = 64
 
 
 class Message(Generic[Head]):
-    """Attributes:
-    pieces: of the body, those that nobody has taken yet.
-    received: bytes of the body that came through the parser, taken or not.
-    trailers: header fields behind a chunked body.
-    ended: the message is whole.
+    """One message, from its head to its end.
+
+    Attributes:
+        pieces: of the body, those that nobody has taken yet.
+        received: bytes of the body that came through the parser, taken or not.
+        trailers: header fields behind a chunked body.
+        ended: the message is whole.
     """
 
     __slots__ = ("_taken", "ended", "head", "pieces", "received", "trailers")

@@ -37,19 +37,21 @@ class Malformed(Exception):
 
 
 class RequestHead:
-    """Attributes:
-    method, target: as they came.
-    modern: HTTP/1.1; False = 1.0.
-    keep_alive: the caller means to go on with the connection.
-    length: of the body, bytes; None = it has no stated length.
-    chunked: the body comes in chunks. Neither length nor chunks: there is no body.
-    plain_length: bytes of the body, where these are all that follows the head as far as this message goes, and after
-        them comes another one; else -1.
-    expects: the caller waits for `100 Continue`.
-    switches: it asks to switch to WebSocket.
-    last: no request follows it.
-    hops: lower-case names that `Connection` declares to be of this connection only.
-    memo: room for what a reader of the head has made of it. A head may be shared by all requests that have it.
+    """What the head of a request means for the connection.
+
+    Attributes:
+        method, target: as they came.
+        modern: HTTP/1.1; False = 1.0.
+        keep_alive: the caller means to go on with the connection.
+        length: of the body, bytes; None = it has no stated length.
+        chunked: the body comes in chunks. Neither length nor chunks: there is no body.
+        plain_length: bytes of the body, if nothing of this message follows but these, and after them comes another
+            message; else -1.
+        expects: the caller waits for `100 Continue`.
+        switches: it asks to switch to WebSocket.
+        last: no request follows it.
+        hops: lower-case names that `Connection` declares to be of this connection only.
+        memo: room for what a reader of the head has made of it. A head may be shared by all requests that have it.
     """
 
     until_close = False
@@ -136,16 +138,18 @@ class RequestHead:
 
 
 class AnswerHead:
-    """Attributes:
-    keep_alive: the runner means to go on with the connection, and nothing in the head suggests that bytes follow which
-        are not of this answer.
-    length: of the body, bytes; 0 where there can be none. None: it comes in chunks, or ends with the connection.
-    until_close: the body ends with the connection.
-    plain_length: as of a request.
-    switches: what follows is of another protocol.
-    last: it is the answer proper: what follows it is nobody's.
-    hops: as of a request.
-    memo: what every caller gets of it: see `jobs.request.Reply`.
+    """What the head of an answer means for the connection.
+
+    Attributes:
+        keep_alive: the runner means to go on with the connection, and nothing in the head suggests that bytes follow
+            that are not of this answer.
+        length: of the body, bytes; 0 where there can be none. None: it comes in chunks, or ends with the connection.
+        until_close: the body ends with the connection.
+        plain_length: as of a request.
+        switches: what follows is of another protocol.
+        last: it is the answer proper: what follows it is nobody's.
+        hops: as of a request.
+        memo: what every caller gets of it: see `jobs.request.Reply`.
     """
 
     __slots__ = (

@@ -20,7 +20,7 @@ from orchd.domain.redact import scrub
 from orchd.errors import JobRefused
 from orchd.http1.names import Memo
 from orchd.jobs.run import Run
-from orchd.logs import Lines, priority
+from orchd.logs import LineBuffer, priority
 
 LOGGER = "orchd.jobs"
 log = structlog.get_logger(LOGGER)
@@ -31,7 +31,7 @@ class JobLines:
     lines: where lines of JSON go; None = the general way.
     """
 
-    def __init__(self, lines: Lines | None) -> None:
+    def __init__(self, lines: LineBuffer | None) -> None:
         self._lines = lines
         self._head = {level: _head(level, lines is not None and lines.journal) for level in set(_LEVEL.values())}
         self._soon = asyncio.get_running_loop().call_soon

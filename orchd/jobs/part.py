@@ -14,7 +14,7 @@ from orchd.jobs.lines import JobLines
 from orchd.jobs.metrics import ConnectionCollector, JobCollector
 from orchd.jobs.server import JobServer
 from orchd.limits import open_files
-from orchd.logs import Lines
+from orchd.logs import LineBuffer
 from orchd.part import Context, Part
 from orchd.realtime.ports import RealtimeStreams
 from orchd.reconcile.ports import Reconciler
@@ -62,7 +62,7 @@ class JobsPart(Part):
         realtime: RealtimeStreams,
         node: NodeSide | None,
         hooks: Hooks,
-        lines: Lines | None,
+        lines: LineBuffer | None,
     ) -> None:
         self._context = context
         self._sessions = sessions

@@ -180,8 +180,10 @@ class RestartWatch(Protocol):
 
 @dataclass(slots=True)
 class KnownRate:
-    """Attributes:
-    eth_usd: USD that an ETH costs, as it was read last; None = not known.
+    """The rate between USD and ETH.
+
+    Attributes:
+        eth_usd: USD that an ETH costs, as it was read last; None = not known.
     """
 
     eth_usd: Fraction | None = None

@@ -32,10 +32,12 @@ def is_key(text: str) -> bool:
 
 
 class RouteSecrets:
-    """Args:
-    key: of `new_key`.
-    rotation_s: seconds that one token is handed out.
-    clock: Unix time; only differences between restarts matter.
+    """Makes and checks the tokens by which the node shows that a job comes from it.
+
+    Args:
+        key: of `new_key`.
+        rotation_s: seconds that one token is handed out.
+        clock: Unix time; only differences between restarts matter.
     """
 
     def __init__(self, key: str, rotation_s: float, clock: Callable[[], float] = time.time) -> None:

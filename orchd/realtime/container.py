@@ -30,8 +30,10 @@ class ContainerSilent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Attributes:
-    headers: those that may pass on; framing and connection headers are left out.
+    """The answer of a container.
+
+    Attributes:
+        headers: those that may pass on; framing and connection headers are left out.
     """
 
     status: int

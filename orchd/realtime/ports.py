@@ -10,8 +10,10 @@ from orchd.realtime.stream import Ended
 
 
 class RealtimeStreams(Protocol):
-    """Attributes:
-    ended: a stream has ended, and no request rides on it any more.
+    """The keeper of streams, and its news.
+
+    Attributes:
+        ended: a stream has ended, and no request rides on it any more.
     """
 
     @property

@@ -37,17 +37,19 @@ class Phase(StrEnum):
 
 @dataclass(eq=False, slots=True)
 class Stream:
-    """Attributes:
-    id: as the node or the gateway names it; see `Streams.rename`.
-    phase: moved by `Keeper` alone.
-    began_date: Unix time when it began, taken once, so that it never wanders.
-    began_at, sign_at, idle_since: loop clock, seconds. A sign of life is a request, a byte, or the container's word
-        that it is busy; `idle_since` is the first of its words in a row that it is free, or, of a stream that ends by
-        itself, when it was told to.
-    asked: its container was asked to start it, and may be at work on it.
-    ran: its container has said yes to a start.
-    node_knows: the node was the first to know that it is over.
-    riders: cuts each request that is under way.
+    """One realtime session.
+
+    Attributes:
+        id: as the node or the gateway names it; see `Streams.rename`.
+        phase: moved by `Keeper` alone.
+        began_date: Unix time when it began, taken once, so that it never wanders.
+        began_at, sign_at, idle_since: loop clock, seconds. A sign of life is a request, a byte, or the container's word
+            that it is busy; `idle_since` is the first of its words in a row that it is free, or, if a stream ends by
+            itself, when it was told to end.
+        asked: its container was asked to start it, and may be at work on it.
+        ran: its container has said yes to a start.
+        node_knows: the node was the first to know that it is over.
+        riders: cuts each request that is under way.
     """
 
     id: str
@@ -103,8 +105,10 @@ class Streams:
         return found
 
     def add(self, stream: Stream) -> None:
-        """Raises:
-        ValueError: one of that name runs.
+        """Note a stream that begins.
+
+        Raises:
+            ValueError: one of that name runs.
         """
         if (stream.key, stream.id) in self._named:
             raise ValueError(f"cannot add stream {stream.id!r} of {stream.key}: it is there already")

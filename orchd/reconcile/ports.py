@@ -29,9 +29,11 @@ class ServedModels(Protocol):
 
 
 class Reconciler(Protocol):
-    """Attributes:
-    probed: a runner, its model, what a probe of it said, and when that probe began (loop clock).
-    snapshots: from `open` on. What all parts know of the models.
+    """The loop and what it passes on.
+
+    Attributes:
+        probed: a runner, its model, what a probe of it said, and when that probe began (loop clock).
+        snapshots: from `open` on. What all parts know of the models.
     """
 
     @property

@@ -25,10 +25,12 @@ tried again without a job, or it would never be offered again."""
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Attributes:
-    ready: a session can begin now, if a slot is free.
-    startable: its first job would start it, or it is just being started for one.
-    code, reason: what a job is told while neither.
+    """Whether jobs for a model can begin, and what they are told if not.
+
+    Attributes:
+        ready: a session can begin now, if a slot is free.
+        startable: its first job would start it, or it is just being started for one.
+        code, reason: what a job is told while neither.
     """
 
     ready: bool

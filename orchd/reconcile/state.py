@@ -27,10 +27,12 @@ NOT_SEEN = "its runtime has not answered yet since orchd was started"
 
 
 class ReconcileState:
-    """Args:
-    kinds: the runtimes that there are.
-    definitions: by which runners of an earlier orchd can be adopted.
-    stalls: returns when orchd itself stood still.
+    """What the loop knows: what is desired, and what of it has been taken in.
+
+    Args:
+        kinds: the runtimes that there are.
+        definitions: by which runners of an earlier orchd can be adopted.
+        stalls: returns when orchd itself stood still.
 
     Attributes:
         desired: what the last file asked for. A file of many entries is taken in piece by piece: `wanted` is what has

@@ -43,10 +43,12 @@ def spared(desired: DesiredState) -> Callable[[ModelKey], str]:
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """Attributes:
-    why: no definition explains it.
-    spared: why it is left alone all the same; empty = it is not.
-    remove_at: loop clock, seconds; None = while it is spared.
+    """Something of this instance that no definition explains.
+
+    Attributes:
+        why: no definition explains it.
+        spared: why it is left alone all the same; empty = it is not.
+        remove_at: loop clock, seconds; None = while it is spared.
     """
 
     kind: RunnerKind

@@ -164,8 +164,10 @@ class Carrier(Protocol):
         """Return one that idles; None = there is none."""
 
     async def connect(self, runner: RunnerId, address: Address) -> Connection:
-        """Raises:
-        RunnerUnreachable.
+        """Open a connection to a runner.
+
+        Raises:
+            RunnerUnreachable.
         """
 
     def give_back(self, connection: Connection) -> None:

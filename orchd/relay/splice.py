@@ -41,8 +41,10 @@ class Pipes:
         self._free: list[tuple[int, int]] = []
 
     def take(self) -> tuple[int, int]:
-        """Raises:
-        OSError: no descriptors are left.
+        """Return a pipe, as its two ends: one that is free, or a new one.
+
+        Raises:
+            OSError: no descriptors are left.
         """
         if self._free:
             return self._free.pop()

@@ -175,9 +175,11 @@ class Claim:
         self._strange: set[str] = set()
 
     async def take(self) -> None:
-        """Raises:
-        AlreadyRunning: another daemon holds the instance, or may.
-        EngineUnavailable.
+        """Take the instance on this engine.
+
+        Raises:
+            AlreadyRunning: another daemon holds the instance, or may.
+            EngineUnavailable.
         """
         for _ in range(_LOOKS):
             claims = await self._claims()

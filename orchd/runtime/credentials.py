@@ -36,9 +36,11 @@ _threads = DaemonThreads("docker-credentials", 4)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Attributes:
-    auth: as the engine takes it; empty = none.
-    trouble: why there are none though there might be; empty = nothing is wrong.
+    """What the engine is given to log in to a registry of images.
+
+    Attributes:
+        auth: as the engine takes it; empty = none.
+        trouble: why there are none though there might be; empty = nothing is wrong.
     """
 
     auth: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -21,8 +21,10 @@ _LOG_EVERY_S = 10.0
 
 
 class Images:
-    """Attributes:
-    stall_s: a pull without any progress for so long is given up.
+    """Pulls images, a few at a time.
+
+    Attributes:
+        stall_s: a pull that makes no progress for this many seconds is given up.
     """
 
     def __init__(self, engine: Engine, stall_s: float) -> None:

@@ -11,9 +11,11 @@ from orchd.runtime.metrics import RuntimeCollector
 
 
 class Runtimes(Protocol):
-    """Attributes:
-    by_kind: those that the settings allow; whoever looks at one opens it.
-    collector: what is told whether one can be reached.
+    """The runtimes that the settings allow.
+
+    Attributes:
+        by_kind: those that the settings allow; whoever looks at one opens it.
+        collector: what is told whether one can be reached.
     """
 
     @property

@@ -26,9 +26,11 @@ KEPT = 50
 
 
 class Logs:
-    """Attributes:
-    folder: holds `<runner name>.log`.
-    max_bytes: bound of one file.
+    """The log files of processes, each of bounded size.
+
+    Attributes:
+        folder: holds `<runner name>.log`.
+        max_bytes: bound of one file.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:

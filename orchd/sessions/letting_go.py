@@ -86,9 +86,11 @@ class Work:
 
 
 class LettingGo:
-    """Args:
-    clock: seconds; the loop's clock.
-    call_later: calls after so many seconds, as the loop's does.
+    """Keeps the slots of sessions that have ended while their runners may still work.
+
+    Args:
+        clock: seconds; the loop's clock.
+        call_later: calls after so many seconds, as the loop's does.
     """
 
     def __init__(

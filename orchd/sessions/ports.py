@@ -11,10 +11,12 @@ from orchd.sessions.table import SessionTable
 
 
 class Sessions(Protocol):
-    """Attributes:
-    drained: this runner was closed, and its last running session has ended.
-    wanted: a job waits for this model, which can be started.
-    closed: no session begins on this runner any more.
+    """The table of slots, and its news.
+
+    Attributes:
+        drained: this runner was closed, and its last running session has ended.
+        wanted: a job waits for this model, which can be started.
+        closed: no session begins on this runner any more.
     """
 
     @property

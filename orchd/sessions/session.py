@@ -22,14 +22,16 @@ class SessionKind(StrEnum):
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """Attributes:
-    began_at, progress_at: loop clock, seconds; progress is the last byte that moved either way.
-    held: where it is counted; the table's own.
-    abort: set by whoever serves the session; the table calls it (at most once) with the reason to cut it.
-    outcome: None while it runs.
-    freed: it is letting go: it has ended, and its slot is taken until its runner has stopped working on it. The table
-        calls this when the slot is free. None = it is not letting go.
-    account: who pays for it, made when it was admitted. None = it was not yet, or no hook asks for accounts.
+    """One hold on a slot, by a job or a stream.
+
+    Attributes:
+        began_at, progress_at: loop clock, seconds; progress is the last byte that moved either way.
+        held: where it is counted; the table's own.
+        abort: set by whoever serves the session; the table calls it (at most once) with the reason to cut it.
+        outcome: None while it runs.
+        freed: it is letting go: it has ended, and its slot is taken until its runner has stopped working on it. The
+            table calls this when the slot is free. None = it is not letting go.
+        account: who pays for it, made when it was admitted. None = it was not yet, or no hook asks for accounts.
     """
 
     id: SessionId

@@ -123,12 +123,14 @@ def _unset(result: Session | JobRefused) -> None:
 
 
 class SessionTable:
-    """Args:
-    on_drained: this runner was closed, and its last running session has ended.
-    on_wanted: a job took a place in the queue of this startable model.
-    on_count: so many slots of this model are taken now.
-    on_closed: no session begins on this runner any more.
-    clock: seconds; the loop's clock (which is `time.monotonic` on asyncio's own loops).
+    """Who holds which slot, and who waits for one.
+
+    Args:
+        on_drained: this runner was closed, and its last running session has ended.
+        on_wanted: a job took a place in the queue of this startable model.
+        on_count: so many slots of this model are taken now.
+        on_closed: no session begins on this runner any more.
+        clock: seconds; the loop's clock (which is `time.monotonic` on asyncio's own loops).
 
     Attributes:
         changes: models whose counts of slots or of waiting jobs have changed.

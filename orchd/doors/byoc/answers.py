@@ -18,8 +18,10 @@ _ERROR = AnswerShape(without=frozenset({b"content-type"}), extra=b"Content-Type:
 
 
 def check_status(status: int, key: ModelKey) -> None:
-    """Raises:
-    JobRefused: BACKEND_UNUSABLE.
+    """Refuse an answer of a runner that the node would take for something else.
+
+    Raises:
+        JobRefused: BACKEND_UNUSABLE.
     """
     if status == 401 or 300 <= status < 400:
         what = "it wants to be authorised (set the entry's token)" if status == 401 else "it redirects"
