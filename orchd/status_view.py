@@ -1,8 +1,8 @@
 """What a reader of orchd is shown: `Snapshot` as JSON, whether orchd can serve, and which model a name means.
 
 Fields are chosen one by one, never dumped whole: a model's definition holds secrets. Text that others wrote (log
-lines, health bodies) is scrubbed of the secrets that we gave them. The shape is documented in docs/status.md and is
-an interface, as the metrics are.
+lines, health bodies) is scrubbed of the secrets that we gave them. The shape is documented in
+docs/reference/status.md and is an interface, as the metrics are.
 """
 
 from __future__ import annotations

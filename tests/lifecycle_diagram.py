@@ -1,4 +1,4 @@
-"""Draws docs/lifecycle.md's diagram from the transition table: `python -m tests.lifecycle_diagram`."""
+"""Draws docs/explanation/lifecycle.md's diagram from the transition table: `python -m tests.lifecycle_diagram`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchd.domain.lifecycle import TRANSITIONS
 
-DOCS = Path(__file__).parents[1] / "docs" / "lifecycle.md"
+DOCS = Path(__file__).parents[1] / "docs" / "explanation" / "lifecycle.md"
 
 
 def diagram() -> str:

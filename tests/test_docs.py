@@ -1,60 +1,122 @@
-"""The README can't rot: its tables come from the code, and what it names exists."""
+"""The documents can't rot: what they name exists, and what the code knows better is made from it."""
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from orchd.cli import build_parser
-from orchd.errors import JOB_ANSWERS
-from orchd.settings.reference import settings_table
+from orchd.errors import JOB_ANSWERS, Code
+from orchd.settings.tree import RENAMED, SETTINGS
+from tests.reference_pages import DOCS, PAGES, with_made
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-TABLE = re.compile(r"(<!-- settings -->\n).*?(<!-- /settings -->)", re.DOTALL)
+WRITTEN = [*sorted(ROOT.glob("*.md")), *sorted(page for page in DOCS.rglob("*.md") if page.parent.name != "protocol")]
+"""All pages of ours; those of `docs/protocol/` are measurements of other programs."""
+NOW = [page for page in WRITTEN if page.name != "CHANGELOG.md"]
+"""Those that speak of this version alone."""
+
+pages = pytest.mark.parametrize("page", NOW, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-def with_settings(text: str) -> str:
-    return TABLE.sub(lambda m: m[1] + settings_table() + m[2], text)
+@pytest.mark.parametrize("page", PAGES)
+def test_what_the_code_knows_better_is_made_from_it(page: str) -> None:
+    text = (DOCS / page).read_text()
+    assert text == with_made(page, text), "run: python -m tests.reference_pages"
 
 
-def test_the_settings_table_is_that_of_the_code() -> None:
-    assert README.read_text() == with_settings(README.read_text()), "run: python -m tests.test_docs"
+def anchors(page: Path) -> set[str]:
+    """Return the names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_linked_file_exists() -> None:
-    for doc in [README, *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", doc.read_text()):
-            assert (doc.parent / target).exists(), f"{doc.name} links {target}"
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+        there = (page.parent / target).resolve() if target else page
+        assert there.exists(), f"{page.name} links {target}"
+        if anchor:
+            assert anchor in anchors(there), f"{page.name} links {target}#{anchor}"
+
+
+def test_every_page_is_on_the_map_of_the_readme() -> None:
+    linked = {(ROOT / target).resolve() for target in re.findall(r"\]\(([^)#:]+)\)", README.read_text())}
+    for page in NOW:
+        if page != README:
+            assert page in linked or page.parent in linked or page.parent.name == "bench", page
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_bytes()) <= 7 * 1024
 
 
 def test_every_code_a_job_can_get_is_explained_with_its_status() -> None:
-    rows = re.findall(r"^\| (`[^|]+) \| (\d{3}) \|", README.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| (`[^|]+) \| (\d{3}) \|", (DOCS / "reference" / "http-api.md").read_text(), re.MULTILINE)
     told = {code: int(status) for codes, status in rows for code in re.findall(r"`(\w+)`", codes)}
     assert told == {code.value: answer.status for code, answer in JOB_ANSWERS.items()}
 
 
-def test_every_make_target_and_command_that_is_named_exists() -> None:
-    text = README.read_text()
+def test_every_code_of_the_node_that_is_explained_exists() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (DOCS / "how-to" / "beside-a-node.md").read_text(), re.MULTILINE)
+    assert rows
+    assert {*rows} <= {code.value for code in Code}
+
+
+@pages
+def test_every_make_target_that_is_named_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`make ([\w-]+)", text)) <= targets
-    commands = next(
-        action.choices
-        for action in build_parser()._actions
-        if isinstance(action, argparse._SubParsersAction) and action.choices
-    )
-    assert set(re.findall(r"`orchd (\w+)", text)) <= set(commands)
+    assert set(re.findall(r"(?:`|^)make ([a-z][\w-]*)", page.read_text(), re.MULTILINE)) <= targets
+
+
+def command_lines(page: Path) -> Iterator[list[str]]:
+    """Yield the words of each `orchd ...` that a page has people type: in a block of code, or in backticks."""
+    command = r"(?:\.venv/bin/|/opt/orchd/bin/)?orchd ([a-z][^`\n]*)"
+    text = page.read_text()
+    blocks = "\n".join(re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
+    inline = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    for line in (*re.findall(f"^{command}", blocks, re.MULTILINE), *re.findall(f"`{command}`", inline)):
+        yield shlex.split(re.split(r" # |\||;|&&", line)[0].replace("...", ""))
+
+
+@pages
+def test_every_command_line_is_understood(page: Path) -> None:
+    parser = build_parser()
+    for words in command_lines(page):
+        assert words[0] in parser.commands, words
+        flags = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert flags <= {*parser.commands[words[0]].flags()}, words
+
+
+@pages
+def test_every_setting_that_is_named_exists(page: Path) -> None:
+    """In backticks, with its section; and as a flag or variable."""
+    text = page.read_text()
+    sections = {name.partition(".")[0] for name in SETTINGS if "." in name}
+    for section, leaf in re.findall(r"`(\w+)\.(\w+)(?: = [^`]*)?`", text):
+        if section in sections and leaf not in ("py", "md", "toml", "service", "socket"):
+            assert f"{section}.{leaf}" in SETTINGS, f"{section}.{leaf}"
+    variables = {setting.env for setting in SETTINGS.values()} | {"ORCHD_CONFIG"}
+    for variable in re.findall(r"\bORCHD_[A-Z_]+[A-Z]\b", text):
+        assert variable in variables or variable.startswith(("ORCHD_TEST_", "ORCHD_SOAK", "ORCHD_DEMO_")), variable
+    assert not [former for former in RENAMED if former in text]
+
+
+@pages
+def test_every_file_of_ours_that_is_named_exists(page: Path) -> None:
+    for path in re.findall(r"`((?:orchd|tests|docs|deploy|config|tools)/[\w./-]*\w)`", page.read_text()):
+        assert (ROOT / path).exists(), path
 
 
 def test_every_folder_of_the_package_is_in_the_layout() -> None:
-    layout = README.read_text().partition("```\norchd/")[2].partition("```")[0]
+    page = (DOCS / "explanation" / "architecture.md").read_text()
+    layout = page.partition("```\norchd/")[2].partition("```")[0]
     for folder in (ROOT / "orchd").iterdir():
         if folder.is_dir() and any(folder.glob("*.py")) and folder.name != "demo":
             assert f"{folder.name}/" in layout, folder
-
-
-if __name__ == "__main__":
-    README.write_text(with_settings(README.read_text()))
-    sys.exit(0)

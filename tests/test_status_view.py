@@ -19,7 +19,7 @@ from orchd.status_view import ReadyWhen, find_model, model_state, readiness, sta
 from tests.fakes import snapshots
 from tests.fakes.snapshots import NODE, NODE_DOWN, NOW, SECRET, beside, runner, snapshot
 
-DOCUMENTED = (Path(__file__).parents[1] / "docs" / "status.md").read_text()
+DOCUMENTED = (Path(__file__).parents[1] / "docs" / "reference" / "status.md").read_text()
 KEYS = [ModelKey("llm", "org/a"), ModelKey("llm", "b"), ModelKey("upscale", "b"), ModelKey("org", "a")]
 
 

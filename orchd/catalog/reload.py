@@ -1,6 +1,6 @@
 """The file as the daemon sees it: each reading becomes a DesiredState in which nothing good is lost.
 
-The caller keeps `last_good()` in the store and tells the loop; see docs/aiModels.md for the rules.
+The caller keeps `last_good()` in the store and tells the loop; see docs/reference/aiModels.md for the rules.
 """
 
 from __future__ import annotations

@@ -32,6 +32,11 @@ class Parser(argparse.ArgumentParser):
         found: Any = super().parse_known_args(*args, **options)
         return found
 
+    def filled(self) -> Parser:
+        """Return itself, with its arguments."""
+        self._fill()
+        return self
+
     def _fill(self) -> None:
         if self.fill is not None:
             fill, self.fill = self.fill, None

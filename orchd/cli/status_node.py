@@ -18,7 +18,7 @@ COLOURS = {"confirmed": GREEN, "offered": GREEN, "pending": YELLOW, "leaving": Y
 
 
 def standing(one: Json | None) -> str:
-    """Return one word for what is wanted, published and confirmed of a model in a registry; see docs/status.md."""
+    """Return one word for what is wanted, published and confirmed in a registry: docs/reference/status.md."""
     if one is None:
         return "no"
     if one["wanted"] and one["published"]:

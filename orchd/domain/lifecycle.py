@@ -1,6 +1,6 @@
 """The life of one runner (a replica of one generation), as one table of legal moves.
 
-    `stateDiagram` in docs/lifecycle.md is generated from TRANSITIONS; a test walks every state and event pair.
+    The diagram in docs/explanation/lifecycle.md is made from TRANSITIONS; a test walks every state and event pair.
 
 The table knows nothing of time, Docker or health words. `reconcile/loop.py` is its only caller: it turns what the
 edges tell into events, and what the planner asks for into events.

@@ -1,6 +1,6 @@
 """One resolved entry of `aiModels.json`: every default filled in, every file it names read.
 
-Source of the knobs and their defaults: the container contract, table 5.3 (`docs/profiles.md`).
+Source of the knobs and their defaults: the container contract, table 5.3 (docs/protocol/container.md).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from tests.soak import examples
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "aiModels.example.json").read_text()
-REFERENCE = (ROOT / "docs" / "aiModels.md").read_text()
+REFERENCE = (ROOT / "docs" / "reference" / "aiModels.md").read_text()
 
 SCHEMA = json_schema()
 FIELDS = {name for name in Entry.model_fields if name not in SECTIONS} | {

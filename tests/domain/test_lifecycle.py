@@ -70,5 +70,5 @@ def test_whatever_is_probed_takes_every_verdict(state: RunnerState) -> None:
 
 
 def test_the_diagram_in_the_docs_is_the_table() -> None:
-    docs = Path(__file__).parents[2] / "docs" / "lifecycle.md"
+    docs = Path(__file__).parents[2] / "docs" / "explanation" / "lifecycle.md"
     assert diagram() in docs.read_text(), "run: python -m tests.lifecycle_diagram"

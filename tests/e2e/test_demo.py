@@ -29,6 +29,8 @@ sys.exit(main(["demo"]))
 """
 """Runs the demo with another program as its model."""
 
+README = Path(__file__).parents[2] / "README.md"
+
 
 class Demo:
     """Attributes:
@@ -115,6 +117,11 @@ def assert_engine_clean(instance: str) -> None:
         assert client.inspect_image(BASE)  # type: ignore[no-untyped-call]
 
 
+def wording(step: str) -> str:
+    """Return a step without what differs from run to run: its time, and ports."""
+    return re.sub(r"^(  ✓) +\d+\.\d{3} s|(?<=127\.0\.0\.1:)\d+", r"\1", step)
+
+
 @pytest.mark.parametrize("runtime", ["process", CONTAINERS])
 async def test_the_demo_shows_a_job_an_edit_and_a_removal_and_leaves_nothing(runtime: str, tmp_path: Path) -> None:
     async with demo(tmp_path, orchd(runtime)) as run:
@@ -126,6 +133,9 @@ async def test_the_demo_shows_a_job_an_edit_and_a_removal_and_leaves_nothing(run
     steps = [line for line in run.text.splitlines() if line.startswith("  ")]
     assert all(re.match(r"  ✓ +\d+\.\d{3} s  \S", step) for step in steps), run.text
     assert "\x1b" not in run.text, "colours are for terminals"
+    if runtime == "process":
+        shown = README.read_text().partition("<!-- demo -->\n```\n")[2].partition("```")[0].splitlines()
+        assert [wording(line) for line in shown] == [wording(step) for step in steps[: len(shown)]]
     run.assert_nothing_left()
     if runtime == "docker":
         assert_engine_clean(run.instance)

@@ -1,6 +1,6 @@
-"""What the README has people paste is pasted, on a bare Debian with systemd, in a container: `make test-install`.
+"""README and docs/how-to/service.md are pasted as they stand, on a bare Debian with systemd: `make test-install`.
 
-Needs root, Docker Engine, debootstrap and the package registries; takes minutes, so it is no part of `make test`.
+Needs root, Docker Engine, debootstrap and the package registries; takes minutes, so it is not a part of `make test`.
 Ubuntu and older systems are not tried. Where this machine lacks a capability, the container gets the others.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+SERVICE = (ROOT / "docs" / "how-to" / "service.md").read_text()
 IMAGE = "orchd-test-bare:latest"
 CACHE = Path(os.environ.get("ORCHD_TEST_CACHE", "/var/cache/orchd-test")) / "bare.tar"
 NAME = f"orchd-test-install-{os.getpid()}"
@@ -26,9 +27,9 @@ HOST_FILES = ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt", "/etc/apt/s
 """How this machine reaches the registries: the container is to reach them likewise."""
 
 
-def blocks(section: str) -> list[str]:
-    """Return the blocks of commands in a section of the README."""
-    text = re.split(r"\n##+ ", README.partition(f"# {section}\n")[2])[0]
+def blocks(page: str, section: str) -> list[str]:
+    """Return the blocks of commands in a section of a page."""
+    text = re.split(r"\n##+ ", page.partition(f"# {section}\n")[2])[0]
     return re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
@@ -49,7 +50,7 @@ def paste(script: str, *, ok: bool = True) -> str:
     )
     print("".join(f"    {line}\n" for line in done.stdout.splitlines()[-40:]), end="", flush=True)
     if ok and done.returncode != 0:
-        raise SystemExit(f"cannot do as the README says: exit code {done.returncode}")
+        raise SystemExit(f"cannot do as the pages say: exit code {done.returncode}")
     return done.stdout
 
 
@@ -119,9 +120,9 @@ def start() -> None:
 def quickstart() -> None:
     [install] = re.findall(r"^\| Debian 12 .*`(apt-get install [^`]+)` \|$", README, re.MULTILINE)
     paste(f"apt-get update -q\nDEBIAN_FRONTEND=noninteractive {install} -q -y >/dev/null")
-    demo = re.findall(r"^make demo(?= +#)", blocks("Two commands")[0], re.MULTILINE)[0]
+    demo = re.findall(r"^make demo(?= +#)", blocks(README, "Try it")[0], re.MULTILINE)[0]
     expect(paste(demo), "Done in")
-    first, second = blocks("Run it")
+    first, second = blocks(README, "The smallest file, and a job")
     setting_up, run, _ = re.split(r"^(\.venv/bin/orchd run)\b.*\n", first, flags=re.MULTILINE)
     expect(paste(setting_up), "1 model, 0 errors, 0 warnings")
     paste(f"{run} > /tmp/orchd.log 2>&1 & echo $! > /tmp/orchd.pid")
@@ -131,10 +132,10 @@ def quickstart() -> None:
 
 
 def service() -> None:
-    [block] = blocks("As a service")
+    [block] = blocks(SERVICE, "Run orchd as a service")
     expect(paste(block), "Active: active (running)", "green-tint-cpu")
     until("systemctl status --no-pager orchd || true", 'Status: "1 of 1 models ready"')
-    _, job = blocks("Run it")[1].split("\n", 1)
+    _, job = blocks(README, "The smallest file, and a job")[1].split("\n", 1)
     expect(paste(job), "921600")
     paste("systemctl reload orchd")
     until("journalctl -u orchd --no-pager -o cat", '"event": "reload_asked"')
@@ -168,7 +169,7 @@ def main() -> None:
         service()
     finally:
         subprocess.run(["docker", "rm", "--force", NAME], stdout=subprocess.DEVNULL, check=False)
-    print('The README\'s quickstart and "As a service" work as pasted.')
+    print("The README's quickstart and docs/how-to/service.md work as pasted.")
 
 
 if __name__ == "__main__":

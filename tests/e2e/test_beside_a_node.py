@@ -1,4 +1,4 @@
-"""The README's section "Beside go-livepeer" is tried as it stands; only ports and paths are others."""
+"""`docs/how-to/beside-a-node.md` is tried as it stands; only ports and paths are others."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ from tests.e2e.scripts import PIPELINE, process
 from tests.golivepeer import certificate
 from tests.ports import free_port
 
-SECTION = (Path(__file__).parents[2] / "README.md").read_text().partition("\n## Beside go-livepeer\n")[2]
-SECTION = SECTION.partition("\n## ")[0]
+SECTION = (Path(__file__).parents[2] / "docs" / "how-to" / "beside-a-node.md").read_text()
 
 
 def block(language: str, beginning: str) -> str:
-    """Return the section's block of code that begins so."""
+    """Return the page's block of code that begins so."""
     blocks = re.findall(rf"^```{language}\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
     [found] = [text for text in blocks if text.startswith(beginning)]
     return str(found)
@@ -40,7 +39,7 @@ class Place:
     """Where it is tried.
 
     Attributes:
-        instead: what stands in the README, and what takes its place here.
+        instead: what stands on the page, and what takes its place here.
     """
 
     folder: Path
@@ -48,7 +47,7 @@ class Place:
 
     def put(self, text: str) -> str:
         for there, here in self.instead.items():
-            assert there in SECTION, f"the README no longer says {there}"
+            assert there in SECTION, f"the page no longer says {there}"
             text = text.replace(there, here)
         return text
 
@@ -82,8 +81,8 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path, ports | paths | ours)
 
 
-class ReadmeNode(NodeProcess):
-    """The node, with the flags of the README and no others."""
+class NodeOfThePage(NodeProcess):
+    """The node, with the flags of the page and no others."""
 
     def __init__(self, place: Place, *changes: str) -> None:
         super().__init__(place.folder / "node")
@@ -94,7 +93,7 @@ class ReadmeNode(NodeProcess):
 
 @asynccontextmanager
 async def orchd(place: Place, entry: dict[str, Any], **changes: str) -> AsyncIterator[Daemon]:
-    """Run `orchd` with the settings of the README."""
+    """Run `orchd` with the settings of the page."""
     instance = f"t-readme-{secrets.token_hex(4)}"
     env = {"ORCHD_CONFIG": str(place.settings_file(**changes))}
     daemon = Daemon(place.folder / "orchd", instance, env=env)
@@ -118,7 +117,7 @@ async def offered(node: NodeProcess, daemon: Daemon, name: str) -> None:
 async def test_its_commands_settings_and_flags_bring_jobs_events_and_streams_through_the_node(place: Place) -> None:
     entry = process("model", {"pytrickle": True}, profile="pytrickle", inference={"path": "/x"}, maxSessions=1)
     place.make_secret()
-    async with ReadmeNode(place) as node, orchd(place, entry) as daemon:
+    async with NodeOfThePage(place) as node, orchd(place, entry) as daemon:
         name = f"{PIPELINE}/model"
         await offered(node, daemon, name)
 
@@ -170,14 +169,14 @@ async def another_certificate_is_pinned(place: Place) -> AsyncIterator[Daemon]:
     pinned = place.folder / "another"
     pinned.mkdir()
     certificate.write(pinned, "127.0.0.1")
-    async with ReadmeNode(place), orchd(place, MODEL, certificate=f"pin:{pinned}/cert.pem") as daemon:
+    async with NodeOfThePage(place), orchd(place, MODEL, certificate=f"pin:{pinned}/cert.pem") as daemon:
         yield daemon
 
 
 @trouble("node_secret")
 @asynccontextmanager
 async def the_node_knows_another_secret(place: Place) -> AsyncIterator[Daemon]:
-    async with ReadmeNode(place, "-orchSecret", "another"), orchd(place, MODEL) as daemon:
+    async with NodeOfThePage(place, "-orchSecret", "another"), orchd(place, MODEL) as daemon:
         yield daemon
 
 
@@ -185,14 +184,14 @@ async def the_node_knows_another_secret(place: Place) -> AsyncIterator[Daemon]:
 @asynccontextmanager
 async def a_price_in_usd_meets_a_node_without_a_feed(place: Place) -> AsyncIterator[Daemon]:
     """Off-chain it has none; with its CLI port, orchd would know that beforehand."""
-    async with ReadmeNode(place), orchd(place, MODEL | {"currency": "USD"}, cli_url="", eth_usd="") as daemon:
+    async with NodeOfThePage(place), orchd(place, MODEL | {"currency": "USD"}, cli_url="", eth_usd="") as daemon:
         yield daemon
 
 
 @trouble("node_refused")
 @asynccontextmanager
 async def the_node_knows_a_runner_whose_secret_was_lost(place: Place) -> AsyncIterator[Daemon]:
-    async with ReadmeNode(place) as node, orchd(place, MODEL) as daemon:
+    async with NodeOfThePage(place) as node, orchd(place, MODEL) as daemon:
         await offered(node, daemon, f"{PIPELINE}/model")
         await daemon.kill()
         shutil.rmtree(daemon.state)
@@ -203,7 +202,7 @@ async def the_node_knows_a_runner_whose_secret_was_lost(place: Place) -> AsyncIt
 @trouble("registry_not_spoken")
 @asynccontextmanager
 async def the_node_has_no_live_runner(place: Place) -> AsyncIterator[Daemon]:
-    node = ReadmeNode(place)
+    node = NodeOfThePage(place)
     node._flags = tuple(flag for flag in node._flags if flag != "-useLiveRunners")
     async with node, orchd(place, MODEL, register="live-runner") as daemon:
         yield daemon
@@ -212,7 +211,7 @@ async def the_node_has_no_live_runner(place: Place) -> AsyncIterator[Daemon]:
 @trouble("price_unpublishable")
 @asynccontextmanager
 async def byoc_has_no_such_price(place: Place) -> AsyncIterator[Daemon]:
-    async with ReadmeNode(place), orchd(place, MODEL | {"price_unit": "720p"}) as daemon:
+    async with NodeOfThePage(place), orchd(place, MODEL | {"price_unit": "720p"}) as daemon:
         yield daemon
 
 

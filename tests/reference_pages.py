@@ -1,0 +1,65 @@
+"""Makes what the code knows better than a writer: `python -m tests.reference_pages` writes it into the pages.
+
+Between `<!-- name -->` and `<!-- /name -->` of a page stands what a function here returns; tests/test_docs.py fails
+where the two differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from orchd.cli import COMMANDS, build_parser
+from orchd.settings.reference import settings_table
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def commands() -> str:
+    """Return every command with its arguments, in Markdown; flags that all settings have are left out."""
+    parser = build_parser()
+    text = []
+    for name, line in COMMANDS.items():
+        command = parser.commands[name].filled()
+        text.append(f"## orchd {name}\n\n{line[0].upper()}{line[1:]}.\n")
+        rows = [row for action in command._actions if (row := _row(action))]
+        if rows:
+            text.append("\n".join(["| argument | meaning |", "|---|---|", *rows]) + "\n")
+        if settings := [action for action in command._actions if str(action.dest).startswith("setting:")]:
+            shown = [action for action in settings if action.help is not argparse.SUPPRESS]
+            what = "Every setting is a flag of it" if len(shown) > 10 else "Settings that it reads"
+            flags = "" if len(shown) > 10 else ": " + ", ".join(f"`{action.option_strings[0]}`" for action in shown)
+            text.append(f"{what}{flags} ([settings](settings.md)).\n")
+    return "\n".join(text)
+
+
+def _row(action: argparse.Action) -> str:
+    if str(action.dest).startswith("setting:") or action.help is argparse.SUPPRESS or action.dest == "help":
+        return ""
+    name = ", ".join(action.option_strings) or str(action.metavar or action.dest)
+    if action.option_strings and action.nargs != 0:
+        name += f" {action.metavar or '{' + ','.join(action.choices or [action.dest.upper()]) + '}'}"
+    return f"| `{name}` | {(action.help or '').replace('%%', '%').replace('|', chr(92) + '|')} |"
+
+
+PAGES: Mapping[str, tuple[str, Callable[[], str]]] = {
+    "reference/settings.md": ("settings", settings_table),
+    "reference/cli.md": ("commands", commands),
+}
+
+
+def with_made(page: str, text: str) -> str:
+    """Return the page's text with what is made for it."""
+    name, made = PAGES[page]
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    found = re.sub(f"{begin}.*?{end}", lambda _: begin + made() + end, text, flags=re.DOTALL)
+    assert begin in found, f"{page} has no {begin}"
+    return found
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        path = DOCS / page
+        path.write_text(with_made(page, path.read_text()))
