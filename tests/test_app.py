@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from orchd.control.part import ControlPart
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import RunnerKind, Secret
 from orchd.domain.ports import Runtime
-from orchd.errors import OrchdError, RunnersLeft
+from orchd.errors import Code, OrchdError, RunnersLeft
 from orchd.health.part import HealthPart
 from orchd.node.client import NodeClient
 from orchd.part import Roots
@@ -28,6 +29,7 @@ from orchd.runtime.part import RuntimesPart
 from orchd.runtime.process_marks import Marks
 from orchd.settings.tree import Settings
 from tests.advertise.rig import until
+from tests.fakes.runtime import FakeRuntime
 from tests.ports import free_port
 
 
@@ -189,6 +191,74 @@ async def test_a_reload_reads_every_file_of_a_secret_that_the_settings_name(
     assert clients[0].secret == Secret("http://two")
     first, second = sources
     assert second == tuple(Secret("http://two") if part == Secret("http://one") else part for part in first)
+
+
+def with_runtime(runtime: Runtime) -> Instead:
+    class OneRuntime(RuntimesPart):
+        def make(self) -> dict[RunnerKind, Runtime]:
+            return {runtime.kind: runtime}
+
+    return {RuntimesPart: OneRuntime}
+
+
+class Untouched(FakeRuntime):
+    """Fails the test if anything is asked of it."""
+
+    async def open(self) -> None:
+        raise AssertionError("the runtime was opened")
+
+
+@pytest.mark.parametrize("section", ["jobs", "admin"])
+async def test_an_address_that_is_taken_ends_the_start_before_anything_is_touched(tmp_path: Path, section: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        app = app_with(tmp_path, with_runtime(Untouched()), **{section: {"listen": address}})
+        with pytest.raises(OrchdError) as refused:
+            await app.run()
+    assert refused.value.code is Code.ADDRESS_IN_USE
+    again = app_with(tmp_path)  # The lock, the database and the other address are free again.
+    again.stop()
+    await again.run()
+
+
+@pytest.mark.parametrize("step", ["open", "start"])
+async def test_a_start_that_is_cancelled_at_any_part_leaves_nothing_behind(tmp_path: Path, step: str) -> None:
+    runtime = with_runtime(FakeRuntime(delay_s=0))
+    for number in range(len(app_with(tmp_path)._parts)):
+        before = asyncio.all_tasks()
+        reached = asyncio.Event()
+        app = app_with(tmp_path, runtime)
+        part = app._parts[number]
+        begin = getattr(part, step)
+
+        async def hangs(begin: Callable[[], Awaitable[None]] = begin, reached: asyncio.Event = reached) -> None:
+            await begin()
+            reached.set()
+            await asyncio.Event().wait()
+
+        setattr(part, step, hangs)
+        starting = tasks.spawn(app.run(), name="app")
+        await reached.wait()
+        await tasks.cancel(starting)
+        assert starting.cancelled()
+        assert asyncio.all_tasks() == before, part.name
+    again = app_with(tmp_path)
+    again.stop()
+    await again.run()
+
+
+async def test_two_daemons_live_in_one_process(tmp_path: Path) -> None:
+    apps = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        apps.append(app_with(tmp_path / name, with_runtime(FakeRuntime(delay_s=0)), instance=f"t-{name}"))
+    running = [tasks.spawn(app.run(), name="app") for app in apps]
+    await until("both are up", lambda: all(app.accepting for app in apps))
+    apps[0].stop()
+    await running[0]
+    assert apps[1].accepting
+    apps[1].stop()
+    await running[1]
 
 
 def test_an_error_that_nobody_expected_is_logged_and_ends_it_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
