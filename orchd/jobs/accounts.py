@@ -100,7 +100,7 @@ class Accounts:
             if (waits := self._hooks.settle(account, session.outcome)) is not None:
                 await waits
 
-        self._keep(charge(), session)
+        self._keep(charge(), f"account of session {session.id}")
 
     def settle(self, run: Run, session: Session, outcome: Outcome) -> None:
         """The job has ended; its slot is free, or letting go."""
@@ -130,6 +130,11 @@ class Accounts:
         if self._hooks.settling or charge is not None:
             self._settle(stream.session, outcome, charge, lambda: self._of_nobody(stream))
 
+    def settle_lost(self, account: Account) -> None:
+        """A stream of an earlier orchd was not found again: what it has cost is settled."""
+        if (waits := self._hooks.settle(account, Outcome.ABORTED)) is not None:
+            self._keep(awaited(waits), f"account {account.id}")
+
     def _of_nobody(self, stream: Stream) -> Account:
         """Make the account of a stream that no request was admitted for, or whose account is lost."""
         stream.session.account = account = Account(
@@ -158,10 +163,11 @@ class Accounts:
         Args:
             account: makes one where the session has none.
         """
+        name = f"account of session {session.id}"
         if after is not None and not after.done():
-            self._keep(self._settle_after(after, session, outcome, account), session)
+            self._keep(self._settle_after(after, session, outcome, account), name)
         elif (waits := self._hooks.settle(session.account or account(), outcome)) is not None:
-            self._keep(awaited(waits), session)
+            self._keep(awaited(waits), name)
 
     async def _settle_after(
         self, call: asyncio.Task[Any], session: Session, outcome: Outcome, account: Callable[[], Account]
@@ -170,8 +176,8 @@ class Accounts:
         if (waits := self._hooks.settle(session.account or account(), outcome)) is not None:
             await waits
 
-    def _keep(self, work: Coroutine[Any, Any, None], session: Session) -> None:
-        account = spawn(work, name=f"account of session {session.id}")
+    def _keep(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        account = spawn(work, name=name)
         self._open.add(account)
         account.add_done_callback(self._close)
 

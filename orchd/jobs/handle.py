@@ -24,6 +24,7 @@ from orchd.domain.redact import secrets_of
 from orchd.doors.base import Door, enter
 from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, HealthAsked, Served, ToRunner
 from orchd.errors import Code, JobRefused
+from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls, awaited
 from orchd.hooks.refusal import Refusal
 from orchd.hooks.terms import Terms, terms_of
@@ -237,6 +238,10 @@ class Handler:
         if run.outer is None or run.outer.done():
             return self._realtime.ended(run, outcome)
         return run.outer.add_done_callback(lambda _: self._realtime.ended(run, outcome))
+
+    def stream_lost(self, account: Account) -> None:
+        """Settle the account of a stream that was not found again after a restart."""
+        self._accounts.settle_lost(account)
 
     def stream_found(self, stream: Stream) -> None:
         """Charge for a stream that was found again, as before the restart."""

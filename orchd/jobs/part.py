@@ -98,6 +98,7 @@ class JobsPart(Part):
         self._sessions.closed.connect(server.runner_closed)
         self._realtime.ended.connect(server.stream_ended)
         self._realtime.keeper.found.connect(server.stream_found)
+        self._realtime.keeper.lost.connect(server.stream_lost)
         ConnectionCollector(context.metrics, server.connections)
         self._reconcile.snapshots.contribute(collector)
         await server.start()

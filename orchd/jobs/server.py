@@ -15,6 +15,7 @@ from orchd.domain.model import Model
 from orchd.doors.listed import DOORS
 from orchd.doors.refusal import rendered
 from orchd.errors import Code, JobRefused
+from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls
 from orchd.hooks.terms import Terms, terms_of
 from orchd.http1.names import Header
@@ -216,6 +217,9 @@ class JobServer:
     def runner_closed(self, runner: RunnerId) -> None:
         """Jobs may no longer begin on this runner: its idle connections are of no use."""
         self._pool.retire(runner)
+
+    def stream_lost(self, account: Account) -> None:
+        self._handler.stream_lost(account)
 
     def stream_found(self, stream: Stream) -> None:
         self._handler.stream_found(stream)

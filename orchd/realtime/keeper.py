@@ -66,6 +66,7 @@ class _Expected(NamedTuple):
     place: Place
     origin: Origin
     until: float
+    account: Account | None = None
 
 
 class Containers(Protocol):
@@ -85,6 +86,7 @@ class Keeper:
 
     Attributes:
         found: a stream that runs was found again after a restart.
+        lost: the account of one that was not.
         over_at_node: a session of the node's that orchd has ended, or could not take: the node is to end it, too.
     """
 
@@ -111,6 +113,7 @@ class Keeper:
         self._knows = knows
         self._on_end = on_end
         self.found: Signal[Stream] = Signal()
+        self.lost: Signal[Account] = Signal()
         self.over_at_node: Signal[ModelKey, str] = Signal()
         self._starts: dict[Stream, asyncio.Task[Reply | ContainerSilent | None]] = {}
         self._endings: dict[Stream, asyncio.Task[Reply | None]] = {}
@@ -387,7 +390,7 @@ class Keeper:
                     self.found.emit(stream)
 
         place = self._table.expect(runner, SessionKind.STREAM, resolve)
-        self._expected[key, name] = _Expected(runner, place, origin, _now() + RECOVER_S)
+        self._expected[key, name] = _Expected(runner, place, origin, _now() + RECOVER_S, account)
 
     def _find(self, runner: RunnerId) -> None:
         """A container is busy, and nobody has said with what."""
@@ -511,6 +514,8 @@ class Keeper:
             if waited_s >= RECOVER_S or (waited_s >= LOOKED_S and not self._knows(awaited.runner)):
                 del self._expected[key, name]
                 self._table.unexpect(awaited.runner, awaited.place)
+                if awaited.account is not None:
+                    self.lost.emit(awaited.account)
                 self._chore(self._forget(key, name))
         while self._over and now - self._over[over := next(iter(self._over))] > RECOVER_S:  # Oldest first.
             del self._over[over]

@@ -297,6 +297,7 @@ class Bench:
             {},
         )
         self.keeper.found.connect(self.server.stream_found)
+        self.keeper.lost.connect(self.server.stream_lost)
         self.handler = self.server._handler
         self.pool = self.server._pool
         self.network = Network()

@@ -18,6 +18,8 @@ from orchd.hooks.account import Account
 from orchd.hooks.hook import JobHook, Waits
 from orchd.hooks.job import Job
 from orchd.hooks.terms import terms_of
+from orchd.realtime.keeper import RECOVER_S
+from orchd.tasks import cancel, spawn
 from tests.fakes.stored import FakeStreamStore
 from tests.jobs.fakes import Bench, Charging, FakeHook
 from tests.jobs.messages import ONE, request
@@ -228,3 +230,30 @@ async def test_a_session_that_began_without_accounts_is_stored_without_one() -> 
     bench = Bench(models=(STREAMING,), hooks=[], store=store)
     await bench.serve(start())
     assert store.kept[KEY, "s1"].account is None
+
+
+class Receipts(JobHook):
+    """Notes what it is given to settle."""
+
+    def __init__(self) -> None:
+        self.settled: list[tuple[Account, Outcome]] = []
+
+    def settle(self, account: Account, outcome: Outcome) -> None:
+        self.settled.append((account, outcome))
+
+
+@virtual_time
+async def test_a_session_that_is_not_found_again_is_settled_once() -> None:
+    store = FakeStreamStore()
+    first = Bench(models=(STREAMING,), hooks=[Paying()], store=store)
+    await first.serve(start())
+    account = first.table.sessions[0].account
+    await first.handler.close()
+    hook = Receipts()
+    second = Bench(models=(STREAMING,), hooks=[hook], store=store, is_open=False)  # type: ignore[list-item]
+    await second.keeper.restore()
+    sweeping = spawn(second.keeper.run(), name="sweep")
+    await asyncio.sleep(2 * RECOVER_S)
+    await cancel(sweeping)
+    assert hook.settled == [(account, Outcome.ABORTED)]
+    assert store.kept == {}
