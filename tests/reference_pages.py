@@ -11,7 +11,10 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from orchd import daemon_metrics
 from orchd.cli import COMMANDS, build_parser
+from orchd.exposition import Family
+from orchd.parts import faces
 from orchd.settings.reference import settings_table
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -44,8 +47,20 @@ def _row(action: argparse.Action) -> str:
     return f"| `{name}` | {(action.help or '').replace('%%', '%').replace('|', chr(92) + '|')} |"
 
 
+def metrics() -> str:
+    """Return every metric, by part, in Markdown."""
+    text = []
+    for module in (daemon_metrics, *faces("metrics")):
+        families = [value for value in vars(module).values() if isinstance(value, Family) and value.name]
+        about = (module.__doc__ or "").splitlines()[0]
+        rows = [f"| `{family.name}` | {family.type} | {family.help} |" for family in dict.fromkeys(families)]
+        text.append("\n".join([f"{about}\n", "| metric | type | meaning |", "|---|---|---|", *rows]) + "\n")
+    return "\n".join(text)
+
+
 PAGES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "reference/settings.md": ("settings", settings_table),
+    "reference/metrics.md": ("metrics", metrics),
     "reference/cli.md": ("commands", commands),
 }
 

@@ -16,6 +16,7 @@ from tests.reference_pages import DOCS, PAGES, with_made
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+METRICS = DOCS / "reference" / "metrics.md"
 WRITTEN = [*sorted(ROOT.glob("*.md")), *sorted(page for page in DOCS.rglob("*.md") if page.parent.name != "protocol")]
 """All pages of ours; those of `docs/protocol/` are measurements of other programs."""
 NOW = [page for page in WRITTEN if page.name != "CHANGELOG.md"]
@@ -106,6 +107,16 @@ def test_every_setting_that_is_named_exists(page: Path) -> None:
     for variable in re.findall(r"\bORCHD_[A-Z_]+[A-Z]\b", text):
         assert variable in variables or variable.startswith(("ORCHD_TEST_", "ORCHD_SOAK", "ORCHD_DEMO_")), variable
     assert not [former for former in RENAMED if former in text]
+
+
+@pages
+def test_every_metric_that_is_named_exists(page: Path) -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", METRICS.read_text(), re.MULTILINE)
+    known = {f"{name}{end}" for name in rows for end in ("", "_bucket", "_sum", "_count")}
+    named = set(re.findall(r"\b(?:orchd|byoc)_[a-z_]+[a-z]\b", page.read_text()))
+    events = {"orchd_ready", "orchd_stopping", "orchd_failed"}
+    assert named - events <= known
+    assert set(re.findall(r"\b(?:orchd|byoc)_[a-z_]+[a-z]\b", (ROOT / "deploy" / "alerts.yml").read_text())) <= known
 
 
 @pages
