@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from orchd.admin.server import AdminServer
 from orchd.admin.settings import AdminSettings
+from orchd.advertise import registries
 from orchd.advertise.metrics import REGISTRIES, REGISTRY_CODES
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
@@ -323,9 +324,11 @@ class TestBesideANode:
 
     def test_a_model_that_no_registry_was_told_of_has_zeros_in_those_that_are_used(self, metrics: Metrics) -> None:
         metrics.define(KEY, 1)
-        metrics.node_from(lambda: NodeStatus(up=True, epoch=1, registries=("byoc",)))
-        assert self.standing(metrics, KEY, "byoc") == (0, 0, None, None)
-        assert self.standing(metrics, KEY, "live-runner") == (None, None, None, None)
+        used, *others = registries.names()
+        metrics.node_from(lambda: NodeStatus(up=True, epoch=1, registries=(used,)))
+        assert self.standing(metrics, KEY, used) == (0, 0, None, None)
+        for other in others:
+            assert self.standing(metrics, KEY, other) == (None, None, None, None)
 
     def test_what_is_left_at_the_node_of_a_model_that_is_gone_is_told(self, metrics: Metrics) -> None:
         """Its withdrawal may fail for long, and an alert shall see that."""
@@ -336,14 +339,16 @@ class TestBesideANode:
     def test_errors_are_counted_by_registry_and_code_all_there_at_zero(self, metrics: Metrics) -> None:
         errors = {key for key in samples(metrics) if key[0] == "orchd_registry_errors_total"}
         assert len(errors) == len(REGISTRIES) * len(REGISTRY_CODES)
+        refused, *others = registries.names()
         for code in (Code.NODE_REFUSED, Code.NODE_REFUSED, "http://10.0.0.1/secret", Code.BAD_REQUEST):
-            metrics.registry_error("byoc", code)
+            metrics.registry_error(refused, code)
         metrics.registry_error("http://10.0.0.1/secret", Code.NODE_SECRET)
         assert {key for key in samples(metrics) if key[0] == "orchd_registry_errors_total"} == errors
-        assert value(metrics, "orchd_registry_errors_total", registry="byoc", code="node_refused") == 2
-        assert value(metrics, "orchd_registry_errors_total", registry="byoc", code="other") == 2
+        assert value(metrics, "orchd_registry_errors_total", registry=refused, code="node_refused") == 2
+        assert value(metrics, "orchd_registry_errors_total", registry=refused, code="other") == 2
         assert value(metrics, "orchd_registry_errors_total", registry="other", code="node_secret") == 1
-        assert value(metrics, "orchd_registry_errors_total", registry="live-runner", code="node_secret") == 0
+        for other in others:
+            assert value(metrics, "orchd_registry_errors_total", registry=other, code="node_secret") == 0
 
     def test_a_code_that_is_none_of_a_registry_is_other(self, metrics: Metrics) -> None:
         odd = Published(wanted=True, published=False, confirmed=None, since=0.0, error="cannot", code=Code.INTERNAL)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from orchd.advertise import registries
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import NodeStatus, Published
 from orchd.errors import Code
 from orchd.exposition import Family, Page, Registry, model_labels, sample
 
 OTHER = "other"
-REGISTRIES = ("byoc", "live-runner", OTHER)
+REGISTRIES = (*registries.names(), OTHER)
 REGISTRY_CODES = (
-    *(Code.NODE_UNREACHABLE, Code.NODE_CERTIFICATE, Code.NODE_REFUSED, Code.NODE_SECRET, Code.NODE_CURRENCY),
+    *(Code.NODE_UNREACHABLE, Code.NODE_CERTIFICATE, Code.NODE_REFUSED, Code.NODE_SECRET),
     *(Code.NOT_SPOKEN, Code.PRICE_UNPUBLISHABLE, Code.RATE_UNAVAILABLE),
+    *dict.fromkeys(code for name in registries.names() for code in registries.about(name).codes),
     OTHER,
 )
+"""Those that every registry may have, and those of a registry's own."""
 
 ERRORS = Family("orchd_registry_errors_total", "counter", "Calls to a registry that failed, by code.")
 WANTED = Family("orchd_registry_wanted", "gauge", "1 = gateways are to find it there.")

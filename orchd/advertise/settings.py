@@ -12,8 +12,10 @@ from orchd.settings.section import NotNegative, Positive, Url, split_list
 
 
 def _check_register(names: tuple[str, ...]) -> tuple[str, ...]:
-    if names != ("auto",) and not set(names) <= {"byoc", "live-runner"}:
-        raise ValueError("it should be auto alone, or one or both of byoc and live-runner")
+    from orchd.advertise import registries  # Not needed where nothing is set, as where there is no node.
+
+    if names != ("auto",) and not set(names) <= set(registries.names()):
+        raise ValueError(f"it should be auto alone, or some of {', '.join(registries.names())}")
     return names
 
 

@@ -1,0 +1,1 @@
+"""What all registries of today do side by side. These tests go, or change, with each of them."""
