@@ -28,6 +28,7 @@ from orchd.names import Names
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Ended, Stream
 from orchd.relay.caller import CallerConnection
+from orchd.relay.caller_wire import CallerWire
 from orchd.relay.exchange import Exchange
 from orchd.relay.listen import listen, remove_sockets
 from orchd.relay.pool import Pool
@@ -141,13 +142,13 @@ class JobServer:
             terms=terms,
         )
         self.serve: Callable[[CallerConnection], None] = self._handler.handle
-        self._connections: set[CallerConnection] = set()
+        self._connections: set[CallerWire] = set()
         self._servers: list[asyncio.Server] = []
         self._empty = asyncio.Event()
         self._tick: asyncio.TimerHandle | None = None
         self._tick_due = 0.0
         self._ticks = 0
-        self._to_look_after: list[CallerConnection] = []  # Of the second under way,
+        self._to_look_after: list[CallerWire] = []  # Of the second under way,
         self._share = MOST_A_TICK  # and as many of them in each tick.
 
     # Listening, and leaving.
@@ -233,7 +234,7 @@ class JobServer:
 
     # What callers' connections share.
 
-    def joined(self, connection: CallerConnection) -> bool:
+    def joined(self, connection: CallerWire) -> bool:
         self._connections.add(connection)
         if self._tick is None:
             self._tick = asyncio.get_running_loop().call_later(TICK_S, self._sweep)
@@ -248,7 +249,7 @@ class JobServer:
             f"cannot take the connection: {self._most} are open, which is the limit ({self._most_why})",
         )
 
-    def left(self, connection: CallerConnection) -> None:
+    def left(self, connection: CallerWire) -> None:
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()

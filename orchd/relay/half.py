@@ -26,7 +26,9 @@ TrailerFilter = Callable[[Any, Sequence[Header]], list[Header]]
 
 
 class Half:
-    """Args:
+    """One direction of an exchange.
+
+    Args:
         owner: is told of each byte that moved, and that the body is too long.
         trailers: says which trailers pass.
 

@@ -150,7 +150,9 @@ class Transfer(Protocol):
 
 
 class Connection(Protocol):
-    """Attributes:
+    """A connection to a runner.
+
+    Attributes:
     reused: it has served a job before.
     """
 

@@ -11,6 +11,7 @@ import select
 from typing import Protocol
 
 from orchd.http1.parser import AnswerParser
+from orchd.relay.sides import RunnerExchange, RunnerTunnel
 from orchd.relay.splice import Pipes
 from orchd.relay.wire import Batch, Wire
 
@@ -37,36 +38,6 @@ class HomePool(Protocol):
 
     def lost(self, connection: RunnerConnection) -> None:
         """Forget a connection that has ended."""
-
-
-class RunnerExchange(Protocol):
-    """What a connection tells of itself: to the exchange on it, to its tunnel, or to what is left of a job."""
-
-    @property
-    def reads_runner(self) -> bool:
-        """Nobody but the connection's parser takes what the runner sends."""
-
-    def runner_moved(self) -> None:
-        """The parser has something new, or is broken."""
-
-    def runner_lost(self, *, proper: bool) -> None:
-        """The connection has ended (`proper`: was closed, not reset); what came before is in the parser."""
-
-    def upload_changed(self) -> None:
-        """The runner takes bytes (no more, again)."""
-
-    def crashed(self, why: Exception) -> None:
-        """A bug of ours came up while bytes were looked at."""
-
-
-class RunnerTunnel(RunnerExchange, Protocol):
-    """After both sides have switched protocols."""
-
-    def runner_said(self, data: bytes) -> None:
-        """Bytes came."""
-
-    def runner_finished(self) -> None:
-        """The runner sends no more, and may still take bytes."""
 
 
 class RunnerConnection(Wire):
@@ -208,7 +179,7 @@ class RunnerConnection(Wire):
 
     def _end(self, *, proper: bool) -> None:
         """Nothing more comes. A reset is not a proper end of an answer."""
-        self.closed = True
+        self.set_closed()
         self._proper = proper
         self._tell_end()
 

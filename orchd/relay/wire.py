@@ -60,7 +60,9 @@ class Batch:
 
 
 class Wire(asyncio.BufferedProtocol):
-    """Attributes:
+    """One connection, whoever is at its other end.
+
+    Attributes:
     sent: bytes of messages that were written, or went out by another way.
     parsed: what comes goes to the parser; else `unparsed` gets it.
     bypassed: some of the body that the parser waits for went another way.
@@ -237,18 +239,22 @@ class Wire(asyncio.BufferedProtocol):
         self.transport.write_eof()
         return True
 
+    def set_closed(self) -> None:
+        """Nothing can be sent any more."""
+        self.closed = True
+
     def close(self) -> None:
         """Close when all is out."""
         if not self.closed:
             self.flush()
-            self.closed = True
+            self.set_closed()
             self.forget_socket()
             self.transport.close()
 
     def abort(self, *, reset: bool = False) -> None:
         """Close now. With `reset` the peer can't take it for a proper end."""
         if not self.closed:
-            self.closed = True
+            self.set_closed()
             if reset and self.plain:
                 sock = self.transport.get_extra_info("socket")
                 with contextlib.suppress(OSError):  # It is gone already.

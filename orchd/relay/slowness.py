@@ -1,0 +1,65 @@
+"""Who is slow on a caller's connection: what no event tells, and is looked at once a second."""
+
+from __future__ import annotations
+
+from orchd.http1.parser import Message
+from orchd.http1.rules import RequestHead
+from orchd.relay.pace import BodyPace, is_paced
+from orchd.relay.settings import RelaySettings
+from orchd.relay.sides import CallerExchange
+from orchd.relay.wire import Wire
+
+
+class Slowness:
+    """Of one connection. It remembers what it saw a second ago."""
+
+    __slots__ = ("_pace", "_settings", "_taken")
+
+    def __init__(self, settings: RelaySettings) -> None:
+        self._settings = settings
+        self._pace: BodyPace | None = None  # Of the body under way; None = nobody has looked yet.
+        self._taken: tuple[Wire, int | None] | None = None  # Who is to take bytes, and how many it had taken.
+
+    def next_body(self) -> None:
+        """The body under way is done with."""
+        self._pace = None
+
+    def skip(self, seconds: float) -> None:
+        """Don't count this much of the time since the last look."""
+        if self._pace is not None:
+            self._pace.skip(seconds)
+
+    def of_body(
+        self, now: float, message: Message[RequestHead], exchange: CallerExchange | None, *, collects: bool
+    ) -> str:
+        """Return why the caller sends its body too slowly; empty = it does not.
+
+        Args:
+            collects: the body is waited for although there is no exchange yet.
+        """
+        settings = self._settings
+        if not (settings.min_body_rate or settings.body_timeout_s) or not is_paced(message.head.value(b"content-type")):
+            return ""
+        waits = collects if exchange is None else exchange.waits_for_body
+        if self._pace is None:
+            self._pace = BodyPace(now, waits=waits)
+        # What was spliced did not come through the parser; what waits in it was not moved.
+        received = max(message.received, 0 if exchange is None else exchange.bytes_in)
+        return self._pace.look(now, received, settings, waits=waits)
+
+    def takes_bytes(self, taker: Wire | None) -> bool:
+        """Return whether whoever is to take bytes has taken some since this was asked last: then it is not late.
+
+        `paused` alone does not tell: it stays true until the last of what was written is out.
+
+        Args:
+            taker: whose peer is to take bytes; None = nobody's.
+        """
+        if taker is None or taker.closed:
+            self._taken = None
+            return False
+        before, taken = self._taken, taker.taken()
+        self._taken = taker, taken
+        if before is None or before[0] is not taker or taken is None or before[1] is None:
+            return False  # It could not be compared.
+        return taken > before[1]
