@@ -31,7 +31,7 @@ STILL_WITHOUT_SUMMARY = {
     *("orchd.admin.part:AdminPart", "orchd.admin.server:AdminServer", "orchd.admin.status_page:StatusPage"),
     *("orchd.advertise.byoc.registration:ByocRules", "orchd.advertise.byoc.registration:WaitUntil"),
     *("orchd.hooks.part:HooksPart", "orchd.hooks.terms:Terms", "orchd.jobs.handle:Handler"),
-    *("orchd.jobs.realtime:Realtime", ),
+    *("orchd.jobs.realtime:Realtime",),
     *("orchd.tickets.built_in:HoldsTokens", "orchd.tickets.node_token:NodeToken"),
 }
 """What is still to be done of issue 13. Take out what you have done; nothing may come in."""

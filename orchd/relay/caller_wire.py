@@ -58,12 +58,12 @@ class CallerWire(Wire):
     """A caller's connection, whatever it carries.
 
     Attributes:
-    state: moved by `move` alone.
-    peer: the caller's address; empty = it has none.
-    deadline: when `expire` is to be called (loop clock, seconds).
-    owner: who decides about the request that is served; None = none is.
-    exchange, tunnel: see `sides`; None = there is none.
-    message: the request that is served, or was served last.
+        state: moved by `move` alone.
+        peer: the caller's address; empty = it has none.
+        deadline: when `expire` is to be called (loop clock, seconds).
+        owner: who decides about the request that is served; None = none is.
+        exchange, tunnel: see `sides`; None = there is none.
+        message: the request that is served, or was served last.
     """
 
     __slots__ = (

@@ -153,7 +153,7 @@ class Connection(Protocol):
     """A connection to a runner.
 
     Attributes:
-    reused: it has served a job before.
+        reused: it has served a job before.
     """
 
     reused: bool

@@ -63,17 +63,17 @@ class Wire(asyncio.BufferedProtocol):
     """One connection, whoever is at its other end.
 
     Attributes:
-    sent: bytes of messages that were written, or went out by another way.
-    parsed: what comes goes to the parser; else `unparsed` gets it.
-    bypassed: some of the body that the parser waits for went another way.
-    unsent: what `write` keeps until the end of the loop's turn.
-    parser: of what the peer sends.
-    bulk: much is coming: read as much as there is at once.
-    paused: the peer takes no more now; what we wrote last is not all out.
-    reading: we want its bytes.
-    resting: it is the turn of others: what we want is read, and what is held is looked at, from the loop's next turn.
-    made: there is a transport.
-    closed: nothing can be sent any more.
+        sent: bytes of messages that were written, or went out by another way.
+        parsed: what comes goes to the parser; else `unparsed` gets it.
+        bypassed: some of the body that the parser waits for went another way.
+        unsent: what `write` keeps until the end of the loop's turn.
+        parser: of what the peer sends.
+        bulk: much is coming: read as much as there is at once.
+        paused: the peer takes no more now; what we wrote last is not all out.
+        reading: we want its bytes.
+        resting: it is the turn of others: what is held is looked at, and more is read, from the loop's next turn on.
+        made: there is a transport.
+        closed: nothing can be sent any more.
     """
 
     __slots__ = (
