@@ -26,7 +26,7 @@ from orchd.health.part import HealthPart
 from orchd.node.client import NodeClient
 from orchd.part import Roots
 from orchd.runtime.part import RuntimesPart
-from orchd.runtime.process_marks import Marks
+from orchd.runtime.process.marks import Marks
 from orchd.settings.tree import Settings
 from tests.advertise.rig import until
 from tests.fakes.runtime import FakeRuntime

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPT = """
 import json, os, resource, sys
 from orchd.limits import raise_open_files
-from orchd.runtime.process_launch import spawn
+from orchd.runtime.process.launch import spawn
 
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))

@@ -26,7 +26,7 @@ from orchd.relay.pool import Pool
 from orchd.relay.ports import RunnerUnreachable
 from orchd.relay.splice import Pipes
 from orchd.relay.wire import Batch
-from orchd.runtime.process_launch import free_port
+from orchd.runtime.process.launch import free_port
 from orchd.tasks import cancel, spawn
 
 BOUND_S = 20.0

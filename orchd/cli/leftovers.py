@@ -15,7 +15,7 @@ from orchd.domain.ports import Runtime, Sighting
 from orchd.errors import EngineUnavailable, OrchdError, RunnersLeft
 from orchd.locks import StateLock
 from orchd.runtime.make import make_runtimes
-from orchd.runtime.process_marks import Marks
+from orchd.runtime.process.marks import Marks
 from orchd.settings.files import resolve_state_dir
 from orchd.settings.tree import Settings
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from orchd.database.database import DATABASE
 from orchd.errors import OrchdError
-from orchd.runtime.process_launch import free_port
+from orchd.runtime.process.launch import free_port
 
 T = TypeVar("T")
 Json = dict[str, Any]

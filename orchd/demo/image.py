@@ -14,10 +14,10 @@ from docker.utils import parse_repository_tag
 
 from orchd.errors import OrchdError
 from orchd.reasons import why
-from orchd.runtime.credentials import Credentials, find, registry_of
-from orchd.runtime.engine import new_client
-from orchd.runtime.pulls import PullProgress, pull_error
-from orchd.runtime.spec import INSTANCE
+from orchd.runtime.docker.credentials import Credentials, find, registry_of
+from orchd.runtime.docker.engine import new_client
+from orchd.runtime.docker.pulls import PullProgress, pull_error
+from orchd.runtime.docker.spec import INSTANCE
 
 LOCAL_BASE, PULLED_BASE = "orchd-test-base:latest", "python:3.11-slim"
 CALL_TIMEOUT_S = 120

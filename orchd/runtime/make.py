@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Runtime
-from orchd.runtime.process import ProcessRuntime
+from orchd.runtime.process.runtime import ProcessRuntime
 from orchd.settings.tree import Settings
 
 
@@ -23,7 +23,7 @@ def make_runtimes(
         RunnerKind.PROCESS: ProcessRuntime(settings.process, instance=settings.instance, state_dir=state_dir)
     }
     if settings.docker.enabled:
-        from orchd.runtime.containers import DockerRuntime  # Costs nothing while it is switched off.
+        from orchd.runtime.docker.runtime import DockerRuntime  # Costs nothing while it is switched off.
 
         made[RunnerKind.CONTAINER] = DockerRuntime(
             settings.docker,

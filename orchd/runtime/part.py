@@ -9,7 +9,7 @@ from orchd.domain.ports import Runtime
 from orchd.part import Context, Part
 from orchd.runtime.make import make_runtimes
 from orchd.runtime.metrics import RuntimeCollector
-from orchd.runtime.process_marks import Marks
+from orchd.runtime.process.marks import Marks
 from orchd.threads import DaemonThreads
 
 MARKS_TIMEOUT_S = 10.0

@@ -20,7 +20,8 @@ from orchd.hooks.settings import HooksSettings
 from orchd.jobs.settings import JobsSettings
 from orchd.realtime.settings import StreamsSettings
 from orchd.reconcile.settings import ReconcileSettings
-from orchd.runtime.settings import DockerSettings, ProcessSettings
+from orchd.runtime.docker.settings import DockerSettings
+from orchd.runtime.process.settings import ProcessSettings
 from orchd.settings.section import FreeTables, Positive, Section
 
 

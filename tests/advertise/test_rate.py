@@ -12,7 +12,7 @@ import pytest_asyncio
 from orchd.advertise.rate import MAX_AGE_S, ChainlinkFeed, FixedRate, eth_usd_source
 from orchd.domain.model import Secret
 from orchd.errors import Code, OrchdError, SettingsError
-from orchd.runtime.process_launch import free_port
+from orchd.runtime.process.launch import free_port
 from tests.advertise.rpc import EIGHT, FEED, KEY, ROUND, UPDATED_AT, Rpc, serving, words
 
 

@@ -16,7 +16,7 @@ from orchd.domain.ids import RunnerId
 from orchd.domain.model import Model, StopSpec
 from orchd.domain.ports import StopReport
 from orchd.errors import EngineUnavailable, RunnersLeft
-from orchd.runtime.process_marks import Marks
+from orchd.runtime.process.marks import Marks
 from orchd.settings.tree import Settings
 from tests.database.parts import opened_own
 from tests.fakes.models import container_model

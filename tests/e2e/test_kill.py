@@ -26,7 +26,7 @@ from typing import Any, Protocol, Self
 import docker
 import pytest
 
-from orchd.runtime.process_marks import Marks, send
+from orchd.runtime.process.marks import Marks, send
 from tests.docker_images import runner_image
 from tests.e2e.daemon import PATIENCE_S, Daemon
 from tests.runners.local import SCRIPTED

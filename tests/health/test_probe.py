@@ -19,7 +19,7 @@ from orchd.domain.model import HealthKind, HealthSpec, StreamSpec
 from orchd.domain.ports import ProbeWord as W
 from orchd.health.probe import HttpProber
 from orchd.health.verdict import SILENCE
-from orchd.runtime.process_launch import free_port
+from orchd.runtime.process.launch import free_port
 from tests.runners.local import LocalRunner, scripted
 
 

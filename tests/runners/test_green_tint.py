@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchd.demo import green_tint
-from orchd.runtime.process_launch import free_port
+from orchd.runtime.process.launch import free_port
 from tests.runners.local import BOUND_S
 
 FRAME = bytes(640 * 480 * 3)

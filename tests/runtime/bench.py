@@ -21,8 +21,8 @@ from orchd.domain.model import (
     StopSpec,
     StreamSpec,
 )
-from orchd.runtime.containers import DockerRuntime
-from orchd.runtime.settings import DockerSettings
+from orchd.runtime.docker.runtime import DockerRuntime
+from orchd.runtime.docker.settings import DockerSettings
 
 
 @dataclass

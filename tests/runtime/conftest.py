@@ -9,8 +9,8 @@ from typing import Any
 import docker
 import pytest
 
-from orchd.runtime.containers import DockerRuntime
-from orchd.runtime.settings import DockerSettings
+from orchd.runtime.docker.runtime import DockerRuntime
+from orchd.runtime.docker.settings import DockerSettings
 from tests.docker_images import runner_image
 from tests.runtime.bench import Bench
 

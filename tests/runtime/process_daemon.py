@@ -10,8 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from orchd.runtime.process import ProcessRuntime
-from orchd.runtime.settings import ProcessSettings
+from orchd.runtime.process.runtime import ProcessRuntime
+from orchd.runtime.process.settings import ProcessSettings
 from tests.runtime.process_models import RUNNER, scripted_model
 
 

@@ -17,8 +17,8 @@ from orchd.domain.model import Model, StopSpec
 from orchd.domain.ports import Runtime
 from orchd.runtime import listening
 from orchd.runtime.listening import of_container, of_process, of_tree, parse, read_tables
-from orchd.runtime.process import ProcessRuntime
-from orchd.runtime.settings import ProcessSettings
+from orchd.runtime.process.runtime import ProcessRuntime
+from orchd.runtime.process.settings import ProcessSettings
 from orchd.tcp_listeners import Listener
 from tests.runners.local import BOUND_S
 from tests.runtime.bench import Bench

@@ -28,8 +28,8 @@ from orchd.domain.model import ContainerLaunch, Model
 from orchd.domain.ports import StoredStream
 from orchd.node.tables import SecretTable
 from orchd.realtime.tables import StreamTable
-from orchd.runtime import spec
-from orchd.runtime.settings import DockerSettings
+from orchd.runtime.docker import spec
+from orchd.runtime.docker.settings import DockerSettings
 
 FOLDER = "/etc/orchd"
 INSTANCE = "orchd"

@@ -41,9 +41,9 @@ from orchd.part import Context
 from orchd.realtime.tables import StreamTable
 from orchd.reconcile.part import ReconcilePart
 from orchd.reconcile.settings import ReconcileSettings
-from orchd.runtime import spec
+from orchd.runtime.docker import spec
+from orchd.runtime.docker.settings import DockerSettings
 from orchd.runtime.part import RuntimesPart
-from orchd.runtime.settings import DockerSettings
 from orchd.settings.tree import Settings
 from tests.catalog.helpers import read_text
 from tests.database.parts import backups, opened_own

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchd.runtime.process_marks import Marks, lives, open_pidfd, send
+from orchd.runtime.process.marks import Marks, lives, open_pidfd, send
 from tests.runtime.process_models import RUNNER
 
 

@@ -22,8 +22,8 @@ from pathlib import Path
 import structlog
 
 from orchd.errors import AlreadyRunning, EngineUnavailable
-from orchd.runtime.engine import Engine
-from orchd.runtime.spec import INSTANCE
+from orchd.runtime.docker.engine import Engine
+from orchd.runtime.docker.spec import INSTANCE
 
 log = structlog.get_logger("orchd.runtime")
 

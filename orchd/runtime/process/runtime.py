@@ -33,12 +33,12 @@ from orchd.domain.ports import SightedAs, Sighting, StopReport
 from orchd.errors import EngineUnavailable, LaunchError
 from orchd.reasons import why
 from orchd.runtime import listening
-from orchd.runtime.process_launch import check, environment_of, free_port, spawn
-from orchd.runtime.process_logs import Logs
-from orchd.runtime.process_marks import Marks, Process, end_of, lives, open_pidfd, send
-from orchd.runtime.process_records import Leader, Records, stat_of
-from orchd.runtime.settings import ProcessSettings
-from orchd.runtime.shared import Shared
+from orchd.runtime.process.launch import check, environment_of, free_port, spawn
+from orchd.runtime.process.logs import Logs
+from orchd.runtime.process.marks import Marks, Process, end_of, lives, open_pidfd, send
+from orchd.runtime.process.records import Leader, Records, stat_of
+from orchd.runtime.process.settings import ProcessSettings
+from orchd.runtime.process.shared import Shared
 from orchd.threads import DaemonThreads
 
 log = structlog.get_logger("orchd.runtime")

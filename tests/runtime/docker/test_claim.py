@@ -16,9 +16,9 @@ import docker
 import pytest
 
 from orchd.errors import AlreadyRunning, EngineUnavailable
-from orchd.runtime.claim import Holder, Life, container_id_in, judge, start_ticks_of
-from orchd.runtime.containers import DockerRuntime
-from orchd.runtime.settings import DockerSettings
+from orchd.runtime.docker.claim import Holder, Life, container_id_in, judge, start_ticks_of
+from orchd.runtime.docker.runtime import DockerRuntime
+from orchd.runtime.docker.settings import DockerSettings
 from tests.docker_images import BASE
 from tests.runtime.bench import Bench, eventually
 
@@ -82,8 +82,8 @@ def claims(client: docker.APIClient, instance: str) -> dict[str, Holder]:
 
 HOLD = """
 import asyncio, sys
-from orchd.runtime.containers import DockerRuntime
-from orchd.runtime.settings import DockerSettings
+from orchd.runtime.docker.runtime import DockerRuntime
+from orchd.runtime.docker.settings import DockerSettings
 
 async def main():
     runtime = DockerRuntime(DockerSettings(network=sys.argv[2]), instance=sys.argv[1], state_dir="/elsewhere")

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import ContainerLaunch
 from orchd.errors import PASSING, Code, EngineUnavailable, LaunchError
-from orchd.runtime import spec
-from orchd.runtime.pulls import PullProgress, pull_error
-from orchd.runtime.reach import Reach, address_of, choose_reach, is_routed
-from orchd.runtime.settings import DockerSettings
+from orchd.runtime.docker import spec
+from orchd.runtime.docker.pulls import PullProgress, pull_error
+from orchd.runtime.docker.reach import Reach, address_of, choose_reach, is_routed
+from orchd.runtime.docker.settings import DockerSettings
 
 text = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=300)
 keys = st.builds(ModelKey, text, text)

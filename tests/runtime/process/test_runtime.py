@@ -23,14 +23,14 @@ from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import RunnerKind, StopSpec
 from orchd.domain.ports import Runtime, SightedAs, Sighting
 from orchd.errors import EngineUnavailable, LaunchError
-from orchd.runtime import process
-from orchd.runtime.process import ProcessRuntime
-from orchd.runtime.process_launch import free_port
-from orchd.runtime.process_launch import spawn as spawn_child
-from orchd.runtime.process_logs import Logs
-from orchd.runtime.process_marks import Marks, Process, lives
-from orchd.runtime.process_records import Records
-from orchd.runtime.settings import ProcessSettings
+from orchd.runtime.process import runtime as process
+from orchd.runtime.process.launch import free_port
+from orchd.runtime.process.launch import spawn as spawn_child
+from orchd.runtime.process.logs import Logs
+from orchd.runtime.process.marks import Marks, Process, lives
+from orchd.runtime.process.records import Records
+from orchd.runtime.process.runtime import ProcessRuntime
+from orchd.runtime.process.settings import ProcessSettings
 from orchd.tasks import cancel, spawn
 from tests.runners.local import BOUND_S, SCRIPTED, LocalRunner
 from tests.runtime.process_models import KEY, PYTHON, RUNNER, model_of, scripted_model

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchd.domain.ids import ModelKey, RunnerId
-from orchd.runtime.process_records import PROC, Leader, read_proc, stat_of
+from orchd.runtime.process.records import PROC, Leader, read_proc, stat_of
 
 NOBODY: Mapping[int, Leader] = {}
 

@@ -19,7 +19,7 @@ import pytest
 from docker.errors import ImageNotFound
 
 from orchd.errors import Code, EngineUnavailable, LaunchError
-from orchd.runtime.engine import PULLS
+from orchd.runtime.docker.engine import PULLS
 from orchd.tasks import cancel, spawn
 from tests.docker_images import small_image
 from tests.runtime.bench import Bench, runner_of

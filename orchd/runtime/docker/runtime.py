@@ -12,14 +12,15 @@ from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import ContainerLaunch, GpuRequest, Model, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
 from orchd.errors import AlreadyRunning, Code, EngineUnavailable, LaunchError
-from orchd.runtime import listening, spec
-from orchd.runtime.claim import Claim, own_container_id
-from orchd.runtime.engine import Engine, Refused
-from orchd.runtime.gpus import known_gpus
-from orchd.runtime.images import Images
-from orchd.runtime.reach import Reach, address_of, choose_reach, is_routed
-from orchd.runtime.settings import DockerSettings
-from orchd.runtime.volumes import host_path
+from orchd.runtime import listening
+from orchd.runtime.docker import spec
+from orchd.runtime.docker.claim import Claim, own_container_id
+from orchd.runtime.docker.engine import Engine, Refused
+from orchd.runtime.docker.gpus import known_gpus
+from orchd.runtime.docker.images import Images
+from orchd.runtime.docker.reach import Reach, address_of, choose_reach, is_routed
+from orchd.runtime.docker.settings import DockerSettings
+from orchd.runtime.docker.volumes import host_path
 from orchd.tcp_listeners import Listener
 
 log = structlog.get_logger("orchd.runtime")

@@ -16,10 +16,10 @@ from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import ContainerLaunch
 from orchd.domain.ports import Sighting
 from orchd.errors import AlreadyRunning
-from orchd.runtime import claim, spec
-from orchd.runtime.claim import Claim, Holder
-from orchd.runtime.containers import DockerRuntime
-from orchd.runtime.settings import DockerSettings
+from orchd.runtime.docker import claim, spec
+from orchd.runtime.docker.claim import Claim, Holder
+from orchd.runtime.docker.runtime import DockerRuntime
+from orchd.runtime.docker.settings import DockerSettings
 
 RUNNER = RunnerId(ModelKey("text-to-image", "org/good"), 0, "0123456789ab")
 LABELS = spec.labels("t", RUNNER, ContainerLaunch("image"), ())

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from orchd.catalog.values import VOLUME, fits
 from orchd.errors import Code, LaunchError
-from orchd.runtime.spec import launch_failure
-from orchd.runtime.volumes import host_path, volume_spec
+from orchd.runtime.docker.spec import launch_failure
+from orchd.runtime.docker.volumes import host_path, volume_spec
 
 OWN: list[dict[str, Any]] = [
     {"Type": "bind", "Source": "/srv/orchd", "Destination": "/etc/orchd"},

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchd.runtime.gpus import known_gpus
+from orchd.runtime.docker.gpus import known_gpus
 
 FAKE = r"""
 #include <stdio.h>
@@ -31,7 +31,7 @@ const char *nvmlErrorString(nvmlReturn_t result) { return "driver trouble"; }
 ASK = """
 import asyncio, sys
 from orchd.errors import LaunchError
-from orchd.runtime.gpus import known_gpus
+from orchd.runtime.docker.gpus import known_gpus
 async def main():
     for _ in range(int(sys.argv[2])):
         try:

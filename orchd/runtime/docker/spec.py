@@ -14,8 +14,8 @@ from typing import Any
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import ContainerLaunch
 from orchd.errors import Code, LaunchError
-from orchd.runtime.settings import DockerSettings
-from orchd.runtime.volumes import missing_source, volume_spec
+from orchd.runtime.docker.settings import DockerSettings
+from orchd.runtime.docker.volumes import missing_source, volume_spec
 
 INSTANCE = "orchd.instance"
 PIPELINE = "orchd.pipeline"

@@ -1,4 +1,4 @@
-"""The sections `[docker]` and `[process]`."""
+"""The section `[docker]`."""
 
 from __future__ import annotations
 
@@ -38,11 +38,3 @@ class DockerSettings(Section):
     )
     log_max_mb: AtLeastOne = Field(10, description="Largest size in MiB of one log file of a container.")
     log_files: AtLeastOne = Field(3, description="How many log files are kept for each container.")
-
-
-class ProcessSettings(Section):
-    """Runners that are child processes (entries with a `command`)."""
-
-    log_max_mb: AtLeastOne = Field(
-        10, description="Largest size in MiB of a process's log; beyond it the older half is dropped."
-    )

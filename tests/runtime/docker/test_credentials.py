@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchd.runtime import credentials
-from orchd.runtime.credentials import DOCKER_HUB, Credentials, credentials_for, find, registry_of
-from orchd.runtime.pulls import pull_error
+from orchd.runtime.docker import credentials
+from orchd.runtime.docker.credentials import DOCKER_HUB, Credentials, credentials_for, find, registry_of
+from orchd.runtime.docker.pulls import pull_error
 
 REGISTRY = "registry.example:5000"
 AUTH = {"username": "user", "password": "s3cret", "serveraddress": REGISTRY}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from orchd.runtime.process_logs import KEPT, LINE_CHARS, TAIL_BYTES, Logs
+from orchd.runtime.process.logs import KEPT, LINE_CHARS, TAIL_BYTES, Logs
 
 NOBODY: frozenset[str] = frozenset()
 

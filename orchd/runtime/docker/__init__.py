@@ -1,0 +1,1 @@
+"""Runners that are containers of a Docker Engine."""
