@@ -24,8 +24,8 @@ OUTSIDE = {
 
 
 STILL_SHARED = {
-    *("IllegalMove", "Malformed", "Parser", "Handler", "Model", "Carrier", "Place", "Phase", "Ended", "Runner"),
-    *("Claim", "Watched", "Work", "Registry", "ModelSeries", "JobLines", "Shared"),
+    *("IllegalMove", "Malformed", "Parser", "Handler", "Model", "Carrier", "Place", "Phase"),
+    *("Registry", "ModelSeries", "JobLines"),
 }
 STILL_WITHOUT_SUMMARY = {
     *("orchd.admin.part:AdminPart", "orchd.admin.server:AdminServer", "orchd.admin.status_page:StatusPage"),

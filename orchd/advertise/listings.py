@@ -15,7 +15,7 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.offer import NodeStatus, Offers, Published
 
 
-class _Watched(dict[ModelKey, Published]):
+class _PublishedModels(dict[ModelKey, Published]):
     """How models stand in one registry. Each model that is set to another value or removed counts as changed."""
 
     def __init__(self, changes: Changes[ModelKey]) -> None:
@@ -72,7 +72,7 @@ class Listings:
         self.node = NodeStatus()
         self.changes: Changes[ModelKey] = Changes()
         self.published: Mapping[str, dict[ModelKey, Published]] = {
-            name: _Watched(self.changes) for name in registries.names()
+            name: _PublishedModels(self.changes) for name in registries.names()
         }
         self._waiting: set[asyncio.Event] = set()
 

@@ -46,7 +46,7 @@ JITTER = 0.1
 
 
 @dataclass(slots=True, eq=False)
-class _Watched:
+class _ProbedRunner:
     """Attributes:
     since: loop clock, when its launch began.
     voids: probes in a row that were void.
@@ -105,7 +105,7 @@ class Poller:
         self._on_probe = on_probe
         self._heard = heard
         self._letting_go = letting_go
-        self._watched: dict[RunnerId, _Watched] = {}
+        self._watched: dict[RunnerId, _ProbedRunner] = {}
         self._tasks: dict[RunnerId, asyncio.Task[Any]] = {}
 
     def watch(self, runner: RunnerId, model: Model, address: Address, *, since: float) -> None:
@@ -114,7 +114,7 @@ class Poller:
         An external runner has no start window: nobody knows when it was started, so silence is a failure.
         """
         self.unwatch(runner)
-        watched = self._watched[runner] = _Watched(runner, model, address, since)
+        watched = self._watched[runner] = _ProbedRunner(runner, model, address, since)
         self._tasks[runner] = spawn(self._poll(watched), name=f"health {runner}")
 
     def update(self, runner: RunnerId, model: Model) -> None:
@@ -144,7 +144,7 @@ class Poller:
         self._tasks.clear()
         await cancel(*tasks)
 
-    async def _poll(self, watched: _Watched) -> None:
+    async def _poll(self, watched: _ProbedRunner) -> None:
         while True:
             watched.wake.clear()
             await self._probe(watched)
@@ -156,7 +156,7 @@ class Poller:
             except TimeoutError:
                 pass
 
-    async def _probe(self, watched: _Watched) -> None:
+    async def _probe(self, watched: _ProbedRunner) -> None:
         now, model, before = asyncio.get_running_loop().time, watched.model, watched.streak
         window_s = model.start_timeout_s + self._lost_s(watched.since)
         early = model.managed and not before.been_ready and now() < watched.since + window_s
@@ -203,14 +203,14 @@ class Poller:
             self._report(HealthChanged(watched.runner, verdict, result.word, result.evidence))
 
     @staticmethod
-    def _says_other(watched: _Watched, result: ProbeResult) -> bool:
+    def _says_other(watched: _ProbedRunner, result: ProbeResult) -> bool:
         """Whether the reason that was told for a runner that is not ready is no longer why it is not."""
         if watched.streak.verdict is Verdict.READY or result.word in (ProbeWord.READY, ProbeWord.BUSY):
             return False
         now = asyncio.get_running_loop().time()
         return result.evidence != watched.told and now >= watched.told_at + RETELL_S
 
-    async def _with_hint(self, watched: _Watched, result: ProbeResult) -> ProbeResult:
+    async def _with_hint(self, watched: _ProbedRunner, result: ProbeResult) -> ProbeResult:
         """Add why it may be unreachable: looked for rarely, and not of one that has only just been started."""
         if result.word is not ProbeWord.UNREACHABLE or not watched.model.managed or self._look_closer is None:
             watched.hint = ""
@@ -221,7 +221,7 @@ class Poller:
             watched.hint = await self._look_closer(watched.runner)
         return replace(result, evidence=f"{result.evidence}; {watched.hint}") if watched.hint else result
 
-    def _void(self, watched: _Watched, result: ProbeResult) -> None:
+    def _void(self, watched: _ProbedRunner, result: ProbeResult) -> None:
         """It counts for nothing, and the next one is to come soon."""
         watched.voids += 1
         if watched.voids == 1:
@@ -229,7 +229,7 @@ class Poller:
             log.warning("probe_void", pipeline=key.pipeline, model_id=key.model_id, reason=result.evidence)
 
 
-def _period(watched: _Watched) -> float:
+def _period(watched: _ProbedRunner) -> float:
     """Return the seconds until the next probe."""
     period = watched.model.health.interval_s
     if watched.voids:

@@ -11,8 +11,9 @@ import structlog
 from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Runtime
 from orchd.errors import EngineUnavailable
+from orchd.reconcile.call_results import RunnersListed
 from orchd.reconcile.intake import Intake
-from orchd.reconcile.runtime_calls import Looked, RuntimeCalls
+from orchd.reconcile.runtime_calls import RuntimeCalls
 from orchd.reconcile.state import NOT_SEEN, ReconcileState
 
 log = structlog.get_logger("orchd.reconcile")
@@ -24,7 +25,7 @@ END_MARGIN_S = 45.0
 class Turning(Protocol):
     """The loop, as far as its end needs it."""
 
-    def post(self, event: Looked) -> None: ...
+    def post(self, event: RunnersListed) -> None: ...
 
     async def changed(self) -> None: ...
 
@@ -104,7 +105,7 @@ class Ending:
         """Have the loop take in what is there now; return why that can't be known, if it matters."""
         at = asyncio.get_running_loop().time()
         try:
-            self._loop.post(Looked(kind, at, await self._runtimes[kind].sightings()))
+            self._loop.post(RunnersListed(kind, at, await self._runtimes[kind].sightings()))
         except EngineUnavailable as exc:
             down = self._state.down
             reason = down.get(kind, exc.message)

@@ -16,10 +16,11 @@ from orchd.domain.model import RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, Verdict
 from orchd.health.verdict import FAILURES
 from orchd.reconcile import backoff, observe
-from orchd.reconcile import runtime_calls as calls
+from orchd.reconcile import call_results as results
 from orchd.reconcile.execute import Executor
 from orchd.reconcile.hints import how_it_stopped, why_it_failed
 from orchd.reconcile.runner import Runner
+from orchd.reconcile.runtime_calls import RuntimeCalls
 from orchd.reconcile.state import ReconcileState
 from orchd.reconcile.strays import STRAY_GRACE_S, Stray, Strays
 
@@ -42,7 +43,7 @@ class Intake:
     """
 
     def __init__(
-        self, state: ReconcileState, executor: Executor, pending: calls.RuntimeCalls, jitter: Callable[[], float]
+        self, state: ReconcileState, executor: Executor, pending: RuntimeCalls, jitter: Callable[[], float]
     ) -> None:
         self._state = state
         self._fleet = state.fleet
@@ -88,7 +89,7 @@ class Intake:
             **changes,
         )
 
-    def look(self, event: calls.Looked) -> Iterator[ModelKey]:
+    def look(self, event: results.RunnersListed) -> Iterator[ModelKey]:
         """Take in what one runtime shows, model by model; yields after each, so that others can run in between."""
         self._removed = {handle: at for handle, at in self._removed.items() if at >= event.at - REMEMBERED_S}
         seen: dict[ModelKey, list[Sighting]] = {}
@@ -104,7 +105,7 @@ class Intake:
             if stray.kind is event.kind:
                 self.remove_stray(stray)
 
-    def _look_at(self, key: ModelKey, fresh: list[Sighting], event: calls.Looked, strays: set[str]) -> None:
+    def _look_at(self, key: ModelKey, fresh: list[Sighting], event: results.RunnersListed, strays: set[str]) -> None:
         for news in observe.observe(event.kind, fresh, self._fleet.by_id(key), event.at):
             match news:
                 case observe.Found(sighting):
@@ -191,38 +192,42 @@ class Intake:
         return True
 
     def _on_started(
-        self, runner: Runner, at: Sighting | calls.Started, move: RunnerEvent = E.STARTED, why: str = "it was started"
+        self,
+        runner: Runner,
+        at: Sighting | results.StartDone,
+        move: RunnerEvent = E.STARTED,
+        why: str = "it was started",
     ) -> None:
         now = asyncio.get_running_loop().time()
         changes: dict[str, Any] = {"address": at.address, "busy": False, "launched_at": now, "called_at": now}
         changes["was_ready"] = False
         self._executor.probe(self._fleet.move(runner.id, move, why, loading_since=None, **changes))
 
-    def call(self, event: calls.CallNews) -> None:
+    def call(self, event: results.CallResult) -> None:
         """Take in what one of our own calls to a runtime tells."""
-        assert not isinstance(event, calls.Looked | calls.EngineDown | calls.StrayDone)
+        assert not isinstance(event, results.RunnersListed | results.RuntimeDown | results.StrayRemoval)
         runner = self._fleet.runners[event.id]
-        if runner.state is S.STOPPING and not isinstance(event, calls.Ended | calls.EndFailed):
+        if runner.state is S.STOPPING and not isinstance(event, results.RunnerEnded | results.RunnerEndFailed):
             return  # late news of a call that the stop has cut short
         done: dict[str, Any] = {"busy": False, "called_at": asyncio.get_running_loop().time()}
         match event:
-            case calls.Progress(_, text):
+            case results.PrepareProgress(_, text):
                 if runner.state is S.PULLING:
                     self._fleet.note(runner.id, detail=text)
                 elif runner.checking:
                     self._fleet.note(runner.id, detail=f"asked to restart, runs on until this is done: {text}")
-            case calls.Checked():
+            case results.CheckDone():
                 self._fleet.note(runner.id, checking=False, checked=True, detail="")
-            case calls.CheckFailed(_, reason, blameless):
+            case results.CheckFailed(_, reason, blameless):
                 self._put_off(runner, reason, blameless)
-            case calls.Prepared(_, handle) if runner.state is S.PULLING:
+            case results.PrepareDone(_, handle) if runner.state is S.PULLING:
                 self._fleet.move(runner.id, E.PREPARE_OK, "it is prepared", handle=handle, detail="", **done)
-            case calls.Started() if runner.state is S.STARTING:
+            case results.StartDone() if runner.state is S.STARTING:
                 self._on_started(runner, event)
-            case calls.Resumed():
+            case results.UnpauseDone():
                 log.warning("runner_unpaused", pipeline=runner.id.key.pipeline, model_id=runner.id.key.model_id)
                 self._fleet.note(runner.id, paused=False, **done)
-            case calls.Failed(_, reason, blameless, passing):
+            case results.LaunchFailed(_, reason, blameless, passing):
                 runner = self._fleet.note(runner.id, detail=reason, **done)
                 if blameless:
                     # Nothing more is asked of this runtime until it has shown its runners again.
@@ -232,9 +237,9 @@ class Intake:
                         self._executor.end(self._fleet.move(runner.id, E.LAUNCH_FAILED, reason))
                     else:
                         self._executor.fail(runner, E.LAUNCH_FAILED, "launch_failed", reason, passing=passing)
-            case calls.Ended():
+            case results.RunnerEnded():
                 self._ended(self._fleet.note(runner.id, **done), event)
-            case calls.EndFailed(_, reason):
+            case results.RunnerEndFailed(_, reason):
                 self._fleet.note(runner.id, detail=reason, **done)
             case _:
                 pass
@@ -248,7 +253,7 @@ class Intake:
         key = runner.id.key
         log.warning("restart_put_off", pipeline=key.pipeline, model_id=key.model_id, reason=reason, again=blameless)
 
-    def _ended(self, runner: Runner, event: calls.Ended) -> None:
+    def _ended(self, runner: Runner, event: results.RunnerEnded) -> None:
         if event.handle is not None:
             self._removed[event.handle] = runner.called_at
         self._table.abort(runner.id, runner.fault or "the runner was stopped")

@@ -25,8 +25,8 @@ from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import Prober, ProbeWord, Runtime
 from orchd.health.poller import Poller
 from orchd.lag import LoopLag
+from orchd.reconcile import call_results as results
 from orchd.reconcile import plan
-from orchd.reconcile import runtime_calls as calls
 from orchd.reconcile.agenda import Deadlines
 from orchd.reconcile.ending import Ending
 from orchd.reconcile.execute import Executor
@@ -34,6 +34,7 @@ from orchd.reconcile.first_look import FirstLook
 from orchd.reconcile.intake import Intake
 from orchd.reconcile.metrics import ReconcileCollector
 from orchd.reconcile.publish import Publisher
+from orchd.reconcile.runtime_calls import RuntimeCalls
 from orchd.reconcile.standing import Standing
 from orchd.reconcile.state import NOT_SEEN, ReconcileState
 from orchd.sessions.table import SessionTable
@@ -52,7 +53,7 @@ READ_STEP = 25
 
 
 @dataclass(slots=True)
-class Work:
+class TurnCounts:
     """What the loop has done since it began, for tests and benches.
 
     Attributes:
@@ -95,12 +96,12 @@ class Loop:
     ) -> None:
         lag = lag or LoopLag()
         self.state = state = ReconcileState(settings, runtimes, table, generations, lag.stalls)
-        self.work = Work()
+        self.counts = TurnCounts()
         self._settings = settings
         self._runtimes = runtimes
         self._told_down: dict[RunnerKind, str] = {}
         self._first_look = FirstLook(waits=settings.jobs.start_wait_s > 0)
-        self._calls = calls.RuntimeCalls(runtimes, prober, self.post)
+        self._calls = RuntimeCalls(runtimes, prober, self.post)
         self.poller = Poller(
             prober,
             report=self.post,
@@ -118,13 +119,13 @@ class Loop:
         self.deadlines = Deadlines()
         self.sessions_seen = 0
         self._next_full_at = 0.0
-        self._queue: deque[events.Event | calls.CallNews] = deque()
+        self._queue: deque[events.Event | results.CallResult] = deque()
         self._stirred = asyncio.Event()
         self._waiting: set[asyncio.Event] = set()
 
     # -- from outside ------------------------------------------------------------------------------------------------
 
-    def post(self, event: events.Event | calls.CallNews) -> None:
+    def post(self, event: events.Event | results.CallResult) -> None:
         """Tell the loop something; it takes it in its next step."""
         self._queue.append(event)
         self._stirred.set()
@@ -207,13 +208,13 @@ class Loop:
                 await self._take(self._queue.popleft())
             self._read(READ_STEP)
             self._plan(STEP)
-            self.work.steps += 1
+            self.counts.steps += 1
             if not self._queue and state.is_read and state.agenda.is_empty:
                 break
             await asyncio.sleep(0)
         self._stirred.clear()  # In the same step in which nothing was left, so no event goes unheard.
         self._publisher.end_turn()
-        self.work.turns += 1
+        self.counts.turns += 1
         for turned in self._waiting:
             turned.set()
 
@@ -244,8 +245,8 @@ class Loop:
         while count < most and (key := self.state.agenda.next()) is not None:
             self._settle(key)
             count += 1
-        self.work.planned += count
-        self.work.most_at_once = max(self.work.most_at_once, count)
+        self.counts.planned += count
+        self.counts.most_at_once = max(self.counts.most_at_once, count)
 
     def _settle(self, key: ModelKey) -> None:
         self._take_in(key)
@@ -291,7 +292,7 @@ class Loop:
 
     # -- events ------------------------------------------------------------------------------------------------------
 
-    async def _take(self, event: events.Event | calls.CallNews) -> None:
+    async def _take(self, event: events.Event | results.CallResult) -> None:
         state = self.state
         match event:
             case events.DesiredChanged(desired):
@@ -302,21 +303,21 @@ class Loop:
                 self._restart(key)
             case events.HealthChanged():
                 self._intake.health(event)
-            case calls.Looked():
+            case results.RunnersListed():
                 await self._look(event)
-            case calls.EngineDown(kind, reason):
+            case results.RuntimeDown(kind, reason):
                 state.set_down(kind, reason)
                 if kind in state.needed() and self._told_down.get(kind) != reason:
                     self._told_down[kind] = reason
                     log.warning("runtime_down", runtime=kind, reason=reason)
-            case calls.StrayDone(_, handle, gone):
+            case results.StrayRemoval(_, handle, gone):
                 if gone:
                     self._intake.stray_gone(handle)
             case _:
                 if event.id in state.fleet.runners:
                     self._intake.call(event)
 
-    async def _look(self, event: calls.Looked) -> None:
+    async def _look(self, event: results.RunnersListed) -> None:
         self._told_down.pop(event.kind, None)
         for count, _ in enumerate(self._intake.look(event), 1):
             if count % READ_STEP == 0:

@@ -18,9 +18,9 @@ from orchd.domain.signal import Signal
 from orchd.errors import StoreError
 from orchd.health.ports import Probes
 from orchd.part import Context, Part, Roots
-from orchd.reconcile.lookout import lookout
 from orchd.reconcile.loop import Loop
 from orchd.reconcile.metrics import ReconcileCollector
+from orchd.reconcile.runtime_watch import watch_runtime
 from orchd.reconcile.snapshots import Snapshots
 from orchd.runtime.ports import Runtimes
 from orchd.sessions.ports import Sessions
@@ -83,7 +83,7 @@ class ReconcilePart(Part):
         period_s = self._context.settings.reconcile.period_s
         # These open the runtimes, too: an engine that is slow, hangs or is away delays nothing but its own runners.
         looking = {
-            f"look at {kind}": lookout(runtime, period_s, self.loop.post)
+            f"look at {kind}": watch_runtime(runtime, period_s, self.loop.post)
             for kind, runtime in self._runtimes.by_kind.items()
         }
         return {"loop": self.loop.run(), "tidy": self._tidy(), **looking}

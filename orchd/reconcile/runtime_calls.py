@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from orchd import tasks
-from orchd.domain.ids import Address, RunnerId
+from orchd.domain.ids import RunnerId
 from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
-from orchd.domain.ports import Prober, Runtime, Sighting, StopReport
+from orchd.domain.ports import Prober, Runtime, StopReport
 from orchd.domain.redact import scrub, secrets_of
 from orchd.errors import PASSING, Code, EngineUnavailable, OrchdError
+from orchd.reconcile.call_results import (
+    CallResult,
+    CheckDone,
+    CheckFailed,
+    LaunchFailed,
+    PrepareDone,
+    PrepareProgress,
+    RunnerEnded,
+    RunnerEndFailed,
+    StartDone,
+    StrayRemoval,
+    UnpauseDone,
+)
 from orchd.reconcile.runner import Runner
 
 log = structlog.get_logger("orchd.reconcile")
@@ -23,124 +36,11 @@ LOG_LINES = 20
 """Last lines kept of a runner that ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    id: RunnerId
-    handle: str
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    id: RunnerId
-    address: Address
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A prepare, start or resume did not work.
-
-    Attributes:
-        blameless: the runtime itself is away, so nothing more is asked of it until it has shown its runners again.
-        passing: the cause will pass by itself: it does not count, and is tried again for ever.
-    """
-
-    id: RunnerId
-    reason: str
-    blameless: bool
-    passing: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """All that a new start needs is here."""
-
-    id: RunnerId
-
-
-@dataclass(frozen=True, slots=True)
-class CheckFailed:
-    """A new start would not work; what runs was not touched. `blameless`: as in `Failed`."""
-
-    id: RunnerId
-    reason: str
-    blameless: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    id: RunnerId
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """Stopped and removed. `handle`: of what was; None = there was nothing."""
-
-    id: RunnerId
-    handle: str | None
-    report: StopReport
-    last_log: tuple[str, ...]
-    streams: str
-
-
-@dataclass(frozen=True, slots=True)
-class EndFailed:
-    """It may still be there; to be tried again."""
-
-    id: RunnerId
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    id: RunnerId
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """All runners of one runtime. `at`: loop time when the look began."""
-
-    kind: RunnerKind
-    at: float
-    sightings: tuple[Sighting, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineDown:
-    kind: RunnerKind
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class StrayDone:
-    """The removal of a stray has ended. `gone`: well; else it is tried again after the next look."""
-
-    kind: RunnerKind
-    handle: str
-    gone: bool
-
-
-CallNews = (
-    Prepared
-    | Checked
-    | CheckFailed
-    | Started
-    | Failed
-    | Resumed
-    | Ended
-    | EndFailed
-    | Progress
-    | Looked
-    | EngineDown
-    | StrayDone
-)
-
-
 class RuntimeCalls:
     """One call at a time per runner; the loop sees to that by `Runner.busy`."""
 
     def __init__(
-        self, runtimes: Mapping[RunnerKind, Runtime], prober: Prober, post: Callable[[CallNews], None]
+        self, runtimes: Mapping[RunnerKind, Runtime], prober: Prober, post: Callable[[CallResult], None]
     ) -> None:
         self._runtimes = runtimes
         self._prober = prober
@@ -150,23 +50,27 @@ class RuntimeCalls:
         self._strays: dict[str, asyncio.Task[Any]] = {}
 
     def prepare(self, runner: Runner, *, checked: bool = False) -> None:
-        """Answers with Prepared or Failed; tells Progress. `checked`: what it needs was got a moment ago."""
+        """Answers with PrepareDone or LaunchFailed; tells PrepareProgress.
+
+        Args:
+            checked: what it needs was got a moment ago.
+        """
         runtime = self._runtimes[runner.model.kind]
         model = _without_pull(runner.model) if checked else runner.model
 
         async def call() -> None:
-            self._post(Prepared(runner.id, await runtime.prepare(model, runner.id, self._progress(runner.id))))
+            self._post(PrepareDone(runner.id, await runtime.prepare(model, runner.id, self._progress(runner.id))))
 
         self._run(runner.id, "prepare", call)
 
     def check(self, runner: Runner) -> None:
-        """Answers with Checked or CheckFailed; tells Progress. Other calls about the runner go on beside it."""
+        """Answers with CheckDone or CheckFailed; tells PrepareProgress. Other calls about the runner go on meanwhile."""
         runtime = self._runtimes[runner.model.kind]
 
         async def call() -> None:
             try:
                 await runtime.check(runner.model, self._progress(runner.id))
-                self._post(Checked(runner.id))
+                self._post(CheckDone(runner.id))
             except OrchdError as exc:
                 self._post(CheckFailed(runner.id, exc.message, blameless=_away(exc)))
             finally:
@@ -179,38 +83,38 @@ class RuntimeCalls:
         loop = asyncio.get_running_loop()
 
         def progress(text: str) -> None:  # runtimes may call this from their own threads
-            loop.call_soon_threadsafe(self._post, Progress(id, text))
+            loop.call_soon_threadsafe(self._post, PrepareProgress(id, text))
 
         return progress
 
     def start(self, runner: Runner) -> None:
-        """Answers with Started or Failed."""
+        """Answers with StartDone or LaunchFailed."""
         runtime, handle = self._runtimes[runner.model.kind], runner.handle
         assert handle is not None
 
         async def call() -> None:
-            self._post(Started(runner.id, await runtime.start(handle)))
+            self._post(StartDone(runner.id, await runtime.start(handle)))
 
         self._run(runner.id, "start", call)
 
     def resume(self, runner: Runner) -> None:
-        """Answers with Resumed or Failed."""
+        """Answers with UnpauseDone or LaunchFailed."""
         runtime, handle = self._runtimes[runner.model.kind], runner.handle
         assert handle is not None
 
         async def call() -> None:
             await runtime.resume(handle)
-            self._post(Resumed(runner.id))
+            self._post(UnpauseDone(runner.id))
 
         self._run(runner.id, "resume", call)
 
     def end(self, runner: Runner) -> None:
-        """Stop and remove; cuts a prepare under way short. Answers with Ended or EndFailed."""
+        """Stop and remove; cuts a prepare under way short. Answers with RunnerEnded or RunnerEndFailed."""
         if (check := self._checks.pop(runner.id, None)) is not None:
             check.cancel()
         unfinished = self._tasks.get(runner.id)
         if not runner.model.managed:
-            self._post(Ended(runner.id, None, StopReport("already_gone"), (), ""))
+            self._post(RunnerEnded(runner.id, None, StopReport("already_gone"), (), ""))
             return
         self._run(runner.id, "end", lambda: self._end(runner, unfinished))
 
@@ -221,7 +125,7 @@ class RuntimeCalls:
         try:
             handle = runner.handle or await self._handle_of(runtime, runner.id)
             if handle is None:
-                self._post(Ended(runner.id, None, StopReport("already_gone"), (), ""))
+                self._post(RunnerEnded(runner.id, None, StopReport("already_gone"), (), ""))
                 return
             streams = ""
             if model.stop.close_streams and runner.address is not None and not runner.fault:
@@ -231,9 +135,9 @@ class RuntimeCalls:
             last_log = tuple(scrub(line, secrets) for line in await runtime.tail(handle, LOG_LINES))
             await runtime.remove(handle)
         except OrchdError as exc:
-            self._post(EndFailed(runner.id, exc.message))
+            self._post(RunnerEndFailed(runner.id, exc.message))
         else:
-            self._post(Ended(runner.id, handle, report, last_log, streams))
+            self._post(RunnerEnded(runner.id, handle, report, last_log, streams))
 
     def remove_stray(self, kind: RunnerKind, handle: str, stop: StopSpec) -> None:
         """Stop and remove one that no definition wants; tried again at the next look if it fails."""
@@ -251,7 +155,7 @@ class RuntimeCalls:
                 log.warning("stray_stays", kind=kind, handle=handle, reason=exc.message)
             finally:
                 del self._strays[handle]
-                self._post(StrayDone(kind, handle, gone))
+                self._post(StrayRemoval(kind, handle, gone))
 
         self._strays[handle] = tasks.spawn(call(), name=f"remove stray {handle[:12]}")
 
@@ -268,7 +172,7 @@ class RuntimeCalls:
             try:
                 await call()
             except OrchdError as exc:
-                self._post(Failed(id, exc.message, blameless=_away(exc), passing=exc.code in PASSING))
+                self._post(LaunchFailed(id, exc.message, blameless=_away(exc), passing=exc.code in PASSING))
             finally:
                 if self._tasks.get(id) is task:
                     del self._tasks[id]

@@ -54,7 +54,7 @@ async def quiet(models: list[Model], period_s: float = RARELY_S) -> AsyncIterato
 
 
 def planned(world: World) -> int:
-    return world.loop.work.planned
+    return world.loop.counts.planned
 
 
 @virtual_time
@@ -139,11 +139,11 @@ async def test_no_step_plans_or_reads_more_than_a_few_models() -> None:
 @virtual_time
 async def test_the_full_pass_goes_on_in_small_steps_and_finds_what_no_event_told() -> None:
     async with quiet(models := many(), period_s=30.0) as world:
-        before, steps_before = planned(world), world.loop.work.steps
+        before, steps_before = planned(world), world.loop.counts.steps
         await asyncio.sleep(31)
         assert planned(world) - before >= MANY
-        assert world.loop.work.steps - steps_before >= MANY / loop.STEP
-        assert world.loop.work.most_at_once <= loop.STEP
+        assert world.loop.counts.steps - steps_before >= MANY / loop.STEP
+        assert world.loop.counts.most_at_once <= loop.STEP
         # Something is lost: nobody tells the loop that this runner is not there.
         runner = world.loop.state.fleet.of(models[3].key)[0]
         world.loop.state.fleet.drop(runner.id)

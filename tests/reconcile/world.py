@@ -15,8 +15,8 @@ from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import SightedAs
 from orchd.domain.state import DesiredState, ModelStatus, RunnerStatus, Snapshot
 from orchd.exposition import Registry
-from orchd.reconcile.lookout import lookout
 from orchd.reconcile.loop import Loop
+from orchd.reconcile.runtime_watch import watch_runtime
 from orchd.reconcile.snapshots import Snapshots
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import Place, SessionTable
@@ -79,7 +79,7 @@ class World:
             self.want(*self.models.values())
         root = [
             tasks.spawn(self._loop.run(), name="loop"),
-            tasks.spawn(lookout(self.runtime, self.settings.reconcile.period_s, self._loop.post), name="lookout"),
+            tasks.spawn(watch_runtime(self.runtime, self.settings.reconcile.period_s, self._loop.post), name="lookout"),
         ]
         try:
             yield self

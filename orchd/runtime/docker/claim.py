@@ -157,7 +157,7 @@ def _myself(state_dir: str, container_id: str, container_started_at: str) -> Hol
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
+class _FoundClaim:
     volume: str
     number: int
     holder: Holder
@@ -215,7 +215,7 @@ class Claim:
             if claim.holder.nonce == self._me.nonce:
                 await self._engine.remove_volume(claim.volume)
 
-    async def _claims(self) -> list[_Claim]:
+    async def _claims(self) -> list[_FoundClaim]:
         found = []
         for volume in await self._engine.volumes(f"{INSTANCE}={self._instance}"):
             numbered = re.fullmatch(rf"orchd-claim\.{self._instance}\.(\d+)", volume["Name"])
@@ -226,7 +226,7 @@ class Claim:
                 if volume["Name"] not in self._strange:
                     log.warning("claim_not_read", volume=volume["Name"], why="its labels are not those of an orchd")
                 self._strange.add(volume["Name"])
-            found.append(_Claim(volume["Name"], int(numbered[1]), holder))
+            found.append(_FoundClaim(volume["Name"], int(numbered[1]), holder))
         return found
 
     async def _life(self, holder: Holder) -> Life:
@@ -244,7 +244,7 @@ class Claim:
             hidden=pid is not None and is_hidden(pid),
         )
 
-    def _refusal(self, claim: _Claim, life: Life) -> str:
+    def _refusal(self, claim: _FoundClaim, life: Life) -> str:
         holder = claim.holder
         what = "holds it" if life is Life.ALIVE else "may hold it: from here it can't be seen whether it still runs"
         return (

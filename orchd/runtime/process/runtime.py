@@ -33,12 +33,12 @@ from orchd.domain.ports import SightedAs, Sighting, StopReport
 from orchd.errors import EngineUnavailable, LaunchError
 from orchd.reasons import why
 from orchd.runtime import listening
+from orchd.runtime.process.coalesced import Coalesced
 from orchd.runtime.process.launch import check, environment_of, free_port, spawn
 from orchd.runtime.process.logs import Logs
 from orchd.runtime.process.marks import Marks, Process, end_of, lives, open_pidfd, send
 from orchd.runtime.process.records import Leader, Records, stat_of
 from orchd.runtime.process.settings import ProcessSettings
-from orchd.runtime.process.shared import Shared
 from orchd.threads import DaemonThreads
 
 log = structlog.get_logger("orchd.runtime")
@@ -52,7 +52,7 @@ KILL_WAIT_S = 5.0
 
 
 @dataclass(slots=True, eq=False)
-class _Runner:
+class _ChildRunner:
     """Attributes:
     launch: None if adopted.
     pid, port: 0 until started. `pidfd`: open as long as the leader lives.
@@ -98,12 +98,12 @@ class ProcessRuntime:
         self._logs = Logs(state_dir / "logs", settings.log_max_mb * 1024 * 1024)
         self._marks = Marks(instance, state_dir)
         self._records = Records(state_dir / "processes" / instance)
-        self._runners: dict[str, _Runner] = {}
+        self._runners: dict[str, _ChildRunner] = {}
         self._hurry: Callable[[], None] = _nobody
         self._looks = DaemonThreads("process-looks")
         self._disk = DaemonThreads("process-logs")
         self._launches = DaemonThreads("process-launch", LAUNCHES)
-        self._scans = Shared(self._look, "look for processes")
+        self._scans = Coalesced(self._look, "look for processes")
         self._told_slow = False
         self._oom_kills = deque(
             [oom_kills()] * 2, maxlen=2
@@ -161,16 +161,16 @@ class ProcessRuntime:
             pidfd = open_pidfd(leader)
         except ProcessLookupError:
             return False
-        runner = _Runner(leader.runner, pid=leader.pid, port=leader.port, reserved=leader.port)
+        runner = _ChildRunner(leader.runner, pid=leader.pid, port=leader.port, reserved=leader.port)
         self._runners[leader.runner.name] = runner
         self._track(runner, pidfd)
         return True
 
-    def _track(self, runner: _Runner, pidfd: int) -> None:
+    def _track(self, runner: _ChildRunner, pidfd: int) -> None:
         runner.pidfd = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._exited, runner)
 
-    def _exited(self, runner: _Runner) -> None:
+    def _exited(self, runner: _ChildRunner) -> None:
         """The leader's descriptor became readable: it has ended."""
         self._let_go(runner)
         if runner.child is not None:
@@ -180,7 +180,7 @@ class ProcessRuntime:
         runner.ended.set()
         self._hurry()
 
-    def _let_go(self, runner: _Runner) -> None:
+    def _let_go(self, runner: _ChildRunner) -> None:
         if runner.pidfd is not None:
             asyncio.get_running_loop().remove_reader(runner.pidfd)
             os.close(runner.pidfd)
@@ -192,7 +192,7 @@ class ProcessRuntime:
         assert isinstance(launch, ProcessLaunch), "the planner sends processes here"
         if runner.name not in self._runners:
             await self.check(model, progress)
-            self._runners.setdefault(runner.name, _Runner(runner, launch))
+            self._runners.setdefault(runner.name, _ChildRunner(runner, launch))
         return runner.name
 
     async def check(self, model: Model, progress: Callable[[str], None]) -> None:
@@ -223,7 +223,7 @@ class ProcessRuntime:
             raise LaunchError(f"cannot start {launch.argv[0]!r} in {launch.cwd}: {failure.strerror}") from failure
         return runner.address
 
-    async def _launch(self, handle: str, runner: _Runner, launch: ProcessLaunch) -> OSError | None:
+    async def _launch(self, handle: str, runner: _ChildRunner, launch: ProcessLaunch) -> OSError | None:
         """Run its program, and return why that can't be done."""
         port = runner.reserved = free_port({other.reserved for other in self._runners.values()})
         argv = [argument.replace("{port}", str(port)) for argument in launch.argv]
@@ -308,7 +308,7 @@ class ProcessRuntime:
             raise EngineUnavailable(f"cannot send {number.name} to {handle}: it runs as another user") from exc
 
     @staticmethod
-    def _signal_group(runner: _Runner, number: signal.Signals) -> None:
+    def _signal_group(runner: _ChildRunner, number: signal.Signals) -> None:
         assert runner.pidfd is not None, "the caller has looked"
         runner.killed = runner.killed or number is signal.SIGKILL
         try:
@@ -383,7 +383,7 @@ class ProcessRuntime:
             threads.close()
 
 
-def _sighting(name: str, runner: _Runner, paused: set[int]) -> Sighting:
+def _sighting(name: str, runner: _ChildRunner, paused: set[int]) -> Sighting:
     if not runner.port:
         return Sighting(runner.id, name, SightedAs.CREATED)
     if runner.ended.is_set():

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from orchd.reconcile.lookout import SETTLE_S
+
 from orchd import tasks
-from orchd.reconcile.lookout import SETTLE_S, lookout
-from orchd.reconcile.runtime_calls import EngineDown, Looked
+from orchd.reconcile.call_results import RunnersListed, RuntimeDown
 from tests.fakes.runtime import FakeRuntime
 from tests.virtual_time import virtual_time
 
@@ -16,9 +17,9 @@ PERIOD_S = 30.0
 
 
 @asynccontextmanager
-async def looking(runtime: FakeRuntime) -> AsyncIterator[list[Looked | EngineDown]]:
-    news: list[Looked | EngineDown] = []
-    task = tasks.spawn(lookout(runtime, PERIOD_S, news.append), name="lookout")
+async def looking(runtime: FakeRuntime) -> AsyncIterator[list[RunnersListed | RuntimeDown]]:
+    news: list[RunnersListed | RuntimeDown] = []
+    task = tasks.spawn(watch_runtime(runtime, PERIOD_S, news.append), name="lookout")
     await asyncio.sleep(1)
     try:
         yield news
@@ -51,9 +52,9 @@ async def test_an_engine_that_comes_back_is_opened_again() -> None:
     async with looking(runtime) as news:
         runtime.down = True
         await asyncio.sleep(2 * PERIOD_S)
-        assert isinstance(news[-1], EngineDown)
+        assert isinstance(news[-1], RuntimeDown)
         opened = runtime.count("open")
         runtime.down = False
         await asyncio.sleep(2 * PERIOD_S)
-        assert isinstance(news[-1], Looked)
+        assert isinstance(news[-1], RunnersListed)
         assert runtime.count("open") > opened

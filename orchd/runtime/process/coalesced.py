@@ -16,7 +16,7 @@ REST = 2.0
 REST_MAX_S = 0.5
 
 
-class Shared(Generic[T]):
+class Coalesced(Generic[T]):
     """Calls `look`, one call at a time; what it returns serves all who asked before it began.
 
     Args:

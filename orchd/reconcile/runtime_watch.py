@@ -1,4 +1,4 @@
-"""Looks at all runners of one runtime: at once when something stirs, and from time to time in any case."""
+"""Lists the runners of one runtime: at once when something has changed there, and from time to time in any case."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable
 from orchd import tasks
 from orchd.domain.ports import Runtime
 from orchd.errors import EngineUnavailable
-from orchd.reconcile.runtime_calls import EngineDown, Looked
+from orchd.reconcile.call_results import RunnersListed, RuntimeDown
 
 SETTLE_S = 0.02
 """Several engine events of one happening are one look."""
 
 
-async def lookout(runtime: Runtime, period_s: float, post: Callable[[Looked | EngineDown], None]) -> None:
-    """Run until cancelled: open the runtime, then post a Looked or EngineDown at least every `period_s` seconds.
+async def watch_runtime(runtime: Runtime, period_s: float, post: Callable[[RunnersListed | RuntimeDown], None]) -> None:
+    """Open the runtime, then post a RunnersListed or RuntimeDown at least every `period_s` seconds, until cancelled.
 
     Raises:
         AlreadyRunning: the engine can be reached, and another daemon holds our instance on it.
@@ -34,10 +34,10 @@ async def lookout(runtime: Runtime, period_s: float, post: Callable[[Looked | En
                     is_open = True
                 if watch is None:
                     watch = tasks.spawn(runtime.watch(stirred.set), name=f"watch {runtime.kind}")
-                post(Looked(runtime.kind, at, await runtime.sightings()))
+                post(RunnersListed(runtime.kind, at, await runtime.sightings()))
             except EngineUnavailable as exc:
                 is_open = False
-                post(EngineDown(runtime.kind, exc.message))
+                post(RuntimeDown(runtime.kind, exc.message))
             try:
                 async with asyncio.timeout(period_s):
                     await stirred.wait()
