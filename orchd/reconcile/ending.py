@@ -12,8 +12,8 @@ from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Runtime
 from orchd.errors import EngineUnavailable
 from orchd.reconcile.call_results import RunnersListed
-from orchd.reconcile.intake import Intake
 from orchd.reconcile.runtime_calls import RuntimeCalls
+from orchd.reconcile.sightings import Sightings
 from orchd.reconcile.state import NOT_SEEN, ReconcileState
 
 log = structlog.get_logger("orchd.reconcile")
@@ -38,13 +38,13 @@ class Ending:
         state: ReconcileState,
         runtimes: Mapping[RunnerKind, Runtime],
         calls: RuntimeCalls,
-        intake: Intake,
+        sightings: Sightings,
         loop: Turning,
     ) -> None:
         self._state = state
         self._runtimes = runtimes
         self._calls = calls
-        self._intake = intake
+        self._sightings = sightings
         self._loop = loop
 
     async def end(
@@ -96,10 +96,10 @@ class Ending:
         return [*left, *(handle[:12] for handle in (self._calls.strays() if strays else ()))]
 
     def _remove_strays(self, tell: Callable[[str], None]) -> None:
-        for stray in self._intake.strays.all():
+        for stray in self._sightings.strays.all():
             if stray.sighting.handle not in self._calls.strays():
                 tell(f"{stray.sighting.runner.key} {stray.sighting.handle[:12]}: no definition explains it; removed")
-                self._intake.remove_stray(stray)
+                self._sightings.remove_stray(stray)
 
     async def _look_again(self, kind: RunnerKind, tell: Callable[[str], None]) -> list[str]:
         """Have the loop take in what is there now; return why that can't be known, if it matters."""

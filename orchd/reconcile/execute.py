@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from orchd.domain.ids import Address
 from orchd.domain.lifecycle import PROBED, RunnerEvent, RunnerState, accepts
 from orchd.domain.model import ExternalLaunch
 from orchd.health.poller import Poller
@@ -111,6 +112,15 @@ class Executor:
         assert runner.address is not None
         self._poller.unwatch(runner.id)
         self._poller.watch(runner.id, runner.model, runner.address, since=runner.launched_at)
+
+    def started(
+        self, runner: Runner, address: Address | None, move: RunnerEvent = E.STARTED, why: str = "it was started"
+    ) -> None:
+        """Note that it runs, at this address, and begin to probe it."""
+        now = asyncio.get_running_loop().time()
+        changes: dict[str, Any] = {"address": address, "busy": False, "launched_at": now, "called_at": now}
+        changes["was_ready"] = False
+        self.probe(self._fleet.move(runner.id, move, why, loading_since=None, **changes))
 
     def forgiven(self, runner: Runner) -> tuple[float, ...]:
         """Its failures, unless it was ready long enough for them to be forgotten."""

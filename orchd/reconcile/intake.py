@@ -1,59 +1,49 @@
-"""Takes in what is reported of runners: verdicts of health, looks at the runtimes, and the ends of our own calls."""
+"""Takes in what is reported of runners: verdicts of health, and what became of our own calls to the runtimes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from orchd.domain.events import HealthChanged
-from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import PROBED, RunnerEvent, RunnerState, accepts
-from orchd.domain.model import RunnerKind, StopSpec
-from orchd.domain.ports import SightedAs, Sighting, Verdict
+from orchd.domain.ports import Verdict
 from orchd.health.verdict import FAILURES
-from orchd.reconcile import backoff, observe
+from orchd.reconcile import backoff
 from orchd.reconcile import call_results as results
 from orchd.reconcile.execute import Executor
 from orchd.reconcile.hints import how_it_stopped, why_it_failed
 from orchd.reconcile.runner import Runner
-from orchd.reconcile.runtime_calls import RuntimeCalls
+from orchd.reconcile.sightings import Sightings
 from orchd.reconcile.state import ReconcileState
-from orchd.reconcile.strays import STRAY_GRACE_S, Stray, Strays
 
 log = structlog.get_logger("orchd.reconcile")
 
 E = RunnerEvent
 S = RunnerState
 
-OFF_NETWORK = "it runs, but is not on the shared network"
-REMEMBERED_S = 300.0
-"""A look that began before a runner was removed may still show it; no look takes this long."""
-
 
 class Intake:
     """A part of the loop: called only from its steps.
 
     Args:
-        pending: the calls to the runtimes that are under way.
-        jitter: 0 to 1.
+        jitter: returns 0 to 1.
     """
 
     def __init__(
-        self, state: ReconcileState, executor: Executor, pending: RuntimeCalls, jitter: Callable[[], float]
+        self, state: ReconcileState, executor: Executor, sightings: Sightings, jitter: Callable[[], float]
     ) -> None:
         self._state = state
         self._fleet = state.fleet
         self._table = state.table
         self._executor = executor
-        self._calls = pending
+        self._sightings = sightings
         self._rules = state.settings.reconcile
         self._jitter = jitter
-        self._removed: dict[str, float] = {}
-        self.strays = Strays()
 
     def health(self, event: HealthChanged) -> None:
         """Take in the verdict of a runner's health."""
@@ -89,120 +79,6 @@ class Intake:
             **changes,
         )
 
-    def look(self, event: results.RunnersListed) -> Iterator[ModelKey]:
-        """Take in what one runtime shows, model by model; yields after each, so that others can run in between."""
-        self._removed = {handle: at for handle, at in self._removed.items() if at >= event.at - REMEMBERED_S}
-        seen: dict[ModelKey, list[Sighting]] = {}
-        for sighting in event.sightings:
-            seen.setdefault(sighting.runner.key, []).append(sighting)
-        strays: set[str] = set()
-        for key in {**seen, **dict.fromkeys(self._fleet.keys())}:
-            fresh = [s for s in seen.get(key, ()) if self._removed.get(s.handle, -1.0) < event.at]
-            self._look_at(key, fresh, event, strays)
-            yield key
-        self.strays.keep_only(event.kind, frozenset(strays))
-        for stray in self.strays.due(self._state.why_spared, asyncio.get_running_loop().time()):
-            if stray.kind is event.kind:
-                self.remove_stray(stray)
-
-    def _look_at(self, key: ModelKey, fresh: list[Sighting], event: results.RunnersListed, strays: set[str]) -> None:
-        for news in observe.observe(event.kind, fresh, self._fleet.by_id(key), event.at):
-            match news:
-                case observe.Found(sighting):
-                    if not self._adopt(event.kind, sighting):
-                        strays.add(sighting.handle)
-                case observe.Doubled(sighting):
-                    if not self._state.why_spared(sighting.runner.key):
-                        self._calls.remove_stray(event.kind, sighting.handle, StopSpec())
-                case observe.Gone(id, why, out_of_memory):
-                    word = "out_of_memory" if out_of_memory else "exited"
-                    self._executor.fail(self._fleet.runners[id], E.EXITED, word, why)
-                case observe.SeenRunning(id, sighting, unasked):
-                    self._see_running(id, sighting, unasked)
-
-    def _see_running(self, id: RunnerId, sighting: Sighting, unasked: bool) -> None:
-        runner = self._fleet.note(id, paused=sighting.status is SightedAs.PAUSED)
-        if unasked and sighting.address is None:
-            self._executor.fail(runner, E.EXITED, "exited", OFF_NETWORK)
-        elif unasked:
-            self._fleet.move(id, E.START, "somebody else started it")
-            self._on_started(self._fleet.runners[id], sighting)
-        elif sighting.address is not None and sighting.address != runner.address:
-            moved = self._fleet.note(id, address=sighting.address)
-            self._executor.probe(moved)
-            if runner.state is S.READY:
-                self._table.open(id, sighting.address, runner.model.sessions_per_replica)
-
-    def explain(self, key: ModelKey) -> None:
-        """Adopt the model's strays that a definition explains now, before the plan makes others in their place."""
-        for stray in self.strays.of(key):
-            if self._adopt(stray.kind, stray.sighting):
-                self.strays.forget(stray.sighting.handle)
-
-    def stray_gone(self, handle: str) -> None:
-        """It was removed; a look that began before may still show it."""
-        self.strays.forget(handle)
-        self._removed[handle] = asyncio.get_running_loop().time()
-
-    def remove_stray(self, stray: Stray) -> None:
-        """Stop and remove it, by the stop rules of another definition of its model if there is one."""
-        id = stray.sighting.runner
-        log.info("stray_removed", kind=stray.kind, runner=str(id), handle=stray.sighting.handle, why=stray.why)
-        self._calls.remove_stray(stray.kind, stray.sighting.handle, self._state.definitions.stop_of(id.key))
-
-    def _note_stray(self, kind: RunnerKind, sighting: Sighting) -> None:
-        id = sighting.runner
-        why = self._state.definitions.why_unknown(id.key, id.generation)
-        spared = self._state.why_spared(id.key)
-        if not self.strays.see(kind, sighting, why, spared, asyncio.get_running_loop().time()):
-            return
-        log.warning(
-            "stray_found",
-            kind=kind,
-            runner=str(id),
-            handle=sighting.handle,
-            why=why,
-            next=f"it is left alone: {spared}; `orchd down` removes it"
-            if spared
-            else f"it is removed in {STRAY_GRACE_S:g} s, unless an entry of the models file explains it by then",
-        )
-
-    def _adopt(self, kind: RunnerKind, sighting: Sighting) -> bool:
-        """Take over a runner of an earlier orchd; return False if no definition explains it."""
-        id = sighting.runner
-        model = self._state.definitions.find(id.key, id.generation)
-        if model is None or model.kind is not kind:
-            self._note_stray(kind, sighting)
-            return False
-        runner = self._fleet.runners.get(id) or self._fleet.add(id, model)
-        if runner.state is not S.COLD:
-            self._fleet.move(id, E.RESET, "one was found")
-        runner = self._fleet.note(id, handle=sighting.handle, found=True)
-        why = "left by an earlier orchd"
-        match sighting.status:
-            case SightedAs.CREATED:
-                self._fleet.move(id, E.FOUND_CREATED, why)
-            case SightedAs.EXITED:
-                self._executor.fail(runner, E.FOUND_DEAD, "exited", "it had exited while orchd was away")
-            case _ if sighting.address is None:
-                self._executor.fail(runner, E.FOUND_DEAD, "exited", OFF_NETWORK)
-            case _:
-                self._on_started(runner, sighting, E.FOUND_RUNNING, why)
-                self._fleet.note(id, paused=sighting.status is SightedAs.PAUSED)
-        return True
-
-    def _on_started(
-        self,
-        runner: Runner,
-        at: Sighting | results.StartDone,
-        move: RunnerEvent = E.STARTED,
-        why: str = "it was started",
-    ) -> None:
-        now = asyncio.get_running_loop().time()
-        changes: dict[str, Any] = {"address": at.address, "busy": False, "launched_at": now, "called_at": now}
-        changes["was_ready"] = False
-        self._executor.probe(self._fleet.move(runner.id, move, why, loading_since=None, **changes))
-
     def call(self, event: results.CallResult) -> None:
         """Take in what one of our own calls to a runtime tells."""
         assert not isinstance(event, results.RunnersListed | results.RuntimeDown | results.StrayRemoval)
@@ -223,7 +99,7 @@ class Intake:
             case results.PrepareDone(_, handle) if runner.state is S.PULLING:
                 self._fleet.move(runner.id, E.PREPARE_OK, "it is prepared", handle=handle, detail="", **done)
             case results.StartDone() if runner.state is S.STARTING:
-                self._on_started(runner, event)
+                self._executor.started(runner, event.address)
             case results.UnpauseDone():
                 log.warning("runner_unpaused", pipeline=runner.id.key.pipeline, model_id=runner.id.key.model_id)
                 self._fleet.note(runner.id, paused=False, **done)
@@ -255,7 +131,7 @@ class Intake:
 
     def _ended(self, runner: Runner, event: results.RunnerEnded) -> None:
         if event.handle is not None:
-            self._removed[event.handle] = runner.called_at
+            self._sightings.removed(event.handle, runner.called_at)
         self._table.abort(runner.id, runner.fault or "the runner was stopped")
         if runner.model.managed:  # Else it goes on, and so may its work.
             self._table.gone(runner.id)

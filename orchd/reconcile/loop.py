@@ -33,8 +33,10 @@ from orchd.reconcile.execute import Executor
 from orchd.reconcile.first_look import FirstLook
 from orchd.reconcile.intake import Intake
 from orchd.reconcile.metrics import ReconcileCollector
+from orchd.reconcile.plan_input import next_deadline
 from orchd.reconcile.publish import Publisher
 from orchd.reconcile.runtime_calls import RuntimeCalls
+from orchd.reconcile.sightings import Sightings
 from orchd.reconcile.standing import Standing
 from orchd.reconcile.state import NOT_SEEN, ReconcileState
 from orchd.sessions.table import SessionTable
@@ -113,9 +115,10 @@ class Loop:
             letting_go=lambda runner: table.letting_go_on(runner) > 0,
         )
         self._executor = Executor(state.fleet, table, self._calls, self.poller, metrics, settings.reconcile)
-        self._intake = Intake(state, self._executor, self._calls, jitter)
+        self._sightings = Sightings(state, self._executor, self._calls)
+        self._intake = Intake(state, self._executor, self._sightings, jitter)
         self._publisher = Publisher(state, metrics, self._first_look)
-        self._ending = Ending(state, runtimes, self._calls, self._intake, self)
+        self._ending = Ending(state, runtimes, self._calls, self._sightings, self)
         self.deadlines = Deadlines()
         self.sessions_seen = 0
         self._next_full_at = 0.0
@@ -237,7 +240,7 @@ class Loop:
 
     def _take_in(self, key: ModelKey) -> None:
         if self.state.take_in(key):
-            self._intake.explain(key)
+            self._sightings.explain(key)
 
     def _plan(self, most: int) -> None:
         """Plan the most urgent models, have done what the plan asks for, and publish them."""
@@ -259,7 +262,7 @@ class Loop:
                 self._executor.do(action)
         else:
             log.error("plan_never_ends", todo=[repr(a) for a in todo[:5]])
-        self.deadlines.set(key, plan.next_deadline(given))
+        self.deadlines.set(key, next_deadline(given))
         self._publisher.publish(key)
         self.state.agenda.done(key)
 
@@ -296,7 +299,7 @@ class Loop:
         state = self.state
         match event:
             case events.DesiredChanged(desired):
-                state.desire(desired, also=self._intake.strays.keys())
+                state.desire(desired, also=self._sightings.strays.keys())
             case events.StartWanted(key):
                 state.agenda.changed(key)
             case events.RestartAsked(key):
@@ -312,14 +315,14 @@ class Loop:
                     log.warning("runtime_down", runtime=kind, reason=reason)
             case results.StrayRemoval(_, handle, gone):
                 if gone:
-                    self._intake.stray_gone(handle)
+                    self._sightings.stray_gone(handle)
             case _:
                 if event.id in state.fleet.runners:
                     self._intake.call(event)
 
     async def _look(self, event: results.RunnersListed) -> None:
         self._told_down.pop(event.kind, None)
-        for count, _ in enumerate(self._intake.look(event), 1):
+        for count, _ in enumerate(self._sightings.look(event), 1):
             if count % READ_STEP == 0:
                 await asyncio.sleep(0)
         # Only now, when all that the runtime shows has been adopted: until then nobody can say what is not there.

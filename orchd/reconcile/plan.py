@@ -11,13 +11,11 @@ one is replaced at a time, and the next only when the former is ready again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import ALIVE, RunnerState
-from orchd.domain.model import Model, RunnerKind
-from orchd.domain.stalls import Stall, lost_s
+from orchd.domain.model import Model
 from orchd.reconcile.actions import (
     Action,
     Attach,
@@ -34,8 +32,8 @@ from orchd.reconcile.actions import (
     Unpause,
     Update,
 )
+from orchd.reconcile.plan_input import RETRY_S, PlanInput, may_idle
 from orchd.reconcile.runner import Leaving, Runner
-from orchd.reconcile.settings import ReconcileSettings
 from orchd.reconcile.standing import withdrawn
 
 S = RunnerState
@@ -48,64 +46,7 @@ _KEPT = (
 )
 """Of several former generations of a replica the first in this order serves on until there is an heir."""
 ASKED = "an operator asked for a restart"
-RETRY_S = 1.0
-"""Seconds before a call that did not go through is made again."""
 NOT_AWAITED = "no job waits for it any more"
-
-
-@dataclass(frozen=True, slots=True)
-class PlanInput:
-    """Everything that a plan is made from.
-
-    The loop gives one model at a time.
-
-    Attributes:
-        sessions: running sessions per runner; absent = none. Those that let go hold nothing up.
-        idle_since: when the last session of a runner ended; absent = none has since it is ready.
-        awaited: cold models that a job waits for.
-        up: kinds of runtime that answer and whose runners are known.
-        now: loop clock, seconds.
-        unwanted_why: what to tell of a runner whose model is not desired.
-        spared: models of which nothing may be taken away now, though they, or former generations of them, are not
-            desired: nobody can say yet what the operator wants. See `strays.spared`.
-        ending: kinds of runtime whose runners are all taken down now, on order.
-        stalls: when orchd itself stood still; deadlines that are held against runners are put off by them.
-        letting_go: runners that may still be at work for callers who have left: that they fail their probes does not
-            count.
-    """
-
-    desired: Mapping[ModelKey, Model]
-    runners: Mapping[RunnerId, Runner]
-    sessions: Mapping[RunnerId, int]
-    idle_since: Mapping[RunnerId, float]
-    awaited: frozenset[ModelKey]
-    up: frozenset[RunnerKind]
-    now: float
-    settings: ReconcileSettings
-    unwanted_why: str
-    spared: frozenset[ModelKey] = frozenset()
-    ending: frozenset[RunnerKind] = frozenset()
-    stalls: tuple[Stall, ...] = ()
-    letting_go: frozenset[RunnerId] = frozenset()
-
-    def due(self, since: float, limit_s: float) -> float:
-        """Return when `limit_s` of time in which orchd did not stand still have passed since then."""
-        return since + limit_s + lost_s(self.stalls, since)
-
-    def drain_due(self, runner: Runner) -> float:
-        """Return when the sessions of a draining runner are cut."""
-        return runner.drain_until + lost_s(self.stalls, runner.since)
-
-    def spares(self, runner: Runner) -> bool:
-        """Return whether a runner must not be taken away, though no definition (or a newer one) asks for it."""
-        return runner.id.key in self.spared and runner.model.kind not in self.ending
-
-    def held(self, runner: Runner) -> int:
-        return self.sessions.get(runner.id, 0)
-
-    def idle(self, runner: Runner) -> float:
-        """Return since when a ready runner that holds no session has held none."""
-        return max(self.idle_since.get(runner.id, 0.0), runner.since)
 
 
 def plan(given: PlanInput) -> tuple[Action, ...]:
@@ -296,42 +237,9 @@ def _tend(runner: Runner, given: PlanInput, idle_since: float | None) -> Iterabl
         yield GiveUp(runner.id, f"it stayed unhealthy for {model.health.restart_after_s:g} s: {runner.detail}")
     elif (
         state is S.READY
-        and _may_idle(runner, given)
+        and may_idle(runner, given)
         and model.key not in given.awaited
         and idle_since is not None
         and now >= given.due(idle_since, model.idle_timeout_s)
     ):
         yield Drain(runner.id, Leaving.IDLE, f"no session for {model.idle_timeout_s:g} s")
-
-
-def _may_idle(runner: Runner, given: PlanInput) -> bool:
-    """Return whether it is stopped when nobody uses it. Of one that was found, the file must say so first."""
-    return not runner.model.warm and not (runner.found and given.spares(runner))
-
-
-def next_deadline(given: PlanInput) -> float | None:
-    """Return the loop time, after `given.now`, at which the plan may change by the clock alone; None = never.
-
-    What was due by `given.now` has been planned then, as far as it can be; the plan compares with these very sums.
-    """
-    times: list[float] = []
-    for runner in given.runners.values():
-        model = runner.model
-        if runner.paused:
-            times.append(runner.called_at + RETRY_S)
-        match runner.state:
-            case S.BACKOFF:
-                times.append(runner.retry_at)
-            case S.STOPPING if not runner.busy:
-                times.append(runner.called_at + RETRY_S)
-            case S.DRAINING:
-                times.append(given.drain_due(runner))
-            case S.UNHEALTHY if model.managed:
-                times.append(given.due(runner.since, model.health.restart_after_s))
-            case S.LOADING if runner.loading_since is not None and model.managed:
-                times.append(given.due(runner.loading_since, model.loading_timeout_s))
-            case S.READY if _may_idle(runner, given) and model.managed and not given.held(runner):
-                times.append(given.due(given.idle(runner), model.idle_timeout_s))
-            case _:
-                pass
-    return min((time for time in times if time > given.now), default=None)

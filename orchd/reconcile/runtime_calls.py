@@ -64,7 +64,7 @@ class RuntimeCalls:
         self._run(runner.id, "prepare", call)
 
     def check(self, runner: Runner) -> None:
-        """Answers with CheckDone or CheckFailed; tells PrepareProgress. Other calls about the runner go on meanwhile."""
+        """Answers with CheckDone or CheckFailed; tells PrepareProgress. Other calls about it go on meanwhile."""
         runtime = self._runtimes[runner.model.kind]
 
         async def call() -> None:

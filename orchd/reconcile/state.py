@@ -17,7 +17,7 @@ from orchd.domain.state import DesiredState
 from orchd.reconcile.agenda import Agenda
 from orchd.reconcile.definitions import Definitions
 from orchd.reconcile.fleet import Fleet
-from orchd.reconcile.plan import PlanInput
+from orchd.reconcile.plan_input import PlanInput
 from orchd.reconcile.standing import Standing, standing
 from orchd.reconcile.strays import spared
 from orchd.sessions.table import SessionTable

@@ -20,7 +20,7 @@ class RuntimesPart(Part):
     """After `ports.Runtimes`.
 
     Opening a runtime may take long, and an engine that is away must delay nothing but its own runners: so runtimes are
-    opened by the tasks that look at them (`reconcile/lookout.py`), and closed here.
+    opened by the tasks that look at them (`reconcile/runtime_watch.py`), and closed here.
     """
 
     name = "runtime"

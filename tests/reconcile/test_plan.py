@@ -14,7 +14,8 @@ from orchd.domain.lifecycle import ALIVE, RunnerEvent, RunnerState, accepts
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.stalls import Stall
 from orchd.reconcile import actions
-from orchd.reconcile.plan import RETRY_S, PlanInput, next_deadline, plan
+from orchd.reconcile.plan import plan
+from orchd.reconcile.plan_input import RETRY_S, PlanInput, next_deadline
 from orchd.reconcile.runner import Leaving, Runner
 from orchd.reconcile.settings import ReconcileSettings
 from tests.fakes.models import container_model, external_model

@@ -1,4 +1,4 @@
-"""When the lookout looks, on virtual time."""
+"""When the runners of a runtime are listed, on virtual time."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from orchd.reconcile.lookout import SETTLE_S
-
 from orchd import tasks
 from orchd.reconcile.call_results import RunnersListed, RuntimeDown
+from orchd.reconcile.runtime_watch import SETTLE_S, watch_runtime
 from tests.fakes.runtime import FakeRuntime
 from tests.virtual_time import virtual_time
 
@@ -19,7 +18,7 @@ PERIOD_S = 30.0
 @asynccontextmanager
 async def looking(runtime: FakeRuntime) -> AsyncIterator[list[RunnersListed | RuntimeDown]]:
     news: list[RunnersListed | RuntimeDown] = []
-    task = tasks.spawn(watch_runtime(runtime, PERIOD_S, news.append), name="lookout")
+    task = tasks.spawn(watch_runtime(runtime, PERIOD_S, news.append), name="watch the runtime")
     await asyncio.sleep(1)
     try:
         yield news

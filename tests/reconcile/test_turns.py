@@ -21,6 +21,7 @@ from orchd.domain.state import ModelStatus
 from orchd.jobs.settings import JobsSettings
 from orchd.reconcile import loop, plan, snapshots
 from orchd.reconcile.agenda import Agenda, Deadlines
+from orchd.reconcile.plan_input import next_deadline
 from orchd.reconcile.settings import ReconcileSettings
 from orchd.reconcile.state import ReconcileState
 from orchd.sessions.session import Session
@@ -266,7 +267,7 @@ def assert_nothing_to_add(world: World) -> None:
         if key in state.table.changes.since(world.loop.sessions_seen):
             continue
         assert plan.plan(given) == (), key
-        if (at := plan.next_deadline(given)) is not None:
+        if (at := next_deadline(given)) is not None:
             first = world.loop.deadlines.next()
             assert first is not None
             assert first <= at, "what the clock makes due is not slept through"

@@ -79,7 +79,9 @@ class World:
             self.want(*self.models.values())
         root = [
             tasks.spawn(self._loop.run(), name="loop"),
-            tasks.spawn(watch_runtime(self.runtime, self.settings.reconcile.period_s, self._loop.post), name="lookout"),
+            tasks.spawn(
+                watch_runtime(self.runtime, self.settings.reconcile.period_s, self._loop.post), name="watch the runtime"
+            ),
         ]
         try:
             yield self
