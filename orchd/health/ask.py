@@ -36,10 +36,12 @@ class BrokenOff(Exception):
         self.began = began
 
 
-class Answer(NamedTuple):
-    """Attributes:
-    body: its beginning, at most as much as was asked for.
-    location: where a redirect points to; empty = nowhere.
+class ProbeAnswer(NamedTuple):
+    """What a runner has answered.
+
+    Attributes:
+        body: its beginning, at most as much as was asked for.
+        location: where a redirect points to; empty = nowhere.
     """
 
     status: int
@@ -56,7 +58,7 @@ class Question(asyncio.Protocol):
 
     Attributes:
         connected: the connection was made.
-        answer: resolves to an `Answer`, or to what went wrong.
+        answer: resolves to a `ProbeAnswer`, or to what went wrong.
     """
 
     def __init__(self, request: bytes, most: int) -> None:
@@ -67,7 +69,7 @@ class Question(asyncio.Protocol):
         self._transport: Any = None  # uvloop's are no asyncio.Transport.
         self._at_end = False
         self.connected = False
-        self.answer: asyncio.Future[Answer] = self._loop.create_future()
+        self.answer: asyncio.Future[ProbeAnswer] = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.connected = True
@@ -115,7 +117,7 @@ class Question(asyncio.Protocol):
             head = message.head
             location = next((value for name, value in head.headers if name.lower() == b"location"), b"")
             body = message.take()[: self._most]
-            self._done(Answer(head.status, bytes(body), location.decode(errors="replace")))
+            self._done(ProbeAnswer(head.status, bytes(body), location.decode(errors="replace")))
         elif self._parser.broken is not None:
             self._fail(NotUnderstood() if message is None else BrokenOff(began=True))
         elif self._parser.held:  # More lines of a chunked body than one turn of the loop is meant for.
@@ -127,7 +129,7 @@ class Question(asyncio.Protocol):
             self._parser.go_on()
             self._look()
 
-    def _done(self, answer: Answer) -> None:
+    def _done(self, answer: ProbeAnswer) -> None:
         if not self.answer.done():
             self.answer.set_result(answer)
             self._transport.abort()
@@ -150,7 +152,7 @@ def request_for(address: Address, path: str) -> bytes:
     return "\r\n".join((*head, "", "")).encode()
 
 
-async def ask(names: Names, address: Address, question: Question) -> Answer:
+async def ask(names: Names, address: Address, question: Question) -> ProbeAnswer:
     """Connect, ask, and return the answer. The caller bounds the time.
 
     Raises:

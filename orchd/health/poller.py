@@ -47,13 +47,15 @@ JITTER = 0.1
 
 @dataclass(slots=True, eq=False)
 class _ProbedRunner:
-    """Attributes:
-    since: loop clock, when its launch began.
-    voids: probes in a row that were void.
-    hint: why it may be unreachable, as of `hinted_at` (loop clock); `told_hint`: as it was reported last.
-    spoke: it has answered at least once, so that a hint makes no news of its own.
-    told: evidence of the last report, at `told_at` (loop clock).
-    wake: ends the pause between two probes.
+    """What is known of one runner that is polled.
+
+    Attributes:
+        since: loop clock, when its launch began.
+        voids: probes in a row that were void.
+        hint: why it may be unreachable, as of `hinted_at` (loop clock); `told_hint`: as it was reported last.
+        spoke: it has answered at least once, so that a hint makes no news of its own.
+        told: evidence of the last report, at `told_at` (loop clock).
+        wake: ends the pause between two probes.
     """
 
     runner: RunnerId

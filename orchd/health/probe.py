@@ -13,7 +13,7 @@ from orchd.domain.ids import Address
 from orchd.domain.model import HealthKind, HealthSpec, StreamSpec
 from orchd.domain.ports import ProbeResult, ProbeWord
 from orchd.domain.redact import scrub
-from orchd.health.ask import SCHEME, Answer, BrokenOff, NotUnderstood, Question, ask, request_for
+from orchd.health.ask import SCHEME, BrokenOff, NotUnderstood, ProbeAnswer, Question, ask, request_for
 from orchd.health.explain import explain
 from orchd.health.reading import BODY_BYTES, classify
 from orchd.http_client import cause_of, connector, is_ours, read_at_most, why
@@ -111,7 +111,7 @@ class HttpProber:
             _, evidence = classify(status, shown, health, early=early)
         return word, explain(status, shown, scrub(location, secrets), health, asked) or evidence
 
-    async def _ask(self, address: Address, path: str, progress: SimpleNamespace) -> Answer:
+    async def _ask(self, address: Address, path: str, progress: SimpleNamespace) -> ProbeAnswer:
         question = Question(request_for(address, path), BODY_BYTES)
         try:
             return await ask(self._names, address, question)
@@ -120,10 +120,10 @@ class HttpProber:
         finally:
             progress.connected = question.connected
 
-    async def _ask_by_library(self, address: Address, path: str, progress: SimpleNamespace) -> Answer:
+    async def _ask_by_library(self, address: Address, path: str, progress: SimpleNamespace) -> ProbeAnswer:
         async with self._session.get(address.url + path, allow_redirects=False, trace_request_ctx=progress) as response:
             body = await read_at_most(response, BODY_BYTES)
-            return Answer(response.status, body, response.headers.get("Location", ""))
+            return ProbeAnswer(response.status, body, response.headers.get("Location", ""))
 
     async def _is_ours(self, exc: Exception, address: Address) -> bool:
         """Return whether it failed for our own want of descriptors, memory or ports."""

@@ -11,7 +11,7 @@ import pytest
 from orchd.domain.ids import Address
 from orchd.domain.model import HealthSpec
 from orchd.domain.ports import ProbeWord
-from orchd.health.ask import Answer, BrokenOff, NotUnderstood, Question, ask, request_for
+from orchd.health.ask import BrokenOff, NotUnderstood, ProbeAnswer, Question, ask, request_for
 from orchd.health.probe import HttpProber
 from orchd.names import Names
 from tests.health.failing import says, serving
@@ -19,7 +19,7 @@ from tests.health.failing import says, serving
 MOST = 100
 
 
-async def asked(*pieces: bytes) -> Answer:
+async def asked(*pieces: bytes) -> ProbeAnswer:
     names = Names()
     try:
         async with serving(says(*pieces)) as port, asyncio.timeout(30):
@@ -31,19 +31,19 @@ async def asked(*pieces: bytes) -> Answer:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Answer(200, b"ok", "")),
-        (b"HTTP/1.1 204 No Content\r\n\r\n", Answer(204, b"", "")),
-        (b"HTTP/1.0 200 OK\r\n\r\nuntil it closes", Answer(200, b"until it closes", "")),
-        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", Answer(200, b"x", "")),
-        (b"HTTP/1.1 302 Found\r\nlocation: /there\r\nContent-Length: 0\r\n\r\n", Answer(302, b"", "/there")),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n" + b"y" * 200, Answer(200, b"y" * MOST, "")),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", ProbeAnswer(200, b"ok", "")),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", ProbeAnswer(204, b"", "")),
+        (b"HTTP/1.0 200 OK\r\n\r\nuntil it closes", ProbeAnswer(200, b"until it closes", "")),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", ProbeAnswer(200, b"x", "")),
+        (b"HTTP/1.1 302 Found\r\nlocation: /there\r\nContent-Length: 0\r\n\r\n", ProbeAnswer(302, b"", "/there")),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n" + b"y" * 200, ProbeAnswer(200, b"y" * MOST, "")),
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nz\r\n" * 40 + b"0\r\n\r\n",
-            Answer(200, b"z" * 40, ""),
+            ProbeAnswer(200, b"z" * 40, ""),
         ),
     ],
 )
-async def test_an_answer_is_understood_whole_and_in_any_pieces(answer: bytes, expected: Answer) -> None:
+async def test_an_answer_is_understood_whole_and_in_any_pieces(answer: bytes, expected: ProbeAnswer) -> None:
     assert await asked(answer) == expected
     at = len(answer) // 2
     assert await asked(answer[:at], answer[at:]) == expected

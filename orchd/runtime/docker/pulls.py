@@ -59,10 +59,12 @@ def _about_a_layer(status: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Cause:
-    """Attributes:
-    words: lower case; one of them in the engine's own text is enough.
-    means: in plain words, with what to do.
-    passes: nobody need do anything: the registry, or the way to it, is away for now.
+    """Why a pull fails, by the words of the engine.
+
+    Attributes:
+        words: lower case; one of them in the engine's own text is enough.
+        means: in plain words, with what to do.
+        passes: nobody need do anything: the registry, or the way to it, is away for now.
     """
 
     words: tuple[str, ...]

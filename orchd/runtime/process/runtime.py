@@ -53,15 +53,17 @@ KILL_WAIT_S = 5.0
 
 @dataclass(slots=True, eq=False)
 class _ChildRunner:
-    """Attributes:
-    launch: None if adopted.
-    pid, port: 0 until started. `pidfd`: open as long as the leader lives.
-    reserved: port that it was given; it is free again if the start fails.
-    launching: the start that is under way.
-    log_from: size of its log when it was started.
-    killed: we have sent it SIGKILL. `out_of_memory`: the kernel did, as far as that can be told.
-    members: its processes as last seen, by pid: some are known by their leader alone, which may end before them.
-    all_ended: nothing of it is left, so that nothing can come any more.
+    """What is known of one runner that is a child process.
+
+    Attributes:
+        launch: None if adopted.
+        pid, port: 0 until started. `pidfd`: open as long as the leader lives.
+        reserved: port that it was given; it is free again if the start fails.
+        launching: the start that is under way.
+        log_from: size of its log when it was started.
+        killed: we have sent it SIGKILL. `out_of_memory`: the kernel did, as far as that can be told.
+        members: its processes as last seen, by pid: some are known by their leader alone, which may end before them.
+        all_ended: nothing of it is left, so that nothing can come any more.
     """
 
     id: RunnerId
