@@ -82,9 +82,17 @@ class HooksPart(Part):
             )
 
     def roots(self) -> Roots:
-        return {
-            f"{task} of hook {name}": work for name, hook in self._opened for task, work in _roots(name, hook).items()
-        }
+        found: dict[str, Coroutine[Any, Any, object]] = {}
+        for name, hook in self._opened:
+            try:
+                found |= {f"{task} of hook {name}": work for task, work in hook.roots().items()}
+            except Exception as exc:
+                for work in found.values():
+                    work.close()  # Nobody will run them.
+                raise HookError(
+                    f"cannot start the tasks of the hook {name}: {type(exc).__name__}: {scrub(str(exc))[:300]}"
+                ) from exc
+        return found
 
     async def close(self) -> None:
         for name, hook in reversed(self._opened):
@@ -125,12 +133,3 @@ class HooksPart(Part):
                 f"cannot open the hook {name}: it failed with {type(exc).__name__}: {scrub(str(exc))[:300]}; the log "
                 "has more"
             ) from exc
-
-
-def _roots(name: str, hook: JobHook) -> dict[str, Coroutine[Any, Any, object]]:
-    try:
-        return dict(hook.roots())
-    except Exception as exc:
-        raise HookError(
-            f"cannot start the tasks of the hook {name}: {type(exc).__name__}: {scrub(str(exc))[:300]}"
-        ) from exc
