@@ -133,7 +133,7 @@ def head(snapshot: Snapshot) -> Json:
 
 
 def model_state(model: ModelStatus) -> str:
-    """Return one word for all runners of a model: `ready`, else the most telling state of those that shall be."""
+    """Return one word for all runners of a model: `ready`, else the most telling state of those that are wanted."""
     if model.ready:
         return RunnerState.READY
     states = {runner.state for runner in model.runners if runner.wanted} or {runner.state for runner in model.runners}

@@ -19,7 +19,7 @@ def load_model(text: str) -> Model:
     """Return the model that `dump_model` made `text` of.
 
     Raises:
-        StoreError: it is none, such as one of another version; its text is never repeated.
+        StoreError: it is not a model, or one of another version; the text is not repeated, since it holds secrets.
     """
     try:
         return _MODEL.validate_json(text)

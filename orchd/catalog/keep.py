@@ -16,14 +16,14 @@ from orchd.domain.state import DesiredState, Problem, Severity
 
 
 def merge(reading: Reading, last_good: Mapping[ModelKey, Model], last_hash: str = "") -> DesiredState:
-    """Return what shall be, given the newest reading and the last good definitions.
+    """Return what is desired, given the newest reading and the last good definitions.
 
     - The file as a whole is bad: all of `last_good` goes on.
     - An entry is bad: its model goes on from `last_good`, if it is there.
     - An entry is so bad that its key can't be read: it could be any model that is missing, so they all go on.
 
     Args:
-        last_hash: of the last file that applied; stays that of the state where this one does not apply.
+        last_hash: of the last file that applied; kept in the state where this one does not apply.
     """
     if not reading.usable:
         return DesiredState(MappingProxyType(dict(last_good)), reading.problems, frozenset(last_good), last_hash)

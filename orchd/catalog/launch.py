@@ -1,6 +1,6 @@
 """What an entry's runner is launched with: container, process, or nothing (external). Pure.
 
-The world outside the file comes in through `World`; what can't be read there is the entry's problem.
+The context outside the file comes in through `FileContext`; what can't be read there is the entry's problem.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NOTHING_RUNS: Mapping[ModelKey, Model] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class FileContext:
     """What resolving an entry may know beyond the file.
 
     Attributes:
@@ -76,14 +76,14 @@ def kind_of(draft: Draft) -> str | None:
 _WHY = {"command": "it is for containers (image)", "url": "orchd does not start what a url names"}
 
 
-def launch_of(draft: Draft, key: ModelKey, profile: Profile, stop_signal: str, world: World) -> Launch | None:
+def launch_of(draft: Draft, key: ModelKey, profile: Profile, stop_signal: str, context: FileContext) -> Launch | None:
     """Return what to launch; None if a problem was found on the way (it is then in the draft)."""
     entry = draft.entry
     if entry.url:
         return ExternalLaunch(entry.url)
-    env = _environment(draft, key, profile, world)
+    env = _environment(draft, key, profile, context)
     if entry.command:
-        return ProcessLaunch(tuple(entry.command), world.folder, env)
+        return ProcessLaunch(tuple(entry.command), context.folder, env)
     if entry.image is None:
         return None
     knobs: dict[str, Any] = {
@@ -91,8 +91,8 @@ def launch_of(draft: Draft, key: ModelKey, profile: Profile, stop_signal: str, w
         for name, value in entry.given()
         if name in ("entrypoint", "args", "gpus", "cpus", "user", "cap_add", "pull", "init")
     }
-    volumes = tuple(_beside(volume, world.folder) for volume in entry.volumes or ())
-    _check_volumes(draft, volumes, world)
+    volumes = tuple(_beside(volume, context.folder) for volume in entry.volumes or ())
+    _check_volumes(draft, volumes, context)
     return ContainerLaunch(
         entry.image,
         port=entry.port or profile.port,
@@ -106,16 +106,16 @@ def launch_of(draft: Draft, key: ModelKey, profile: Profile, stop_signal: str, w
     )
 
 
-def token_of(draft: Draft, world: World) -> Secret | None:
+def token_of(draft: Draft, context: FileContext) -> Secret | None:
     """Return the bearer token, from wherever the entry has it."""
     entry = draft.entry
     if draft.has("token") and draft.has("token_file"):
         draft.error("cannot choose between token and token_file: keep one of them", "token_file")
-    if draft.has("token") and world.readable_by_others:
+    if draft.has("token") and context.readable_by_others:
         draft.warning("others on this host can read the token: use token_file, or chmod 600", "token")
     if entry.token_file is None:
         return entry.token
-    text = _read(draft, "token_file", entry.token_file, world)
+    text = _read(draft, "token_file", entry.token_file, context)
     if text is None:
         return None
     token = text.strip()
@@ -129,14 +129,14 @@ def token_of(draft: Draft, world: World) -> Secret | None:
         return None
 
 
-def _environment(draft: Draft, key: ModelKey, profile: Profile, world: World) -> tuple[tuple[str, str], ...]:
+def _environment(draft: Draft, key: ModelKey, profile: Profile, context: FileContext) -> tuple[tuple[str, str], ...]:
     """Later sources win: defaults, optimization_flags, env_file in its order, env."""
     env = {"PIPELINE": key.pipeline, "MODEL_ID": key.model_id}
     if profile.capability_name:
         env["CAPABILITY_NAME"] = str(key)
     env |= draft.entry.optimization_flags or {}
     for path in draft.entry.env_file or ():
-        text = _read(draft, "env_file", path, world)
+        text = _read(draft, "env_file", path, context)
         env |= _env_lines(draft, path, text or "")
     env |= draft.entry.env or {}
     for name in _SELF_REGISTERING:
@@ -180,18 +180,20 @@ def _oddity(value: str) -> str:
     return "a # and what follows it" if " #" in value else ""
 
 
-def _read(draft: Draft, name: str, path: str, world: World) -> str | None:
+def _read(draft: Draft, name: str, path: str, context: FileContext) -> str | None:
     try:
-        return world.read_text(path)
+        return context.read_text(path)
     except OSError as exc:
-        shown = _shown(name, path, world, exc)
+        shown = _shown(name, path, context, exc)
         draft.error(f"cannot read {shown}: {exc.strerror or 'it failed'}", name, code=Code.SECRET_UNREADABLE)
     except ValueError:
-        draft.error(f"cannot read {_shown(name, path, world)}: it is not UTF-8 text", name, code=Code.SECRET_UNREADABLE)
+        draft.error(
+            f"cannot read {_shown(name, path, context)}: it is not UTF-8 text", name, code=Code.SECRET_UNREADABLE
+        )
     return None
 
 
-def _shown(name: str, path: str, world: World, exc: OSError | None = None) -> str:
+def _shown(name: str, path: str, context: FileContext, exc: OSError | None = None) -> str:
     """Return how a file that an entry names is called in an error: by the path that was tried.
 
     What stands in `token_file` by mistake may be the token itself: if there is no such file, it is only repeated where
@@ -199,7 +201,7 @@ def _shown(name: str, path: str, world: World, exc: OSError | None = None) -> st
     """
     absent = exc is not None and exc.errno in (ENOENT, ENOTDIR, ENAMETOOLONG)
     if name == "token_file" and absent and not _PATH_LIKE.fullmatch(path):
-        return f"the file beside {world.file} (its name is not repeated here, since it might be the token itself)"
+        return f"the file beside {context.file} (its name is not repeated here, since it might be the token itself)"
     tried = exc.filename if exc and isinstance(exc.filename, str) else ""
     return path if tried in ("", path) else f"{path} ({tried})"
 
@@ -212,7 +214,7 @@ _PATH_LIKE = re.compile(
 )
 
 
-def _check_volumes(draft: Draft, volumes: tuple[str, ...], world: World) -> None:
+def _check_volumes(draft: Draft, volumes: tuple[str, ...], context: FileContext) -> None:
     seen: set[str] = set()
     for volume in volumes:
         source, target, *_ = volume.split(":")
@@ -220,7 +222,7 @@ def _check_volumes(draft: Draft, volumes: tuple[str, ...], world: World) -> None
         if target in seen:
             draft.error(f"cannot mount two things at {target}: give each its own place in the container", "volumes")
         seen.add(target)
-        if source.startswith("/") and (lacking := world.lacks(source)) is not None:
+        if source.startswith("/") and (lacking := context.lacks(source)) is not None:
             draft.error(
                 f"cannot mount {source}: there is no {lacking} here; make it: mkdir -p {shlex.quote(lacking)}",
                 "volumes",

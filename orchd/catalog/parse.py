@@ -1,7 +1,7 @@
 """Bytes of `aiModels.json` -> its entries, each with the line it begins on. Pure; never raises.
 
 The array's elements are read one by one, so that an entry knows its place and that what is wrong inside one entry
-(a key written twice, a number beyond all sense) stays that entry's fault. What breaks the JSON itself breaks the
+(a key written twice, a number that is far too large) stays that entry's fault. What breaks the JSON itself breaks the
 file: nothing can then be said about the entries behind it. Bounds keep a hostile or torn file cheap.
 """
 
@@ -140,7 +140,7 @@ def _entries(text: str) -> Iterator[RawEntry]:
     """Yield the elements of the array that `text` is.
 
     Raises:
-        _Malformed: it is none.
+        _Malformed: it is not an array.
     """
     at = _skip(text, 0)
     if not text.startswith("[", at):
@@ -236,7 +236,7 @@ class _ElementReader:
         return 0
 
     def _senseless(self, digits: str) -> int:
-        self._faults.append(f"cannot use the number {digits[:12]}...: it is beyond all sense")
+        self._faults.append(f"cannot use the number {digits[:12]}...: it is far too large")
         return 0
 
 

@@ -1,4 +1,4 @@
-"""One reading of the file: bytes -> what it asks for and what is wrong with it. Pure but for `World.read_text`."""
+"""One reading of the file: bytes -> what it asks for and what is wrong with it. Pure: it reads by `FileContext`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from orchd.catalog.golivepeer import traps
-from orchd.catalog.launch import World
+from orchd.catalog.launch import FileContext
 from orchd.catalog.parse import parse
 from orchd.catalog.resolve import resolve
 from orchd.domain.ids import ModelKey
@@ -38,11 +38,11 @@ class Reading:
         return sum(problem.severity is severity for problem in self.problems)
 
 
-def understand(data: bytes, world: World) -> Reading:
+def understand(data: bytes, context: FileContext) -> Reading:
     """Return what the file's bytes ask for. Never raises, whatever the bytes are."""
-    parsed = parse(data, world.file)
+    parsed = parse(data, context.file)
     if isinstance(parsed, Problem):
         return Reading(problems=(parsed,))
-    resolved = resolve(parsed.entries, world)
-    problems = (*parsed.warnings, *resolved.problems, *traps(parsed.entries, world.file))
+    resolved = resolve(parsed.entries, context)
+    problems = (*parsed.warnings, *resolved.problems, *traps(parsed.entries, context.file))
     return Reading(resolved.models, problems, hashlib.sha256(data).hexdigest()[:12])

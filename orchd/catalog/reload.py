@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from orchd.catalog.keep import merge
-from orchd.catalog.launch import NOTHING_RUNS, World
+from orchd.catalog.launch import NOTHING_RUNS, FileContext
 from orchd.catalog.reading import Reading, understand
 from orchd.catalog.watch import (
     READ_TIMEOUT_S,
@@ -71,7 +71,7 @@ class Catalog:
         return tuple(self._state.models.values())
 
     async def load(self) -> DesiredState:
-        """Read the file now and return what shall be. Never raises for what is in it or wrong with it."""
+        """Read the file now and return what is desired. Never raises for what is in it or wrong with it."""
         return await self._take(await self._file.read())
 
     def again(self) -> None:
@@ -79,7 +79,7 @@ class Catalog:
         self._file.again()
 
     async def changes(self) -> AsyncGenerator[DesiredState, None]:
-        """Yield what shall be, each time that the file's content has changed since it was last read; for ever."""
+        """Yield what is desired, each time that the file's content has changed since it was last read; for ever."""
         async for content in self._file.changes():
             before, retry = self._state, self._file.retry
             state = await self._take(content)
@@ -138,13 +138,13 @@ def read_content(
     """Return what the content of the file at `path` asks for. Blocks while it reads the files that entries name.
 
     Args:
-        strict, last_good: as in `World`.
+        strict, last_good: as in `FileContext`.
     """
     if isinstance(content, Problem):
         return Reading(problems=(content,))
     folder = path.absolute().parent
     alone = mounted_alone(path)
-    world = World(
+    context = FileContext(
         str(path),
         str(folder),
         side_reader(folder, credentials),
@@ -153,7 +153,7 @@ def read_content(
         strict=strict,
         lacks=host_lacks(os.environ),
     )
-    reading = understand(content.data, world)
+    reading = understand(content.data, context)
     return replace(reading, problems=(alone, *reading.problems)) if alone else reading
 
 
@@ -168,7 +168,7 @@ def read_file(
     """Return what the file at `path` asks for, for a command: blocks, but no longer than `timeout_s`.
 
     Args:
-        strict, last_good: as in `World`.
+        strict, last_good: as in `FileContext`.
     """
     known = {model.key: model for model in last_good}
     try:

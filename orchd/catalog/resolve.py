@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from orchd.catalog.draft import Draft
-from orchd.catalog.launch import KINDS, World, kind_of, launch_of, token_of
+from orchd.catalog.launch import KINDS, FileContext, kind_of, launch_of, token_of
 from orchd.catalog.parse import RawEntry
 from orchd.catalog.profiles import OPTIMISED_TIMEOUT_S, PROFILES, Profile
 from orchd.catalog.slips import keep_lost, keep_price, keep_profile, leave_to_node
@@ -33,9 +33,9 @@ class Resolved:
     problems: tuple[Problem, ...]
 
 
-def resolve(entries: Iterable[RawEntry], world: World) -> Resolved:
+def resolve(entries: Iterable[RawEntry], context: FileContext) -> Resolved:
     """Return what the entries ask for; an entry that can't be used is only there in the problems."""
-    drafts = [Draft(raw, world.file, strict=world.strict) for raw in entries]
+    drafts = [Draft(raw, context.file, strict=context.strict) for raw in entries]
     rows: dict[ModelKey, list[Draft]] = {}
     for draft in drafts:
         if draft.key:
@@ -43,11 +43,11 @@ def resolve(entries: Iterable[RawEntry], world: World) -> Resolved:
     models = {}
     for key, group in rows.items():
         base = next((draft for draft in group if _gateway(draft) == _DEFAULT_GATEWAY), group[0])
-        last = world.last_good.get(key)
+        last = context.last_good.get(key)
         if last:
             keep_profile(base, last)
         prices = _gateway_prices(base, group, last)
-        model = _model(base, key, world)
+        model = _model(base, key, context)
         for row in group:
             if row is not base and not (_launched(base) or _launched(row)):
                 leave_to_node(row, runs=last is not None)
@@ -132,20 +132,20 @@ def _price(draft: Draft) -> Price | None:
     )
 
 
-def _model(draft: Draft, key: ModelKey, world: World) -> Model | None:
+def _model(draft: Draft, key: ModelKey, context: FileContext) -> Model | None:
     """Return the model of an entry; None if it has a problem, or is left to go-livepeer."""
     entry = draft.entry
     kind = kind_of(draft)
     if kind is None:
-        leave_to_node(draft, runs=key in world.last_good)
+        leave_to_node(draft, runs=key in context.last_good)
         return None
     if entry.run is False:
         return None
     name = entry.profile or "byoc"
     profile = PROFILES[name]
     stop = replace(profile.stop, **dict(entry.stop.given() if entry.stop else ()))
-    launch = launch_of(draft, key, profile, stop.signal, world)
-    token = token_of(draft, world)
+    launch = launch_of(draft, key, profile, stop.signal, context)
+    token = token_of(draft, context)
     replicas = entry.replicas or 1
     max_sessions = _max_sessions(draft, kind, name, profile, replicas)
     if draft.bad or launch is None:

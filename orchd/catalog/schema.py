@@ -105,7 +105,7 @@ class HealthFields(_Fields):
     ready: list[Word] | None = Field(None, description="status words for ready and free, in any case")
     busy: list[Word] | None = Field(None, description="status words for ready and occupied")
     loading: list[Word] | None = Field(None, description="status words for not yet ready")
-    error: list[Word] | None = Field(None, description="status words for broken: the runner is started anew")
+    error: list[Word] | None = Field(None, description="status words for broken: the runner is started again")
     ok_codes: Annotated[list[HttpCode], Field(min_length=1)] | None = Field(
         None, description="HTTP codes whose body is read; others fail once the start is over, save the loading codes"
     )
@@ -125,7 +125,7 @@ class HealthFields(_Fields):
         None, description="a probe that times out does not count while a job makes progress"
     )
     restart_after_s: Seconds | None = Field(
-        None, description="seconds; a managed runner that stays unhealthy this long is started anew"
+        None, description="seconds; a managed runner that stays unhealthy this long is started again"
     )
 
 

@@ -1,8 +1,8 @@
 """Readers of single values: what the operator wrote -> what orchd works with. Pure.
 
 Each takes a JSON value (numbers are int or Decimal) and returns ours, or raises ValueError with what was expected, in
-words that go on from "cannot use ...: ". They never repeat the value itself: that is left to whoever knows whether it
-may be shown. Values that another check will refuse anyway are handed on as they are.
+words that go on from "cannot use ...: ". They never repeat the value itself: that is left to the caller, who knows
+whether it may be shown. Values that another check will refuse anyway are handed on as they are.
 """
 
 from __future__ import annotations

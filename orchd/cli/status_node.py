@@ -118,7 +118,7 @@ def _registries(node: Json, models: Iterable[Json]) -> list[str]:
 
 
 def _count(registry: str, ones: list[Json | None]) -> str:
-    """Return how many models gateways find there, of those that they shall find."""
+    """Return how many models gateways find there, of those that they are to find."""
     found = sum(standing(one) in ("confirmed", "offered") for one in ones)
     return f"{found} of {sum(one is not None and one['wanted'] for one in ones)} by {registry}"
 

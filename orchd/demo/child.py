@@ -24,7 +24,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 PATIENCE_S = 90.0
-"""Longest wait for anything; it takes a second or two, save on a machine that is very busy."""
+"""Longest wait for anything; it takes a second or two, except on a machine that is very busy."""
 
 END_TIMEOUT_S = 60.0
 LOG_LINES = 20

@@ -35,7 +35,7 @@ class StartWanted:
 
 @dataclass(frozen=True, slots=True)
 class RestartAsked:
-    """`orchd restart MODEL`: drain and start anew; a parked one is tried again."""
+    """`orchd restart MODEL`: drain and start again; a model that was given up is tried again."""
 
     key: ModelKey
 

@@ -56,7 +56,7 @@ class RunnerEvent(StrEnum):
     STARTED = "started"
     LAUNCH_FAILED = "launch_failed"
     EXITED = "exited"
-    """The container is dead or gone, whoever did it."""
+    """The container is dead or gone, no matter who ended it."""
     FOUND_CREATED = "found_created"
     FOUND_RUNNING = "found_running"
     FOUND_DEAD = "found_dead"

@@ -49,12 +49,12 @@ class HealthSpec:
     Attributes:
         status_field: member of the JSON object that holds the status word.
         ready, busy, loading, error: status words, lower case; looked up in the order error, loading, ready, busy.
-        ok_codes: HTTP codes whose body is read. Others fail, save `loading_codes`.
+        ok_codes: HTTP codes whose body is read. Others fail, except `loading_codes`.
         early_loading_codes: mean that it says itself that it loads, only while inside the start window.
         unparsed_as: what a body without a status word means.
         failures, successes: consecutive probes until the verdict changes.
         tolerate_timeout_while_busy: a probe that times out does not count while a job makes progress.
-        restart_after_s: a managed runner that stays unhealthy this long is started anew.
+        restart_after_s: a managed runner that stays unhealthy this long is restarted.
     """
 
     kind: HealthKind = HealthKind.HTTP_JSON
@@ -199,14 +199,14 @@ Launch = ContainerLaunch | ProcessLaunch | ExternalLaunch
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What one model shall be.
+    """What is desired of one model.
 
     Attributes:
         max_sessions: most sessions at once over all replicas, >= 1.
         sessions_per_replica: most sessions on one runner; None = no limit of its own.
         start_timeout_s: from launch until it must answer well; until then silence and failures count as loading.
         loading_timeout_s: longest time in LOADING.
-        idle_timeout_s: a cold model's runner is stopped after so long without sessions.
+        idle_timeout_s: a cold model's runner is stopped after this long without sessions.
         token: sent as bearer to the runner, never to its health route.
         price: None = not offered for pay.
         capability: what gateways ask for; None = after the daemon's pattern.

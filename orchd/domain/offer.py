@@ -1,4 +1,4 @@
-"""What gateways shall find, and what became of telling them. Frozen values."""
+"""What gateways are to find, and what became of telling them. Frozen values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchd.errors import Code
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One model as gateways shall find it.
+    """One model as gateways are to find it.
 
     Attributes:
         slug: `ModelKey.slug`; names the model in our URLs, which the node decodes and cleans on the way.
@@ -30,7 +30,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """Everything that shall be found now.
+    """Everything that gateways are to find now.
 
     Attributes:
         now: by key.
@@ -46,7 +46,7 @@ class Published:
     """How one model stands in one registry, for status and metrics.
 
     Attributes:
-        wanted: it shall be found there.
+        wanted: gateways are to find it there.
         published: the node has taken it, and no withdrawal since.
         confirmed: the node was seen to offer it; None = not looked yet, or it can't be seen there.
         since: Unix time of `published`'s last change.

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """How a job or session ended: the `outcome` label. One word each, whoever caused it."""
+    """How a job or session ended: the `outcome` label. One word each, no matter who caused it."""
 
     OK = "ok"
     """The runner's whole answer reached the caller, and its status was not 500 to 599."""

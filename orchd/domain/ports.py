@@ -92,7 +92,7 @@ class Runtime(Protocol):
         """
 
     async def check(self, model: Model, progress: Callable[[str], None]) -> None:
-        """Do what can fail before a runner of `model` is made anew, without touching the one that runs.
+        """Do what can fail before a runner of `model` is made again, without touching the one that runs.
 
         Containers: pull by the entry's policy, as `prepare` does. Processes: check the command.
 
@@ -176,10 +176,10 @@ class ProbeResult:
 
 
 class NodeSessions(Protocol):
-    """Live Runner's sessions, as whoever hears the node needs them. Every call is synchronous and safe to repeat."""
+    """Live Runner's sessions, for the part that listens to the node. Every call is synchronous and safe to repeat."""
 
     def reserved(self, key: ModelKey, session: str) -> None:
-        """The node has reserved a session: take a slot for it. If none is free, `refuse_session` is called."""
+        """The node has reserved a session: take a slot for it. If none is free, the node is told to end it."""
 
     def released(self, key: ModelKey, session: str) -> None:
         """The node has ended it."""

@@ -58,7 +58,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """What shall be.
+    """What the file asks for.
 
     Attributes:
         models: by key, in the file's order.
@@ -124,7 +124,7 @@ class StreamStatus:
     """What a reader may know of one stream.
 
     Attributes:
-        since: Unix time. `origin`, `phase`: of `realtime.stream`.
+        since: Unix time. `origin`, `phase`: of `domain.phases`.
     """
 
     id: str

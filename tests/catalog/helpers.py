@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from orchd.catalog.launch import World
+from orchd.catalog.launch import FileContext
 from orchd.catalog.reading import Reading, understand
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import ContainerLaunch, Model
@@ -30,7 +30,7 @@ def read_text(text: str | bytes, *, files: dict[str, str] | None = None, **world
 
     Args:
         files: that entries may name, by name.
-        world: further attributes of `World`.
+        world: further attributes of `FileContext`.
     """
 
     def read_file(name: str) -> str:
@@ -40,7 +40,7 @@ def read_text(text: str | bytes, *, files: dict[str, str] | None = None, **world
             raise FileNotFoundError(2, "No such file or directory") from None
 
     data = text if isinstance(text, bytes) else text.encode()
-    return understand(data, World("aiModels.json", "/etc/orchd", read_file, **world))
+    return understand(data, FileContext("aiModels.json", "/etc/orchd", read_file, **world))
 
 
 def model_of(reading: Reading) -> Model:

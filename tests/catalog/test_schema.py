@@ -122,7 +122,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "upper": str.upper, "odd": lambda name: name.replace("_", "__") + "_",
 }  # fmt: skip
 FILES = defaultdict(lambda: "A=b", t="A=b")
-BEYOND = ("make them agree", "sessions in", "differ; keep one", "beyond all sense")
+BEYOND = ("make them agree", "sessions in", "differ; keep one", "far too large")
 """Words of errors about what no schema can say."""
 
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchd.catalog.launch import World
+from orchd.catalog.launch import FileContext
 from orchd.catalog.reading import understand
 from orchd.catalog.tables import ModelTable
 from orchd.database.database import Database
@@ -43,7 +43,7 @@ def side_file(name: str) -> str:
 
 def models_of(data: bytes) -> dict[ModelKey, Model]:
     """Return what the release makes of the models file."""
-    reading = understand(data, World(f"{FOLDER}/aiModels.json", FOLDER, side_file))
+    reading = understand(data, FileContext(f"{FOLDER}/aiModels.json", FOLDER, side_file))
     if bad := [str(problem) for problem in reading.problems if problem.severity == "error"]:
         raise SystemExit("\n".join(bad))
     return dict(reading.models)
