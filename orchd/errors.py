@@ -174,44 +174,44 @@ class RunnersLeft(OrchdError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _HttpAnswer:
     status: int
     retryable: bool
 
 
 # Our own refusals are never 401: go-livepeer drops a capability for good when its worker answers 401.
-JOB_ANSWERS: dict[Code, _Answer] = {
-    Code.UNKNOWN_MODEL: _Answer(404, False),
-    Code.MODEL_NOT_NAMED: _Answer(400, False),
-    Code.BAD_REQUEST: _Answer(400, False),
-    Code.FORBIDDEN: _Answer(403, False),
-    Code.BODY_TOO_LARGE: _Answer(413, False),
-    Code.BODY_STALLED: _Answer(408, False),
-    Code.BODY_TOO_SLOW: _Answer(408, False),
-    Code.CALLER_STALLED: _Answer(408, False),
-    Code.HEADER_TIMEOUT: _Answer(408, False),
-    Code.HEADER_TOO_LARGE: _Answer(431, False),
-    Code.CAPACITY_EXHAUSTED: _Answer(503, True),
-    Code.NOT_READY: _Answer(503, True),
-    Code.HOLD_FULL: _Answer(503, True),
-    Code.HOLD_TIMEOUT: _Answer(503, True),
-    Code.DRAINING: _Answer(503, True),
-    Code.NOT_OFFERED: _Answer(503, True),
-    Code.STREAM_RUNNING: _Answer(503, True),
-    Code.STREAM_UNKNOWN: _Answer(404, False),
-    Code.STREAM_ROUTE: _Answer(403, False),
-    Code.HOOK_FAILED: _Answer(503, True),
-    Code.HOOK_REFUSED: _Answer(403, False),
-    Code.PAYMENT_REQUIRED: _Answer(402, False),
-    Code.SHUTTING_DOWN: _Answer(503, True),
-    Code.TOO_MANY_CONNECTIONS: _Answer(503, True),
-    Code.BACKEND_UNAVAILABLE: _Answer(502, True),
-    Code.BACKEND_BROKE: _Answer(502, True),
-    Code.BACKEND_UNUSABLE: _Answer(502, True),
-    Code.BACKEND_CONNECT_TIMEOUT: _Answer(504, True),
-    Code.BACKEND_TIMEOUT: _Answer(504, True),
-    Code.BACKEND_STALLED: _Answer(504, True),
-    Code.INTERNAL: _Answer(500, False),
+JOB_ANSWERS: dict[Code, _HttpAnswer] = {
+    Code.UNKNOWN_MODEL: _HttpAnswer(404, False),
+    Code.MODEL_NOT_NAMED: _HttpAnswer(400, False),
+    Code.BAD_REQUEST: _HttpAnswer(400, False),
+    Code.FORBIDDEN: _HttpAnswer(403, False),
+    Code.BODY_TOO_LARGE: _HttpAnswer(413, False),
+    Code.BODY_STALLED: _HttpAnswer(408, False),
+    Code.BODY_TOO_SLOW: _HttpAnswer(408, False),
+    Code.CALLER_STALLED: _HttpAnswer(408, False),
+    Code.HEADER_TIMEOUT: _HttpAnswer(408, False),
+    Code.HEADER_TOO_LARGE: _HttpAnswer(431, False),
+    Code.CAPACITY_EXHAUSTED: _HttpAnswer(503, True),
+    Code.NOT_READY: _HttpAnswer(503, True),
+    Code.HOLD_FULL: _HttpAnswer(503, True),
+    Code.HOLD_TIMEOUT: _HttpAnswer(503, True),
+    Code.DRAINING: _HttpAnswer(503, True),
+    Code.NOT_OFFERED: _HttpAnswer(503, True),
+    Code.STREAM_RUNNING: _HttpAnswer(503, True),
+    Code.STREAM_UNKNOWN: _HttpAnswer(404, False),
+    Code.STREAM_ROUTE: _HttpAnswer(403, False),
+    Code.HOOK_FAILED: _HttpAnswer(503, True),
+    Code.HOOK_REFUSED: _HttpAnswer(403, False),
+    Code.PAYMENT_REQUIRED: _HttpAnswer(402, False),
+    Code.SHUTTING_DOWN: _HttpAnswer(503, True),
+    Code.TOO_MANY_CONNECTIONS: _HttpAnswer(503, True),
+    Code.BACKEND_UNAVAILABLE: _HttpAnswer(502, True),
+    Code.BACKEND_BROKE: _HttpAnswer(502, True),
+    Code.BACKEND_UNUSABLE: _HttpAnswer(502, True),
+    Code.BACKEND_CONNECT_TIMEOUT: _HttpAnswer(504, True),
+    Code.BACKEND_TIMEOUT: _HttpAnswer(504, True),
+    Code.BACKEND_STALLED: _HttpAnswer(504, True),
+    Code.INTERNAL: _HttpAnswer(500, False),
 }
 
 

@@ -24,7 +24,7 @@ OUTSIDE = {
 
 
 STILL_SHARED = {
-    *("IllegalMove", "Malformed", "Parser", "Handler", "Model", "Carrier", "Place", "Phase"),
+    *("Malformed", "Parser", "Handler", "Model", "Carrier"),
     *("Registry", "ModelSeries", "JobLines"),
 }
 STILL_WITHOUT_SUMMARY = {

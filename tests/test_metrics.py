@@ -21,12 +21,12 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.offer import NodeStatus, Published
 from orchd.domain.outcomes import Outcome
+from orchd.domain.phases import StreamPhase
 from orchd.domain.state import Snapshot
 from orchd.errors import JOB_ANSWERS, Code
 from orchd.exposition import Registry
 from orchd.jobs.metrics import JOB_BUCKETS, OUTCOMES, PROCESSING_ERRORS, STATUS_CLASSES
 from orchd.realtime.metrics import PHASES
-from orchd.realtime.stream import Phase
 from orchd.reconcile.metrics import RESTART_REASONS
 from orchd.runtime.metrics import RUNTIME_EVENTS
 from tests.collectors import Metrics
@@ -290,7 +290,7 @@ def test_the_words_are_those_of_the_rest_of_orchd() -> None:
     assert set(OUTCOMES) == {str(word) for word in Outcome}
     assert "other" in RESTART_REASONS
     assert "other" in RUNTIME_EVENTS
-    assert set(PHASES) == set(Phase) - {Phase.ENDED}
+    assert set(PHASES) == set(StreamPhase) - {StreamPhase.ENDED}
 
 
 class TestBesideANode:

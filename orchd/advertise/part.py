@@ -14,10 +14,10 @@ from orchd.advertise.metrics import RegistryErrors, StandingsCollector
 from orchd.advertise.rate import EthUsd, eth_usd_source
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
+from orchd.domain.origins import Origin
 from orchd.node.ports import NodeAccess
 from orchd.part import Context, Part, Roots
 from orchd.realtime.ports import RealtimeStreams
-from orchd.realtime.stream import Origin
 from orchd.reconcile.ports import Reconciler
 from orchd.sessions.ports import Sessions
 from orchd.settings.files import SecretInUse, read_secret

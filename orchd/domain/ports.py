@@ -234,7 +234,7 @@ class StoredStream:
 
     Attributes:
         id: as the node or the gateway names it.
-        origin: `realtime.stream.Origin`.
+        origin: `domain.origins.Origin`.
         began_at: Unix time, seconds.
         account: who pays for it, as `hooks.account.Account.to_json` says it; None = nobody is charged.
     """

@@ -12,14 +12,14 @@ from typing import ClassVar
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
+from orchd.domain.origins import Origin
 from orchd.doors.refusal import rendered
 from orchd.doors.routes import AskBody, HealthAsked, Route, Served, ToRunner, origin_form
 from orchd.errors import Code, JobRefused
 from orchd.hooks.job import NodeProof
 from orchd.http1.names import Header, Memo
 from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead
-from orchd.realtime.routes import Call
-from orchd.realtime.stream import Origin
+from orchd.realtime.routes import StreamCall
 from orchd.relay.headers import TO_RUNNER
 
 Readiness = tuple[bool, str]
@@ -118,7 +118,7 @@ class Door(ABC):
         return None
 
     def refuses(
-        self, call: Call | None, path: str, model: Model, head: RequestHead, bases: Sequence[str]
+        self, call: StreamCall | None, path: str, model: Model, head: RequestHead, bases: Sequence[str]
     ) -> tuple[Code, str] | None:
         """Return why this door serves this path to nobody; None = it serves it.
 

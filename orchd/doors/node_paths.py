@@ -13,7 +13,7 @@ from orchd.domain.model import Model
 from orchd.doors.paths import meant
 from orchd.doors.routes import PATH_SAFE
 from orchd.errors import Code
-from orchd.realtime.routes import Call
+from orchd.realtime.routes import StreamCall
 
 
 def on_runner(rest: str, model: Model) -> str:
@@ -25,7 +25,7 @@ def on_runner(rest: str, model: Model) -> str:
     return f"/{rest}"
 
 
-def oddly_spelled(call: Call | None, path: str, model: Model, method: bytes) -> tuple[Code, str] | None:
+def oddly_spelled(call: StreamCall | None, path: str, model: Model, method: bytes) -> tuple[Code, str] | None:
     """Return why a path is refused that is a call about a stream to some servers only; None = it is not one."""
     if call is None and meant(model, method, path) is not None:
         return Code.BAD_REQUEST, f"cannot tell what is asked of a stream of {model.key}: spell its route plainly"

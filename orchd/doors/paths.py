@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from orchd.domain.model import Model
 from orchd.doors.routes import PATH_SAFE
-from orchd.realtime.routes import PREFIXES, START_ALIASES, Call, Learnt, call_of, has_streams, places
+from orchd.realtime.routes import PREFIXES, START_ALIASES, Learnt, StreamCall, call_of, has_streams, stream_routes
 
 MOST_LETTERS = 2048
 """Of a path that must be read in all these ways: longer ones are refused, as reading them would hold up others."""
@@ -78,7 +78,7 @@ def stream_route(model: Model, method: bytes, path: str) -> bool:
     return any(_is_route(read, below, exact) for read in _readings(path))
 
 
-def meant(model: Model, method: bytes, path: str) -> Call | None:
+def meant(model: Model, method: bytes, path: str) -> StreamCall | None:
     """Return which call about a stream a path means that is spelled in some other way than callers spell it."""
     found: list[str] = []
     for name in _names(_SLASHES.split(_before_query(decoded(path)))):
@@ -105,7 +105,9 @@ def _routes(model: Model, method: bytes) -> tuple[list[Names], list[Names]]:
     own = model.stream.route_prefix
     prefixes = {*PREFIXES, *({own} if own not in (None, "auto") else ())}
     below = [f"{prefix}/stream" for prefix in prefixes]
-    exact = [place.path for call in Call for place in places(model, call, Learnt())] if own is not None else []
+    exact = (
+        [place.path for call in StreamCall for place in stream_routes(model, call, Learnt())] if own is not None else []
+    )
     if model.stream.post_starts_stream and method == b"POST":
         exact += [quote(model.inference.path, safe=PATH_SAFE), *START_ALIASES]
     return list(map(_of, below)), list(map(_of, exact))

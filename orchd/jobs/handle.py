@@ -40,12 +40,12 @@ from orchd.jobs.run import Aborted, Run
 from orchd.jobs.settings import JobsSettings
 from orchd.jobs.verdict import RUNNERS_FAULT, explain_late, judged, outcome_of
 from orchd.realtime.keeper import Keeper
-from orchd.realtime.stream import Ended, Stream
+from orchd.realtime.stream import Stream, StreamEnd
 from orchd.relay.event_stream import EventsEnd
 from orchd.relay.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, TooMuch, Transfer
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.table import Place, SessionTable
+from orchd.sessions.table import QueuePlace, SessionTable
 
 log = structlog.get_logger("orchd.jobs")
 
@@ -247,7 +247,7 @@ class Handler:
         """Charge for a stream that was found again, as before the restart."""
         self._accounts.charge_stream(stream)
 
-    def stream_ended(self, end: Ended) -> None:
+    def stream_ended(self, end: StreamEnd) -> None:
         """Count it and settle its account; its slot is free, or letting go."""
         stream, outcome = end.stream, end.outcome
         if stream.ran:
@@ -408,7 +408,7 @@ class Handler:
             if hooks.accounting:
                 self._accounts.make(run, session, admitted=admitted)
 
-    async def _slot(self, run: Run, key: ModelKey, place: Place) -> Session:
+    async def _slot(self, run: Run, key: ModelKey, place: QueuePlace) -> Session:
         """Wait in the queue of a cold model; `_end` gives the slot back, whatever happens from here on."""
 
         def resolve(what: Session | JobRefused) -> None:

@@ -12,7 +12,7 @@ from orchd.doors.routes import AskBody, HealthAsked, Route, Served, ToRunner
 from orchd.errors import Code
 from orchd.http1.rules import RequestHead
 from orchd.jobs.heads import AnswerToCaller
-from orchd.realtime.routes import Call, call_of, has_streams
+from orchd.realtime.routes import StreamCall, call_of, has_streams
 
 MIB = 1024 * 1024
 
@@ -59,7 +59,7 @@ class Plan:
         self.model: Model | None = None
         self.target = ""
         self.most = 0
-        self.call: Call | None = None
+        self.call: StreamCall | None = None
         self.refused: tuple[Code, str] | None = None
         self.job: ToRunner | None = None
         if isinstance(way, ToRunner):
@@ -73,7 +73,9 @@ class Plan:
         self.reply: AnswerToCaller | None = None
 
 
-def _refused(call: Call | None, way: ToRunner, door: Door, model: Model, head: RequestHead) -> tuple[Code, str] | None:
+def _refused(
+    call: StreamCall | None, way: ToRunner, door: Door, model: Model, head: RequestHead
+) -> tuple[Code, str] | None:
     """Return why this path is served to nobody, or not to a job; None = it is served."""
     path = way.target.partition("?")[0]
     base = model.launch.address.base_path if isinstance(model.launch, ExternalLaunch) else ""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.outcomes import Outcome
+from orchd.domain.phases import StreamPhase
 from orchd.doors.base import StreamNaming
 from orchd.doors.routes import ToRunner
 from orchd.errors import Code, JobRefused
@@ -24,8 +25,8 @@ from orchd.jobs.run import Run
 from orchd.jobs.stream_body import check_start, id_in, said_id, stream_id
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import Keeper
-from orchd.realtime.routes import Call
-from orchd.realtime.stream import Phase, Stream
+from orchd.realtime.routes import StreamCall
+from orchd.realtime.stream import Stream
 from orchd.sessions.session import Session
 
 if TYPE_CHECKING:
@@ -59,34 +60,34 @@ class Realtime:
         self._admit = admit
         self._began = began
 
-    async def serve(self, run: Run, call: Call, way: ToRunner, model: Model) -> None:
+    async def serve(self, run: Run, call: StreamCall, way: ToRunner, model: Model) -> None:
         """Answer a call about a stream.
 
         Raises:
             JobRefused, CallerGone.
         """
         # A stream counts as a job when it has ended; see `Handler.stream_ended`. One that can't begin counts here.
-        run.counts = call is Call.START
+        run.counts = call is StreamCall.START
         body = await self._body(run, model)
         name = _name(run)
-        said = check_start(body) if call is Call.START else None
+        said = check_start(body) if call is StreamCall.START else None
         if run.door.naming.in_body:
             name = name or (said_id(body) if said is None else id_in(said))
         elif not name:
             raise _nameless(run.door.naming)
         match call:
-            case Call.START:
+            case StreamCall.START:
                 await self._start(run, way, model, name or run.request_id, body)
-            case Call.STOP:
+            case StreamCall.STOP:
                 await self._stop(run, way, model, name, body)
-            case Call.UPDATE:
+            case StreamCall.UPDATE:
                 stream = self._which(run, way, name)
                 if stream is None or not stream.live:
                     raise JobRefused(
                         Code.STREAM_UNKNOWN, f"cannot update {name or 'a stream'} of {model.key}: it does not run"
                     )
                 await self._ask(run, stream, call, way, model, body)
-            case Call.STATUS:
+            case StreamCall.STATUS:
                 await self._status(run, way, model, name, body)
 
     async def ride(self, run: Run, way: ToRunner) -> Session:
@@ -114,7 +115,7 @@ class Realtime:
         """A request on a stream is over; one that broke off in the middle of a start takes the stream with it."""
         stream = run.stream
         assert stream is not None
-        if run.starts and stream.phase is Phase.STARTING:
+        if run.starts and stream.phase is StreamPhase.STARTING:
             if stream.asked:
                 self._keeper.end_soon(stream, outcome, "its start did not succeed")
             else:
@@ -124,7 +125,7 @@ class Realtime:
     async def _start(self, run: Run, way: ToRunner, model: Model, name: str, body: bytes) -> None:
         key, keeper = model.key, self._keeper
         stream = keeper.streams.find(key, name) or await self._hold(run, way, name)
-        if stream.phase is not Phase.HELD:
+        if stream.phase is not StreamPhase.HELD:
             # The container would silently replace the running one (container.md 2.3).
             raise JobRefused(Code.STREAM_RUNNING, f"cannot start stream {name} of {key}: it runs already")
         self._own(run, stream)
@@ -133,7 +134,7 @@ class Realtime:
         await self._admit(run)
         _check_not_stopped(stream)
         run.admitted = True
-        reply = await self._asked(run, Call.START, model, keeper.start(stream, model, _headers(run), body))
+        reply = await self._asked(run, StreamCall.START, model, keeper.start(stream, model, _headers(run), body))
         _check_not_stopped(stream)
         if reply is None:
             raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot start a stream of {key}: its container has no such route")
@@ -163,11 +164,11 @@ class Realtime:
     async def _status(self, run: Run, way: ToRunner, model: Model, name: str, body: bytes) -> None:
         stream = self._keeper.streams.find(way.key, name) if name else self._which(run, way, name)
         if stream is not None:
-            return await self._ask(run, stream, Call.STATUS, way, model, body)
+            return await self._ask(run, stream, StreamCall.STATUS, way, model, body)
         count = len(self._keeper.streams.of(model.key))
         return self._say(run, {"status": "OK" if count else "IDLE", "active_streams": count})
 
-    async def _ask(self, run: Run, stream: Stream, call: Call, way: ToRunner, model: Model, body: bytes) -> None:
+    async def _ask(self, run: Run, stream: Stream, call: StreamCall, way: ToRunner, model: Model, body: bytes) -> None:
         self._own(run, stream)
         asking = self._keeper.ask(stream, call, model, _headers(run), body)
         reply = await self._asked(run, call, model, asking)
@@ -176,7 +177,7 @@ class Realtime:
         self._answer(run, reply, way)
 
     async def _asked(
-        self, run: Run, call: Call, model: Model, asking: Coroutine[Any, Any, Reply | None]
+        self, run: Run, call: StreamCall, model: Model, asking: Coroutine[Any, Any, Reply | None]
     ) -> Reply | None:
         try:
             return await run.outside(asking)
@@ -230,7 +231,7 @@ def _check_not_stopped(stream: Stream) -> None:
     """Raises:
     JobRefused: somebody has stopped it while it was being started.
     """
-    if stream.phase is not Phase.STARTING:
+    if stream.phase is not StreamPhase.STARTING:
         raise JobRefused(
             Code.STREAM_UNKNOWN, f"cannot start stream {stream.id} of {stream.key}: it was stopped meanwhile"
         )

@@ -26,7 +26,7 @@ from orchd.lag import LoopLag
 from orchd.limits import most_connections
 from orchd.names import Names
 from orchd.realtime.keeper import Keeper
-from orchd.realtime.stream import Ended, Stream
+from orchd.realtime.stream import Stream, StreamEnd
 from orchd.relay.caller import CallerConnection
 from orchd.relay.caller_wire import CallerWire
 from orchd.relay.exchange import Exchange
@@ -225,7 +225,7 @@ class JobServer:
     def stream_found(self, stream: Stream) -> None:
         self._handler.stream_found(stream)
 
-    def stream_ended(self, end: Ended) -> None:
+    def stream_ended(self, end: StreamEnd) -> None:
         self._handler.stream_ended(end)
 
     def connections(self) -> Mapping[str, int]:

@@ -12,7 +12,7 @@ from orchd.domain.model import Model
 from orchd.http_client import connector, why
 from orchd.lag import LoopLag
 from orchd.names import Names
-from orchd.realtime.routes import Call, Learnt, places
+from orchd.realtime.routes import Learnt, StreamCall, stream_routes
 
 NOT_HERE = (404, 405)
 MOST_ANSWER_BYTES = 16 * 1024 * 1024
@@ -64,7 +64,7 @@ class ContainerStreams:
         await self._session.close()
 
     async def call(
-        self, model: Model, address: Address, call: Call, *, headers: Mapping[str, str], body: bytes
+        self, model: Model, address: Address, call: StreamCall, *, headers: Mapping[str, str], body: bytes
     ) -> Reply | None:
         """Ask the container; None = it has no route for this.
 
@@ -85,12 +85,12 @@ class ContainerStreams:
         what: tuple[ModelKey, str],
         model: Model,
         address: Address,
-        call: Call,
+        call: StreamCall,
         headers: Mapping[str, str],
         body: bytes,
     ) -> Reply | None:
-        if call is not Call.STATUS and model.stream.route_prefix == "auto" and what not in self._learnt:
-            await self._ask(what, model, address, Call.STATUS, {}, b"")
+        if call is not StreamCall.STATUS and model.stream.route_prefix == "auto" and what not in self._learnt:
+            await self._ask(what, model, address, StreamCall.STATUS, {}, b"")
         return await self._ask(what, model, address, call, headers, body)
 
     async def _ask(
@@ -98,16 +98,16 @@ class ContainerStreams:
         what: tuple[ModelKey, str],
         model: Model,
         address: Address,
-        call: Call,
+        call: StreamCall,
         headers: Mapping[str, str],
         body: bytes,
     ) -> Reply | None:
         sent = dict(headers)
         if model.token is not None:
             sent["Authorization"] = f"Bearer {model.token.value}"
-        method = "GET" if call is Call.STATUS else "POST"
+        method = "GET" if call is StreamCall.STATUS else "POST"
         reply = None
-        for place in places(model, call, self._learnt.get(what, Learnt())):
+        for place in stream_routes(model, call, self._learnt.get(what, Learnt())):
             url = address._replace(port=place.port or address.port).url + place.path
             async with self._session.request(
                 method, url, headers=sent, data=body or None, allow_redirects=False

@@ -22,19 +22,21 @@ import structlog
 from orchd.domain.changes import Changes
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model
+from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
+from orchd.domain.phases import StreamEvent, StreamPhase
 from orchd.domain.ports import ProbeWord, StoredStream, StreamStore
 from orchd.domain.signal import Signal
 from orchd.domain.state import ModelStatus, StreamStatus
 from orchd.errors import JobRefused, StoreError
 from orchd.hooks.account import Account
 from orchd.realtime.container import ContainerSilent, Reply
-from orchd.realtime.routes import Call, Learnt, places
+from orchd.realtime.routes import Learnt, StreamCall, stream_routes
 from orchd.realtime.settings import StreamsSettings
-from orchd.realtime.stream import Ended, Origin, Phase, Stream, Streams
+from orchd.realtime.stream import Stream, StreamEnd, Streams
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.table import Place, SessionTable
+from orchd.sessions.table import QueuePlace, SessionTable
 from orchd.tasks import cancel, spawn
 
 log = structlog.get_logger("orchd.streams")
@@ -63,7 +65,7 @@ class _Expected(NamedTuple):
     """
 
     runner: RunnerId
-    place: Place
+    place: QueuePlace
     origin: Origin
     until: float
     account: Account | None = None
@@ -71,7 +73,7 @@ class _Expected(NamedTuple):
 
 class Containers(Protocol):
     async def call(
-        self, model: Model, address: Address, call: Call, *, headers: Mapping[str, str], body: bytes
+        self, model: Model, address: Address, call: StreamCall, *, headers: Mapping[str, str], body: bytes
     ) -> Reply | None: ...
 
 
@@ -99,7 +101,7 @@ class Keeper:
         containers: Containers,
         models: Callable[[], Mapping[ModelKey, Model]],
         knows: Callable[[RunnerId], bool],
-        on_end: Callable[[Ended], None],
+        on_end: Callable[[StreamEnd], None],
         lost_s: Callable[[float], float] = lambda since: 0.0,
     ) -> None:
         self._lost_s = lost_s
@@ -117,10 +119,10 @@ class Keeper:
         self.over_at_node: Signal[ModelKey, str] = Signal()
         self._starts: dict[Stream, asyncio.Task[Reply | ContainerSilent | None]] = {}
         self._endings: dict[Stream, asyncio.Task[Reply | None]] = {}
-        self._ended: dict[Stream, Ended] = {}
+        self._ended: dict[Stream, StreamEnd] = {}
         self._over: dict[tuple[ModelKey, str], float] = {}
         self._chores: set[asyncio.Task[Any]] = set()
-        self._queued: dict[tuple[ModelKey, str], tuple[Place, float]] = {}
+        self._queued: dict[tuple[ModelKey, str], tuple[QueuePlace, float]] = {}
         self._expected: dict[tuple[ModelKey, str], _Expected] = {}
         self._heard: set[RunnerId] = set()
 
@@ -164,7 +166,7 @@ class Keeper:
         stream = Stream(name, session.key, origin, session, now, now, began_date=time.time())
         if (other := self.streams.find(session.key, name)) is not None:
             self._table.end(session, Outcome.REFUSED)
-            self._on_end(Ended(stream, Outcome.REFUSED, "there is one of that name"))
+            self._on_end(StreamEnd(stream, Outcome.REFUSED, "there is one of that name"))
             return other
         self.streams.add(stream)
         session.abort = lambda reason: self._cut(stream, reason)
@@ -172,7 +174,7 @@ class Keeper:
 
     def starting(self, stream: Stream) -> None:
         """Somebody means to start it; nobody else may from now on."""
-        self.streams.move(stream, Phase.STARTING)
+        self.streams.move(stream, StreamEvent.START_ASKED)
         stream.sign_at = _now()
 
     def start(
@@ -194,14 +196,14 @@ class Keeper:
     ) -> Reply | ContainerSilent | None:
         try:
             await self._save(stream)
-            return await self.ask(stream, Call.START, model, headers, body)
+            return await self.ask(stream, StreamCall.START, model, headers, body)
         except ContainerSilent as exc:
             return exc
         finally:
             del self._starts[stream]
 
     async def ask(
-        self, stream: Stream, call: Call, model: Model, headers: Mapping[str, str], body: bytes
+        self, stream: Stream, call: StreamCall, model: Model, headers: Mapping[str, str], body: bytes
     ) -> Reply | None:
         """Ask the container of a stream, naming the stream: it may have others. None = it has no such route.
 
@@ -220,15 +222,15 @@ class Keeper:
 
     def started(self, stream: Stream) -> None:
         """The container has said yes."""
-        self.streams.move(stream, Phase.RUNNING)
+        self.streams.move(stream, StreamEvent.STARTED)
         stream.idle_since, stream.sign_at, stream.ran = None, _now(), True
         key = stream.key
         log.info("stream_started", pipeline=key.pipeline, model_id=key.model_id, stream=stream.id, origin=stream.origin)
 
     def refused(self, stream: Stream, why: str) -> None:
         """Nothing was started: a reservation stays, a stream that began with this start is over."""
-        if stream.phase is Phase.STARTING and stream.origin is Origin.LIVE_RUNNER:
-            self.streams.move(stream, Phase.HELD)
+        if stream.phase is StreamPhase.STARTING and stream.origin is Origin.LIVE_RUNNER:
+            self.streams.move(stream, StreamEvent.START_REFUSED)
             stream.asked = False
             self._chore(self._forget(stream.key, stream.id))
         elif stream.live:
@@ -334,11 +336,11 @@ class Keeper:
         for stream in mine:
             if word is ProbeWord.BUSY:
                 stream.sign_at = now
-                if stream.phase is Phase.RUNNING:
+                if stream.phase is StreamPhase.RUNNING:
                     stream.idle_since = None
-            elif stream.phase is Phase.RUNNING and asked_at > stream.sign_at:
+            elif stream.phase is StreamPhase.RUNNING and asked_at > stream.sign_at:
                 stream.idle_since = asked_at if stream.idle_since is None else stream.idle_since
-            elif stream.phase is Phase.ENDING and stream.idle_since is not None and asked_at > stream.idle_since:
+            elif stream.phase is StreamPhase.ENDING and stream.idle_since is not None and asked_at > stream.idle_since:
                 self._finish(stream, Outcome.OK, "its container has ended it")
         if first and word is ProbeWord.BUSY and not mine and self._is_alone(runner):
             self._find(runner)
@@ -382,7 +384,7 @@ class Keeper:
                 if stream.session.account is None:
                     stream.session.account = account
                 stream.began_at, stream.asked, stream.ran = began_at, True, True
-                self.streams.move(stream, Phase.RUNNING)
+                self.streams.move(stream, StreamEvent.FOUND)
                 log.info("stream_found", pipeline=key.pipeline, model_id=key.model_id, stream=name, origin=origin)
                 if (key, name) in self._over:
                     self.end_soon(stream, Outcome.OK, "it was stopped before it was found again")
@@ -416,7 +418,7 @@ class Keeper:
             done: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
             done.set_result(None)
             return done
-        self.streams.move(stream, Phase.ENDING)
+        self.streams.move(stream, StreamEvent.STOP_ASKED)
         stream.idle_since = None
         task = self._endings[stream] = spawn(self._stop(stream, outcome, why, headers, body), name="end a stream")
         return task
@@ -429,13 +431,13 @@ class Keeper:
         try:
             if (start := self._starts.get(stream)) is not None:
                 await asyncio.wait({start})
-            if model is not None and stream.phase is Phase.ENDING:
-                if not places(model, Call.STOP, Learnt()):
+            if model is not None and stream.phase is StreamPhase.ENDING:
+                if not stream_routes(model, StreamCall.STOP, Learnt()):
                     # It ends by itself once its input has, which is the node's; see `_sweep`.
                     stream.idle_since = _now()
                     self._end_at_node(stream)
                     return None
-                reply = await self.ask(stream, Call.STOP, model, headers, body)
+                reply = await self.ask(stream, StreamCall.STOP, model, headers, body)
                 confirmed = reply is not None and (reply.status < 300 or reply.status in NOTHING_TO_STOP)
         except ContainerSilent as exc:
             log.warning("stream_not_stopped", stream=stream.id, reason=f"the container {exc}")
@@ -446,9 +448,9 @@ class Keeper:
 
     def _finish(self, stream: Stream, outcome: Outcome, why: str, *, confirmed: bool = True) -> None:
         """Free the slot, or let it go; once. `confirmed`: its container has said that it is not at work on it."""
-        if stream.phase is Phase.ENDED:
+        if stream.phase is StreamPhase.ENDED:
             return
-        self.streams.move(stream, Phase.ENDED)
+        self.streams.move(stream, StreamEvent.OVER)
         self.streams.drop(stream)
         key = stream.key
         if stream.asked and not confirmed:
@@ -466,7 +468,7 @@ class Keeper:
         )
         self._end_at_node(stream)
         self._chore(self._forget(key, stream.id))
-        self._ended[stream] = Ended(stream, outcome, why)
+        self._ended[stream] = StreamEnd(stream, outcome, why)
         for cut in list(stream.riders):
             cut(why)
         # They are cut in the loop's next turn, and then it is known what their runner may still be at work on.
@@ -498,11 +500,11 @@ class Keeper:
         now, rules = _now(), self._settings
         for stream in self.streams:
             signs = max(stream.sign_at, stream.session.progress_at)
-            if stream.phase is Phase.ENDING:
+            if stream.phase is StreamPhase.ENDING:
                 if stream.idle_since is not None and self._passed(stream.idle_since, now) >= WIND_DOWN_S:
                     self._finish(stream, Outcome.OK, f"its container did not become free within {WIND_DOWN_S:g} s")
             elif (
-                stream.phase is Phase.RUNNING
+                stream.phase is StreamPhase.RUNNING
                 and stream.idle_since is not None
                 and self._passed(stream.idle_since, now) >= rules.idle_s
             ):

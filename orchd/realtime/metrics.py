@@ -8,7 +8,7 @@ from orchd.domain.ids import ModelKey
 from orchd.exposition import Family, Lines, Page, Registry, model_labels
 
 PHASES = ("held", "starting", "running", "ending")
-"""The words of `realtime.stream.Phase`, but for `ended`; a test keeps them the same."""
+"""The words of `domain.phases.StreamPhase`, but for `ended`; a test keeps them the same."""
 
 STREAMS = Family("orchd_streams", "gauge", "Realtime sessions now, by phase.")
 

@@ -10,7 +10,7 @@ from orchd.realtime.container import ContainerStreams
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.metrics import StreamCollector
 from orchd.realtime.routes import has_streams
-from orchd.realtime.stream import Ended
+from orchd.realtime.stream import StreamEnd
 from orchd.realtime.tables import StreamTable
 from orchd.reconcile.ports import Reconciler
 from orchd.sessions.ports import Sessions
@@ -29,7 +29,7 @@ class RealtimePart(Part):
         self._reconcile = reconcile
         self._containers: ContainerStreams | None = None
         self._opened: Keeper | None = None
-        self.ended: Signal[Ended] = Signal()
+        self.ended: Signal[StreamEnd] = Signal()
 
     async def open(self) -> None:
         context = self._context

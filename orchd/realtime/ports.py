@@ -6,7 +6,7 @@ from typing import Protocol
 
 from orchd.domain.signal import Signal
 from orchd.realtime.keeper import Keeper
-from orchd.realtime.stream import Ended
+from orchd.realtime.stream import StreamEnd
 
 
 class RealtimeStreams(Protocol):
@@ -20,4 +20,4 @@ class RealtimeStreams(Protocol):
     def keeper(self) -> Keeper: ...
 
     @property
-    def ended(self) -> Signal[Ended]: ...
+    def ended(self) -> Signal[StreamEnd]: ...

@@ -16,7 +16,7 @@ AI_RUNNER_PORT = 8888
 PREFIXES = ("", "/api")
 
 
-class Call(StrEnum):
+class StreamCall(StrEnum):
     """What is asked of a stream. The value is go-livepeer's word for it."""
 
     START = "start"
@@ -26,17 +26,17 @@ class Call(StrEnum):
 
 
 _SPELLINGS = {
-    "/stream/start": Call.START,
-    "/stream/stop": Call.STOP,
-    "/stream/params": Call.UPDATE,
-    "/stream/update": Call.UPDATE,
-    "/stream/status": Call.STATUS,
+    "/stream/start": StreamCall.START,
+    "/stream/stop": StreamCall.STOP,
+    "/stream/params": StreamCall.UPDATE,
+    "/stream/update": StreamCall.UPDATE,
+    "/stream/status": StreamCall.STATUS,
 }
 START_ALIASES = frozenset({"/live-video-to-video", "/live/video-to-video"})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StreamRoute:
     """Where a container takes a call.
 
     Attributes:
@@ -63,24 +63,24 @@ def has_streams(stream: StreamSpec) -> bool:
     return stream.post_starts_stream or stream.route_prefix is not None
 
 
-def spelling(method: bytes, path: str) -> Call | None:
+def spelling(method: bytes, path: str) -> StreamCall | None:
     """Return what a path asks for in one of the two common spellings."""
     call = _SPELLINGS.get(path.removeprefix("/api"))
-    fits = method == b"GET" if call is Call.STATUS else method == b"POST"
+    fits = method == b"GET" if call is StreamCall.STATUS else method == b"POST"
     return call if fits else None
 
 
-def call_of(model: Model, method: bytes, path: str) -> Call | None:
+def call_of(model: Model, method: bytes, path: str) -> StreamCall | None:
     """Return what a request to a model asks of a stream; None = it is a job like others."""
     if not has_streams(model.stream):
         return None
     if (call := spelling(method, path)) is not None:
         return call
     starts = model.stream.post_starts_stream and method == b"POST"
-    return Call.START if starts and (path == model.inference.path or path in START_ALIASES) else None
+    return StreamCall.START if starts and (path == model.inference.path or path in START_ALIASES) else None
 
 
-def places(model: Model, call: Call, learnt: Learnt) -> tuple[Place, ...]:
+def stream_routes(model: Model, call: StreamCall, learnt: Learnt) -> tuple[StreamRoute, ...]:
     """Return where to try a call, in order; the next one counts only if the container answers 404 or 405.
 
     Empty: the container has no such route, such as a stop of ai-runner's.
@@ -88,15 +88,15 @@ def places(model: Model, call: Call, learnt: Learnt) -> tuple[Place, ...]:
     stream = model.stream
     if stream.route_prefix is None:
         return {
-            Call.START: (Place(model.inference.path),),
-            Call.STATUS: (Place("/api/status", AI_RUNNER_PORT),),
-            Call.UPDATE: (Place("/api/params", AI_RUNNER_PORT),),
-            Call.STOP: (),
+            StreamCall.START: (StreamRoute(model.inference.path),),
+            StreamCall.STATUS: (StreamRoute("/api/status", AI_RUNNER_PORT),),
+            StreamCall.UPDATE: (StreamRoute("/api/params", AI_RUNNER_PORT),),
+            StreamCall.STOP: (),
         }[call]
     known = stream.route_prefix if stream.route_prefix != "auto" else learnt.prefix
     prefixes = PREFIXES if known is None else (known,)
-    if call is not Call.UPDATE:
-        return tuple(Place(f"{prefix}/stream/{call}", prefix=prefix) for prefix in prefixes)
+    if call is not StreamCall.UPDATE:
+        return tuple(StreamRoute(f"{prefix}/stream/{call}", prefix=prefix) for prefix in prefixes)
     path = stream.update_path if stream.update_path != "auto" else learnt.update_path
     paths = ("/stream/update", "/stream/params") if path is None else (path,)
-    return tuple(Place(prefix + path, prefix=prefix, update_path=path) for prefix in prefixes for path in paths)
+    return tuple(StreamRoute(prefix + path, prefix=prefix, update_path=path) for prefix in prefixes for path in paths)

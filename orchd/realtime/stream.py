@@ -7,32 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey
+from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
+from orchd.domain.phases import StreamEvent, StreamPhase, next_phase
 from orchd.sessions.session import Session
-
-
-class Origin(StrEnum):
-    """Who began it, and thereby who must hear of its end."""
-
-    DIRECT = "direct"
-    BYOC = "byoc"
-    LIVE_RUNNER = "live-runner"
-    FOUND = "found"
-    """A container was busy with it when orchd started, and nobody has named it yet."""
-
-
-class Phase(StrEnum):
-    HELD = "held"
-    """The slot is taken; the container was not asked to start anything."""
-    STARTING = "starting"
-    RUNNING = "running"
-    ENDING = "ending"
-    """The container is asked to stop, or is expected to; the slot is still taken."""
-    ENDED = "ended"
 
 
 @dataclass(eq=False, slots=True)
@@ -58,7 +39,7 @@ class Stream:
     session: Session
     began_at: float
     sign_at: float
-    phase: Phase = Phase.HELD
+    phase: StreamPhase = StreamPhase.HELD
     idle_since: float | None = None
     began_date: float = 0.0
     asked: bool = False
@@ -68,7 +49,7 @@ class Stream:
 
     @property
     def live(self) -> bool:
-        return self.phase not in (Phase.ENDING, Phase.ENDED)
+        return self.phase not in (StreamPhase.ENDING, StreamPhase.ENDED)
 
 
 class Streams:
@@ -116,9 +97,13 @@ class Streams:
         self._named[stream.key, stream.id] = stream
         self.changes.touch(stream.key)
 
-    def move(self, stream: Stream, phase: Phase) -> None:
-        """Set the phase of a stream."""
-        stream.phase = phase
+    def move(self, stream: Stream, event: StreamEvent) -> None:
+        """Note what has happened to a stream: it is in the phase that follows, as `domain.phases` says.
+
+        Raises:
+            IllegalMove: that can't happen to it now.
+        """
+        stream.phase = next_phase(stream.phase, event)
         self.changes.touch(stream.key)
 
     def rename(self, stream: Stream, name: str) -> None:
@@ -140,7 +125,7 @@ class Streams:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class StreamEnd:
     """What the rest of orchd learns of a stream that has ended."""
 
     stream: Stream

@@ -30,7 +30,7 @@ from orchd.sessions.session import Session
 from orchd.sessions.table import SessionTable
 
 
-class Phase(StrEnum):
+class WorkPhase(StrEnum):
     """Of a work."""
 
     WATCHED = "watched"
@@ -38,7 +38,7 @@ class Phase(StrEnum):
     OVER = "over"
 
 
-class Event(StrEnum):
+class WorkEvent(StrEnum):
     """What may happen to a work."""
 
     FINISHED = "finished"
@@ -48,14 +48,14 @@ class Event(StrEnum):
     GONE = "gone"
 
 
-MOVES = {
-    (Phase.WATCHED, Event.FINISHED): Phase.OVER,
-    (Phase.WATCHED, Event.LOST): Phase.OUT_OF_SIGHT,
-    (Phase.OUT_OF_SIGHT, Event.PROBED_FREE): Phase.OVER,
-    (Phase.WATCHED, Event.TIME_UP): Phase.OVER,
-    (Phase.OUT_OF_SIGHT, Event.TIME_UP): Phase.OVER,
-    (Phase.WATCHED, Event.GONE): Phase.OVER,
-    (Phase.OUT_OF_SIGHT, Event.GONE): Phase.OVER,
+WORK_MOVES = {
+    (WorkPhase.WATCHED, WorkEvent.FINISHED): WorkPhase.OVER,
+    (WorkPhase.WATCHED, WorkEvent.LOST): WorkPhase.OUT_OF_SIGHT,
+    (WorkPhase.OUT_OF_SIGHT, WorkEvent.PROBED_FREE): WorkPhase.OVER,
+    (WorkPhase.WATCHED, WorkEvent.TIME_UP): WorkPhase.OVER,
+    (WorkPhase.OUT_OF_SIGHT, WorkEvent.TIME_UP): WorkPhase.OVER,
+    (WorkPhase.WATCHED, WorkEvent.GONE): WorkPhase.OVER,
+    (WorkPhase.OUT_OF_SIGHT, WorkEvent.GONE): WorkPhase.OVER,
 }
 
 
@@ -67,7 +67,7 @@ def _nothing() -> None:
     """There is no connection to close."""
 
 
-class Work:
+class LeftoverWork:
     """What a runner may still be doing for a session.
 
     Attributes:
@@ -77,7 +77,7 @@ class Work:
 
     __slots__ = ("close", "phase", "session", "since", "timer")
 
-    def __init__(self, session: Session, phase: Phase, since: float, close: Callable[[], None]) -> None:
+    def __init__(self, session: Session, phase: WorkPhase, since: float, close: Callable[[], None]) -> None:
         self.session = session
         self.phase = phase
         self.since = since
@@ -102,18 +102,20 @@ class LettingGo:
         self._table = table
         self._clock = clock
         self._call_later = call_later
-        self._works: dict[Session, set[Work]] = {}
+        self._works: dict[Session, set[LeftoverWork]] = {}
 
-    def cut(self, session: Session, seconds: float, *, watched: bool, close: Callable[[], None] = _nothing) -> Work:
+    def cut(
+        self, session: Session, seconds: float, *, watched: bool, close: Callable[[], None] = _nothing
+    ) -> LeftoverWork:
         """Note that the runner may still be at work for this session, which has not ended yet.
 
         Args:
             seconds: longest time until the work is taken to be over.
             watched: somebody will say `finished` or `lost`.
         """
-        phase = Phase.WATCHED if watched else Phase.OUT_OF_SIGHT
-        work = Work(session, phase, self._clock(), close)
-        work.timer = self._call_later(seconds, lambda: self._happened(work, Event.TIME_UP))
+        phase = WorkPhase.WATCHED if watched else WorkPhase.OUT_OF_SIGHT
+        work = LeftoverWork(session, phase, self._clock(), close)
+        work.timer = self._call_later(seconds, lambda: self._happened(work, WorkEvent.TIME_UP))
         self._works.setdefault(session, set()).add(work)
         return work
 
@@ -123,13 +125,13 @@ class LettingGo:
             return self._table.let_go(session, outcome, lambda: self._freed(session))
         return self._table.end(session, outcome)
 
-    def finished(self, work: Work) -> None:
+    def finished(self, work: LeftoverWork) -> None:
         """The runner has ended its answer, or its connection. Repeats are fine."""
-        self._happened(work, Event.FINISHED)
+        self._happened(work, WorkEvent.FINISHED)
 
-    def lost(self, work: Work) -> None:
+    def lost(self, work: LeftoverWork) -> None:
         """Nothing more can be seen of a work that was watched."""
-        self._happened(work, Event.LOST)
+        self._happened(work, WorkEvent.LOST)
 
     def probed(self, runner: RunnerId, model: Model, word: ProbeWord, asked_at: float) -> None:
         """A probe that began `asked_at` (loop clock) has ended.
@@ -141,18 +143,18 @@ class LettingGo:
             return
         for work in [work for works in self._works.values() for work in works]:
             if work.session.runner == runner and asked_at > work.since:
-                self._happened(work, Event.PROBED_FREE)
+                self._happened(work, WorkEvent.PROBED_FREE)
 
     def close(self) -> None:
         """orchd ends: nothing is waited for any more."""
         for work in [work for works in self._works.values() for work in works]:
-            self._happened(work, Event.GONE)
+            self._happened(work, WorkEvent.GONE)
 
-    def _happened(self, work: Work, event: Event) -> None:
-        if (phase := MOVES.get((work.phase, event))) is None:
+    def _happened(self, work: LeftoverWork, event: WorkEvent) -> None:
+        if (phase := WORK_MOVES.get((work.phase, event))) is None:
             return
         work.phase = phase
-        if phase is not Phase.OVER:
+        if phase is not WorkPhase.OVER:
             return
         session = work.session
         works = self._works[session]
@@ -165,11 +167,11 @@ class LettingGo:
     def _freed(self, session: Session) -> None:
         """The slot is free; if that is not by the last work's end, its runner is gone."""
         for work in self._works.pop(session, ()):
-            work.phase = Phase.OVER
+            work.phase = WorkPhase.OVER
             _over(work)
 
 
-def _over(work: Work) -> None:
+def _over(work: LeftoverWork) -> None:
     if work.timer is not None:
         work.timer.cancel()
     work.close()

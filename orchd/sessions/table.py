@@ -18,7 +18,7 @@ lets go delays nobody.
     running -- end --> ended
     running -- let_go --> letting go -- finish, or `gone` of its runner --> ended
 
-Callbacks run inside these calls and must not call the table back, save `Place.resolve`, which is called when the
+Callbacks run inside these calls and must not call the table back, save `QueuePlace.resolve`, which is called when the
 table is consistent again.
 """
 
@@ -41,7 +41,7 @@ NOT_STARTED = "it has not been started yet"
 
 
 @dataclass(eq=False, slots=True)
-class Place:
+class QueuePlace:
     """A job's place in the queue of a cold model.
 
     Attributes:
@@ -87,8 +87,8 @@ class _Model:
     letting_go: int = 0
     begun: int = 0
     replicas: dict[RunnerId, _Replica] = field(default_factory=dict)
-    waiting: deque[Place] = field(default_factory=deque)
-    expected: dict[RunnerId, list[Place]] = field(default_factory=dict)
+    waiting: deque[QueuePlace] = field(default_factory=deque)
+    expected: dict[RunnerId, list[QueuePlace]] = field(default_factory=dict)
     expecting: int = 0
 
     @property
@@ -119,7 +119,7 @@ def _ignore_runner(runner: RunnerId) -> None:
 
 
 def _unset(result: Session | JobRefused) -> None:
-    raise AssertionError("Place.resolve was not set in the step that took the place")
+    raise AssertionError("QueuePlace.resolve was not set in the step that took the place")
 
 
 class SessionTable:
@@ -204,15 +204,17 @@ class SessionTable:
             place.resolve(self._begin(runner.key, model, replica, place.kind))
         self._seat(runner.key, model)
 
-    def expect(self, runner: RunnerId, kind: SessionKind, resolve: Callable[[Session | JobRefused], None]) -> Place:
+    def expect(
+        self, runner: RunnerId, kind: SessionKind, resolve: Callable[[Session | JobRefused], None]
+    ) -> QueuePlace:
         """Count a session that runs on this runner already, and have it resolved when the runner is opened."""
         model = self._models.setdefault(runner.key, _Model(0, 0, defined=False))
-        place = Place(runner.key, kind, resolve)
+        place = QueuePlace(runner.key, kind, resolve)
         model.expected.setdefault(runner, []).append(place)
         model.expecting += 1
         return place
 
-    def unexpect(self, runner: RunnerId, place: Place) -> None:
+    def unexpect(self, runner: RunnerId, place: QueuePlace) -> None:
         """The runner is gone, or the session is. A place that was resolved is fine."""
         model = self._models.get(runner.key)
         places = model.expected.get(runner, []) if model else []
@@ -331,7 +333,7 @@ class SessionTable:
 
     # The jobs' side.
 
-    def begin(self, key: ModelKey, kind: SessionKind) -> Session | Place:
+    def begin(self, key: ModelKey, kind: SessionKind) -> Session | QueuePlace:
         """Take a slot of the least-loaded open replica, or a place in the queue of a cold model.
 
         Raises:
@@ -349,13 +351,13 @@ class SessionTable:
         if len(model.waiting) >= min(model.hold_limit, model.max_sessions):
             many = f"it is being started and {len(model.waiting)} jobs wait for it"
             raise _refusal(key, Code.HOLD_FULL, f"{many} ({model.reason})")
-        place = Place(key, kind, _unset)
+        place = QueuePlace(key, kind, _unset)
         model.waiting.append(place)
         self.changes.touch(key)
         self._on_wanted(key)
         return place
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: QueuePlace) -> None:
         """Give a place in the queue back. One that was resolved or left before is fine."""
         model = self._models.get(place.key)
         if model is not None and place in model.waiting:

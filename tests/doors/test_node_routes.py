@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import InferenceSpec, Model
+from orchd.domain.origins import Origin
 from orchd.doors.base import enter
 from orchd.doors.listed import DOORS
 from orchd.doors.routes import HealthAsked, Route, Served, ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.http1.rules import RequestHead
-from orchd.realtime.stream import Origin
 from tests.jobs.model import a_model
 
 IMAGE, LIVE, LLM = ModelKey("image", "org/one"), ModelKey("live-video-to-video", "tint"), ModelKey("llm", "模型 é/x")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import InferenceSpec, StreamSpec
 from orchd.doors.paths import climbs, decoded, meant, stream_route
-from orchd.realtime.routes import Call, call_of
+from orchd.realtime.routes import StreamCall, call_of
 from tests.jobs.model import a_model
 
 TRANSCRIPTS = Path(__file__).parents[1] / "golivepeer" / "transcripts"
@@ -205,7 +205,7 @@ def test_a_runners_own_routes_are_the_profiles() -> None:
 
 @pytest.mark.parametrize("path", ["/stream//stop", "/x/../stream/stop/", "/%73tream/stop", "/API/stream/STOP"])
 def test_what_an_odd_spelling_means(path: str) -> None:
-    assert meant(STREAMING, b"POST", path) is Call.STOP
+    assert meant(STREAMING, b"POST", path) is StreamCall.STOP
     assert meant(STREAMING, b"POST", "/stream/other") is None
 
 

@@ -10,9 +10,9 @@ from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import Keeper
-from orchd.realtime.routes import Call
+from orchd.realtime.routes import StreamCall
 from orchd.realtime.settings import StreamsSettings
-from orchd.realtime.stream import Ended
+from orchd.realtime.stream import StreamEnd
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
 from tests.fakes.stored import FakeStreamStore
@@ -26,16 +26,16 @@ class FakeContainers:
     """
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Call, Address, Mapping[str, str], bytes]] = []
-        self.answers: dict[Call, Reply | ContainerSilent | None] = {}
-        self.gates: dict[Call, asyncio.Event] = {}
+        self.asked: list[tuple[StreamCall, Address, Mapping[str, str], bytes]] = []
+        self.answers: dict[StreamCall, Reply | ContainerSilent | None] = {}
+        self.gates: dict[StreamCall, asyncio.Event] = {}
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[StreamCall]:
         return [call for call, *_ in self.asked]
 
     async def call(
-        self, model: Model, address: Address, call: Call, *, headers: Mapping[str, str], body: bytes
+        self, model: Model, address: Address, call: StreamCall, *, headers: Mapping[str, str], body: bytes
     ) -> Reply | None:
         self.asked.append((call, address, dict(headers), body))
         if (gate := self.gates.get(call)) is not None:
@@ -55,7 +55,7 @@ def a_letting_go(table: SessionTable) -> LettingGo:
 def a_keeper(
     table: SessionTable,
     models: Callable[[], Mapping[ModelKey, Model]] = dict,
-    on_end: Callable[[Ended], None] = lambda end: None,
+    on_end: Callable[[StreamEnd], None] = lambda end: None,
     knows: Callable[[RunnerId], bool] = lambda runner: True,
     store: FakeStreamStore | None = None,
     letting_go: LettingGo | None = None,

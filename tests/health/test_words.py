@@ -22,7 +22,7 @@ from orchd.health.reading import classify
 from orchd.node.client import NodeClient
 from orchd.node.ports import NodeError
 from orchd.realtime.container import ContainerSilent, ContainerStreams
-from orchd.realtime.routes import Call
+from orchd.realtime.routes import StreamCall
 from orchd.relay.pool import Pool
 from orchd.relay.ports import RunnerUnreachable
 from orchd.relay.splice import Pipes
@@ -184,7 +184,9 @@ async def by_stream(address: Address) -> str:
     streams = ContainerStreams(20.0)
     try:
         with pytest.raises(ContainerSilent) as caught:
-            await streams.call(a_model(stream=StreamSpec(route_prefix="")), address, Call.START, headers={}, body=b"")
+            await streams.call(
+                a_model(stream=StreamSpec(route_prefix="")), address, StreamCall.START, headers={}, body=b""
+            )
         return str(caught.value)
     finally:
         await streams.close()

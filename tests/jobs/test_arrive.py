@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from orchd.domain.ids import ModelKey
+from orchd.domain.origins import Origin
 from orchd.errors import Code, JobRefused
 from orchd.hooks.hook import JobHook, Waits
 from orchd.hooks.job import Job
 from orchd.node.route_secrets import RouteSecrets
-from orchd.realtime.stream import Origin
 from orchd.tickets.node_token import NodeToken
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import ONE, refused, request

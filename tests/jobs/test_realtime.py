@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import ExternalLaunch, HealthSpec, InferenceSpec, Model, StreamSpec
+from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
+from orchd.domain.phases import StreamPhase
 from orchd.domain.ports import ProbeWord
 from orchd.errors import Code, JobRefused
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import SWEEP_S
-from orchd.realtime.routes import Call
-from orchd.realtime.stream import Origin, Phase, Stream
+from orchd.realtime.routes import StreamCall
+from orchd.realtime.stream import Stream
 from orchd.tasks import cancel, spawn
 from tests.fakes.stored import FakeStreamStore
 from tests.fakes.streams import FakeContainers
@@ -115,7 +117,7 @@ def test_a_stream_holds_one_slot_from_its_start_to_its_stop(via: str) -> None:
         caller = await studio.ask("start", body=b'{"gateway_request_id": "s1"}', via=via)
         assert (status_of(caller), caller.messages[0].body) == (200, b'{"status":"success"}')
         assert studio.active == 1
-        assert studio.stream().phase is Phase.RUNNING
+        assert studio.stream().phase is StreamPhase.RUNNING
         assert studio.stored == {"s1"}
         assert studio.outcomes == [], "it is no job before it has ended"
         assert status_of(await studio.ask("params", body=b'{"a":1}', via=via)) == 200
@@ -124,7 +126,13 @@ def test_a_stream_holds_one_slot_from_its_start_to_its_stop(via: str) -> None:
         assert studio.active == 1
         assert status_of(await studio.ask("stop", body=b"", via=via)) == 200
         assert studio.active == 0
-        assert studio.containers.calls == [Call.START, Call.UPDATE, Call.UPDATE, Call.STATUS, Call.STOP]
+        assert studio.containers.calls == [
+            StreamCall.START,
+            StreamCall.UPDATE,
+            StreamCall.UPDATE,
+            StreamCall.STATUS,
+            StreamCall.STOP,
+        ]
         assert studio.stored == set()
         assert studio.settled() == studio.outcomes == ["ok"]
         assert studio.network.dialled == [], "calls about streams don't go the way of jobs"
@@ -142,8 +150,8 @@ def test_a_start_may_be_spelled_in_many_ways(target: str) -> None:
         studio = Studio()
         caller = await studio.serve(request(("X-Stream-Id", "s1"), target=target, body=b"{}"))
         assert status_of(caller) == 200
-        assert studio.containers.calls == [Call.START]
-        assert studio.stream().phase is Phase.RUNNING
+        assert studio.containers.calls == [StreamCall.START]
+        assert studio.stream().phase is StreamPhase.RUNNING
 
     run()
 
@@ -197,7 +205,7 @@ async def test_the_container_sees_what_is_its_own_and_nothing_of_the_payment() -
 async def test_the_containers_own_answer_passes_with_our_request_id_alone() -> None:
     studio = Studio()
     theirs = ((b"Content-Type", b"text/x"), (b"X-Metadata", b"m"), (b"livepeer-request-id", b"theirs"))
-    studio.containers.answers[Call.START] = Reply(202, theirs, b"whatever")
+    studio.containers.answers[StreamCall.START] = Reply(202, theirs, b"whatever")
     (got,) = (await studio.ask("start", headers={"Livepeer-Request-Id": "mine"})).messages
     assert (got.status, got.body, got.header("X-Metadata")) == (202, b"whatever", "m")
     assert (got.header("Content-Type"), got.header("Livepeer-Request-Id")) == ("text/x", "mine")
@@ -244,9 +252,9 @@ async def test_no_job_of_the_nodes_reaches_a_stream_or_the_container_by_a_stream
     for data in plain_jobs():
         (got,) = (await studio.serve(data)).messages
         assert (refused(got), got.status) == (Code.STREAM_ROUTE, 403), data
-    assert studio.containers.calls == [Call.START], "the container never sees it"
+    assert studio.containers.calls == [StreamCall.START], "the container never sees it"
     assert studio.network.dialled == []
-    assert studio.stream().phase is Phase.RUNNING
+    assert studio.stream().phase is StreamPhase.RUNNING
     assert studio.active == 1
     assert set(studio.codes) == {"stream_route"}
     assert all(key == KEY for key, *_ in studio.metrics.jobs)
@@ -289,7 +297,7 @@ async def test_on_live_runners_routes_only_the_nodes_own_header_names_the_sessio
         await studio.ask(call, "b", via=LIVE, headers={"X-Stream-Id": "a"})
     named = [(headers["Livepeer-Session-Id"], headers["X-Stream-Id"]) for _, _, headers, _ in studio.containers.asked]
     assert named == [("a", "a"), ("b", "b"), ("b", "b"), ("b", "b"), ("b", "b")]
-    assert studio.stream("a").phase is Phase.RUNNING
+    assert studio.stream("a").phase is StreamPhase.RUNNING
 
 
 @pytest.mark.parametrize("via", [BYOC, LIVE, DIRECT])
@@ -310,10 +318,10 @@ def test_every_call_names_its_stream_whoever_asks(via: str) -> None:
         for stream in tuple(studio.keeper.streams):
             await studio.keeper.end(stream, Outcome.ABORTED, "a hook refused")
         said = [(call, headers["X-Stream-Id"]) for call, _, headers, _ in studio.containers.asked]
-        calls = [Call.START, Call.UPDATE, Call.STATUS]
+        calls = [StreamCall.START, StreamCall.UPDATE, StreamCall.STATUS]
         names = ("a", "b", "caf\u00e9 \u6a21")
         assert said[:9] == [(call, name) for name in names for call in calls]
-        assert said[9:] == [(Call.STOP, "b"), (Call.STOP, "a"), (Call.STOP, "caf\u00e9 \u6a21")]
+        assert said[9:] == [(StreamCall.STOP, "b"), (StreamCall.STOP, "a"), (StreamCall.STOP, "caf\u00e9 \u6a21")]
 
     run()
 
@@ -406,9 +414,9 @@ async def test_a_second_start_of_a_name_is_503_and_the_container_never_sees_it()
     await studio.started()
     for via in (BYOC, "/models/live-video-to-video/tint", LIVE):
         assert code_of(await studio.ask("start", via=via)) is Code.STREAM_RUNNING
-    assert studio.containers.calls == [Call.START]
+    assert studio.containers.calls == [StreamCall.START]
     assert studio.active == 1
-    assert studio.stream().phase is Phase.RUNNING
+    assert studio.stream().phase is StreamPhase.RUNNING
 
 
 @pytest.mark.parametrize("where", ["admitting", "starting"])
@@ -425,7 +433,7 @@ def test_of_two_starts_at_once_one_reaches_the_container(where: str) -> None:
             model=replace(MODEL, max_sessions=2), hooks=[Slow(waits={"admit"} if where == "admitting" else set())]
         )
         if where == "starting":
-            studio.containers.gates[Call.START] = gate
+            studio.containers.gates[StreamCall.START] = gate
         first, second = studio.caller(asked("start")), studio.caller()
         await studio.settle()
         second.say(asked("start"))
@@ -434,7 +442,7 @@ def test_of_two_starts_at_once_one_reaches_the_container(where: str) -> None:
         gate.set()
         await studio.idle()
         assert status_of(first) == 200
-        assert studio.containers.calls == [Call.START]
+        assert studio.containers.calls == [StreamCall.START]
         assert studio.active == 1
 
     run()
@@ -450,7 +458,7 @@ async def test_two_starts_of_a_name_that_wait_for_a_cold_model_begin_one_stream(
     studio.table.open(runner_of(KEY), ADDRESS, None)
     await studio.idle()
     assert sorted(map(status_of, callers)) == [200, 503]
-    assert studio.containers.calls == [Call.START]
+    assert studio.containers.calls == [StreamCall.START]
     assert studio.active == 1
     assert studio.settled() == ["refused"], "the slot of the second one"
     await studio.ask("stop")
@@ -464,7 +472,7 @@ async def test_beyond_max_sessions_a_start_is_503_and_a_stop_makes_room() -> Non
     assert code_of(await studio.ask("start", "s2")) is Code.CAPACITY_EXHAUSTED
     await studio.ask("stop")
     await studio.started("s2")
-    assert studio.containers.calls == [Call.START, Call.STOP, Call.START]
+    assert studio.containers.calls == [StreamCall.START, StreamCall.STOP, StreamCall.START]
 
 
 @pytest.mark.parametrize("waits", [False, True])
@@ -491,11 +499,11 @@ async def test_a_reservation_outlives_a_start_that_was_refused() -> None:
     studio.keeper.reserved(KEY, "s1")
     assert code_of(await studio.ask("start", via=LIVE)) is Code.FORBIDDEN
     hook.fails.clear()
-    studio.containers.answers[Call.START] = Reply(503, (), b"still loading")
+    studio.containers.answers[StreamCall.START] = Reply(503, (), b"still loading")
     assert status_of(await studio.ask("start", via=LIVE)) == 503
-    assert studio.stream().phase is Phase.HELD
+    assert studio.stream().phase is StreamPhase.HELD
     assert studio.active == 1
-    del studio.containers.answers[Call.START]
+    del studio.containers.answers[StreamCall.START]
     await studio.started(via=LIVE)
     assert studio.active == 1
     assert studio.settled() == []
@@ -506,11 +514,11 @@ def test_a_container_that_refuses_a_start_gives_its_slot_back(status: int) -> No
     @virtual_time
     async def run() -> None:
         studio = Studio()
-        studio.containers.answers[Call.START] = Reply(status, (), b"no")
+        studio.containers.answers[StreamCall.START] = Reply(status, (), b"no")
         (got,) = (await studio.ask("start")).messages
         assert (got.status, got.body) == (status, b"no")
         assert studio.active == 0
-        assert studio.containers.calls == [Call.START], "there is nothing to stop"
+        assert studio.containers.calls == [StreamCall.START], "there is nothing to stop"
         assert studio.stored == set()
         assert studio.settled() == ["refused"]
         assert studio.outcomes == ["runner_error" if status >= 500 else "ok"]
@@ -526,7 +534,7 @@ def test_a_401_or_a_redirect_is_502_over_byoc_alone(status: int, via: str) -> No
     @virtual_time
     async def run() -> None:
         studio = Studio()
-        studio.containers.answers[Call.START] = Reply(status, (), b"no")
+        studio.containers.answers[StreamCall.START] = Reply(status, (), b"no")
         caller = await studio.ask("start", via=via)
         if via == BYOC:
             assert code_of(caller) is Code.BACKEND_UNUSABLE
@@ -542,12 +550,12 @@ def test_a_start_without_an_answer_is_stopped_since_nobody_knows_what_it_did(via
     @virtual_time
     async def run() -> None:
         studio = Studio()
-        studio.containers.answers[Call.START] = ContainerSilent("gave no answer to start within 30 s")
-        stopping = studio.containers.gates[Call.STOP] = asyncio.Event()
+        studio.containers.answers[StreamCall.START] = ContainerSilent("gave no answer to start within 30 s")
+        stopping = studio.containers.gates[StreamCall.STOP] = asyncio.Event()
         caller = studio.caller(asked("start", via=via))
         await studio.settle()
         assert code_of(caller) is Code.BACKEND_UNAVAILABLE
-        assert studio.containers.calls == [Call.START, Call.STOP]
+        assert studio.containers.calls == [StreamCall.START, StreamCall.STOP]
         assert studio.active == 1, "the container may be at work on it"
         assert studio.hurried == [runner_of(KEY)]
         stopping.set()
@@ -563,7 +571,7 @@ def test_a_start_without_an_answer_is_stopped_since_nobody_knows_what_it_did(via
 async def test_a_container_that_can_not_even_be_stopped_gives_its_slot_back_in_time() -> None:
     studio = Studio()
     gone = ContainerSilent("can't be asked: refused")
-    studio.containers.answers.update({Call.START: gone, Call.STOP: gone})
+    studio.containers.answers.update({StreamCall.START: gone, StreamCall.STOP: gone})
     assert code_of(await studio.ask("start")) is Code.BACKEND_UNAVAILABLE
     assert (studio.active, studio.table.letting_go(KEY), studio.settled()) == (1, 1, ["backend_failed"])
     await asyncio.sleep(MODEL.inference.timeout_s)
@@ -604,7 +612,7 @@ def test_whatever_ends_a_start_in_its_middle_ends_it_once_and_gives_the_slot_bac
         studio = Studio(hooks=[hook])
         studio.keeper.reserved(KEY, "s1")
         if turns % 2:
-            studio.containers.gates[Call.START] = asyncio.Event()
+            studio.containers.gates[StreamCall.START] = asyncio.Event()
         caller = studio.caller(asked("start", via=LIVE))
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -615,7 +623,7 @@ def test_whatever_ends_a_start_in_its_middle_ends_it_once_and_gives_the_slot_bac
         await studio.settle()
         if (stream := studio.keeper.streams.find(KEY, "s1")) is not None:
             assert happens in (caller_leaves, orchd_stops, node_releases), "it came too early, or too late"
-            assert stream.phase in (Phase.HELD, Phase.RUNNING)
+            assert stream.phase in (StreamPhase.HELD, StreamPhase.RUNNING)
             await studio.keeper.end(stream, Outcome.OK, "the test ends")
         await studio.idle()
         assert studio.active == 0
@@ -623,10 +631,10 @@ def test_whatever_ends_a_start_in_its_middle_ends_it_once_and_gives_the_slot_bac
         assert studio.stored == set()
         assert len(studio.settled()) == studio.table.begun(KEY)
         assert not studio.handler._accounts._streams
-        if Call.STOP in studio.containers.calls:
-            assert studio.containers.calls == [Call.START, Call.STOP]
-        if Call.START in studio.containers.calls and happens is not runner_dies:
-            assert Call.STOP in studio.containers.calls, "what was started is stopped"
+        if StreamCall.STOP in studio.containers.calls:
+            assert studio.containers.calls == [StreamCall.START, StreamCall.STOP]
+        if StreamCall.START in studio.containers.calls and happens is not runner_dies:
+            assert StreamCall.STOP in studio.containers.calls, "what was started is stopped"
         await studio.keeper.close()
         await studio.handler.close()
 
@@ -637,16 +645,16 @@ def test_whatever_ends_a_start_in_its_middle_ends_it_once_and_gives_the_slot_bac
 async def test_a_stop_waits_for_the_start_that_is_under_way() -> None:
     """PyTrickle takes a start while it loads, and would say to the stop that nothing runs (container.md 2.2)."""
     studio = Studio()
-    studio.containers.gates[Call.START] = asyncio.Event()
+    studio.containers.gates[StreamCall.START] = asyncio.Event()
     starter = studio.caller(asked("start"))
     await studio.settle()
     stopper = studio.caller(asked("stop"))
     await studio.settle()
-    assert studio.containers.calls == [Call.START]
+    assert studio.containers.calls == [StreamCall.START]
     assert stopper.sent == b""
-    studio.containers.gates[Call.START].set()
+    studio.containers.gates[StreamCall.START].set()
     await studio.idle()
-    assert studio.containers.calls == [Call.START, Call.STOP]
+    assert studio.containers.calls == [StreamCall.START, StreamCall.STOP]
     assert status_of(stopper) == 200
     assert code_of(starter) is Code.STREAM_UNKNOWN
     assert studio.active == 0
@@ -656,37 +664,37 @@ async def test_a_stop_waits_for_the_start_that_is_under_way() -> None:
 @virtual_time
 async def test_a_caller_who_leaves_does_not_have_his_start_overtaken_by_its_stop() -> None:
     studio = Studio()
-    studio.containers.gates[Call.START] = asyncio.Event()
+    studio.containers.gates[StreamCall.START] = asyncio.Event()
     caller = studio.caller(asked("start"))
     await studio.settle()
     caller.lose()
     await studio.settle()
-    assert (studio.active, studio.containers.calls) == (1, [Call.START])
-    studio.containers.gates[Call.START].set()
+    assert (studio.active, studio.containers.calls) == (1, [StreamCall.START])
+    studio.containers.gates[StreamCall.START].set()
     await studio.idle()
-    assert (studio.active, studio.containers.calls) == (0, [Call.START, Call.STOP])
+    assert (studio.active, studio.containers.calls) == (0, [StreamCall.START, StreamCall.STOP])
     assert studio.outcomes == studio.settled() == ["client_gone"]
 
 
 @virtual_time
 async def test_questions_about_a_stream_that_is_being_started_do_not_end_it() -> None:
     studio = Studio()
-    studio.containers.gates[Call.START] = asyncio.Event()
+    studio.containers.gates[StreamCall.START] = asyncio.Event()
     starter = studio.caller(asked("start"))
     await studio.settle()
     for call in ("status", "params"):
         caller = studio.caller(asked(call))
         await studio.settle()
         assert status_of(caller) == 200
-    studio.containers.answers[Call.UPDATE] = ContainerSilent("gave no answer")
+    studio.containers.answers[StreamCall.UPDATE] = ContainerSilent("gave no answer")
     caller = studio.caller(asked("params"))
     await studio.settle()
     assert code_of(caller) is Code.BACKEND_UNAVAILABLE
-    studio.containers.gates[Call.START].set()
+    studio.containers.gates[StreamCall.START].set()
     await studio.idle()
     assert status_of(starter) == 200
-    assert studio.stream().phase is Phase.RUNNING
-    assert Call.STOP not in studio.containers.calls
+    assert studio.stream().phase is StreamPhase.RUNNING
+    assert StreamCall.STOP not in studio.containers.calls
 
 
 # Stops, updates, status.
@@ -698,7 +706,7 @@ async def test_a_stop_may_come_three_times_and_for_what_never_was() -> None:
     await studio.started()
     for name in ("s1", "s1", "s1", "never"):
         assert status_of(await studio.ask("stop", name, body=b"plain text")) == 200
-    assert studio.containers.calls == [Call.START, Call.STOP]
+    assert studio.containers.calls == [StreamCall.START, StreamCall.STOP]
     assert studio.containers.asked[1][3] == b"plain text"
     assert studio.active == 0
     assert studio.outcomes == ["ok"]
@@ -708,16 +716,16 @@ async def test_a_stop_may_come_three_times_and_for_what_never_was() -> None:
 async def test_three_stops_at_once_reach_the_container_as_one() -> None:
     studio = Studio()
     await studio.started()
-    studio.containers.gates[Call.STOP] = asyncio.Event()
+    studio.containers.gates[StreamCall.STOP] = asyncio.Event()
     callers = [studio.caller(asked("stop")) for _ in range(3)]
     await studio.settle()
     callers[0].lose()
     await studio.settle()
     assert studio.active == 1
-    studio.containers.gates[Call.STOP].set()
+    studio.containers.gates[StreamCall.STOP].set()
     await studio.idle()
     assert [status_of(caller) for caller in callers[1:]] == [200, 200]
-    assert studio.containers.calls == [Call.START, Call.STOP]
+    assert studio.containers.calls == [StreamCall.START, StreamCall.STOP]
     assert studio.active == 0
 
 
@@ -730,7 +738,7 @@ def test_a_stop_succeeds_whatever_the_container_says(reply: Reply | ContainerSil
     async def run() -> None:
         studio = Studio()
         await studio.started()
-        studio.containers.answers[Call.STOP] = reply
+        studio.containers.answers[StreamCall.STOP] = reply
         (got,) = (await studio.ask("stop")).messages
         assert got.status == 200
         assert json.loads(got.body)["status"] == "success"
@@ -751,7 +759,7 @@ async def test_a_container_without_a_stop_keeps_the_slot_until_it_is_free() -> N
     before = now()
     assert status_of(await studio.ask("stop", via=LIVE)) == 200
     assert studio.told_node == ["s1"], "its input is the node's to end"
-    assert studio.containers.calls == [Call.START]
+    assert studio.containers.calls == [StreamCall.START]
     studio.keeper.probed(runner_of(KEY), model, ProbeWord.READY, before - 1)
     assert studio.active == 1, "that was before the stop"
     assert code_of(await studio.ask("start", "s2", via=LIVE)) is Code.CAPACITY_EXHAUSTED
@@ -774,7 +782,7 @@ async def test_an_update_of_what_does_not_run_is_404() -> None:
     assert code_of(await studio.ask("params", "other")) is Code.STREAM_UNKNOWN
     await studio.ask("stop")
     assert code_of(await studio.ask("params")) is Code.STREAM_UNKNOWN
-    assert studio.containers.calls == [Call.START, Call.STOP]
+    assert studio.containers.calls == [StreamCall.START, StreamCall.STOP]
 
 
 @virtual_time
@@ -799,7 +807,7 @@ def test_an_answer_without_a_body_has_no_length_and_the_connection_goes_on(statu
     async def run() -> None:
         studio = Studio()
         await studio.started()
-        studio.containers.answers[Call.UPDATE] = Reply(status, (), b"")
+        studio.containers.answers[StreamCall.UPDATE] = Reply(status, (), b"")
         one = request(("X-Stream-Id", "s1"), target=f"{DIRECT}/stream/params", body=b"{}")
         caller = await studio.serve(one + one)
         assert [message.status for message in caller.messages] == [status, status]
@@ -835,11 +843,11 @@ async def test_a_stop_is_heard_by_the_runner_that_began_though_the_model_is_repl
     studio.table.forget(KEY)
     await studio.ask("stop", "old")
     assert [(call, address.port) for call, address, _, _ in studio.containers.asked] == [
-        (Call.START, 9000),
-        (Call.START, 9001),
-        (Call.UPDATE, 9000),
-        (Call.STOP, 9001),
-        (Call.STOP, 9000),
+        (StreamCall.START, 9000),
+        (StreamCall.START, 9001),
+        (StreamCall.UPDATE, 9000),
+        (StreamCall.STOP, 9001),
+        (StreamCall.STOP, 9000),
     ]
     assert studio.active == 0
 
@@ -856,7 +864,7 @@ async def test_a_runner_that_dies_ends_its_streams_and_asks_it_nothing_more() ->
     await studio.idle()
     assert studio.active == 1
     assert [stream.id for stream in studio.keeper.streams] == ["alive"]
-    assert studio.containers.calls == [Call.START, Call.START]
+    assert studio.containers.calls == [StreamCall.START, StreamCall.START]
     assert studio.settled() == studio.outcomes == ["aborted"]
 
 
@@ -877,7 +885,7 @@ async def test_a_body_of_many_mib_is_taken_whole_and_a_longer_one_is_413() -> No
         await studio.idle()
         assert code_of(caller) is Code.BODY_TOO_LARGE
         assert "at most 16 MiB" in json.loads(caller.messages[0].body)["message"]
-    assert studio.stream().phase is Phase.RUNNING
+    assert studio.stream().phase is StreamPhase.RUNNING
 
 
 @virtual_time
@@ -945,7 +953,7 @@ async def test_a_hook_that_will_not_go_on_ends_the_stream_and_its_container_is_t
     await asyncio.sleep(2)
     await studio.idle()
     assert studio.active == 0
-    assert studio.containers.calls == [Call.START, Call.STOP]
+    assert studio.containers.calls == [StreamCall.START, StreamCall.STOP]
     assert studio.told_node == ["s1"]
     assert studio.settled() == studio.outcomes == ["aborted"]
 
@@ -1096,13 +1104,13 @@ async def test_a_request_without_a_session_is_400_and_one_of_an_ending_session_i
     studio = Studio()
     assert code_of(await studio.serve(ridden(""))) is Code.BAD_REQUEST
     await studio.started(via=LIVE)
-    studio.containers.gates[Call.STOP] = asyncio.Event()
+    studio.containers.gates[StreamCall.STOP] = asyncio.Event()
     studio.caller(asked("stop", via=LIVE))
     await studio.settle()
     caller = studio.caller(ridden())
     await studio.settle()
     assert code_of(caller) is Code.STREAM_UNKNOWN
-    studio.containers.gates[Call.STOP].set()
+    studio.containers.gates[StreamCall.STOP].set()
     await studio.idle()
 
 
@@ -1282,7 +1290,7 @@ async def test_a_container_that_falls_back_to_idle_has_lost_its_stream() -> None
             studio.keeper.probed(runner_of(KEY), MODEL, word, now())
         await asyncio.sleep(2 * SWEEP_S)
         assert studio.active == active
-    assert studio.containers.calls == [Call.START], "it is free already"
+    assert studio.containers.calls == [StreamCall.START], "it is free already"
     assert studio.outcomes == studio.settled() == ["ok"]
     await cancel(sweep)
 

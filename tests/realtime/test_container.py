@@ -16,7 +16,7 @@ from orchd.domain.ids import Address, ModelKey
 from orchd.domain.model import InferenceSpec, Model, Secret, StreamSpec
 from orchd.realtime import container, routes
 from orchd.realtime.container import ContainerSilent, ContainerStreams
-from orchd.realtime.routes import Call
+from orchd.realtime.routes import StreamCall
 from orchd.tasks import cancel, spawn
 from tests.jobs.model import a_model
 
@@ -60,7 +60,7 @@ async def beside(box: Container, timeout_s: float = 20.0) -> AsyncIterator[tuple
         await server.close()
 
 
-async def called(streams: ContainerStreams, address: Address, call: Call, model: Model = MODEL) -> int | None:
+async def called(streams: ContainerStreams, address: Address, call: StreamCall, model: Model = MODEL) -> int | None:
     reply = await streams.call(model, address, call, headers={}, body=b"{}")
     return None if reply is None else reply.status
 
@@ -75,7 +75,7 @@ async def test_each_spelling_is_found_by_asking_for_the_status_and_kept(paths: t
     box = Container(*paths)
     async with beside(box) as (streams, address):
         for _ in range(2):
-            for call in (Call.START, Call.UPDATE, Call.STATUS, Call.STOP):
+            for call in (StreamCall.START, StreamCall.UPDATE, StreamCall.STATUS, StreamCall.STOP):
                 assert await called(streams, address, call) == 200
         assert [path for method, path in box.asked[-4:]] == [paths[0], paths[2], paths[3], paths[1]]
         starts = [path for _, path in box.asked if path.endswith("/start")]
@@ -87,17 +87,17 @@ async def test_what_one_container_took_is_not_taken_for_anothers() -> None:
     other = replace(MODEL, key=ModelKey("live-video-to-video", "other"))
     async with beside(old) as (streams, address), beside(new) as (_, elsewhere):
         for _ in range(2):
-            assert await called(streams, address, Call.START) == 200
-            assert await called(streams, elsewhere, Call.START, other) == 200
+            assert await called(streams, address, StreamCall.START) == 200
+            assert await called(streams, elsewhere, StreamCall.START, other) == 200
 
 
 async def test_an_external_container_that_became_another_one_is_learnt_anew() -> None:
     box = Container(*OLD)
     async with beside(box) as (streams, address):
-        assert await called(streams, address, Call.START) == 200
+        assert await called(streams, address, StreamCall.START) == 200
         box.paths = set(NEW)
-        assert await called(streams, address, Call.START) == 404
-        assert await called(streams, address, Call.START) == 200
+        assert await called(streams, address, StreamCall.START) == 404
+        assert await called(streams, address, StreamCall.START) == 200
 
 
 @pytest.mark.parametrize("missing", [404, 405])
@@ -105,9 +105,9 @@ async def test_a_container_without_the_route_is_told_by_its_own_word(missing: in
     box = Container()
     box.missing = missing
     async with beside(box) as (streams, address):
-        assert await called(streams, address, Call.START) == missing
+        assert await called(streams, address, StreamCall.START) == missing
         no_stop = replace(MODEL, stream=StreamSpec(post_starts_stream=True, route_prefix=None))
-        assert await called(streams, address, Call.STOP, no_stop) is None
+        assert await called(streams, address, StreamCall.STOP, no_stop) is None
 
 
 async def test_other_errors_are_answers_and_tell_the_spelling_too() -> None:
@@ -115,7 +115,7 @@ async def test_other_errors_are_answers_and_tell_the_spelling_too() -> None:
     async with beside(box) as (streams, address):
         for status in (400, 401, 500, 503, 302):
             box.answer = lambda status=status: web.Response(status=status, headers={"Location": "/elsewhere"})  # type: ignore[misc]
-            assert await called(streams, address, Call.STOP) == status
+            assert await called(streams, address, StreamCall.STOP) == status
         assert [path for _, path in box.asked].count("/api/stream/stop") == 5
 
 
@@ -124,7 +124,7 @@ async def test_ai_runners_inner_port_is_asked_for_status_and_updates(monkeypatch
     model = replace(MODEL, stream=StreamSpec(post_starts_stream=True, route_prefix=None))
     async with beside(outer) as (streams, address), beside(inner) as (_, other):
         monkeypatch.setattr(routes, "AI_RUNNER_PORT", other.port)
-        for call in (Call.START, Call.STATUS, Call.UPDATE):
+        for call in (StreamCall.START, StreamCall.STATUS, StreamCall.UPDATE):
             assert await called(streams, address, call, model) == 200
     assert outer.asked == [("POST", "/live-video-to-video")]
     assert inner.asked == [("GET", "/api/status"), ("POST", "/api/params")]
@@ -135,7 +135,7 @@ async def test_the_entrys_token_and_the_given_headers_go_along_and_no_more() -> 
     async with beside(box) as (streams, address):
         model = replace(MODEL, token=Secret("t0p"))
         headers = {"X-Stream-Id": "s1", "Content-Type": "application/json"}
-        await streams.call(model, address, Call.START, headers=headers, body=b'{"a": 1}')
+        await streams.call(model, address, StreamCall.START, headers=headers, body=b'{"a": 1}')
         assert box.bodies[-1] == b'{"a": 1}'
         theirs = {"Host", "Accept", "User-Agent", "Accept-Encoding", "Content-Length", "Connection"}
         got = {name: value for name, value in box.headers[-1].items() if name not in theirs}
@@ -146,7 +146,7 @@ async def test_the_entrys_token_and_the_given_headers_go_along_and_no_more() -> 
 async def test_an_external_runners_base_path_comes_first() -> None:
     box = Container("/base/stream/start", "/base/stream/status")
     async with beside(box) as (streams, address):
-        assert await called(streams, address._replace(base_path="/base"), Call.START) == 200
+        assert await called(streams, address._replace(base_path="/base"), StreamCall.START) == 200
 
 
 async def test_the_answer_passes_without_its_framing() -> None:
@@ -158,7 +158,7 @@ async def test_the_answer_passes_without_its_framing() -> None:
     )
     async with beside(box) as (streams, address):
         for _ in range(2):
-            reply = await streams.call(MODEL, address, Call.START, headers={}, body=b"")
+            reply = await streams.call(MODEL, address, StreamCall.START, headers={}, body=b"")
     assert reply is not None
     assert (reply.status, reply.body) == (202, b"\x00\xff")
     names = {name.lower() for name, _ in reply.headers}
@@ -171,7 +171,7 @@ async def test_a_redirect_is_not_followed() -> None:
     box = Container(*NEW, "/elsewhere")
     box.answer = lambda: web.Response(status=307, headers={"Location": "/elsewhere"})
     async with beside(box) as (streams, address):
-        assert await called(streams, address, Call.START) == 307
+        assert await called(streams, address, StreamCall.START) == 307
         assert ("POST", "/elsewhere") not in box.asked
 
 
@@ -222,7 +222,7 @@ async def test_a_container_that_gives_no_answer_is_silent(
     try:
         address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
         with pytest.raises(ContainerSilent, match=why) as caught:
-            await called(streams, address, Call.START, model)
+            await called(streams, address, StreamCall.START, model)
         assert "t0ps3cret" not in repr(caught.value) + "".join(traceback.format_exception(caught.value))
     finally:
         await streams.close()
@@ -236,7 +236,7 @@ async def test_a_container_that_is_not_there_is_silent(address: Address) -> None
     try:
         where = address if address.port else address._replace(port=unused_port())
         with pytest.raises(ContainerSilent, match=r"can't be asked to stop: ."):
-            await called(streams, where, Call.STOP)
+            await called(streams, where, StreamCall.STOP)
     finally:
         await streams.close()
 
@@ -251,7 +251,7 @@ async def test_who_no_longer_waits_leaves_nothing_behind() -> None:
             raise AssertionError
 
     async with beside(Hanging()) as (streams, address):
-        call = spawn(called(streams, address, Call.START), name="a call")
+        call = spawn(called(streams, address, StreamCall.START), name="a call")
         await entered.wait()
         await cancel(call)
         assert call.cancelled()
@@ -288,7 +288,7 @@ async def test_whatever_a_container_says_that_is_no_answer_has_one_name(said: by
     address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
     try:
         with pytest.raises(ContainerSilent) as caught:
-            await called(streams, address, Call.STOP, replace(MODEL, stream=StreamSpec(route_prefix="")))
+            await called(streams, address, StreamCall.STOP, replace(MODEL, stream=StreamSpec(route_prefix="")))
         str(caught.value).encode()
     finally:
         await streams.close()

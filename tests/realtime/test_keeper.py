@@ -13,14 +13,16 @@ from structlog.testing import capture_logs
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import HealthSpec, Model, StreamSpec
+from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
+from orchd.domain.phases import StreamPhase
 from orchd.domain.ports import ProbeWord, StoredStream
 from orchd.errors import Code, JobRefused, StoreError
 from orchd.realtime import keeper
 from orchd.realtime.container import ContainerSilent
 from orchd.realtime.keeper import RECOVER_S, SWEEP_S, WIND_DOWN_S, Keeper
-from orchd.realtime.routes import Call
-from orchd.realtime.stream import Ended, Origin, Phase, Stream
+from orchd.realtime.routes import StreamCall
+from orchd.realtime.stream import Stream, StreamEnd
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import SessionTable
 from orchd.tasks import cancel, spawn
@@ -56,7 +58,7 @@ class World:
         self.model = model
         self.table = SessionTable(on_drained=lambda runner: None, on_wanted=lambda key: None, clock=now)
         self.store = store or FakeStreamStore()
-        self.ended: list[Ended] = []
+        self.ended: list[StreamEnd] = []
         self.known: set[RunnerId] = {RUNNER, runner_of(KEY, 1)}
         self.told_node: list[str] = []
         self.keeper: Keeper = a_keeper(
@@ -266,7 +268,7 @@ async def test_a_session_that_orchd_ends_is_stopped_at_the_node_once() -> None:
         await settle()
         assert w.gone()
         assert w.told_node == ["s1"]
-        assert w.containers.calls == [Call.START, Call.STOP]
+        assert w.containers.calls == [StreamCall.START, StreamCall.STOP]
         assert w.outcomes == ["aborted"]
 
 
@@ -278,7 +280,7 @@ async def test_a_release_stops_the_container() -> None:
         assert w.active == 1, "until its container has answered"
         await settle()
         assert w.gone()
-        assert w.containers.calls == [Call.START, Call.STOP]
+        assert w.containers.calls == [StreamCall.START, StreamCall.STOP]
         assert w.told_node == []
 
 
@@ -343,7 +345,7 @@ async def test_a_probe_from_before_the_last_sign_of_life_says_nothing() -> None:
         assert w.active == 1
         await asyncio.sleep(1 + 2 * SWEEP_S)
         assert w.gone()
-        assert w.containers.calls == [Call.START]
+        assert w.containers.calls == [StreamCall.START]
 
 
 @virtual_time
@@ -405,8 +407,8 @@ async def test_a_session_without_any_sign_of_life_is_ended_and_one_with_signs_is
             moving.session.progress_at = now()
         assert w.names == {"busy", "ridden", "moving"}
         assert w.outcomes == ["timeout"]
-        assert w.containers.calls.count(Call.STOP) == 1
-        assert silent.phase is Phase.ENDED
+        assert w.containers.calls.count(StreamCall.STOP) == 1
+        assert silent.phase is StreamPhase.ENDED
 
 
 # Ends.
@@ -439,7 +441,7 @@ async def test_a_slot_that_was_taken_for_a_name_that_there_is_by_now_goes_back()
 async def test_a_container_that_does_not_answer_to_a_stop_gives_its_slot_back_in_time() -> None:
     async with world() as w:
         stream = await w.started()
-        w.containers.answers[Call.STOP] = ContainerSilent("gave no answer")
+        w.containers.answers[StreamCall.STOP] = ContainerSilent("gave no answer")
         with capture_logs() as logs:
             assert await w.keeper.end(stream, Outcome.OK, "it was stopped") is None
         await settle()
@@ -453,14 +455,14 @@ async def test_a_container_that_does_not_answer_to_a_stop_gives_its_slot_back_in
 async def test_a_runner_that_dies_while_it_is_asked_to_stop_gives_its_slot_back_at_once() -> None:
     async with world() as w:
         stream = await w.started()
-        w.containers.gates[Call.STOP] = asyncio.Event()
+        w.containers.gates[StreamCall.STOP] = asyncio.Event()
         w.keeper.end_soon(stream, Outcome.OK, "it was stopped")
         await settle()
         w.table.abort(RUNNER, "it died")
         w.table.gone(RUNNER)
         await settle()
         assert w.gone()
-        w.containers.gates[Call.STOP].set()
+        w.containers.gates[StreamCall.STOP].set()
         await settle()
         assert w.outcomes == ["aborted"]
 
@@ -470,12 +472,12 @@ async def test_closing_leaves_streams_and_containers_as_they_are() -> None:
     async with world(replace(MODEL, max_sessions=2)) as w:
         await w.started("a")
         stream = await w.started("b")
-        w.containers.gates[Call.STOP] = asyncio.Event()
+        w.containers.gates[StreamCall.STOP] = asyncio.Event()
         w.keeper.end_soon(stream, Outcome.OK, "it was stopped")
         await settle()
         await w.keeper.close()
         assert {name for _, name in w.store.kept} == {"a", "b"}
-        assert w.containers.calls.count(Call.STOP) == 1
+        assert w.containers.calls.count(StreamCall.STOP) == 1
 
 
 @virtual_time
@@ -512,12 +514,12 @@ async def test_a_stream_is_on_the_disk_before_its_container_is_asked() -> None:
         stream = w.keeper.hold("s1", Origin.BYOC, w.begin())
         w.keeper.starting(stream)
         assert not w.store.kept
-        w.containers.gates[Call.START] = asyncio.Event()
+        w.containers.gates[StreamCall.START] = asyncio.Event()
         starting = spawn(w.keeper.start(stream, MODEL, {}, b""), name="start")
         await settle()
-        assert w.containers.calls == [Call.START]
+        assert w.containers.calls == [StreamCall.START]
         assert w.store.kept[KEY, "s1"].runner == RUNNER
-        w.containers.gates[Call.START].set()
+        w.containers.gates[StreamCall.START].set()
         await starting
 
 
@@ -532,11 +534,11 @@ async def test_a_stream_of_an_earlier_orchd_counts_at_once_and_is_there_when_its
         w.open()
         stream = w.keeper.streams.find(KEY, "s1")
         assert stream is not None
-        assert (stream.phase, stream.origin, w.active) == (Phase.RUNNING, Origin.BYOC, 1)
+        assert (stream.phase, stream.origin, w.active) == (StreamPhase.RUNNING, Origin.BYOC, 1)
         assert stream.session.runner == RUNNER
         await w.keeper.end(stream, Outcome.OK, "it was stopped")
         await settle()
-        assert w.containers.calls == [Call.STOP]
+        assert w.containers.calls == [StreamCall.STOP]
         assert w.gone()
 
 
@@ -560,7 +562,7 @@ async def test_a_busy_container_that_nobody_knows_counts_until_somebody_names_it
         w.says(ProbeWord.BUSY)
         w.open()
         (stream,) = w.keeper.streams
-        assert (w.active, stream.origin, stream.phase) == (1, Origin.FOUND, Phase.RUNNING)
+        assert (w.active, stream.origin, stream.phase) == (1, Origin.FOUND, StreamPhase.RUNNING)
         w.keeper.listed(KEY, frozenset({"s1"}), now())
         assert (w.active, w.names, stream.origin) == (1, {"s1"}, LIVE)
         await settle()
@@ -641,7 +643,7 @@ def test_what_is_stopped_before_it_is_found_again_ends_as_soon_as_it_is(how: str
             w.keeper.stopped(KEY, "s1") if how == "stopped" else w.keeper.released(KEY, "s1")
             w.open()
             await settle()
-            assert w.containers.calls == [Call.STOP]
+            assert w.containers.calls == [StreamCall.STOP]
             assert w.gone()
 
     run()

@@ -18,15 +18,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import HealthSpec, InferenceSpec, Model, StreamSpec
+from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
+from orchd.domain.phases import StreamPhase
 from orchd.domain.ports import ProbeWord
 from orchd.errors import Code, JobRefused
 from orchd.hooks.hook import Waits
 from orchd.hooks.job import Job
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import Containers
-from orchd.realtime.routes import Call
-from orchd.realtime.stream import Ended, Origin, Phase, Stream
+from orchd.realtime.routes import StreamCall
+from orchd.realtime.stream import Stream, StreamEnd
 from orchd.tasks import cancel, spawn
 from tests.fakes.stored import FakeStreamStore
 from tests.fakes.streams import a_keeper
@@ -80,13 +82,13 @@ class Boxes:
         self.working: set[asyncio.Task[None]] = set()
 
     async def call(
-        self, model: Model, address: Address, call: Call, *, headers: Mapping[str, str], body: bytes
+        self, model: Model, address: Address, call: StreamCall, *, headers: Mapping[str, str], body: bytes
     ) -> Reply | None:
         box = self.boxes[address.port]
         match call:
-            case Call.START:
+            case StreamCall.START:
                 return await self._start(box)
-            case Call.STOP:
+            case StreamCall.STOP:
                 if box.pending:
                     self.wrong.append("a stop overtook a start")
                 box.busy = False
@@ -156,7 +158,7 @@ class StreamMachine(RuleBasedStateMachine):
             self.boxes = Boxes()
         self.ends: Counter[Stream] = Counter()
 
-        def ended(end: Ended) -> None:
+        def ended(end: StreamEnd) -> None:
             self.ends[end.stream] += 1
             bench.server.stream_ended(end)
 
@@ -293,7 +295,7 @@ class StreamMachine(RuleBasedStateMachine):
         self.listed(*listing)
 
     def listed(self, asked_at: float, sessions: frozenset[str]) -> None:
-        younger = [s for s in self.keeper.streams if s.began_at >= asked_at and s.phase is not Phase.ENDING]
+        younger = [s for s in self.keeper.streams if s.began_at >= asked_at and s.phase is not StreamPhase.ENDING]
 
         async def hear() -> None:
             self.keeper.listed(KEY, sessions, asked_at)

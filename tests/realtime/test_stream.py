@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from orchd.domain.ids import ModelKey
-from orchd.realtime.stream import Origin, Phase, Stream, Streams
+from orchd.domain.origins import Origin
+from orchd.domain.phases import StreamPhase
+from orchd.realtime.stream import Stream, Streams
 from orchd.sessions.session import Session, SessionKind
 from tests.jobs.model import ADDRESS, KEY, runner_of
 
@@ -76,7 +78,7 @@ def test_they_may_be_dropped_while_they_are_looked_through() -> None:
 def test_one_that_ends_is_not_live() -> None:
     one = a_stream()
     live = {}
-    for phase in Phase:
+    for phase in StreamPhase:
         one.phase = phase
         live[phase] = one.live
-    assert [phase for phase, is_live in live.items() if not is_live] == [Phase.ENDING, Phase.ENDED]
+    assert [phase for phase, is_live in live.items() if not is_live] == [StreamPhase.ENDING, StreamPhase.ENDED]

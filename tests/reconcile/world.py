@@ -19,7 +19,7 @@ from orchd.reconcile.loop import Loop
 from orchd.reconcile.runtime_watch import watch_runtime
 from orchd.reconcile.snapshots import Snapshots
 from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.table import Place, SessionTable
+from orchd.sessions.table import QueuePlace, SessionTable
 from orchd.settings.tree import Settings
 from tests.collectors import Metrics
 from tests.fakes.prober import FakeProber
@@ -140,7 +140,7 @@ class World:
     def wait_for(self, model: Model) -> asyncio.Future[object]:
         """Take a place in the queue of a cold model."""
         place = self.table.begin(model.key, SessionKind.JOB)
-        assert isinstance(place, Place)
+        assert isinstance(place, QueuePlace)
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         place.resolve = future.set_result
         return future

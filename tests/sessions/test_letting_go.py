@@ -15,7 +15,7 @@ from orchd.domain.model import HealthSpec, Model
 from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord
 from orchd.errors import Code, JobRefused
-from orchd.sessions.letting_go import MOVES, Event, LettingGo, Phase, Work
+from orchd.sessions.letting_go import WORK_MOVES, LeftoverWork, LettingGo, WorkEvent, WorkPhase
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import SessionTable
 from tests.jobs.model import a_model
@@ -63,7 +63,7 @@ class Rig:
             on_drained=self.drained.append, on_wanted=lambda key: None, clock=lambda: self.clock.now
         )
         self.letting_go = LettingGo(self.table, lambda: self.clock.now, self.clock.call_later)
-        self.closed: list[Work] = []
+        self.closed: list[LeftoverWork] = []
         self.table.define(KEY, max_sessions, 4)
         self.table.open(runner(), ADDRESS, None)
 
@@ -72,7 +72,7 @@ class Rig:
         assert isinstance(session, Session)
         return session
 
-    def cut(self, session: Session, *, watched: bool, outcome: Outcome | None = Outcome.CLIENT_GONE) -> Work:
+    def cut(self, session: Session, *, watched: bool, outcome: Outcome | None = Outcome.CLIENT_GONE) -> LeftoverWork:
         work = self.letting_go.cut(session, TIME_S, watched=watched, close=lambda: self.closed.append(work))
         if outcome is not None:
             assert self.letting_go.end(session, outcome)
@@ -101,28 +101,28 @@ def test_a_slot_stays_taken_until_its_runner_is_done_and_the_refusal_says_so() -
     rig.begin()
 
 
-@pytest.mark.parametrize("event", Event)
-@pytest.mark.parametrize("phase", Phase)
-def test_every_move(phase: Phase, event: Event) -> None:
+@pytest.mark.parametrize("event", WorkEvent)
+@pytest.mark.parametrize("phase", WorkPhase)
+def test_every_move(phase: WorkPhase, event: WorkEvent) -> None:
     """The table of moves is what happens, for each state and event."""
     rig = Rig()
-    work = rig.cut(rig.begin(), watched=phase is Phase.WATCHED)
-    if phase is Phase.OVER:
+    work = rig.cut(rig.begin(), watched=phase is WorkPhase.WATCHED)
+    if phase is WorkPhase.OVER:
         rig.clock.pass_by(TIME_S)
     assert work.phase is phase
     rig.clock.now += 1
-    happens: dict[Event, Callable[[], object]] = {
-        Event.FINISHED: lambda: rig.letting_go.finished(work),
-        Event.LOST: lambda: rig.letting_go.lost(work),
-        Event.PROBED_FREE: rig.probe,
-        Event.TIME_UP: lambda: rig.clock.pass_by(TIME_S),
-        Event.GONE: lambda: rig.table.gone(runner()),
+    happens: dict[WorkEvent, Callable[[], object]] = {
+        WorkEvent.FINISHED: lambda: rig.letting_go.finished(work),
+        WorkEvent.LOST: lambda: rig.letting_go.lost(work),
+        WorkEvent.PROBED_FREE: rig.probe,
+        WorkEvent.TIME_UP: lambda: rig.clock.pass_by(TIME_S),
+        WorkEvent.GONE: lambda: rig.table.gone(runner()),
     }
     happens[event]()
-    after = MOVES.get((phase, event), phase)
+    after = WORK_MOVES.get((phase, event), phase)
     assert work.phase is after
-    assert rig.table.active(KEY) == rig.table.letting_go(KEY) == (after is not Phase.OVER)
-    assert rig.closed == [work] * (after is Phase.OVER)
+    assert rig.table.active(KEY) == rig.table.letting_go(KEY) == (after is not WorkPhase.OVER)
+    assert rig.closed == [work] * (after is WorkPhase.OVER)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_what_was_cut_because_its_runner_is_gone_is_over_at_once() -> None:
     rig.table.close(runner(), Code.NOT_READY, "it has died")
     rig.table.gone(runner())
     work = rig.cut(session, watched=True)
-    assert (work.phase, rig.table.active(KEY), rig.closed) == (Phase.OVER, 0, [work])
+    assert (work.phase, rig.table.active(KEY), rig.closed) == (WorkPhase.OVER, 0, [work])
     assert session.outcome is Outcome.CLIENT_GONE
 
 
@@ -247,7 +247,7 @@ PICK = st.integers(0, 9)
 class Truth:
     """What the machine knows of a work: whether its end is seen, and until when it counts at most."""
 
-    def __init__(self, work: Work, watched: bool, until: float) -> None:
+    def __init__(self, work: LeftoverWork, watched: bool, until: float) -> None:
         self.work, self.watched, self.until = work, watched, until
 
 
@@ -266,7 +266,7 @@ class LettingGoMachine(RuleBasedStateMachine):
         self.gone: set[RunnerId] = set()
         self.slots: dict[Session, bool] = {}
         self.works: dict[Session, list[Truth]] = {}
-        self.closed: set[Work] = set()
+        self.closed: set[LeftoverWork] = set()
         self.table.define(KEY, self.most, 0)
 
     def drained(self, which: RunnerId) -> None:

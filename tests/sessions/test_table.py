@@ -13,7 +13,7 @@ from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.outcomes import Outcome
 from orchd.errors import Code, JobRefused
 from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.table import Place, SessionTable
+from orchd.sessions.table import QueuePlace, SessionTable
 from tests.soak import examples
 
 KEY = ModelKey("image", "org/one")
@@ -45,9 +45,9 @@ class Told:
         assert isinstance(session, Session)
         return session
 
-    def wait(self) -> tuple[Place, list[Session | JobRefused]]:
+    def wait(self) -> tuple[QueuePlace, list[Session | JobRefused]]:
         place = self.table.begin(KEY, SessionKind.JOB)
-        assert isinstance(place, Place)
+        assert isinstance(place, QueuePlace)
         results: list[Session | JobRefused] = []
         place.resolve = results.append
         return place, results
@@ -219,7 +219,7 @@ def test_progress_is_the_newest_of_a_runners_sessions() -> None:
     assert told.table.progress_at(runner()) == 9.0
 
 
-def expected_on(told: Told, which: RunnerId) -> tuple[Place, list[Session | JobRefused]]:
+def expected_on(told: Told, which: RunnerId) -> tuple[QueuePlace, list[Session | JobRefused]]:
     results: list[Session | JobRefused] = []
     return told.table.expect(which, SessionKind.STREAM, results.append), results
 
@@ -320,8 +320,8 @@ class TableMachine(RuleBasedStateMachine):
         self.startable = False
         self.open: dict[RunnerId, int | None] = {}
         self.running: list[Session] = []
-        self.queue: list[Place] = []
-        self.expected: list[tuple[RunnerId, Place]] = []
+        self.queue: list[QueuePlace] = []
+        self.expected: list[tuple[RunnerId, QueuePlace]] = []
         self.drained: list[RunnerId] = []
         self.table = SessionTable(on_drained=self.drained.append, on_wanted=lambda key: None, clock=lambda: 0.0)
         self.table.define(KEY, 2, 2)
@@ -340,7 +340,7 @@ class TableMachine(RuleBasedStateMachine):
         assert self.on(session.runner) == min(map(self.on, roomy))
         self.running.append(session)
 
-    def resolver(self, place: Place) -> Callable[[Session | JobRefused], None]:
+    def resolver(self, place: QueuePlace) -> Callable[[Session | JobRefused], None]:
         def resolve(result: Session | JobRefused) -> None:
             assert self.queue[0] is place, "in order"
             self.queue.pop(0)
@@ -359,7 +359,7 @@ class TableMachine(RuleBasedStateMachine):
             expected = Code.CAPACITY_EXHAUSTED if self.open else Code.HOLD_FULL if self.startable else Code.NOT_READY
         if expected is Code.HOLD_FULL and len(self.queue) < min(self.hold_limit, self.max_sessions):
             place = self.table.begin(KEY, SessionKind.JOB)
-            assert isinstance(place, Place)
+            assert isinstance(place, QueuePlace)
             self.queue.append(place)
             place.resolve = self.resolver(place)
         elif expected is not None:

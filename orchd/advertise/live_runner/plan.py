@@ -19,6 +19,7 @@ from enum import StrEnum
 from math import floor, inf
 
 from orchd.advertise.live_runner.prices import LivePrice
+from orchd.domain.lifecycle import IllegalMove
 
 
 class ListingState(StrEnum):
@@ -108,10 +109,6 @@ TRANSITIONS: Mapping[ListingState, Mapping[ListingEvent, ListingState]] = {
         E.GONE: S.ABSENT,
     },
 }
-
-
-class IllegalMove(Exception):
-    """A state was asked to take an event that its row does not have: a bug of ours."""
 
 
 def next_state(state: ListingState, event: ListingEvent) -> ListingState:

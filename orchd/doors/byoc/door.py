@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
+from orchd.domain.origins import Origin
 from orchd.doors.base import BY_STREAM_ID, AnswerShape, Door, StreamNaming
 from orchd.doors.byoc.answers import check_status, shape
 from orchd.doors.node_paths import oddly_spelled, on_runner
@@ -17,8 +18,7 @@ from orchd.errors import Code, JobRefused
 from orchd.hooks.job import NodeProof
 from orchd.http1.names import Header, Memo
 from orchd.http1.rules import AnswerHead, RequestHead
-from orchd.realtime.routes import Call
-from orchd.realtime.stream import Origin
+from orchd.realtime.routes import StreamCall
 from orchd.relay.headers import may_reach_runner
 
 PREFIX = "/byoc/"
@@ -55,7 +55,7 @@ class ByocDoor(Door):
         return NodeProof(way.slug, token=presented[len(BEARER) :] if presented.startswith(BEARER) else b"")
 
     def refuses(
-        self, call: Call | None, path: str, model: Model, head: RequestHead, bases: Sequence[str]
+        self, call: StreamCall | None, path: str, model: Model, head: RequestHead, bases: Sequence[str]
     ) -> tuple[Code, str] | None:
         """The node names the stream in each call about one, and never in a job, whose path the gateway chooses.
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
+from orchd.domain.origins import Origin
 from orchd.doors.base import Door, Readiness, StreamNaming
 from orchd.doors.node_paths import oddly_spelled, on_runner
 from orchd.doors.routes import HealthAsked, Route, Served, ToRunner, by_slug, origin_form
@@ -14,8 +15,7 @@ from orchd.errors import Code
 from orchd.hooks.job import NodeProof
 from orchd.http1.names import Memo
 from orchd.http1.rules import RequestHead
-from orchd.realtime.routes import Call
-from orchd.realtime.stream import Origin
+from orchd.realtime.routes import StreamCall
 from orchd.relay.headers import may_reach_runner
 
 PREFIX = "/live/"
@@ -56,7 +56,7 @@ class LiveRunnerDoor(Door):
         return NodeProof(way.slug, segment=way.proof)
 
     def refuses(
-        self, call: Call | None, path: str, model: Model, head: RequestHead, bases: Sequence[str]
+        self, call: StreamCall | None, path: str, model: Model, head: RequestHead, bases: Sequence[str]
     ) -> tuple[Code, str] | None:
         """A call about a stream that only some servers would take for one."""
         return oddly_spelled(call, path, model, head.method)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from orchd.domain.origins import Origin
 from orchd.doors.base import Door
 from orchd.doors.plain.routing import batch_route, route
 from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, Route, Served, ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.http1.rules import RequestHead
-from orchd.realtime.stream import Origin
 
 
 class PlainDoor(Door):

@@ -14,7 +14,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from orchd.advertise.live_runner.plan import (
     BEATING,
     TRANSITIONS,
-    IllegalMove,
     Listing,
     ListingEvent,
     ListingState,
@@ -30,6 +29,7 @@ from orchd.advertise.live_runner.plan import (
     tried,
 )
 from orchd.advertise.live_runner.prices import LivePrice
+from orchd.domain.lifecycle import IllegalMove
 from orchd.domain.money import PriceUnit
 from tests.advertise.live_runner.node import BOOTSTRAP, SWEEP_S, TTL_S, Said, TinyNode
 from tests.soak import examples

@@ -1,0 +1,15 @@
+"""Who can have begun a realtime session. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Origin(StrEnum):
+    """Who began a stream, and thereby who must be told of its end."""
+
+    DIRECT = "direct"
+    BYOC = "byoc"
+    LIVE_RUNNER = "live-runner"
+    FOUND = "found"
+    """A container was busy with it when orchd started, and nobody has named it yet."""
