@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-BOUND_S = 30.0
+BOUND_S = 90.0
 PIECE = 65536
 UNREAD_S = 0.5
 """Who has not read for so long does not read."""
