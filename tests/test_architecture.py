@@ -6,6 +6,8 @@ The contracts themselves stand in pyproject.toml; `lint-imports` checks them.
 from __future__ import annotations
 
 import ast
+import builtins
+import keyword
 import re
 import sys
 from collections import defaultdict
@@ -27,7 +29,9 @@ STILL_SHARED = {
     *("Malformed", "Parser", "Handler", "Model", "Carrier"),
     *("Registry", "ModelSeries", "JobLines"),
 }
+STILL_TO_COME = {"docs/how-to/own-hook.md"}
 STILL_WITHOUT_SUMMARY = {
+    "orchd.health.ask:Answer",
     *("orchd.admin.part:AdminPart", "orchd.admin.server:AdminServer", "orchd.admin.status_page:StatusPage"),
     *("orchd.advertise.byoc.registration:ByocRules", "orchd.advertise.byoc.registration:WaitUntil"),
     *("orchd.hooks.part:HooksPart", "orchd.hooks.terms:Terms", "orchd.jobs.handle:Handler"),
@@ -160,3 +164,75 @@ def test_every_public_docstring_begins_with_a_summary() -> None:
     assert len(found) > 1000
     without = {place for place, text in found.items() if text.startswith(SECTIONS)}
     assert without - STILL_WITHOUT_SUMMARY == set()
+
+
+ELSEWHERE = {
+    *("latestRoundData", "MaxSessions", "comment", "docker_image"),  # of a contract, of go-livepeer's own JSON
+    *("increase", "_total"),  # of Prometheus
+    *("ext4", "hidepid", "ThreadPoolExecutor", "Content_Length", "byoc_"),
+}
+"""What docstrings name that is of other programs."""
+
+
+def docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
+    """Yield the docstrings of a file, those that stand below an assignment included."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for statement in body if isinstance(body, list) else []:
+            match statement:
+                case ast.Expr(value=ast.Constant(value=str()) as text):
+                    yield text
+
+
+def words_of(tree: ast.Module) -> Iterator[str]:
+    """Yield each name that stands in the code, and each word of its texts."""
+    prose = {id(text) for text in docstrings(tree)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.keyword(arg=str(name)):
+                yield name
+            case ast.alias(name=name):
+                yield from name.split(".")
+            case ast.Constant(value=str(text)) if id(node) not in prose:
+                yield from re.findall(r"\w+", text)
+            case ast.Constant(value=bytes(text)):
+                yield from re.findall(r"\w+", text.decode("latin-1"))
+
+
+def test_names_in_docstrings_exist() -> None:
+    """A name in backticks that is nowhere in the code sends its reader looking for nothing."""
+    known = {word for tree in modules().values() for word in words_of(tree)}
+    known |= {part for module in modules() for part in module.split(".")}
+    known |= ELSEWHERE | set(dir(builtins)) | set(keyword.kwlist) | sys.stdlib_module_names
+    unknown, seen = set(), 0
+    for module, tree in modules().items():
+        for text in docstrings(tree):
+            for name in re.findall(r"`([A-Za-z_]\w*(?:\.\w+)*)(?:\(\))?`", str(text.value)):
+                if name.endswith((".py", ".md", ".json", ".toml", ".sql")):
+                    continue  # See below.
+                seen += 1
+                if not set(name.split(".")) <= known:
+                    unknown.add(f"{module}:{text.lineno}: {name}")
+    assert seen > 800
+    assert unknown == set()
+
+
+def test_files_that_docstrings_name_exist() -> None:
+    root = PACKAGE.parent
+    missing, seen = set(), 0
+    for module, tree in modules().items():
+        path = PACKAGE.parent.joinpath(*module.split("."))
+        folder = path if path.is_dir() else path.parent
+        for text in docstrings(tree):
+            for name in re.findall(r"`([a-z0-9_.-]+/[a-z0-9_./-]+\.(?:py|md|sql|toml))`", str(text.value)):
+                seen += 1
+                if name not in STILL_TO_COME and not any(
+                    (place / name).exists() for place in (root, PACKAGE, folder, folder.parent)
+                ):
+                    missing.add(f"{module}:{text.lineno}: {name}")
+    assert seen >= 10
+    assert missing == set()

@@ -4,7 +4,7 @@ A registry's folder has these modules, and nothing else in orchd names it:
 
     __init__.py   `ABOUT`: its title, and the error codes that only it knows
     registry.py   `make`: builds it; `spoken`: does the node have it?
-    prices.py     `PRICES`: what it is told of a price
+    prices.py     `HEADING`, `describe`, `remarks`: what it is told of a price, for `orchd price`
 """
 
 from __future__ import annotations

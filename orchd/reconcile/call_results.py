@@ -45,7 +45,7 @@ class CheckDone:
 
 @dataclass(frozen=True, slots=True)
 class CheckFailed:
-    """A new start would not work; what runs was not touched. `blameless`: as in `Failed`."""
+    """A new start would not work; what runs was not touched. `blameless`: as in `LaunchFailed`."""
 
     id: RunnerId
     reason: str

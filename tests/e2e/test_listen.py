@@ -177,7 +177,7 @@ async def test_if_one_listener_fails_none_is_left(make: Start, short: Path) -> N
         await daemon.start(wait=False)
         code, said = await ends(daemon)
     assert code == 2
-    assert said.startswith(f"orchd: cannot listen on {address} for jobs: Address already in use; ")
+    assert said.startswith(f"orchd: cannot listen on {address} for jobs: Address already in use, by ")
     assert not path.exists()
 
 

@@ -255,7 +255,7 @@ def failed(
     Args:
         registration: as it was before `calling`, if the node has answered.
         facts: those before the call.
-        final: see `Failure`.
+        final: see `FailedCall`.
     """
     tries = 1 + sum(failure.tries for failure in registration.failures if same_call(failure.call, call))
     if code is Code.NODE_CURRENCY:

@@ -1,6 +1,6 @@
 """How child processes are known again after a kill -9 of orchd: by markers in their environment.
 
-Those that hide or overwrite it are known by `process_records`, or by their session.
+Those that hide or overwrite it are known by `records.py`, or by their session.
 
 Children inherit them, so whatever a runner starts belongs to it too. /proc/PID/environ shows what a process was given
 at exec; between fork and exec a child shows ours, which bears no marker. That moment needs no care: Popen forks with

@@ -1,7 +1,7 @@
 """Runtime over child processes: Docker's rules where there is no Docker.
 
 Each runner leads a session and process group of its own. What Docker remembers in labels is remembered in the
-environment of the processes (`process_marks`), so a kill -9 of orchd leaves runners that the next start adopts. Only
+environment of the processes (`marks.py`), so a kill -9 of orchd leaves runners that the next start adopts. Only
 what was prepared and never started lives in memory alone: nothing of it exists outside.
 
 Every exit is seen through a pidfd, of our own children and of adopted ones alike. Children are reaped there and
