@@ -180,4 +180,5 @@ def enter(doors: Sequence[Door], target: str) -> Door:
     for door in doors:
         if door.takes(path):
             return door
-    raise JobRefused(Code.UNKNOWN_MODEL, f"cannot serve {path[:100]}: nothing is served under this path here")
+    # The path is not quoted: it may be the node's, with a secret in it.
+    raise JobRefused(Code.UNKNOWN_MODEL, "cannot serve the request: nothing is served under its path here")

@@ -8,4 +8,9 @@ from orchd.doors.live_runner.door import LiveRunnerDoor
 from orchd.doors.plain.door import PlainDoor
 
 DOORS: tuple[Door, ...] = (ByocDoor(), LiveRunnerDoor(), PlainDoor())
-"""What a listener carries that names no doors. The plain one takes all that is left, so it is the last."""
+"""What a listener carries that names no doors. The plain one takes nearly everything, so it is the last."""
+
+
+def all_doors(address: str) -> tuple[Door, ...]:
+    """Return the doors of a listener that carries all of them."""
+    return DOORS

@@ -15,6 +15,21 @@ from orchd.doors.routes import PATH_SAFE
 from orchd.errors import Code
 from orchd.realtime.routes import StreamCall
 
+BYOC, LIVE = "/byoc/", "/live/"
+
+
+def is_byoc(path: str) -> bool:
+    """Return whether a path is one of BYOC's."""
+    return path.startswith(BYOC)
+
+
+def is_live(path: str) -> bool:
+    """Return whether a path is one of Live Runner's: `/live/SLUG/SEGMENT...`.
+
+    `/live/video-to-video` is a pipeline's name, as the documents spell it.
+    """
+    return path.startswith(LIVE) and bool(path.removeprefix(LIVE).partition("/")[2].partition("/")[0])
+
 
 def on_runner(rest: str, model: Model) -> str:
     """Return the path on the runner for what comes after the slug."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from socket import AF_UNIX
 from typing import Any, Protocol
@@ -12,7 +12,8 @@ import structlog
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
-from orchd.doors.listed import DOORS
+from orchd.doors.base import Door
+from orchd.doors.listed import all_doors
 from orchd.doors.refusal import rendered
 from orchd.errors import Code, JobRefused
 from orchd.hooks.account import Account
@@ -79,6 +80,7 @@ class JobServer:
         lag: how long orchd itself stood still.
         open_files: the limit; None = there is none.
         terms: name and price of a model for a payer, for its accounts.
+        doors: which of them the listener at an address of `jobs.listen` carries.
 
     Attributes:
         settings, clock, leaving, batch, date, serve: as `caller.Hub` wants them.
@@ -102,7 +104,9 @@ class JobServer:
         lag: LoopLag | None = None,
         open_files: int | None = None,
         terms: Callable[[Model, str], Terms] = terms_of,
+        doors: Callable[[str], Sequence[Door]] = all_doors,
     ) -> None:
+        self._doors = doors
         self._most = most_connections(settings.max_connections, open_files)
         self._most_why = "jobs.max_connections"
         if self._most < settings.max_connections:
@@ -166,7 +170,10 @@ class JobServer:
         Raises:
             OrchdError: ADDRESS_IN_USE; SETTING_INVALID for an address that can't be listened on.
         """
-        self._servers = await listen(self.settings.listen, lambda: CallerConnection(self, DOORS), self._env)
+        self._servers = await listen(self.settings.listen, self._connection, self._env)
+
+    def _connection(self, address: str) -> CallerConnection:
+        return CallerConnection(self, self._doors(address))
 
     async def take_connections(self) -> None:
         """From now on; not before it is known what is served, or what waits at the door would be told: nothing."""

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from orchd.errors import Code, OrchdError, reason_of
@@ -18,9 +19,14 @@ _FIRST_PASSED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3).
 
 
 async def listen(
-    where: Sequence[str], protocol: Callable[[], asyncio.BaseProtocol], env: Mapping[str, str]
+    where: Sequence[str], protocol: Callable[[str], asyncio.BaseProtocol], env: Mapping[str, str]
 ) -> list[asyncio.Server]:
-    """Open all of `jobs.listen`, or none. Who connects waits at the door until `start_serving` is called on them.
+    """Open all of `jobs.listen`, or none. Who connects waits in the queue until `start_serving` is called on them.
+
+    Args:
+        where: the addresses.
+        protocol: makes one for a connection that has come to this address.
+        env: where systemd says which sockets it has handed over.
 
     Raises:
         OrchdError: ADDRESS_IN_USE; SETTING_INVALID for what can't be listened on.
@@ -30,7 +36,7 @@ async def listen(
     try:
         for address in where:
             try:
-                servers += (here := await _open(address, protocol, env))
+                servers += (here := await _open(address, partial(protocol, address), env))
                 opened.append(address)
                 for bound in (bound for server in here for bound in server.sockets):
                     with socket.socket(fileno=os.dup(bound.fileno())) as ours:

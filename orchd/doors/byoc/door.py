@@ -11,7 +11,7 @@ from orchd.domain.model import Model
 from orchd.domain.origins import Origin
 from orchd.doors.base import BY_STREAM_ID, AnswerShape, Door, StreamNaming
 from orchd.doors.byoc.answers import check_status, shape
-from orchd.doors.node_paths import oddly_spelled, on_runner
+from orchd.doors.node_paths import BYOC, is_byoc, oddly_spelled, on_runner
 from orchd.doors.paths import stream_route
 from orchd.doors.routes import HealthAsked, Route, Served, ToRunner, by_slug, origin_form
 from orchd.errors import Code, JobRefused
@@ -21,7 +21,6 @@ from orchd.http1.rules import AnswerHead, RequestHead
 from orchd.realtime.routes import StreamCall
 from orchd.relay.headers import may_reach_runner
 
-PREFIX = "/byoc/"
 BEARER = b"Bearer "
 
 
@@ -40,12 +39,12 @@ class ByocDoor(Door):
 
     def takes(self, path: str) -> bool:
         """All below `/byoc/`."""
-        return path.startswith(PREFIX)
+        return is_byoc(path)
 
     def route(self, head: RequestHead, target: str, served: Served) -> Route:
         """By slug."""
         path, mark, query = origin_form(target).partition("?")
-        slug, _, rest = path.removeprefix(PREFIX).partition("/")
+        slug, _, rest = path.removeprefix(BYOC).partition("/")
         key = by_slug(slug, served)
         return ToRunner(key, on_runner(rest, served.models[key]) + mark + query, slug)
 

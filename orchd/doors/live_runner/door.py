@@ -9,7 +9,7 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.origins import Origin
 from orchd.doors.base import Door, Readiness, StreamNaming
-from orchd.doors.node_paths import oddly_spelled, on_runner
+from orchd.doors.node_paths import LIVE, is_live, oddly_spelled, on_runner
 from orchd.doors.routes import HealthAsked, Route, Served, ToRunner, by_slug, origin_form
 from orchd.errors import Code
 from orchd.hooks.job import NodeProof
@@ -18,7 +18,6 @@ from orchd.http1.rules import RequestHead
 from orchd.realtime.routes import StreamCall
 from orchd.relay.headers import may_reach_runner
 
-PREFIX = "/live/"
 SESSION_HEADERS = frozenset(
     {b"livepeer-runner-route", b"livepeer-session-id", b"livepeer-session-token", b"livepeer-session-control"}
 )
@@ -38,13 +37,13 @@ class LiveRunnerDoor(Door):
     passing: ClassVar[Memo[bytes, bool]] = Memo(lambda name: name.lower() in SESSION_HEADERS or may_reach_runner(name))
 
     def takes(self, path: str) -> bool:
-        """All below `/live/SLUG/SEGMENT`. `/live/video-to-video` is a pipeline's name, as the documents spell it."""
-        return path.startswith(PREFIX) and bool(path.removeprefix(PREFIX).partition("/")[2].partition("/")[0])
+        """All below `/live/SLUG/SEGMENT`."""
+        return is_live(path)
 
     def route(self, head: RequestHead, target: str, served: Served) -> Route:
         """By slug; `health` is ours."""
         path, mark, query = origin_form(target).partition("?")
-        slug, _, rest = path.removeprefix(PREFIX).partition("/")
+        slug, _, rest = path.removeprefix(LIVE).partition("/")
         segment, _, rest = rest.partition("/")
         key, proof = by_slug(slug, served), segment.encode("latin-1")
         if rest == "health":

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from orchd.domain.origins import Origin
 from orchd.doors.base import Door
+from orchd.doors.node_paths import is_byoc, is_live
 from orchd.doors.plain.routing import batch_route, route
 from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, Route, Served, ToRunner
 from orchd.errors import Code, JobRefused
@@ -13,15 +14,15 @@ from orchd.http1.rules import RequestHead
 
 
 class PlainDoor(Door):
-    """Takes every request that no other door takes."""
+    """Takes every request that is not the node's."""
 
     name: ClassVar[str] = "direct"
     origin: ClassVar[Origin] = Origin.DIRECT
     open_health: ClassVar[bool] = True
 
     def takes(self, path: str) -> bool:
-        """All else is a direct caller's."""
-        return True
+        """All but the node's paths: those hold a secret, and must not be quoted where the node has no door."""
+        return not (is_byoc(path) or is_live(path))
 
     def route(self, head: RequestHead, target: str, served: Served) -> Route:
         """By path, `X-Model-Id` or body: see `routing.route`."""
