@@ -11,6 +11,7 @@ import pytest
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import InferenceSpec
+from orchd.domain.origins import Origin
 from orchd.doors import listed
 from orchd.doors.base import AS_IT_IS, AnswerShape, Door, enter
 from orchd.doors.byoc.door import ByocDoor
@@ -21,7 +22,6 @@ from orchd.doors.routes import Route, Served, ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.http1.names import Header, Memo
 from orchd.http1.rules import AnswerHead, RequestHead
-from orchd.realtime.stream import Origin
 from orchd.relay.headers import may_reach_runner
 from tests.jobs.fakes import Bench
 from tests.jobs.messages import ONE, refused, request
