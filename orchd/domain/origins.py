@@ -13,3 +13,12 @@ class Origin(StrEnum):
     LIVE_RUNNER = "live-runner"
     FOUND = "found"
     """A container was busy with it when orchd started, and nobody has named it yet."""
+
+    @property
+    def at_node(self) -> bool:
+        """The node keeps such a stream as a session of its own: it reserves, lists and releases it."""
+        return self is Origin.LIVE_RUNNER
+
+
+AT_NODE = Origin.LIVE_RUNNER
+"""Of a session that the node has reserved."""

@@ -22,7 +22,7 @@ import structlog
 from orchd.domain.changes import Changes
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model
-from orchd.domain.origins import Origin
+from orchd.domain.origins import AT_NODE, Origin
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamEvent, StreamPhase
 from orchd.domain.ports import ProbeWord, StoredStream, StreamStore
@@ -215,7 +215,7 @@ class Keeper:
         """
         named = {name: value for name, value in headers.items() if name.lower() != STREAM_ID.lower()}
         named[STREAM_ID] = stream.id
-        if stream.origin is Origin.LIVE_RUNNER:
+        if stream.origin.at_node:
             named = {name: value for name, value in named.items() if name.lower() != SESSION_ID.lower()}
             named[SESSION_ID] = stream.id
         return await self.containers.call(model, stream.session.address, call, headers=named, body=body)
@@ -229,7 +229,7 @@ class Keeper:
 
     def refused(self, stream: Stream, why: str) -> None:
         """Nothing was started: a reservation stays, a stream that began with this start is over."""
-        if stream.phase is StreamPhase.STARTING and stream.origin is Origin.LIVE_RUNNER:
+        if stream.phase is StreamPhase.STARTING and stream.origin.at_node:
             self.streams.move(stream, StreamEvent.START_REFUSED)
             stream.asked = False
             self._chore(self._forget(stream.key, stream.id))
@@ -269,7 +269,7 @@ class Keeper:
     def reserved(self, key: ModelKey, session: str) -> None:
         self._over.pop((key, session), None)
         known = (key, session) in self._queued or (key, session) in self._expected
-        if known or self.claim(key, session, Origin.LIVE_RUNNER) is not None:
+        if known or self.claim(key, session, AT_NODE) is not None:
             return
         try:
             got = self._table.begin(key, SessionKind.STREAM)
@@ -280,14 +280,14 @@ class Keeper:
             self._tell_node(key, session)
             return
         if isinstance(got, Session):
-            self.hold(session, Origin.LIVE_RUNNER, got)
+            self.hold(session, AT_NODE, got)
             return
         self._queued[key, session] = got, _now()
 
         def resolve(what: Session | JobRefused) -> None:
             self._queued.pop((key, session), None)
             if isinstance(what, Session):
-                self.hold(session, Origin.LIVE_RUNNER, what)
+                self.hold(session, AT_NODE, what)
             else:
                 self._tell_node(key, session)
 
@@ -297,7 +297,7 @@ class Keeper:
         if (queued := self._queued.pop((key, session), None)) is not None:
             self._table.leave(queued[0])
         stream = self.streams.find(key, session)
-        if stream is not None and stream.origin is Origin.LIVE_RUNNER:
+        if stream is not None and stream.origin.at_node:
             stream.node_knows = True
             self.end_soon(stream, Outcome.OK, "the node has released it")
         elif stream is None:
@@ -308,7 +308,7 @@ class Keeper:
             if self._over.get((key, session), -math.inf) < asked_at:
                 self.reserved(key, session)
         for stream in self.streams.of(key):
-            if stream.origin is Origin.LIVE_RUNNER and stream.began_at < asked_at and stream.id not in sessions:
+            if stream.origin.at_node and stream.began_at < asked_at and stream.id not in sessions:
                 self.released(key, stream.id)
         for (queued_for, session), (_, since) in list(self._queued.items()):
             if queued_for == key and since < asked_at and session not in sessions:
@@ -321,7 +321,7 @@ class Keeper:
 
     def held_for_node(self, key: ModelKey) -> frozenset[str]:
         """Return the node's sessions that we hold."""
-        return frozenset(stream.id for stream in self.streams.of(key) if stream.origin is Origin.LIVE_RUNNER)
+        return frozenset(stream.id for stream in self.streams.of(key) if stream.origin.at_node)
 
     # What containers say.
 
@@ -487,7 +487,7 @@ class Keeper:
 
     def _end_at_node(self, stream: Stream) -> None:
         """See to it that the node ends it too."""
-        if stream.origin is Origin.LIVE_RUNNER:
+        if stream.origin.at_node:
             self._note_over(stream.key, stream.id)
             if not stream.node_knows:
                 stream.node_knows = True
