@@ -1,4 +1,4 @@
-"""The node beside us, as one part: the watch over it, its registries' writers, and what they share."""
+"""The advertiser: decides which models are offered, keeps the rate, and runs the registries that tell the node."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from orchd.node.ports import NodeAccess, NodeCalls
 log = structlog.get_logger("orchd.advertise")
 
 RATE_PERIOD_S = 300.0
-"""Between two looks at the rate; the node follows its own feed hourly (byoc.md 2.3)."""
+"""How often the rate is read; the node follows its own feed hourly (docs/protocol/byoc.md, 2.3)."""
 WITHDRAW_S = 5.0
-"""Longest time for withdrawing everything when orchd stops; what stays is withdrawn by the node's own means."""
+"""Timeout for withdrawing everything when orchd stops; the node's own timeouts drop what is left."""
 
 
 async def _as_set(client: NodeCalls, settings: OrchestratorSettings) -> bool:

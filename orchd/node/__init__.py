@@ -1,1 +1,1 @@
-"""The node program beside us: how it is asked. It knows no registry."""
+"""The node program beside orchd: how it is asked and trusted, and the watch for its restarts. It knows no registry."""

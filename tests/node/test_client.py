@@ -103,7 +103,7 @@ async def test_a_hanging_node_ends_the_call() -> None:
 
 
 async def test_a_connection_closed_without_an_answer_is_told_apart() -> None:
-    """It means a currency problem at the node (byoc.md 2.2), also on a connection that was kept."""
+    """It means a currency problem at the node (docs/protocol/byoc.md, 2.2), also on a connection that was kept."""
     async with node() as double, client_of(settings_for(double)) as client:
         for _ in range(2):
             assert (await client.service("GET", "/healthz")).status == 200

@@ -169,7 +169,7 @@ async def test_a_node_that_fails_while_it_starts_counts_when_it_is_well() -> Non
 
 
 async def test_a_cli_port_that_is_ahead_of_the_service_port_is_no_start() -> None:
-    """On chain there are minutes between them (go-livepeer-cli.md 3.1)."""
+    """On chain there are minutes between them (docs/protocol/go-livepeer-cli.md, 3.1)."""
     async with node(plain_http=True) as double, watching(double) as (listings, _):
         await until("it is up", lambda: listings.node.up)
         await double.stop()

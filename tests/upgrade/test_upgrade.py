@@ -23,8 +23,8 @@ from structlog.testing import capture_logs
 
 from orchd import tasks
 from orchd.admin.settings import AdminSettings
-from orchd.advertise.byoc import registry as byoc
 from orchd.advertise.byoc import wire as byoc_wire
+from orchd.advertise.byoc.kept import UNREADABLE
 from orchd.advertise.live_runner import wire as live_wire
 from orchd.app import App
 from orchd.catalog.tables import ModelTable
@@ -331,7 +331,7 @@ ANY_JSON = st.recursive(
 def test_what_was_kept_about_the_node_and_is_nonsense_is_taken_for_nothing(text: str) -> None:
     live_wire.load_kept(text)
     assert not is_key(text)
-    with suppress(*byoc.UNREADABLE):
+    with suppress(*UNREADABLE):
         byoc_wire.load(text)
 
 

@@ -1,9 +1,11 @@
 """What go-livepeer's BYOC registry must be told about one capability next. Pure.
 
-An upsert sets the node's count of busy slots to 0, and jobs that run then push it below (byoc.md 2.3): a busy model is
-upserted only where something forces it, and once more when it is idle. The node also loses slots of its own accord
-(5.2); a token shows it, where it shows free slots at all (4.3), and an upsert heals it. All of that heals at most once
-a minute, since registering in a tight loop may crash the node (2.3). What is not sure is told again.
+An upsert sets the node's count of busy slots to 0, and jobs that run then push it below 0. So a busy model is upserted
+only where something forces it, and once more when it is idle. The node also leaks slots by itself (5.2). A token shows
+that, where it shows free slots at all (4.3), and an upsert repairs it. Such repairs are made at most once a minute,
+since registering in a tight loop may crash the node (2.3). What is not certain is told again.
+
+Source: docs/protocol/byoc.md, 2.3, 4.3 and 5.2.
 """
 
 from __future__ import annotations
@@ -37,15 +39,15 @@ HEAL_S = 60.0
 GAP_S = 1.0
 """Between two upserts of a model that comes and goes."""
 
-LOOK_S = 1.0
-"""How often a model that something waits for is looked at: idle, or without streams."""
+POLL_S = 1.0
+"""How often it is checked whether a model is idle, or has no streams any more, where something waits for that."""
 
 
 _byoc_price = lru_cache(maxsize=1024)(byoc_price)  # asked for every model at every turn
 
 
 def record_of(offer: Offer, facts: Facts) -> Capability | Unpublishable:
-    """Return what the node shall be told of an offer."""
+    """Return what the node is to be told of an offer."""
     price = _byoc_price(offer.price, facts.eth_usd, on_chain=facts.on_chain)
     if isinstance(price, Unpublishable):
         return price
@@ -80,7 +82,7 @@ def _tell(registration: Registration, target: Capability, facts: Facts, rules: B
         return WaitUntil(inf)
     if cure.at > facts.now:
         return WaitUntil(cure.at)
-    return WaitUntil(facts.now + LOOK_S) if cure.when_idle and facts.active else Upsert(target, cure.why)
+    return WaitUntil(facts.now + POLL_S) if cure.when_idle and facts.active else Upsert(target, cure.why)
 
 
 def _forced(registration: Registration, target: Capability, facts: Facts, rules: ByocRules) -> str:
@@ -91,7 +93,7 @@ def _forced(registration: Registration, target: Capability, facts: Facts, rules:
     if not registration.sure:
         return "it is not known what the node holds"
     if registration.epoch != facts.epoch:
-        return "the node was started anew"
+        return "the node was restarted"
     if (held.capacity, held.key) != (target.capacity, target.key):
         return "its capacity has changed" if held.key == target.key else "another model has taken its name"
     if not _same_price(held, target, rules.tolerance):
@@ -132,7 +134,10 @@ def _cure(registration: Registration, facts: Facts, rules: ByocRules) -> _Cure |
 
 
 def _withdraw(registration: Registration, facts: Facts, why: str) -> ByocCall | WaitUntil:
-    """Return how it is taken back: not whole while streams need it to be stopped and paid for (byoc.md 2.4)."""
+    """Return how it is taken back.
+
+    Not whole while streams need it to be stopped and paid for (docs/protocol/byoc.md, 2.4).
+    """
     held = registration.record
     if held is None:
         return WaitUntil(inf)
@@ -141,7 +146,7 @@ def _withdraw(registration: Registration, facts: Facts, why: str) -> ByocCall | 
     if not facts.streams or (refusal and refusal.final):
         return Unregister(why)
     if held.capacity == HIDDEN_CAPACITY and registration.sure and registration.epoch == facts.epoch:
-        return WaitUntil(facts.now + LOOK_S)
+        return WaitUntil(facts.now + POLL_S)
     return hide
 
 

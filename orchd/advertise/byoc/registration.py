@@ -1,7 +1,7 @@
 """What we believe go-livepeer's BYOC registry to hold under one name, and what becomes of that. Pure.
 
-The node can't be asked for it (byoc.md 2.5), so what it was told is remembered, and whether that is sure: a call
-without an answer may have been taken.
+The node can't be asked for it (docs/protocol/byoc.md, 2.5), so what it was told is remembered, and whether that is
+certain: a call without an answer may have been taken.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from orchd.domain.money import Price
 from orchd.errors import Code
 
 HIDDEN_CAPACITY = -1_000_000
-"""Offers nothing whatever the node's own count says, and keeps running streams steerable. Source: byoc.md 2.5."""
+"""Offers nothing, whatever the node's own count says, and running streams can still be steered.
+
+Source: docs/protocol/byoc.md, 2.5.
+"""
 
 RECHECK_S = 2.0
-"""A token that shows other free slots than ours is looked at again so soon: the node may only have been slower."""
+"""Seconds after which a token that shows other free slots than ours is asked for again: the node may only be slower."""
 
 BACKOFF_MIN_S, BACKOFF_MAX_S = 1.0, 30.0
 
@@ -64,7 +67,7 @@ class Facts:
         up, epoch, on_chain: of `NodeStatus`.
         eth_usd: USD that an ETH costs; None = not known.
         period: `RouteSecrets.period()`.
-        active: the model's sessions now, whoever brought them.
+        active: the model's sessions now, by whichever door they came.
         begun: its sessions that have begun, ever.
         streams: its realtime sessions by BYOC now.
     """
@@ -112,7 +115,7 @@ class AskToken:
 @dataclass(frozen=True, slots=True)
 class WaitUntil:
     """Attributes:
-    until: loop clock; look again then at the latest.
+    until: loop clock; decide again then at the latest.
     """
 
     until: float
@@ -129,7 +132,7 @@ class FailedCall:
     Attributes:
         final: the node will have none of that record.
         tries: in a row.
-        until: loop clock; the same call waits so long.
+        until: loop clock; the same call waits until then.
     """
 
     call: ByocCall
@@ -157,9 +160,9 @@ class Registration:
         sure: False = a call went out and we don't know whether it was taken.
         epoch, at, begun: of `Facts`, when it was told last; -inf = never.
         busy: sessions were open then.
-        check_at: when to look at a token next.
-        seen: what a token showed since; None = not looked yet.
-        odd: looks in a row at which the node's count was not ours.
+        check_at: when to ask for a token next.
+        seen: what a token showed since; None = none was asked for yet.
+        odd: tokens in a row that showed another count of slots than ours.
         starved: and it had no slot to give, though we had.
         failures: of the last calls: one of each kind at most, the last one last.
     """
@@ -271,7 +274,7 @@ def failed(
 def checked(
     registration: Registration, seen: TokenSighting, before: Facts, after: Facts, check_s: float
 ) -> Registration:
-    """A token was seen; `check_s` is how long until the next look."""
+    """A token was seen; `check_s` is how long until the next one."""
     assert registration.record is not None
     capacity, now = registration.record.capacity, after.now
     steady = (before.active, before.begun) == (after.active, after.begun)

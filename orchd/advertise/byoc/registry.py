@@ -4,7 +4,7 @@ One call for a name at a time, a few names at once, withdrawals first. What the 
 begins, so nothing that waits its turn is out of date.
 
 The names are kept in the store, before the node is told them: a model that leaves the file while orchd is down is
-taken back by the next orchd, as the node can't be asked what it holds (byoc.md 2.5).
+taken back by the next orchd, as the node can't be asked what it holds (docs/protocol/byoc.md, 2.5).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import structlog
 
 from orchd.advertise.byoc import NAME, plan, wire
 from orchd.advertise.byoc import registration as registrations
+from orchd.advertise.byoc.kept import KeptCapabilities
 from orchd.advertise.byoc.registration import (
     AskToken,
     ByocCall,
@@ -35,13 +36,13 @@ from orchd.advertise.byoc.registration import (
     Upsert,
     WaitUntil,
 )
+from orchd.advertise.byoc.standing import is_gone, standing
 from orchd.advertise.byoc.token_probe import TokenProbe
-from orchd.advertise.prices import Unpublishable
 from orchd.advertise.registry import RegistryContext
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import Offer, Published
-from orchd.errors import Code, OrchdError, StoreError
+from orchd.errors import OrchdError
 from orchd.node.ports import NodeAnswer, NodeCalls, NodeError
 from orchd.tasks import cancel, spawn
 
@@ -49,12 +50,6 @@ log = structlog.get_logger("orchd.advertise.byoc")
 
 AT_ONCE = 8
 """Calls to the node."""
-
-NAMES = "byoc names"
-"""Under which the store keeps what the node may hold."""
-
-UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
-"""What reading that raises if another version wrote it."""
 
 
 async def spoken(client: NodeCalls, settings: OrchestratorSettings) -> bool:
@@ -78,13 +73,12 @@ class ByocRegistry:
         self._secrets = context.node.tokens
         self._settings = settings = context.settings
         self._eth_usd = context.eth_usd
-        self._store = context.node.store
+        self._kept = KeptCapabilities(context.node.store)
         self._probe = TokenProbe(context.node.calls, context.node.store)
         self._rules = ByocRules(settings.recount_s, Fraction(settings.rate_move_pct) / 100)
         self._registrations: dict[str, Registration] = {}
         self._keys: dict[str, ModelKey] = {}
         self._calls: dict[str, asyncio.Task[None]] = {}
-        self._stored: dict[str, Capability] = {}
         self._check_error = ""
         self._was_up = False
         self._broken: BaseException | None = None
@@ -117,13 +111,13 @@ class ByocRegistry:
         await cancel(*self._calls.values())
 
     def _offers(self) -> dict[str, Offer]:
-        """Return what shall be found, by capability name."""
+        """Return what gateways are to find, by capability name."""
         if NAME not in self._listings.node.registries:
             return {}
         return {offer.capability: offer for offer in self._listings.offers.now.values()}
 
     async def _turn(self, offers: dict[str, Offer]) -> float:
-        """Begin what is due now, and return when to look again (loop clock)."""
+        """Begin what is due now, and return when to decide again (loop clock)."""
         if self._broken is not None:
             raise self._broken
         up = self._listings.node.up
@@ -148,7 +142,7 @@ class ByocRegistry:
         return until
 
     def _turn_of(self, name: str, step: ByocCall | AskToken) -> tuple[int, float]:
-        """Return what to sort by: withdrawals, registrations, and looks, which have waited longest first."""
+        """Return what to sort by: withdrawals, registrations, then checks, the one that has waited longest first."""
         if isinstance(step, AskToken):
             return 2, self._registrations[name].check_at
         return (1 if isinstance(step, Upsert) and step.record.capacity > 0 else 0), 0.0
@@ -235,7 +229,7 @@ class ByocRegistry:
             self._registrations[name] = replace(registration, check_at=before.now + check_s)
             return
         found = self._registrations[name] = registrations.checked(registration, seen, before, self._facts(key), check_s)
-        if _gone(found) and not _gone(registration):
+        if is_gone(found) and not is_gone(registration):
             log.warning("byoc_lost", capability=name)
             self._check_all()
 
@@ -243,18 +237,14 @@ class ByocRegistry:
         """Where one was lost, all may be."""
         now = asyncio.get_running_loop().time()
         for name, registration in self._registrations.items():
-            if registration.seen and not _gone(registration):
+            if registration.seen and not is_gone(registration):
                 self._registrations[name] = replace(registration, check_at=min(registration.check_at, now))
 
     async def _recall(self) -> None:
         """Take over what an earlier orchd has told the node."""
-        try:
-            text = await self._store.secret(NAMES)
-            self._stored = wire.load(text) if text else {}
-        except (StoreError, *UNREADABLE) as exc:
-            log.error("byoc_names_lost", error=str(exc), next="what is offered is registered anew")
-        self._registrations = {name: Registration(record, sure=False) for name, record in self._stored.items()}
-        self._keys = {name: record.key for name, record in self._stored.items()}
+        stored = await self._kept.recall()
+        self._registrations = {name: Registration(record, sure=False) for name, record in stored.items()}
+        self._keys = {name: record.key for name, record in stored.items()}
 
     def _drop_empty(self, offers: dict[str, Offer]) -> None:
         """Forget names that are no longer offered, and of which nothing is left to know."""
@@ -266,17 +256,14 @@ class ByocRegistry:
                 del self._registrations[name]
 
     async def _remember(self, coming: dict[str, Capability]) -> None:
-        """Keep what the node may hold: before it is told more, and when all is quiet."""
-        held = {
-            name: registration.record for name, registration in self._registrations.items() if registration.record
-        } | coming
-        if wire.kept(held) == wire.kept(self._stored) or not (coming or not self._calls):
-            return
-        try:
-            await self._store.save_secret(NAMES, wire.dump(held))
-        except StoreError as exc:
-            log.error("byoc_names_not_kept", error=exc.message)
-        self._stored = held
+        """Keep what the node may hold: before it is told more, and when no call is under way."""
+        if coming or not self._calls:
+            held = {name: one.record for name, one in self._registrations.items() if one.record}
+            await self._kept.remember(held | coming)
+
+    def _standing(self, registration: Registration, offer: Offer | None) -> Published:
+        target = plan.record_of(offer, self._facts(offer.key)) if offer is not None else None
+        return standing(registration, target, self._listings.node.epoch)
 
     def _publish(self, offers: dict[str, Offer]) -> None:
         """Say how each model stands."""
@@ -291,39 +278,6 @@ class ByocRegistry:
             before = shown.get(key)
             kept = before is not None and before.published == now.published
             shown[key] = replace(now, since=before.since if before and kept else time.time())
-
-    def _standing(self, registration: Registration, offer: Offer | None) -> Published:
-        node = self._listings.node
-        record = registration.record
-        trouble = registration.trouble
-        error, code = (trouble.error, trouble.code) if trouble else ("", None)
-        if offer is not None:
-            target = plan.record_of(offer, self._facts(offer.key))
-            if isinstance(target, Unpublishable):
-                error, code = f"cannot publish the price: {target.reason}", Code.PRICE_UNPUBLISHABLE
-        published = registration.offered and registration.epoch == node.epoch
-        return Published(
-            wanted=offer is not None,
-            published=published,
-            confirmed=_confirmed(registration) if published else None,
-            since=0.0,
-            error=error,
-            code=code,
-            price=wire.price_text(record.price) if record and registration.offered else "",
-        )
-
-
-def _gone(registration: Registration) -> bool:
-    return registration.seen is not None and registration.seen.registered is False
-
-
-def _confirmed(registration: Registration) -> bool | None:
-    """Return whether a token has shown that the node offers it; None = it can't be told."""
-    if registration.seen is None:
-        return None
-    if registration.seen.registered is None and registration.odd:
-        return False
-    return registration.seen.registered
 
 
 make = ByocRegistry

@@ -1,6 +1,6 @@
 """Is a capability still in the node's BYOC registry, and how many slots would it give out? A token tells, more or less.
 
-Source: byoc.md 3 and 4.3. The node computes a price and ticket terms for it, so it is asked rarely.
+Source: docs/protocol/byoc.md, 3 and 4.3. The node computes a price and ticket terms for it, so it is asked rarely.
 """
 
 from __future__ import annotations
@@ -93,7 +93,10 @@ def _unsigned() -> str:
 
 
 def signed(key: str) -> str:
-    """Return the header `Livepeer-Eth-Address` of the account of `key` (32 bytes as hex). Source: byoc.md 3.1."""
+    """Return the header `Livepeer-Eth-Address` of the account of `key` (32 bytes as hex).
+
+    Source: docs/protocol/byoc.md, 3.1.
+    """
     # Not eth-account: with it comes a package that raises the recursion limit past what the stack holds.
     from eth_keys.datatypes import PrivateKey
     from eth_utils.crypto import keccak

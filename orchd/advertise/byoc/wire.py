@@ -1,6 +1,6 @@
 """What goes over the wire to BYOC's registry and into the store, and what the node's answers mean. Pure.
 
-Source: byoc.md 2.
+Source: docs/protocol/byoc.md, 2.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Live Runner by heartbeats: one task per model, which does what `plan` says. Source: live-runner.md 2."""
+"""Live Runner by heartbeats: one task per model, which does what `plan` says.
+
+Source: docs/protocol/live-runner.md, 2.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ import hashlib
 from dataclasses import replace
 from math import inf
 
-from orchd.advertise.live_runner import event_channel, plan, wire
+from orchd.advertise.live_runner import event_channel, plan, refusals, wire
 from orchd.advertise.live_runner.listings import LiveListings
-from orchd.advertise.live_runner.plan import BEATING, Listing, ListingEvent, ListingState, RunnerRecord
+from orchd.advertise.live_runner.plan import Listing, RunnerRecord
+from orchd.advertise.live_runner.states import BEATING, ListingEvent, ListingState
 from orchd.advertise.live_runner.wire import HeartbeatAnswer, KeptRegistration
 from orchd.advertise.registry import RegistryContext
 from orchd.domain.ids import ModelKey
@@ -130,7 +134,7 @@ class DynamicRunner:
 
         It then expires with them, unless another orchd beats on for it before.
         """
-        self._listing = plan.look(self._listing, None, self._listing.up_since, self._now())
+        self._listing = plan.update(self._listing, None, self._listing.up_since, self._now())
         # A call of `run` may have been cut.
         self.hurry()
         try:
@@ -171,7 +175,7 @@ class DynamicRunner:
         wanted, problem = self._live.wanted(self._key)
         node = self._live.node
         up_since = node.since if node.up else self._listing.up_since
-        self._listing = plan.look(self._listing, wanted, up_since, self._now())
+        self._listing = plan.update(self._listing, wanted, up_since, self._now())
         if self._listing.state is ListingState.ABSENT:
             self._error = None
         self._live.say(self._key, record=self.listed, error=problem or self._error)
@@ -187,7 +191,7 @@ class DynamicRunner:
         asked_at, welcome = self._now(), None
         try:
             if secret is None:
-                raise _no_secret()
+                raise refusals.no_secret()
             if record is None:
                 answer = await self._post(f"/runners/{self._id}/unregister", secret)
                 event, error = self._unregistered(answer)
@@ -239,27 +243,8 @@ class DynamicRunner:
         return ListingEvent.SILENCE, self._explain(ListingEvent.SILENCE, answer)
 
     def _explain(self, event: ListingEvent, answer: NodeAnswer) -> OrchdError | None:
-        """Return what a person should know of a refusal; None where we help ourselves at once."""
         said = self._live.clean(self._key, answer.text())
-        what = f"cannot register {self._key} with Live Runner"
-        match event:
-            case ListingEvent.UNKNOWN:
-                return None
-            case ListingEvent.EXPIRED:
-                return OrchdError(
-                    f"{what} yet: go-livepeer has still to sweep its expired record", code=Code.NODE_REFUSED
-                )
-            case ListingEvent.OTHER_SECRET:
-                why = "go-livepeer has a record of it whose secret was lost, and which expires in half a minute"
-                return OrchdError(f"{what} yet: {why}", code=Code.NODE_REFUSED)
-            case ListingEvent.REFUSED if answer.status == 401:
-                why = "go-livepeer does not know the secret in orchestrator.secret_file; put its -orchSecret there"
-                return OrchdError(f"{what}: {why}", code=Code.NODE_SECRET)
-            case ListingEvent.REFUSED if answer.status == 404:
-                spoken = said == "dynamic live runner registration is disabled"
-                why = "it needs -orchSecret" if spoken else "it needs -useLiveRunners"
-                return OrchdError(f"{what}: go-livepeer says {said!r} ({why})", code=Code.NOT_SPOKEN)
-        return OrchdError(f"{what}: go-livepeer says {answer.status}, {said!r}", code=Code.NODE_REFUSED)
+        return refusals.explain(self._key, event, answer.status, said)
 
     async def _keep(self, record: RunnerRecord, welcome: HeartbeatAnswer) -> StoreError | None:
         """Write down, before it is relied on, what we must know to speak for this runner again."""
@@ -318,11 +303,3 @@ class DynamicRunner:
             self.hear(event.session, begins=event.begins)
             tell = self._context.sessions.reserved if event.begins else self._context.sessions.released
             tell(self._key, event.session)
-
-
-def _no_secret() -> NodeError:
-    return NodeError(
-        "cannot register with Live Runner without go-livepeer's -orchSecret: name a file that holds it in "
-        "orchestrator.secret_file",
-        code=Code.NODE_SECRET,
-    )

@@ -1,6 +1,7 @@
-"""EDGE. The node's event channel of one runner: which sessions begin and end, as it happens.
+"""The node's event channel of one runner: which sessions begin and end, as it happens.
 
-A trickle channel (trickle.md 2, 6), one JSON message a segment. Messages may be lost: heartbeats tell the truth.
+A trickle channel (docs/protocol/trickle.md, 2 and 6) with one JSON message per segment. Messages may be lost;
+heartbeats bring what was missed.
 """
 
 from __future__ import annotations

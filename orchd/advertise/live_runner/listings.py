@@ -1,4 +1,4 @@
-"""What both ways of telling Live Runner share: what shall be listed, under which URL, and how it stands."""
+"""What both ways of telling Live Runner share: what is to be listed, under which URL, and how it stands."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LiveListings:
 
     Attributes:
         turns: taken around each call.
-        check_asked: set when discovery should be looked at soon.
+        check_asked: set when discovery is to be read soon.
     """
 
     def __init__(self, context: RegistryContext) -> None:
@@ -61,7 +61,7 @@ class LiveListings:
         return key in offers.now or key in offers.why_not
 
     def wanted(self, key: ModelKey) -> tuple[RunnerRecord | None, OrchdError | None]:
-        """Return what shall be listed, and why nothing is although the model is offered."""
+        """Return what is to be listed, and why nothing is although the model is offered."""
         offer = self._context.listings.offers.now.get(key)
         if offer is None or not self.node.epoch:  # Which prices can be published depends on the node.
             return None, None
@@ -130,7 +130,7 @@ class LiveListings:
         self._doubts.pop(key, None)
         self._told.pop(key, None)
 
-    def look(self, key: ModelKey, record: RunnerRecord | None, seen: DiscoveredRunner | None) -> bool:
+    def compare(self, key: ModelKey, record: RunnerRecord | None, seen: DiscoveredRunner | None) -> bool:
         """Keep what discovery shows of a model, and return whether that is what it should show.
 
         Args:
@@ -149,7 +149,7 @@ class LiveListings:
             )
         elif seen is not None:
             doubt = "it is still listed"
-        # The first look may have been in the middle of a change.
+        # The first comparison may have been in the middle of a change.
         if doubt and doubt == self._doubts.get(key) and doubt != self._told.get(key):
             self._told[key] = doubt
             log.warning("live_runner_doubt", pipeline=key.pipeline, model_id=key.model_id, doubt=doubt)

@@ -1,6 +1,6 @@
 """Keeps go-livepeer's Live Runner registry true: by heartbeats (`dynamic`) or by its CLI port (`static`).
 
-What both share is here: the look at what the node lists in fact, and the end of a session at the node.
+What both share is here: the comparison with what the node lists in fact, and the end of a session at the node.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from orchd.tasks import cancel, spawn
 log = structlog.get_logger("orchd.live_runner")
 
 CHECK_GAP_S = 0.5
-"""Between two looks, however many registrations ask for one."""
+"""Least seconds between two comparisons, however many registrations ask for one."""
 
 STOP_TRIES = 5
 STOP_RETRY_S = 1.0
@@ -120,7 +120,7 @@ class LiveRegistry:
                 for key, record in self._runners.listed().items():
                     if record != before.get(key):
                         self._live.check_asked.set()  # It was changed meanwhile.
-                    elif not self._live.look(key, record, seen.get(self.runner_id(key))) and record is not None:
+                    elif not self._live.compare(key, record, seen.get(self.runner_id(key))) and record is not None:
                         self._runners.lost(key)
             await asyncio.sleep(CHECK_GAP_S)
 

@@ -2,7 +2,7 @@
 
 There is no delete: to hide a model our health answer turns bad, and its document is posted again, which makes the node
 ask at once. It ends all sessions of a runner over one bad answer, so a model that leaves stays healthy, without a free
-slot, while it has sessions. The node does not name them here; it counts them. Source: live-runner.md 3.
+slot, while it has sessions. The node does not name them here; it counts them. Source: docs/protocol/live-runner.md, 3.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from orchd.node.ports import NodeAnswer, NodeError
 
 BATCH = 32
 """Most documents in a call: the node asks their health URLs one after another before it answers."""
-DRAIN_LOOK_S = 2.0
-"""Between two looks whether the sessions of a model that leaves are over."""
+DRAIN_CHECK_S = 2.0
+"""How often it is checked whether the sessions of a model that leaves are over."""
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +64,7 @@ class StaticRunner:
 
     @property
     def changed(self) -> bool:
-        """What the node has heard is not so any more; of a hidden model it need not hear."""
+        """What the node was told no longer holds. A hidden model that it never heard of need not be told."""
         return (self.healthy or self.tried is not None) and self.tried != (self.record, self.healthy)
 
 
@@ -91,7 +91,7 @@ class StaticRunners:
                 continue
             at = min((model.due for model in self._models.values()), default=inf) if self._live.spoken else inf
             if leaving:
-                at = min(at, self._now() + DRAIN_LOOK_S)
+                at = min(at, self._now() + DRAIN_CHECK_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(at if at < inf else None):
                     await self._changed.wait()
@@ -122,7 +122,7 @@ class StaticRunners:
         self._changed.set()
 
     async def _look(self) -> bool:
-        """Bring what each model shall be up to date; return whether one stays for its sessions."""
+        """Update what is wanted of each model; return whether one stays listed for its sessions."""
         node, offers = self._live.node, self._context.listings.offers
         if node.up and node.since != self._up_since:
             self._up_since = node.since

@@ -1,4 +1,7 @@
-"""What is said to Live Runner and what it answers, as bytes and values. Pure. Source: live-runner.md 2, 3, 6, 7."""
+"""What is said to Live Runner and what it answers, as bytes and values. Pure.
+
+Source: docs/protocol/live-runner.md, 2, 3, 6 and 7.
+"""
 
 from __future__ import annotations
 

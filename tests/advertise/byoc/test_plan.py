@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchd.advertise.byoc import registration as registrations
-from orchd.advertise.byoc.plan import GAP_S, HEAL_S, LOOK_S, record_of, step
+from orchd.advertise.byoc.plan import GAP_S, HEAL_S, POLL_S, record_of, step
 from orchd.advertise.byoc.registration import (
     HIDDEN_CAPACITY,
     RECHECK_S,
@@ -95,7 +95,7 @@ def test_nothing_is_told_to_a_node_that_is_down() -> None:
 
 
 def test_a_node_that_was_started_anew_is_told_again_even_while_jobs_run() -> None:
-    assert why(decided(held(), given=facts(epoch=2, active=1))) == "the node was started anew"
+    assert why(decided(held(), given=facts(epoch=2, active=1))) == "the node was restarted"
 
 
 @pytest.mark.parametrize("active", [0, 2])
@@ -128,7 +128,7 @@ def test_a_model_that_leaves_with_streams_is_hidden_and_unregistered_after_the_l
     assert made.record == replace(record(), capacity=HIDDEN_CAPACITY)
     hidden = registrations.upserted(held(), made.record, open_)
     assert not hidden.offered
-    assert decided(hidden, None, open_) == WaitUntil(NOW + LOOK_S)
+    assert decided(hidden, None, open_) == WaitUntil(NOW + POLL_S)
     assert isinstance(decided(hidden, None), Unregister)
 
 
@@ -170,7 +170,7 @@ def test_a_node_that_will_not_hide_it_is_told_to_drop_it() -> None:
 
 def test_a_new_token_is_told_when_idle() -> None:
     later = facts(period=8, now=NOW + GAP_S)
-    assert decided(held(), given=replace(later, active=1)) == WaitUntil(later.now + LOOK_S)
+    assert decided(held(), given=replace(later, active=1)) == WaitUntil(later.now + POLL_S)
     made = decided(held(), given=later)
     assert isinstance(made, Upsert)
     assert made.record.period == 8
@@ -235,7 +235,7 @@ def test_it_is_looked_at_right_after_it_was_told_and_again_in_time() -> None:
 
 def test_what_is_hidden_or_not_sure_is_not_looked_at() -> None:
     hidden = registrations.upserted(held(), replace(record(), capacity=HIDDEN_CAPACITY), IDLE)
-    assert decided(hidden, None, facts(streams=1)) == WaitUntil(NOW + LOOK_S)
+    assert decided(hidden, None, facts(streams=1)) == WaitUntil(NOW + POLL_S)
     assert decided(replace(held(seen=None), sure=False)) == WaitUntil(NOW + GAP_S)
 
 
@@ -281,7 +281,7 @@ def test_a_model_whose_jobs_came_or_went_meanwhile_is_not_compared() -> None:
 def test_wrong_slots_wait_until_the_model_is_idle() -> None:
     registration = odd(TokenSighting(True, 1), IDLE)
     busy = facts(active=1, now=NOW + HEAL_S)
-    assert decided(registration, given=busy) == WaitUntil(busy.now + LOOK_S)
+    assert decided(registration, given=busy) == WaitUntil(busy.now + POLL_S)
     assert isinstance(decided(registration, given=facts(now=NOW + HEAL_S)), Upsert)
 
 
@@ -303,7 +303,7 @@ def test_a_model_that_was_told_while_busy_is_told_again_once_idle() -> None:
     """The jobs that ran then push the node's count below zero."""
     registration = held(given=facts(active=1))
     soon = NOW + HEAL_S
-    assert decided(registration, given=facts(active=1, now=soon)) == WaitUntil(soon + LOOK_S)
+    assert decided(registration, given=facts(active=1, now=soon)) == WaitUntil(soon + POLL_S)
     assert decided(registration, given=facts(now=soon - 1)) == WaitUntil(soon)
     assert why(decided(registration, given=facts(now=soon))) == "it was busy when it was told"
 
@@ -316,7 +316,7 @@ def test_where_slots_do_not_show_a_model_that_had_jobs_is_told_again_at_times() 
     assert decided(registration, given=facts(now=NOW + 10_000)) == WaitUntil(inf), "no jobs, no leaks"
     had = facts(begun=1)
     assert decided(registration, given=had) == WaitUntil(NOW + 600)
-    assert decided(registration, given=replace(had, now=NOW + 600, active=1)) == WaitUntil(NOW + 600 + LOOK_S)
+    assert decided(registration, given=replace(had, now=NOW + 600, active=1)) == WaitUntil(NOW + 600 + POLL_S)
     assert isinstance(decided(registration, given=replace(had, now=NOW + 600)), Upsert)
 
 

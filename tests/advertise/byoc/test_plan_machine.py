@@ -53,7 +53,7 @@ class Held:
 
 
 class TinyNode:
-    """BYOC's registry as byoc.md 2 and 5 have it, with room for one name."""
+    """BYOC's registry as docs/protocol/byoc.md, 2 and 5 have it, with room for one name."""
 
     def __init__(self, *, shows_slots: bool) -> None:
         self.shows_slots = shows_slots

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from orchd.advertise.byoc import NAME
 from orchd.advertise.byoc import plan as byoc_plan
 from orchd.advertise.byoc import registry as byoc
+from orchd.advertise.byoc.kept import NAMES
 from orchd.advertise.byoc.registration import HIDDEN_CAPACITY
 from orchd.advertise.byoc.registry import ByocRegistry, spoken
 from orchd.advertise.registry import RegistryContext
@@ -127,7 +128,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes a minute takes less than a second."""
     monkeypatch.setattr(byoc_plan, "HEAL_S", 0.3)
     monkeypatch.setattr(byoc_plan, "GAP_S", 0.02)
-    monkeypatch.setattr(byoc_plan, "LOOK_S", 0.02)
+    monkeypatch.setattr(byoc_plan, "POLL_S", 0.02)
     monkeypatch.setattr("orchd.advertise.byoc.registration.RECHECK_S", 0.02)
 
 
@@ -264,7 +265,7 @@ USD = Price(Fraction(12), 36000, Currency.USD)
 
 
 async def test_a_price_in_usd_is_not_tried_for_ever_where_the_node_drops_it() -> None:
-    """Nobody has told us that it is off-chain, so it gets USD, and drops the connection (byoc.md 2.2)."""
+    """Whether it is on chain is not known, so it gets USD, and drops the connection (docs/protocol/byoc.md, 2.2)."""
     async with rig() as r:
         r.status = replace(UP, on_chain=None)
         with capture_logs() as logs:
@@ -378,7 +379,7 @@ async def test_the_next_orchd_takes_back_what_has_left_the_file_meanwhile() -> N
             await r.holds(b=1)
         async with r.orchd():
             await r.holds()
-            await until("it is forgotten", lambda: r.store.secrets[byoc.NAMES] == "{}")
+            await until("it is forgotten", lambda: r.store.secrets[NAMES] == "{}")
 
 
 async def test_names_are_kept_before_the_node_is_told() -> None:
@@ -386,13 +387,13 @@ async def test_names_are_kept_before_the_node_is_told() -> None:
     async with rig() as r:
         r.double.faults.hang(True)
         async with r.orchd(offer("a", 1)):
-            await until("the name is kept", lambda: "llm/a" in r.store.secrets.get(byoc.NAMES, ""))
+            await until("the name is kept", lambda: "llm/a" in r.store.secrets.get(NAMES, ""))
         assert r.secrets.token(key("a").slug, r.secrets.period()).value not in str(r.store.secrets)
 
 
 async def test_names_of_another_version_are_no_reason_to_fail() -> None:
     async with rig() as r:
-        r.store.secrets[byoc.NAMES] = '{"llm/x": {}}'
+        r.store.secrets[NAMES] = '{"llm/x": {}}'
         async with r.orchd(offer("a", 1)):
             await r.holds(a=1)
 

@@ -1,4 +1,4 @@
-"""What a token tells of a capability: the table of byoc.md 4.3, row by row, and the same asked of the double."""
+"""What a token tells of a capability: the table of docs/protocol/byoc.md, 4.3, by row, and asked of the double."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.node.odd_answers import DOCUMENTS, answered
 UNFUNDED = b"Could not get price err=insufficient sender reserve\n"
 UNFUNDED_NOADJUST = b"Could not get ticket params err=insufficient sender reserve\n"
 TEST_KEY = "46" * 32
-"""Of byoc.md 3.1; its account has a reserve with the double."""
+"""Of docs/protocol/byoc.md, 3.1; its account has a reserve with the double."""
 
 
 def token(*, free: int = 0, price: int = 0, on_chain: bool = True) -> bytes:
@@ -85,7 +85,7 @@ def test_what_shows_nothing_is_an_error(status: int, body: bytes, code: Code) ->
 
 
 def test_signature_is_that_of_the_test_vector() -> None:
-    """Source: byoc.md 3.1."""
+    """Source: docs/protocol/byoc.md, 3.1."""
     header = json.loads(base64.b64decode(signed(TEST_KEY)))
     assert header == {
         "addr": "0x9d8A62f656a8d1615C1294fd71e9CFb3E4855A4F",

@@ -12,23 +12,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from orchd.advertise.live_runner.plan import (
-    BEATING,
-    TRANSITIONS,
     Listing,
-    ListingEvent,
-    ListingState,
     Pace,
     RunnerRecord,
     after,
     heard,
     held,
-    look,
     next_beat,
-    next_state,
     told,
     tried,
+    update,
 )
 from orchd.advertise.live_runner.prices import LivePrice
+from orchd.advertise.live_runner.states import BEATING, TRANSITIONS, ListingEvent, ListingState, next_state
 from orchd.domain.lifecycle import IllegalMove
 from orchd.domain.money import PriceUnit
 from tests.advertise.live_runner.node import BOOTSTRAP, SWEEP_S, TTL_S, Said, TinyNode
@@ -104,31 +100,31 @@ def test_a_refusal_is_read_by_its_status_words_and_the_secret_that_was_sent() ->
 
 def _listed(record: RunnerRecord = TWO, now: float = 100.0, sessions: frozenset[str] = frozenset()) -> Listing:
     """A listing that the node has just taken."""
-    listing = tried(look(Listing(), record, 1.0, now))
+    listing = tried(update(Listing(), record, 1.0, now))
     return after(listing, E.TAKEN if sessions else E.IDLE, now, 0.5, sessions)
 
 
 def test_an_offer_is_due_at_once_and_then_every_interval() -> None:
-    listing = look(Listing(), TWO, 1.0, 100.0)
+    listing = update(Listing(), TWO, 1.0, 100.0)
     assert (listing.state, listing.due, listing.record) == (S.REGISTERING, 100.0, TWO)
     listing = _listed()
     assert listing.published
     assert 100.0 < listing.due <= 105.0
-    assert look(listing, TWO, 1.0, 101.0) == listing, "nothing has changed, so nothing is due"
+    assert update(listing, TWO, 1.0, 101.0) == listing, "nothing has changed, so nothing is due"
 
 
 @pytest.mark.parametrize("change", [replace(TWO, capacity=3), replace(TWO, price=None), replace(TWO, app="other")])
 def test_a_change_of_the_offer_is_due_at_once(change: RunnerRecord) -> None:
-    assert look(_listed(), change, 1.0, 101.0).due == 101.0
+    assert update(_listed(), change, 1.0, 101.0).due == 101.0
 
 
 def test_a_node_that_came_up_is_asked_at_once_with_the_secret_that_we_have() -> None:
-    listing = look(_listed(), TWO, 2.0, 101.0)
+    listing = update(_listed(), TWO, 2.0, 101.0)
     assert (listing.state, listing.due) == (S.LISTED, 101.0)
 
 
 def test_an_unoffered_model_asks_for_its_sessions_and_leaves_when_it_has_none() -> None:
-    listing = look(_listed(), None, 1.0, 101.0)
+    listing = update(_listed(), None, 1.0, 101.0)
     assert (listing.state, listing.due, listing.record) == (S.DRAINING, 101.0, ONE)
     listing = after(tried(listing), E.IDLE, 101.1, 0.5)
     assert (listing.state, listing.due, listing.record) == (S.LEAVING, 101.1, None)
@@ -139,37 +135,37 @@ def test_an_unoffered_model_asks_for_its_sessions_and_leaves_when_it_has_none() 
 
 def test_a_model_with_sessions_stays_listed_without_a_free_slot_until_the_last_is_over() -> None:
     sessions = frozenset({"a", "b"})
-    listing = look(_listed(replace(TWO, capacity=5), sessions=sessions), None, 1.0, 101.0)
+    listing = update(_listed(replace(TWO, capacity=5), sessions=sessions), None, 1.0, 101.0)
     assert listing.record == TWO
     listing = after(tried(listing), E.TAKEN, 101.0, 0.5, sessions)
     assert listing.state is S.DRAINING
-    listing = look(told(listing, frozenset({"b"}), 102.0), None, 1.0, 102.0)
+    listing = update(told(listing, frozenset({"b"}), 102.0), None, 1.0, 102.0)
     assert (listing.due, listing.record) == (102.0, ONE)
     listing = told(after(tried(listing), E.TAKEN, 102.0, 0.5, frozenset({"b"})), frozenset(), 103.0)
     assert listing.due == 103.0, "the node is asked at once whether that was the last"
 
 
 def test_a_model_that_is_offered_again_while_it_leaves_goes_on_under_its_secret() -> None:
-    leaving = after(tried(look(_listed(), None, 1.0, 101.0)), E.IDLE, 101.0, 0.5)
-    listing = look(leaving, TWO, 1.0, 102.0)
+    leaving = after(tried(update(_listed(), None, 1.0, 101.0)), E.IDLE, 101.0, 0.5)
+    listing = update(leaving, TWO, 1.0, 102.0)
     assert (listing.state, listing.due, listing.record) == (S.LISTED, 102.0, TWO)
 
 
 def test_a_model_that_is_offered_again_while_it_drains_has_its_capacity_back_at_once() -> None:
     sessions = frozenset({"a"})
-    listing = after(tried(look(_listed(sessions=sessions), None, 1.0, 101.0)), E.TAKEN, 101.0, 0.5, sessions)
-    listing = look(listing, TWO, 1.0, 102.0)
+    listing = after(tried(update(_listed(sessions=sessions), None, 1.0, 101.0)), E.TAKEN, 101.0, 0.5, sessions)
+    listing = update(listing, TWO, 1.0, 102.0)
     assert (listing.state, listing.due, listing.record) == (S.LISTED, 102.0, TWO)
 
 
 @pytest.mark.parametrize("event", [E.UNKNOWN, E.EXPIRED, E.OTHER_SECRET])
 def test_a_draining_model_that_the_node_no_longer_has_is_gone(event: ListingEvent) -> None:
-    listing = after(tried(look(_listed(), None, 1.0, 101.0)), event, 101.0, 0.5)
+    listing = after(tried(update(_listed(), None, 1.0, 101.0)), event, 101.0, 0.5)
     assert (listing.state, listing.due, listing.published) == (S.ABSENT, inf, False)
 
 
 def test_a_drain_that_is_refused_becomes_a_plain_leave() -> None:
-    listing = after(tried(look(_listed(), None, 1.0, 101.0)), E.REFUSED, 101.0, 0.5)
+    listing = after(tried(update(_listed(), None, 1.0, 101.0)), E.REFUSED, 101.0, 0.5)
     assert (listing.state, listing.due) == (S.LEAVING, 101.0)
 
 
@@ -179,11 +175,11 @@ def test_a_listed_model_that_was_forgotten_is_registered_at_once() -> None:
 
 
 def test_what_an_earlier_orchd_registered_is_beaten_for_first() -> None:
-    listing = look(held(TWO), TWO, 1.0, 0.0)
+    listing = update(held(TWO), TWO, 1.0, 0.0)
     assert listing.state is S.LISTED
     assert listing.due <= 0.0
     assert not listing.published, "nobody has heard yet whether the node still has it"
-    assert look(held(TWO), None, 1.0, 0.0).state is S.DRAINING, "it is not offered yet, and may have sessions"
+    assert update(held(TWO), None, 1.0, 0.0).state is S.DRAINING, "it is not offered yet, and may have sessions"
 
 
 def test_while_the_node_is_silent_it_is_asked_ever_more_seldom_but_not_before_its_ttl_is_over() -> None:
@@ -196,17 +192,17 @@ def test_while_the_node_is_silent_it_is_asked_ever_more_seldom_but_not_before_it
     assert pauses[-1] == 30.0
     assert all(pause <= 5.0 for pause in pauses[:6])
     assert listing.published, "silence says nothing"
-    assert look(listing, ONE, 1.0, now).due == now, "but a change is tried at once"
-    assert look(listing, TWO, 2.0, now).due == now, "and so is a node that came up"
+    assert update(listing, ONE, 1.0, now).due == now, "but a change is tried at once"
+    assert update(listing, TWO, 2.0, now).due == now, "and so is a node that came up"
 
 
 def test_pauses_fit_the_refusal() -> None:
-    listing = tried(look(Listing(), TWO, 1.0, 100.0))
+    listing = tried(update(Listing(), TWO, 1.0, 100.0))
     assert after(listing, E.EXPIRED, 100.0, 0.5).due == 101.0
     assert after(listing, E.OTHER_SECRET, 100.0, 0.5).due == 105.0
     assert after(listing, E.REFUSED, 100.0, 0.5).due == 130.0
-    assert look(after(listing, E.REFUSED, 100.0, 0.5), TWO, 1.0, 101.0).due == 130.0
-    assert look(after(listing, E.REFUSED, 100.0, 0.5), ONE, 1.0, 101.0).due == 101.0
+    assert update(after(listing, E.REFUSED, 100.0, 0.5), TWO, 1.0, 101.0).due == 130.0
+    assert update(after(listing, E.REFUSED, 100.0, 0.5), ONE, 1.0, 101.0).due == 101.0
     assert after(tried(_listed()), E.UNKNOWN, 100.0, 0.5).due == 100.0
 
 
@@ -242,7 +238,7 @@ class Life(RuleBasedStateMachine):
 
     def _due(self) -> list[str]:
         for name, listing in self.entries.items():
-            self.entries[name] = look(listing, self.offers[name], self.up_since, self.node.now)
+            self.entries[name] = update(listing, self.offers[name], self.up_since, self.node.now)
         return [name for name, listing in self.entries.items() if listing.due <= self.node.now]
 
     def _call(self, name: str) -> None:

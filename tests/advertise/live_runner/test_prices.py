@@ -44,7 +44,11 @@ def live(asked: Price, rate: Fraction | None = RATE, on_chain: bool | None = Tru
 @pytest.mark.parametrize(
     ("asked", "published", "reported"),
     [
-        (price("1.2", USD, HOUR), LivePrice("1.2", HOUR), PriceInfo(111_111_111_111, "seconds")),  # live-runner.md 7
+        (
+            price("1.2", USD, HOUR),
+            LivePrice("1.2", HOUR),
+            PriceInfo(111_111_111_111, "seconds"),
+        ),  # docs/protocol/live-runner.md, 7
         (price("0.001", USD), LivePrice("3.6", HOUR), PriceInfo(333_333_333_333, "seconds")),
         (price(1200), LivePrice("0.00000001296", HOUR), PriceInfo(1200, "seconds")),
         (price("0.5", USD, VIDEO), LivePrice("0.5", VIDEO), PriceInfo(1674, "720p-pixel-seconds")),
