@@ -19,8 +19,9 @@ from orchd.app import App, Instead
 from orchd.cli import run
 from orchd.control.part import ControlPart
 from orchd.domain.ids import ModelKey, RunnerId
-from orchd.domain.model import RunnerKind, Secret
+from orchd.domain.model import Secret
 from orchd.domain.ports import Runtime
+from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import Code, OrchdError, RunnersLeft
 from orchd.health.part import HealthPart
 from orchd.node.client import NodeClient
@@ -34,7 +35,7 @@ from tests.ports import free_port
 
 
 class NoRuntimes(RuntimesPart):
-    def make(self) -> dict[RunnerKind, Runtime]:
+    def make(self) -> dict[RuntimeId, Runtime]:
         return {}
 
 
@@ -195,8 +196,8 @@ async def test_a_reload_reads_every_file_of_a_secret_that_the_settings_name(
 
 def with_runtime(runtime: Runtime) -> Instead:
     class OneRuntime(RuntimesPart):
-        def make(self) -> dict[RunnerKind, Runtime]:
-            return {runtime.kind: runtime}
+        def make(self) -> dict[RuntimeId, Runtime]:
+            return {runtime.id: runtime}
 
     return {RuntimesPart: OneRuntime}
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from orchd.catalog.tables import ModelTable
 from orchd.database.database import DATABASE, Database
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import Model, RunnerKind, StopSpec
+from orchd.domain.model import Model, StopSpec
 from orchd.domain.ports import Runtime, Sighting
+from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import EngineUnavailable, OrchdError, RunnersLeft
 from orchd.locks import StateLock
 from orchd.runtime.make import make_runtimes
@@ -19,7 +20,7 @@ from orchd.runtime.process.marks import Marks
 from orchd.settings.files import resolve_state_dir
 from orchd.settings.tree import Settings
 
-MakeRuntimes = Callable[[Settings, Path], Mapping[RunnerKind, Runtime]]
+MakeRuntimes = Callable[[Settings, Path], Mapping[RuntimeId, Runtime]]
 Known = Mapping[tuple[ModelKey, str], Model]
 
 
@@ -64,19 +65,19 @@ async def _end_all(runtime: Runtime, known: Known, tell: Callable[[str], None]) 
         await runtime.open()
         found = await runtime.sightings()
     except EngineUnavailable as exc:
-        if any(model.kind is runtime.kind for model in known.values()):
-            return [f"any {runtime.kind}: {exc.message}"]
-        tell(f"{runtime.kind} runners were not looked for, since no model is one: {exc.message}")
+        if any(model.kind is runtime.id.kind for model in known.values()):
+            return [f"any {runtime.id}: {exc.message}"]
+        tell(f"{runtime.id} runners were not looked for, since no model is one: {exc.message}")
         return []
 
     async def end(seen: Sighting) -> str:
         model = known.get((seen.runner.key, seen.runner.generation))
-        tell(f"stopping {seen.runner.key} ({runtime.kind} {seen.handle[:12]})")
+        tell(f"stopping {seen.runner.key} ({runtime.id} {seen.handle[:12]})")
         try:
             report = await runtime.stop(seen.handle, model.stop if model else StopSpec())
             await runtime.remove(seen.handle)
         except OrchdError as exc:
-            return f"{seen.runner.key} ({runtime.kind} {seen.handle[:12]}): {exc.message}"
+            return f"{seen.runner.key} ({runtime.id} {seen.handle[:12]}): {exc.message}"
         tell(f"removed {seen.runner.key} ({report.how})")
         return ""
 

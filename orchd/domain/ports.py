@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from orchd.domain.ids import Address, ModelKey, RunnerId
-from orchd.domain.model import HealthSpec, Model, RunnerKind, StopSpec, StreamSpec
+from orchd.domain.model import HealthSpec, Model, StopSpec, StreamSpec
+from orchd.domain.runtime_id import RuntimeId
 
 
 class SightedAs(StrEnum):
@@ -63,7 +64,7 @@ class Runtime(Protocol):
     to adopt it. Every call is safe to repeat. A Runtime has no opinion: the planner says what to do.
     """
 
-    kind: RunnerKind
+    id: RuntimeId
 
     async def open(self) -> None:
         """Connect, take the instance's lock, create what all runners share. May be called again after a failure.

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 from orchd.domain.ids import RunnerId
 from orchd.domain.model import Model
+from orchd.domain.runtime_id import RuntimeId
 from orchd.reconcile.runner import Leaving
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Know a runner that shall be; nothing is launched yet."""
+    """Know a runner that is to be; nothing is launched yet. `runtime`: see `placement`."""
 
     id: RunnerId
     model: Model
+    runtime: RuntimeId | None = None
 
 
 @dataclass(frozen=True, slots=True)

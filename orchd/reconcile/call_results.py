@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchd.domain.ids import Address, RunnerId
-from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Sighting, StopReport
+from orchd.domain.runtime_id import RuntimeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +86,14 @@ class PrepareProgress:
 class RunnersListed:
     """All runners of one runtime. `at`: loop time when the look began."""
 
-    kind: RunnerKind
+    runtime: RuntimeId
     at: float
     sightings: tuple[Sighting, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeDown:
-    kind: RunnerKind
+    runtime: RuntimeId
     reason: str
 
 
@@ -101,7 +101,7 @@ class RuntimeDown:
 class StrayRemoval:
     """The removal of a stray has ended. `gone`: well; else it is tried again after the next look."""
 
-    kind: RunnerKind
+    runtime: RuntimeId
     handle: str
     gone: bool
 

@@ -10,6 +10,7 @@ import structlog
 
 from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Runtime
+from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import EngineUnavailable
 from orchd.reconcile.call_results import RunnersListed
 from orchd.reconcile.runtime_calls import RuntimeCalls
@@ -36,7 +37,7 @@ class Ending:
     def __init__(
         self,
         state: ReconcileState,
-        runtimes: Mapping[RunnerKind, Runtime],
+        runtimes: Mapping[RuntimeId, Runtime],
         calls: RuntimeCalls,
         sightings: Sightings,
         loop: Turning,
@@ -61,7 +62,7 @@ class Ending:
         Returns:
             What may still run, each in words; empty = a look that began after the last one was removed shows nothing.
         """
-        unseen = set(self._state.ending)
+        unseen = {runtime for runtime in self._runtimes if runtime.kind in self._state.ending}
         unknown: list[str] = []
         told = ""
         try:
@@ -101,18 +102,18 @@ class Ending:
                 tell(f"{stray.sighting.runner.key} {stray.sighting.handle[:12]}: no definition explains it; removed")
                 self._sightings.remove_stray(stray)
 
-    async def _look_again(self, kind: RunnerKind, tell: Callable[[str], None]) -> list[str]:
+    async def _look_again(self, id: RuntimeId, tell: Callable[[str], None]) -> list[str]:
         """Have the loop take in what is there now; return why that can't be known, if it matters."""
         at = asyncio.get_running_loop().time()
         try:
-            self._loop.post(RunnersListed(kind, at, await self._runtimes[kind].sightings()))
+            self._loop.post(RunnersListed(id, at, await self._runtimes[id].sightings()))
         except EngineUnavailable as exc:
             down = self._state.down
-            reason = down.get(kind, exc.message)
+            reason = down.get(id, exc.message)
             reason = exc.message if reason == NOT_SEEN else reason
-            if any(model.kind is kind for model in self._state.definitions):
-                return [f"any {kind}: {reason}"]
-            tell(f"{kind} runners were not looked for, since no model is one: {reason}")
+            if any(model.kind is id.kind for model in self._state.definitions):
+                return [f"any {id}: {reason}"]
+            tell(f"{id} runners were not looked for, since no model is one: {reason}")
             return []
         await self._loop.changed()
         return []

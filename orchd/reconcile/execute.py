@@ -44,7 +44,7 @@ class Executor:
         """Take one step of the plan."""
         fleet = self._fleet
         if isinstance(action, actions.Create):
-            fleet.add(action.id, action.model)
+            fleet.add(action.id, action.model, action.runtime)
             return
         runner = fleet.runners[action.id]
         now = asyncio.get_running_loop().time()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,7 @@ import structlog
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerEvent, RunnerState, next_state
 from orchd.domain.model import Model
+from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.state import Happening
 from orchd.errors import Code
 from orchd.reconcile.runner import Runner
@@ -54,6 +55,7 @@ class Fleet:
         self._of: dict[ModelKey, dict[RunnerId, Runner]] = {}
         self._history: dict[ModelKey, deque[Happening]] = {}
         self._generations: frozenset[tuple[ModelKey, str]] | None = None
+        self._load: Counter[RuntimeId | None] = Counter()
 
     def of(self, key: ModelKey) -> list[Runner]:
         """Return the model's runners, oldest replica first."""
@@ -67,24 +69,28 @@ class Fleet:
         """Return the models of which there is a runner."""
         return self._of.keys()
 
+    def load(self, runtimes: Iterable[RuntimeId]) -> dict[RuntimeId, int]:
+        """Return how many runners each of these has."""
+        return {id: self._load[id] for id in runtimes}
+
     def generations(self) -> frozenset[tuple[ModelKey, str]]:
         """Return of which definitions there are runners; the very same object until that changes."""
         if self._generations is None:
             self._generations = frozenset((r.key, r.generation) for r in self.runners)
         return self._generations
 
-    def add(self, id: RunnerId, model: Model) -> Runner:
+    def add(self, id: RunnerId, model: Model, runtime: RuntimeId | None) -> Runner:
         """Know a new runner, in COLD; also one whose model is not desired, left by an earlier orchd."""
         if not self._table.known(id.key):
             self._table.define(id.key, model.max_sessions, hold_limit=0)
-        runner = Runner(id, model, since=asyncio.get_running_loop().time(), since_date=time.time())
+        runner = Runner(id, model, since=asyncio.get_running_loop().time(), since_date=time.time(), runtime=runtime)
         self._generations = None
         self._keep(runner)
         return runner
 
     def drop(self, id: RunnerId) -> None:
         """Forget a runner of which nothing is left."""
-        del self.runners[id]
+        self._load[self.runners.pop(id).runtime] -= 1
         del self._of[id.key][id]
         self._generations = None
         if not self._of[id.key]:
@@ -102,6 +108,9 @@ class Fleet:
         return runner
 
     def _keep(self, runner: Runner) -> None:
+        if (before := self.runners.get(runner.id)) is not None:
+            self._load[before.runtime] -= 1
+        self._load[runner.runtime] += 1
         self.runners[runner.id] = runner
         self._of.setdefault(runner.id.key, {})[runner.id] = runner
         self._on_change(runner.id.key)

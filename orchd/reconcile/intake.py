@@ -107,7 +107,7 @@ class Intake:
                 runner = self._fleet.note(runner.id, detail=reason, **done)
                 if blameless:
                     # Nothing more is asked of this runtime until it has shown its runners again.
-                    self._state.set_down(runner.model.kind, reason)
+                    self._state.set_down(runner.runtime, reason)
                 if accepts(runner.state, E.LAUNCH_FAILED):
                     if blameless:
                         self._executor.end(self._fleet.move(runner.id, E.LAUNCH_FAILED, reason))
@@ -125,7 +125,7 @@ class Intake:
         why = f"asked to restart, but runs on: {reason}"
         self._fleet.note(runner.id, checking=False, restart_asked=blameless, detail=why)
         if blameless:
-            self._state.set_down(runner.model.kind, reason)
+            self._state.set_down(runner.runtime, reason)
         key = runner.id.key
         log.warning("restart_put_off", pipeline=key.pipeline, model_id=key.model_id, reason=reason, again=blameless)
 

@@ -23,6 +23,7 @@ from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import Prober, ProbeWord, Runtime
+from orchd.domain.runtime_id import RuntimeId
 from orchd.health.poller import Poller
 from orchd.lag import LoopLag
 from orchd.reconcile import call_results as results
@@ -33,6 +34,7 @@ from orchd.reconcile.execute import Executor
 from orchd.reconcile.first_look import FirstLook
 from orchd.reconcile.intake import Intake
 from orchd.reconcile.metrics import ReconcileCollector
+from orchd.reconcile.placement import place
 from orchd.reconcile.plan_input import next_deadline
 from orchd.reconcile.publish import Publisher
 from orchd.reconcile.runtime_calls import RuntimeCalls
@@ -73,7 +75,7 @@ class Loop:
     """Owns desired state, fleet and the opening of replicas.
 
     Args:
-        runtimes: by kind; a kind that is absent is refused when a model needs it.
+        runtimes: a model of a kind that none of them launches is refused.
         generations: definitions by (key, generation), so that runners of an earlier orchd can be adopted though an
             edit has come since.
         heard: what each probe said; see `Poller`.
@@ -87,7 +89,7 @@ class Loop:
     def __init__(
         self,
         settings: Settings,
-        runtimes: Mapping[RunnerKind, Runtime],
+        runtimes: Mapping[RuntimeId, Runtime],
         prober: Prober,
         table: SessionTable,
         metrics: ReconcileCollector,
@@ -101,7 +103,7 @@ class Loop:
         self.counts = TurnCounts()
         self._settings = settings
         self._runtimes = runtimes
-        self._told_down: dict[RunnerKind, str] = {}
+        self._told_down: dict[RuntimeId, str] = {}
         self._first_look = FirstLook(waits=settings.jobs.start_wait_s > 0)
         self._calls = RuntimeCalls(runtimes, prober, self.post)
         self.poller = Poller(
@@ -195,7 +197,7 @@ class Loop:
         self, kinds: frozenset[RunnerKind], tell: Callable[[str], None], *, strays: bool = False
     ) -> tuple[str, ...]:
         """Drain, stop and remove all runners of `kinds`, while `run` goes on; see `Ending.end`."""
-        self.state.end(kinds & self._runtimes.keys())
+        self.state.end(kinds & {runtime.kind for runtime in self._runtimes})
         self._stirred.set()
         return await self._ending.end(kinds, tell, strays=strays)
 
@@ -258,7 +260,8 @@ class Loop:
             todo = plan.plan(given)
             if not todo:
                 break
-            for action in todo:
+            state = self.state
+            for action in place(todo, state.runtimes, given.up, state.fleet.load(state.runtimes)):
                 self._executor.do(action)
         else:
             log.error("plan_never_ends", todo=[repr(a) for a in todo[:5]])
@@ -279,12 +282,11 @@ class Loop:
     async def _look_closer(self, id: RunnerId) -> str:
         """Return what its runtime knows about why a runner can't be reached; empty = nothing, or not in time."""
         runner = self.state.fleet.runners.get(id)
-        runtime = None if runner is None else self._runtimes.get(runner.model.kind)
-        if runner is None or runtime is None or runner.handle is None or runner.address is None:
+        if runner is None or runner.runtime is None or runner.handle is None or runner.address is None:
             return ""
         try:
             async with asyncio.timeout(LOOK_CLOSER_S):
-                return await runtime.why_unreachable(runner.handle, runner.model, runner.address)
+                return await self._runtimes[runner.runtime].why_unreachable(runner.handle, runner.model, runner.address)
         except TimeoutError:
             return ""
 
@@ -308,11 +310,11 @@ class Loop:
                 self._intake.health(event)
             case results.RunnersListed():
                 await self._look(event)
-            case results.RuntimeDown(kind, reason):
-                state.set_down(kind, reason)
-                if kind in state.needed() and self._told_down.get(kind) != reason:
-                    self._told_down[kind] = reason
-                    log.warning("runtime_down", runtime=kind, reason=reason)
+            case results.RuntimeDown(runtime, reason):
+                state.set_down(runtime, reason)
+                if runtime.kind in state.needed() and self._told_down.get(runtime) != reason:
+                    self._told_down[runtime] = reason
+                    log.warning("runtime_down", runtime=str(runtime), reason=reason)
             case results.StrayRemoval(_, handle, gone):
                 if gone:
                     self._sightings.stray_gone(handle)
@@ -321,13 +323,13 @@ class Loop:
                     self._intake.call(event)
 
     async def _look(self, event: results.RunnersListed) -> None:
-        self._told_down.pop(event.kind, None)
+        self._told_down.pop(event.runtime, None)
         for count, _ in enumerate(self._sightings.look(event), 1):
             if count % READ_STEP == 0:
                 await asyncio.sleep(0)
         # Only now, when all that the runtime shows has been adopted: until then nobody can say what is not there.
-        if self.state.set_up(event.kind):
-            log.info("runtime_up", runtime=event.kind)
+        if self.state.set_up(event.runtime):
+            log.info("runtime_up", runtime=str(event.runtime))
 
     def _restart(self, key: ModelKey) -> None:
         self._take_in(key)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from orchd.domain.ids import RunnerId
 from orchd.domain.lifecycle import ALIVE, RunnerState
-from orchd.domain.model import ContainerLaunch, Model, RunnerKind
+from orchd.domain.model import ContainerLaunch, Model
 from orchd.domain.ports import SightedAs, Sighting
+from orchd.domain.runtime_id import RuntimeId
 from orchd.reconcile.runner import Runner
 
 S = RunnerState
@@ -55,9 +56,9 @@ _RUNS = ALIVE - {S.PREPARED, S.STARTING}
 
 
 def observe(
-    kind: RunnerKind, sightings: Iterable[Sighting], runners: Mapping[RunnerId, Runner], looked_at: float
+    runtime: RuntimeId, sightings: Iterable[Sighting], runners: Mapping[RunnerId, Runner], looked_at: float
 ) -> tuple[News, ...]:
-    """Return what a look at all runners of `kind` tells.
+    """Return what a look at all runners of `runtime` tells.
 
     Args:
         looked_at: loop time when the look began. A runner that a call has touched since then, or is touching now, is
@@ -89,7 +90,7 @@ def observe(
             case _:
                 pass
     for runner in runners.values():
-        if runner.model.kind is not kind or runner.id in seen or runner.state not in ALIVE:
+        if runner.runtime != runtime or runner.id in seen or runner.state not in ALIVE:
             continue
         if not (runner.busy or runner.called_at >= looked_at):
             news.append(Gone(runner.id, "it was removed by somebody else"))

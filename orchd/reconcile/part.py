@@ -60,7 +60,7 @@ class ReconcilePart(Part):
         generations = {(s.model.key, s.generation): s.model for s in stored} | generations
         loop = self.loop = Loop(
             self._context.settings,
-            self._runtimes.by_kind,
+            self._runtimes.by_id,
             self._health.prober,
             self._sessions.table,
             ReconcileCollector(
@@ -83,8 +83,8 @@ class ReconcilePart(Part):
         period_s = self._context.settings.reconcile.period_s
         # These open the runtimes, too: an engine that is slow, hangs or is away delays nothing but its own runners.
         looking = {
-            f"look at {kind}": watch_runtime(runtime, period_s, self.loop.post)
-            for kind, runtime in self._runtimes.by_kind.items()
+            f"look at {id}": watch_runtime(runtime, period_s, self.loop.post)
+            for id, runtime in self._runtimes.by_id.items()
         }
         return {"loop": self.loop.run(), "tidy": self._tidy(), **looking}
 

@@ -163,7 +163,7 @@ def _retire(runner: Runner, given: PlanInput, why: str) -> Iterable[Action]:
 
 def _finish(runner: Runner, given: PlanInput) -> Iterable[Action]:
     """Bring a draining or stopping runner to its end."""
-    if runner.busy or (runner.model.kind not in given.up and runner.model.managed):
+    if runner.busy or (runner.runtime not in given.up and runner.model.managed):
         return
     if runner.state is S.STOPPING:
         if given.now < runner.called_at + RETRY_S:
@@ -191,7 +191,7 @@ def _advance(
     elif not model.managed:
         if runner.state is S.COLD:
             yield Attach(runner.id)
-    elif model.kind in given.up:
+    elif runner.runtime in given.up:
         if _restarts_now(runner, others_ready) and not runner.checking:
             yield Check(runner.id)
         yield from _launch(runner, elders, given)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
+from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.stalls import Stall, lost_s
 from orchd.reconcile.runner import Runner
 from orchd.reconcile.settings import ReconcileSettings
@@ -28,12 +29,12 @@ class PlanInput:
         sessions: running sessions per runner; absent = none. Those that let go hold nothing up.
         idle_since: when the last session of a runner ended; absent = none has since it is ready.
         awaited: cold models that a job waits for.
-        up: kinds of runtime that answer and whose runners are known.
+        up: runtimes that answer and whose runners are known.
         now: loop clock, seconds.
         unwanted_why: what to tell of a runner whose model is not desired.
         spared: models of which nothing may be taken away now, though they, or former generations of them, are not
             desired: nobody can say yet what the operator wants. See `strays.spared`.
-        ending: kinds of runtime whose runners are all taken down now, on order.
+        ending: kinds of runners that are all taken down now, on order.
         stalls: when orchd itself stood still; deadlines that are held against runners are put off by them.
         letting_go: runners that may still be at work for callers who have left: that they fail their probes does not
             count.
@@ -44,7 +45,7 @@ class PlanInput:
     sessions: Mapping[RunnerId, int]
     idle_since: Mapping[RunnerId, float]
     awaited: frozenset[ModelKey]
-    up: frozenset[RunnerKind]
+    up: frozenset[RuntimeId]
     now: float
     settings: ReconcileSettings
     unwanted_why: str

@@ -76,9 +76,9 @@ class Publisher:
             ordered = {key: state.wanted[key] for key in state.desired.models if key in state.wanted}
             state.models = {**left, **ordered}
         needed = state.needed()
-        for kind in state.kinds:
-            if (down := state.down.get(kind)) != NOT_SEEN:
-                self._metrics.runtime_up(kind, down is None, kind in needed)
+        for runtime in state.runtimes:
+            if (down := state.down.get(runtime)) != NOT_SEEN:
+                self._metrics.runtime_up(str(runtime), down is None, runtime.kind in needed)
 
     def _forget(self, key: ModelKey) -> None:
         state = self._state

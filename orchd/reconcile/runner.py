@@ -8,6 +8,7 @@ from enum import StrEnum
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model
+from orchd.domain.runtime_id import RuntimeId
 
 
 class Leaving(StrEnum):
@@ -26,6 +27,7 @@ class Runner:
     Attributes:
         model: the definition that it serves; offer-only fields are kept up to date.
         since: of the state. `since_date`: the same as Unix time, taken then, so that it never wanders.
+        runtime: who launches it; None = somebody else runs it, or nothing here can launch it.
         handle: the runtime's name for it; None before it was prepared.
         found: what stands behind it was left by an earlier orchd.
         busy: a call to the runtime about it is under way; nothing else is begun meanwhile.
@@ -53,6 +55,7 @@ class Runner:
     state: RunnerState = RunnerState.COLD
     since: float = 0.0
     since_date: float = 0.0
+    runtime: RuntimeId | None = None
     handle: str | None = None
     found: bool = False
     address: Address | None = None

@@ -11,9 +11,10 @@ import structlog
 
 from orchd import tasks
 from orchd.domain.ids import RunnerId
-from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
+from orchd.domain.model import ContainerLaunch, Model, StopSpec
 from orchd.domain.ports import Prober, Runtime, StopReport
 from orchd.domain.redact import scrub, secrets_of
+from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import PASSING, Code, EngineUnavailable, OrchdError
 from orchd.reconcile.call_results import (
     CallResult,
@@ -40,7 +41,7 @@ class RuntimeCalls:
     """One call at a time per runner; the loop sees to that by `Runner.busy`."""
 
     def __init__(
-        self, runtimes: Mapping[RunnerKind, Runtime], prober: Prober, post: Callable[[CallResult], None]
+        self, runtimes: Mapping[RuntimeId, Runtime], prober: Prober, post: Callable[[CallResult], None]
     ) -> None:
         self._runtimes = runtimes
         self._prober = prober
@@ -55,7 +56,7 @@ class RuntimeCalls:
         Args:
             checked: what it needs was got a moment ago.
         """
-        runtime = self._runtimes[runner.model.kind]
+        runtime = self._runtime_of(runner)
         model = _without_pull(runner.model) if checked else runner.model
 
         async def call() -> None:
@@ -65,7 +66,7 @@ class RuntimeCalls:
 
     def check(self, runner: Runner) -> None:
         """Answers with CheckDone or CheckFailed; tells PrepareProgress. Other calls about it go on meanwhile."""
-        runtime = self._runtimes[runner.model.kind]
+        runtime = self._runtime_of(runner)
 
         async def call() -> None:
             try:
@@ -89,7 +90,7 @@ class RuntimeCalls:
 
     def start(self, runner: Runner) -> None:
         """Answers with StartDone or LaunchFailed."""
-        runtime, handle = self._runtimes[runner.model.kind], runner.handle
+        runtime, handle = self._runtime_of(runner), runner.handle
         assert handle is not None
 
         async def call() -> None:
@@ -99,7 +100,7 @@ class RuntimeCalls:
 
     def resume(self, runner: Runner) -> None:
         """Answers with UnpauseDone or LaunchFailed."""
-        runtime, handle = self._runtimes[runner.model.kind], runner.handle
+        runtime, handle = self._runtime_of(runner), runner.handle
         assert handle is not None
 
         async def call() -> None:
@@ -121,7 +122,7 @@ class RuntimeCalls:
     async def _end(self, runner: Runner, unfinished: asyncio.Task[Any] | None) -> None:
         if unfinished is not None:
             await tasks.cancel(unfinished)
-        runtime, model = self._runtimes[runner.model.kind], runner.model
+        runtime, model = self._runtime_of(runner), runner.model
         try:
             handle = runner.handle or await self._handle_of(runtime, runner.id)
             if handle is None:
@@ -139,11 +140,11 @@ class RuntimeCalls:
         else:
             self._post(RunnerEnded(runner.id, handle, report, last_log, streams))
 
-    def remove_stray(self, kind: RunnerKind, handle: str, stop: StopSpec) -> None:
+    def remove_stray(self, id: RuntimeId, handle: str, stop: StopSpec) -> None:
         """Stop and remove one that no definition wants; tried again at the next look if it fails."""
         if handle in self._strays:
             return
-        runtime = self._runtimes[kind]
+        runtime = self._runtimes[id]
 
         async def call() -> None:
             gone = False
@@ -152,10 +153,10 @@ class RuntimeCalls:
                 await runtime.remove(handle)
                 gone = True
             except OrchdError as exc:
-                log.warning("stray_stays", kind=kind, handle=handle, reason=exc.message)
+                log.warning("stray_stays", kind=str(id), handle=handle, reason=exc.message)
             finally:
                 del self._strays[handle]
-                self._post(StrayRemoval(kind, handle, gone))
+                self._post(StrayRemoval(id, handle, gone))
 
         self._strays[handle] = tasks.spawn(call(), name=f"remove stray {handle[:12]}")
 
@@ -179,6 +180,10 @@ class RuntimeCalls:
 
         task = tasks.spawn(guarded(), name=f"{what} {id}")
         self._tasks[id] = task
+
+    def _runtime_of(self, runner: Runner) -> Runtime:
+        assert runner.runtime is not None, "nobody asks for a call about a runner that nothing here launches"
+        return self._runtimes[runner.runtime]
 
     @staticmethod
     async def _handle_of(runtime: Runtime, id: RunnerId) -> str | None:

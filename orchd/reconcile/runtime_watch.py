@@ -33,11 +33,11 @@ async def watch_runtime(runtime: Runtime, period_s: float, post: Callable[[Runne
                     await runtime.open()
                     is_open = True
                 if watch is None:
-                    watch = tasks.spawn(runtime.watch(stirred.set), name=f"watch {runtime.kind}")
-                post(RunnersListed(runtime.kind, at, await runtime.sightings()))
+                    watch = tasks.spawn(runtime.watch(stirred.set), name=f"watch {runtime.id}")
+                post(RunnersListed(runtime.id, at, await runtime.sightings()))
             except EngineUnavailable as exc:
                 is_open = False
-                post(RuntimeDown(runtime.kind, exc.message))
+                post(RuntimeDown(runtime.id, exc.message))
             try:
                 async with asyncio.timeout(period_s):
                     await stirred.wait()

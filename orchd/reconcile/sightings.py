@@ -13,8 +13,9 @@ import structlog
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerEvent, RunnerState
-from orchd.domain.model import RunnerKind, StopSpec
+from orchd.domain.model import StopSpec
 from orchd.domain.ports import SightedAs, Sighting
+from orchd.domain.runtime_id import RuntimeId
 from orchd.reconcile import observe
 from orchd.reconcile.call_results import RunnersListed
 from orchd.reconcile.execute import Executor
@@ -65,20 +66,20 @@ class Sightings:
             fresh = [s for s in seen.get(key, ()) if self._removed.get(s.handle, -1.0) < event.at]
             self._look_at(key, fresh, event, strays)
             yield key
-        self.strays.keep_only(event.kind, frozenset(strays))
+        self.strays.keep_only(event.runtime, frozenset(strays))
         for stray in self.strays.due(self._state.why_spared, asyncio.get_running_loop().time()):
-            if stray.kind is event.kind:
+            if stray.runtime == event.runtime:
                 self.remove_stray(stray)
 
     def _look_at(self, key: ModelKey, fresh: list[Sighting], event: RunnersListed, strays: set[str]) -> None:
-        for news in observe.observe(event.kind, fresh, self._fleet.by_id(key), event.at):
+        for news in observe.observe(event.runtime, fresh, self._fleet.by_id(key), event.at):
             match news:
                 case observe.Found(sighting):
-                    if not self._adopt(event.kind, sighting):
+                    if not self._adopt(event.runtime, sighting):
                         strays.add(sighting.handle)
                 case observe.Doubled(sighting):
                     if not self._state.why_spared(sighting.runner.key):
-                        self._calls.remove_stray(event.kind, sighting.handle, StopSpec())
+                        self._calls.remove_stray(event.runtime, sighting.handle, StopSpec())
                 case observe.Gone(id, why, out_of_memory):
                     word = "out_of_memory" if out_of_memory else "exited"
                     self._executor.fail(self._fleet.runners[id], E.EXITED, word, why)
@@ -101,7 +102,7 @@ class Sightings:
     def explain(self, key: ModelKey) -> None:
         """Adopt the model's strays that a definition explains now, before the plan makes others in their place."""
         for stray in self.strays.of(key):
-            if self._adopt(stray.kind, stray.sighting):
+            if self._adopt(stray.runtime, stray.sighting):
                 self.strays.forget(stray.sighting.handle)
 
     def stray_gone(self, handle: str) -> None:
@@ -112,18 +113,18 @@ class Sightings:
     def remove_stray(self, stray: Stray) -> None:
         """Stop and remove it, by the stop rules of another definition of its model if there is one."""
         id = stray.sighting.runner
-        log.info("stray_removed", kind=stray.kind, runner=str(id), handle=stray.sighting.handle, why=stray.why)
-        self._calls.remove_stray(stray.kind, stray.sighting.handle, self._state.definitions.stop_of(id.key))
+        log.info("stray_removed", kind=str(stray.runtime), runner=str(id), handle=stray.sighting.handle, why=stray.why)
+        self._calls.remove_stray(stray.runtime, stray.sighting.handle, self._state.definitions.stop_of(id.key))
 
-    def _note_stray(self, kind: RunnerKind, sighting: Sighting) -> None:
+    def _note_stray(self, runtime: RuntimeId, sighting: Sighting) -> None:
         id = sighting.runner
         why = self._state.definitions.why_unknown(id.key, id.generation)
         spared = self._state.why_spared(id.key)
-        if not self.strays.see(kind, sighting, why, spared, asyncio.get_running_loop().time()):
+        if not self.strays.see(runtime, sighting, why, spared, asyncio.get_running_loop().time()):
             return
         log.warning(
             "stray_found",
-            kind=kind,
+            kind=str(runtime),
             runner=str(id),
             handle=sighting.handle,
             why=why,
@@ -132,17 +133,17 @@ class Sightings:
             else f"it is removed in {STRAY_GRACE_S:g} s, unless an entry of the models file explains it by then",
         )
 
-    def _adopt(self, kind: RunnerKind, sighting: Sighting) -> bool:
+    def _adopt(self, runtime: RuntimeId, sighting: Sighting) -> bool:
         """Take over a runner of an earlier orchd; return False if no definition explains it."""
         id = sighting.runner
         model = self._state.definitions.find(id.key, id.generation)
-        if model is None or model.kind is not kind:
-            self._note_stray(kind, sighting)
+        if model is None or model.kind is not runtime.kind:
+            self._note_stray(runtime, sighting)
             return False
-        runner = self._fleet.runners.get(id) or self._fleet.add(id, model)
+        runner = self._fleet.runners.get(id) or self._fleet.add(id, model, runtime)
         if runner.state is not S.COLD:
             self._fleet.move(id, E.RESET, "one was found")
-        runner = self._fleet.note(id, handle=sighting.handle, found=True)
+        runner = self._fleet.note(id, runtime=runtime, handle=sighting.handle, found=True)
         why = "left by an earlier orchd"
         match sighting.status:
             case SightedAs.CREATED:

@@ -120,8 +120,8 @@ class Snapshots:
             models=self._shown,
             problems=desired.problems,
             runtimes=tuple(
-                RuntimeStatus(kind, kind not in state.down, state.down.get(kind, ""), kind in needed)
-                for kind in state.kinds
+                RuntimeStatus(str(id), id not in state.down, state.down.get(id, ""), id.kind in needed)
+                for id in state.runtimes
             ),
             file_hash=desired.file_hash,
             reload_ok=not refused,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model, RunnerKind
+from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.stalls import Stall
 from orchd.domain.state import DesiredState
 from orchd.reconcile.agenda import Agenda
@@ -30,7 +31,7 @@ class ReconcileState:
     """What the loop knows: what is desired, and what of it has been taken in.
 
     Args:
-        kinds: the runtimes that there are.
+        runtimes: those that there are.
         definitions: by which runners of an earlier orchd can be adopted.
         stalls: returns when orchd itself stood still.
 
@@ -38,8 +39,8 @@ class ReconcileState:
         desired: what the last file asked for. A file of many entries is taken in piece by piece: `wanted` is what has
             been taken in so far.
         models: what jobs may ask for: the wanted models and those that still drain. Never changed, only replaced.
-        down: why a runtime can't be used; a kind that is absent can be.
-        ending: kinds of runtime whose runners are all taken down now, on order.
+        down: why a runtime can't be used; one that is absent can be.
+        ending: kinds of runners that are all taken down now, on order.
         changes: models whose standing or whose runners have changed.
         why_spared: returns why nothing of a model may be taken away now; empty = it may be.
     """
@@ -47,20 +48,20 @@ class ReconcileState:
     def __init__(
         self,
         settings: Settings,
-        kinds: Iterable[RunnerKind],
+        runtimes: Iterable[RuntimeId],
         table: SessionTable,
         definitions: Mapping[tuple[ModelKey, str], Model],
         stalls: Callable[[], tuple[Stall, ...]],
     ) -> None:
         self.settings = settings
-        self.kinds = tuple(kinds)
+        self.runtimes = tuple(runtimes)
         self.table = table
         self.definitions = Definitions(definitions)
         self.desired = DesiredState()
         self.desired_at = 0.0
         self.wanted: dict[ModelKey, Model] = {}
         self.models: Mapping[ModelKey, Model] = {}
-        self.down: dict[RunnerKind, str] = dict.fromkeys(self.kinds, NOT_SEEN)
+        self.down: dict[RuntimeId, str] = dict.fromkeys(self.runtimes, NOT_SEEN)
         self.ending: frozenset[RunnerKind] = frozenset()
         self.why_spared = spared(self.desired)
         self.agenda = Agenda()
@@ -116,17 +117,17 @@ class ReconcileState:
         self._read.pop(key, None)
         self.changes.touch(key)
 
-    def set_down(self, kind: RunnerKind, reason: str) -> None:
+    def set_down(self, runtime: RuntimeId | None, reason: str) -> None:
         """Note that a runtime can't be used, and why."""
-        if self.down.get(kind) != reason:
-            self.down[kind] = reason
-            self._concerns(kind)
+        if runtime is not None and self.down.get(runtime) != reason:
+            self.down[runtime] = reason
+            self._concerns(runtime)
 
-    def set_up(self, kind: RunnerKind) -> bool:
+    def set_up(self, runtime: RuntimeId) -> bool:
         """Note that a runtime can be used; return whether that is news."""
-        if self.down.pop(kind, None) is None:
+        if self.down.pop(runtime, None) is None:
             return False
-        self._concerns(kind)
+        self._concerns(runtime)
         return True
 
     def end(self, kinds: frozenset[RunnerKind]) -> None:
@@ -134,9 +135,9 @@ class ReconcileState:
         self.ending = kinds
         self.agenda.edited(self.keys())
 
-    def _concerns(self, kind: RunnerKind) -> None:
-        keys = [key for key, model in self.models.items() if model.kind is kind]
-        keys += {id.key for id, runner in self.fleet.runners.items() if runner.model.kind is kind} - {*keys}
+    def _concerns(self, runtime: RuntimeId) -> None:
+        keys = [key for key, model in self.models.items() if model.kind is runtime.kind]
+        keys += {id.key for id, runner in self.fleet.runners.items() if runner.runtime == runtime} - {*keys}
         self.agenda.edited(keys)
 
     def keys(self) -> Collection[ModelKey]:
@@ -151,12 +152,17 @@ class ReconcileState:
         return self._needed
 
     def engine_down(self, model: Model) -> str:
-        """Return why the model's runtime can't be used now; empty = it can."""
+        """Return why no runtime can be used now that could launch the model; empty = one can."""
         if not model.managed:
             return ""
-        if model.kind not in self.kinds:
+        reasons = [self.down.get(runtime, "") for runtime in self.runtimes if runtime.kind is model.kind]
+        if not reasons:
             return f"cannot launch a {model.kind} here: switched off by the settings (docker.enabled)"
-        return self.down.get(model.kind, "")
+        return reasons[0] if all(reasons) else ""
+
+    def up(self) -> frozenset[RuntimeId]:
+        """Return the runtimes that can be used now."""
+        return frozenset(runtime for runtime in self.runtimes if runtime not in self.down)
 
     def standing(self, key: ModelKey) -> Standing:
         """Return how a model of `models` stands.
@@ -193,7 +199,7 @@ class ReconcileState:
             letting_go=frozenset(id for id in runners if table.letting_go_on(id)),
             idle_since=idle_since,
             awaited=frozenset((key,)) if model is not None and table.waiting(key) else frozenset(),
-            up=frozenset(kind for kind in self.kinds if kind not in self.down),
+            up=self.up(),
             stalls=self._stalls(),
             now=asyncio.get_running_loop().time(),
             settings=self.settings.reconcile,

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Sighting
+from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.state import DesiredState, Severity
 
 STRAY_GRACE_S = 60.0
@@ -51,7 +51,7 @@ class Stray:
         remove_at: loop clock, seconds; None = while it is spared.
     """
 
-    kind: RunnerKind
+    runtime: RuntimeId
     sighting: Sighting
     why: str
     spared: str
@@ -65,7 +65,7 @@ class Strays:
     _known: dict[str, Stray] = field(default_factory=dict)
     _of: dict[ModelKey, dict[str, None]] = field(default_factory=dict)
 
-    def see(self, kind: RunnerKind, sighting: Sighting, why: str, spared: str, now: float) -> bool:
+    def see(self, runtime: RuntimeId, sighting: Sighting, why: str, spared: str, now: float) -> bool:
         """Note one that was seen; return whether it is news."""
         known = self._known.get(sighting.handle)
         if known is not None and (known.why, known.spared) == (why, spared):
@@ -74,13 +74,13 @@ class Strays:
         if not spared:
             told = known.remove_at if known is not None else None
             remove_at = now + STRAY_GRACE_S if told is None else told
-        self._known[sighting.handle] = Stray(kind, sighting, why, spared, remove_at)
+        self._known[sighting.handle] = Stray(runtime, sighting, why, spared, remove_at)
         self._of.setdefault(sighting.runner.key, {})[sighting.handle] = None
         return True
 
-    def keep_only(self, kind: RunnerKind, handles: frozenset[str]) -> None:
-        """A look at all runners of `kind` showed these handles as strays, and no others."""
-        for handle in [h for h, stray in self._known.items() if stray.kind is kind and h not in handles]:
+    def keep_only(self, runtime: RuntimeId, handles: frozenset[str]) -> None:
+        """A look at all runners of `runtime` showed these handles as strays, and no others."""
+        for handle in [h for h, stray in self._known.items() if stray.runtime == runtime and h not in handles]:
             self.forget(handle)
 
     def forget(self, handle: str) -> None:

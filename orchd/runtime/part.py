@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Runtime
+from orchd.domain.runtime_id import RuntimeId
 from orchd.part import Context, Part
 from orchd.runtime.make import make_runtimes
 from orchd.runtime.metrics import RuntimeCollector
@@ -24,20 +24,20 @@ class RuntimesPart(Part):
     """
 
     name = "runtime"
-    by_kind: Mapping[RunnerKind, Runtime] = {}
+    by_id: Mapping[RuntimeId, Runtime] = {}
     collector: RuntimeCollector
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def make(self) -> Mapping[RunnerKind, Runtime]:
+    def make(self) -> Mapping[RuntimeId, Runtime]:
         """Return the runtimes that the settings allow, not opened."""
         context = self._context
         return make_runtimes(context.settings, context.state_dir, self.collector.runtime_event)
 
     async def open(self) -> None:
         self.collector = RuntimeCollector(self._context.metrics)
-        self.by_kind = self.make()
+        self.by_id = self.make()
 
     async def elsewhere(self) -> list[str]:
         """Return what processes of our instance another state directory has, in words."""
@@ -48,5 +48,5 @@ class RuntimesPart(Part):
             return ["processes under another state directory: /proc does not answer"]
 
     async def close(self) -> None:
-        for runtime in reversed([*self.by_kind.values()]):
+        for runtime in reversed([*self.by_id.values()]):
             await runtime.close()

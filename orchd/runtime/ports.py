@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Runtime
+from orchd.domain.runtime_id import RuntimeId
 from orchd.runtime.metrics import RuntimeCollector
 
 
@@ -14,12 +14,12 @@ class Runtimes(Protocol):
     """The runtimes that the settings allow.
 
     Attributes:
-        by_kind: those that the settings allow; whoever looks at one opens it.
+        by_id: those that the settings allow; whoever looks at one opens it.
         collector: what is told whether one can be reached.
     """
 
     @property
-    def by_kind(self) -> Mapping[RunnerKind, Runtime]: ...
+    def by_id(self) -> Mapping[RuntimeId, Runtime]: ...
 
     @property
     def collector(self) -> RuntimeCollector: ...

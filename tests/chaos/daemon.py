@@ -9,8 +9,8 @@ from orchd import tasks
 from orchd.advertise.part import AdvertisePart
 from orchd.app import App
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import RunnerKind
 from orchd.domain.ports import Runtime
+from orchd.domain.runtime_id import RuntimeId
 from orchd.part import Part
 from orchd.reconcile.part import ReconcilePart
 from orchd.runtime.part import RuntimesPart
@@ -56,8 +56,8 @@ def runtimes_on(shelf: Shelf) -> type[RuntimesPart]:
     """Return what offers the shelf as the one runtime."""
 
     class Shelves(RuntimesPart):
-        def make(self) -> dict[RunnerKind, Runtime]:
-            return {shelf.kind: shelf}
+        def make(self) -> dict[RuntimeId, Runtime]:
+            return {shelf.id: shelf}
 
     return Shelves
 

@@ -12,7 +12,10 @@ from aiohttp import web
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
+from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import LaunchError
+
+DOCKER = RuntimeId(RunnerKind.CONTAINER)
 
 
 class Container:
@@ -106,7 +109,7 @@ class Shelf:
         too_many: said once for each time that more was at work.
     """
 
-    kind: RunnerKind = RunnerKind.CONTAINER
+    id: RuntimeId = DOCKER
     sick: set[ModelKey] = field(default_factory=set)
     allowed: Counter[ModelKey] = field(default_factory=Counter)
     too_many: list[str] = field(default_factory=list)

@@ -47,7 +47,7 @@ async def down(state_dir: Path, *runtimes: FakeRuntime, stored: tuple[Model, ...
             await ModelTable(database).save_models(stored)
     said: list[str] = []
     settings = Settings(state_dir=str(state_dir), instance="t-down")
-    made = {runtime.kind: runtime for runtime in runtimes}
+    made = {runtime.id: runtime for runtime in runtimes}
     await end_leftovers(settings, {}, said.append, lambda settings, state_dir: made)
     return said
 

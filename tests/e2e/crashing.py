@@ -24,6 +24,7 @@ from orchd.catalog.part import CatalogPart
 from orchd.cli import main
 from orchd.domain.model import RunnerKind
 from orchd.domain.ports import ModelStore, Runtime
+from orchd.domain.runtime_id import RuntimeId
 from orchd.runtime.part import RuntimesPart
 
 CALLS = frozenset(
@@ -80,10 +81,11 @@ def crashing_parts(injector: Injector) -> Instead:
     """Return the parts whose calls go through the injector."""
 
     class WatchedRuntimes(RuntimesPart):
-        def make(self) -> Mapping[RunnerKind, Runtime]:
+        def make(self) -> Mapping[RuntimeId, Runtime]:
             made = dict(super().make())
-            kind = RunnerKind.CONTAINER if RunnerKind.CONTAINER in made else RunnerKind.PROCESS
-            return made | {kind: cast(Runtime, Watched(made[kind], injector))}
+            container, process = RuntimeId(RunnerKind.CONTAINER), RuntimeId(RunnerKind.PROCESS)
+            id = container if container in made else process
+            return made | {id: cast(Runtime, Watched(made[id], injector))}
 
     class WatchedCatalog(CatalogPart):
         def make_store(self) -> ModelStore:

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
+from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import EngineUnavailable, LaunchError, OrchdError
+
+DOCKER = RuntimeId(RunnerKind.CONTAINER)
 
 
 @dataclass
@@ -39,7 +42,7 @@ class FakeRuntime:
     calls: (name, runner or handle), in order.
     """
 
-    kind: RunnerKind = RunnerKind.CONTAINER
+    id: RuntimeId = DOCKER
     delay_s: float = 0.1
     down: bool = False
     ignores_signals: bool = False

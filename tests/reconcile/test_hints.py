@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import ContainerLaunch, GpuRequest, Model, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
+from orchd.domain.runtime_id import RuntimeId
 from orchd.reconcile.hints import how_it_stopped, why_it_failed
 from orchd.reconcile.observe import Gone, observe
 from orchd.reconcile.runner import Runner
@@ -132,8 +133,8 @@ def test_how_a_runner_ended_is_told_with_its_cause(
 ) -> None:
     wanted = model(**launch)
     id = runner_of(wanted)
-    runner = Runner(id, wanted, RunnerState.READY, since=0.0, handle="h")
+    runner = Runner(id, wanted, RunnerState.READY, since=0.0, runtime=RuntimeId(RunnerKind.CONTAINER), handle="h")
     seen = Sighting(id, "h", SightedAs.EXITED, exit_code=exit_code, oom_killed=oom)
-    [gone] = observe(RunnerKind.CONTAINER, [seen], {id: runner}, 1.0)
+    [gone] = observe(RuntimeId(RunnerKind.CONTAINER), [seen], {id: runner}, 1.0)
     assert isinstance(gone, Gone)
     assert says in gone.why

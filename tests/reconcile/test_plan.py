@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from orchd.domain.ids import RunnerId
 from orchd.domain.lifecycle import ALIVE, RunnerEvent, RunnerState, accepts
 from orchd.domain.model import Model, RunnerKind
+from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.stalls import Stall
 from orchd.reconcile import actions
 from orchd.reconcile.plan import plan
@@ -23,6 +24,7 @@ from tests.soak import examples
 
 S, E = RunnerState, RunnerEvent
 RULES = ReconcileSettings()
+DOCKER = RuntimeId(RunnerKind.CONTAINER)
 
 MOVES: dict[type, RunnerEvent] = {
     actions.Prepare: E.PREPARE,
@@ -64,6 +66,7 @@ def runners(draw: st.DrawFn) -> dict[RunnerId, Runner]:
             model,
             state,
             busy=busy,
+            runtime=DOCKER if model.managed else None,
             since=draw(st.sampled_from([0.0, 990.0])),
             retry_at=draw(st.sampled_from([0.0, 1010.0])),
             drain_until=draw(st.sampled_from([0.0, 1010.0])),
@@ -88,7 +91,7 @@ def worlds(draw: st.DrawFn) -> PlanInput:
         sessions={id: draw(st.integers(1, 2)) for id in known if draw(st.booleans())},
         idle_since={id: 990.0 for id in known if draw(st.booleans())},
         awaited=frozenset(k for k in desired if draw(st.booleans())),
-        up=frozenset({RunnerKind.CONTAINER}) if draw(st.booleans()) else frozenset(),
+        up=frozenset({DOCKER}) if draw(st.booleans()) else frozenset(),
         now=1000.0,
         settings=RULES,
         unwanted_why="nobody wants it",
@@ -111,7 +114,7 @@ def test_every_action_is_a_legal_move_and_asks_nothing_of_a_runtime_that_is_away
             assert runner.restart_asked
             assert not runner.checking
         if isinstance(action, actions.Prepare | actions.Check | actions.Start | actions.Unpause):
-            assert runner.model.kind in world.up
+            assert runner.runtime in world.up
             assert not runner.busy
         if isinstance(action, actions.Forget):
             assert runner.state in (S.COLD, S.BACKOFF, S.FAILED)
@@ -151,11 +154,11 @@ def test_each_deadline_of_a_runner_is_put_off_by_the_time_in_which_orchd_stood_s
     stall = 1000.0
     asleep = PlanInput(
         desired={model.key: model},
-        runners={id: Runner(id, model, state, since=999.0, **of_runner)},
+        runners={id: Runner(id, model, state, since=999.0, runtime=DOCKER, **of_runner)},
         sessions={id: sessions} if sessions else {},
         idle_since={id: 999.0},
         awaited=frozenset(),
-        up=frozenset({RunnerKind.CONTAINER}),
+        up=frozenset({DOCKER}),
         now=1000.0 + stall,
         settings=RULES,
         unwanted_why="",
@@ -236,7 +239,9 @@ def _carry_out(world: PlanInput, action: actions.Action) -> PlanInput:
     """The smallest loop there is: everything asked for works at once."""
     known = dict(world.runners)
     if isinstance(action, actions.Create):
-        known[action.id] = Runner(action.id, action.model, since=world.now)
+        known[action.id] = Runner(
+            action.id, action.model, since=world.now, runtime=DOCKER if action.model.managed else None
+        )
         return replace(world, runners=known)
     runner = known[action.id]
     match action:
@@ -277,7 +282,7 @@ def test_following_the_plan_leads_to_what_is_desired(world: PlanInput) -> None:
         )
         for id, r in world.runners.items()
     }
-    world = replace(world, runners=done, up=frozenset({RunnerKind.CONTAINER}), sessions={}, spared=frozenset())
+    world = replace(world, runners=done, up=frozenset({DOCKER}), sessions={}, spared=frozenset())
     for _ in range(200):
         steps = plan(world)
         if not steps:

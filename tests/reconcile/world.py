@@ -11,8 +11,9 @@ from orchd import tasks
 from orchd.domain.events import DesiredChanged, RestartAsked, StartWanted
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
-from orchd.domain.model import Model, RunnerKind
+from orchd.domain.model import Model
 from orchd.domain.ports import SightedAs
+from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.state import DesiredState, ModelStatus, RunnerStatus, Snapshot
 from orchd.exposition import Registry
 from orchd.reconcile.loop import Loop
@@ -68,7 +69,7 @@ class World:
             clock=clock,
         )
         self.metrics = metrics = Metrics(Registry(), "test")
-        runtimes: Mapping[RunnerKind, FakeRuntime] = {RunnerKind.CONTAINER: self.runtime}
+        runtimes: Mapping[RuntimeId, FakeRuntime] = {self.runtime.id: self.runtime}
         self._loop = Loop(
             self.settings, runtimes, self.prober, self._table, metrics.fleet, self.generations, jitter=lambda: 0.0
         )

@@ -30,8 +30,9 @@ from orchd.app import App
 from orchd.catalog.tables import ModelTable
 from orchd.domain import model as domain_model
 from orchd.domain.ids import Address, ModelKey, RunnerId
-from orchd.domain.model import ContainerLaunch, GpuRequest, Model, ProcessLaunch, RunnerKind
+from orchd.domain.model import ContainerLaunch, GpuRequest, Model, ProcessLaunch
 from orchd.domain.ports import Runtime, SightedAs
+from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.state import Severity
 from orchd.errors import StoreError
 from orchd.jobs.settings import JobsSettings
@@ -156,8 +157,8 @@ class Machine:
         engine = self.engine
 
         class OneEngine(RuntimesPart):
-            def make(self) -> Mapping[RunnerKind, Runtime]:
-                return {RunnerKind.CONTAINER: engine}
+            def make(self) -> Mapping[RuntimeId, Runtime]:
+                return {engine.id: engine}
 
         return OneEngine(context)
 

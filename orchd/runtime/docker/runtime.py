@@ -11,6 +11,7 @@ import structlog
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import ContainerLaunch, GpuRequest, Model, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
+from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import AlreadyRunning, Code, EngineUnavailable, LaunchError
 from orchd.runtime import listening
 from orchd.runtime.docker import spec
@@ -53,7 +54,7 @@ class DockerRuntime:
         on_event: told of each container event of this instance, as (kind, event): a metric.
     """
 
-    kind = RunnerKind.CONTAINER
+    id = RuntimeId(RunnerKind.CONTAINER)
 
     def __init__(
         self,
@@ -379,7 +380,7 @@ class DockerRuntime:
         def noted(event: str, handle: str) -> None:
             if event == "die":
                 self._died.add(handle)
-            self._on_event(self.kind.value, event)
+            self._on_event(str(self.id), event)
             hurry()
 
         def take(message: dict[str, Any]) -> None:

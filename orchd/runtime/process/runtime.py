@@ -30,6 +30,7 @@ from orchd import tasks
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import Model, ProcessLaunch, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
+from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import EngineUnavailable, LaunchError
 from orchd.reasons import why
 from orchd.runtime import listening
@@ -94,7 +95,7 @@ class ProcessRuntime:
         state_dir: holds `logs/`; with `instance` it tells our processes from those of other daemons.
     """
 
-    kind = RunnerKind.PROCESS
+    id = RuntimeId(RunnerKind.PROCESS)
 
     def __init__(self, settings: ProcessSettings, *, instance: str, state_dir: Path) -> None:
         self._logs = Logs(state_dir / "logs", settings.log_max_mb * 1024 * 1024)
@@ -121,7 +122,7 @@ class ProcessRuntime:
             for one in await self._looks.run(self._marks.elsewhere, CALL_TIMEOUT_S):
                 log.warning(
                     "stray_found",
-                    kind=self.kind,
+                    kind=str(self.id),
                     runner=one.model,
                     handle=one.pid,
                     why="it belongs to another state directory, so another orchd may have it",

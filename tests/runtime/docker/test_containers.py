@@ -27,7 +27,7 @@ GONE = "0" * 64
 
 def test_it_is_a_runtime() -> None:
     runtime: Runtime = DockerRuntime(DockerSettings(), instance="t", state_dir="/")
-    assert runtime.kind == "container"
+    assert str(runtime.id) == "container"
 
 
 async def test_a_container_is_hardened_bounded_and_labelled(bench: Bench) -> None:
