@@ -21,7 +21,7 @@ from orchd.control.part import ControlPart
 from orchd.daemon_metrics import DaemonCollector
 from orchd.database.part import DatabasePart
 from orchd.domain.state import Snapshot
-from orchd.exposition import Registry
+from orchd.exposition import MetricsRegistry
 from orchd.ground import GroundPart
 from orchd.health.part import HealthPart
 from orchd.hooks.part import HooksPart
@@ -77,7 +77,7 @@ class App:
         self._again = again or (lambda: settings)
         self._stop = asyncio.Event()
         self._stop_why = ""
-        registry = Registry()
+        registry = MetricsRegistry()
         lag = LoopLag(DaemonCollector(registry, __version__).loop_lag)
         state_dir = resolve_state_dir(settings.state_dir, env)
         self._context = Context(settings, env, state_dir, registry, lag, Names())

@@ -14,7 +14,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from orchd.exposition import WHOLE, Family, Histogram, HistogramLines, Page, Registry, sample
+from orchd.exposition import WHOLE, Family, Histogram, HistogramLines, MetricsRegistry, Page, sample
 
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -27,7 +27,7 @@ class DaemonCollector:
 
     families = (WHOLE, BUILD, LAG)
 
-    def __init__(self, registry: Registry, version: str) -> None:
+    def __init__(self, registry: MetricsRegistry, version: str) -> None:
         # One more series per counter, that nobody asks for.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._library = [CollectorRegistry() for _ in range(3)]

@@ -3,7 +3,7 @@
 **Collectors.** A part's `metrics.py` has a collector: its `families`, and `pieces()`, which yields their lines bit by
 bit. One piece is what concerns one model (or nothing but the part itself), and holds one text for each family, in the
 families' order. Between pieces the event loop serves jobs, so a page of any size holds it only for moments; the lines
-of one model are nevertheless of one moment. `Registry` puts each family's lines together, as the format asks for.
+of one model are nevertheless of one moment. `MetricsRegistry` puts each family's lines together, as the format has it.
 
 **Zero before the first increment.** A series that most models never need (a histogram, a counter by error code) is left
 out until something happens. Were it then shown at 1, Prometheus' `increase()` would miss that first event, since it
@@ -105,7 +105,7 @@ class PerModel(Generic[S]):
         return tuple(self._series.items())
 
 
-class Registry:
+class MetricsRegistry:
     """All collectors, and the pages made of them.
 
     Args:

@@ -50,7 +50,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from orchd.exposition import Registry
+from orchd.exposition import MetricsRegistry
 from orchd.lag import LoopLag
 from orchd.names import Names
 from orchd.settings.tree import Settings
@@ -77,7 +77,7 @@ class Context:
     settings: Settings
     env: Mapping[str, str] = field(repr=False)
     state_dir: Path
-    metrics: Registry
+    metrics: MetricsRegistry
     lag: LoopLag
     names: Names
 

@@ -9,7 +9,7 @@ from orchd.catalog.metrics import CatalogCollector
 from orchd.daemon_metrics import DaemonCollector
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import NodeStatus, Published
-from orchd.exposition import Registry
+from orchd.exposition import MetricsRegistry
 from orchd.health.metrics import HealthCollector
 from orchd.jobs.metrics import ConnectionCollector, JobCollector
 from orchd.node.metrics import NodeCollector
@@ -21,7 +21,7 @@ from orchd.runtime.metrics import RuntimeCollector
 class Metrics:
     """The collectors of all parts, on a registry that is passed in, and what each of them is told."""
 
-    def __init__(self, registry: Registry, version: str) -> None:
+    def __init__(self, registry: MetricsRegistry, version: str) -> None:
         self.registry = registry
         self.page = registry.page
         self.render = registry.render

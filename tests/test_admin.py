@@ -13,7 +13,7 @@ from orchd.admin.server import AdminServer
 from orchd.admin.settings import AdminSettings
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, OrchdError
-from orchd.exposition import Registry
+from orchd.exposition import MetricsRegistry
 from tests.collectors import Metrics
 from tests.fakes.snapshots import SECRET, fresh, snapshot
 
@@ -24,7 +24,7 @@ class Daemon:
     def __init__(self) -> None:
         self.snapshot = snapshot()
         self.accepting = True
-        self.metrics = Metrics(Registry(), "1.2.3")
+        self.metrics = Metrics(MetricsRegistry(), "1.2.3")
         for key, model in self.snapshot.models.items():
             self.metrics.define(key, model.model.max_sessions)
         self.server = AdminServer(

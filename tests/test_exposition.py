@@ -18,8 +18,8 @@ from orchd.exposition import (
     Histogram,
     HistogramLines,
     Lines,
+    MetricsRegistry,
     Page,
-    Registry,
     labels,
     sample,
 )
@@ -53,7 +53,7 @@ class Watched:
 @pytest.mark.parametrize(("pieces", "size"), [(1000, 60), (1000, 3_000), (50, 40_000), (3, 10)])
 async def test_between_two_pauses_few_models_and_few_bytes_are_rendered(pieces: int, size: int) -> None:
     watched = Watched(["x" * (size - 1) + "\n"] * pieces)
-    registry = Registry(watched.pause)
+    registry = MetricsRegistry(watched.pause)
     registry.register(watched)
     page = b"".join(await registry.page()).decode()
     assert page.count("\n") == pieces + 2
@@ -69,7 +69,7 @@ async def test_a_page_of_many_models_pauses_as_often_as_it_is_large_and_each_chu
         nonlocal pauses
         pauses += 1
 
-    metrics = Metrics(Registry(pause), "1")
+    metrics = Metrics(MetricsRegistry(pause), "1")
     for n in range(1000):
         metrics.define(ModelKey("bench", f"m-{n}"), 1)
     chunks = await metrics.page()
@@ -88,7 +88,7 @@ async def test_models_that_come_and_go_during_a_page_leave_it_whole() -> None:
         metrics.define(ModelKey("new", str(turn)), 1)
         turn += 1
 
-    metrics = Metrics(Registry(pause), "1")
+    metrics = Metrics(MetricsRegistry(pause), "1")
     for key in keys:
         metrics.define(key, 1)
     for _ in range(3):
@@ -99,7 +99,7 @@ async def test_models_that_come_and_go_during_a_page_leave_it_whole() -> None:
 
 async def test_scrapes_at_once_share_one_rendering_and_one_that_leaves_does_not_end_it() -> None:
     watched = Watched(["a\n"] * 100)
-    registry = Registry()
+    registry = MetricsRegistry()
     registry.register(watched)
     leaves, *stay = [asyncio.ensure_future(registry.page(f"scraper {n}")) for n in range(5)]  # noqa: TID251
     await asyncio.sleep(0)
@@ -116,14 +116,14 @@ async def test_a_failure_is_told_to_all_and_the_next_page_is_tried_again() -> No
             raise ValueError("broken") if page.number == 1 else StopIteration
             yield ()
 
-    registry = Registry()
+    registry = MetricsRegistry()
     registry.register(Broken([]))
     asked = await asyncio.gather(registry.page(), registry.page(), return_exceptions=True)
     assert [str(one) for one in asked] == ["broken", "broken"]
 
 
 def test_what_is_new_is_at_zero_on_its_first_page_and_real_on_the_next() -> None:
-    metrics, key = Metrics(Registry(), "1"), ModelKey("p", "m")
+    metrics, key = Metrics(MetricsRegistry(), "1"), ModelKey("p", "m")
     metrics.define(key, 1)
     head = 'orchd_job_errors_total{code="backend_broke",model_id="m",pipeline="p"} '
     assert head not in metrics.render().decode()
@@ -142,7 +142,7 @@ def test_what_is_new_is_at_zero_on_its_first_page_and_real_on_the_next() -> None
 
 
 def test_each_scraper_gets_the_zero_before_the_value_and_none_a_zero_after_it() -> None:
-    registry = Registry()
+    registry = MetricsRegistry()
     counts = {"a": 0}
     lines = EmergingCounters("things_total", {}, "kind")
 
@@ -192,14 +192,14 @@ def test_a_histogram_counts_from_below_in_the_unit_of_its_family() -> None:
 
 
 def test_a_name_belongs_to_one_collector() -> None:
-    registry = Registry()
+    registry = MetricsRegistry()
     registry.register(Watched([]))
     with pytest.raises(ValueError, match="things_total: another collector has it"):
         registry.register(Watched([]))
 
 
 def test_probes_of_models_that_were_always_quick_are_counted_together() -> None:
-    metrics = Metrics(Registry(), "1")
+    metrics = Metrics(MetricsRegistry(), "1")
     for name in ("quick", "slow"):
         metrics.define(ModelKey("p", name), 1)
         metrics.probed(ModelKey("p", name), "ready", 0.002)
@@ -218,7 +218,7 @@ def test_states_of_launches_are_left_out_where_orchd_launches_nothing_unless_the
         page = of.render().decode()
         return set(re.findall(r'orchd_runners{model_id="m",pipeline="p",state="(\w+)"}', page))
 
-    metrics, key = Metrics(Registry(), "1"), ModelKey("p", "m")
+    metrics, key = Metrics(MetricsRegistry(), "1"), ModelKey("p", "m")
     metrics.define(key, 1, managed=False)
     metrics.state(key, {"ready": 1}, True, False)
     assert states(metrics) == set(RunnerState) - set(LAUNCHES)

@@ -24,7 +24,7 @@ from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
 from orchd.domain.state import Snapshot
 from orchd.errors import JOB_ANSWERS, Code
-from orchd.exposition import Registry
+from orchd.exposition import MetricsRegistry
 from orchd.jobs.metrics import JOB_BUCKETS, OUTCOMES, PROCESSING_ERRORS, STATUS_CLASSES
 from orchd.realtime.metrics import PHASES
 from orchd.reconcile.metrics import RESTART_REASONS
@@ -93,7 +93,7 @@ REFUSED = Published(
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics(Registry(), "1.2.3")
+    return Metrics(MetricsRegistry(), "1.2.3")
 
 
 def samples(metrics: Metrics) -> Samples:
@@ -184,7 +184,7 @@ SECONDS = st.one_of(st.sampled_from([0.0, *JOB_BUCKETS]), st.floats(0, 1000))
 
 @given(st.lists(st.tuples(SECONDS, st.one_of(st.none(), SECONDS), st.one_of(st.just(0.0), SECONDS)), max_size=20))
 def test_histograms_of_jobs_say_what_prometheus_own_would(jobs: list[tuple[float, float | None, float]]) -> None:
-    metrics, theirs = Metrics(Registry(), "1.2.3"), CollectorRegistry()
+    metrics, theirs = Metrics(MetricsRegistry(), "1.2.3"), CollectorRegistry()
     names = {
         "orchd_job_seconds": JOB_BUCKETS,
         "orchd_job_first_byte_seconds": JOB_BUCKETS,
@@ -457,7 +457,7 @@ def test_alerts_tell_when_orchd_itself_can_not_keep_up(
     """Args:
     late: ticks of the loop that came over 0.25 s late, by the minute; the others were in time.
     """
-    metrics = Metrics(Registry(), "1.2.3")
+    metrics = Metrics(MetricsRegistry(), "1.2.3")
     metrics.loop_lag(0.001)
     assert 'orchd_loop_lag_seconds_bucket{le="0.25"} 1.0' in metrics.render().decode(), "the bucket that the rule reads"
     series = {

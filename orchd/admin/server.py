@@ -11,7 +11,7 @@ from orchd.admin.settings import AdminSettings
 from orchd.admin.status_page import StatusPage
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, OrchdError, reason_of
-from orchd.exposition import Registry
+from orchd.exposition import MetricsRegistry
 from orchd.settings.section import split_listen
 from orchd.status_view import readiness
 from orchd.tcp_listeners import taken_by
@@ -39,7 +39,7 @@ class AdminServer:
         settings: AdminSettings,
         *,
         snapshot: Callable[[], Awaitable[Snapshot]],
-        metrics: Registry,
+        metrics: MetricsRegistry,
         accepting: Callable[[], bool],
     ) -> None:
         self._listen = settings.listen

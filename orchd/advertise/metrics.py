@@ -8,7 +8,7 @@ from orchd.advertise import registries
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import NodeStatus, Published
 from orchd.errors import Code
-from orchd.exposition import Family, Page, Registry, model_labels, sample
+from orchd.exposition import Family, MetricsRegistry, Page, model_labels, sample
 
 OTHER = "other"
 REGISTRIES = (*registries.names(), OTHER)
@@ -47,7 +47,7 @@ class RegistryErrors:
 
     families = (ERRORS,)
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: MetricsRegistry) -> None:
         self._errors = {(name, code): 0 for name in REGISTRIES for code in REGISTRY_CODES}
         registry.register(self)
 
@@ -72,7 +72,7 @@ class StandingsCollector:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: MetricsRegistry,
         node: Callable[[], NodeStatus | None],
         published: Callable[[], Mapping[str, Mapping[ModelKey, Published]]],
     ) -> None:

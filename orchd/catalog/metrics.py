@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from orchd.domain.state import Severity
-from orchd.exposition import Family, Page, Registry, sample
+from orchd.exposition import Family, MetricsRegistry, Page, sample
 
 SUCCESS = Family("orchd_reload_success", "gauge", "1 = the newest reading of the models file applied.")
 TIMESTAMP = Family("orchd_reload_timestamp_seconds", "gauge", "Unix time of the last reading that applied.")
@@ -18,7 +18,7 @@ class CatalogCollector:
 
     families = (SUCCESS, TIMESTAMP, HASH, PROBLEMS)
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: MetricsRegistry) -> None:
         self._ok = False
         self._at = 0.0
         self._hash = 0

@@ -16,8 +16,8 @@ from orchd.exposition import (
     Family,
     Histogram,
     HistogramLines,
+    MetricsRegistry,
     Page,
-    Registry,
     model_labels,
 )
 
@@ -38,7 +38,7 @@ class HealthCollector:
 
     families = (PROBES, SECONDS)
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: MetricsRegistry) -> None:
         self._series = registry.per_model(_ModelSeries)
         self._quick = Histogram(BUCKETS)
         self._quick_lines = HistogramLines(SECONDS.name, model_labels(None), self._quick, emerging=False)

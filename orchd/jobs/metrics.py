@@ -25,8 +25,8 @@ from orchd.exposition import (
     Histogram,
     HistogramLines,
     Lines,
+    MetricsRegistry,
     Page,
-    Registry,
     model_labels,
     sample,
 )
@@ -85,7 +85,7 @@ class JobCollector:
     )
 
     def __init__(
-        self, registry: Registry, active: Callable[[ModelKey], int], letting_go: Callable[[ModelKey], int]
+        self, registry: MetricsRegistry, active: Callable[[ModelKey], int], letting_go: Callable[[ModelKey], int]
     ) -> None:
         self._series = registry.per_model(JobSeries)
         self._no_model = JobSeries(None)
@@ -154,7 +154,7 @@ class ConnectionCollector:
 
     families = (CONNECTIONS,)
 
-    def __init__(self, registry: Registry, connections: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(self, registry: MetricsRegistry, connections: Callable[[], Mapping[str, int]]) -> None:
         self._connections = connections
         registry.register(self)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from orchd.domain.offer import NodeStatus
-from orchd.exposition import Family, Page, Registry, sample
+from orchd.exposition import Family, MetricsRegistry, Page, sample
 
 UP = Family("orchd_node_up", "gauge", "1 = go-livepeer can be used; absent = orchd has none beside it.")
 STARTS = Family("orchd_node_starts_total", "counter", "Starts of go-livepeer that were seen, the first included.")
@@ -20,7 +20,7 @@ class NodeCollector:
 
     families = (UP, STARTS)
 
-    def __init__(self, registry: Registry, node: Callable[[], NodeStatus | None]) -> None:
+    def __init__(self, registry: MetricsRegistry, node: Callable[[], NodeStatus | None]) -> None:
         self._node = node
         registry.register(self)
 

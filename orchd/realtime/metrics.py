@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orchd.domain.ids import ModelKey
-from orchd.exposition import Family, Lines, Page, Registry, model_labels
+from orchd.exposition import Family, Lines, MetricsRegistry, Page, model_labels
 
 PHASES = ("held", "starting", "running", "ending")
 """The words of `domain.phases.StreamPhase`, but for `ended`; a test keeps them the same."""
@@ -25,7 +25,7 @@ class StreamCollector:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: MetricsRegistry,
         streams: Callable[[], Mapping[ModelKey, Mapping[str, int]]],
         carries: Callable[[ModelKey], bool] = lambda key: True,
     ) -> None:

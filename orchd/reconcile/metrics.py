@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
-from orchd.exposition import EmergingCounters, Family, Lines, Page, Registry, model_labels
+from orchd.exposition import EmergingCounters, Family, Lines, MetricsRegistry, Page, model_labels
 
 OTHER = "other"
 RESTART_REASONS = (
@@ -42,7 +42,7 @@ class ReconcileCollector:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: MetricsRegistry,
         probed: Callable[[ModelKey, str, float], None] = lambda key, word, duration_s: None,
         runtime_up: Callable[[str, bool, bool], None] = lambda kind, up, needed: None,
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from orchd.domain.model import RunnerKind
-from orchd.exposition import Family, Page, Registry, sample
+from orchd.exposition import Family, MetricsRegistry, Page, sample
 
 OTHER = "other"
 RUNTIME_EVENTS = (
@@ -26,7 +26,7 @@ class RuntimeCollector:
 
     families = (EVENTS, UP)
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: MetricsRegistry) -> None:
         kinds = (RunnerKind.CONTAINER, RunnerKind.PROCESS)
         self._events = {(str(kind), event): 0 for kind in kinds for event in RUNTIME_EVENTS}
         self._up: dict[str, bool] = {}

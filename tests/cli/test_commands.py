@@ -25,7 +25,7 @@ from orchd.admin.settings import AdminSettings
 from orchd.cli import main
 from orchd.control.server import ControlServer
 from orchd.domain.ids import ModelKey
-from orchd.exposition import Registry
+from orchd.exposition import MetricsRegistry
 from tests.collectors import Metrics
 from tests.fakes.snapshots import NOW, SECRET, fresh, snapshot
 
@@ -54,7 +54,7 @@ class Daemon:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        metrics = Metrics(Registry(), "1")
+        metrics = Metrics(MetricsRegistry(), "1")
         admin = AdminServer(
             AdminSettings(listen="127.0.0.1:0"),
             snapshot=fresh(lambda: self.snapshot),

@@ -14,7 +14,7 @@ import pytest
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import StopSpec
 from orchd.errors import Code
-from orchd.exposition import Registry
+from orchd.exposition import MetricsRegistry
 from orchd.settings.tree import Settings
 from tests.collectors import Metrics
 
@@ -97,7 +97,7 @@ def test_the_scrape_example_aims_at_the_default_address() -> None:
 
 
 def test_alerts_name_only_metrics_that_there_are() -> None:
-    metrics = Metrics(Registry(), "1")
+    metrics = Metrics(MetricsRegistry(), "1")
     named = set(re.findall(r"\b(?:orchd|byoc)_\w+", (DEPLOY / "alerts.yml").read_text()))
     kinds = re.findall(r"^# TYPE (\S+) (\S+)", metrics.render().decode(), re.MULTILINE)
     known = {name for name, _ in kinds}
@@ -156,7 +156,7 @@ def test_a_model_that_fails_its_jobs_sets_off_the_alert_however_it_fails(
         "timeout": Code.BACKEND_TIMEOUT,
         "error": Code.INTERNAL,
     }
-    metrics = Metrics(Registry(), "1")
+    metrics = Metrics(MetricsRegistry(), "1")
     metrics.define(model, 1)
 
     def a_minute() -> None:

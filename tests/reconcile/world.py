@@ -15,7 +15,7 @@ from orchd.domain.model import Model
 from orchd.domain.ports import SightedAs
 from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.state import DesiredState, ModelStatus, RunnerStatus, Snapshot
-from orchd.exposition import Registry
+from orchd.exposition import MetricsRegistry
 from orchd.reconcile.loop import Loop
 from orchd.reconcile.runtime_watch import watch_runtime
 from orchd.reconcile.snapshots import Snapshots
@@ -36,7 +36,7 @@ class World:
     prober: FakeProber = field(default_factory=FakeProber)
     models: dict[ModelKey, Model] = field(default_factory=dict)
     generations: dict[tuple[ModelKey, str], Model] = field(default_factory=dict)
-    metrics: Metrics = field(default_factory=lambda: Metrics(Registry(), "test"))
+    metrics: Metrics = field(default_factory=lambda: Metrics(MetricsRegistry(), "test"))
     _loop: Loop | None = None
     _snapshots: Snapshots | None = None
     _table: SessionTable | None = None
@@ -68,7 +68,7 @@ class World:
             on_wanted=lambda key: self.loop.post(StartWanted(key)),
             clock=clock,
         )
-        self.metrics = metrics = Metrics(Registry(), "test")
+        self.metrics = metrics = Metrics(MetricsRegistry(), "test")
         runtimes: Mapping[RuntimeId, FakeRuntime] = {self.runtime.id: self.runtime}
         self._loop = Loop(
             self.settings, runtimes, self.prober, self._table, metrics.fleet, self.generations, jitter=lambda: 0.0
