@@ -16,7 +16,7 @@ from orchd.errors import Code
 from orchd.node.identity import NodeIdentity, NodeSighting, is_new
 from orchd.node.watch import NodeWatch
 from orchd.tasks import cancel, spawn
-from tests.advertise.rig import CountingListings, Jobs, client_of, node, settings_for, until
+from tests.advertise.rig import BOUND_S, CountingListings, Jobs, client_of, node, settings_for, until
 from tests.fakes.stored import FakeSecretStore
 from tests.golivepeer.chain import Chain
 from tests.golivepeer.node import Node
@@ -215,14 +215,14 @@ async def test_the_sentinels_address_is_kept_and_its_price_is_new() -> None:
 async def test_suspicion_where_nothing_can_be_seen_is_a_new_epoch() -> None:
     async with (
         node(plain_http=True) as double,
-        watching(double, cli=False, poll_s=60.0, call_timeout_s=0.2) as (listings, watch),
+        watching(double, cli=False, poll_s=60.0, call_timeout_s=BOUND_S) as (listings, watch),
     ):
         await until("it is up", lambda: listings.node.up)
         # Several writers may hear of the same loss soon after one another.
         watch.suspect()
         await looks(listings, 1)
         assert listings.node.epoch == 1, "it has just started"
-        watch._started_at -= 1.0
+        watch._started_at -= BOUND_S + 1.0
         watch.suspect()
         await until("a new epoch", lambda: listings.node.epoch == 2)
         watch.suspect()

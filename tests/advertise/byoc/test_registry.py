@@ -28,6 +28,7 @@ from orchd.node.ports import NodeAccess
 from orchd.node.route_secrets import RouteSecrets, new_key
 from orchd.tasks import cancel, spawn
 from tests.advertise.rig import (
+    BOUND_S,
     CountingListings,
     FakeWatch,
     Jobs,
@@ -412,11 +413,12 @@ async def test_the_next_orchd_hides_a_model_that_left_with_streams(quick: None) 
 
 async def test_a_normal_stop_withdraws_everything_and_hides_what_has_streams() -> None:
     async with rig() as r:
+        r.settings["call_timeout_s"] = BOUND_S  # All are taken back within the time of one call.
         many = [offer(f"m{number}", 1) for number in range(20)]
         async with r.orchd(offer("a", 1), *many):
             await r.holds(a=1, **{each.key.model_id: 1 for each in many})
         r.jobs.streams[key("a")] = 1
-        async with client_of(settings_for(r.double)) as r.registry._client:
+        async with client_of(settings_for(r.double, **r.settings)) as r.registry._client:
             await r.registry.withdraw_all()
         assert {name: each.capacity for name, each in r.held.items()} == {"llm/a": HIDDEN_CAPACITY}
 
