@@ -167,6 +167,7 @@ def model_json(status: ModelStatus) -> Json:
         "sessions": {
             "active": status.sessions,
             "letting_go": status.letting_go,
+            "pending": status.pending,
             "max": model.max_sessions,
             "waiting": status.waiting,
         },

@@ -152,7 +152,7 @@ def model_page(status: Json, look: Look) -> str:
         else "at once (warm)"
         if model["warm"]
         else "by its first job (cold)",
-        "sessions": f"{sessions['active']} of {sessions['max']}, {sessions['waiting']} waiting{_letting_go(sessions)}",
+        "sessions": f"{sessions['active']} of {sessions['max']}, {sessions['waiting']} waiting{_kept(sessions)}",
         "errors": _runner_errors(model.get("runner_errors"), now),
         "price": _price(model["price"]),
         "offered": f"no: {model['not_offered']}" if model["not_offered"] not in ("", model["reason"]) else "",
@@ -209,7 +209,7 @@ def _row(model: Json, now: float) -> list[Cell]:
     return [
         Cell(printable(_name(model))),
         Cell(model["state"], _colour(model["state"])),
-        Cell(f"{sessions['active']}/{sessions['max']}{waiting}{_letting_go(sessions)}"),
+        Cell(f"{sessions['active']}/{sessions['max']}{waiting}{_kept(sessions)}"),
         Cell(f"{ready}/{model['replicas']}", YELLOW if ready < model["replicas"] and model["ready"] else None),
         Cell(ago(now - since) if since is not None else "-"),
         Cell(_why(model)),
@@ -228,6 +228,12 @@ def _runner_row(runner: Json, now: float) -> list[Cell]:
         Cell(ago(now - runner["since"])),
         Cell(printable(detail)),
     ]
+
+
+def _kept(sessions: Json) -> str:
+    """Return how many slots are taken without a session that runs; a daemon of another version may not say."""
+    pending = sessions.get("pending", 0)
+    return _letting_go(sessions) + (f", {pending} pending" if pending else "")
 
 
 def _letting_go(counts: Json) -> str:

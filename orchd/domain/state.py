@@ -158,6 +158,7 @@ class ModelStatus:
         reason: why it is not ready, in plain words; empty when ready.
         sessions, letting_go: slots that are taken, and how many of them are letting go: their callers have left, and
             their runners may still be at work.
+        pending: slots that are kept for sessions that may begin, beside those.
         held_over: goes by its last good definition, since its entry, or the whole file, has an error now.
         registries: how it stands in those of the node that are used.
         not_offered: why it is in none of them, in plain words.
@@ -182,6 +183,7 @@ class ModelStatus:
     last_failure: str = ""
     runner_errors: RunnerErrors | None = None
     letting_go: int = 0
+    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ def model_status(state: ReconcileState, key: ModelKey) -> ModelStatus | None:
         reason=stand.reason,
         sessions=table.active(key),
         letting_go=table.letting_go(key),
+        pending=table.pending(key),
         waiting=table.waiting(key),
         runners=tuple(_runner(r, runners, model, table, leaving, spared) for r in runners),
         history=state.fleet.history(key),

@@ -8,6 +8,7 @@ from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.signal import Signal
 from orchd.part import Context, Part
 from orchd.sessions.letting_go import LettingGo
+from orchd.sessions.pending import PendingSlots
 from orchd.sessions.table import SessionTable
 
 
@@ -17,8 +18,10 @@ class SessionsPart(Part):
     name = "sessions"
     table: SessionTable
     letting_go: LettingGo
+    pending: PendingSlots
 
     def __init__(self, context: Context) -> None:
+        self._opened: PendingSlots | None = None
         self.drained: Signal[RunnerId] = Signal()
         self.wanted: Signal[ModelKey] = Signal()
         self.closed: Signal[RunnerId] = Signal()
@@ -29,3 +32,8 @@ class SessionsPart(Part):
             on_drained=self.drained.emit, on_wanted=self.wanted.emit, on_closed=self.closed.emit, clock=loop.time
         )
         self.letting_go = LettingGo(self.table, loop.time, loop.call_later)
+        self.pending = self._opened = PendingSlots(self.table, loop.call_later)
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()

@@ -7,6 +7,7 @@ from typing import Protocol
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.signal import Signal
 from orchd.sessions.letting_go import LettingGo
+from orchd.sessions.pending import PendingSlots
 from orchd.sessions.table import SessionTable
 
 
@@ -24,6 +25,9 @@ class Sessions(Protocol):
 
     @property
     def letting_go(self) -> LettingGo: ...
+
+    @property
+    def pending(self) -> PendingSlots: ...
 
     @property
     def drained(self) -> Signal[RunnerId]: ...

@@ -15,8 +15,14 @@ waits for it any more, but its slot stays taken until `finish`, since `max_sessi
 requests. Who says when that is: `letting_go.py`. Drains, idle times and restarts look at running sessions only: what
 lets go delays nobody.
 
+    pending -- confirm --> running
+    pending -- release --> not there
     running -- end --> ended
     running -- let_go --> letting go -- finish, or `gone` of its runner --> ended
+
+A slot can be pending: somebody may begin a session in it, and the runner knows nothing of it. It counts towards
+`max_sessions` and, as long as its replica is open, towards the limit of that. If the replica closes, it is a slot of
+whichever replica opens next. Who says how long it may be pending: `pending.py`.
 
 Callbacks run inside these calls and must not call the table back, save `QueuePlace.resolve`, which is called when the
 table is consistent again.
@@ -54,6 +60,20 @@ class QueuePlace:
 
 
 @dataclass(eq=False, slots=True)
+class PendingSlot:
+    """A slot that is kept for somebody who may begin a session.
+
+    Attributes:
+        replica: where it is counted; the table's own. None = on no replica, or not pending any more.
+        is_pending: it was neither confirmed nor released.
+    """
+
+    key: ModelKey
+    replica: object = None
+    is_pending: bool = True
+
+
+@dataclass(eq=False, slots=True)
 class _Replica:
     runner: RunnerId
     address: Address
@@ -62,17 +82,22 @@ class _Replica:
     gone: bool = False
     sessions: set[Session] = field(default_factory=set)
     letting_go: int = 0
+    pending: set[PendingSlot] = field(default_factory=set)
     idle_since: float = 0.0
     held: _Held | None = None
 
     @property
     def has_room(self) -> bool:
-        return self.is_open and (self.limit is None or len(self.sessions) < self.limit)
+        return self.is_open and (self.limit is None or self.taken < self.limit)
+
+    @property
+    def taken(self) -> int:
+        return len(self.sessions) + len(self.pending)
 
     @property
     def load(self) -> tuple[int, int]:
         """The least is taken first."""
-        return len(self.sessions), self.runner.replica
+        return self.taken, self.runner.replica
 
 
 @dataclass(eq=False, slots=True)
@@ -90,6 +115,13 @@ class _Model:
     waiting: deque[QueuePlace] = field(default_factory=deque)
     expected: dict[RunnerId, list[QueuePlace]] = field(default_factory=dict)
     expecting: int = 0
+    pending: int = 0
+    homeless: list[PendingSlot] = field(default_factory=list)  # The pending slots that no replica counts.
+
+    @property
+    def taken(self) -> int:
+        """How many slots are taken for a session that there is, is expected or may begin."""
+        return self.active + self.expecting + self.pending
 
     @property
     def is_open(self) -> bool:
@@ -97,8 +129,10 @@ class _Model:
 
     def emptiest(self) -> _Replica | None:
         """Return the open replica with the fewest sessions and room for one more; None = nothing may begin."""
-        if self.active + self.expecting >= self.max_sessions:
-            return None
+        return None if self.taken >= self.max_sessions else self.roomiest()
+
+    def roomiest(self) -> _Replica | None:
+        """As `emptiest`, whatever `max_sessions` says."""
         best: _Replica | None = None
         for each in self.replicas.values():
             if each.has_room and (best is None or each.load < best.load):
@@ -202,6 +236,7 @@ class SessionTable:
         for place in model.expected.pop(runner, ()):
             model.expecting -= 1
             place.resolve(self._begin(runner.key, model, replica, place.kind))
+        self._house(model)
         self._seat(runner.key, model)
 
     def expect(
@@ -295,6 +330,10 @@ class SessionTable:
         """Return how many sessions have begun since the model was made known."""
         return self._models[key].begun if key in self._models else 0
 
+    def pending(self, key: ModelKey) -> int:
+        """Return how many slots are kept for sessions that may begin."""
+        return self._models[key].pending if key in self._models else 0
+
     def waiting(self, key: ModelKey) -> int:
         return len(self._models[key].waiting) if key in self._models else 0
 
@@ -348,7 +387,7 @@ class SessionTable:
             raise _refusal(key, Code.CAPACITY_EXHAUSTED, f"all its sessions are taken ({_taken(model)})")
         if not model.startable:
             raise _refusal(key, model.code, model.reason)
-        if len(model.waiting) >= min(model.hold_limit, model.max_sessions):
+        if len(model.waiting) >= min(model.hold_limit, model.max_sessions - model.pending):
             many = f"it is being started and {len(model.waiting)} jobs wait for it"
             raise _refusal(key, Code.HOLD_FULL, f"{many} ({model.reason})")
         place = QueuePlace(key, kind, _unset)
@@ -356,6 +395,78 @@ class SessionTable:
         self.changes.touch(key)
         self._on_wanted(key)
         return place
+
+    def reserve(self, key: ModelKey) -> PendingSlot:
+        """Keep a slot for somebody who may begin a session; see `confirm` and `release`.
+
+        Of a cold model it can be had, too; that does not start it.
+
+        Raises:
+            JobRefused: UNKNOWN_MODEL, CAPACITY_EXHAUSTED, or what `set_closed` or `close` gave.
+        """
+        model = self._models.get(key)
+        if model is None or not model.defined:
+            raise _refusal(key, Code.UNKNOWN_MODEL, "it is not served here")
+        replica = model.emptiest()
+        if replica is None and not model.is_open and not model.startable:
+            raise _refusal(key, model.code, model.reason)
+        if replica is None and (model.is_open or model.taken + len(model.waiting) >= model.max_sessions):
+            raise _refusal(key, Code.CAPACITY_EXHAUSTED, f"all its sessions are taken ({_taken(model)})")
+        slot = PendingSlot(key, replica)
+        (model.homeless.append if replica is None else replica.pending.add)(slot)
+        model.pending += 1
+        self.changes.touch(key)
+        return slot
+
+    def confirm(self, slot: PendingSlot, kind: SessionKind) -> Session | QueuePlace | None:
+        """Begin the session that a slot was kept for; None = it is not pending any more.
+
+        Where its replica is open this always succeeds, also if `max_sessions` has been lowered. Else the session begins
+        as any other one does, but before all who wait.
+
+        Raises:
+            JobRefused: as `begin`. The slot is not pending any more.
+        """
+        if not slot.is_pending:
+            return None
+        model, replica = self._models[slot.key], slot.replica
+        self._unkeep(slot, model)
+        if isinstance(replica, _Replica):
+            return self._begin(slot.key, model, replica, kind)
+        try:
+            return self.begin(slot.key, kind)
+        except JobRefused:
+            self._seat(slot.key, model)
+            self._drop_if_done(slot.key, model)
+            raise
+
+    def release(self, slot: PendingSlot) -> bool:
+        """Give a slot back that was kept. False if it is not pending any more; then nothing changes."""
+        if not slot.is_pending:
+            return False
+        model = self._models[slot.key]
+        self._unkeep(slot, model)
+        self._house(model)
+        self._seat(slot.key, model)
+        self._drop_if_done(slot.key, model)
+        return True
+
+    def _unkeep(self, slot: PendingSlot, model: _Model) -> None:
+        """Count a slot no more."""
+        if isinstance(slot.replica, _Replica):
+            slot.replica.pending.remove(slot)
+        else:
+            model.homeless.remove(slot)
+        slot.replica, slot.is_pending = None, False
+        model.pending -= 1
+        self.changes.touch(slot.key)
+
+    def _house(self, model: _Model) -> None:
+        """Let replicas that have room count the pending slots that none counts, before anybody else has that room."""
+        while model.homeless and (replica := model.roomiest()) is not None:
+            slot = model.homeless.pop(0)
+            slot.replica = replica
+            replica.pending.add(slot)
 
     def leave(self, place: QueuePlace) -> None:
         """Give a place in the queue back. One that was resolved or left before is fine."""
@@ -419,6 +530,8 @@ class SessionTable:
             del model.replicas[session.runner]
         if self._on_count is not None:
             self._on_count(session.key, model.active)
+        if model.homeless:
+            self._house(model)
         if model.waiting:
             self._seat(session.key, model)
         if not model.defined:
@@ -456,18 +569,27 @@ class SessionTable:
     def _shut(self, model: _Model, replica: _Replica) -> None:
         if replica.is_open:
             replica.is_open = False
+            for slot in replica.pending:
+                slot.replica = None
+            model.homeless += replica.pending
+            replica.pending.clear()
+            self._house(model)
             self._on_closed(replica.runner)
         if not replica.sessions:
             del model.replicas[replica.runner]
 
     def _drop_if_done(self, key: ModelKey, model: _Model) -> None:
-        if not (model.defined or model.active or model.waiting or model.expecting) and self._models.get(key) is model:
+        if (
+            not (model.defined or model.active or model.waiting or model.expecting or model.pending)
+            and self._models.get(key) is model
+        ):
             del self._models[key]
 
 
 def _taken(model: _Model) -> str:
     running = f"{model.active - model.letting_go} run"
-    return f"{running}, {model.letting_go} letting go" if model.letting_go else running
+    letting_go = f", {model.letting_go} letting go" if model.letting_go else ""
+    return running + letting_go + (f", {model.pending} pending" if model.pending else "")
 
 
 def _refusal(key: ModelKey, code: Code, reason: str) -> JobRefused:

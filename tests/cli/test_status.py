@@ -136,6 +136,14 @@ class TestModelPage:
         assert page.count("2 letting go") == 2, "of the model, and of its replica"
         assert " 3/8, 2 letting go " in overview(shown, TERMINAL)
 
+    def test_slots_that_are_pending_are_told(self) -> None:
+        shown = status(snapshot(), ModelKey("text-to-image", "stabilityai/sdxl-turbo"))
+        assert "pending" not in model_page(shown, TERMINAL) + overview(shown, TERMINAL)
+        (model,) = shown["models"]
+        model["sessions"]["pending"] = 2
+        assert "3 of 8, 0 waiting, 2 pending" in model_page(shown, TERMINAL)
+        assert " 3/8, 2 pending " in overview(shown, TERMINAL)
+
     def test_nothing_is_wider_than_the_terminal(self) -> None:
         pages = [self.page(key=key) for key in snapshot().models]
         assert max(cells(line) for page in pages for line in page.splitlines()) <= 80

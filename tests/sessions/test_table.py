@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -13,7 +14,7 @@ from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.outcomes import Outcome
 from orchd.errors import Code, JobRefused
 from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.table import QueuePlace, SessionTable
+from orchd.sessions.table import PendingSlot, QueuePlace, SessionTable
 from tests.soak import examples
 
 KEY = ModelKey("image", "org/one")
@@ -322,6 +323,7 @@ class TableMachine(RuleBasedStateMachine):
         self.running: list[Session] = []
         self.queue: list[QueuePlace] = []
         self.expected: list[tuple[RunnerId, QueuePlace]] = []
+        self.pending: list[PendingSlot] = []
         self.drained: list[RunnerId] = []
         self.table = SessionTable(on_drained=self.drained.append, on_wanted=lambda key: None, clock=lambda: 0.0)
         self.table.define(KEY, 2, 2)
@@ -329,15 +331,24 @@ class TableMachine(RuleBasedStateMachine):
     def on(self, which: RunnerId) -> int:
         return sum(session.runner == which for session in self.running)
 
+    def load(self, which: RunnerId) -> int:
+        kept: list[Any] = [slot.replica for slot in self.pending if slot.replica is not None]
+        return self.on(which) + [replica.runner for replica in kept].count(which)
+
+    @property
+    def taken(self) -> int:
+        return len(self.running) + len(self.expected) + len(self.pending)
+
     def roomy(self) -> list[RunnerId]:
-        if len(self.running) + len(self.expected) >= self.max_sessions:
-            return []
-        return [r for r, limit in self.open.items() if limit is None or self.on(r) < limit]
+        return [] if self.taken >= self.max_sessions else self.with_room()
+
+    def with_room(self) -> list[RunnerId]:
+        return [r for r, limit in self.open.items() if limit is None or self.load(r) < limit]
 
     def took(self, session: Session) -> None:
         roomy = self.roomy()
         assert session.runner in roomy
-        assert self.on(session.runner) == min(map(self.on, roomy))
+        assert self.load(session.runner) == min(map(self.load, roomy))
         self.running.append(session)
 
     def resolver(self, place: QueuePlace) -> Callable[[Session | JobRefused], None]:
@@ -354,22 +365,69 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule()
     def begin(self) -> None:
+        self.begins_by(lambda: self.table.begin(KEY, SessionKind.JOB))
+
+    def begins_by(self, call: Callable[[], Session | QueuePlace | None]) -> None:
         expected = None
         if not self.roomy():
             expected = Code.CAPACITY_EXHAUSTED if self.open else Code.HOLD_FULL if self.startable else Code.NOT_READY
-        if expected is Code.HOLD_FULL and len(self.queue) < min(self.hold_limit, self.max_sessions):
-            place = self.table.begin(KEY, SessionKind.JOB)
+        most = min(self.hold_limit, self.max_sessions - len(self.pending))
+        if expected is Code.HOLD_FULL and len(self.queue) < most:
+            place = call()
             assert isinstance(place, QueuePlace)
             self.queue.append(place)
             place.resolve = self.resolver(place)
         elif expected is not None:
             with pytest.raises(JobRefused) as caught:
-                self.table.begin(KEY, SessionKind.JOB)
+                call()
             assert caught.value.code is expected
         else:
-            session = self.table.begin(KEY, SessionKind.JOB)
+            session = call()
             assert isinstance(session, Session)
             self.took(session)
+
+    @rule()
+    def reserve(self) -> None:
+        if self.open:
+            expected = None if self.roomy() else Code.CAPACITY_EXHAUSTED
+        elif not self.startable:
+            expected = Code.NOT_READY
+        else:
+            expected = None if self.taken + len(self.queue) < self.max_sessions else Code.CAPACITY_EXHAUSTED
+        if expected is None:
+            self.pending.append(self.table.reserve(KEY))
+        else:
+            with pytest.raises(JobRefused) as caught:
+                self.table.reserve(KEY)
+            assert caught.value.code is expected
+
+    @rule(n=st.integers(0, 9))
+    def confirm(self, n: int) -> None:
+        if not self.pending:
+            return
+        slot = self.pending.pop(n % len(self.pending))
+        if slot.replica is None:
+            self.begins_by(lambda: self.table.confirm(slot, SessionKind.JOB))
+        else:
+            kept: Any = slot.replica
+            session = self.table.confirm(slot, SessionKind.JOB)
+            assert isinstance(session, Session)
+            assert session.runner == kept.runner
+            assert session.runner in self.open
+            self.running.append(session)
+        self.only_once(slot)
+
+    @rule(n=st.integers(0, 9))
+    def release(self, n: int) -> None:
+        if self.pending:
+            slot = self.pending.pop(n % len(self.pending))
+            assert self.table.release(slot)
+            self.only_once(slot)
+
+    def only_once(self, slot: PendingSlot) -> None:
+        """Check that a slot that was confirmed or released can't be either again."""
+        assert not self.table.release(slot)
+        assert self.table.confirm(slot, SessionKind.JOB) is None
 
     @rule(n=st.integers(0, 9), outcome=st.sampled_from(Outcome))
     def end(self, n: int, outcome: Outcome) -> None:
@@ -396,7 +454,7 @@ class TableMachine(RuleBasedStateMachine):
     @rule(replica=st.integers(0, 2), generation=st.sampled_from("ab"))
     def expect(self, replica: int, generation: str) -> None:
         which = runner(replica, generation * 12)
-        if which in self.open or len(self.running) + len(self.expected) >= self.max_sessions:
+        if which in self.open or self.taken >= self.max_sessions:
             return
 
         def resolve(result: Session | JobRefused) -> None:
@@ -436,6 +494,8 @@ class TableMachine(RuleBasedStateMachine):
     def counts_agree(self) -> None:
         assert self.table.active(KEY) == len(self.running)
         assert self.table.waiting(KEY) == len(self.queue)
+        assert self.table.pending(KEY) == len(self.pending)
+        assert not (self.with_room() and any(slot.replica is None for slot in self.pending)), "kept, but nowhere"
         for which in {session.runner for session in self.running} | set(self.open):
             assert self.table.active_on(which) == self.on(which)
         assert not (self.queue and self.roomy()), "somebody waits though there is room"
