@@ -1,7 +1,7 @@
 """One GET over a connection of its own, for a quarter of what an HTTP client library needs for it.
 
 A thousand models are asked some two hundred times a second, and nearly all of their answers are small and well formed.
-Those are read here. What is not understood here raises `NotUnderstood`: whoever asks then asks again with a library,
+Those are read here. What is not understood here raises `NotUnderstood`: the caller then asks again with a library,
 which forgives more, and has the words for what is wrong.
 """
 

@@ -33,7 +33,7 @@ GAP_S = 0.1
 """Between the end of a probe and the next one, however many failed jobs hurry it."""
 
 HINT_AFTER_S = 2.0
-"""One that can't be reached is looked at more closely so long after its launch; many open their port before."""
+"""How long after its launch a runner that can't be reached is looked at more closely: many open their port late."""
 
 HINT_S = 5.0
 """Between two such looks."""

@@ -58,7 +58,7 @@ class Executor:
                 if runner.state is S.READY and runner.address is not None:
                     self._table.open(runner.id, runner.address, model.sessions_per_replica)
             case actions.Prepare():
-                why = "its wait is over" if runner.state is S.BACKOFF else "it shall run"
+                why = "its wait is over" if runner.state is S.BACKOFF else "it is to run"
                 changes: dict[str, Any] = {"busy": True, "fault": "", "detail": "", "restart_asked": False}
                 changes |= {"checking": False, "checked": False}
                 self._calls.prepare(fleet.move(runner.id, E.PREPARE, why, **changes), checked=runner.checked)

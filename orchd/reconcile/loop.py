@@ -14,7 +14,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -27,19 +27,16 @@ from orchd.domain.runtime_id import RuntimeId
 from orchd.health.poller import Poller
 from orchd.lag import LoopLag
 from orchd.reconcile import call_results as results
-from orchd.reconcile import plan
-from orchd.reconcile.agenda import Deadlines
 from orchd.reconcile.ending import Ending
 from orchd.reconcile.execute import Executor
-from orchd.reconcile.first_look import FirstLook
 from orchd.reconcile.intake import Intake
 from orchd.reconcile.metrics import ReconcileCollector
-from orchd.reconcile.placement import place
-from orchd.reconcile.plan_input import next_deadline
+from orchd.reconcile.planner import Planner
 from orchd.reconcile.publish import Publisher
 from orchd.reconcile.runtime_calls import RuntimeCalls
 from orchd.reconcile.sightings import Sightings
 from orchd.reconcile.standing import Standing
+from orchd.reconcile.startup_wait import StartupWait
 from orchd.reconcile.state import NOT_SEEN, ReconcileState
 from orchd.sessions.table import SessionTable
 from orchd.settings.tree import Settings
@@ -48,66 +45,54 @@ log = structlog.get_logger("orchd.reconcile")
 
 LOOK_CLOSER_S = 2.0
 """Longest time for a hint why a runner can't be reached: its next probe waits for it."""
-MOST_ROUNDS = 100
-"""Plans made in a row for one model; more would mean that plan and loop disagree for ever."""
 STEP = 4
 """Most events taken, and most models planned, in one step."""
 READ_STEP = 25
 """Most entries of a new file compared, and most models looked at in what a runtime shows, in one step."""
 
 
-@dataclass(slots=True)
-class TurnCounts:
-    """What the loop has done since it began, for tests and benches.
+@dataclass(frozen=True, slots=True)
+class LoopPorts:
+    """What the loop works on.
 
     Attributes:
-        planned: models that were planned and published, each time counted.
-        most_at_once: the most models that one step planned.
+        runtimes: a model of a kind that none of them launches is refused.
+        lag: how long orchd itself stood still.
     """
 
-    turns: int = 0
-    steps: int = 0
-    planned: int = 0
-    most_at_once: int = 0
+    runtimes: Mapping[RuntimeId, Runtime]
+    prober: Prober
+    table: SessionTable
+    metrics: ReconcileCollector
+    lag: LoopLag = field(default_factory=LoopLag)
 
 
 class Loop:
     """Owns desired state, fleet and the opening of replicas.
 
     Args:
-        runtimes: a model of a kind that none of them launches is refused.
         generations: definitions by (key, generation), so that runners of an earlier orchd can be adopted though an
             edit has come since.
         heard: what each probe said; see `Poller`.
-        lag: how long orchd itself stood still.
-
-    Attributes:
-        deadlines: when the clock alone makes a model due.
-        sessions_seen: the version of `SessionTable.changes` up to which models have been planned.
     """
 
     def __init__(
         self,
         settings: Settings,
-        runtimes: Mapping[RuntimeId, Runtime],
-        prober: Prober,
-        table: SessionTable,
-        metrics: ReconcileCollector,
+        ports: LoopPorts,
         generations: Mapping[tuple[ModelKey, str], Model],
         jitter: Callable[[], float] = random.random,
         heard: Callable[[RunnerId, Model, ProbeWord, float], None] | None = None,
-        lag: LoopLag | None = None,
     ) -> None:
-        lag = lag or LoopLag()
+        runtimes, table, metrics, lag = ports.runtimes, ports.table, ports.metrics, ports.lag
         self.state = state = ReconcileState(settings, runtimes, table, generations, lag.stalls)
-        self.counts = TurnCounts()
         self._settings = settings
         self._runtimes = runtimes
         self._told_down: dict[RuntimeId, str] = {}
-        self._first_look = FirstLook(waits=settings.jobs.start_wait_s > 0)
-        self._calls = RuntimeCalls(runtimes, prober, self.post)
+        self._startup_wait = StartupWait(waits=settings.jobs.start_wait_s > 0)
+        self._calls = RuntimeCalls(runtimes, ports.prober, self.post)
         self.poller = Poller(
-            prober,
+            ports.prober,
             report=self.post,
             progress_at=table.progress_at,
             on_probe=metrics.probed,
@@ -116,14 +101,12 @@ class Loop:
             look_closer=self._look_closer,
             letting_go=lambda runner: table.letting_go_on(runner) > 0,
         )
-        self._executor = Executor(state.fleet, table, self._calls, self.poller, metrics, settings.reconcile)
-        self._sightings = Sightings(state, self._executor, self._calls)
-        self._intake = Intake(state, self._executor, self._sightings, jitter)
-        self._publisher = Publisher(state, metrics, self._first_look)
+        executor = Executor(state.fleet, table, self._calls, self.poller, metrics, settings.reconcile)
+        self._sightings = Sightings(state, executor, self._calls)
+        self._intake = Intake(state, executor, self._sightings, jitter)
+        self._publisher = Publisher(state, metrics, self._startup_wait)
         self._ending = Ending(state, runtimes, self._calls, self._sightings, self)
-        self.deadlines = Deadlines()
-        self.sessions_seen = 0
-        self._next_full_at = 0.0
+        self.planner = Planner(state, executor, self._sightings, self._publisher)
         self._queue: deque[events.Event | results.CallResult] = deque()
         self._stirred = asyncio.Event()
         self._waiting: set[asyncio.Event] = set()
@@ -172,6 +155,11 @@ class Loop:
         """
         return self.state.standing(key)
 
+    @property
+    def turns(self) -> int:
+        """How many turns it has made."""
+        return self.planner.counts.turns
+
     async def changed(self) -> None:
         """Return after the loop's next turn: everything that was posted before has been taken in then."""
         turned = asyncio.Event()
@@ -183,7 +171,7 @@ class Loop:
 
     async def run(self) -> None:
         """Take events until cancelled."""
-        over = asyncio.get_running_loop().call_later(self._settings.jobs.start_wait_s, self._first_look_over)
+        over = asyncio.get_running_loop().call_later(self._settings.jobs.start_wait_s, self._startup_over)
         try:
             while True:
                 await self._turn()
@@ -205,74 +193,29 @@ class Loop:
 
     async def _turn(self) -> None:
         state = self.state
-        self._note_what_is_due()
+        self.planner.note_what_is_due()
         while True:
             for _ in range(STEP):
                 if not self._queue:
                     break
                 await self._take(self._queue.popleft())
-            self._read(READ_STEP)
-            self._plan(STEP)
-            self.counts.steps += 1
+            self.planner.read(READ_STEP)
+            self.planner.plan(STEP)
+            self.planner.counts.steps += 1
             if not self._queue and state.is_read and state.agenda.is_empty:
                 break
             await asyncio.sleep(0)
         self._stirred.clear()  # In the same step in which nothing was left, so no event goes unheard.
         self._publisher.end_turn()
-        self.counts.turns += 1
+        self.planner.counts.turns += 1
         for turned in self._waiting:
             turned.set()
-
-    def _note_what_is_due(self) -> None:
-        state, now = self.state, asyncio.get_running_loop().time()
-        state.agenda.routine(self.deadlines.due(now))
-        # When sessions end, a model may be idle, and nobody posts an event for each of them.
-        state.agenda.routine(state.table.changes.since(self.sessions_seen))
-        self.sessions_seen = state.table.changes.version
-        if now >= self._next_full_at:
-            self._next_full_at = now + self._settings.reconcile.period_s
-            state.agenda.routine(state.keys())
-
-    def _read(self, most: int) -> None:
-        """Take in what the last file asks for, of some of its entries."""
-        for _ in range(most):
-            if (key := self.state.unread()) is None:
-                return
-            self._take_in(key)
-
-    def _take_in(self, key: ModelKey) -> None:
-        if self.state.take_in(key):
-            self._sightings.explain(key)
-
-    def _plan(self, most: int) -> None:
-        """Plan the most urgent models, have done what the plan asks for, and publish them."""
-        count = 0
-        while count < most and (key := self.state.agenda.next()) is not None:
-            self._settle(key)
-            count += 1
-        self.counts.planned += count
-        self.counts.most_at_once = max(self.counts.most_at_once, count)
-
-    def _settle(self, key: ModelKey) -> None:
-        self._take_in(key)
-        for _ in range(MOST_ROUNDS):
-            given = self.state.plan_input(key)
-            todo = plan.plan(given)
-            if not todo:
-                break
-            state = self.state
-            for action in place(todo, state.runtimes, given.up, state.fleet.load(state.runtimes)):
-                self._executor.do(action)
-        else:
-            log.error("plan_never_ends", todo=[repr(a) for a in todo[:5]])
-        self.deadlines.set(key, next_deadline(given))
-        self._publisher.publish(key)
-        self.state.agenda.done(key)
 
     async def _wait(self) -> None:
         # What became due while the turn went on is due at once.
         now = asyncio.get_running_loop().time()
-        until = self._next_full_at if (at := self.deadlines.next()) is None else min(at, self._next_full_at)
+        until, at = self.planner.next_full_at, self.planner.deadlines.next()
+        until = until if at is None else min(at, until)
         try:
             async with asyncio.timeout(max(0.0, until - now)):
                 await self._stirred.wait()
@@ -290,8 +233,8 @@ class Loop:
         except TimeoutError:
             return ""
 
-    def _first_look_over(self) -> None:
-        self._first_look.over()
+    def _startup_over(self) -> None:
+        self._startup_wait.over()
         self.state.agenda.routine(self.state.keys())
         self._stirred.set()
 
@@ -332,7 +275,7 @@ class Loop:
             log.info("runtime_up", runtime=str(event.runtime))
 
     def _restart(self, key: ModelKey) -> None:
-        self._take_in(key)
+        self.planner.take_in(key)
         model = self.state.wanted.get(key)
         for runner in self.state.fleet.of(key):
             # A former generation is there because this one can't be: it serves on while this is tried again.

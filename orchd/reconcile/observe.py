@@ -31,7 +31,7 @@ class Doubled:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """One that shall run does not."""
+    """One that is to run does not."""
 
     runner: RunnerId
     why: str
@@ -40,7 +40,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class SeenRunning:
-    """Running as it shall; its address (it may have changed) and whether somebody paused it.
+    """Running as it is to; its address (it may have changed) and whether somebody paused it.
 
     `unasked`: the loop had only prepared it.
     """

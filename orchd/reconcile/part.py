@@ -18,7 +18,7 @@ from orchd.domain.signal import Signal
 from orchd.errors import StoreError
 from orchd.health.ports import Probes
 from orchd.part import Context, Part, Roots
-from orchd.reconcile.loop import Loop
+from orchd.reconcile.loop import Loop, LoopPorts
 from orchd.reconcile.metrics import ReconcileCollector
 from orchd.reconcile.runtime_watch import watch_runtime
 from orchd.reconcile.snapshots import Snapshots
@@ -58,17 +58,14 @@ class ReconcilePart(Part):
         generations = {(s.model.key, s.model.generation): s.model for s in stored}
         # A runner bears the name that the version which made it gave to the generation.
         generations = {(s.model.key, s.generation): s.model for s in stored} | generations
+        metrics = ReconcileCollector(
+            self._context.metrics, self._health.collector.probed, self._runtimes.collector.runtime_up
+        )
         loop = self.loop = Loop(
             self._context.settings,
-            self._runtimes.by_id,
-            self._health.prober,
-            self._sessions.table,
-            ReconcileCollector(
-                self._context.metrics, self._health.collector.probed, self._runtimes.collector.runtime_up
-            ),
+            LoopPorts(self._runtimes.by_id, self._health.prober, self._sessions.table, metrics, self._context.lag),
             generations,
             heard=self.probed.emit,
-            lag=self._context.lag,
         )
         self.snapshots = Snapshots(loop)
         self.probed.connect(self._sessions.letting_go.probed)

@@ -6,7 +6,7 @@ again. No model's plan depends on another model: the plan of all is the plans of
 
 A replica is replaced in this order: the new generation is prepared beside the old one (pull, create, arguments
 checked); only when that worked is the old one drained and stopped; then the new one is started. With several replicas
-one is replaced at a time, and the next only when the former is ready again.
+one is replaced at a time, and the next only when the one before is ready again.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _KEPT = (
     *(S.READY, S.UNHEALTHY, S.LOADING, S.STARTING, S.DRAINING),
     *(S.PREPARED, S.PULLING, S.BACKOFF, S.FAILED, S.STOPPING, S.COLD),
 )
-"""Of several former generations of a replica the first in this order serves on until there is an heir."""
+"""Of several former generations of a replica the first in this order goes on serving until its successor can."""
 ASKED = "an operator asked for a restart"
 NOT_AWAITED = "no job waits for it any more"
 
 
 def plan(given: PlanInput) -> tuple[Action, ...]:
-    """Return the next actions. Empty when all is as it shall be, or everything left to do is under way."""
+    """Return the next actions. Empty when all is as it is to be, or when everything left to do is under way."""
     by_key: dict[ModelKey, list[Runner]] = {key: [] for key in given.desired}
     for runner in given.runners.values():
         by_key.setdefault(runner.id.key, []).append(runner)
@@ -74,19 +74,19 @@ def _plan_model(model: Model, runners: list[Runner], given: PlanInput) -> Iterab
             yield from _retire(runner, given, f"replicas is {model.replicas} now")
     one_leaves = False
     for replica in chosen:
-        heir = ours.get(replica)
-        if heir is None:
+        successor = ours.get(replica)
+        if successor is None:
             yield Create(RunnerId(model.key, replica, model.generation), model)
             continue
-        if heir.model != model:
-            yield Update(heir.id, model)
-            if heir.state in (S.BACKOFF, S.FAILED):
-                yield Reset(heir.id, "its entry was edited")
+        if successor.model != model:
+            yield Update(successor.id, model)
+            if successor.state in (S.BACKOFF, S.FAILED):
+                yield Reset(successor.id, "its entry was edited")
             continue
         others_ready = not one_leaves and _others_ready(model, replica, chosen, runners)
-        elders = [r for r in runners if r.id.replica == replica and r.id.generation != model.generation]
-        steps = [*_succeed(elders, heir, given, others_ready, idle_since)]
-        steps += _advance(heir, elders, given, others_ready, idle_since)
+        formers = [r for r in runners if r.id.replica == replica and r.id.generation != model.generation]
+        steps = [*_succeed(formers, successor, given, others_ready, idle_since)]
+        steps += _advance(successor, formers, given, others_ready, idle_since)
         one_leaves = one_leaves or any(isinstance(s, Drain) and s.leaving is not Leaving.IDLE for s in steps)
         yield from steps
 
@@ -99,7 +99,7 @@ def _idle_since(runners: list[Runner], given: PlanInput) -> float | None:
 
 
 def _choose_replicas(model: Model, runners: list[Runner], given: PlanInput) -> tuple[int, ...]:
-    """Return which replica numbers shall be: those that exist, the emptiest left out; then the lowest free ones."""
+    """Return which replica numbers are to be: those that exist, without the emptiest; then the lowest free ones."""
 
     def worth(replica: int) -> tuple[bool, int, int]:
         mine = [r for r in runners if r.id.replica == replica]
@@ -127,20 +127,20 @@ def _others_ready(model: Model, replica: int, chosen: tuple[int, ...], runners: 
 
 
 def _succeed(
-    elders: list[Runner], heir: Runner, given: PlanInput, others_ready: bool, idle_since: float | None
+    formers: list[Runner], successor: Runner, given: PlanInput, others_ready: bool, idle_since: float | None
 ) -> Iterable[Action]:
-    """Let go of former generations once their heir can take over; until then one of them goes on as if it were wanted.
+    """Let former generations go once their successor can take over; until then one goes on as if it were wanted.
 
     There are several if an edit came while the last one was still being brought about.
     """
-    fit = heir.state in ALIVE if heir.model.managed else heir.state is S.READY
-    keeper = None if fit else min(elders, key=lambda r: _KEPT.index(r.state), default=None)
-    for elder in elders:
-        if elder is keeper and elder.state is not S.COLD:
-            others = [r for r in elders if r is not elder]
-            yield from _advance(elder, others, given, others_ready, idle_since)
-        elif not fit or others_ready or elder.state is not S.READY:
-            yield from _retire(elder, given, f"replaced by generation {heir.id.generation}")
+    fit = successor.state in ALIVE if successor.model.managed else successor.state is S.READY
+    keeper = None if fit else min(formers, key=lambda r: _KEPT.index(r.state), default=None)
+    for former in formers:
+        if former is keeper and former.state is not S.COLD:
+            others = [r for r in formers if r is not former]
+            yield from _advance(former, others, given, others_ready, idle_since)
+        elif not fit or others_ready or former.state is not S.READY:
+            yield from _retire(former, given, f"replaced by generation {successor.id.generation}")
 
 
 def _retire(runner: Runner, given: PlanInput, why: str) -> Iterable[Action]:
@@ -176,9 +176,9 @@ def _finish(runner: Runner, given: PlanInput) -> Iterable[Action]:
 
 
 def _advance(
-    runner: Runner, elders: list[Runner], given: PlanInput, others_ready: bool, idle_since: float | None
+    runner: Runner, formers: list[Runner], given: PlanInput, others_ready: bool, idle_since: float | None
 ) -> Iterable[Action]:
-    """Take the next step of a runner that shall go on as it is defined."""
+    """Take the next step of a runner that is to go on as it is defined."""
     model = runner.model
     if runner.busy:
         return
@@ -194,7 +194,7 @@ def _advance(
     elif runner.runtime in given.up:
         if _restarts_now(runner, others_ready) and not runner.checking:
             yield Check(runner.id)
-        yield from _launch(runner, elders, given)
+        yield from _launch(runner, formers, given)
         yield from _tend(runner, given, idle_since)
 
 
@@ -202,10 +202,10 @@ def _restarts_now(runner: Runner, others_ready: bool) -> bool:
     return runner.restart_asked and runner.state in SERVING and (others_ready or runner.state is not S.READY)
 
 
-def _launch(runner: Runner, elders: list[Runner], given: PlanInput) -> Iterable[Action]:
-    """Bring up a managed runner that is down, if it shall be up."""
+def _launch(runner: Runner, formers: list[Runner], given: PlanInput) -> Iterable[Action]:
+    """Bring up a managed runner that is down, if it is to be up."""
     model = runner.model
-    wanted = model.warm or model.key in given.awaited or runner.restart_asked or any(e.state in ALIVE for e in elders)
+    wanted = model.warm or model.key in given.awaited or runner.restart_asked or any(e.state in ALIVE for e in formers)
     # Nobody is sent to it any more, so it has to show by itself that it can be started again.
     wanted = wanted or withdrawn(runner)
     match runner.state:
@@ -215,7 +215,7 @@ def _launch(runner: Runner, elders: list[Runner], given: PlanInput) -> Iterable[
             yield Reset(runner.id, ASKED)
         case S.BACKOFF if given.now >= runner.retry_at:
             yield Prepare(runner.id) if wanted else Reset(runner.id, NOT_AWAITED)
-        case S.PREPARED if all(e.state in DOWN for e in elders):
+        case S.PREPARED if all(e.state in DOWN for e in formers):
             yield Start(runner.id)
         case _:
             pass

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model
-from orchd.reconcile.first_look import FirstLook
 from orchd.reconcile.metrics import ReconcileCollector
 from orchd.reconcile.runner import Runner
 from orchd.reconcile.standing import Standing, standing
+from orchd.reconcile.startup_wait import StartupWait
 from orchd.reconcile.state import NOT_SEEN, ReconcileState
 
 S = RunnerState
@@ -20,10 +20,10 @@ S = RunnerState
 class Publisher:
     """A part of the loop: called only from its steps."""
 
-    def __init__(self, state: ReconcileState, metrics: ReconcileCollector, first_look: FirstLook) -> None:
+    def __init__(self, state: ReconcileState, metrics: ReconcileCollector, startup_wait: StartupWait) -> None:
         self._state = state
         self._metrics = metrics
-        self._first_look = first_look
+        self._startup_wait = startup_wait
         self._stands: dict[ModelKey, Standing] = {}
         self._gauges: dict[ModelKey, tuple[int, Standing, Counter[str]]] = {}
         self._restless: set[ModelKey] = set()
@@ -52,7 +52,7 @@ class Publisher:
         if stand != self._stands.get(key):
             self._stands[key] = stand
             state.changes.touch(key)
-        waits = stand.startable or self._first_look.awaited(
+        waits = stand.startable or self._startup_wait.awaited(
             key, stand, runners, down=down not in ("", NOT_SEEN), leaving=bool(state.ending) or leaving
         )
         state.table.set_closed(key, startable=waits, code=stand.code, reason=stand.reason)

@@ -44,7 +44,7 @@ class Runner:
         last_failure: why it went down by itself the last time, until it is ready again.
         was_ready: since it was started.
         retry_at: in BACKOFF.
-        restart_asked: drain and start anew as soon as the other replicas allow it.
+        restart_asked: drain and start again as soon as the other replicas allow it.
         checking: what a new start needs is being got and checked, before anything is stopped.
         checked: that went well, so the next start need not get it again.
         paused: stopped in its tracks by somebody else's hand.

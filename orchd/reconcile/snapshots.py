@@ -73,11 +73,11 @@ class Snapshots:
     @property
     def turn(self) -> int:
         """How many turns the loop has made."""
-        return self._loop.counts.turns
+        return self._loop.turns
 
     async def turned(self, after: int) -> None:
         """Return as soon as the loop has made a turn after that one."""
-        if self._loop.counts.turns <= after:
+        if self._loop.turns <= after:
             await self._loop.changed()
 
     def _collect(self) -> None:

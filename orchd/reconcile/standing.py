@@ -96,24 +96,24 @@ def withdrawn(runner: Runner) -> bool:
 
 def waits_for(runner: Runner, runners: Sequence[Runner], spared: str = "") -> str:
     """Return for what a prepared runner waits, and until when at the latest; empty = it is not waiting for another."""
-    elders = [
+    formers = [
         r for r in runners if (r.id.replica, r.state in _DOWN) == (runner.id.replica, False) and r.id != runner.id
     ]
-    if runner.state is not S.PREPARED or not elders:
+    if runner.state is not S.PREPARED or not formers:
         return ""
-    elder = min(elders, key=lambda r: _HOPE.index(r.state))
-    who = f"its former definition (generation {elder.id.generation})"
-    match elder.state:
+    former = min(formers, key=lambda r: _HOPE.index(r.state))
+    who = f"its former definition (generation {former.id.generation})"
+    match former.state:
         case S.DRAINING:
-            return f"waits until the sessions on {who} have ended, until {_drained_at(elder)} at the latest"
+            return f"waits until the sessions on {who} have ended, until {_drained_at(former)} at the latest"
         case S.STOPPING:
-            return f"waits until {who} has stopped, for {elder.model.stop.grace_s:g} s at most before it is killed"
+            return f"waits until {who} has stopped, for {former.model.stop.grace_s:g} s at most before it is killed"
         case _ if spared:
             return f"waits, since nothing that runs is taken away now: {spared}"
         case S.READY:
             return f"waits until the other replicas are ready, since one is replaced at a time; until then {who} serves"
         case _:
-            return f"waits for {who}, which is {elder.state}"
+            return f"waits for {who}, which is {former.state}"
 
 
 def _leaving(runners: Sequence[Runner]) -> str:

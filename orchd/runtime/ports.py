@@ -14,7 +14,7 @@ class Runtimes(Protocol):
     """The runtimes that the settings allow.
 
     Attributes:
-        by_id: those that the settings allow; whoever looks at one opens it.
+        by_id: those that the settings allow; the task that watches one opens it.
         collector: what is told whether one can be reached.
     """
 

@@ -55,7 +55,7 @@ async def quiet(models: list[Model], period_s: float = RARELY_S) -> AsyncIterato
 
 
 def planned(world: World) -> int:
-    return world.loop.counts.planned
+    return world.loop.planner.counts.planned
 
 
 @virtual_time
@@ -140,11 +140,11 @@ async def test_no_step_plans_or_reads_more_than_a_few_models() -> None:
 @virtual_time
 async def test_the_full_pass_goes_on_in_small_steps_and_finds_what_no_event_told() -> None:
     async with quiet(models := many(), period_s=30.0) as world:
-        before, steps_before = planned(world), world.loop.counts.steps
+        before, steps_before = planned(world), world.loop.planner.counts.steps
         await asyncio.sleep(31)
         assert planned(world) - before >= MANY
-        assert world.loop.counts.steps - steps_before >= MANY / loop.STEP
-        assert world.loop.counts.most_at_once <= loop.STEP
+        assert world.loop.planner.counts.steps - steps_before >= MANY / loop.STEP
+        assert world.loop.planner.counts.most_at_once <= loop.STEP
         # Something is lost: nobody tells the loop that this runner is not there.
         runner = world.loop.state.fleet.of(models[3].key)[0]
         world.loop.state.fleet.drop(runner.id)
@@ -264,11 +264,11 @@ def assert_nothing_to_add(world: World) -> None:
     for key in [*state.keys()]:
         given = state.plan_input(key)
         # Sessions end without an event, and the clock goes on: what that makes due is done in the next turn.
-        if key in state.table.changes.since(world.loop.sessions_seen):
+        if key in state.table.changes.since(world.loop.planner.sessions_seen):
             continue
         assert plan.plan(given) == (), key
         if (at := next_deadline(given)) is not None:
-            first = world.loop.deadlines.next()
+            first = world.loop.planner.deadlines.next()
             assert first is not None
             assert first <= at, "what the clock makes due is not slept through"
     snapshot = world.snapshot()

@@ -16,7 +16,7 @@ from orchd.domain.ports import SightedAs
 from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.state import DesiredState, ModelStatus, RunnerStatus, Snapshot
 from orchd.exposition import MetricsRegistry
-from orchd.reconcile.loop import Loop
+from orchd.reconcile.loop import Loop, LoopPorts
 from orchd.reconcile.runtime_watch import watch_runtime
 from orchd.reconcile.snapshots import Snapshots
 from orchd.sessions.session import Session, SessionKind
@@ -70,9 +70,8 @@ class World:
         )
         self.metrics = metrics = Metrics(MetricsRegistry(), "test")
         runtimes: Mapping[RuntimeId, FakeRuntime] = {self.runtime.id: self.runtime}
-        self._loop = Loop(
-            self.settings, runtimes, self.prober, self._table, metrics.fleet, self.generations, jitter=lambda: 0.0
-        )
+        ports = LoopPorts(runtimes, self.prober, self._table, metrics.fleet)
+        self._loop = Loop(self.settings, ports, self.generations, jitter=lambda: 0.0)
         self._snapshots = Snapshots(self._loop)
         if models:
             self.want(*models)

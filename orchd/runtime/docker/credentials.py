@@ -84,7 +84,7 @@ def find(registry: str, environment: Mapping[str, str]) -> Credentials:
     try:
         return Credentials(auth or _written(config, registry))
     except (ValueError, TypeError, AttributeError, KeyError):
-        return Credentials(trouble=f"the entry of {registry} in {path} can't be read; docker login writes it anew")
+        return Credentials(trouble=f"the entry of {registry} in {path} can't be read; docker login writes it again")
 
 
 def _config(path: Path) -> Mapping[str, Any]:

@@ -61,7 +61,7 @@ def stat_of(pid: int) -> tuple[str, int, int]:
 
 
 class Records:
-    """Blocks on the disk, save `leaders`.
+    """Blocks on the disk, except `leaders`.
 
     Args:
         folder: holds `<runner name>.json`; made when needed.

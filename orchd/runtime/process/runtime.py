@@ -49,7 +49,7 @@ CALL_TIMEOUT_S = 10.0
 LAUNCHES = 4
 """Programs that are started, or looked at before, at the same time."""
 KILL_WAIT_S = 5.0
-"""A killed process ends within milliseconds, save one that hangs in the kernel: nobody can help that one."""
+"""A killed process ends within milliseconds, except one that hangs in the kernel, which nobody can help."""
 
 
 @dataclass(slots=True, eq=False)
@@ -258,7 +258,7 @@ class ProcessRuntime:
         self._signal(handle, signal.SIGCONT)
 
     async def stop(self, handle: str, stop: StopSpec) -> StopReport:
-        """Signal the whole group, and whoever of the runner left it; wait for all of them; kill what is left."""
+        """Signal the group and the runner's processes that have left it, wait for all of them, kill what is left."""
         runner = self._runners.get(handle)
         if runner is None or runner.pidfd is None:
             return StopReport("already_gone", runner.exit_code if runner else None)

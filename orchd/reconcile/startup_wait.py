@@ -20,7 +20,7 @@ _ON_ITS_WAY = frozenset({S.COLD, S.PULLING, S.PREPARED, S.STARTING, S.LOADING})
 """Nothing was found out yet that speaks against it."""
 
 
-class FirstLook:
+class StartupWait:
     """Models that jobs may still wait for. `over` ends it for all of them."""
 
     def __init__(self, *, waits: bool) -> None:
