@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -98,6 +99,12 @@ def fill(folder: Path) -> Path:
         while file.write(bytes(4096)):
             pass
     return filler
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have all processes of a run collect the same tests in the same order, those that are made from sets too."""
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("PYTHONHASHSEED", str(secrets.randbelow(2**32)))
 
 
 @pytest.hookimpl(tryfirst=True)
