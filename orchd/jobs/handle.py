@@ -45,7 +45,8 @@ from orchd.relay.event_stream import EventsEnd
 from orchd.relay.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, TooMuch, Transfer
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.table import QueuePlace, SessionTable
+from orchd.sessions.slots import QueuePlace
+from orchd.sessions.table import SessionTable
 
 log = structlog.get_logger("orchd.jobs")
 

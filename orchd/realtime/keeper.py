@@ -36,7 +36,8 @@ from orchd.realtime.settings import StreamsSettings
 from orchd.realtime.stream import Stream, StreamEnd, Streams
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.table import QueuePlace, SessionTable
+from orchd.sessions.slots import QueuePlace
+from orchd.sessions.table import SessionTable
 from orchd.tasks import cancel, spawn
 
 log = structlog.get_logger("orchd.streams")

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from orchd.domain.ids import ModelKey
 from orchd.sessions.letting_go import Timer
 from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.table import PendingSlot, QueuePlace, SessionTable
+from orchd.sessions.slots import PendingSlot, QueuePlace
+from orchd.sessions.table import SessionTable
 
 
 class PendingSlots:

@@ -25,7 +25,7 @@ from orchd.domain.ports import ProbeWord, SightedAs, Sighting
 from orchd.errors import EngineUnavailable, JobRefused
 from orchd.reconcile.settings import ReconcileSettings
 from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.table import QueuePlace
+from orchd.sessions.slots import QueuePlace
 from orchd.settings.tree import Settings
 from tests.fakes.models import container_model, external_model
 from tests.fakes.runtime import FakeContainer, FakeRuntime

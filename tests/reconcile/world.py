@@ -20,7 +20,8 @@ from orchd.reconcile.loop import Loop, LoopPorts
 from orchd.reconcile.runtime_watch import watch_runtime
 from orchd.reconcile.snapshots import Snapshots
 from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.table import QueuePlace, SessionTable
+from orchd.sessions.slots import QueuePlace
+from orchd.sessions.table import SessionTable
 from orchd.settings.tree import Settings
 from tests.collectors import Metrics
 from tests.fakes.prober import FakeProber

@@ -14,7 +14,8 @@ from orchd.domain.outcomes import Outcome
 from orchd.errors import Code, JobRefused
 from orchd.sessions.pending import PendingSlots
 from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.table import PendingSlot, QueuePlace, SessionTable
+from orchd.sessions.slots import PendingSlot, QueuePlace
+from orchd.sessions.table import SessionTable
 
 KEY = ModelKey("image", "org/one")
 RUNNER, OTHER = RunnerId(KEY, 0, "0123456789ab"), RunnerId(KEY, 1, "0123456789ab")

@@ -14,7 +14,8 @@ from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.outcomes import Outcome
 from orchd.errors import Code, JobRefused
 from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.table import PendingSlot, QueuePlace, SessionTable
+from orchd.sessions.slots import PendingSlot, QueuePlace
+from orchd.sessions.table import SessionTable
 from tests.soak import examples
 
 KEY = ModelKey("image", "org/one")

@@ -1,0 +1,76 @@
+"""How many slots are taken, and by whom. A reader may inform; it must not decide whether a session may begin."""
+
+from __future__ import annotations
+
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.sessions.session import Session
+from orchd.sessions.slots import ModelSlots, ReplicaSlots
+
+
+class SlotCounts:
+    """What readers may know of the table."""
+
+    def __init__(self) -> None:
+        self._models: dict[ModelKey, ModelSlots] = {}
+
+    def keys(self) -> tuple[ModelKey, ...]:
+        return tuple(key for key, model in self._models.items() if model.defined)
+
+    def known(self, key: ModelKey) -> bool:
+        return key in self._models and self._models[key].defined
+
+    def active(self, key: ModelKey) -> int:
+        """Return how many slots are taken, of all replicas and generations."""
+        return self._models[key].active if key in self._models else 0
+
+    def letting_go(self, key: ModelKey) -> int:
+        """Return how many of the slots that are taken are letting go."""
+        return self._models[key].letting_go if key in self._models else 0
+
+    def running(self, key: ModelKey) -> int:
+        """Return how many sessions run: the taken slots less those that are letting go."""
+        return self.active(key) - self.letting_go(key)
+
+    def begun(self, key: ModelKey) -> int:
+        """Return how many sessions have begun since the model was made known."""
+        return self._models[key].begun if key in self._models else 0
+
+    def pending(self, key: ModelKey) -> int:
+        """Return how many slots are kept for sessions that may begin."""
+        return self._models[key].pending if key in self._models else 0
+
+    def waiting(self, key: ModelKey) -> int:
+        return len(self._models[key].waiting) if key in self._models else 0
+
+    def reason(self, key: ModelKey) -> str:
+        """Return what `set_closed` or `close` said last of a model without an open replica; empty = it has one."""
+        model = self._models.get(key)
+        return model.reason if model and not model.is_open else ""
+
+    def active_on(self, runner: RunnerId) -> int:
+        return len(self._sessions(runner))
+
+    def letting_go_on(self, runner: RunnerId) -> int:
+        replica = self._replica(runner)
+        return replica.letting_go if replica else 0
+
+    def running_on(self, runner: RunnerId) -> int:
+        """Return how many sessions run on it: those that hold a slot there less those that are letting go."""
+        return self.active_on(runner) - self.letting_go_on(runner)
+
+    def idle_since(self, runner: RunnerId) -> float:
+        """Return when the last running session of an open runner ended (loop clock, seconds); 0 = none has."""
+        replica = self._replica(runner)
+        return replica.idle_since if replica else 0.0
+
+    def progress_at(self, runner: RunnerId) -> float | None:
+        """Return when one of its sessions last moved a byte (loop clock, seconds); None if it has none."""
+        return max((session.progress_at for session in self._sessions(runner)), default=None)
+
+    def _sessions(self, runner: RunnerId) -> set[Session]:
+        replica = self._replica(runner)
+        return replica.sessions if replica else set()
+
+    def _replica(self, runner: RunnerId) -> ReplicaSlots | None:
+        model = self._models.get(runner.key)
+        return model.replicas.get(runner) if model else None
