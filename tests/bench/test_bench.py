@@ -25,9 +25,9 @@ TITLES = (
 )
 
 
-async def bench(temp: Path, *flags: str) -> str:
+async def bench(temp: Path, *flags: str, module: str = "tests.bench") -> str:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench", "--quick", *flags),
+        *(sys.executable, "-m", module, "--quick", *flags),
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(temp)},
         stdout=asyncio.subprocess.PIPE,
@@ -57,3 +57,13 @@ async def test_with_docker_nothing_is_left_out(tmp_path: Path) -> None:
     assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == list(TITLES)
     assert "Left out" not in text
     assert "| all 2 adopted and ready" in text
+
+
+async def test_pages_of_many_models_are_measured(tmp_path: Path) -> None:
+    text = await bench(tmp_path, module="tests.bench.pages")
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == [
+        "What holds the event loop",
+        "What many models cost",
+    ]
+    for row in ("/metrics", "/status", "idle", "an edited file", "the same, scraped", "memory"):
+        assert f"| {row} " in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ SHIPPED = {name: SETTINGS[name].default for name in FAST} | {"log.format": "json
 """The settings as they ship, in place of those that make tests quick."""
 
 
-def fresh_daemon(folder: Path, *, docker: bool = False) -> Daemon:
-    """Return a daemon with an instance and network of its own."""
+def fresh_daemon(
+    folder: Path, *, docker: bool = False, main: Sequence[str] = ("orchd",), env: Mapping[str, str] | None = None
+) -> Daemon:
+    """Return a daemon with an instance and network of its own. `main`, `env`: as those of `Daemon`."""
     instance = f"bench-{secrets.token_hex(4)}"
-    return Daemon(folder, instance, docker=docker, settings=SHIPPED | {"docker.network": instance})
+    return Daemon(folder, instance, docker=docker, settings=SHIPPED | {"docker.network": instance}, main=main, env=env)
 
 
 async def all_ready(daemon: Daemon, count: int) -> list[Json]:

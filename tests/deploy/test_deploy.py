@@ -6,7 +6,7 @@ import configparser
 import json
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -168,4 +168,76 @@ def test_a_model_that_fails_its_jobs_sets_off_the_alert_however_it_fails(
     tested = subprocess.run(
         [promtool, "test", "rules", tmp_path / "test.yml"], capture_output=True, text=True, timeout=60
     )
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def scraped(
+    metrics: Metrics, minutes: int, happens: Mapping[int, Callable[[], None]], drop_zero: str = ""
+) -> list[str]:
+    """Return what Prometheus would have stored, a sample each minute, as series for promtool.
+
+    Args:
+        happens: by the minute before whose scrape it happens.
+        drop_zero: names that begin so lose their first zero: as if they had appeared with their first event.
+    """
+    series: dict[str, list[str]] = {}
+    for minute in range(minutes):
+        happens.get(minute, lambda: None)()
+        for line in metrics.render().decode().splitlines():
+            if line.startswith(("orchd_job", "orchd_runner_restarts", "byoc_errors")):
+                name, _, value = line.rpartition(" ")
+                labels = name.replace("{", '{job="orchd",instance="here",')
+                values = series.setdefault(labels, ["_"] * minute)
+                gone = drop_zero and name.startswith(drop_zero) and float(value) == 0 and set(values) <= {"_"}
+                values.append("_" if gone else value)
+    return [json.dumps({"series": name, "values": " ".join(values)}) for name, values in series.items()]
+
+
+BURSTS = {
+    "OrchdRunnersStall": ("orchd_job_errors_total", 4),
+    "OrchdRunnerRestarts": ("orchd_runner_restarts_total", 4),
+    "OrchdConnectionsRefused": ("orchd_job_errors_total", 1),
+}
+"""By alert: the counter that it reads, and how many events between two scrapes, the first ever, must set it off."""
+
+
+@pytest.mark.parametrize(
+    ("alert", "seen_at_zero"),
+    # What is about no model is at zero from the start.
+    [*((alert, True) for alert in BURSTS), ("OrchdRunnersStall", False), ("OrchdRunnerRestarts", False)],
+)
+def test_an_alert_sees_the_first_events_of_a_counter_since_it_is_shown_at_zero_before_them(
+    alert: str, seen_at_zero: bool, needs: Callable[[str], str], tmp_path: Path
+) -> None:
+    """The other way round, where the counter appears with its events, `increase()` is blind to them."""
+    metrics, model = Metrics(Registry(), "1"), ModelKey("llm", "org/m")
+    counter, count = BURSTS[alert]
+    metrics.define(model, 1)
+
+    def burst() -> None:
+        for _ in range(count):
+            match alert:
+                case "OrchdRunnersStall":
+                    metrics.job_finished(model, "timeout", Code.BACKEND_STALLED, 0.1, None, 0.0)
+                case "OrchdRunnerRestarts":
+                    metrics.restarted(model, "exited")
+                case _:
+                    metrics.request_refused(Code.TOO_MANY_CONNECTIONS)
+
+    series = scraped(metrics, 20, {12: burst}, "" if seen_at_zero else counter)
+    expected = [{"labels": f'{{alertname="{alert}"}}', "value": 1}] if seen_at_zero else []
+    test = {
+        "interval": "1m",
+        "input_series": [json.loads(one) for one in series],
+        "promql_expr_test": [
+            {
+                "expr": f'count by (alertname) (ALERTS{{alertstate="firing",alertname="{alert}"}})',
+                "eval_time": "15m",
+                "exp_samples": expected,
+            }
+        ],
+    }
+    file = tmp_path / "test.yml"
+    file.write_text(json.dumps({"rule_files": [str(DEPLOY / "alerts.yml")], "tests": [test]}))
+    tested = subprocess.run([needs("promtool"), "test", "rules", file], capture_output=True, text=True, timeout=60)
     assert tested.returncode == 0, tested.stdout + tested.stderr
