@@ -7,7 +7,6 @@ and not even imported. `part.py` says what a part is.
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -22,6 +21,7 @@ from orchd.daemon_metrics import DaemonCollector
 from orchd.database.part import DatabasePart
 from orchd.domain.state import Snapshot
 from orchd.exposition import MetricsRegistry
+from orchd.garbage import LongLived, settle_down
 from orchd.ground import GroundPart
 from orchd.health.part import HealthPart
 from orchd.hooks.part import HooksPart
@@ -77,6 +77,7 @@ class App:
         self._again = again or (lambda: settings)
         self._stop = asyncio.Event()
         self._stop_why = ""
+        self._long_lived = LongLived()
         registry = MetricsRegistry()
         lag = LoopLag(DaemonCollector(registry, __version__).loop_lag)
         state_dir = resolve_state_dir(settings.state_dir, env)
@@ -94,6 +95,7 @@ class App:
         sessions = self._add(SessionsPart)(context)
         health = self._add(HealthPart)(context)
         catalog = self._add(CatalogPart)(context, database)
+        catalog.desired.connect(lambda desired: self._long_lived.edited())
         reconcile = self._add(ReconcilePart)(context, runtimes, health, sessions, catalog)
         notify = self._add(NotifyPart)(context, reconcile, lambda: self.stopping)
         realtime = self._add(RealtimePart)(context, database, sessions, reconcile)
@@ -183,7 +185,7 @@ class App:
     def _on_stage(self, stage: Stage) -> None:
         match stage:
             case Stage.RUNNING:
-                _settle_down()
+                settle_down()
                 self._notify.notifier.ready()
                 log.info("orchd_ready", version=__version__, instance=self._settings.instance)
             case Stage.ENDING:
@@ -191,15 +193,5 @@ class App:
                 why = self._stop_why or "a part of it has failed"
                 log.info("orchd_stopping", on_stop=self._settings.on_stop, why=why)
             case Stage.CLOSING:
+                self._long_lived.close()
                 log.info("orchd_stopped")
-
-
-def _settle_down() -> None:
-    """Exclude what lives as long as the daemon from garbage collection, and collect less often.
-
-    Jobs leave no garbage cycles, but their objects trigger collections all the time: with Python's default thresholds
-    these took a seventh of all CPU time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)

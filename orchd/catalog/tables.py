@@ -34,8 +34,13 @@ class ModelTable:
 
     async def save_models(self, current: tuple[Model, ...]) -> None:
         now = time.time()
-        rows = [(m.key.pipeline, m.key.model_id, m.generation, dump_model(m), now) for m in current]
-        await self._database.transaction(lambda sql: replace_current(sql, rows))
+
+        def save(sql: Sql) -> None:
+            # Here, on the writer's thread: to dump a thousand models takes longer than the event loop may be held.
+            rows = [(m.key.pipeline, m.key.model_id, m.generation, dump_model(m), now) for m in current]
+            replace_current(sql, rows)
+
+        await self._database.transaction(save)
 
     async def forget_generations(self, keep: frozenset[tuple[ModelKey, str]]) -> None:
         await self._database.transaction(lambda sql: drop_former(sql, keep))

@@ -210,7 +210,7 @@ def test_an_alert_sees_the_first_events_of_a_counter_since_it_is_shown_at_zero_b
     alert: str, seen_at_zero: bool, needs: Callable[[str], str], tmp_path: Path
 ) -> None:
     """The other way round, where the counter appears with its events, `increase()` is blind to them."""
-    metrics, model = Metrics(Registry(), "1"), ModelKey("llm", "org/m")
+    metrics, model = Metrics(MetricsRegistry(), "1"), ModelKey("llm", "org/m")
     counter, count = BURSTS[alert]
     metrics.define(model, 1)
 
