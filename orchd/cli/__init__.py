@@ -18,8 +18,8 @@ from importlib import import_module
 from orchd import __version__
 from orchd.cli.complaints import complain, warn
 from orchd.cli.parser import Parser, parse
-from orchd.cli.text import drop_unread, take_any_text
 from orchd.errors import DaemonUnreachable, OrchdError, reason_of
+from orchd.text import drop_unread, take_any_text
 
 COMMANDS = {
     "run": "run the daemon",

@@ -17,7 +17,6 @@ from orchd.catalog.reading import Reading
 from orchd.catalog.reload import read_file
 from orchd.catalog.tables import last_good
 from orchd.cli.flags import add_settings_flags
-from orchd.cli.text import RED, YELLOW, Cell, Look, look_of, pad, printable, table, units, write
 from orchd.database.database import DATABASE
 from orchd.domain.model import Model
 from orchd.domain.money import Price
@@ -27,6 +26,7 @@ from orchd.hooks.entries import entries
 from orchd.settings.advice import advice
 from orchd.settings.files import READ_TIMEOUT_S, resolve_state_dir
 from orchd.settings.tree import Settings
+from orchd.text import RED, YELLOW, Cell, Look, look_of, pad, printable, table, units, write
 from orchd.threads import call_within
 
 Doubts = Sequence[tuple[str, str]]

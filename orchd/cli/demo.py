@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from orchd.cli.steps import ReaderLeft, Steps
-from orchd.cli.text import printable
 from orchd.demo import green_tint
 from orchd.demo.child import Child
 from orchd.demo.frame import FrameJob, tinted
 from orchd.demo.image import DemoEngine
 from orchd.errors import OrchdError, reason_of
 from orchd.settings.tree import Settings
+from orchd.text import printable
 
 Json = dict[str, Any]
 

@@ -19,12 +19,12 @@ from orchd.advertise.settings import OrchestratorSettings
 from orchd.catalog.reload import read_file
 from orchd.cli.flags import add_settings_flags
 from orchd.cli.price_page import Rate, as_json, as_text, row_of
-from orchd.cli.text import look_of, printable, write
 from orchd.domain.state import Severity
 from orchd.errors import OrchdError, SettingsError
 from orchd.settings.files import read_secret
 from orchd.settings.tree import Settings
 from orchd.status_view import find_model
+from orchd.text import look_of, printable, write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

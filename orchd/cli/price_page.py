@@ -11,10 +11,10 @@ from typing import Any
 from orchd.advertise import registries
 from orchd.advertise.price_doubts import PriceWarning, warnings
 from orchd.advertise.prices import Quote, ToldPrice, Unpublishable, quote
-from orchd.cli.text import YELLOW, Cell, Look, printable, table
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.money import PriceUnit
+from orchd.text import YELLOW, Cell, Look, printable, table
 
 Json = dict[str, Any]
 

@@ -6,8 +6,8 @@ import argparse
 import json
 
 from orchd.catalog.json_schema import json_schema
-from orchd.cli.text import write
 from orchd.settings.tree import Settings
+from orchd.text import write
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:

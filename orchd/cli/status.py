@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from orchd.advertise.status import model_lines, models_lines, standing, why_not_offered
 from orchd.cli.client import get_status
 from orchd.cli.flags import add_settings_flags
 from orchd.cli.status_changes import OFFERED, PROBLEM, RUNTIME, news, told
-from orchd.cli.status_node import node_line, node_page, registries_page, standing, streams_page, why_not_offered
-from orchd.cli.text import BOLD, DIM, GREEN, RED, YELLOW, Cell, Look, ago, look_of, pad, printable, table, units
 from orchd.errors import Code, DaemonUnreachable, OrchdError
+from orchd.node.status import node_line, node_lines
+from orchd.realtime.status import streams_page
 from orchd.settings.tree import Settings
+from orchd.text import BOLD, DIM, GREEN, RED, YELLOW, Cell, Look, ago, look_of, pad, printable, table, units
 
 Json = Mapping[str, Any]
 
@@ -126,7 +128,8 @@ def overview(status: Json, look: Look) -> str:
         lines += table(head, (_row(model, now) for model in status["models"]), look)
     else:
         lines.append("No models. Add an entry to the models file.")
-    lines += node_page(status, look)
+    if status["node"] is not None:
+        lines += ["", *node_lines(status["node"], now, look), *models_lines(status, look)]
     for runtime in status["runtimes"]:
         if not runtime["up"] and runtime["needed"]:
             lines += ["", look.paint(f"The {runtime['kind']} runtime is down", RED)]
@@ -166,7 +169,8 @@ def model_page(status: Json, look: Look) -> str:
     if model["runners"]:
         head = ("REPLICA", "STATE", "SESSIONS", "RESTARTS", "SINCE", "DETAIL")
         lines += ["", *table(head, (_runner_row(runner, now) for runner in model["runners"]), look)]
-    lines += registries_page(status, look)
+    if status["node"] is not None:
+        lines += ["", *node_lines(status["node"], now, look), *model_lines(status, look)]
     lines += streams_page(model["streams"], now, look)
     for runner in model["runners"]:
         if runner["last_log"]:

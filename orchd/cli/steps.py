@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from orchd.cli.text import DIM, GREEN, RED, look_of
+from orchd.text import DIM, GREEN, RED, look_of
 
 TITLE_WIDTH = 42
 _TELL_EVERY_S = 5.0

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
+from orchd.advertise.status import standing
 from orchd.cli.status import model_page, overview, states
-from orchd.cli.status_node import node_line, standing
-from orchd.cli.text import Look, cells
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Currency, Price, PriceUnit
 from orchd.domain.offer import NodeStatus
 from orchd.domain.state import RuntimeStatus, Snapshot
 from orchd.errors import Code
+from orchd.node.status import node_line
 from orchd.status_view import status
+from orchd.text import Look, cells
 from tests.fakes.snapshots import NODE, NODE_DOWN, NOW, SECRET, beside, published, snapshot
 
 TERMINAL = Look(80)

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from orchd.advertise.offer import OfferBook
 from orchd.cli.status import model_page, overview
-from orchd.cli.text import Look
 from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.model import ContainerLaunch, Model
 from orchd.domain.money import Price
@@ -29,6 +28,7 @@ from orchd.reconcile.standing import COLD, WITHDRAWN_AFTER, standing
 from orchd.sessions.session import Session, SessionKind
 from orchd.settings.tree import Settings
 from orchd.status_view import status
+from orchd.text import Look
 from tests.fakes.models import container_model
 from tests.reconcile.world import World
 from tests.runtime.bench import runner_of

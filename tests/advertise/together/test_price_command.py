@@ -12,7 +12,7 @@ import pytest
 
 from orchd.cli import main
 from orchd.cli.price_page import Rate, as_text, row_of
-from orchd.cli.text import Look, cells
+from orchd.text import Look, cells
 from tests.advertise.rpc import KEY, serving, words
 from tests.catalog.helpers import entry, model_of, read
 

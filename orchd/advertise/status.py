@@ -1,12 +1,12 @@
-"""How the go-livepeer node stands, and each model in its registries, for `orchd status`."""
+"""How `orchd status` shows what the node's registries offer: plain JSON to text. It knows no registry by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchd.cli.text import DIM, GREEN, RED, YELLOW, Cell, Look, ago, printable, table
 from orchd.errors import Code
+from orchd.text import DIM, GREEN, RED, YELLOW, Cell, Look, ago, printable, table
 
 Json = Mapping[str, Any]
 
@@ -30,19 +30,6 @@ def standing(one: Json | None) -> str:
     return "lingers" if one["confirmed"] else "no"
 
 
-def node_line(node: Json, now: float | None) -> str:
-    """Return how the node stands; with `now`, Unix time, also for how long."""
-    name = f"go-livepeer {node['version']}".rstrip()
-    if not node["epoch"]:
-        return f"{name}: not seen yet"
-    facts = [("up" if node["up"] else "down") + (f" for {ago(now - node['since'])}" if now is not None else "")]
-    facts.append("1 start seen" if node["epoch"] == 1 else f"{node['epoch']} starts seen")
-    if node["on_chain"] is not None:
-        facts.append("on chain" if node["on_chain"] else "off chain")
-    facts.append(" + ".join(node["registries"]) or "no registry is used")
-    return printable(f"{name}: {', '.join(facts)}")
-
-
 def why_not_offered(model: Json, node: Json) -> str:
     """Return in one line why a model is not offered, and what went wrong about it."""
     errors: dict[str, list[str]] = {}
@@ -56,17 +43,14 @@ def why_not_offered(model: Json, node: Json) -> str:
     return printable("; ".join(notes))
 
 
-def node_page(status: Json, look: Look) -> list[str]:
-    """Return the node, and a line for each model; nothing without a node."""
+def models_lines(status: Json, look: Look) -> list[str]:
+    """Return how many models each registry offers, and a line for each model; empty if no registry is used."""
     node, models, now = status["node"], status["models"], status["at"]
-    if node is None:
-        return []
-    lines = ["", *_node(node, now, look)]
     registries = _registries(node, models)
     if not registries or not models:
-        return lines
+        return []
     offers = ", ".join(_count(name, [model["registries"].get(name) for model in models]) for name in registries)
-    lines += look.wrap(("offers " if node["up"] else "offered when it was up: ") + offers, "    ")
+    lines = look.wrap(("offers " if node["up"] else "offered when it was up: ") + offers, "    ")
     rows = (
         [
             Cell(printable(f"{model['pipeline']}/{model['model_id']}")),
@@ -78,38 +62,14 @@ def node_page(status: Json, look: Look) -> list[str]:
     return [*lines, *table(("MODEL", *map(str.upper, registries), "WHY"), rows, look)]
 
 
-def registries_page(status: Json, look: Look) -> list[str]:
-    """Return the node, and a line for each registry of the only model in `status`; nothing without a node."""
+def model_lines(status: Json, look: Look) -> list[str]:
+    """Return a line for each registry of the only model in `status`; empty if no registry is used."""
     [model] = status["models"]
-    node, now = status["node"], status["at"]
-    if node is None:
+    names = _registries(status["node"], [model])
+    if not names:
         return []
-    lines = ["", *_node(node, now, look)]
-    if names := _registries(node, [model]):
-        head = ("REGISTRY", "WANTED", "PUBLISHED", "CONFIRMED", "SINCE", "PRICE OR ERROR")
-        lines += table(head, (_registry_row(name, model["registries"].get(name), now) for name in names), look)
-    return lines
-
-
-def streams_page(streams: Iterable[Json], now: float, look: Look) -> list[str]:
-    rows = [
-        [
-            Cell(stream["phase"], None if stream["phase"] == "running" else YELLOW),
-            Cell(stream["origin"]),
-            Cell(str(stream["replica"])),
-            Cell(ago(now - stream["since"])),
-            Cell(printable(stream["id"])),
-        ]
-        for stream in streams
-    ]
-    return ["", *table(("PHASE", "FROM", "REPLICA", "SINCE", "STREAM"), rows, look)] if rows else []
-
-
-def _node(node: Json, now: float, look: Look) -> list[str]:
-    colour = RED if not node["up"] else YELLOW if node["error"] or not node["registries"] else None
-    first, *more = look.wrap(node_line(node, now), "    ")
-    lines = [look.paint(line, colour) for line in (first.strip(), *more)]
-    return lines + (look.wrap(printable(node["error"]), "    ") if node["error"] else [])
+    head = ("REGISTRY", "WANTED", "PUBLISHED", "CONFIRMED", "SINCE", "PRICE OR ERROR")
+    return table(head, (_registry_row(name, model["registries"].get(name), status["at"]) for name in names), look)
 
 
 def _registries(node: Json, models: Iterable[Json]) -> list[str]:

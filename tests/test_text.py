@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchd.cli.text import GREEN, Cell, Look, ago, cells, look_of, printable, table
+from orchd.text import GREEN, Cell, Look, ago, cells, look_of, printable, table
 
 
 @pytest.mark.parametrize(
