@@ -11,11 +11,10 @@ Jobs, the node's registries and health tell this object things; it does its own 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -25,12 +24,15 @@ from orchd.domain.model import Model
 from orchd.domain.origins import AT_NODE, Origin
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamEvent, StreamPhase
-from orchd.domain.ports import ProbeWord, StoredStream, StreamStore
+from orchd.domain.ports import ProbeWord, StreamStore
 from orchd.domain.signal import Signal
 from orchd.domain.state import ModelStatus, StreamStatus
-from orchd.errors import JobRefused, StoreError
+from orchd.errors import JobRefused
 from orchd.hooks.account import Account
 from orchd.realtime.container import ContainerSilent, Reply
+from orchd.realtime.expected import RECOVER_S, ExpectedStream, ExpectedStreams
+from orchd.realtime.over import NamesOver
+from orchd.realtime.records import StreamRecords
 from orchd.realtime.routes import Learnt, StreamCall, stream_routes
 from orchd.realtime.settings import StreamsSettings
 from orchd.realtime.stream import Stream, StreamEnd, Streams
@@ -44,12 +46,6 @@ log = structlog.get_logger("orchd.streams")
 
 STREAM_ID, SESSION_ID = "X-Stream-Id", "Livepeer-Session-Id"
 SWEEP_S = 1.0
-RECOVER_S = 180.0
-"""Longest wait for the runner of a stream that an earlier orchd left; a container that loads again has lost it."""
-LOOKED_S = 30.0
-"""After so long every runner that there is has been seen."""
-MOST_OVER = 10_000
-"""Ends of streams that are remembered at most; the oldest are forgotten first."""
 WIND_DOWN_S = 90.0
 """Longest wait for a container that can't be asked to stop to become free by itself: ai-runner ends a stream 60 s
 after its input has ended (container.md 3.2)."""
@@ -58,36 +54,32 @@ NOTHING_TO_STOP = (400, 404, 405, 410)
 """With these a container says that it carries no such stream. PyTrickle: 400 when none was started."""
 
 
-class _Expected(NamedTuple):
-    """A stream that runs, on a runner that is not open yet.
-
-    Attributes:
-        until: loop clock; then it is given up.
-    """
-
-    runner: RunnerId
-    place: QueuePlace
-    origin: Origin
-    until: float
-    account: Account | None = None
-
-
 class Containers(Protocol):
     async def call(
         self, model: Model, address: Address, call: StreamCall, *, headers: Mapping[str, str], body: bytes
     ) -> Reply | None: ...
 
 
+class KnownRunners(Protocol):
+    """What is served, and where; `reconcile.loop.Loop` is one."""
+
+    def models(self) -> Mapping[ModelKey, Model]:
+        """Return what is served now."""
+        ...
+
+    def knows(self, runner: RunnerId) -> bool:
+        """Return whether a runner is there, or nobody can say yet."""
+        ...
+
+
 class Keeper:
     """After `ports.NodeSessions`.
 
     Args:
-        models: what is served now.
-        knows: whether a runner is there; asked about runners of streams that an earlier orchd left.
-        on_end: called once for each stream, when it has ended and no request rides on it any more.
         lost_s: returns for how long orchd itself stood still since then (loop clock): no stream is ended for that.
 
     Attributes:
+        ended: emitted once for each stream, when it has ended and no request rides on it any more.
         found: a stream that runs was found again after a restart.
         lost: the account of one that was not.
         over_at_node: a session of the node's that orchd has ended, or could not take: the node is to end it, too.
@@ -100,9 +92,7 @@ class Keeper:
         letting_go: LettingGo,
         store: StreamStore,
         containers: Containers,
-        models: Callable[[], Mapping[ModelKey, Model]],
-        knows: Callable[[RunnerId], bool],
-        on_end: Callable[[StreamEnd], None],
+        runners: KnownRunners,
         lost_s: Callable[[float], float] = lambda since: 0.0,
     ) -> None:
         self._lost_s = lost_s
@@ -110,21 +100,19 @@ class Keeper:
         self._settings = settings
         self._table = table
         self._letting_go = letting_go
-        self._store = store
+        self._records = StreamRecords(store)
         self.containers = containers
-        self._models = models
-        self._knows = knows
-        self._on_end = on_end
+        self._runners = runners
+        self.ended: Signal[StreamEnd] = Signal()
         self.found: Signal[Stream] = Signal()
         self.lost: Signal[Account] = Signal()
         self.over_at_node: Signal[ModelKey, str] = Signal()
         self._starts: dict[Stream, asyncio.Task[Reply | ContainerSilent | None]] = {}
         self._endings: dict[Stream, asyncio.Task[Reply | None]] = {}
         self._ended: dict[Stream, StreamEnd] = {}
-        self._over: dict[tuple[ModelKey, str], float] = {}
-        self._chores: set[asyncio.Task[Any]] = set()
+        self.over = NamesOver()
         self._queued: dict[tuple[ModelKey, str], tuple[QueuePlace, float]] = {}
-        self._expected: dict[tuple[ModelKey, str], _Expected] = {}
+        self._expected = ExpectedStreams(table, self._take, runners.knows, self._passed)
         self._heard: set[RunnerId] = set()
 
     async def run(self) -> None:
@@ -135,7 +123,8 @@ class Keeper:
 
     async def close(self) -> None:
         """Let go: streams and containers go on."""
-        await cancel(*self._starts.values(), *self._endings.values(), *self._chores)
+        await cancel(*self._starts.values(), *self._endings.values())
+        await self._records.close()
 
     @property
     def changes(self) -> Changes[ModelKey]:
@@ -158,7 +147,7 @@ class Keeper:
             if stream is not None:
                 stream.origin = origin
                 self.streams.rename(stream, name)
-                self._chore(self._save(stream))
+                self._records.save_soon(stream)
         return stream
 
     def hold(self, name: str, origin: Origin, session: Session) -> Stream:
@@ -167,7 +156,7 @@ class Keeper:
         stream = Stream(name, session.key, origin, session, now, now, began_date=time.time())
         if (other := self.streams.find(session.key, name)) is not None:
             self._table.end(session, Outcome.REFUSED)
-            self._on_end(StreamEnd(stream, Outcome.REFUSED, "there is one of that name"))
+            self.ended.emit(StreamEnd(stream, Outcome.REFUSED, "there is one of that name"))
             return other
         self.streams.add(stream)
         session.abort = lambda reason: self._cut(stream, reason)
@@ -196,7 +185,7 @@ class Keeper:
         self, stream: Stream, model: Model, headers: Mapping[str, str], body: bytes
     ) -> Reply | ContainerSilent | None:
         try:
-            await self._save(stream)
+            await self._records.save(stream)
             return await self.ask(stream, StreamCall.START, model, headers, body)
         except ContainerSilent as exc:
             return exc
@@ -233,7 +222,7 @@ class Keeper:
         if stream.phase is StreamPhase.STARTING and stream.origin.at_node:
             self.streams.move(stream, StreamEvent.START_REFUSED)
             stream.asked = False
-            self._chore(self._forget(stream.key, stream.id))
+            self._records.forget_soon(stream.key, stream.id)
         elif stream.live:
             self._finish(stream, Outcome.REFUSED, why)
 
@@ -263,12 +252,12 @@ class Keeper:
 
     def stopped(self, key: ModelKey, name: str) -> None:
         """Somebody has stopped a stream that there is not; if it is found again, that counts."""
-        self._note_over(key, name)
+        self.over.note(key, name, _now())
 
     # What the node says; after `ports.NodeSessions`.
 
     def reserved(self, key: ModelKey, session: str) -> None:
-        self._over.pop((key, session), None)
+        self.over.forget(key, session)
         known = (key, session) in self._queued or (key, session) in self._expected
         if known or self.claim(key, session, AT_NODE) is not None:
             return
@@ -306,7 +295,7 @@ class Keeper:
 
     def listed(self, key: ModelKey, sessions: frozenset[str], asked_at: float) -> None:
         for session in sorted(sessions):
-            if self._over.get((key, session), -math.inf) < asked_at:
+            if self.over.at(key, session) < asked_at:
                 self.reserved(key, session)
         for stream in self.streams.of(key):
             if stream.origin.at_node and stream.began_at < asked_at and stream.id not in sessions:
@@ -317,8 +306,7 @@ class Keeper:
 
     def count(self, key: ModelKey, origin: Origin) -> int:
         """Return how many streams of a model there are, those that are still to be found again included."""
-        awaited = sum(of == key and each.origin is origin for (of, _), each in self._expected.items())
-        return self.streams.count(key, origin) + awaited
+        return self.streams.count(key, origin) + self._expected.count(key, origin)
 
     def held_for_node(self, key: ModelKey) -> frozenset[str]:
         """Return the node's sessions that we hold."""
@@ -350,57 +338,35 @@ class Keeper:
 
     async def restore(self) -> None:
         """Expect the streams that an earlier orchd left. Before the loop has looked at the runtimes."""
-        date = time.time() - _now()
-        for stored in await self._store.streams():
-            known = stored.origin in set(Origin)
-            if not known:
-                log.warning(
-                    "stored_row_unreadable",
-                    table="streams",
-                    pipeline=stored.runner.key.pipeline,
-                    model_id=stored.runner.key.model_id,
-                    row=stored.id,
-                    error=f"cannot read its origin {stored.origin!r}",
-                    next="its slot stays taken, and nobody else is told of its end",
-                )
-            origin = Origin(stored.origin) if known else Origin.DIRECT
-            self._expect(stored.runner, stored.id, origin, stored.began_at - date, stored.began_at, _account(stored))
+        now = _now()
+        date = time.time() - now
+        for stored, origin, account in await self._records.left():
+            began_at = stored.began_at - date
+            left = ExpectedStream(stored.runner, stored.id, origin, began_at, stored.began_at, account)
+            self._expected.add(left, now)
 
-    def _expect(
-        self,
-        runner: RunnerId,
-        name: str,
-        origin: Origin,
-        began_at: float,
-        began_date: float,
-        account: Account | None = None,
-    ) -> None:
-        key = runner.key
-
-        def resolve(what: Session | JobRefused) -> None:
-            self._expected.pop((key, name), None)
-            if isinstance(what, Session):
-                stream = self.hold(name, origin, what)
-                stream.began_date = began_date
-                if stream.session.account is None:
-                    stream.session.account = account
-                stream.began_at, stream.asked, stream.ran = began_at, True, True
-                self.streams.move(stream, StreamEvent.FOUND)
-                log.info("stream_found", pipeline=key.pipeline, model_id=key.model_id, stream=name, origin=origin)
-                if (key, name) in self._over:
-                    self.end_soon(stream, Outcome.OK, "it was stopped before it was found again")
-                else:
-                    self.found.emit(stream)
-
-        place = self._table.expect(runner, SessionKind.STREAM, resolve)
-        self._expected[key, name] = _Expected(runner, place, origin, _now() + RECOVER_S, account)
+    def _take(self, expected: ExpectedStream, session: Session) -> None:
+        """The runner of a stream that was waited for is open."""
+        name, key = expected.name, expected.runner.key
+        stream = self.hold(name, expected.origin, session)
+        stream.began_date = expected.began_date
+        if stream.session.account is None:
+            stream.session.account = expected.account
+        stream.began_at, stream.asked, stream.ran = expected.began_at, True, True
+        self.streams.move(stream, StreamEvent.FOUND)
+        log.info("stream_found", pipeline=key.pipeline, model_id=key.model_id, stream=name, origin=expected.origin)
+        if (key, name) in self.over:
+            self.end_soon(stream, Outcome.OK, "it was stopped before it was found again")
+        else:
+            self.found.emit(stream)
 
     def _find(self, runner: RunnerId) -> None:
         """A container is busy, and nobody has said with what."""
-        self._expect(runner, f"found-{runner.replica}-{runner.generation}", Origin.FOUND, _now(), time.time())
+        name, now = f"found-{runner.replica}-{runner.generation}", _now()
+        self._expected.add(ExpectedStream(runner, name, Origin.FOUND, now, time.time()), now)
 
     def _is_alone(self, runner: RunnerId) -> bool:
-        return not self._table.active_on(runner) and all(each.runner != runner for each in self._expected.values())
+        return not self._table.active_on(runner) and not self._expected.on(runner)
 
     # How a stream ends.
 
@@ -427,7 +393,7 @@ class Keeper:
     async def _stop(
         self, stream: Stream, outcome: Outcome, why: str, headers: Mapping[str, str], body: bytes
     ) -> Reply | None:
-        model = self._models().get(stream.key)
+        model = self._runners.models().get(stream.key)
         reply, confirmed = None, False
         try:
             if (start := self._starts.get(stream)) is not None:
@@ -455,7 +421,7 @@ class Keeper:
         self.streams.drop(stream)
         key = stream.key
         if stream.asked and not confirmed:
-            model = self._models().get(key)
+            model = self._runners.models().get(key)
             self._letting_go.cut(stream.session, model.inference.timeout_s if model else 0.0, watched=False)
         log.info(
             "stream_ended",
@@ -468,7 +434,7 @@ class Keeper:
             total_s=round(_now() - stream.began_at, 3),
         )
         self._end_at_node(stream)
-        self._chore(self._forget(key, stream.id))
+        self._records.forget_soon(key, stream.id)
         self._ended[stream] = StreamEnd(stream, outcome, why)
         for cut in list(stream.riders):
             cut(why)
@@ -484,12 +450,12 @@ class Keeper:
         """Say that it is over, unless a request is still ending: a hook may be at work for it."""
         if not stream.riders and (end := self._ended.pop(stream, None)) is not None:
             self._free(stream, end.outcome)
-            self._on_end(end)
+            self.ended.emit(end)
 
     def _end_at_node(self, stream: Stream) -> None:
         """See to it that the node ends it too."""
         if stream.origin.at_node:
-            self._note_over(stream.key, stream.id)
+            self.over.note(stream.key, stream.id, _now())
             if not stream.node_knows:
                 stream.node_knows = True
                 self._tell_node(stream.key, stream.id)
@@ -512,51 +478,15 @@ class Keeper:
                 self._finish(stream, Outcome.OK, "its container says that it is free")
             elif stream.live and self._passed(signs, now) >= rules.silence_s and not stream.riders:
                 self.end_soon(stream, Outcome.TIMEOUT, f"it gave no sign of life for {rules.silence_s:g} s")
-        for (key, name), awaited in list(self._expected.items()):
-            waited_s = self._passed(awaited.until - RECOVER_S, now)
-            if waited_s >= RECOVER_S or (waited_s >= LOOKED_S and not self._knows(awaited.runner)):
-                del self._expected[key, name]
-                self._table.unexpect(awaited.runner, awaited.place)
-                if awaited.account is not None:
-                    self.lost.emit(awaited.account)
-                self._chore(self._forget(key, name))
-        while self._over and now - self._over[over := next(iter(self._over))] > RECOVER_S:  # Oldest first.
-            del self._over[over]
-
-    def _note_over(self, key: ModelKey, name: str) -> None:
-        """Remember that a stream is over, also one that was never heard of: callers can name as many as they like."""
-        self._over.pop((key, name), None)
-        self._over[key, name] = _now()
-        if len(self._over) > MOST_OVER:
-            del self._over[next(iter(self._over))]
+        for given_up in self._expected.give_up(now):
+            self._records.forget_soon(given_up.runner.key, given_up.name)
+            if given_up.account is not None:
+                self.lost.emit(given_up.account)
+        self.over.forget_before(now - RECOVER_S)
 
     def _passed(self, since: float, now: float) -> float:
         """Return the seconds since then, those left out in which orchd itself stood still and could hear nothing."""
         return now - since - self._lost_s(since)
-
-    # The disk.
-
-    async def _save(self, stream: Stream) -> None:
-        runner, began_at, account = stream.session.runner, stream.began_date, stream.session.account
-        paid_by = None if account is None else account.to_json()
-        try:
-            await self._store.save_stream(StoredStream(stream.id, stream.origin, runner, began_at, paid_by))
-        except StoreError as exc:
-            log.error("stream_not_saved", stream=stream.id, reason=exc.message)
-
-    async def _forget(self, key: ModelKey, name: str) -> None:
-        try:
-            await self._store.forget_stream(key, name)
-        except StoreError as exc:
-            log.error("stream_not_forgotten", stream=name, reason=exc.message)
-
-    def _chore(self, work: Awaitable[Any]) -> None:
-        async def done() -> None:
-            await work
-
-        task = spawn(done(), name="a stream's chore")
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
 
 
 async def _answer_to(start: asyncio.Task[Reply | ContainerSilent | None]) -> Reply | None:
@@ -568,21 +498,3 @@ async def _answer_to(start: asyncio.Task[Reply | ContainerSilent | None]) -> Rep
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _account(stored: StoredStream) -> Account | None:
-    """Return who pays for a stream that an earlier orchd left; None = nobody, or it can't be read, which is logged."""
-    if stored.account is None:
-        return None
-    try:
-        return Account.from_json(stored.account)
-    except ValueError as exc:
-        log.error(
-            "stored_account_unreadable",
-            pipeline=stored.runner.key.pipeline,
-            model_id=stored.runner.key.model_id,
-            stream=stored.id,
-            error=str(exc),
-            next="the session goes on, and nobody is charged for it",
-        )
-        return None

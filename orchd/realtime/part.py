@@ -40,11 +40,10 @@ class RealtimePart(Part):
             self._sessions.letting_go,
             StreamTable(self._database.database),
             self._containers,
-            models=self._reconcile.loop.models,
-            knows=self._reconcile.loop.knows,
-            on_end=self.ended.emit,
+            self._reconcile.loop,
             lost_s=context.lag.lost_s,
         )
+        self.keeper.ended.connect(self.ended.emit)
         self._reconcile.probed.connect(self.keeper.probed)
         self._reconcile.snapshots.contribute(self.keeper)
         StreamCollector(context.metrics, self.keeper.streams.counts, self._carries_streams)

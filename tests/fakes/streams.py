@@ -46,6 +46,14 @@ class FakeContainers:
         return answer
 
 
+class FakeRunners:
+    """`keeper.KnownRunners`, from two functions."""
+
+    def __init__(self, models: Callable[[], Mapping[ModelKey, Model]], knows: Callable[[RunnerId], bool]) -> None:
+        self.models = models
+        self.knows = knows
+
+
 def a_letting_go(table: SessionTable) -> LettingGo:
     """Return what lets go of slots, on the running loop's clock."""
     loop = asyncio.get_running_loop()
@@ -64,6 +72,7 @@ def a_keeper(
 ) -> Keeper:
     letting_go = letting_go or a_letting_go(table)
     store = store or FakeStreamStore()
-    return Keeper(
-        StreamsSettings(**settings), table, letting_go, store, FakeContainers(), models, knows, on_end, lost_s
-    )
+    runners = FakeRunners(models, knows)
+    keeper = Keeper(StreamsSettings(**settings), table, letting_go, store, FakeContainers(), runners, lost_s)
+    keeper.ended.connect(on_end)
+    return keeper

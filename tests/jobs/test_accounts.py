@@ -18,7 +18,7 @@ from orchd.hooks.account import Account
 from orchd.hooks.hook import JobHook, Waits
 from orchd.hooks.job import Job
 from orchd.hooks.terms import terms_of
-from orchd.realtime.keeper import RECOVER_S
+from orchd.realtime.expected import RECOVER_S
 from orchd.tasks import cancel, spawn
 from tests.fakes.stored import FakeStreamStore
 from tests.jobs.fakes import Bench, Charging, FakeHook

@@ -60,8 +60,8 @@ class Studio(Bench):
 
     @property
     def stored(self) -> set[str]:
-        assert isinstance(self.keeper._store, FakeStreamStore)
-        return {name for _, name in self.keeper._store.kept}
+        assert isinstance(self.keeper._records._store, FakeStreamStore)
+        return {name for _, name in self.keeper._records._store.kept}
 
     @property
     def active(self) -> int:

@@ -18,9 +18,10 @@ from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
 from orchd.domain.ports import ProbeWord, StoredStream
 from orchd.errors import Code, JobRefused, StoreError
-from orchd.realtime import keeper
+from orchd.realtime import over
 from orchd.realtime.container import ContainerSilent
-from orchd.realtime.keeper import RECOVER_S, SWEEP_S, WIND_DOWN_S, Keeper
+from orchd.realtime.expected import RECOVER_S
+from orchd.realtime.keeper import SWEEP_S, WIND_DOWN_S, Keeper
 from orchd.realtime.routes import StreamCall
 from orchd.realtime.stream import Stream, StreamEnd
 from orchd.sessions.session import Session, SessionKind
@@ -709,14 +710,14 @@ async def test_each_change_of_what_is_shown_of_a_models_streams_is_told() -> Non
 @virtual_time
 async def test_stops_of_streams_that_never_were_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers can name as many as they like; those that ended last are remembered, and none for ever."""
-    monkeypatch.setattr(keeper, "MOST_OVER", 100)
+    monkeypatch.setattr(over, "MOST", 100)
     async with world() as w:
         for n in range(1000):
             w.keeper.stopped(KEY, f"none-{n}")
         w.keeper.stopped(KEY, "none-950")
-        assert list(w.keeper._over) == [(KEY, f"none-{n}") for n in (*range(900, 950), *range(951, 1000), 950)]
-        await asyncio.sleep(keeper.RECOVER_S - 1)
-        assert len(w.keeper._over) == 100
+        assert list(w.keeper.over) == [(KEY, f"none-{n}") for n in (*range(900, 950), *range(951, 1000), 950)]
+        await asyncio.sleep(RECOVER_S - 1)
+        assert len(w.keeper.over) == 100
         w.keeper.stopped(KEY, "later")
         await asyncio.sleep(1 + 2 * SWEEP_S)
-        assert list(w.keeper._over) == [(KEY, "later")]
+        assert list(w.keeper.over) == [(KEY, "later")]
