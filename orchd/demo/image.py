@@ -14,8 +14,8 @@ from docker.utils import parse_repository_tag
 
 from orchd.errors import OrchdError
 from orchd.reasons import why
+from orchd.runtime.docker.client import new_client
 from orchd.runtime.docker.credentials import Credentials, find, registry_of
-from orchd.runtime.docker.engine import new_client
 from orchd.runtime.docker.pulls import PullProgress, pull_error
 from orchd.runtime.docker.spec import INSTANCE
 

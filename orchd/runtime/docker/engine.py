@@ -1,4 +1,4 @@
-"""Docker Engine over the `docker` package: the only file that knows it.
+"""Docker Engine over the `docker` package: the only file, with `client`, that knows it.
 
 The package blocks, so each call runs on one of a few threads, and is given up after `docker.call_timeout_s`.
 What comes in and goes out are plain values; what goes wrong is one of ours. Long answers (events, pulls) have
@@ -10,41 +10,21 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from http.client import RemoteDisconnected
 from typing import Any, TypeVar
 
 import docker
-import urllib3
-from docker.errors import APIError, DockerException, StreamParseError
-from docker.utils import config as docker_config
-from docker.utils import kwargs_from_env, parse_host, parse_repository_tag
+from docker.utils import parse_host, parse_repository_tag
 
-from orchd.errors import Code, EngineUnavailable
+from orchd.errors import EngineUnavailable
+from orchd.runtime.docker.client import ClientCut, Refused, new_client, silent, translated
 from orchd.threads import DaemonThreads
 
 T = TypeVar("T")
 Json = dict[str, Any]
 
 CALLS, PULLS, STREAMS = 8, 4, 2
-
-
-def _no_config_file(config_path: object = None) -> None:
-    """In place of the search for Docker's configuration file, which the package reads whenever a client is made.
-
-    One odd line in it would keep us from the engine altogether. Credentials are read by `credentials`; nothing else in
-    that file matters here.
-    """
-
-
-docker_config.find_config_file = _no_config_file
-
-
-def new_client(version: str, timeout_s: float, environment: Mapping[str, str]) -> docker.APIClient:
-    """Connect to the engine that the environment names. Blocks, and raises what the package raises."""
-    return docker.APIClient(version=version, timeout=timeout_s, **kwargs_from_env(dict(environment)))  # type: ignore[arg-type]
 
 
 def _bears(made: Json, labels: Mapping[str, str]) -> bool:
@@ -55,116 +35,6 @@ def _bears(made: Json, labels: Mapping[str, str]) -> bool:
 def _inspect_network(client: docker.APIClient, id: str) -> Json:
     found: Json = client.inspect_network(id)
     return found
-
-
-class Refused(EngineUnavailable):
-    """The engine answered, with an error.
-
-    Attributes:
-        status: HTTP status: 404 = no such thing, 409 = not in the state for it.
-        reason: the engine's own words.
-    """
-
-    code = Code.ENGINE_REFUSED
-
-    def __init__(self, message: str, *, status: int, reason: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
-
-
-@contextlib.contextmanager
-def _translated(where: str) -> Iterator[None]:
-    """Turn whatever the package and what it stands on raise into ours."""
-    try:
-        yield
-    except APIError as exc:
-        reason = str(exc.explanation or exc).strip()
-        message = f"cannot do this on Docker Engine at {where}: {reason}"
-        raise Refused(message, status=exc.status_code or 500, reason=reason) from exc
-    except (OSError, urllib3.exceptions.HTTPError) as exc:  # all of requests' are OSErrors
-        raise EngineUnavailable(_unreachable(where, exc)) from exc
-    except (DockerException, StreamParseError, ValueError) as exc:
-        if isinstance(exc.__cause__, OSError):  # a fresh client's question for the version
-            raise EngineUnavailable(_unreachable(where, exc)) from exc
-        message = f"cannot use Docker Engine at {where}: {exc}"
-        raise Refused(message, status=400, reason=str(exc)) from exc
-
-
-def _unreachable(where: str, exc: Exception) -> str:
-    words = str(exc)
-    cause: BaseException | None = exc
-    # The first cause says it plainly, and whatever library stands before it says it its own way.
-    while cause is not None:
-        if isinstance(cause, TimeoutError):
-            return _silent(where)
-        if isinstance(cause, RemoteDisconnected):
-            words = "it closed the connection without an answer"
-            break
-        words = (isinstance(cause, OSError) and cause.strerror) or words
-        cause = cause.__cause__ or cause.__context__
-    if "ermission denied" in words:
-        return f"cannot open Docker Engine at {where}: permission denied; may this user use it (group docker)?"
-    return f"cannot reach Docker Engine at {where}: {words}; does it run? DOCKER_HOST names another"
-
-
-def _silent(where: str) -> str:
-    return (
-        f"cannot get an answer from Docker Engine at {where} in time (docker.call_timeout_s): it hangs or is overloaded"
-    )
-
-
-class _Cut:
-    """Ends a client's requests from another thread, however far they are."""
-
-    def __init__(self) -> None:
-        self.done = False
-        self._lock = threading.Lock()
-        self._sockets: list[socket.socket] = []
-
-    def watch(self, client: docker.APIClient) -> None:
-        """Note the connections that `client` opens from now on.
-
-        No library on the way names the socket of a request whose answer has not begun (a pull from a registry that
-        is silent), so it is noted where it is made.
-        """
-        adapter: Any = client.get_adapter(client.base_url)
-        get_pool = adapter.get_connection_with_tls_context
-
-        def get_noting_pool(*args: Any, **kwargs: Any) -> Any:
-            pool = get_pool(*args, **kwargs)
-            pool._new_conn = lambda: self._noting(type(pool)._new_conn(pool))  # noqa: SLF001
-            return pool
-
-        adapter.get_connection_with_tls_context = get_noting_pool
-
-    def _noting(self, connection: Any) -> Any:
-        connect = connection.connect
-
-        def connect_and_note() -> None:
-            connect()
-            with self._lock:
-                self._sockets.append(connection.sock)
-            if self.done:
-                self.cut()
-
-        connection.connect = connect_and_note
-        return connection
-
-    def cut(self) -> None:
-        """Shut the connections down: who reads from them gets an error at once, and the engine sees it too."""
-        self.done = True
-        with self._lock:
-            for each in self._sockets:
-                with contextlib.suppress(OSError):  # closed already
-                    each.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Close the connections for good; an answer not read to its end would keep its own open."""
-        with self._lock:
-            for each in self._sockets:
-                if (descriptor := each.detach()) >= 0:
-                    os.close(descriptor)
 
 
 class Engine:
@@ -212,14 +82,14 @@ class Engine:
         return new_client(version, self._timeout_s, self._environment)
 
     async def _guarded(self, work: Callable[[], T]) -> T:
-        def translated() -> T:
-            with _translated(self.where):
+        def guarded() -> T:
+            with translated(self.where):
                 return work()
 
         try:
-            return await self._calls.run(translated, self._timeout_s)
+            return await self._calls.run(guarded, self._timeout_s)
         except TimeoutError as exc:
-            raise EngineUnavailable(_silent(self.where)) from exc
+            raise EngineUnavailable(silent(self.where)) from exc
 
     async def _call(self, work: Callable[[docker.APIClient], T]) -> T:
         client = self._client
@@ -387,11 +257,11 @@ class Engine:
         if self._client is None:
             raise EngineUnavailable(f"cannot use Docker Engine at {self.where}: not connected")
         version = self._client.api_version
-        cut = _Cut()
+        cut = ClientCut()
 
         def work() -> None:
             with (
-                _translated(self.where),
+                translated(self.where),
                 contextlib.closing(cut),
                 contextlib.closing(self._new_client(version)) as client,
             ):

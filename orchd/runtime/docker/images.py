@@ -10,8 +10,9 @@ from typing import Any, Literal
 import structlog
 
 from orchd.errors import Code, LaunchError
+from orchd.runtime.docker.client import Refused
 from orchd.runtime.docker.credentials import credentials_for
-from orchd.runtime.docker.engine import PULLS, Engine, Refused
+from orchd.runtime.docker.engine import PULLS, Engine
 from orchd.runtime.docker.pulls import PullProgress, pull_error
 
 log = structlog.get_logger("orchd.runtime")

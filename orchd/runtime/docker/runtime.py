@@ -13,21 +13,21 @@ from orchd.domain.model import ContainerLaunch, GpuRequest, Model, RunnerKind, S
 from orchd.domain.ports import SightedAs, Sighting, StopReport
 from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import AlreadyRunning, Code, EngineUnavailable, LaunchError
-from orchd.runtime import listening
 from orchd.runtime.docker import spec
 from orchd.runtime.docker.claim import Claim, own_container_id
-from orchd.runtime.docker.engine import Engine, Refused
+from orchd.runtime.docker.client import Refused
+from orchd.runtime.docker.engine import Engine
+from orchd.runtime.docker.event_stream import follow_events
 from orchd.runtime.docker.gpus import known_gpus
 from orchd.runtime.docker.images import Images
+from orchd.runtime.docker.network import SharedNetwork
 from orchd.runtime.docker.reach import Reach, address_of, choose_reach, is_routed
 from orchd.runtime.docker.settings import DockerSettings
+from orchd.runtime.docker.stop import stop_container
+from orchd.runtime.docker.unreachable import why_unreachable
 from orchd.runtime.docker.volumes import host_path
-from orchd.tcp_listeners import Listener
 
 log = structlog.get_logger("orchd.runtime")
-
-EVENTS = ("start", "die", "oom", "pause", "unpause", "destroy")
-"""The events that hurry the loop: words of a metric's label."""
 
 _STATUS = {
     "created": SightedAs.CREATED,
@@ -36,7 +36,6 @@ _STATUS = {
     "paused": SightedAs.PAUSED,
 }
 _LINE_LENGTH = 500
-_RECONNECT_MIN_S, _RECONNECT_MAX_S = 1.0, 30.0
 _RELEASE_TIMEOUT_S = 5.0
 """A courtesy at the end, and no reason to wait for an engine that hangs."""
 _SERVICE_UNAVAILABLE = 503
@@ -77,9 +76,7 @@ class DockerRuntime:
         self._reach = Reach.ADDRESS
         # Held from the choice of GPUs until the label that tells of it exists.
         self._choosing = asyncio.Lock()
-        # The engine makes as many of one name as it is asked for at the same time.
-        self._making_network = asyncio.Lock()
-        self._networks_made = 0
+        self._network = SharedNetwork(self._engine, settings.network, {spec.INSTANCE: instance})
         self._unread: set[str] = set()
         # Heard to die and not looked at since: the engine's list calls them running until their network is taken down.
         self._died: set[str] = set()
@@ -102,7 +99,7 @@ class DockerRuntime:
                 container_started_at=own["State"]["StartedAt"] if own else "",
             )
         await self._claim.take()
-        if await self._make_network():
+        if await self._network.make():
             log.info("network_created", network=network)
         self._reach = choose_reach(
             self._settings.reach,
@@ -271,7 +268,7 @@ class DockerRuntime:
     async def start(self, handle: str) -> Address:
         what = f"start the container {handle[:12]}"
         try:
-            await self._start_on_network(handle)
+            await self._network.start(handle)
         except Refused as refused:
             raise _launch_error(what, refused) from refused
         found = await self._engine.inspect(handle)
@@ -285,61 +282,11 @@ class DockerRuntime:
             raise LaunchError(f"cannot {what}: it is not on the network {self._settings.network}")
         return address
 
-    async def _start_on_network(self, handle: str) -> None:
-        """Start it; make the shared network again if somebody has pruned it, as `docker system prune` does."""
-        made = self._networks_made
-        try:
-            await self._engine.start(handle)
-        except Refused as refused:
-            # Others that start at the same time may have made it since.
-            if not await self._make_network() and made == self._networks_made:
-                raise
-            log.warning("network_made_again", network=self._settings.network, why=refused.reason)
-            await self._engine.start(handle)
-
-    async def _make_network(self) -> bool:
-        """Make the shared network if there is none; return whether anything was done."""
-        async with self._making_network:
-            made = await self._engine.ensure_network(self._settings.network, {spec.INSTANCE: self._instance})
-            self._networks_made += made
-            return made
-
     async def resume(self, handle: str) -> None:
         await self._engine.unpause(handle)
 
     async def stop(self, handle: str, stop: StopSpec) -> StopReport:
-        state = await self._state(handle)
-        if state is None or not state["Running"]:
-            return StopReport("already_gone", _exit_code(state))
-        try:
-            await self._signal(handle, stop.signal)
-            return StopReport("signal", _exit_code(await self._ended(handle, stop.grace_s)))
-        except TimeoutError:
-            await self._signal(handle, "SIGKILL")
-        try:
-            return StopReport("killed", _exit_code(await self._ended(handle, self._settings.call_timeout_s)))
-        except TimeoutError as exc:
-            raise EngineUnavailable(f"cannot end the container {handle[:12]}: it runs on after SIGKILL") from exc
-
-    async def _signal(self, handle: str, signal: str) -> None:
-        await self._engine.unpause(handle)  # a frozen process takes no signal
-        try:
-            await self._engine.kill(handle, signal)
-        except Refused as refused:  # ended or removed meanwhile; or a signal that this engine does not know
-            log.info("signal_refused", container=handle[:12], signal=signal, reason=refused.reason)
-
-    async def _ended(self, handle: str, limit_s: float) -> dict[str, Any] | None:
-        """Wait until it does not run; asks again and again, since a waiting call would hold a thread for long."""
-        pause = 0.05
-        async with asyncio.timeout(limit_s):
-            while (state := await self._state(handle)) is not None and state["Running"]:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, 0.5)
-        return state
-
-    async def _state(self, handle: str) -> dict[str, Any] | None:
-        found = await self._engine.inspect(handle)
-        return None if found is None else found["State"]
+        return await stop_container(self._engine, handle, stop, kill_wait_s=self._settings.call_timeout_s)
 
     async def remove(self, handle: str) -> None:
         await self._engine.remove(handle)
@@ -353,58 +300,15 @@ class DockerRuntime:
 
     async def why_unreachable(self, handle: str, model: Model, address: Address) -> str:
         assert isinstance(model.launch, ContainerLaunch)
-        try:
-            found = await self._engine.inspect(handle)
-            if found is None or not found["State"]["Running"] or found["State"]["Paused"]:
-                return ""
-            exposed = await self._engine.exposed_ports(found["Image"])
-            return listening.of_container(model.launch.port, await self._listeners(found), exposed)
-        except EngineUnavailable:
-            return ""
-
-    async def _listeners(self, container: dict[str, Any]) -> list[Listener] | None:
-        """Return on what is listened in a container; from outside where we see its processes, else by asking inside."""
-        pid = int(container["State"]["Pid"])
-        visible = self._engine.local and pid and listening.is_of_container(pid, container["Id"])
-        if visible and (seen := listening.read_tables(pid)) is not None:
-            return seen
-        try:
-            tables = await self._engine.output_of(container["Id"], ("cat", "/proc/net/tcp", "/proc/net/tcp6"))
-        except Refused:  # It has no such program.
-            return None
-        return listening.parse(tables.decode(errors="replace"))
+        return await why_unreachable(self._engine, handle, model.launch.port)
 
     async def watch(self, hurry: Callable[[], None]) -> None:
-        loop = asyncio.get_running_loop()
-
         def noted(event: str, handle: str) -> None:
             if event == "die":
                 self._died.add(handle)
             self._on_event(str(self.id), event)
-            hurry()
 
-        def take(message: dict[str, Any]) -> None:
-            loop.call_soon_threadsafe(noted, message["Action"], message["Actor"]["ID"])
-
-        pause, told = _RECONNECT_MIN_S, ""
-        while True:
-            began = loop.time()
-            lost = "it ended"
-            try:
-                await self._engine.events(self._ours, EVENTS, take)
-            except EngineUnavailable as error:
-                lost = error.message
-            lasted = loop.time() - began > _RECONNECT_MAX_S
-            if lasted or lost != told:  # not at every try while the engine is away
-                log.warning("event_stream_lost", why=lost)
-            told = lost
-            pause = _RECONNECT_MIN_S if lasted else min(2 * pause, _RECONNECT_MAX_S)
-            await asyncio.sleep(pause)
-            hurry()  # for what nobody heard meanwhile
-
-
-def _exit_code(state: dict[str, Any] | None) -> int | None:
-    return None if state is None or state["Status"] == "created" else int(state["ExitCode"])
+        await follow_events(self._engine, self._ours, noted, hurry)
 
 
 def _launch_error(what: str, refused: Refused) -> LaunchError | Refused:

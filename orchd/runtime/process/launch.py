@@ -70,3 +70,11 @@ def spawn(argv: list[str], cwd: str, environment: dict[str, str], output: int) -
         child.kill()
         child.wait()
         raise
+
+
+def silent_disk(launch: ProcessLaunch) -> str:
+    """Return what to say if the start takes so long that a disk must be hanging."""
+    return (
+        f"cannot start {launch.argv[0]!r} in {launch.cwd}: the disk or mount with its program, its folder or orchd's "
+        "logs does not answer"
+    )

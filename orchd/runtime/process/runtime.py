@@ -21,7 +21,6 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -34,8 +33,9 @@ from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import EngineUnavailable, LaunchError
 from orchd.reasons import why
 from orchd.runtime import listening
+from orchd.runtime.process.child import ChildRunner
 from orchd.runtime.process.coalesced import Coalesced
-from orchd.runtime.process.launch import check, environment_of, free_port, spawn
+from orchd.runtime.process.launch import check, environment_of, free_port, silent_disk, spawn
 from orchd.runtime.process.logs import Logs
 from orchd.runtime.process.marks import Marks, Process, end_of, lives, open_pidfd, send
 from orchd.runtime.process.records import Leader, Records, stat_of
@@ -52,42 +52,6 @@ KILL_WAIT_S = 5.0
 """A killed process ends within milliseconds, except one that hangs in the kernel, which nobody can help."""
 
 
-@dataclass(slots=True, eq=False)
-class _ChildRunner:
-    """What is known of one runner that is a child process.
-
-    Attributes:
-        launch: None if adopted.
-        pid, port: 0 until started. `pidfd`: open as long as the leader lives.
-        reserved: port that it was given; it is free again if the start fails.
-        launching: the start that is under way.
-        log_from: size of its log when it was started.
-        killed: we have sent it SIGKILL. `out_of_memory`: the kernel did, as far as that can be told.
-        members: its processes as last seen, by pid: some are known by their leader alone, which may end before them.
-        all_ended: nothing of it is left, so that nothing can come any more.
-    """
-
-    id: RunnerId
-    launch: ProcessLaunch | None = None
-    pid: int = 0
-    port: int = 0
-    reserved: int = 0
-    launching: asyncio.Task[OSError | None] | None = None
-    pidfd: int | None = None
-    child: subprocess.Popen[bytes] | None = None
-    exit_code: int | None = None
-    log_from: int = 0
-    killed: bool = False
-    out_of_memory: bool = False
-    members: dict[int, Process] = field(default_factory=dict)
-    all_ended: bool = False
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def address(self) -> Address:
-        return Address("127.0.0.1", self.port)
-
-
 class ProcessRuntime:
     """`ports.Runtime` over child processes of one daemon.
 
@@ -101,7 +65,7 @@ class ProcessRuntime:
         self._logs = Logs(state_dir / "logs", settings.log_max_mb * 1024 * 1024)
         self._marks = Marks(instance, state_dir)
         self._records = Records(state_dir / "processes" / instance)
-        self._runners: dict[str, _ChildRunner] = {}
+        self._runners: dict[str, ChildRunner] = {}
         self._hurry: Callable[[], None] = _nobody
         self._looks = DaemonThreads("process-looks")
         self._disk = DaemonThreads("process-logs")
@@ -141,7 +105,7 @@ class ProcessRuntime:
             if name not in self._runners and not self._adopt(processes) and any(map(lives, processes)):
                 found.append(Sighting(processes[0].runner, name, SightedAs.EXITED))  # Only a rest of it is left.
         paused = {process.pid for processes in seen.values() for process in processes if process.paused}
-        found += [_sighting(name, runner, paused) for name, runner in self._runners.items()]
+        found += [runner.sighting(name, paused) for name, runner in self._runners.items()]
         await self._bound_logs(frozenset(sighting.handle for sighting in found))
         return tuple(found)
 
@@ -164,16 +128,16 @@ class ProcessRuntime:
             pidfd = open_pidfd(leader)
         except ProcessLookupError:
             return False
-        runner = _ChildRunner(leader.runner, pid=leader.pid, port=leader.port, reserved=leader.port)
+        runner = ChildRunner(leader.runner, pid=leader.pid, port=leader.port, reserved=leader.port)
         self._runners[leader.runner.name] = runner
         self._track(runner, pidfd)
         return True
 
-    def _track(self, runner: _ChildRunner, pidfd: int) -> None:
+    def _track(self, runner: ChildRunner, pidfd: int) -> None:
         runner.pidfd = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._exited, runner)
 
-    def _exited(self, runner: _ChildRunner) -> None:
+    def _exited(self, runner: ChildRunner) -> None:
         """The leader's descriptor became readable: it has ended."""
         self._let_go(runner)
         if runner.child is not None:
@@ -183,7 +147,7 @@ class ProcessRuntime:
         runner.ended.set()
         self._hurry()
 
-    def _let_go(self, runner: _ChildRunner) -> None:
+    def _let_go(self, runner: ChildRunner) -> None:
         if runner.pidfd is not None:
             asyncio.get_running_loop().remove_reader(runner.pidfd)
             os.close(runner.pidfd)
@@ -195,7 +159,7 @@ class ProcessRuntime:
         assert isinstance(launch, ProcessLaunch), "the planner sends processes here"
         if runner.name not in self._runners:
             await self.check(model, progress)
-            self._runners.setdefault(runner.name, _ChildRunner(runner, launch))
+            self._runners.setdefault(runner.name, ChildRunner(runner, launch))
         return runner.name
 
     async def check(self, model: Model, progress: Callable[[str], None]) -> None:
@@ -204,7 +168,7 @@ class ProcessRuntime:
         try:
             await self._launches.run(lambda: check(launch), CALL_TIMEOUT_S)
         except TimeoutError as exc:
-            raise LaunchError(_silent_disk(launch)) from exc
+            raise LaunchError(silent_disk(launch)) from exc
 
     async def start(self, handle: str) -> Address:
         """Start it on a free loopback port. One that has run, even if it has ended since, is not started again."""
@@ -221,12 +185,12 @@ class ProcessRuntime:
                 # Who is cancelled meanwhile can't make it forget what it has started.
                 failure = await asyncio.shield(runner.launching)
         except TimeoutError as exc:
-            raise LaunchError(_silent_disk(launch)) from exc
+            raise LaunchError(silent_disk(launch)) from exc
         if failure is not None:
             raise LaunchError(f"cannot start {launch.argv[0]!r} in {launch.cwd}: {failure.strerror}") from failure
         return runner.address
 
-    async def _launch(self, handle: str, runner: _ChildRunner, launch: ProcessLaunch) -> OSError | None:
+    async def _launch(self, handle: str, runner: ChildRunner, launch: ProcessLaunch) -> OSError | None:
         """Run its program, and return why that can't be done."""
         port = runner.reserved = free_port({other.reserved for other in self._runners.values()})
         argv = [argument.replace("{port}", str(port)) for argument in launch.argv]
@@ -311,7 +275,7 @@ class ProcessRuntime:
             raise EngineUnavailable(f"cannot send {number.name} to {handle}: it runs as another user") from exc
 
     @staticmethod
-    def _signal_group(runner: _ChildRunner, number: signal.Signals) -> None:
+    def _signal_group(runner: ChildRunner, number: signal.Signals) -> None:
         assert runner.pidfd is not None, "the caller has looked"
         runner.killed = runner.killed or number is signal.SIGKILL
         try:
@@ -386,15 +350,6 @@ class ProcessRuntime:
             threads.close()
 
 
-def _sighting(name: str, runner: _ChildRunner, paused: set[int]) -> Sighting:
-    if not runner.port:
-        return Sighting(runner.id, name, SightedAs.CREATED)
-    if runner.ended.is_set():
-        return Sighting(runner.id, name, SightedAs.EXITED, exit_code=runner.exit_code, oom_killed=runner.out_of_memory)
-    status = SightedAs.PAUSED if runner.pid in paused else SightedAs.RUNNING
-    return Sighting(runner.id, name, status, runner.address)
-
-
 def oom_kills() -> int:
     """Return how many processes the kernel has killed for want of memory since boot; 0 where it does not tell."""
     try:
@@ -402,13 +357,6 @@ def oom_kills() -> int:
     except OSError:
         return 0
     return int(found[1]) if found else 0
-
-
-def _silent_disk(launch: ProcessLaunch) -> str:
-    return (
-        f"cannot start {launch.argv[0]!r} in {launch.cwd}: the disk or mount with its program, its folder or orchd's "
-        "logs does not answer"
-    )
 
 
 def _nobody() -> None:

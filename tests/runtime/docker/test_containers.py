@@ -482,7 +482,7 @@ async def test_a_container_is_seen_dead_as_soon_as_its_death_is_heard(bench: Ben
 
 async def test_watch_comes_back_after_the_engine_was_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream is cut as by a restart of the engine: the next one begins, and the loop is told to look."""
-    monkeypatch.setattr("orchd.runtime.docker.runtime._RECONNECT_MIN_S", 0.01)
+    monkeypatch.setattr("orchd.runtime.docker.event_stream._RECONNECT_MIN_S", 0.01)
     hurried = asyncio.Event()
     calls = 0
     events = bench.runtime._engine.events
