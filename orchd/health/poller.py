@@ -74,39 +74,46 @@ class _ProbedRunner:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True, slots=True)
+class RunnerFacts:
+    """What the poller asks others about a runner. Times are of the loop clock, in seconds.
+
+    Attributes:
+        progress_at: when a byte of one of its sessions last moved; None without sessions.
+        letting_go: whether it may still be at work for a caller who has left; while it is, no failure counts.
+        lost_s: for how long orchd itself stood still since then: the start window is longer by it.
+        look_closer: what may be the reason that it can't be reached; empty = nothing known. None = nobody can tell.
+    """
+
+    progress_at: Callable[[RunnerId], float | None]
+    letting_go: Callable[[RunnerId], bool] = lambda runner: False
+    lost_s: Callable[[float], float] = lambda since: 0.0
+    look_closer: Callable[[RunnerId], Awaitable[str]] | None = None
+
+
 class Poller:
     """Polls the health of runners.
 
     Args:
         report: called at the first verdict of a runner and at each change, also of the reason why it is not ready.
-        progress_at: when a byte of one of its sessions last moved, on the loop clock; None without sessions.
         on_probe: called with the word and the seconds of each probe, for metrics.
         heard: called with what each probe said, and when it began (loop clock).
-        look_closer: returns what may be the reason that a runner can't be reached; empty = nothing known.
-        lost_s: returns for how long orchd itself stood still since then (loop clock): the start window is longer by it.
-        letting_go: whether it may still be at work for somebody who has left; while it is, no failure counts.
     """
 
     def __init__(
         self,
         prober: Prober,
+        facts: RunnerFacts,
         *,
         report: Callable[[HealthChanged], None],
-        progress_at: Callable[[RunnerId], float | None],
         on_probe: Callable[[ModelKey, str, float], None],
         heard: Callable[[RunnerId, Model, ProbeWord, float], None] | None = None,
-        lost_s: Callable[[float], float] = lambda since: 0.0,
-        look_closer: Callable[[RunnerId], Awaitable[str]] | None = None,
-        letting_go: Callable[[RunnerId], bool] = lambda runner: False,
     ) -> None:
-        self._look_closer = look_closer
-        self._lost_s = lost_s
         self._prober = prober
+        self._facts = facts
         self._report = report
-        self._progress_at = progress_at
         self._on_probe = on_probe
         self._heard = heard
-        self._letting_go = letting_go
         self._watched: dict[RunnerId, _ProbedRunner] = {}
         self._tasks: dict[RunnerId, asyncio.Task[Any]] = {}
 
@@ -160,10 +167,10 @@ class Poller:
 
     async def _probe(self, watched: _ProbedRunner) -> None:
         now, model, before = asyncio.get_running_loop().time, watched.model, watched.streak
-        window_s = model.start_timeout_s + self._lost_s(watched.since)
+        window_s = model.start_timeout_s + self._facts.lost_s(watched.since)
         early = model.managed and not before.been_ready and now() < watched.since + window_s
         asked_at = now()
-        letting_go = self._letting_go(watched.runner)
+        letting_go = self._facts.letting_go(watched.runner)
         secrets = secrets_of(model)
         result = await self._prober.probe(watched.address, model.health, early=early, secrets=secrets)
         result = replace(result, evidence=scrub(result.evidence, secrets))
@@ -180,7 +187,7 @@ class Poller:
         if result.word is ProbeWord.UNKNOWN and not puzzled:
             key = model.key
             log.warning("health_unknown", pipeline=key.pipeline, model_id=key.model_id, evidence=result.evidence)
-        progress_at = self._progress_at(watched.runner)
+        progress_at = self._facts.progress_at(watched.runner)
         watched.streak = judge(
             before,
             result.word,
@@ -189,7 +196,7 @@ class Poller:
             tolerated=model.health.tolerate_timeout_while_busy
             and progress_at is not None
             and now() - progress_at < model.inference.timeout_s,
-            letting_go=letting_go or self._letting_go(watched.runner),
+            letting_go=letting_go or self._facts.letting_go(watched.runner),
         )
         verdict = watched.streak.verdict
         spoke_up = (
@@ -214,13 +221,13 @@ class Poller:
 
     async def _with_hint(self, watched: _ProbedRunner, result: ProbeResult) -> ProbeResult:
         """Add why it may be unreachable: looked for rarely, and not of one that has only just been started."""
-        if result.word is not ProbeWord.UNREACHABLE or not watched.model.managed or self._look_closer is None:
+        if result.word is not ProbeWord.UNREACHABLE or not watched.model.managed or self._facts.look_closer is None:
             watched.hint = ""
             return result
         now = asyncio.get_running_loop().time()
         if now >= max(watched.since + HINT_AFTER_S, watched.hinted_at + HINT_S):
             watched.hinted_at = now
-            watched.hint = await self._look_closer(watched.runner)
+            watched.hint = await self._facts.look_closer(watched.runner)
         return replace(result, evidence=f"{result.evidence}; {watched.hint}") if watched.hint else result
 
     def _void(self, watched: _ProbedRunner, result: ProbeResult) -> None:

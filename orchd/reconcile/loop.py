@@ -24,7 +24,7 @@ from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import Prober, ProbeWord, Runtime
 from orchd.domain.runtime_id import RuntimeId
-from orchd.health.poller import Poller
+from orchd.health.poller import Poller, RunnerFacts
 from orchd.lag import LoopLag
 from orchd.reconcile import call_results as results
 from orchd.reconcile.ending import Ending
@@ -93,13 +93,15 @@ class Loop:
         self._calls = RuntimeCalls(runtimes, ports.prober, self.post)
         self.poller = Poller(
             ports.prober,
+            RunnerFacts(
+                progress_at=table.progress_at,
+                lost_s=lag.lost_s,
+                look_closer=self._look_closer,
+                letting_go=lambda runner: table.letting_go_on(runner) > 0,
+            ),
             report=self.post,
-            progress_at=table.progress_at,
             on_probe=metrics.probed,
             heard=heard,
-            lost_s=lag.lost_s,
-            look_closer=self._look_closer,
-            letting_go=lambda runner: table.letting_go_on(runner) > 0,
         )
         executor = Executor(state.fleet, table, self._calls, self.poller, metrics, settings.reconcile)
         self._sightings = Sightings(state, executor, self._calls)

@@ -23,7 +23,7 @@ from orchd.domain.model import (
     StreamSpec,
 )
 from orchd.domain.ports import ProbeResult, ProbeWord, Verdict
-from orchd.health.poller import GAP_S, LOADING_PERIOD_S, RETELL_S, Poller
+from orchd.health.poller import GAP_S, LOADING_PERIOD_S, RETELL_S, Poller, RunnerFacts
 from tests.virtual_time import settle, virtual_time
 
 KEY = ModelKey("text-to-image", "org/model")
@@ -82,10 +82,9 @@ class Bench:
         self.letting_go = False
         self.poller = Poller(
             self.prober,
+            RunnerFacts(progress_at=lambda runner: self.progress, letting_go=lambda runner: self.letting_go),
             report=self.events.append,
-            progress_at=lambda runner: self.progress,
             on_probe=lambda *probe: self.probed.append(probe),
-            letting_go=lambda runner: self.letting_go,
         )
 
     def watch(self, model: Model = MODEL) -> None:
@@ -181,10 +180,9 @@ async def test_the_start_window_is_longer_by_the_time_in_which_orchd_stood_still
     bench = Bench()
     bench.poller = Poller(
         bench.prober,
+        RunnerFacts(progress_at=lambda runner: None, lost_s=lambda since: 100.0),
         report=bench.events.append,
-        progress_at=lambda runner: None,
         on_probe=lambda *probe: None,
-        lost_s=lambda since: 100.0,
     )
     bench.watch()
     assert await bench.says(ProbeWord.UNREACHABLE, 119.9) == [Verdict.LOADING]
@@ -312,8 +310,8 @@ async def test_one_may_be_forgotten_from_within_its_report() -> None:
     bench = Bench()
     poller = Poller(
         bench.prober,
+        RunnerFacts(progress_at=lambda runner: None),
         report=lambda event: poller.unwatch(event.runner),
-        progress_at=lambda runner: None,
         on_probe=lambda *probe: None,
     )
     poller.watch(RUNNER, MODEL, ADDRESS, since=0.0)
@@ -353,8 +351,8 @@ async def test_void_probes_count_for_nothing_are_told_once_and_the_next_comes_so
     bench = Bench()
     bench.poller = Poller(
         bench.prober,
+        RunnerFacts(progress_at=lambda runner: None),
         report=bench.events.append,
-        progress_at=lambda runner: None,
         on_probe=lambda *probe: bench.probed.append(probe),
         heard=lambda runner, model, word, asked_at: heard.append(word),
     )
@@ -388,10 +386,9 @@ async def test_why_one_can_not_be_reached_is_looked_for_rarely_and_told_once() -
 
     bench.poller = Poller(
         bench.prober,
+        RunnerFacts(progress_at=lambda runner: None, look_closer=look_closer),
         report=bench.events.append,
-        progress_at=lambda runner: None,
         on_probe=lambda *probe: None,
-        look_closer=look_closer,
     )
     bench.watch()
     assert await bench.says(ProbeWord.UNREACHABLE, 1.5) == [Verdict.LOADING]
@@ -417,8 +414,8 @@ async def test_what_each_probe_said_is_told_with_the_time_at_which_it_began() ->
     prober.takes_s = 0.5
     poller = Poller(
         prober,
+        RunnerFacts(progress_at=lambda runner: None),
         report=lambda event: verdicts.append(len(heard)),
-        progress_at=lambda runner: None,
         on_probe=lambda *probe: None,
         heard=lambda *said: heard.append(said),
     )
