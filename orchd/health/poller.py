@@ -82,7 +82,7 @@ class RunnerFacts:
         progress_at: when a byte of one of its sessions last moved; None without sessions.
         letting_go: whether it may still be at work for a caller who has left; while it is, no failure counts.
         lost_s: for how long orchd itself stood still since then: the start window is longer by it.
-        look_closer: what may be the reason that it can't be reached; empty = nothing known. None = nobody can tell.
+        look_closer: what may be the reason that it can't be reached; empty = nothing known.
     """
 
     progress_at: Callable[[RunnerId], float | None]
@@ -97,7 +97,7 @@ class Poller:
     Args:
         report: called at the first verdict of a runner and at each change, also of the reason why it is not ready.
         on_probe: called with the word and the seconds of each probe, for metrics.
-        heard: called with what each probe said, and when it began (loop clock).
+        heard: called with the result of each probe, and when the probe began (loop clock).
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class Poller:
 
     @staticmethod
     def _says_other(watched: _ProbedRunner, result: ProbeResult) -> bool:
-        """Whether the reason that was told for a runner that is not ready is no longer why it is not."""
+        """Return whether a runner that is not ready has another reason for it now than the last one reported."""
         if watched.streak.verdict is Verdict.READY or result.word in (ProbeWord.READY, ProbeWord.BUSY):
             return False
         now = asyncio.get_running_loop().time()

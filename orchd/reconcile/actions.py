@@ -21,7 +21,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Nothing of it is left, and nobody wants it."""
+    """Forget a runner that is not wanted, and of which nothing is left."""
 
     id: RunnerId
 

@@ -1,7 +1,7 @@
 """Which models are to be planned next, and when the clock alone makes one due. Pure.
 
 What changed comes before what a new models file asks for, and that before what is only looked at from time to time: an
-applied file of a thousand entries delays nobody's failure.
+applied file of a thousand entries does not delay how a failure is taken in.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Deadlines:
                 heapq.heapify(self._heap)
 
     def next(self) -> float | None:
-        """Return the earliest time of all; None = there is none."""
+        """Return the earliest time of all; None = no model has one."""
         while self._heap and self._at.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None

@@ -73,7 +73,7 @@ class Loop:
     Args:
         generations: definitions by (key, generation), so that runners of an earlier orchd can be adopted though an
             edit has come since.
-        heard: what each probe said; see `Poller`.
+        heard: called with the result of each probe; see `Poller`.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Loop:
         self._ending = Ending(state, runtimes, self._calls, self._sightings, self)
         self.planner = Planner(state, executor, self._sightings, self._publisher)
         self._queue: deque[events.Event | results.CallResult] = deque()
-        self._stirred = asyncio.Event()
+        self._wake = asyncio.Event()
         self._waiting: set[asyncio.Event] = set()
 
     # -- from outside ------------------------------------------------------------------------------------------------
@@ -118,21 +118,21 @@ class Loop:
     def post(self, event: events.Event | results.CallResult) -> None:
         """Tell the loop something; it takes it in its next step."""
         self._queue.append(event)
-        self._stirred.set()
+        self._wake.set()
 
     def drained(self, id: RunnerId) -> None:
-        """Hear that the last session on a runner that takes no more has ended."""
+        """Plan the model of a draining runner whose last session has ended."""
         runner = self.state.fleet.runners.get(id)
         if runner is not None and runner.state is RunnerState.DRAINING:
             self.state.agenda.changed(id.key)
-            self._stirred.set()
+            self._wake.set()
 
     def models(self) -> Mapping[ModelKey, Model]:
         """Return what jobs may ask for: the desired models and those that still drain."""
         return self.state.models
 
     def converged(self) -> bool:
-        """Whether nothing is under way, and nothing more would happen if the world stood still."""
+        """Return whether nothing is under way, and nothing more would happen unless something changes."""
         state = self.state
         known = not self._queue and state.is_read and state.agenda.is_settled and NOT_SEEN not in state.down.values()
         return known and self._publisher.at_rest
@@ -142,7 +142,7 @@ class Loop:
         return bool(self.state.desired.file_hash)
 
     def knows(self, runner: RunnerId) -> bool:
-        """Return whether there is such a runner, or nobody can say yet."""
+        """Return whether there is such a runner, or it can't be known yet."""
         return runner in self.state.fleet.runners or NOT_SEEN in self.state.down.values()
 
     def generations(self) -> frozenset[tuple[ModelKey, str]]:
@@ -188,7 +188,7 @@ class Loop:
     ) -> tuple[str, ...]:
         """Drain, stop and remove all runners of `kinds`, while `run` goes on; see `Ending.end`."""
         self.state.end(kinds & {runtime.kind for runtime in self._runtimes})
-        self._stirred.set()
+        self._wake.set()
         return await self._ending.end(kinds, tell, strays=strays)
 
     # -- turning -----------------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ class Loop:
             if not self._queue and state.is_read and state.agenda.is_empty:
                 break
             await asyncio.sleep(0)
-        self._stirred.clear()  # In the same step in which nothing was left, so no event goes unheard.
+        self._wake.clear()  # In the same step in which nothing was left, so no event is missed.
         self._publisher.end_turn()
         self.planner.counts.turns += 1
         for turned in self._waiting:
@@ -220,7 +220,7 @@ class Loop:
         until = until if at is None else min(at, until)
         try:
             async with asyncio.timeout(max(0.0, until - now)):
-                await self._stirred.wait()
+                await self._wake.wait()
         except TimeoutError:
             pass
 
@@ -238,7 +238,7 @@ class Loop:
     def _startup_over(self) -> None:
         self._startup_wait.over()
         self.state.agenda.routine(self.state.keys())
-        self._stirred.set()
+        self._wake.set()
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -272,7 +272,7 @@ class Loop:
         for count, _ in enumerate(self._sightings.look(event), 1):
             if count % READ_STEP == 0:
                 await asyncio.sleep(0)
-        # Only now, when all that the runtime shows has been adopted: until then nobody can say what is not there.
+        # Only now, when all that the runtime shows has been adopted: until then it can't be known what is not there.
         if self.state.set_up(event.runtime):
             log.info("runtime_up", runtime=str(event.runtime))
 

@@ -31,9 +31,9 @@ class PlanInput:
         awaited: cold models that a job waits for.
         up: runtimes that answer and whose runners are known.
         now: loop clock, seconds.
-        unwanted_why: what to tell of a runner whose model is not desired.
+        unwanted_why: the reason to give for ending a runner whose model is not desired.
         spared: models of which nothing may be taken away now, though they, or former generations of them, are not
-            desired: nobody can say yet what the operator wants. See `strays.spared`.
+            desired: it is not known yet what the operator wants. See `strays.spared`.
         ending: kinds of runners that are all taken down now, on order.
         stalls: when orchd itself stood still; deadlines that are held against runners are put off by them.
         letting_go: runners that may still be at work for callers who have left: that they fail their probes does not

@@ -1,4 +1,4 @@
-"""Plans models, has done what the plan asks for, and publishes them: as many at a time as it is told."""
+"""Plans models, carries out what the plan asks for, and publishes them: as many at a time as the loop asks for."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Planner:
     def note_what_is_due(self) -> None:
         state, now = self._state, asyncio.get_running_loop().time()
         state.agenda.routine(self.deadlines.due(now))
-        # When sessions end, a model may be idle, and nobody posts an event for each of them.
+        # When sessions end, a model may be idle. No event is posted for them: there are too many.
         state.agenda.routine(state.table.changes.since(self.sessions_seen))
         self.sessions_seen = state.table.changes.version
         if now >= self.next_full_at:
@@ -80,7 +80,7 @@ class Planner:
             self._sightings.explain(key)
 
     def plan(self, most: int) -> None:
-        """Plan the most urgent models, have done what the plan asks for, and publish them."""
+        """Plan the most urgent models, carry out what the plan asks for, and publish them."""
         count = 0
         while count < most and (key := self._state.agenda.next()) is not None:
             self._settle(key)

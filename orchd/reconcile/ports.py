@@ -20,7 +20,7 @@ class ServedModels(Protocol):
         ...
 
     def knows(self, runner: RunnerId) -> bool:
-        """Return whether there is such a runner, or nobody can say yet."""
+        """Return whether there is such a runner, or it can't be known yet."""
         ...
 
     async def changed(self) -> None:

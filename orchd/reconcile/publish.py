@@ -1,4 +1,4 @@
-"""What the loop tells others after each plan: to jobs (by the session table), to metrics, and to readers of status."""
+"""Publishes the result of each plan: to jobs (by the session table), to metrics, and to readers of status."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Publisher:
 
     @property
     def at_rest(self) -> bool:
-        """Of no model is anything under way, nor would more happen if nothing changed."""
+        """Whether nothing is under way for any model, and nothing more would happen unless something changes."""
         return not self._restless
 
     def publish(self, key: ModelKey) -> None:
-        """Tell how one model stands now."""
+        """Publish how one model stands now."""
         state = self._state
         runners = state.fleet.of(key)
         leaving = key not in state.wanted
@@ -67,7 +67,7 @@ class Publisher:
             self._restless.add(key)
 
     def end_turn(self) -> None:
-        """Tell what is about all models; all of them have been published."""
+        """Publish what is about all models. Each of them has been published."""
         state = self._state
         if self._models_changed or self._ordered_by is not state.desired:
             self._models_changed, self._ordered_by = False, state.desired

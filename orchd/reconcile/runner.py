@@ -47,7 +47,7 @@ class Runner:
         restart_asked: drain and start again as soon as the other replicas allow it.
         checking: what a new start needs is being got and checked, before anything is stopped.
         checked: that went well, so the next start need not get it again.
-        paused: stopped in its tracks by somebody else's hand.
+        paused: somebody else has paused it (`docker pause`, SIGSTOP).
     """
 
     id: RunnerId

@@ -21,26 +21,26 @@ async def watch_runtime(runtime: Runtime, period_s: float, post: Callable[[Runne
         AlreadyRunning: the engine can be reached, and another daemon holds our instance on it.
     """
     loop = asyncio.get_running_loop()
-    stirred = asyncio.Event()
+    changed = asyncio.Event()
     watch: asyncio.Task[None] | None = None
     is_open = False
     try:
         while True:
-            stirred.clear()
+            changed.clear()
             at = loop.time()
             try:
                 if not is_open:
                     await runtime.open()
                     is_open = True
                 if watch is None:
-                    watch = tasks.spawn(runtime.watch(stirred.set), name=f"watch {runtime.id}")
+                    watch = tasks.spawn(runtime.watch(changed.set), name=f"watch {runtime.id}")
                 post(RunnersListed(runtime.id, at, await runtime.sightings()))
             except EngineUnavailable as exc:
                 is_open = False
                 post(RuntimeDown(runtime.id, exc.message))
             try:
                 async with asyncio.timeout(period_s):
-                    await stirred.wait()
+                    await changed.wait()
                 await asyncio.sleep(SETTLE_S)
             except TimeoutError:
                 pass

@@ -1,7 +1,7 @@
 """From a model's runners to what a job on it gets: begin, wait for a cold start, or a refusal with the reason. Pure.
 
-What is wanted (runners of the model's own generation) speaks first; what still runs of former generations is told
-apart.
+What is wanted (runners of the model's own generation) comes first; what still runs of former generations is
+added to the reason.
 """
 
 from __future__ import annotations

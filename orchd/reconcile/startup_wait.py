@@ -1,8 +1,8 @@
-"""Which models are not known well enough yet to refuse a job, since orchd has just started.
+"""For which models a job waits right after orchd has started, since it is not known yet whether they can serve.
 
 A container or a server that was ready before goes on while orchd restarts; a job that arrives meanwhile (in systemd's
-socket, say) is to wait for the first look at the runtimes and the first probe, and not to be told that nothing is
-ready. So is the job that starts orchd. Each model is judged once; after that it is as it says.
+socket, say) is to wait for the first look at the runtimes and the first probe, instead of being
+refused because nothing is ready yet. The same holds for the job that starts orchd. Each model waits once.
 """
 
 from __future__ import annotations

@@ -16,14 +16,17 @@ from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.state import DesiredState, Severity
 
 STRAY_GRACE_S = 60.0
-"""From the moment that it is plain that nobody wants a stray (a file has applied, and nothing spares it any more) until
-it is removed."""
+"""Grace period of a stray in seconds: from when it is plain that it is not wanted (a file has applied, and nothing
+spares it any more) until it is removed."""
 
 NOT_APPLIED = "no models file has applied since orchd was started"
 
 
 def spared(desired: DesiredState) -> Callable[[ModelKey], str]:
-    """Return what tells why nothing of a model may be taken away now; empty = the file plainly does not want it."""
+    """Return a function that says why nothing of a model may be taken away now.
+
+    It returns an empty text where the file plainly does not ask for the model.
+    """
     errors = [p for p in desired.problems if p.severity is Severity.ERROR and p.entry is not None]
     faulty = {p.key for p in errors}
 

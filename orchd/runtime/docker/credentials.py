@@ -1,7 +1,7 @@
 """Docker's own credentials for a registry: what `docker login` has written, or what a credential helper gives out.
 
-A file or helper that does not work costs only the credentials: most images need none. What is wrong is told where it
-matters, which is when the registry then refuses us. No secret, and no output of a helper, is ever told.
+A file or helper that does not work costs only the credentials: most images need none. What is wrong is
+reported where it matters: when the registry then refuses us. No secret and no output of a helper is ever reported.
 
 Sources: docs.docker.com/reference/cli/docker/login (configuration file), github.com/docker/docker-credential-helpers.
 """

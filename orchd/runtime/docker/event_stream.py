@@ -51,4 +51,4 @@ async def follow_events(
         told = lost
         pause = _RECONNECT_MIN_S if lasted else min(2 * pause, _RECONNECT_MAX_S)
         await asyncio.sleep(pause)
-        hurry()  # for what nobody heard meanwhile
+        hurry()  # for what was missed meanwhile

@@ -1,4 +1,4 @@
-"""What an engine tells while it pulls an image, in words for a person. Pure."""
+"""What an engine reports while it pulls an image, in words for a person. Pure."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _Cause:
     Attributes:
         words: lower case; one of them in the engine's own text is enough.
         means: in plain words, with what to do.
-        passes: nobody need do anything: the registry, or the way to it, is away for now.
+        passes: no action is needed: the registry, or the way to it, is away for now.
     """
 
     words: tuple[str, ...]
