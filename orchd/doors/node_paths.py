@@ -1,4 +1,4 @@
-"""What the doors of the node's have in common: the rest of a path behind a model's slug. Pure.
+"""What the node's doors have in common: which paths are theirs, and what follows a model's slug. Pure.
 
 A slug names the model, since the node decodes, re-escapes and cleans what stands in a path (docs/protocol/byoc.md, 5.3;
 docs/protocol/live-runner.md, 4.3). After it come the node's own words: nothing or the pipeline's name is a batch job,

@@ -1,9 +1,9 @@
 """What a path means to servers that read it more generously than orchd does. Pure, and linear in its length.
 
-orchd passes paths on byte for byte. A server behind it may decode a path once or several times, take a backslash for a
-slash, merge slashes, resolve dot segments, and drop `;parameters`. Where that matters (a base path must not be left, a
-stream route must not be reached by a plain job), the strictest of all these readings counts, so that nothing depends on
-which server it is.
+orchd passes paths on byte for byte. The server that gets one may decode it once or several times, take a backslash
+for a slash, merge slashes, resolve dot segments, and drop `;parameters`. Where that matters (a base path must not be
+left, a stream route must not be reached by a plain job), the strictest of all these readings counts, so that nothing
+depends on which server it is.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from orchd.domain.model import Model
 from orchd.doors.routes import PATH_SAFE
 from orchd.realtime.routes import PREFIXES, START_ALIASES, Learnt, StreamCall, call_of, has_streams, stream_routes
 
-MOST_LETTERS = 2048
-"""Of a path that must be read in all these ways: longer ones are refused, as reading them would hold up others."""
+MAX_PATH_LENGTH = 2048
+"""Longest path that is read in all these ways; longer ones are refused, as reading them would hold up other jobs."""
 _HEX = frozenset("0123456789abcdefABCDEF")
 _OVERLONG = (("\xc0\xae", "."), ("\xc0\xaf", "/"), ("\xc1\x9c", "\\"))
 """Forbidden UTF-8 for characters that matter here; decoders that take it have let paths climb before."""

@@ -1,6 +1,6 @@
 """`model_id` in the first bytes of a body: JSON, form or multipart. Pure.
 
-Only what is certain counts: a value that may go on behind the bytes at hand is not taken. Anybody may send these bytes,
+Only what is certain counts: a value that may go on after the bytes at hand is not taken. Anybody may send these bytes,
 so each search is linear in them, and takes few steps in Python: the numbers of members, parts and parameters that are
 looked at have bounds.
 """
@@ -14,11 +14,11 @@ from urllib.parse import unquote_to_bytes
 from orchd.doors.routes import READ_AHEAD_BYTES
 
 FORM = "application/x-www-form-urlencoded"
-MOST_MEMBERS = 256
-MOST_PARTS = 128
-MOST_PART_HEAD_BYTES = 4096
-MOST_PART_LINES = 16
-MOST_PARAMETERS = 16
+MAX_MEMBERS = 256
+MAX_PARTS = 128
+MAX_PART_HEAD_BYTES = 4096
+MAX_PART_LINES = 16
+MAX_PARAMETERS = 16
 LONGEST_BOUNDARY = 70
 """RFC 2046, section 5.1.1."""
 _FIELD = "model_id"
@@ -56,7 +56,7 @@ def text_member(head: bytes, member: str) -> str | None:
     found: str | None = None
     try:
         at = _expect(text, _skip(text, 0), "{")
-        for _ in range(MOST_MEMBERS):
+        for _ in range(MAX_MEMBERS):
             name, at = decoder.raw_decode(text, at)
             value, at = decoder.raw_decode(text, _skip(text, _expect(text, _skip(text, at), ":")))
             if name == member:
@@ -102,10 +102,10 @@ def _in_multipart(content_type: str, head: bytes) -> str | None:
     if not boundary or len(boundary) > LONGEST_BOUNDARY or not boundary.isascii():
         return None
     # The first part is what precedes the first boundary; the last one may go on behind the bytes at hand.
-    for part in (b"\r\n" + head).split(b"\r\n--" + boundary.encode(), MOST_PARTS)[1:-1]:
+    for part in (b"\r\n" + head).split(b"\r\n--" + boundary.encode(), MAX_PARTS)[1:-1]:
         header, _, value = part.partition(b"\r\n\r\n")
-        lines = header[:MOST_PART_HEAD_BYTES].decode("utf-8", "replace").split("\r\n", MOST_PART_LINES)
-        for line in lines[:MOST_PART_LINES]:
+        lines = header[:MAX_PART_HEAD_BYTES].decode("utf-8", "replace").split("\r\n", MAX_PART_LINES)
+        for line in lines[:MAX_PART_LINES]:
             name, _, disposition = line.partition(":")
             if name.strip().lower() == "content-disposition":
                 if parameter(disposition, "name") == _FIELD:
@@ -124,10 +124,10 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 def parameter(value: str, name: str) -> str:
     """Return the first parameter of this name (lower case) behind the first semicolon of a header's value; empty =
-    there is none among the first `MOST_PARAMETERS`.
+    there is none among the first `MAX_PARAMETERS`.
     """
     at = value.find(";") + 1
-    for _ in range(MOST_PARAMETERS if at else 0):
+    for _ in range(MAX_PARAMETERS if at else 0):
         found = _PARAMETER.match(value, at)
         if found is None or found.end() == at:
             break

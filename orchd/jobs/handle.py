@@ -76,7 +76,7 @@ class Handler:
     """Args:
     models: what is served now; the same mapping as long as nothing changes.
     status: (ready, why not) of a model, for `/models/.../health`.
-    node_status: whether the node shall take a model for healthy, for `/live/.../health`.
+    node_status: whether the node is to take a model for healthy, for `/live/.../health`.
     hurry: a job failed on this runner; probe it soon.
     now: the table's clock, seconds.
     """

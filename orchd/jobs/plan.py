@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from orchd.domain.ids import Address
 from orchd.domain.model import ExternalLaunch, Model
 from orchd.doors.base import Door
-from orchd.doors.paths import MOST_LETTERS, climbs
+from orchd.doors.paths import MAX_PATH_LENGTH, climbs
 from orchd.doors.routes import AskBody, HealthAsked, Route, Served, ToRunner
 from orchd.errors import Code
 from orchd.http1.rules import RequestHead
@@ -80,8 +80,8 @@ def _refused(
     path = way.target.partition("?")[0]
     base = model.launch.address.base_path if isinstance(model.launch, ExternalLaunch) else ""
     guarded = bool(base) or model.token is not None
-    if len(path) > MOST_LETTERS and (guarded or (door.compares_paths and has_streams(model.stream))):
-        return Code.BAD_REQUEST, f"cannot pass the path on to {model.key}: it is longer than {MOST_LETTERS} bytes"
+    if len(path) > MAX_PATH_LENGTH and (guarded or (door.compares_paths and has_streams(model.stream))):
+        return Code.BAD_REQUEST, f"cannot pass the path on to {model.key}: it is longer than {MAX_PATH_LENGTH} bytes"
     if guarded and climbs(path):
         what = "the base path of its url" if base else "the root of a server that gets its token"
         return Code.BAD_REQUEST, f"cannot pass the path on to {model.key}: its dot segments (..) leave {what}"

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
 
 MIB = 1024 * 1024
-MOST_BODY_BYTES = 16 * MIB
-"""A gateway takes 10 MiB for a start (byoc.md 7)."""
+MAX_BODY_BYTES = 16 * MIB
+"""A gateway takes 10 MiB for a start (docs/protocol/byoc.md, 7)."""
 JSON = (b"Content-Type", b"application/json")
 
 
@@ -126,7 +126,7 @@ class Realtime:
         key, keeper = model.key, self._keeper
         stream = keeper.streams.find(key, name) or await self._hold(run, way, name)
         if stream.phase is not StreamPhase.HELD:
-            # The container would silently replace the running one (container.md 2.3).
+            # The container would silently replace the running one (docs/protocol/container.md, 2.3).
             raise JobRefused(Code.STREAM_RUNNING, f"cannot start stream {name} of {key}: it runs already")
         self._own(run, stream)
         run.starts = True
@@ -147,7 +147,10 @@ class Realtime:
         self._answer(run, reply, way)
 
     async def _stop(self, run: Run, way: ToRunner, model: Model, name: str, body: bytes) -> None:
-        """A stop may come three times, and for what is over long ago (byoc.md 6.3)."""
+        """Stop a stream.
+
+        A stop may come three times, and for a stream that ended long ago (docs/protocol/byoc.md, 6.3).
+        """
         stream = self._which(run, way, name)
         reply = None
         if stream is not None:
@@ -202,7 +205,7 @@ class Realtime:
 
     async def _body(self, run: Run, model: Model) -> bytes:
         caller, seconds = run.caller, self._body_timeout_s
-        most = min(model.inference.max_body_mb * MIB or MOST_BODY_BYTES, MOST_BODY_BYTES)
+        most = min(model.inference.max_body_mb * MIB or MAX_BODY_BYTES, MAX_BODY_BYTES)
         text = f"cannot read the body: the caller sent no byte of it for {seconds:g} s"
         run.within(seconds, Code.BODY_STALLED, lambda *_: text)
         caller.proceed()

@@ -1,4 +1,4 @@
-"""What the body of a call about a stream says, and whether it can be passed on. Pure; bounded in time."""
+"""Reads the body of a call about a stream, and checks that every container can read it. Pure; bounded in time."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any, NoReturn
 
 from orchd.errors import Code, JobRefused
 
-MOST_READ_BYTES = 256 * 1024
-"""Of a body that is read in one go, which holds up other jobs: of a longer one only both ends are looked at."""
-MOST_VALUES = 20_000
-"""In the JSON of a start, for the same reason. Long texts count as one each, save their commas."""
-MOST_DEPTH = 100
-"""Levels of arrays and objects in it: common readers stop at a few hundred."""
-MOST_ID_BYTES = 256
+MAX_PARSED_BYTES = 256 * 1024
+"""Longest body that is parsed, since parsing holds up other jobs. Of a longer one only both ends are checked."""
+MAX_VALUES = 20_000
+"""Most values in the JSON of a start, for the same reason. Commas are counted, those within texts too."""
+MAX_DEPTH = 100
+"""Most levels of arrays and objects in it: common parsers stop at a few hundred."""
+MAX_ID_BYTES = 256
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def check_start(body: bytes) -> dict[str, Any]:
-    """Return what the body of a start says; nothing where there is no body, or one too long to be read here.
+    """Return what the body of a start says; an empty dict if there is no body, or one too long to be parsed here.
 
     Raises:
-        JobRefused: BAD_REQUEST: it is no JSON object that every container can read.
+        JobRefused: BAD_REQUEST: it is not a JSON object that every container can read.
     """
     if not body:
         return {}
-    if len(body) > MOST_READ_BYTES:
+    if len(body) > MAX_PARSED_BYTES:
         if body[:64].lstrip().startswith(b"{") and body[-64:].rstrip().endswith(b"}"):
             return {}
         raise JobRefused(Code.BAD_REQUEST, "cannot read the body of the stream's start: it is no JSON object")
@@ -51,7 +51,7 @@ def said_id(body: bytes) -> str:
     Raises:
         JobRefused: BAD_REQUEST: it can't name a stream.
     """
-    if len(body) > MOST_READ_BYTES:
+    if len(body) > MAX_PARSED_BYTES:
         return ""
     try:
         return id_in(_read(body))
@@ -75,8 +75,8 @@ def stream_id(name: str, where: str) -> str:
     """
     if not name:
         return ""
-    if len(name) > MOST_ID_BYTES or len(name.encode("utf-8", "replace")) > MOST_ID_BYTES:
-        raise JobRefused(Code.BAD_REQUEST, f"cannot take {where}: it is longer than {MOST_ID_BYTES} bytes")
+    if len(name) > MAX_ID_BYTES or len(name.encode("utf-8", "replace")) > MAX_ID_BYTES:
+        raise JobRefused(Code.BAD_REQUEST, f"cannot take {where}: it is longer than {MAX_ID_BYTES} bytes")
     if name != name.strip() or any(
         char < " " or "\x7f" <= char < "\xa0" or "\ud800" <= char < "\ue000" for char in name
     ):
@@ -92,11 +92,11 @@ def _read(body: bytes) -> Any:
     ValueError, RecursionError: it is no JSON, or none that can be read in a short time.
     """
     opened = body.count(b"[") + body.count(b"{")
-    if opened + body.count(b",") > MOST_VALUES:
-        raise ValueError(f"it holds more than {MOST_VALUES} values")
+    if opened + body.count(b",") > MAX_VALUES:
+        raise ValueError(f"it holds more than {MAX_VALUES} values")
     document = json.loads(body.decode("utf-8-sig"), parse_constant=_no_number)
-    if opened > MOST_DEPTH and _is_deeper(document, MOST_DEPTH):
-        raise ValueError(f"it is nested deeper than {MOST_DEPTH} levels")
+    if opened > MAX_DEPTH and _is_deeper(document, MAX_DEPTH):
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
     if _SURROGATE.search(body):
         json.dumps(document, ensure_ascii=False).encode()  # A lone surrogate is no text: many readers break on it.
     return document

@@ -9,7 +9,7 @@ import pytest
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import InferenceSpec, Model
 from orchd.doors.plain import routing as reading
-from orchd.doors.plain.routing import MOST_NAME_LETTERS, NAMED_AT_MOST, route
+from orchd.doors.plain.routing import MAX_NAME_LENGTH, MAX_NAMED, route
 from orchd.doors.routes import AskBody, HealthAsked, Route, ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.http1.names import Header
@@ -114,7 +114,7 @@ def test_the_404_names_what_is_offered_but_not_without_end() -> None:
     with pytest.raises(JobRefused) as caught:
         route(b"POST", "/q" * 5000, (), models)
     assert "p/m000" in caught.value.message
-    assert f"and {100 - NAMED_AT_MOST} more" in caught.value.message
+    assert f"and {100 - MAX_NAMED} more" in caught.value.message
     assert len(caught.value.message) < 1000
     with pytest.raises(JobRefused) as caught:
         route(b"POST", "/q", (), {})
@@ -139,4 +139,4 @@ def test_a_name_that_is_too_long_for_a_model_is_not_decoded(target: str, monkeyp
     with pytest.raises(JobRefused) as caught:
         route(b"POST", target.replace("%b", "%61" * 20_000), [], MODELS)
     assert caught.value.code is Code.UNKNOWN_MODEL
-    assert sum(undone) <= 2 * MOST_NAME_LETTERS
+    assert sum(undone) <= 2 * MAX_NAME_LENGTH

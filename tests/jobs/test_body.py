@@ -14,10 +14,10 @@ from orchd.jobs import body as reading
 from orchd.jobs.body import (
     FORM,
     LONGEST_BOUNDARY,
-    MOST_MEMBERS,
-    MOST_PARAMETERS,
-    MOST_PART_LINES,
-    MOST_PARTS,
+    MAX_MEMBERS,
+    MAX_PARAMETERS,
+    MAX_PART_LINES,
+    MAX_PARTS,
     model_id_in,
     parameter,
     text_member,
@@ -147,7 +147,7 @@ def test_no_character_of_a_parameter_list_is_looked_at_twice(
     assert model_id_in(content_type, body, complete=True) is None
     assert counting.calls > 0
     assert counting.taken <= len(content_type) + len(body)
-    assert counting.calls <= 2 * MOST_PARAMETERS
+    assert counting.calls <= 2 * MAX_PARAMETERS
 
 
 def test_a_pattern_that_reads_what_callers_send_never_tries_again() -> None:
@@ -171,8 +171,8 @@ def test_a_pattern_that_reads_what_callers_send_never_tries_again() -> None:
         ("multipart/form-data; xboundary=abc", ""),
         ("multipart/form-data; boundary", ""),
         ("multipart/form-data; boundary=", ""),
-        ("multipart/form-data" + "; x=y" * (MOST_PARAMETERS - 1) + "; boundary=abc", "abc"),
-        ("multipart/form-data" + "; x=y" * MOST_PARAMETERS + "; boundary=abc", ""),
+        ("multipart/form-data" + "; x=y" * (MAX_PARAMETERS - 1) + "; boundary=abc", "abc"),
+        ("multipart/form-data" + "; x=y" * MAX_PARAMETERS + "; boundary=abc", ""),
     ],
 )
 def test_a_parameter_is_a_token_or_a_quoted_string(value: str, found: str) -> None:
@@ -194,9 +194,9 @@ def test_a_boundary_has_at_most_70_bytes(size: int, named: str | None) -> None:
 
 def test_only_so_many_members_and_parts_are_looked_at() -> None:
     for more, named in ((-2, "x"), (1, None)):
-        members = ",".join('"a":0' for _ in range(MOST_MEMBERS + more))
+        members = ",".join('"a":0' for _ in range(MAX_MEMBERS + more))
         assert text_member(f'{{{members},"model_id":"x"}}'.encode(), "model_id") == named
-        parts = part("a", b"") * (MOST_PARTS + more)
+        parts = part("a", b"") * (MAX_PARTS + more)
         assert model_id_in(MULTIPART, parts + part("model_id", b"x") + b"--b:1--", complete=True) == named
 
 
@@ -215,8 +215,8 @@ def test_all_parts_together_take_few_steps(unit: bytes, monkeypatch: pytest.Monk
     body = (b"--b:1\r\n" + unit + b"\r\n\r\nx\r\n") * 1000
     assert model_id_in(MULTIPART, body[:READ_AHEAD_BYTES], complete=False) is None
     assert counting.calls <= 2048
-    assert MOST_PARTS * MOST_PART_LINES <= 2048
-    assert 2 * MOST_MEMBERS <= 512, "each member is two calls, and some work between them"
+    assert MAX_PARTS * MAX_PART_LINES <= 2048
+    assert 2 * MAX_MEMBERS <= 512, "each member is two calls, and some work between them"
 
 
 def test_of_a_long_json_document_only_the_first_bytes_are_read() -> None:

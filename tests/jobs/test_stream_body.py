@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from orchd.errors import Code, JobRefused
 from orchd.jobs.stream_body import (
-    MOST_DEPTH,
-    MOST_ID_BYTES,
-    MOST_READ_BYTES,
-    MOST_VALUES,
+    MAX_DEPTH,
+    MAX_ID_BYTES,
+    MAX_PARSED_BYTES,
+    MAX_VALUES,
     check_start,
     said_id,
     stream_id,
@@ -55,17 +55,17 @@ BAD = [
     b'{"a": ' + b"1" * 5000 + b"}",
     b'{"a": ' + b"[" * 100_000,
     b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    b'{"a": ' + b"[" * MOST_DEPTH + b"]" * MOST_DEPTH + b"}",
-    b'{"a": [' + b"1," * MOST_VALUES + b"1]}",
+    b'{"a": ' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}",
+    b'{"a": [' + b"1," * MAX_VALUES + b"1]}",
     b"[]",
     b'"x"',
     b"null",
     b"7",
     b"\x00",
     b" ",
-    b"x" * (MOST_READ_BYTES + 1),
-    b"[" + b" " * MOST_READ_BYTES + b"]",
-    b"{" + b" " * MOST_READ_BYTES,
+    b"x" * (MAX_PARSED_BYTES + 1),
+    b"[" + b" " * MAX_PARSED_BYTES + b"]",
+    b"{" + b" " * MAX_PARSED_BYTES,
 ]
 
 
@@ -87,21 +87,21 @@ def test_what_is_a_json_object_passes(said: dict[str, object]) -> None:
 
 def test_of_what_is_too_long_to_be_read_in_one_go_only_the_ends_are_looked_at() -> None:
     """A gateway sends at most 10 MiB; what names the stream is in a header then."""
-    long = b' {"gateway_request_id": "a", "image": "' + b"x" * MOST_READ_BYTES + b'"}\n'
+    long = b' {"gateway_request_id": "a", "image": "' + b"x" * MAX_PARSED_BYTES + b'"}\n'
     assert check_start(long) == {}
     assert said_id(long) == ""
 
 
 def test_what_is_read_in_one_go_is_little() -> None:
     """The worst for their bytes: empty objects and arrays, long numbers. All of it holds up other jobs."""
-    assert MOST_READ_BYTES <= 256 * 1024
-    assert MOST_VALUES <= 20_000
+    assert MAX_PARSED_BYTES <= 256 * 1024
+    assert MAX_VALUES <= 20_000
 
 
 def test_an_emoji_as_two_escapes_is_text() -> None:
     assert check_start(b'{"a": "\\ud83d\\ude00"}') == {"a": "\N{GRINNING FACE}"}
     assert check_start(b"\xef\xbb\xbf{}") == check_start(b"") == {}
-    assert check_start(json.dumps({"a": [[] for _ in range(MOST_DEPTH * 2)]}).encode())
+    assert check_start(json.dumps({"a": [[] for _ in range(MAX_DEPTH * 2)]}).encode())
 
 
 @given(st.binary() | VALUES.map(lambda said: json.dumps(said).encode()))
@@ -114,8 +114,8 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
 
 
 @given(st.text(min_size=1) | st.text(st.characters(categories=["Cs", "Cc", "L"]), min_size=1))
-@example("x" * (MOST_ID_BYTES + 1))
-@example("é" * MOST_ID_BYTES)
+@example("x" * (MAX_ID_BYTES + 1))
+@example("é" * MAX_ID_BYTES)
 @example(" a")
 @example("\ud800")
 @example("a\r\nX-Evil: 1")
@@ -124,5 +124,5 @@ def test_a_streams_name_is_taken_as_it_is_or_refused(name: str) -> None:
     taken = refused_or_read(lambda: stream_id(name, "it"))
     if taken is not None:
         assert taken == name == name.strip()
-        assert 0 < len(name.encode()) <= MOST_ID_BYTES
+        assert 0 < len(name.encode()) <= MAX_ID_BYTES
         assert not any(char in name for char in "\r\n\0")

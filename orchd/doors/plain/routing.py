@@ -16,9 +16,9 @@ from orchd.errors import Code, JobRefused
 from orchd.http1.names import LOWER, Header
 from orchd.realtime.routes import has_streams, spelling
 
-NAMED_AT_MOST = 5
-MOST_NAME_LETTERS = 4096
-"""Of a pipeline or a model id in a path, escapes and all."""
+MAX_NAMED = 5
+MAX_NAME_LENGTH = 4096
+"""Longest pipeline or model id in a path that is decoded, with its percent-escapes."""
 
 
 def route(method: bytes, target: str, headers: Sequence[Header], models: Mapping[ModelKey, Model]) -> Route:
@@ -105,7 +105,7 @@ def _text(value: str, *, percent: bool = False) -> str:
     """Decode what is UTF-8 on the wire; bytes that are not become U+FFFD, which matches no model. What is too long to
     name one is left as it is: to undo the escapes of a whole head would hold up others.
     """
-    if len(value) > MOST_NAME_LETTERS:
+    if len(value) > MAX_NAME_LENGTH:
         return value
     raw = value.encode("latin-1").decode("utf-8", "replace")
     return unquote(raw, errors="replace") if percent else raw
@@ -120,5 +120,5 @@ def unknown_model(asked: str, models: Iterable[ModelKey], name: str | None = Non
     known = tuple(models)
     near = nearest_model(asked if name is None else name, known)
     hint = f"did you mean {near}? " if near is not None else ""
-    offered = f"{hint}offered here: {listed(known, NAMED_AT_MOST)}" if known else "no model is offered here"
+    offered = f"{hint}offered here: {listed(known, MAX_NAMED)}" if known else "no model is offered here"
     return JobRefused(Code.UNKNOWN_MODEL, f"cannot serve {asked[:200]}: {offered}")
