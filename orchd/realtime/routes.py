@@ -1,7 +1,7 @@
 """Which calls are about a stream, and where a container takes them. Pure.
 
-Source: container.md 5.1 and 5.3. Callers use go-livepeer's spelling (`/stream/start|stop|params`), the documents'
-(`/api/stream/start|stop|update|status`), or PyTrickle's alias for a start; containers have one of them each.
+Source: docs/protocol/container.md, 5.1 and 5.3. Callers use go-livepeer's spelling (`/stream/start|stop|params`), that
+of the documents (`/api/stream/start|stop|update|status`), or PyTrickle's alias for a start; each container has one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from enum import StrEnum
 from orchd.domain.model import Model, StreamSpec
 
 AI_RUNNER_PORT = 8888
-"""Where the inner process of an ai-runner live container answers status and updates. Source: container.md 3.3."""
+"""Where the inner process of an ai-runner live container answers status and updates.
+
+Source: docs/protocol/container.md, 3.3.
+"""
 PREFIXES = ("", "/api")
 
 

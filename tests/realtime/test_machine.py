@@ -26,7 +26,7 @@ from orchd.errors import Code, JobRefused
 from orchd.hooks.hook import Waits
 from orchd.hooks.job import Job
 from orchd.realtime.container import ContainerSilent, Reply
-from orchd.realtime.keeper import Containers
+from orchd.realtime.endings import Containers
 from orchd.realtime.routes import StreamCall
 from orchd.realtime.stream import Stream, StreamEnd
 from orchd.tasks import cancel, spawn
