@@ -211,7 +211,7 @@ async def test_a_daemon_in_a_container_reaches_by_name_and_dies_with_its_contain
     client: docker.APIClient, instance: str, network: str
 ) -> None:
     """Its process can't be seen from here, its container can. On another network it is told to join."""
-    repo = Path(__file__).parents[2]
+    repo = Path(__file__).parents[3]
     box = client.create_container(
         BASE,
         ["python3", "-c", HOLD, instance, network],
