@@ -34,7 +34,8 @@ class Account:
         capability: the name under which clients ask for the model.
         price: wei per `unit`, exact and >= 0; None = the entry has none, or its price in USD can't be converted now.
         unit: what `price` is for.
-        door: by which way the job came: `direct`, `byoc`, `live-runner`.
+        door: by which way the job came: `direct`, `byoc`, `live-runner`. `found` = a container was busy with it when
+            orchd started, and nobody has named it since.
         kind: `job`, or `stream` for a realtime session.
         began: Unix time when it was made, seconds.
         admitted: every hook has admitted the job. False in `settle` = at least one refused, or was never asked.

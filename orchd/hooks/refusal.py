@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchd.domain.redact import scrub
-from orchd.errors import Code, JobRefused
+from orchd.errors import JOB_ANSWERS, Code, JobRefused
 
 MAX_HEADERS = 32
 MAX_NAME_LENGTH = 128
@@ -64,6 +64,8 @@ class Refusal(JobRefused):
         super().__init__(code, message[:MAX_MESSAGE_LENGTH], retry_after_s=retry_after_s)
         if status != 503 and not 400 <= status <= 499:
             raise ValueError(f"cannot refuse with status {status}: it must be 400 to 499, or 503")
+        if code not in JOB_ANSWERS:
+            raise ValueError(f"cannot refuse with the code {code}: it is not one of `errors.JOB_ANSWERS`")
         self._status = status
         self.headers = _checked(headers)
         self.body = None if body is None else _as_json(body)

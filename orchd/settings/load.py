@@ -110,8 +110,16 @@ def value_of(settings: Settings, name: str) -> object:
 
 def differences(before: Settings, after: Settings) -> list[str]:
     """Return the names of the settings that are not the same in both."""
-    tables = [f"{section}.{name}" for section, name in FREE_TABLES.items()]
-    return [name for name in (*SETTINGS, *tables) if value_of(before, name) != value_of(after, name)]
+    found = [name for name in SETTINGS if value_of(before, name) != value_of(after, name)]
+    for section, tables in FREE_TABLES.items():
+        old, new = (_values(value_of(settings, f"{section}.{tables}")) for settings in (before, after))
+        found += [f"{section}.{name}" for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    return found
+
+
+def _values(tables: Any) -> dict[str, Mapping[str, Any]]:
+    """Return what free tables hold, wherever it stands in the file."""
+    return {name: table.values for name, table in tables.items()}
 
 
 def _from_file(file: Path, said: Said) -> dict[str, _Given]:

@@ -150,6 +150,8 @@ def test_the_code_is_one_that_metrics_and_documents_know() -> None:
     assert Refusal(429, "cannot").code is Code.HOOK_REFUSED
     assert Refusal(429, "cannot", code=Code.CAPACITY_EXHAUSTED).code is Code.CAPACITY_EXHAUSTED
     assert {Code.PAYMENT_REQUIRED, Code.HOOK_REFUSED} <= set(JOB_ANSWERS)
+    with pytest.raises(ValueError, match="cannot refuse with the code store_broken"):
+        Refusal(403, "cannot", code=Code.STORE_BROKEN)
 
 
 @pytest.mark.parametrize(
