@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import gc
 
-YOUNG = 2_500
-"""New objects (more made than freed) between two collections of the youngest ones: at most 2 ms each. With Python's own
-700 they took a seventh of all CPU time under load."""
+YOUNG = 1_500
+"""New objects (more made than freed) between two collections of the youngest ones: about 1 ms each."""
 
-MIDDLE = 5
-"""Collections of the youngest between two that look at what survived them: at most 10 ms."""
+MIDDLE = 2
+"""Collections of the youngest between two that look at what survived them: at most 5 ms."""
 
-ALL = 2_000
-"""Such collections between two of everything that is not excluded."""
+ALL = 10_000
+"""Such collections between two of everything that is not excluded. With Python's own 10 these took a seventh of all CPU
+time under load."""
 
 EXCLUDE_AFTER_S = 60.0
 """After an edit: by then its models are there, have been probed and shown on a page."""

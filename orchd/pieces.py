@@ -10,10 +10,10 @@ from orchd.tasks import spawn
 
 T = TypeVar("T")
 
-PIECE_BYTES = 16_384
+PIECE_BYTES = 8_192
 """Characters made at most between two pauses, and one piece more."""
 
-PIECES = 16
+PIECES = 8
 """Pieces (models, usually) at most between two pauses. One takes 10 us if its text is kept, else 100 us."""
 
 CHUNK_BYTES = 65_536

@@ -7,17 +7,16 @@ docs/reference/status.md and is an interface, as the metrics are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
-from orchd.domain.money import Price
 from orchd.domain.nearest import listed, nearest_model
 from orchd.domain.redact import scrub, secrets_of
-from orchd.domain.state import Happening, ModelStatus, Problem, RunnerStatus, Snapshot
+from orchd.domain.state import ModelStatus, Problem, Snapshot
 from orchd.errors import Code, OrchdError
+from orchd.status_face import status_faces
 
 Json = dict[str, Any]
 ReadyWhen = Literal["any", "all", "listening"]
@@ -123,13 +122,7 @@ def problems_of(snapshot: Snapshot, only: ModelKey | None) -> list[Problem]:
 
 def head(snapshot: Snapshot) -> Json:
     """Return what `/status` says beside models and problems."""
-    return {
-        "at": snapshot.at,
-        "converged": snapshot.converged,
-        "file": {"hash": snapshot.file_hash, "ok": snapshot.reload_ok, "at": snapshot.reload_at},
-        "runtimes": [asdict(runtime) for runtime in snapshot.runtimes],
-        "node": asdict(snapshot.node) if snapshot.node else None,
-    }
+    return {name: value for face in status_faces() for name, value in face.whole(snapshot).items()}
 
 
 def model_state(model: ModelStatus) -> str:
@@ -141,91 +134,8 @@ def model_state(model: ModelStatus) -> str:
 
 
 def model_json(status: ModelStatus) -> Json:
-    """Return one of `/status`'s models."""
-    model = status.model
-    secrets = secrets_of(model)
-
-    def clean(text: str) -> str:
-        return scrub(text, secrets)
-
-    return {
-        "pipeline": model.key.pipeline,
-        "model_id": model.key.model_id,
-        "state": model_state(status),
-        "ready": status.ready,
-        "startable": status.startable,
-        "reason": clean(status.reason),
-        "last_failure": clean(status.last_failure),
-        "held_over": status.held_over,
-        "leaving": status.leaving,
-        "kind": model.kind,
-        "source": model.source,
-        "profile": model.profile,
-        "generation": model.generation,
-        "warm": model.warm,
-        "replicas": model.replicas,
-        "sessions": {
-            "active": status.sessions,
-            "letting_go": status.letting_go,
-            "pending": status.pending,
-            "max": model.max_sessions,
-            "waiting": status.waiting,
-        },
-        "runner_errors": asdict(status.runner_errors) if status.runner_errors else None,
-        "price": _price(model.price),
-        "gateway_prices": [{"gateway": gateway, **(_price(price) or {})} for gateway, price in model.gateway_prices],
-        "registries": {name: asdict(one) for name, one in status.registries.items()},
-        # May repeat `reason`.
-        "not_offered": clean(status.not_offered),
-        "streams": [asdict(stream) for stream in status.streams],
-        "runners": [_runner(runner, clean) for runner in status.runners],
-        "history": [_happening(one, clean) for one in status.history],
-    }
-
-
-def _price(price: Price | None) -> Json | None:
-    if price is None:
-        return None
-    # As text: a price is exact, a JSON number is a float to most readers.
-    return {
-        "per_unit": str(price.per_unit),
-        "pixels_per_unit": price.pixels_per_unit,
-        "currency": price.currency,
-        "unit": price.unit,
-    }
-
-
-def _runner(runner: RunnerStatus, clean: Callable[[str], str]) -> Json:
-    return {
-        "replica": runner.runner.replica,
-        "generation": runner.runner.generation,
-        "state": runner.state,
-        "since": runner.since,
-        "wanted": runner.wanted,
-        "detail": clean(runner.detail),
-        "handle": runner.handle,
-        "address": runner.address,
-        "sessions": runner.sessions,
-        "letting_go": runner.letting_go,
-        "restarts": runner.restarts,
-        "retry_at": runner.retry_at,
-        "source": runner.source,
-        "last_log": [clean(line) for line in runner.last_log],
-        "last_stop": clean(runner.last_stop),
-    }
-
-
-def _happening(one: Happening, clean: Callable[[str], str]) -> Json:
-    return {
-        "at": one.at,
-        "replica": one.runner.replica,
-        "generation": one.runner.generation,
-        "event": one.event,
-        "before": one.before,
-        "after": one.after,
-        "why": clean(one.why),
-        "evidence": clean(one.evidence),
-    }
+    """Return one of `/status`'s models: what each part shows of it."""
+    return {name: value for face in status_faces() for name, value in face.of_model(status).items()}
 
 
 def problem_json(problem: Problem) -> Json:

@@ -1,14 +1,18 @@
-"""How `orchd status` shows what the node's registries offer: plain JSON to text. It knows no registry by name."""
+"""How `/status` and `orchd status` show what the node's registries offer. It knows no registry by name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import asdict
 
+from orchd.domain.redact import scrub, secrets_of
+from orchd.domain.state import ModelStatus
 from orchd.errors import Code
+from orchd.status_face import Json, Position, StatusFace
 from orchd.text import DIM, GREEN, RED, YELLOW, Cell, Look, ago, printable, table
 
-Json = Mapping[str, Any]
+OFFERED = " offered"
+"""How the name of a model's second line ends, which goes with the first."""
 
 SAID_BY_NODE = (Code.NODE_UNREACHABLE, Code.NODE_CERTIFICATE)
 """Errors that the node's own line tells already, while it is down."""
@@ -110,3 +114,42 @@ def _registry_row(name: str, one: Json | None, now: float) -> list[Cell]:
 
 def _yes(value: bool | None) -> str:
     return "-" if value is None else "yes" if value else "no"
+
+
+def _of_model(status: ModelStatus) -> Json:
+    return {
+        "registries": {name: asdict(one) for name, one in status.registries.items()},
+        # May repeat `reason`.
+        "not_offered": scrub(status.not_offered, secrets_of(status.model)),
+    }
+
+
+def _overview(status: Json, look: Look) -> list[str]:
+    return models_lines(status, look) if status["node"] is not None else []
+
+
+def _model_page(status: Json, look: Look) -> list[str]:
+    return model_lines(status, look) if status["node"] is not None else []
+
+
+def _facts(model: Json, status: Json) -> dict[str, str]:
+    return {"offered": f"no: {model['not_offered']}" if model["not_offered"] not in ("", model["reason"]) else ""}
+
+
+def _model_changes(model: Json, status: Json) -> dict[str, str]:
+    if not status["node"]:
+        return {}
+    name = f"{model['pipeline']}/{model['model_id']}"
+    words = [f"{registry} {standing(one)}" for registry, one in model["registries"].items()]
+    why = why_not_offered(model, status["node"])
+    offered = f"{name} at go-livepeer: {', '.join(words) or 'no'}"
+    return {f"{name}{OFFERED}": offered + (f": {why}" if why else "")}
+
+
+FACE = StatusFace(
+    of_model=_of_model,
+    overview={Position.REGISTRIES: _overview},
+    model_page={Position.REGISTRIES: _model_page},
+    facts=_facts,
+    model_changes=_model_changes,
+)

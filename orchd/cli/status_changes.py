@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orchd.advertise.status import OFFERED
+from orchd.catalog.status import PROBLEM
+from orchd.runtime.status import RUNTIME
+
 Json = Mapping[str, Any]
-
-RUNTIME, PROBLEM = "runtime ", "problem "
-"""How the names of such lines begin."""
-
-OFFERED = " offered"
-"""How the name of a model's second line ends, which goes with the first."""
 
 _TIMES = ("since", "retry_at")
 _SAME_TIME_S = 1.0

@@ -1,13 +1,16 @@
-"""How `orchd status` shows the node: plain JSON to text."""
+"""How the node is shown by `/status` and `orchd status`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
 
+from orchd.domain.state import Snapshot
+from orchd.status_face import Json, Position, StatusFace
 from orchd.text import RED, YELLOW, Look, ago, printable
 
-Json = Mapping[str, Any]
+
+def _whole(snapshot: Snapshot) -> Json:
+    return {"node": asdict(snapshot.node) if snapshot.node else None}
 
 
 def node_line(node: Json, now: float | None) -> str:
@@ -29,3 +32,21 @@ def node_lines(node: Json, now: float, look: Look) -> list[str]:
     first, *more = look.wrap(node_line(node, now), "    ")
     lines = [look.paint(line, colour) for line in (first.strip(), *more)]
     return lines + (look.wrap(printable(node["error"]), "    ") if node["error"] else [])
+
+
+def _section(status: Json, look: Look) -> list[str]:
+    return ["", *node_lines(status["node"], status["at"], look)] if status["node"] else []
+
+
+def _changes(status: Json) -> dict[str, str]:
+    if not (node := status["node"]):
+        return {}
+    return {"node": node_line(node, None) + (f": {printable(node['error'])}" if node["error"] else "")}
+
+
+FACE = StatusFace(
+    whole=_whole,
+    overview={Position.NODE: _section},
+    model_page={Position.NODE: _section},
+    changes=_changes,
+)

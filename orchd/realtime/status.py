@@ -1,17 +1,21 @@
-"""How `orchd status` shows realtime sessions: plain JSON to text."""
+"""How realtime sessions are shown by `/status` and `orchd status`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import asdict
 
+from orchd.domain.state import ModelStatus
+from orchd.status_face import Json, Position, StatusFace
 from orchd.text import YELLOW, Cell, Look, ago, printable, table
 
-Json = Mapping[str, Any]
+
+def _of_model(status: ModelStatus) -> Json:
+    return {"streams": [asdict(stream) for stream in status.streams]}
 
 
-def streams_page(streams: Iterable[Json], now: float, look: Look) -> list[str]:
-    """Return a table of a model's sessions; empty if there are none."""
+def _streams(status: Json, look: Look) -> list[str]:
+    [model] = status["models"]
+    now = status["at"]
     rows = [
         [
             Cell(stream["phase"], None if stream["phase"] == "running" else YELLOW),
@@ -20,6 +24,9 @@ def streams_page(streams: Iterable[Json], now: float, look: Look) -> list[str]:
             Cell(ago(now - stream["since"])),
             Cell(printable(stream["id"])),
         ]
-        for stream in streams
+        for stream in model["streams"]
     ]
     return ["", *table(("PHASE", "FROM", "REPLICA", "SINCE", "STREAM"), rows, look)] if rows else []
+
+
+FACE = StatusFace(of_model=_of_model, model_page={Position.STREAMS: _streams})
