@@ -18,7 +18,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from orchd import app
 from orchd.catalog import watch
 from orchd.node.route_secrets import RouteSecrets
 from tests.chaos.jumping import run_jumping
@@ -43,7 +42,9 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield None
 
     monkeypatch.setattr(watch, "_inotify", nothing)
-    monkeypatch.setattr(app, "RouteSecrets", lambda key, each_s: RouteSecrets(key, each_s, lambda: time.time()))
+    monkeypatch.setattr(
+        "orchd.node.part.RouteSecrets", lambda key, each_s: RouteSecrets(key, each_s, lambda: time.time())
+    )
     thresholds = gc.get_threshold()
     yield
     gc.unfreeze()

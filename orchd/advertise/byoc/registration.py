@@ -30,9 +30,11 @@ BACKOFF_MIN_S, BACKOFF_MAX_S = 1.0, 30.0
 
 @dataclass(frozen=True, slots=True)
 class ByocRules:
-    """Attributes:
-    recount_s: between two upserts of an idle model that had jobs, where the token shows no free slots.
-    tolerance: share by which ETH/USD may move until a price in USD is told again.
+    """What of the settings decides when the node is told again.
+
+    Attributes:
+        recount_s: seconds between two upserts of an idle model that had jobs, where the token shows no free slots.
+        tolerance: share by which ETH/USD may move until a price in USD is told again.
     """
 
     recount_s: float
@@ -114,8 +116,10 @@ class AskToken:
 
 @dataclass(frozen=True, slots=True)
 class WaitUntil:
-    """Attributes:
-    until: loop clock; decide again then at the latest.
+    """Do nothing now.
+
+    Attributes:
+        until: loop clock; decide again then at the latest.
     """
 
     until: float

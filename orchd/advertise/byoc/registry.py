@@ -1,4 +1,4 @@
-"""Keeps go-livepeer's BYOC registry true: what is offered is registered, what is not is taken back. See `plan`.
+"""Keeps BYOC's registry the same as what is offered. What to do next is decided in `plan`.
 
 One call for a name at a time, a few names at once, withdrawals first. What the next call is, is decided when it
 begins, so nothing that waits its turn is out of date.

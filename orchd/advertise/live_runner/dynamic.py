@@ -113,11 +113,11 @@ class DynamicRunner:
         try:
             while True:
                 self.wake.clear()
-                self._look()
+                self._update()
                 due = self._due()
                 if due <= self._now():
                     async with self._live.turns:
-                        self._look()  # Its turn may have been long in coming.
+                        self._update()  # Its turn may have been long in coming.
                         if self._due() <= self._now():
                             await self._call()
                 elif not self._live.known(self._key) and (self._listing.state is ListingState.ABSENT or due == inf):
@@ -171,7 +171,7 @@ class DynamicRunner:
     def _secret_name(self) -> str:
         return f"heartbeat {self._id}"
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         wanted, problem = self._live.wanted(self._key)
         node = self._live.node
         up_since = node.since if node.up else self._listing.up_since

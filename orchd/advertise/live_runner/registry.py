@@ -1,4 +1,4 @@
-"""Keeps go-livepeer's Live Runner registry true: by heartbeats (`dynamic`) or by its CLI port (`static`).
+"""Keeps Live Runner's list the same as what is offered: by heartbeats (`dynamic`) or by its CLI port (`static`).
 
 What both share is here: the comparison with what the node lists in fact, and the end of a session at the node.
 """
@@ -30,7 +30,7 @@ CHECK_GAP_S = 0.5
 
 STOP_TRIES = 5
 STOP_RETRY_S = 1.0
-"""Before the second try; doubles. Then the node's own list of sessions brings it up again."""
+"""Seconds before the second try; doubles. If all fail, the node's own list of sessions shows it again later."""
 
 
 class LiveRunners(Protocol):
@@ -109,7 +109,7 @@ class LiveRegistry:
         log.warning("session_not_stopped", pipeline=key.pipeline, model_id=key.model_id, session=session_id, reason=why)
 
     async def _check(self) -> None:
-        """Look at what the node lists, now and then and after each change."""
+        """Compare with what the node lists, every `check_s` and after each change."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._check_s):

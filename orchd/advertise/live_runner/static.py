@@ -84,7 +84,7 @@ class StaticRunners:
         """Keep every model posted until cancelled."""
         while True:
             self._changed.clear()
-            leaving = await self._look()
+            leaving = await self._update()
             due = self._due()
             if due and self._live.spoken:
                 await self._post(due[: self._batch])
@@ -121,7 +121,7 @@ class StaticRunners:
         """The node has ended a session at our request."""
         self._changed.set()
 
-    async def _look(self) -> bool:
+    async def _update(self) -> bool:
         """Update what is wanted of each model; return whether one stays listed for its sessions."""
         node, offers = self._live.node, self._context.listings.offers
         if node.up and node.since != self._up_since:

@@ -104,10 +104,10 @@ def read_welcome(answer: object) -> HeartbeatAnswer:
 
 
 SHORTEST_S, LONGEST_S = 0.1, 86_400.0
-"""Of the node's pace. A shorter one would be a flood of heartbeats, a longer one no heartbeat at all."""
+"""Bounds in seconds of the pace that the node asks for: below, heartbeats would flood it; above, it would hear none."""
 
 MOST_SESSIONS = 10_000
-"""On one runner; more are no list of sessions of ours."""
+"""Most sessions on one runner; a longer list can't be one of ours."""
 
 MOST_ID_BYTES = 256
 """As for streams of callers (`jobs.stream_body`)."""
@@ -216,7 +216,7 @@ def difference(
     *,
     on_chain: bool | None,
 ) -> str:
-    """Return in what the node's listing is not what it was told; empty = in nothing.
+    """Return in what the node's listing differs from what it was told; empty = in nothing.
 
     Args:
         eth_usd, on_chain: as for `live_runner.prices.live_price`.
