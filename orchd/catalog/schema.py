@@ -107,7 +107,7 @@ class HealthFields(_Fields):
     loading: list[Word] | None = Field(None, description="status words for not yet ready")
     error: list[Word] | None = Field(None, description="status words for broken: the runner is started again")
     ok_codes: Annotated[list[HttpCode], Field(min_length=1)] | None = Field(
-        None, description="HTTP codes whose body is read; others fail once the start is over, save the loading codes"
+        None, description="HTTP codes whose body is read; others fail once the start is over, except the loading codes"
     )
     loading_codes: list[HttpCode] | None = Field(None, description="HTTP codes that mean loading")
     early_loading_codes: list[HttpCode] | None = Field(

@@ -42,7 +42,7 @@ def judge(
 
     Args:
         early: inside the start window, where silence and failures mean loading.
-        tolerated: a time-out does not count, since the runner's jobs make progress.
+        tolerated: a timeout does not count, since the runner's jobs make progress.
         letting_go: no failure counts, since the runner may still be at work for a caller who has left.
     """
     match word:

@@ -4,7 +4,7 @@
           -> slot, or a place in the queue of a cold model -> hooks.admit -> 100 Continue
           -> a connection to the runner -> request and answer, streaming -> slot free, or letting go -> settled
 
-`_flow` is the one place where a job ends: whatever happens in `_serve` (answer complete, refusal, time-out, cut, the
+`_flow` is the one place where a job ends: whatever happens in `_serve` (answer complete, refusal, timeout, cut, the
 caller's leaving) comes out of it as at most one exception, is judged once, and in the same step frees the slot, or lets
 it go: it stays taken while the runner may still be at work (`sessions.letting_go`), but the job is over.
 """

@@ -43,7 +43,7 @@ from orchd.sessions.table import SessionTable
 log = structlog.get_logger("orchd.jobs")
 
 TICK_S = 0.1
-"""How exact time-outs are. One timer for all connections: one each would cost more than many a job."""
+"""How exact timeouts are. One timer for all connections: one each would cost more than many a job."""
 LATE_TICK_S = 0.5
 """After a tick that comes so late, everybody gets the time back in which nothing of theirs was read."""
 LOOKOUT_TICKS = 10

@@ -50,7 +50,7 @@ class Owner(Protocol):
         """Bytes moved, either way."""
 
     def wait_for(self, late: Code) -> None:
-        """From now on, this code names who is late."""
+        """From now on, this code names which timeout runs."""
 
     def expire(self) -> None:
         """The deadline has passed."""
