@@ -68,6 +68,29 @@ async def test_callers_that_go_on_at_once_stay_together(tmp_path: Path) -> None:
         assert len(commits) <= 11
 
 
+async def test_callers_that_came_in_two_halves_come_together(tmp_path: Path) -> None:
+    async with opened(tmp_path) as database:
+        commits = await counted(database)
+        begun, go_on = threading.Event(), threading.Event()
+
+        def slow(sql: Sql) -> None:
+            begun.set()
+            go_on.wait()
+
+        async def caller(first: int) -> None:
+            for id in range(first, first + 10):
+                await database.transaction(partial(add_pair, id=id))
+
+        first = [spawn(database.transaction(slow), name="slow")]
+        first += [spawn(caller(1000 * n), name="first half") for n in range(32)]
+        await asyncio.to_thread(begun.wait)
+        second = [spawn(caller(1000 * n), name="second half") for n in range(32, 64)]
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(*first, *second)
+        assert len(commits) <= 13
+
+
 async def test_a_transaction_that_fails_does_not_undo_its_neighbours(tmp_path: Path) -> None:
     def bad(sql: Sql) -> None:
         add_left(sql, 100)

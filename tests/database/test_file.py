@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from orchd.catalog.codec import dump_model
 from orchd.catalog.tables import ModelTable
 from orchd.database.database import Database
-from orchd.database.migrations import Migrations
+from orchd.database.migrations import Migrations, find_migrations
 from orchd.errors import Code, StoreError
 from orchd.node.tables import SecretTable
 from orchd.realtime.tables import StreamTable
@@ -41,13 +42,15 @@ async def test_what_one_part_drops_is_not_another_ones(tmp_path: Path) -> None:
 
 
 async def test_a_file_of_the_first_version_gets_the_new_tables_and_keeps_its_models(tmp_path: Path) -> None:
-    async with opened_own(tmp_path) as database:
-        await ModelTable(database).save_models((container_model("a"),))
+    model = container_model("a")
+    row = (*model.key, model.generation, dump_model(model))
     with closing(sqlite3.connect(tmp_path / "orchd.db")) as db:
-        db.executescript("DROP TABLE schema_migrations; DROP TABLE secrets; DROP TABLE streams")
+        db.executescript(find_migrations()["catalog"][0].script)
+        db.execute("INSERT INTO models VALUES (?, ?, ?, ?, 1, 0.0)", row)
         db.execute("PRAGMA user_version = 1")
+        db.commit()
     async with opened_own(tmp_path) as database:
-        assert [each.model for each in await ModelTable(database).models()] == [container_model("a")]
+        assert [each.model for each in await ModelTable(database).models()] == [model]
         await StreamTable(database).save_stream(stream())
         assert await StreamTable(database).streams() == (stream(),)
 
