@@ -7,6 +7,9 @@ PYTEST := $(BIN)/python -m pytest -q
 # More processes than cores: most tests wait most of the time. One test, as in PYTEST_ARGS=tests/test_app.py, needs none.
 SIDE_BY_SIDE := -n $(shell expr 2 \* $$(nproc))
 
+# Some machines switch off what Python keeps of compiled modules; here it saves a second for every daemon of a test.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test types tests check unit lock bench bench-proxy bench-compare bench-registries dist soak test-install clean
 

@@ -6,6 +6,7 @@ import contextlib
 import queue
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
@@ -72,6 +73,7 @@ def as_answers(method: bytes) -> Parse:
     return parse
 
 
+@cache
 def streams() -> list[tuple[str, bytes, Parse]]:
     """Return each stream of the corpus once, and how it is parsed."""
     found: dict[tuple[bytes, bytes], tuple[str, bytes, Parse]] = {}
@@ -83,7 +85,6 @@ def streams() -> list[tuple[str, bytes, Parse]]:
     return list(found.values())
 
 
-STREAMS = streams()
 OF_MARKER = MARKER.partition(b"\r\n")[2]  # No cut in there tells more than the same cut in a case.
 
 
@@ -96,18 +97,18 @@ def cuts(stream: bytes) -> Sequence[int]:
 
 def test_any_one_cut_gives_what_no_cut_gives() -> None:
     wrong = []
-    for name, stream, parse in STREAMS:
+    for name, stream, parse in streams():
         whole = parse([stream])
         at = next((at for at in cuts(stream) if parse([stream[:at], stream[at:]]) != whole), None)
         if at is not None:
             wrong.append(f"{name} at {at}: {parse([stream[:at], stream[at:]])!r:.300}\n    uncut {whole!r:.300}")
     if wrong:
-        pytest.fail(f"{len(wrong)} of {len(STREAMS)}:\n" + "\n".join(wrong[:40]), pytrace=False)
+        pytest.fail(f"{len(wrong)} of {len(streams())}:\n" + "\n".join(wrong[:40]), pytrace=False)
 
 
 def test_a_cut_behind_each_byte_gives_what_no_cut_gives() -> None:
     wrong = []
-    for name, stream, parse in STREAMS:
+    for name, stream, parse in streams():
         if len(stream) <= 4 * LONG and parse(bytes([byte]) for byte in stream) != parse([stream]):
             wrong.append(name)
     if wrong:
@@ -115,7 +116,7 @@ def test_a_cut_behind_each_byte_gives_what_no_cut_gives() -> None:
 
 
 @settings(max_examples=examples(1200))
-@given(st.sampled_from(STREAMS), st.data())
+@given(st.deferred(lambda: st.sampled_from(streams())), st.data())
 def test_any_cuts_give_what_no_cut_gives(case: tuple[str, bytes, Parse], data: st.DataObject) -> None:
     _, stream, parse = case
     at = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
@@ -125,7 +126,7 @@ def test_any_cuts_give_what_no_cut_gives(case: tuple[str, bytes, Parse], data: s
 
 def test_the_parser_is_asked_about_something() -> None:
     """What the tests above compare is not always nothing."""
-    results = [parse([stream]) for _, stream, parse in STREAMS]
+    results = [parse([stream]) for _, stream, parse in streams()]
     assert sum(len(messages) >= 2 for messages, _, _ in results) > 300
     assert sum(broken is not None for _, broken, _ in results) > 300
     assert sum(any(trailers for *_, trailers in messages) for messages, _, _ in results) > 20
@@ -140,8 +141,10 @@ def alone(case: AnswerCase) -> bool:
     return found.fault is not None or not found.rest
 
 
-WHOLE_REQUESTS = [case for case in REQUESTS if not isinstance(case.meant(7).fault, Incomplete)]
-ANSWERS_ALONE = [case for case in ANSWERS if alone(case)]
+WHOLE_REQUESTS = st.deferred(
+    lambda: st.sampled_from([case for case in REQUESTS if not isinstance(case.meant(7).fault, Incomplete)])
+)
+ANSWERS_ALONE = st.deferred(lambda: st.sampled_from([case for case in ANSWERS if alone(case)]))
 
 
 def summary(received: Received, case: Case | AnswerCase, number: int) -> Result:
@@ -200,12 +203,12 @@ class Cut(RuleBasedStateMachine):
         return case.stream(number)
 
     @precondition(lambda self: len(self.lines) < 3)
-    @rule(case=st.sampled_from(WHOLE_REQUESTS))
+    @rule(case=WHOLE_REQUESTS)
     def open_request(self, case: Case) -> None:
         self._open(case)
 
     @precondition(lambda self: len(self.lines) < 3)
-    @rule(case=st.sampled_from(ANSWERS_ALONE))
+    @rule(case=ANSWERS_ALONE)
     def open_answer(self, case: AnswerCase) -> None:
         self._open(case)
 
