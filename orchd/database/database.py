@@ -133,8 +133,9 @@ class Database:
         Raises:
             StoreError: that does not work now.
         """
+        before = self._file.identity
         await self._on_writer(self._file.keep)
-        if self._file.identity is not None:
+        if self._file.identity not in (None, before):
             await self._on_reader(self._open_reader, self.timeout_s)
 
     async def close(self) -> None:
@@ -192,10 +193,17 @@ class Database:
     # Reading.
 
     async def _on_reader(self, work: Callable[[], T], timeout_s: float) -> T:
+        begun = False
+
+        def noted() -> T:
+            nonlocal begun
+            begun = True
+            return work()
+
         try:
-            return await self._call(self._reader, work, timeout_s)
+            return await self._call(self._reader, noted, timeout_s)
         except StoreError as exc:
-            if isinstance(exc.__cause__, TimeoutError):
+            if begun and isinstance(exc.__cause__, TimeoutError):  # Else it waited for another one, which may go on.
                 self._interrupt_reader()
             raise
 

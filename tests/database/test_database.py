@@ -213,6 +213,26 @@ async def test_a_read_that_takes_too_long_is_interrupted_and_the_next_one_is_ser
                     await asyncio.sleep(0)
 
 
+async def test_a_read_that_had_to_wait_too_long_for_another_one_leaves_that_alone(tmp_path: Path) -> None:
+    some = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 20000) SELECT count(*) FROM n"
+    async with opened(tmp_path) as database:
+        begun, enough = threading.Event(), threading.Event()
+
+        def long(sql: Sql) -> str:
+            while not enough.is_set():
+                assert sql.row(some) == (20000,)
+                begun.set()
+            return "read to its end"
+
+        reading = spawn(database.read(long), name="long read")
+        await asyncio.to_thread(begun.wait)
+        with pytest.raises(StoreError):
+            await database.read(ids, timeout_s=0.05)
+        await database.keep()
+        enough.set()
+        assert await reading == "read to its end"
+
+
 async def test_a_disk_that_hangs_is_an_error_each_time_and_holds_up_nobody(tmp_path: Path) -> None:
     answers = threading.Event()
     database = Database(tmp_path / "orchd.db", PARTS)
