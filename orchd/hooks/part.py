@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -97,7 +96,7 @@ class HooksPart(Part):
     async def close(self) -> None:
         for name, hook in reversed(self._opened):
             try:
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                async with self._context.lag.timeout(CLOSE_TIMEOUT_S):
                     await hook.close()
             except Exception as exc:
                 log.error("hook_not_closed", hook=name, exc_info=exc)
