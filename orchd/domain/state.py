@@ -207,6 +207,7 @@ class Snapshot:
     Attributes:
         models: the status of a model that has not changed is the very same object as in the snapshot before.
         node: None = orchd has none beside it.
+        hooks: names of those that are asked about jobs, in their order.
         version: grows whenever a model's status has changed, or a model has come or gone.
         at: Unix time. `converged`: nothing is under way and nothing is left to do.
     """
@@ -217,6 +218,7 @@ class Snapshot:
     runtimes: tuple[RuntimeStatus, ...] = ()
     file_hash: str = ""
     node: NodeStatus | None = None
+    hooks: tuple[str, ...] = ()
     reload_ok: bool = False
     reload_at: float = 0.0
     converged: bool = False

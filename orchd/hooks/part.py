@@ -39,12 +39,16 @@ class BuiltIn(Protocol):
 
 
 class HooksPart(Part):
-    """Attributes:
-    calls: asks the hooks, in the order of the settings; from `open` on.
+    """Loads, opens, runs and closes the hooks.
+
+    Attributes:
+        calls: asks the hooks, in the order of the settings; from `open` on.
+        names: of the hooks, in that order; from `open` on.
     """
 
     name = "hooks"
     calls: HookCalls
+    names: tuple[str, ...]
 
     def __init__(self, context: Context, database: HoldsDatabase, built_in: BuiltIn) -> None:
         self._context = context
@@ -70,6 +74,7 @@ class HooksPart(Part):
         for name, hook in hooks:
             self._opened.append((name, hook))
             await self._open(name, hook)
+        self.names = tuple(name for name, _ in hooks)
         settings = self._context.settings
         self.calls = HookCalls(
             [hook for _, hook in hooks], timeout_s=settings.jobs.hook_timeout_s, lag=self._context.lag

@@ -12,10 +12,12 @@ CAPABILITY = "{pipeline}/{model_id}"
 
 
 class Terms(NamedTuple):
-    """Attributes:
-    capability: the name under which clients ask for the model.
-    price: wei per `unit`; None = the entry has none, or it can't be converted now.
-    unit: what the price is for.
+    """On which terms a model is sold.
+
+    Attributes:
+        capability: the name under which clients ask for the model.
+        price: wei per `unit`; None = the entry has none, or it can't be converted now.
+        unit: what the price is for.
     """
 
     capability: str

@@ -80,8 +80,15 @@ class AnswerToCaller:
         without: frozenset[bytes] = NO_NAMES,
         extra: bytes = b"",
     ) -> None:
-        """Args:
-        without: lower-case names that do not pass. extra: lines in their place.
+        """Build the head once for all callers with the same request.
+
+        Args:
+            answer: the runner's.
+            request: the caller's.
+            keep_alive: the caller's connection goes on after it.
+            events: it is an event stream, whose end the caller must be told in words.
+            without: lower-case names that do not pass.
+            extra: lines in their place.
         """
         self.answer = answer
         self.keep_alive = keep_alive

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from fractions import Fraction
 from typing import Protocol
 
@@ -38,10 +39,13 @@ class Hooks(Protocol):
 
     Attributes:
         calls: asks the hooks about a job.
+        names: of the hooks, in the order in which they are asked.
     """
 
     @property
     def calls(self) -> HookCalls: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
 
 
 class JobsPart(Part):
@@ -100,7 +104,8 @@ class JobsPart(Part):
         self._realtime.keeper.found.connect(server.stream_found)
         self._realtime.keeper.lost.connect(server.stream_lost)
         ConnectionCollector(context.metrics, server.connections)
-        self._reconcile.snapshots.contribute(collector)
+        names = self._hooks.names
+        self._reconcile.snapshots.contribute(collector, lambda snapshot: replace(snapshot, hooks=names))
         await server.start()
 
     async def start(self) -> None:

@@ -39,10 +39,14 @@ JSON = (b"Content-Type", b"application/json")
 
 
 class Realtime:
-    """Args:
-    slot: takes one for a stream of this model, waiting for a cold one.
-    admit: asks the hooks that take what a stream costs.
-    began: a stream has begun to run: it is charged for from now on.
+    """Answers calls about streams.
+
+    Args:
+        keeper: moves the streams.
+        body_timeout_s: idle timeout in seconds of a call's body.
+        slot: takes one for a stream of this model, waiting for a cold one.
+        admit: asks the hooks that take what a stream costs.
+        began: a stream has begun to run: it is charged for from now on.
     """
 
     def __init__(
@@ -231,8 +235,10 @@ class Realtime:
 
 
 def _check_not_stopped(stream: Stream) -> None:
-    """Raises:
-    JobRefused: somebody has stopped it while it was being started.
+    """Check that nobody has stopped a stream while it was being started.
+
+    Raises:
+        JobRefused: somebody has.
     """
     if stream.phase is not StreamPhase.STARTING:
         raise JobRefused(

@@ -88,8 +88,10 @@ def stream_id(name: str, where: str) -> str:
 
 
 def _read(body: bytes) -> Any:
-    """Raises:
-    ValueError, RecursionError: it is no JSON, or none that can be read in a short time.
+    """Return the JSON of a body.
+
+    Raises:
+        ValueError, RecursionError: it is not JSON, or can't be parsed in a short time.
     """
     opened = body.count(b"[") + body.count(b"{")
     if opened + body.count(b",") > MAX_VALUES:

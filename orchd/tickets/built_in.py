@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 
 class HoldsTokens(Protocol):
-    """Attributes:
-    tokens: with one of these a caller shows that the node has sent it.
+    """The node part, as far as hooks use it.
+
+    Attributes:
+        tokens: with one of these a caller shows that the node has sent it.
     """
 
     @property

@@ -14,9 +14,11 @@ from orchd.node.route_secrets import RouteSecrets
 
 
 class NodeToken(JobHook):
-    """Args:
-    secrets: what the node was told.
-    direct: jobs that do not come through the node are served too.
+    """Refuses what the node did not send.
+
+    Args:
+        secrets: what the node was told.
+        direct: jobs that do not come through the node are served too.
     """
 
     def __init__(self, secrets: RouteSecrets, *, direct: bool) -> None:

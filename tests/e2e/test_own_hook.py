@@ -61,6 +61,7 @@ def balances(daemon: Daemon) -> dict[str, int]:
 
 async def test_the_hook_of_the_page_sells_jobs_and_refuses_who_has_not_paid(tmp_path: Path) -> None:
     async with selling(tmp_path, report_s=0.1) as (daemon, _):
+        assert (await daemon.status())["hooks"] == ["credit"], "without a node, its tokens are not asked for"
         assert [(await ask(daemon))[0] for _ in range(2)] == [200, 200]
         status, body, headers = await ask(daemon)
         assert status == 402
