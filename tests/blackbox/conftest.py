@@ -94,8 +94,16 @@ class Server:
             runners: list[dict[str, Any]] = next(m["runners"] for m in models if m["pipeline"] == "cold")
             return next((r["address"] for r in runners if r["state"] == "loading"), None)
 
+        def told() -> bool:
+            """It has an address before it listens there."""
+            try:
+                Runner(int(str(address()).rsplit(":", 1)[1])).script(health_word="ok")
+            except ConnectionRefusedError:
+                return False
+            return True
+
         until(lambda: address() is not None, "it loads")
-        Runner(int(str(address()).rsplit(":", 1)[1])).script(health_word="ok")
+        until(told, "it listens")
 
     def peak_kb(self) -> int:
         """Most memory that the process ever had, KiB."""
@@ -108,7 +116,7 @@ def start_server(runner_port: int, folder: Path) -> tuple[Server, subprocess.Pop
     process, gone = serve.launch(folder, runner_port, jobs_port, admin_port)
     until(lambda: process.poll() is not None or serve.settled(admin_port), "it is up")
     assert process.poll() is None, (folder / "log").read_text()
-    gone.join()
+    gone.leave()
     return Server(jobs_port, admin_port, process.pid), process
 
 

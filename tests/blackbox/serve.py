@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import socket
@@ -59,22 +60,28 @@ def entries(runner: str, gone: str) -> list[dict[str, Any]]:
 
 
 class Gone:
-    """A runner that says that it is well, and is then no more."""
+    """A runner that says that it is well until `leave`, and is then no more.
+
+    It answers more than once: a probe during which orchd stood still counts for nothing, and is made again.
+    """
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._serve)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
-        connection, _ = self._socket.accept()
-        with connection:
-            connection.recv(65536)
-            connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"status":"ok"}')
-        self._socket.close()
+        with self._socket, contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                with connection:
+                    connection.recv(65536)
+                    head = b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: close\r\n\r\n"
+                    connection.sendall(head + b'{"status":"ok"}')
 
-    def join(self) -> None:
+    def leave(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # It ends the wait for the next connection.
         self._thread.join()
 
 
