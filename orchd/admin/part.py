@@ -7,6 +7,7 @@ from collections.abc import Callable
 from orchd.admin.server import AdminServer
 from orchd.part import Context, Part
 from orchd.reconcile.ports import Reconciler
+from orchd.status_face import status_faces
 
 
 class AdminPart(Part):
@@ -23,6 +24,7 @@ class AdminPart(Part):
         self._server: AdminServer | None = None
 
     async def open(self) -> None:
+        status_faces()  # Imports them now: at the first /status it would hold up jobs for 10 ms.
         self._server = AdminServer(
             self._context.settings.admin,
             snapshot=self._reconcile.snapshots.fresh,
