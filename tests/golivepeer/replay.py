@@ -32,6 +32,8 @@ WORKER_PORTS = (9901, 9911)
 _PLACEHOLDER = re.compile(r"<(?:secret|session|runner|proxy)-\d+>|<channel>")
 # Random in every answer, of a fixed length.
 _RANDOM = re.compile(r'"(recipient_rand_hash|seed)":"[^"]*"')
+# The recorded worker was a program in Python.
+_PYTHON = re.compile(r"Python/3\.\d+")
 # Longest wait, in real seconds, for the node or the worker to get to where a step wants it.
 BOUND_S = 20.0
 
@@ -261,7 +263,7 @@ class Replay:
 
     def _match(self, recorded: str, found: str) -> None:
         """Compare with placeholders; those met for the first time are learnt."""
-        recorded, found = (_RANDOM.sub(r'"\1":"*"', text) for text in (recorded, found))
+        recorded, found = (_PYTHON.sub("Python/3", _RANDOM.sub(r'"\1":"*"', text)) for text in (recorded, found))
         names: dict[str, str] = {}
         pattern, end = "", 0
         for place in _PLACEHOLDER.finditer(recorded):
