@@ -1,8 +1,7 @@
 """Bytes -> messages. Pure: no sockets, no waiting.
 
-Heads are read by llhttp (httptools), and never anything else, so that it can't disagree with us about where a body
-ends; bodies are counted or decoded here. A head that came before, byte for byte, means what it meant then: it is looked
-up and not read again.
+Heads are read by `heads`; bodies are counted here, or decoded by `chunks`. A head that came before, byte for byte,
+means what it meant then: it is looked up and not read again.
 
 The parsers never raise: what can't be understood is in `broken`, and whatever was whole before it still counts.
 
@@ -14,104 +13,46 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, TypeVar
-
-from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
+from typing import ClassVar, Generic
 
 from orchd.http1.chunks import ChunkedBody
-from orchd.http1.names import Header
-from orchd.http1.rules import SWITCHING, AnswerHead, Malformed, RequestHead
-
-Head = TypeVar("Head", RequestHead, AnswerHead)
+from orchd.http1.heads import END, AnswerHeads, HeadReader, RequestHeads
+from orchd.http1.message import Head, Message
+from orchd.http1.rules import AnswerHead, Malformed, RequestHead
 
 STEPS = 1024
 """Of one connection, between two turns of the loop. A line of a chunked body is one step."""
 HEAD_STEPS = 32
 """As long as to read a head takes, but for its length, and to begin to serve a request."""
 
-MOST_FIELDS = 1000
-"""In one head: many tiny ones are far more work, and memory, than their bytes."""
 _HEAD_BYTES_A_STEP = 16
 """Of a head that came: what is made of it may look at each byte."""
 
-_END = b"\r\n\r\n"
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 _KNOWN_HEADS = 1024
 _KNOWN_BYTES = 2048  # Of one head; longer ones hold tickets, which never come twice.
 _SLICE_BYTES = 16 * 1024  # Of what is held: what follows a head is copied.
-_MOST_PIECES = 64
 
 
-class Message(Generic[Head]):
-    """One message, from its head to its end.
+class MessageParser(Generic[Head]):
+    """What the two directions have in common.
 
     Attributes:
-        pieces: of the body, those that nobody has taken yet.
-        received: bytes of the body that came through the parser, taken or not.
-        trailers: header fields behind a chunked body.
-        ended: the message is whole.
+        messages: in the order of the connection; whoever is done with one takes it off.
+        broken: why nothing can follow; None = something can.
+        mid_head: bytes of a head have come, and it is not whole.
+        open: the message whose body is under way.
+        switched: what follows is not for us, or not yet.
+        held: what came and was not looked at: it is not for us, the messages before it are not done with, or no steps
+            are left.
+        steps: how much may still be done; see above.
+        surplus: bytes came behind the last message that there can be.
     """
 
-    __slots__ = ("_taken", "ended", "head", "pieces", "received", "trailers")
-
-    def __init__(self, head: Head, body: bytes = b"", *, ended: bool = False) -> None:
-        self.head: Head = head
-        self.pieces: list[bytes | bytearray] = [body] if body else []
-        self.received = len(body)
-        self._taken = 0
-        self.trailers: Sequence[Header] = ()
-        self.ended = ended
-
-    @property
-    def waiting(self) -> int:
-        """Bytes of the body that nobody has taken yet."""
-        return self.received - self._taken
-
-    def add(self, piece: bytes) -> None:
-        """Append to the body. Small pieces are put together: each by itself takes far more memory than its bytes."""
-        pieces = self.pieces
-        self.received += len(piece)
-        if len(pieces) < _MOST_PIECES:
-            pieces.append(piece)
-        elif isinstance(last := pieces[-1], bytearray):
-            last += piece
-        else:
-            pieces.append(bytearray(piece))
-
-    def take(self) -> bytes:
-        """Return what has come of the body since the last call."""
-        pieces = self.pieces
-        self._taken = self.received
-        if len(pieces) == 1:
-            return pieces.pop()  # type: ignore[return-value] # Only behind many others there is a bytearray.
-        whole = b"".join(pieces)
-        pieces.clear()
-        return whole
-
-    def put_back(self, data: bytes) -> None:
-        """What was taken, all of it, was of no use."""
-        self.pieces[:] = [data] if data else []
-        self._taken = self.received - len(data)
-
-
-class _Parser(Generic[Head]):
-    """Attributes:
-    messages: in the order of the connection; whoever is done with one takes it off.
-    broken: why nothing can follow; None = something can.
-    mid_head: bytes of a head have come, and it is not whole.
-    open: the message whose body is under way.
-    switched: what follows is not for us, or not yet.
-    held: what came and was not looked at: it is not for us, the messages before it are not done with, or no steps are
-        left.
-    steps: how much may still be done; see above.
-    surplus: bytes came behind the last message that there can be.
-    """
-
-    _first_line: re.Pattern[bytes]
     _most_messages: int
 
-    def __init__(self, max_head_bytes: int, heads: dict[bytes, Head]) -> None:
+    def __init__(self, max_head_bytes: int, reader: HeadReader[Head], heads: dict[bytes, Head]) -> None:
+        self._reader: HeadReader[Head] = reader
         self._heads: dict[bytes, Head] = heads
         self.messages: deque[Message[Head]] = deque()
         self.broken: Malformed | None = None
@@ -125,25 +66,18 @@ class _Parser(Generic[Head]):
         self._left = 0  # Bytes to come of the body under way; -1 = until the connection ends.
         self._chunked: ChunkedBody | None = None
         self._last = False  # No message follows the one under way.
-        self._llhttp: Any = self._fresh()
-        self._raw = bytearray()  # Of the head under way,
-        self._fed = 0  # and how much of it llhttp has got.
-        self._fault: Malformed | None = None  # Of that head; maybe it can be mended once it is whole.
         self._return = b""  # The first half of what may become an empty line before a head.
-        self._headers: list[Header] = []
-        self._line = b""  # Target or reason.
-        self._made: Head | None = None
 
     def close(self) -> None:
         """Let go of llhttp, which refers back to us. No more may be fed."""
-        self._llhttp = None
+        self._reader.close()
         self.held.clear()
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the connection."""
         if self.open is None and not (self.mid_head or self._last or self.switched or self.messages or self.held):
             # The usual small message comes at once, under a head that came before. The steps below would do the same.
-            end = data.find(_END) + 4
+            end = data.find(END) + 4
             head = self._heads.get(data[:end])
             if head is not None and head.plain_length == len(data) - end and end <= self._most:
                 self._last = head.last
@@ -199,7 +133,7 @@ class _Parser(Generic[Head]):
         head = None
         if not self.mid_head and not (data := self._behind_empty_lines(data)):
             return b""
-        end = data.find(_END) + 4
+        end = data.find(END) + 4
         if 4 <= end <= self._most and not self.mid_head:
             head = self._heads.get(data[:end])
         if head is None:
@@ -237,98 +171,19 @@ class _Parser(Generic[Head]):
         return data
 
     def _read(self, data: bytes) -> tuple[Head | None, int]:
-        """Have llhttp read what `data` has of a head; return the head if it is whole, and where what follows begins.
-
-        llhttp gets whole lines, since it would copy what it has of a line for each new piece of it. Only what comes
-        first it gets at once: what is not HTTP at all may never have a line's end.
-        """
-        raw = self._raw
-        tail = bytes(raw[-3:])
-        end = (tail + data).find(_END) + 4 - len(tail)
-        whole = end + len(tail) >= 4
-        if not whole:
-            end = len(data)
-        piece = data[:end]
-        known = len(raw)
-        raw += piece
-        if len(raw) > self._most:
-            self._break(Malformed(f"has more than {self._most // 1024} KiB of head", 431))
-            return None, len(data)
-        lines_end = piece.rfind(b"\n") + 1
-        upto = len(raw) if whole or not known else known + lines_end if lines_end else self._fed
-        if upto > self._fed and not self._let_read(bytes(raw[self._fed : upto])):
-            return None, len(data)
-        self._fed = upto
-        self.mid_head = not whole
-        if not whole:
-            return None, end
-        return self._whole(bytes(raw)), end if self.broken is None else len(data)
-
-    def _whole(self, raw: bytes) -> Head | None:
-        if self._fault is not None and not self._let_read_mended(raw):
-            return None
-        self._raw, self._fed, self._fault = bytearray(), 0, None
-        head, self._made = self._made, None
-        if head is not None:
-            self._llhttp = self._fresh()
-            if not self._first_line.match(raw):
-                self._break(Malformed("has a first line that is not as it should be"))
-                return None
-            if len(raw) <= _KNOWN_BYTES:
-                if len(self._heads) >= _KNOWN_HEADS:
-                    self._heads.clear()
-                self._heads[raw] = head
-        return head
-
-    def _let_read(self, lines: bytes) -> bool:
-        """Give llhttp this; False = that broke the parser."""
-        if self._fault is not None:
-            # The end of a line may have come in two pieces.
-            half = b"\r" if self._raw[self._fed - 1 : self._fed] == b"\r" else b""
-            if not self._may_be_mended(half + lines):
-                self._break(self._fault)
-            return self.broken is None
+        """Read more of a head; return it if it is whole, and where what follows begins."""
         try:
-            self._llhttp.feed_data(lines)
-        except HttpParserUpgrade:
-            pass  # It stops there anyway.
-        except HttpParserCallbackError:
-            if self.broken is None:
-                raise
-            return False
-        except HttpParserError as exc:
-            fault = Malformed(f"is not HTTP/1.1 ({str(exc)[:60]})")
-            if not (_LENGTH_NAME.search(self._raw) and self._may_be_mended(self._raw)):
-                self._break(fault)
-                return False
-            self._fault = fault
-        return True
-
-    def _let_read_mended(self, raw: bytes) -> bool:
-        fault, self._fault = self._fault, None
-        assert fault is not None
-        mended = self._mended(raw)
-        self._llhttp, self._headers, self._line = self._fresh(), [], b""
-        if mended is None:
-            self._break(fault)
-            return False
-        return self._let_read(mended) and self.broken is None
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if len(self._headers) >= MOST_FIELDS:
-            why = Malformed(f"has more than {MOST_FIELDS} header fields", 431)
-            self._break(why)
-            raise why
-        self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        headers, self._headers = self._headers, []
-        line, self._line = self._line, b""
-        try:
-            self._made = self._understood(line, headers)
+            head, raw, end = self._reader.read(data)
         except Malformed as why:
             self._break(why)
-            raise
+            return None, len(data)
+        finally:
+            self.mid_head = self._reader.begun
+        if head is not None and len(raw) <= _KNOWN_BYTES:
+            if len(self._heads) >= _KNOWN_HEADS:
+                self._heads.clear()
+            self._heads[raw] = head
+        return head, end
 
     # Bodies.
 
@@ -360,73 +215,38 @@ class _Parser(Generic[Head]):
         self._last, self.open = True, None
         return b""
 
-    # What requests and answers differ in.
 
-    def _fresh(self) -> HttpRequestParser | HttpResponseParser:
-        raise NotImplementedError
-
-    def _understood(self, line: bytes, headers: list[Header]) -> Head:
-        """Raises:
-        Malformed.
-        """
-        raise NotImplementedError
-
-    def _may_be_mended(self, raw: bytes | bytearray) -> bool:
-        """Return whether, after these lines of it, it is worth waiting for the rest of a head that llhttp refuses."""
-        return False
-
-    def _mended(self, raw: bytes) -> bytes | None:
-        """Return a whole head, without what llhttp refuses and RFC 9112 allows; None = there is no such thing."""
-        return None
-
-
-class RequestParser(_Parser[RequestHead]):
+class RequestParser(MessageParser[RequestHead]):
     """One request at a time: what follows one is held until it is done with. What follows a request to switch protocols
     is held until somebody has decided: `decline`, or `take_held`.
     """
 
     _most_messages = 1
     _shared: ClassVar[dict[bytes, RequestHead]] = {}
-    # llhttp takes several spaces for one, and other protocols' names for HTTP's.
-    _first_line = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r\n")
 
     def __init__(self, max_head_bytes: int) -> None:
-        super().__init__(max_head_bytes, self._shared)
-
-    def on_url(self, part: bytes) -> None:
-        self._line += part
+        super().__init__(max_head_bytes, RequestHeads(max_head_bytes), self._shared)
 
     def decline(self) -> None:
         """What follows is HTTP: the switch was declined."""
         self.switched = False
 
-    def _fresh(self) -> HttpRequestParser:
-        return HttpRequestParser(self)
 
-    def _understood(self, line: bytes, headers: list[Header]) -> RequestHead:
-        llhttp = self._llhttp
-        method = llhttp.get_method()
-        if method == b"CONNECT":
-            raise Malformed("asks for a tunnel to elsewhere")
-        return RequestHead(method, line, llhttp.get_http_version(), headers)
-
-
-class AnswerParser(_Parser[AnswerHead]):
+class AnswerParser(MessageParser[AnswerHead]):
     """The answers of one connection to a runner, one for each `expect`; interim ones (1xx) are messages too."""
 
     _shared: ClassVar[dict[bytes, AnswerHead]] = {}
     _most_messages = 64
-    _first_line = re.compile(rb"HTTP/1\.[01] [0-9]{3}[ \r]")
 
     def __init__(self, max_head_bytes: int) -> None:
-        super().__init__(max_head_bytes, self._shared)
-        self._method = b""
+        self._answers = AnswerHeads(max_head_bytes)
+        super().__init__(max_head_bytes, self._answers, self._shared)
 
     def expect(self, method: bytes) -> None:
         """Say which request is answered next."""
         self._last = False
-        if method is not self._method:
-            self._method = method
+        if method is not self._answers.method:
+            self._answers.method = method
             # What answers HEAD has no body, whatever its head says.
             self._heads = {} if method == b"HEAD" else self._shared
 
@@ -437,48 +257,3 @@ class AnswerParser(_Parser[AnswerHead]):
             self.passed_by()
         elif message is not None or not self.messages or self.messages[-1].head.interim:
             self._break(Malformed("ends too early"))
-
-    def _may_be_mended(self, raw: bytes | bytearray) -> bool:
-        return raw.count(b"\n") == raw.count(b"\r\n")
-
-    def _mended(self, raw: bytes) -> bytes | None:
-        return with_one_length(raw)
-
-    def on_status(self, part: bytes) -> None:
-        self._line += part
-
-    def _fresh(self) -> HttpResponseParser:
-        return HttpResponseParser(self)
-
-    def _understood(self, line: bytes, headers: list[Header]) -> AnswerHead:
-        llhttp = self._llhttp
-        head = AnswerHead(llhttp.get_status_code(), line, llhttp.get_http_version(), headers, method=self._method)
-        if head.status == SWITCHING and not llhttp.should_upgrade():
-            raise Malformed("switches protocols without saying to which")
-        return head
-
-
-_LENGTH_NAME = re.compile(rb"\r\n(?i:content-length):")
-
-
-def with_one_length(raw: bytes) -> bytes | None:
-    """Return the head of an answer in which the same length, given several times, is given once (RFC 9112, section
-    6.3); None = that is not what is wrong with it.
-    """
-    kept: list[bytes] = []
-    lengths: list[bytes] = []
-    for line in raw.split(b"\r\n"):
-        if line[:1] in (b" ", b"\t") or b"\n" in line or b"\r" in line:
-            return None
-        name, _, value = line.partition(b":")
-        if name.lower() != b"content-length":
-            kept.append(line)
-            continue
-        if not lengths:
-            kept.append(line)
-        lengths += [member.strip(b" \t") for member in value.split(b",")]
-    if len(lengths) < 2 or len(set(lengths)) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
-        return None
-    return b"\r\n".join(
-        b"Content-Length: " + lengths[0] if line[:15].lower() == b"content-length:" else line for line in kept
-    )

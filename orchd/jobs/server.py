@@ -64,7 +64,7 @@ class ServerMetrics(JobMetrics, Protocol):
         """We closed a caller's connection."""
 
 
-class _Carrier:
+class PoolCarrier:
     """After `relay.ports.Carrier`; these are the only connections there are, so that nobody needs to look."""
 
     def __init__(self, pool: Pool) -> None:
@@ -137,7 +137,7 @@ class JobServer:
             node_status=node_status,
             keeper=keeper,
             hooks=hooks,
-            carrier=_Carrier(self._pool),
+            carrier=PoolCarrier(self._pool),
             metrics=metrics,
             job_log=job_log,
             hurry=hurry,

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from orchd.errors import Code, JobRefused
 from orchd.http1 import render
+from orchd.http1.message import Message
 from orchd.http1.names import Header
-from orchd.http1.parser import HEAD_STEPS, Message
+from orchd.http1.parser import HEAD_STEPS
 from orchd.http1.rules import AnswerHead, RequestHead, bodiless
 from orchd.relay.caller_state import CallerEvent
 from orchd.relay.caller_wire import (

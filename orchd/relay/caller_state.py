@@ -1,6 +1,6 @@
 """The states of one caller's connection, as one table of legal moves. Pure.
 
-The diagram in design.md is generated from MOVES; a test walks every pair of state and event.
+The diagram in design.md is drawn from MOVES; a test walks every pair of state and event.
 
 A connection carries its caller's requests one after the other: AWAITING the next head, SERVING the request, AWAITING
 again. Three ideas carry the rest:

@@ -11,8 +11,9 @@ from typing import Protocol
 
 from orchd.errors import Code, JobRefused
 from orchd.http1 import render
+from orchd.http1.message import Message
 from orchd.http1.names import Header
-from orchd.http1.parser import Message, RequestParser
+from orchd.http1.parser import RequestParser
 from orchd.http1.rules import Malformed, RequestHead
 from orchd.relay.caller_state import BUSY, PARSED, CallerEvent, CallerState, next_caller_state
 from orchd.relay.ports import CallerGone, Owner

@@ -12,7 +12,7 @@ that a step does, or what follows looks again at what it relies on.
 from __future__ import annotations
 
 from orchd.errors import Code
-from orchd.http1.parser import Message
+from orchd.http1.message import Message
 from orchd.http1.rules import CONTINUE, AnswerHead, RequestHead
 from orchd.relay.abandoned import AbandonedExchange
 from orchd.relay.caller import CallerConnection

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchd.http1 import render
+from orchd.http1.message import Message
 from orchd.http1.names import Header
-from orchd.http1.parser import Message
 from orchd.relay.event_stream import EventsEnd
 from orchd.relay.ports import Owner, TooMuch
 from orchd.relay.splice import WORTH_BYTES, Pipes, Splice, available

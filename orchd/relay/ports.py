@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from orchd.domain.ids import Address, RunnerId
 from orchd.errors import Code
+from orchd.http1.message import Message
 from orchd.http1.names import Header
-from orchd.http1.parser import Message
 from orchd.http1.rules import AnswerHead, RequestHead
 from orchd.relay.event_stream import EventsEnd
 

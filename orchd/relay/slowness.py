@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchd.http1.parser import Message
+from orchd.http1.message import Message
 from orchd.http1.rules import RequestHead
 from orchd.relay.pace import BodyPace, is_paced
 from orchd.relay.settings import RelaySettings

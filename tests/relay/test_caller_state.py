@@ -13,6 +13,7 @@ from orchd.relay.caller_state import (
     IllegalCallerMove,
     next_caller_state,
 )
+from tests.lifecycle_diagram import CALLERS, callers_diagram
 
 S, E = CallerState, CallerEvent
 
@@ -61,3 +62,7 @@ def test_from_here_no_request_is_served_any_more(state: CallerState) -> None:
 def test_what_is_not_http_any_more_is_not_parsed() -> None:
     assert frozenset(S) - PARSED == {S.TUNNELLING, S.LEAVING, S.CLOSED}
     assert {S.SERVING, S.TUNNELLING} == BUSY
+
+
+def test_the_diagram_in_the_design_page_is_the_table() -> None:
+    assert callers_diagram() in CALLERS.read_text(), "run: python -m tests.lifecycle_diagram"

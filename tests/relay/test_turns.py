@@ -14,7 +14,8 @@ import pytest
 
 from orchd.http1 import rules
 from orchd.http1.chunks import ChunkedBody
-from orchd.http1.parser import HEAD_STEPS, STEPS, AnswerParser, Message, RequestParser, _Parser
+from orchd.http1.message import Message
+from orchd.http1.parser import HEAD_STEPS, STEPS, AnswerParser, MessageParser, RequestParser
 from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead
 from orchd.jobs.handle import Handler
 from orchd.jobs.server import LOOKOUT_TICKS, MOST_A_TICK, TICK_S
@@ -40,14 +41,14 @@ class Meter:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.most: Counter[str] = Counter()
         self._turn: Counter[tuple[str, int]] = Counter()
-        feed, head, handle, take_in = ChunkedBody.feed, _Parser._head, Handler.handle, Wire.buffer_updated
+        feed, head, handle, take_in = ChunkedBody.feed, MessageParser._head, Handler.handle, Wire.buffer_updated
 
         def counted_feed(body: ChunkedBody, data: bytes, take: Callable[[bytes], None], steps: int) -> tuple[int, int]:
             at, left = feed(body, data, take, steps)
             self.add("chunks", body, steps - left)
             return at, left
 
-        def counted_head(parser: _Parser[Any], data: bytes) -> bytes:
+        def counted_head(parser: MessageParser[Any], data: bytes) -> bytes:
             self.add("heads", parser, 1)
             rest: bytes = head(parser, data)
             return rest
@@ -61,7 +62,7 @@ class Meter:
             take_in(wire, nbytes)
 
         monkeypatch.setattr(ChunkedBody, "feed", counted_feed)
-        monkeypatch.setattr(_Parser, "_head", counted_head)
+        monkeypatch.setattr(MessageParser, "_head", counted_head)
         monkeypatch.setattr(Handler, "handle", counted_handle)
         monkeypatch.setattr(Wire, "buffer_updated", counted_read)
         loop: Any = asyncio.get_running_loop()
@@ -93,7 +94,7 @@ def memory_of(end: FakeTransport) -> int:
     parser = wire.parser
     kept: int = sum(map(len, parser.held)) + sum(map(len, wire.unsent)) + len(end._buffer)
     kept += sum(message.waiting + 100 * len(message.pieces) for message in parser.messages)
-    return kept + len(parser._raw)
+    return kept + len(parser._reader.raw)
 
 
 async def watched(bench: Bench, *ends: FakeTransport, turns: int = 3000) -> int:
@@ -376,8 +377,8 @@ def test_each_line_of_a_head_is_read_once_and_whole(raw: bytes, size: int, monke
     """llhttp's binding copies what it has of a line for each new piece of it."""
     parser = RequestParser(65536)
     fed: list[bytes] = []
-    read = parser._let_read
-    monkeypatch.setattr(parser, "_let_read", lambda lines: fed.append(lines) or read(lines))  # type: ignore[func-returns-value]
+    read = parser._reader._feed
+    monkeypatch.setattr(parser._reader, "_feed", lambda lines: fed.append(lines) or read(lines))  # type: ignore[func-returns-value]
     parser._heads = {}
     for at in range(0, len(raw), size):
         parser.steps = STEPS
