@@ -26,7 +26,7 @@ OUTSIDE = {
 
 
 STILL_SHARED = {
-    *("Malformed", "Parser", "Handler", "Model", "Carrier"),
+    *("Malformed", "Handler", "Model"),
     *("Registry", "ModelSeries", "JobLines"),
 }
 STILL_TO_COME = {"docs/how-to/own-hook.md"}

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import structlog
 
-from orchd.domain.ids import Address, ModelKey, RunnerId, new_ids
+from orchd.domain.ids import ModelKey, RunnerId, new_ids
 from orchd.domain.model import Model
 from orchd.domain.outcomes import Outcome
 from orchd.domain.redact import secrets_of
@@ -28,24 +28,24 @@ from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls, awaited
 from orchd.hooks.refusal import Refusal
 from orchd.hooks.terms import Terms, terms_of
-from orchd.http1.names import Header, Memo
+from orchd.http1.names import Header
 from orchd.http1.render import Date
 from orchd.http1.rules import RequestHead
 from orchd.jobs.accounts import Accounts
 from orchd.jobs.body import model_id_in
-from orchd.jobs.heads import AnswerToCaller, host_line, request_id, to_runner
+from orchd.jobs.forward import Forwarder
+from orchd.jobs.heads import request_id
 from orchd.jobs.plan import Plan
 from orchd.jobs.realtime import Realtime
 from orchd.jobs.run import Aborted, Run
 from orchd.jobs.settings import JobsSettings
-from orchd.jobs.verdict import RUNNERS_FAULT, explain_late, judged, outcome_of
+from orchd.jobs.slots import SlotTaker
+from orchd.jobs.verdict import RUNNERS_FAULT, judged, outcome_of
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Stream, StreamEnd
-from orchd.relay.event_stream import EventsEnd
-from orchd.relay.ports import Caller, CallerGone, Carrier, Connection, RunnerBroke, TooMuch, Transfer
+from orchd.relay.ports import Caller, CallerGone, Carrier, TooMuch, Transfer
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.slots import QueuePlace
 from orchd.sessions.table import SessionTable
 
 log = structlog.get_logger("orchd.jobs")
@@ -106,13 +106,13 @@ class Handler:
         self._models = models
         self._status = status
         self._hooks = hooks
-        self._carrier = carrier
+        self._slots = SlotTaker(table, settings.hold_timeout_s, now)
+        self._forward = Forwarder(settings, carrier, now, date)
         self._keeper = keeper
         self._metrics = metrics
         self._log = job_log
         self._hurry = hurry
         self._now = now
-        self._date = date
         self._ids = new_ids()
         self._served = Served({})
         self._node_status = node_status
@@ -120,19 +120,9 @@ class Handler:
         self._realtime = Realtime(
             keeper,
             body_timeout_s=settings.between_bytes_timeout_s,
-            slot=self._take,
+            slot=self._slots.for_stream,
             admit=self._admit,
             began=self._accounts.charge_stream,
-        )
-        self._hosts = Memo(host_line)
-        between_s = settings.between_bytes_timeout_s
-        self._patience: Memo[float, dict[Code, float]] = Memo(
-            lambda answer_s: {
-                Code.BODY_STALLED: between_s,
-                Code.BACKEND_TIMEOUT: answer_s,
-                Code.BACKEND_STALLED: between_s,
-                Code.CALLER_STALLED: between_s,
-            }
         )
         self._running: set[Run] = set()
         self._idle = asyncio.Event()
@@ -304,7 +294,7 @@ class Handler:
                 run.session = session = begun
                 session.abort = run.abort
             else:
-                session = await self._slot(run, key, begun)
+                session = await self._slots.wait(run, key, begun)
         if hooks.admitting or hooks.accounting:
             await self._admit(run)
         run.admitted = True
@@ -317,9 +307,9 @@ class Handler:
             run.caller.proceed()
         request = plan.requests.get(session.address)
         if request is None:
-            request = self._request(head, session.address, model, plan.target, plan.door)
+            request = self._forward.request(head, session.address, model, plan.target, plan.door)
             plan.requests[session.address] = request
-        return await self._pass_on(run, session, plan, request)
+        return await self._forward.pass_on(run, session, plan, request)
 
     async def _arrive(self, run: Run, plan: Plan | None) -> None:
         """Ask the hooks before anything of the body is read. Who asks for health is no job's caller.
@@ -338,12 +328,6 @@ class Handler:
                 run.key = run.way.key  # For log and metrics.
             raise
         run.arrived = True
-
-    def _request(self, head: RequestHead, address: Address, model: Model, target: str, door: Door) -> bytes:
-        """Return the head that the runner gets."""
-        token = model.token.value if model.token else None
-        path = f"{address.base_path}{target}".encode("latin-1")
-        return to_runner(head, path, self._hosts[address], token=token, fates=door.passing)
 
     async def _health(self, run: Run, way: HealthAsked) -> None:
         run.counts = False
@@ -387,15 +371,6 @@ class Handler:
         named = model_id_in(content_type, ahead[:READ_AHEAD_BYTES], complete=complete)
         return plan.door.by_body(way, named, head.target.decode("latin-1"), plan.served)
 
-    async def _take(self, run: Run, key: ModelKey) -> Session:
-        """Take a slot for a stream; `_end` gives it back unless a stream has taken it over by then."""
-        begun = self._table.begin(key, SessionKind.STREAM)
-        if not isinstance(begun, Session):
-            return await self._slot(run, key, begun)
-        run.session = begun
-        begun.abort = run.abort
-        return begun
-
     async def _admit(self, run: Run) -> None:
         """Ask the hooks, and make the account of the session: also when one refuses, for those that took something."""
         hooks, session = self._hooks, run.session
@@ -408,83 +383,6 @@ class Handler:
         finally:
             if hooks.accounting:
                 self._accounts.make(run, session, admitted=admitted)
-
-    async def _slot(self, run: Run, key: ModelKey, place: QueuePlace) -> Session:
-        """Wait in the queue of a cold model; `_end` gives the slot back, whatever happens from here on."""
-
-        def resolve(what: Session | JobRefused) -> None:
-            # The slot is ours in this very step, even if the job is cut before it wakes.
-            if isinstance(what, Session):
-                run.session = what
-                what.abort = run.abort
-            run.deliver_soon(what)
-
-        place.resolve = resolve
-        queued_at = self._now()
-        seconds = self._settings.hold_timeout_s
-        text = f"cannot begin a session of {key}: it was not ready within {seconds:g} s"
-
-        def too_long(*_: object) -> str:
-            why = self._table.reason(key)
-            return f"{text}: {why}" if why else text
-
-        run.within(seconds, Code.HOLD_TIMEOUT, too_long)
-        try:
-            got = await run.wait()
-        finally:
-            self._table.leave(place)
-            run.held_s = self._now() - queued_at
-        run.without_limit()
-        if isinstance(got, JobRefused):
-            raise got
-        assert isinstance(got, Session)
-        return got
-
-    async def _pass_on(self, run: Run, session: Session, plan: Plan, request: bytes) -> None:
-        """Return when the whole answer has reached the caller."""
-        assert plan.model is not None
-        run.patience_s = self._patience[plan.model.inference.timeout_s]
-        connection = self._carrier.take(session.runner)
-        while True:
-            if connection is None:
-                connection = await self._connect(run, session)
-            run.explain = explain_late
-            transfer = run.transfer = self._carrier.carry(run, run.caller, connection, plan.most)
-            transfer.send(request)
-            try:
-                answer = await run.wait()
-                break
-            except RunnerBroke as exc:
-                if not (exc.unseen and connection.reused and transfer.retained is not None):
-                    raise
-                transfer.stop()
-                run.caller.message.put_back(transfer.retained)
-                run.forgive()
-                connection = None
-        run.status = answer.status
-        now = self._now()
-        run.first_byte_s = now - run.began_at
-        session.progress_at = now
-        if answer.switches and not run.head.switches:
-            raise RunnerBroke("switched protocols unasked")
-        keep_alive = run.caller.keeps_alive(answer)
-        reply = plan.reply
-        if reply is None or reply.answer is not answer or reply.keep_alive is not keep_alive:
-            shape = plan.door.shape(answer, run.head, session.key)
-            reply = plan.reply = AnswerToCaller(
-                answer, run.head, keep_alive=keep_alive, events=shape.events, without=shape.without, extra=shape.extra
-            )
-        if reply.events:
-            run.events = EventsEnd()
-        transfer.start(reply.head(run.request_id, self._date.line()), chunked=reply.chunked, events=run.events)
-        await run.wait()
-
-    async def _connect(self, run: Run, session: Session) -> Connection:
-        seconds = self._settings.connect_timeout_s
-        text = f"cannot reach the runner of {session.key}: no connection within {seconds:g} s"
-        run.within(seconds, Code.BACKEND_CONNECT_TIMEOUT, lambda *_: text)
-        connecting = self._carrier.connect(session.runner, session.address)
-        return await run.outside(connecting, late=self._carrier.give_back)
 
 
 def _crashed(run: Run, exc: Exception) -> JobRefused:

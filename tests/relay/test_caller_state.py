@@ -13,7 +13,7 @@ from orchd.relay.caller_state import (
     IllegalCallerMove,
     next_caller_state,
 )
-from tests.lifecycle_diagram import CALLERS, callers_diagram
+from tests.lifecycle_diagram import RELAY, caller_diagram
 
 S, E = CallerState, CallerEvent
 
@@ -65,4 +65,4 @@ def test_what_is_not_http_any_more_is_not_parsed() -> None:
 
 
 def test_the_diagram_in_the_design_page_is_the_table() -> None:
-    assert callers_diagram() in CALLERS.read_text(), "run: python -m tests.lifecycle_diagram"
+    assert caller_diagram() in RELAY.read_text(), "run: python -m tests.lifecycle_diagram"

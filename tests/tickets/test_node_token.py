@@ -233,7 +233,7 @@ def test_no_log_line_no_error_and_no_container_shows_a_secret(happens: str, stat
         if happens == "broken":
             bench.network.fails = ConnectionRefusedError(111, "refused")
         if happens == "crashed":
-            bench.handler._realtime = bench.handler._carrier = None  # type: ignore[assignment]
+            bench.handler._realtime = bench.handler._forward._carrier = None  # type: ignore[assignment]
         seen = ""
         with structlog.testing.capture_logs() as logs:
             for target in (f"/byoc/{slug}/x", f"/live/{slug}/{segment}/x", f"/live/{slug}/{segment}"):

@@ -1,0 +1,108 @@
+"""Passes a job on to its runner, and the answer back to its caller. Knows both by `relay.ports` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchd.domain.ids import Address
+from orchd.domain.model import Model
+from orchd.doors.base import Door
+from orchd.errors import Code
+from orchd.http1.names import Memo
+from orchd.http1.render import Date
+from orchd.http1.rules import AnswerHead, RequestHead
+from orchd.jobs.heads import AnswerToCaller, host_line, to_runner
+from orchd.jobs.plan import Plan
+from orchd.jobs.run import Run
+from orchd.jobs.settings import JobsSettings
+from orchd.jobs.verdict import explain_late
+from orchd.relay.event_stream import EventsEnd
+from orchd.relay.ports import Carrier, Connection, RunnerBroke
+from orchd.sessions.session import Session
+
+
+class Forwarder:
+    """The last stage of a job's flow.
+
+    Args:
+        now: the clock of the jobs, seconds.
+        date: the `Date` line for answers that have none.
+    """
+
+    def __init__(self, settings: JobsSettings, carrier: Carrier, now: Callable[[], float], date: Date) -> None:
+        self._carrier = carrier
+        self._now = now
+        self._date = date
+        self._connect_s = settings.connect_timeout_s
+        self._hosts = Memo(host_line)
+        between_s = settings.between_bytes_timeout_s
+        self._patience: Memo[float, dict[Code, float]] = Memo(
+            lambda answer_s: {
+                Code.BODY_STALLED: between_s,
+                Code.BACKEND_TIMEOUT: answer_s,
+                Code.BACKEND_STALLED: between_s,
+                Code.CALLER_STALLED: between_s,
+            }
+        )
+
+    def request(self, head: RequestHead, address: Address, model: Model, target: str, door: Door) -> bytes:
+        """Return the head that the runner gets."""
+        token = model.token.value if model.token else None
+        path = f"{address.base_path}{target}".encode("latin-1")
+        return to_runner(head, path, self._hosts[address], token=token, fates=door.passing)
+
+    async def pass_on(self, run: Run, session: Session, plan: Plan, request: bytes) -> None:
+        """Return when the whole answer has reached the caller.
+
+        Raises:
+            RunnerUnreachable, RunnerBroke, CallerGone, TooMuch, JobRefused: as `verdict.judged` knows them.
+        """
+        assert plan.model is not None
+        run.patience_s = self._patience[plan.model.inference.timeout_s]
+        connection = self._carrier.take(session.runner)
+        while True:
+            if connection is None:
+                connection = await self._connect(run, session)
+            run.explain = explain_late
+            transfer = run.transfer = self._carrier.carry(run, run.caller, connection, plan.most)
+            transfer.send(request)
+            try:
+                answer: AnswerHead = await run.wait()
+                break
+            except RunnerBroke as exc:
+                # Once more, on a new connection, if the runner can't have seen the job and we still have all of it.
+                if not (exc.unseen and connection.reused and transfer.retained is not None):
+                    raise
+                transfer.stop()
+                run.caller.message.put_back(transfer.retained)
+                run.forgive()
+                connection = None
+        run.status = answer.status
+        now = self._now()
+        run.first_byte_s = now - run.began_at
+        session.progress_at = now
+        if answer.switches and not run.head.switches:
+            raise RunnerBroke("switched protocols unasked")
+        reply = self._reply(run, session, plan, answer)
+        if reply.events:
+            run.events = EventsEnd()
+        transfer.start(reply.head(run.request_id, self._date.line()), chunked=reply.chunked, events=run.events)
+        await run.wait()
+
+    def _reply(self, run: Run, session: Session, plan: Plan, answer: AnswerHead) -> AnswerToCaller:
+        """Return the head that the caller gets: the one of last time, if it is for the same answer."""
+        keep_alive = run.caller.keeps_alive(answer)
+        reply = plan.reply
+        if reply is None or reply.answer is not answer or reply.keep_alive is not keep_alive:
+            shape = plan.door.shape(answer, run.head, session.key)
+            reply = plan.reply = AnswerToCaller(
+                answer, run.head, keep_alive=keep_alive, events=shape.events, without=shape.without, extra=shape.extra
+            )
+        return reply
+
+    async def _connect(self, run: Run, session: Session) -> Connection:
+        seconds = self._connect_s
+        text = f"cannot reach the runner of {session.key}: no connection within {seconds:g} s"
+        run.within(seconds, Code.BACKEND_CONNECT_TIMEOUT, lambda *_: text)
+        connecting = self._carrier.connect(session.runner, session.address)
+        return await run.outside(connecting, late=self._carrier.give_back)

@@ -1,0 +1,71 @@
+"""Takes the slot of a job or stream, or waits for it in the queue of a cold model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchd.domain.ids import ModelKey
+from orchd.errors import Code, JobRefused
+from orchd.jobs.run import Run
+from orchd.sessions.session import Session, SessionKind
+from orchd.sessions.slots import QueuePlace
+from orchd.sessions.table import SessionTable
+
+JOB = SessionKind.JOB  # Members of enums are slow to look up: each job needs this one.
+
+
+class SlotTaker:
+    """Whoever takes a slot for a run sets `run.session` in the same step, so that the end of the job gives it back.
+
+    Args:
+        hold_s: how long a job waits for a cold model, seconds.
+        now: the table's clock, seconds.
+    """
+
+    def __init__(self, table: SessionTable, hold_s: float, now: Callable[[], float]) -> None:
+        self._table = table
+        self._hold_s = hold_s
+        self._now = now
+
+    async def for_stream(self, run: Run, key: ModelKey) -> Session:
+        """Take a slot for a stream; the end of the job gives it back unless a stream has taken it over by then."""
+        begun = self._table.begin(key, SessionKind.STREAM)
+        if not isinstance(begun, Session):
+            return await self.wait(run, key, begun)
+        run.session = begun
+        begun.abort = run.abort
+        return begun
+
+    async def wait(self, run: Run, key: ModelKey, place: QueuePlace) -> Session:
+        """Wait in the queue of a cold model.
+
+        Raises:
+            JobRefused: HOLD_TIMEOUT, or whatever the table says of the model.
+        """
+
+        def resolve(what: Session | JobRefused) -> None:
+            # The slot is ours in this very step, even if the job is cut before it wakes.
+            if isinstance(what, Session):
+                run.session = what
+                what.abort = run.abort
+            run.deliver_soon(what)
+
+        place.resolve = resolve
+        queued_at = self._now()
+        text = f"cannot begin a session of {key}: it was not ready within {self._hold_s:g} s"
+
+        def too_long(*_: object) -> str:
+            why = self._table.reason(key)
+            return f"{text}: {why}" if why else text
+
+        run.within(self._hold_s, Code.HOLD_TIMEOUT, too_long)
+        try:
+            got = await run.wait()
+        finally:
+            self._table.leave(place)
+            run.held_s = self._now() - queued_at
+        run.without_limit()
+        if isinstance(got, JobRefused):
+            raise got
+        assert isinstance(got, Session)
+        return got
