@@ -17,9 +17,9 @@ class Message(Generic[Head]):
     """One request or answer.
 
     Attributes:
-        pieces: of the body, those that nobody has taken yet.
+        pieces: of the body, those that have not been taken yet.
         received: bytes of the body that came through the parser, taken or not.
-        trailers: header fields behind a chunked body.
+        trailers: header fields after a chunked body.
         ended: the message is whole.
     """
 
@@ -35,7 +35,7 @@ class Message(Generic[Head]):
 
     @property
     def waiting(self) -> int:
-        """Bytes of the body that nobody has taken yet."""
+        """Bytes of the body that have not been taken yet."""
         return self.received - self._taken
 
     def add(self, piece: bytes) -> None:
@@ -54,7 +54,7 @@ class Message(Generic[Head]):
         pieces = self.pieces
         self._taken = self.received
         if len(pieces) == 1:
-            return pieces.pop()  # type: ignore[return-value] # Only behind many others there is a bytearray.
+            return pieces.pop()  # type: ignore[return-value] # Only after many others there is a bytearray.
         whole = b"".join(pieces)
         pieces.clear()
         return whole

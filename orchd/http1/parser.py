@@ -5,8 +5,8 @@ means what it meant then: it is looked up and not read again.
 
 The parsers never raise: what can't be understood is in `broken`, and whatever was whole before it still counts.
 
-The work is counted in steps. Once `steps` are used up, what is left stays in `held`, and whoever feeds the parser gives
-it new ones in a later turn of the loop: what one connection sends never holds up the others.
+The work is counted in steps. Once `steps` are used up, what is left stays in `held`, and the connection
+gives the parser new ones in a later turn of the loop: what one connection sends never holds up the others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from orchd.http1.rules import AnswerHead, Malformed, RequestHead
 STEPS = 1024
 """Of one connection, between two turns of the loop. A line of a chunked body is one step."""
 HEAD_STEPS = 32
-"""As long as to read a head takes, but for its length, and to begin to serve a request."""
+"""What it takes to read a head, apart from its length, and to begin to serve a request."""
 
 _HEAD_BYTES_A_STEP = 16
 """Of a head that came: what is made of it may look at each byte."""
@@ -38,7 +38,7 @@ class MessageParser(Generic[Head]):
     """What the two directions have in common.
 
     Attributes:
-        messages: in the order of the connection; whoever is done with one takes it off.
+        messages: in the order of the connection; they are taken off when they are done with.
         broken: why nothing can follow; None = something can.
         mid_head: bytes of a head have come, and it is not whole.
         open: the message whose body is under way.
@@ -46,7 +46,7 @@ class MessageParser(Generic[Head]):
         held: what came and was not looked at: it is not for us, the messages before it are not done with, or no steps
             are left.
         steps: how much may still be done; see above.
-        surplus: bytes came behind the last message that there can be.
+        surplus: bytes came after the last message that there can be.
     """
 
     _most_messages: int
@@ -160,7 +160,7 @@ class MessageParser(Generic[Head]):
         return rest
 
     def _behind_empty_lines(self, data: bytes) -> bytes:
-        """Some send empty lines behind a body. They are not the beginning of anything (RFC 9112, section 2.2)."""
+        """Skip empty lines, which some send after a body: they begin nothing (RFC 9112, section 2.2)."""
         if self._return:
             data, self._return = self._return + data, b""
         empty = _EMPTY_LINES.match(data)

@@ -147,7 +147,7 @@ class AnswerHead:
         until_close: the body ends with the connection.
         plain_length: as of a request.
         switches: what follows is of another protocol.
-        last: it is the answer proper: what follows it is nobody's.
+        last: it is the final answer: nothing may follow it.
         hops: as of a request.
         memo: what every caller gets of it: see `jobs.request.Reply`.
     """
@@ -203,7 +203,7 @@ class AnswerHead:
         announced = False
         if bodiless(method, status):
             # A runner that announces a body where there is none may send it all the same, only later. Its head alone
-            # can't tell for HEAD: there, whoever gives no length is not trusted either.
+            # can't tell for HEAD: there, a server that gives no length is not trusted either.
             announced = self.chunked or bool(self.length) or (method == b"HEAD" and self.length is None)
             self.length, self.chunked = 0, False
         self.until_close = self.length is None and not self.chunked
@@ -244,7 +244,7 @@ def _kept(modern: bool, hops: frozenset[bytes]) -> bool:
 def _length(value: bytes, known: int | None) -> int:
     text = value.strip(b" \t")
     if not text.isdigit() or len(text) > 18:
-        raise Malformed("has a Content-Length that is no number")
+        raise Malformed("has a Content-Length that is not a number")
     length = int(text)
     if known is not None and known != length:
         raise Malformed("has two Content-Lengths")

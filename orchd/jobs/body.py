@@ -101,7 +101,7 @@ def _in_multipart(content_type: str, head: bytes) -> str | None:
     boundary = parameter(content_type, "boundary")
     if not boundary or len(boundary) > LONGEST_BOUNDARY or not boundary.isascii():
         return None
-    # The first part is what precedes the first boundary; the last one may go on behind the bytes at hand.
+    # The first part is what precedes the first boundary; the last one may go on after the bytes at hand.
     for part in (b"\r\n" + head).split(b"\r\n--" + boundary.encode(), MAX_PARTS)[1:-1]:
         header, _, value = part.partition(b"\r\n\r\n")
         lines = header[:MAX_PART_HEAD_BYTES].decode("utf-8", "replace").split("\r\n", MAX_PART_LINES)
@@ -123,7 +123,7 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 def parameter(value: str, name: str) -> str:
-    """Return the first parameter of this name (lower case) behind the first semicolon of a header's value; empty =
+    """Return the first parameter of this name (lower case) after the first semicolon of a header's value; empty =
     there is none among the first `MAX_PARAMETERS`.
     """
     at = value.find(";") + 1

@@ -5,26 +5,24 @@
           -> a connection to the runner -> request and answer, streaming -> slot free, or letting go -> settled
 
 `_flow` is the one place where a job ends: whatever happens in `_serve` (answer complete, refusal, timeout, cut, the
-caller's leaving) comes out of it as at most one exception, is judged once, and in the same step frees the slot, or lets
-it go: it stays taken while the runner may still be at work (`sessions.letting_go`), but the job is over.
+caller's leaving) comes out of it as at most one exception, is judged once, and in the same step (`ending`) the slot is
+freed, or lets go: it stays taken while the runner may still be at work (`sessions.letting_go`), but the job is over.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import structlog
 
-from orchd.domain.ids import ModelKey, RunnerId, new_ids
+from orchd.domain.ids import ModelKey, new_ids
 from orchd.domain.model import Model
 from orchd.domain.outcomes import Outcome
 from orchd.domain.redact import secrets_of
 from orchd.doors.base import Door, enter
 from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, HealthAsked, Served, ToRunner
 from orchd.errors import Code, JobRefused
-from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls, awaited
 from orchd.hooks.refusal import Refusal
 from orchd.hooks.terms import Terms, terms_of
@@ -33,6 +31,7 @@ from orchd.http1.render import Date
 from orchd.http1.rules import RequestHead
 from orchd.jobs.accounts import Accounts
 from orchd.jobs.body import model_id_in
+from orchd.jobs.ending import JobEnding, JobListeners, break_off
 from orchd.jobs.forward import Forwarder
 from orchd.jobs.heads import request_id
 from orchd.jobs.plan import Plan
@@ -40,10 +39,9 @@ from orchd.jobs.realtime import Realtime
 from orchd.jobs.run import Aborted, Run
 from orchd.jobs.settings import JobsSettings
 from orchd.jobs.slots import SlotTaker
-from orchd.jobs.verdict import RUNNERS_FAULT, judged, outcome_of
+from orchd.jobs.verdict import judged, outcome_of
 from orchd.realtime.keeper import Keeper
-from orchd.realtime.stream import Stream, StreamEnd
-from orchd.relay.ports import Caller, CallerGone, Carrier, TooMuch, Transfer
+from orchd.relay.ports import Caller, CallerGone, Carrier, TooMuch
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import SessionTable
@@ -51,34 +49,21 @@ from orchd.sessions.table import SessionTable
 log = structlog.get_logger("orchd.jobs")
 
 # Members of enums are slow to look up: each job needs these.
-OK, RUNNER_ERROR, JOB = Outcome.OK, Outcome.RUNNER_ERROR, SessionKind.JOB
-
-
-class JobMetrics(Protocol):
-    def job_finished(
-        self,
-        key: ModelKey | None,
-        outcome: str,
-        code: str,
-        total_s: float,
-        first_byte_s: float | None,
-        held_s: float,
-        status: int = 0,
-    ) -> None: ...
-
-
-class JobLog(Protocol):
-    def done(self, run: Run, outcome: Outcome, refusal: JobRefused | None, total_s: float) -> None:
-        """Write the line of a job that has ended."""
+OK, JOB = Outcome.OK, SessionKind.JOB
 
 
 class Handler:
-    """Args:
-    models: what is served now; the same mapping as long as nothing changes.
-    status: (ready, why not) of a model, for `/models/.../health`.
-    node_status: whether the node is to take a model for healthy, for `/live/.../health`.
-    hurry: a job failed on this runner; probe it soon.
-    now: the table's clock, seconds.
+    """Drives the flow of each job.
+
+    Args:
+        models: what is served now; the same mapping as long as nothing changes.
+        status: (ready, why not) of a model, for `/models/.../health`.
+        node_status: whether the node is to take a model for healthy, for `/live/.../health`.
+        listeners: hear of each job's end.
+        now: the table's clock, seconds.
+
+    Attributes:
+        stream_ended, stream_found, stream_lost: to be called with what the keeper of streams tells.
     """
 
     def __init__(
@@ -93,25 +78,18 @@ class Handler:
         keeper: Keeper,
         hooks: HookCalls,
         carrier: Carrier,
-        metrics: JobMetrics,
-        job_log: JobLog,
-        hurry: Callable[[RunnerId], None],
+        listeners: JobListeners,
         now: Callable[[], float],
         date: Date,
         terms: Callable[[Model, str], Terms] = terms_of,
     ) -> None:
         self._settings = settings
         self._table = table
-        self._letting_go = letting_go
         self._models = models
         self._status = status
         self._hooks = hooks
         self._slots = SlotTaker(table, settings.hold_timeout_s, now)
         self._forward = Forwarder(settings, carrier, now, date)
-        self._keeper = keeper
-        self._metrics = metrics
-        self._log = job_log
-        self._hurry = hurry
         self._now = now
         self._ids = new_ids()
         self._served = Served({})
@@ -124,6 +102,10 @@ class Handler:
             admit=self._admit,
             began=self._accounts.charge_stream,
         )
+        self._ending = JobEnding(table, letting_go, self._accounts, self._realtime, listeners, hooks, now)
+        self.stream_ended = self._ending.stream_ended
+        self.stream_found = self._ending.stream_found
+        self.stream_lost = self._ending.stream_lost
         self._running: set[Run] = set()
         self._idle = asyncio.Event()
         self._leaving = False
@@ -167,83 +149,20 @@ class Handler:
             refusal = judged(run, exc) or _crashed(run, exc)
             outcome = outcome_of(refusal)
         if outcome is not OK and run.transfer is not None:
-            self._cut(run, run.transfer)
-        self._end(run, outcome, refusal)
+            self._ending.cut(run, run.transfer)
+        self._ending.end(run, outcome, refusal)
         run.transfer = None
+        self._running.discard(run)
+        self._look_idle()
         if refusal is not None and not caller.answered:
             caller.answer(*_told(run, refusal))
         elif outcome is not OK:
-            self._break_off(run, refusal)
+            break_off(run, refusal)
         caller.done()
-
-    def _cut(self, run: Run, transfer: Transfer) -> None:
-        """Leave the runner; if it may work on for this job, the slot is not free before that is over."""
-        rest = transfer.cut()
-        if rest is None:
-            return
-        assert run.session is not None
-        assert run.model is not None
-        letting_go = self._letting_go
-        seconds = run.model.inference.timeout_s
-        work = letting_go.cut(run.session, seconds, watched=rest.watched, close=rest.close)
-        rest.watch(lambda: letting_go.finished(work), lambda: letting_go.lost(work))
-
-    def _break_off(self, run: Run, refusal: JobRefused | None) -> None:
-        """End an answer that has begun so that it can't look complete."""
-        events = run.events
-        if refusal is None or events is None or refusal.code is Code.CALLER_STALLED or not run.head.modern:
-            run.caller.break_off()
-        else:
-            run.caller.finish(events.ending(refusal.message))
-
-    def _end(self, run: Run, outcome: Outcome, refusal: JobRefused | None) -> None:
-        """Free the slot, or let it go; tell log and metrics; let the hooks settle. One step, once per job."""
-        session, total_s = run.session, self._now() - run.began_at
-        if outcome is OK and 500 <= run.status <= 599:
-            outcome = RUNNER_ERROR
-        if session is not None and refusal is not None and refusal.code in RUNNERS_FAULT:
-            self._hurry(session.runner)
-        if run.stream is not None:
-            self._leave(run, outcome)
-            session = None
-        if session is not None:
-            if outcome is OK:
-                self._table.end(session, outcome)
-            else:
-                self._letting_go.end(session, outcome)
-        if run.counts:
-            code = "" if refusal is None else refusal.code
-            self._metrics.job_finished(run.key, outcome, code, total_s, run.first_byte_s, run.held_s, run.status)
-            self._log.done(run, outcome, refusal, total_s)
-        if session is not None and self._hooks.settling:
-            self._accounts.settle(run, session, outcome)
-        self._running.discard(run)
-        self._look_idle()
 
     def _look_idle(self) -> None:
         if not self._running and not self._accounts:
             self._idle.set()
-
-    def _leave(self, run: Run, outcome: Outcome) -> None:
-        """The stream stays. If hooks are still being asked about its start, that ends first."""
-        if run.outer is None or run.outer.done():
-            return self._realtime.ended(run, outcome)
-        return run.outer.add_done_callback(lambda _: self._realtime.ended(run, outcome))
-
-    def stream_lost(self, account: Account) -> None:
-        """Settle the account of a stream that was not found again after a restart."""
-        self._accounts.settle_lost(account)
-
-    def stream_found(self, stream: Stream) -> None:
-        """Charge for a stream that was found again, as before the restart."""
-        self._accounts.charge_stream(stream)
-
-    def stream_ended(self, end: StreamEnd) -> None:
-        """Count it and settle its account; its slot is free, or letting go."""
-        stream, outcome = end.stream, end.outcome
-        if stream.ran:
-            self._metrics.job_finished(stream.key, outcome, "", self._now() - stream.began_at, None, 0.0)
-        self._accounts.settle_stream(stream, outcome)
 
     async def close(self) -> None:
         """Charge no more; streams go on without us."""

@@ -3,7 +3,7 @@
 The flow (`Handler._flow`) is a coroutine, so that it reads from top to bottom; but no task drives it. It runs inside
 the calls that bring it news, from one `wait` to the next: a job costs no turn of the loop, and a cut takes effect at
 once. Inside it only `wait` and `outside` may be awaited; whatever needs asyncio itself goes through `outside`. Anything
-else that is awaited there raises `AwaitedInFlow` at once: nobody would ever wake the flow.
+else that is awaited there raises `AwaitedInFlow` at once: nothing would ever wake the flow.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Aborted(JobRefused):
 
 
 class AwaitedInFlow(RuntimeError):
-    """Something of asyncio's was awaited inside a job's flow: a bug of ours, or of whoever wrote the flow."""
+    """Something of asyncio's was awaited inside a job's flow: a bug in the flow."""
 
     def __init__(self, what: object) -> None:
         super().__init__(
@@ -70,8 +70,8 @@ class Run:
     status: of the runner's answer; 0 = none yet.
     first_byte_s: from `began_at` to the head of that answer; None = none yet.
     held_s: waited for a cold model.
-    patience_s: by code, how long whoever it names may take; see `wait_for`.
-    explain: what it means that whoever a code names is late; see `within`.
+    patience_s: how long each timeout is, by its code, seconds; see `wait_for`.
+    explain: says what it means that a timeout has run out, by its code; see `within`.
     charging: set when the job has ended; None = nobody charges for it.
     stream: the realtime session that the request is about; its slot is not ours to free.
     starts: the request is the start of that session.
@@ -254,7 +254,7 @@ class Run:
         """After `Session.abort`."""
         self.cut(Aborted(Code.DRAINING, f"cannot go on: {reason}"))
 
-    # Who is late.
+    # Timeouts. One runs at a time; its code tells who caused it.
 
     def within(self, seconds: float, late: Code, explain: Callable[[Code, Run], str]) -> None:
         """Set the deadline to `seconds` from now, and say what it means that it passes."""
@@ -263,19 +263,19 @@ class Run:
         self.caller.deadline = self._now() + seconds
 
     def without_limit(self) -> None:
-        """Nobody is waited for until the next call."""
+        """No timeout runs until the next call."""
         self._late = NOBODY
         self.caller.deadline = self._patience_s = NEVER
 
     def wait_for(self, late: Code) -> None:
-        """Somebody else is waited for now, with the patience that they get. For the same one, nothing changes."""
+        """Let the timeout with this code run now. For the one that runs already, nothing changes."""
         if late is not self._late:
             self._late = late
             self._patience_s = seconds = self.patience_s[late]
             self.caller.deadline = self._now() + seconds
 
     def moved(self) -> None:
-        """A byte moved, either way: whoever is waited for gets as long again, and the runner is not dead."""
+        """A byte moved, either way: the timeout that runs begins again, and the runner is not dead."""
         now = self._now()
         self.caller.deadline = now + self._patience_s
         if self.session is not None:

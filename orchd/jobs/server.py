@@ -21,7 +21,8 @@ from orchd.hooks.calls import HookCalls
 from orchd.hooks.terms import Terms, terms_of
 from orchd.http1.names import Header
 from orchd.http1.render import Date
-from orchd.jobs.handle import Handler, JobLog, JobMetrics
+from orchd.jobs.ending import JobListeners, JobLog, JobMetrics
+from orchd.jobs.handle import Handler
 from orchd.jobs.settings import JobsSettings
 from orchd.lag import LoopLag
 from orchd.limits import most_connections
@@ -138,9 +139,7 @@ class JobServer:
             keeper=keeper,
             hooks=hooks,
             carrier=PoolCarrier(self._pool),
-            metrics=metrics,
-            job_log=job_log,
-            hurry=hurry,
+            listeners=JobListeners(metrics, job_log, hurry),
             now=self.clock,
             date=self.date,
             terms=terms,

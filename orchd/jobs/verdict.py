@@ -50,7 +50,7 @@ def outcome_of(refusal: JobRefused) -> Outcome:
 
 
 def explain_late(code: Code, run: Run) -> str:
-    """Say that whoever `code` names is late."""
+    """Say what it means that the timeout with this code has run out."""
     seconds = run.patience_s[code]
     match code:
         case Code.BODY_STALLED:

@@ -1,6 +1,6 @@
 """EDGE. What is left of an exchange with a runner whose job was cut: its end is watched for, and nothing else.
 
-The runner is told by the end of our side that nobody waits any more. Many see that and stop; others answer all the
+The end of our side tells the runner that its answer is no longer wanted. Many see that and stop; others answer all the
 same, and then their answer is read and dropped, so that its end is seen. The connection is used for nothing else.
 """
 

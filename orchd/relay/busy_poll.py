@@ -40,7 +40,7 @@ class BusyPoll:
     ) -> None:
         self._soon = soon
         self._clock = clock
-        # With one processor we would keep it from whoever is to answer.
+        # With one processor, busy-polling would keep it from the program that is to answer.
         self._poll_s = poll_s if (os.cpu_count() or 1) > 1 else 0.0
         self._sent_at = float("-inf")
         self._until: float | None = None  # When the moment ends; None = the loop does not busy-poll.

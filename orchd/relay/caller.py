@@ -117,11 +117,11 @@ class CallerConnection(CallerWire):
         return self._await() if self.state is AWAITING else None
 
     def _await(self) -> None:
-        """Nothing is being served: until when may that be so?"""
+        """Nothing is being served: set the deadline, and whether to read."""
         parser, hub = self.parser, self._hub
         settings, now = hub.settings, hub.clock()
         if parser.messages or parser.held:
-            if self.paused:  # It takes no answers: it gets no more of them.
+            if self.paused:  # It takes no answers, so it gets no more of them.
                 self.deadline = now + settings.between_bytes_timeout_s
                 return self.set_reading(False)
             self.set_reading(True)
@@ -170,7 +170,7 @@ class CallerConnection(CallerWire):
             self.set_reading(wanted)
 
     def _drop_body(self) -> None:
-        """Read on to the end of a body that nobody wants. It is short: see `_fits`."""
+        """Read and drop the rest of a body, to its end. It is short: see `_fits`."""
         message, parser = self.message, self.parser
         parser.go_on()
         message.take()
@@ -255,7 +255,7 @@ class CallerConnection(CallerWire):
     def done(self) -> None:
         self.owner = self.exchange = self.tunnel = None
         self._collect = 0
-        self._slowness.next_body()
+        self._slowness.pace = None
         self.deadline = NEVER
         self.bulk = False
         if self.closed:

@@ -55,7 +55,7 @@ class CallerEvent(StrEnum):
     REFUSED = "refused"
     """What came is not a request, or came too late: that was said, and nothing may follow."""
     CLOSED = "closed"
-    """Nothing can be sent any more, whoever ended it."""
+    """Nothing can be sent any more, whichever side ended it."""
 
 
 S, E = CallerState, CallerEvent
@@ -85,7 +85,7 @@ MOVES: Mapping[CallerState, Mapping[CallerEvent, CallerState]] = {
         E.REFUSED: S.LEAVING,
         E.CLOSED: S.CLOSED,
     },
-    # Told twice: by whoever closes, and by the loop.
+    # Told twice: by our code that closes, and by the loop.
     S.CLOSED: {E.CLOSED: S.CLOSED},
 }
 

@@ -15,7 +15,7 @@ from orchd.http1.message import Message
 from orchd.http1.names import Header
 from orchd.http1.parser import RequestParser
 from orchd.http1.rules import Malformed, RequestHead
-from orchd.relay.caller_state import BUSY, PARSED, CallerEvent, CallerState, next_caller_state
+from orchd.relay.caller_state import BUSY, MOVES, PARSED, CallerEvent, CallerState, next_caller_state
 from orchd.relay.ports import CallerGone, Owner
 from orchd.relay.settings import RelaySettings
 from orchd.relay.sides import CallerExchange, CallerTunnel
@@ -43,7 +43,7 @@ class Hub(Protocol):
         """Count it; False = there is no room for it."""
 
     def turned_away(self) -> JobRefused | None:
-        """Return what a connection is told that there is no room for; None = there are too many even of these."""
+        """Return what to tell a connection beyond the limit; None = there are too many even of these."""
 
     def left(self, connection: CallerWire) -> None:
         """The connection is lost."""
@@ -91,7 +91,9 @@ class CallerWire(Wire):
 
     def move(self, event: CallerEvent) -> None:
         """Take the state to what follows from `event`."""
-        self.state = state = next_caller_state(self.state, event)
+        # As `next_caller_state`, without its call: each job moves twice.
+        row = MOVES[self.state]
+        self.state = state = row[event] if event in row else next_caller_state(self.state, event)
         self.parsed = state in PARSED
 
     # What happens to it.
@@ -207,7 +209,7 @@ class CallerWire(Wire):
                 self.abort()
 
     def excuse(self, seconds: float) -> None:
-        """orchd stood still for this long: that counts against nobody."""
+        """Give back this much time, in which orchd itself stood still."""
         self.deadline += seconds
         self._slowness.skip(seconds)
 
@@ -219,8 +221,8 @@ class CallerWire(Wire):
     def look_out(self, now: float) -> None:
         """See what no event tells; call it once a second while something is served, or nothing is read.
 
-        That the caller has left, although nothing is read from it; that it sends its body too slowly; and that whoever
-        is to take bytes takes some, although there are still too many for more.
+        That the caller has left, although nothing is read from it; that it sends its body too slowly; and that the side
+        that is to take bytes takes some, although too many are still left to write more.
         """
         if not self.reading and not self.closed and self.peer_left():
             self._gone()
@@ -245,7 +247,7 @@ class CallerWire(Wire):
         raise NotImplementedError
 
     def _takes_bytes(self) -> bool:
-        """Return whether whoever is to take bytes has taken some since this was asked last: then it is not late."""
+        """Return whether the side that is to take bytes has taken some since the last call: then it is not late."""
         exchange = self.exchange
         if not self._slowness.takes_bytes((self if self.paused else None) if exchange is None else exchange.taker):
             return False

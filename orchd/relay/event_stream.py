@@ -28,7 +28,7 @@ class EventsEnd:
         self._tail = seen[-(len(DONE) - 1) :]
 
     def ending(self, broke: str = "") -> bytes:
-        """Return what is to follow the last bytes, so that the caller sees an end; `broke`: why it is no good one."""
+        """Return what is to follow the last bytes, so that the caller sees an end; `broke`: why it broke off, if so."""
         if self.done and not broke:
             return b""
         # Whatever line and event were under way end first.

@@ -2,7 +2,7 @@
 
 Nothing is queued here and nothing runs: each step is a call from one of the two connections (bytes came, it takes
 bytes again, it ended), and does what can be done now. The bytes of a direction are moved by a `Half`; here is what the
-two directions have to do with each other, with the connections and with the job. Whoever decides (`Owner`) is told of
+two directions have to do with each other, with the connections and with the job. The job (`Owner`) is told of
 the answer's head, of the end, and of what went wrong.
 
 Every call of the owner may end the job before it returns: design.md, "Re-entrancy". So such a call is the last thing
@@ -296,10 +296,10 @@ class Exchange:
         rest = runner.exchange = AbandonedExchange(runner, watched=True)
         return rest
 
-    # Who is waited for.
+    # Timeouts.
 
     def _waits(self) -> None:
-        """Tell who is waited for now, and read from the caller if that is of use."""
+        """Tell the job which timeout runs now, and read from the caller if that is of use."""
         self.caller.choose_reading()
         if self.started:
             late = CALLER_STALLED if self.down.blocked else BACKEND_STALLED

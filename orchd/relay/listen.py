@@ -84,10 +84,10 @@ def remove_sockets(where: Sequence[str]) -> None:
 
 
 def _bind(path: Path) -> socket.socket:
-    """Return a socket bound there, for owner and group; one on which nobody listens any more is replaced.
+    """Return a socket bound there, for owner and group; a socket file on which no program listens any more is replaced.
 
     Raises:
-        OSError: EADDRINUSE, somebody listens there, or it is no socket.
+        OSError: EADDRINUSE, another program listens there, or the file is not a socket.
     """
     if path.is_socket():
         with socket.socket(socket.AF_UNIX) as probe:

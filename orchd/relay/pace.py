@@ -1,7 +1,7 @@
-"""How fast a caller sends a body: whoever drips a byte a minute must not hold a slot for ever. Pure.
+"""How fast a caller sends a body: one that sends a byte a minute must not hold a slot for ever. Pure.
 
-Looked at once a second, and not at each byte, so that it costs a job nothing. Only the time counts in which the caller
-is waited for: while orchd does not read, since the runner takes no more, nobody can be slow.
+It is checked once a second, and not at each byte, so that it costs a job nothing. Only time in which orchd waits for
+the caller counts: while orchd does not read, because the runner takes no more, the caller is not slow.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ def is_paced(content_type: bytes | None) -> bool:
 
 
 class BodyPace:
-    """Of one body. Attributes:
-    waited_s: seconds in which the caller was waited for.
-    ahead_s: seconds by which it is ahead of the least rate, as far as that counts; below 0 = it is behind.
+    """The pace of one body.
+
+    Attributes:
+        waited_s: seconds in which orchd waited for the caller.
+        ahead_s: seconds by which it is ahead of the lowest rate, as far as that counts; below 0 = it is behind.
     """
 
     __slots__ = ("_looked_at", "_received", "_waits", "ahead_s", "waited_s")
@@ -32,7 +34,7 @@ class BodyPace:
         self.ahead_s = 0.0
 
     def skip(self, seconds: float) -> None:
-        """So many seconds since the last look don't count."""
+        """Don't count this many seconds since the last check."""
         self._looked_at += seconds
 
     def look(self, now: float, received: int, settings: RelaySettings, *, waits: bool) -> str:

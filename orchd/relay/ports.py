@@ -38,7 +38,7 @@ class TooMuch(Exception):
 
 
 class Owner(Protocol):
-    """Whose job it is, as the edges see it. Each call may end the job before it returns."""
+    """The job that is served, as the relay sees it. Calls may end the job before they return: see design.md."""
 
     def deliver(self, what: object) -> None:
         """Give what is waited for: what came of the body, the answer's head, its end."""
@@ -50,7 +50,7 @@ class Owner(Protocol):
         """Bytes moved, either way."""
 
     def wait_for(self, late: Code) -> None:
-        """From now on, this code names which timeout runs."""
+        """From now on, the timeout with this code runs. For the one that runs already, nothing changes."""
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -84,7 +84,7 @@ class Caller(Protocol):
         """Send `100 Continue` if the caller waits for it and has not had it."""
 
     def keeps_alive(self, answer: AnswerHead) -> bool:
-        """Return whether the connection can go on behind this answer."""
+        """Return whether the connection can go on after this answer."""
 
     def answer(self, status: int, headers: list[Header], body: bytes) -> None:
         """Send an answer of our own."""
@@ -173,7 +173,7 @@ class Carrier(Protocol):
         """
 
     def give_back(self, connection: Connection) -> None:
-        """It came too late: nobody needs it."""
+        """Keep a connection that came too late for its job."""
 
     def carry(self, owner: Owner, caller: Caller, connection: Connection, most: int) -> Transfer:
         """Bring the two together. `most`: bytes of the body; 0 = no limit."""

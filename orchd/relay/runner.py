@@ -93,7 +93,7 @@ class RunnerConnection(Wire):
         return self.parser.take_held()
 
     def leave(self) -> None:
-        """Serve nobody any more."""
+        """Serve no exchange any more."""
         self.exchange = self.tunnel = None
         self.parsed = False
 
@@ -171,7 +171,7 @@ class RunnerConnection(Wire):
             self.parser.close()
 
     def give_up(self) -> None:
-        """It was being made, and nobody wants it: the loop may have begun to tell us of it, and will say no more."""
+        """Close a connection that was being made: the loop may have begun to tell us of it, and will say no more."""
         if self.made:
             self.abort()
         self.forget_socket()

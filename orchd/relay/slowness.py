@@ -1,4 +1,4 @@
-"""Who is slow on a caller's connection: what no event tells, and is looked at once a second."""
+"""Which side of a caller's connection is slow: no event tells that, so it is checked once a second."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from orchd.relay.wire import Wire
 
 
 class Slowness:
-    """Of one connection. It remembers what it saw a second ago."""
+    """Of one connection. It remembers what it saw a second ago.
 
-    __slots__ = ("_pace", "_settings", "_taken")
+    Attributes:
+        pace: of the body under way; None = it has not been checked yet. The connection clears it after each body.
+    """
+
+    __slots__ = ("_settings", "_taken", "pace")
 
     def __init__(self, settings: RelaySettings) -> None:
         self._settings = settings
-        self._pace: BodyPace | None = None  # Of the body under way; None = nobody has looked yet.
-        self._taken: tuple[Wire, int | None] | None = None  # Who is to take bytes, and how many it had taken.
-
-    def next_body(self) -> None:
-        """The body under way is done with."""
-        self._pace = None
+        self.pace: BodyPace | None = None
+        self._taken: tuple[Wire, int | None] | None = None  # The side that is to take bytes, and how many it had taken.
 
     def skip(self, seconds: float) -> None:
         """Don't count this much of the time since the last look."""
-        if self._pace is not None:
-            self._pace.skip(seconds)
+        if self.pace is not None:
+            self.pace.skip(seconds)
 
     def of_body(
         self, now: float, message: Message[RequestHead], exchange: CallerExchange | None, *, collects: bool
@@ -41,19 +41,19 @@ class Slowness:
         if not (settings.min_body_rate or settings.body_timeout_s) or not is_paced(message.head.value(b"content-type")):
             return ""
         waits = collects if exchange is None else exchange.waits_for_body
-        if self._pace is None:
-            self._pace = BodyPace(now, waits=waits)
+        if self.pace is None:
+            self.pace = BodyPace(now, waits=waits)
         # What was spliced did not come through the parser; what waits in it was not moved.
         received = max(message.received, 0 if exchange is None else exchange.bytes_in)
-        return self._pace.look(now, received, settings, waits=waits)
+        return self.pace.look(now, received, settings, waits=waits)
 
     def takes_bytes(self, taker: Wire | None) -> bool:
-        """Return whether whoever is to take bytes has taken some since this was asked last: then it is not late.
+        """Return whether the side that is to take bytes has taken some since the last call: then it is not late.
 
         `paused` alone does not tell: it stays true until the last of what was written is out.
 
         Args:
-            taker: whose peer is to take bytes; None = nobody's.
+            taker: the connection whose peer is to take bytes; None = there is none.
         """
         if taker is None or taker.closed:
             self._taken = None

@@ -1,7 +1,12 @@
-"""EDGE. Bytes of known number from one socket to another inside the kernel, where it can: Linux's splice, by a pipe.
+"""EDGE. A known number of bytes from one socket to another inside the kernel, where it can: Linux's splice, by a pipe.
 
-Works on duplicates of the two connections' descriptors, since a loop watches a transport's own ones itself. While it
-runs, nobody else reads from the one connection or writes to the other.
+It works on duplicates of the two connections' descriptors, since a loop watches a transport's own ones itself. While it
+runs, nothing else reads from the one connection or writes to the other.
+
+How: bytes go from the source socket into a pipe, and from the pipe to the sink socket, without being copied to us. Both
+calls are non-blocking. If the sink takes no more, what is in the pipe waits there and the loop watches the sink; else
+it watches the source. `_in_pipe` is what has been read and not written: if a splice is stopped then, those bytes are
+lost, and the pipe can't be used again.
 """
 
 from __future__ import annotations
@@ -69,7 +74,7 @@ class Splice:
     """Moves `left` bytes from `source` to `sink` (non-blocking sockets), then calls `done` once; see `start`.
 
     Args:
-        moved: so many bytes have reached the sink's socket.
+        moved: this many bytes have reached the sink's socket.
         blocked: `waits_for_sink` has changed.
         done: None, or SourceEnded or SinkBroke. Never called after `stop`.
 
@@ -110,7 +115,7 @@ class Splice:
         self._step()
 
     def stop(self) -> None:
-        """Let go of both sockets; bytes that are in the pipe are lost."""
+        """Let go of both sockets; bytes that are in the pipe are lost. No callback comes after that."""
         if self._source >= 0:
             self._watch_source(False)
             self._watch_sink(False)
@@ -124,7 +129,7 @@ class Splice:
         if moved := left - self._to_read - self._in_pipe:
             self._moved(moved)
         if self._source < 0:
-            return None  # Stopped by whoever was told.
+            return None  # The callback has stopped it.
         if why is not None or not (self._to_read or self._in_pipe):
             return self._end(why)
         # Its bytes don't tell how many more the pipe takes, as it may be full of small pieces: it is emptied first.
@@ -136,7 +141,7 @@ class Splice:
         """
         source, sink, (out, into) = self._source, self._sink, self._ends
         to_read, in_pipe = self._to_read, self._in_pipe
-        until = to_read + in_pipe - _TURN_BYTES
+        until = to_read + in_pipe - _TURN_BYTES  # When this much is left, it is the turn of others.
         try:
             for _ in range(_TURN_ROUNDS):
                 if to_read + in_pipe <= until:

@@ -100,7 +100,7 @@ class Tunnel:
             self._owner.deliver(None)
 
     def tell_late(self) -> None:
-        """Tell who is waited for now."""
+        """Tell the job which timeout runs now."""
         self._owner.wait_for(CALLER_STALLED if self._down.sink.paused else BACKEND_STALLED)
 
     @property

@@ -1,4 +1,4 @@
-"""EDGE. What both sides' connections share: when writes go out, what is read with, and the socket."""
+"""EDGE. What both sides' connections share: when writes go out, how bytes are read, and the socket."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ NEAR_US = 1000
 TURN_BYTES = 2 * 1024 * 1024
 """Of one connection's bulk, between two turns of the loop: uvloop would read 32 times in a row."""
 SMALL_BYTES = 16 * 1024
-# One of each for all connections: what is read is taken out before anything else is read. Small where a head may come,
-# so that the body behind it stays in the kernel, from where it can be spliced.
+# One of each for all connections: what is read is copied out before anything else is read. Small where a head may come,
+# so that the body after it stays in the kernel, from where it can be spliced.
 _SMALL, _LARGE = memoryview(bytearray(16 * 1024)), memoryview(bytearray(256 * 1024))
 
 
 class Batch:
-    """Small writes of one turn of the loop: the first goes out at once, the others one upon the other at its end.
+    """Small writes of one turn of the loop: the first goes out at once, the others together at its end.
 
-    Whoever receives them is then woken twice and not for each: waking a sleeping processor costs more than a small job.
-    And where there is just one, nobody waits.
+    So their receiver is woken twice and not for each: waking a sleeping processor costs more than a small job. Where
+    there is just one, it does not wait.
+
+    How: the first write of a turn sets `waiting` and asks the loop for a call of `_end`, which comes after all that the
+    loop had to do in this turn. Until then, whatever is small and whole is kept in its connection's `unsent`.
 
     Args:
         poll_s: as of `BusyPoll`.
@@ -60,7 +63,7 @@ class Batch:
 
 
 class Wire(asyncio.BufferedProtocol):
-    """One connection, whoever is at its other end.
+    """One connection, of whichever side.
 
     Attributes:
         sent: bytes of messages that were written, or went out by another way.

@@ -173,7 +173,7 @@ class StreamMachine(RuleBasedStateMachine):
         )
         containers: Containers = self.boxes
         keeper.containers = containers
-        bench.keeper = bench.handler._keeper = bench.handler._realtime._keeper = keeper
+        bench.keeper = bench.handler._realtime._keeper = keeper
         keeper.over_at_node.connect(lambda key, session: self.node.discard(session))
         bench.table.set_closed(KEY, startable=True, code=Code.NOT_READY, reason="it is cold")
         self.sweep = spawn(keeper.run(), name="sweep")

@@ -1,0 +1,151 @@
+"""The end of a job: its runner is left, its slot is free or lets go, and log, metrics and hooks hear of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.outcomes import Outcome
+from orchd.errors import Code, JobRefused
+from orchd.hooks.account import Account
+from orchd.hooks.calls import HookCalls
+from orchd.jobs.accounts import Accounts
+from orchd.jobs.realtime import Realtime
+from orchd.jobs.run import Run
+from orchd.jobs.verdict import RUNNERS_FAULT
+from orchd.realtime.stream import Stream, StreamEnd
+from orchd.relay.ports import Transfer
+from orchd.sessions.letting_go import LettingGo
+from orchd.sessions.table import SessionTable
+
+OK, RUNNER_ERROR = Outcome.OK, Outcome.RUNNER_ERROR  # Members of enums are slow to look up: each job needs these.
+
+
+class JobMetrics(Protocol):
+    """Counts jobs."""
+
+    def job_finished(
+        self,
+        key: ModelKey | None,
+        outcome: str,
+        code: str,
+        total_s: float,
+        first_byte_s: float | None,
+        held_s: float,
+        status: int = 0,
+    ) -> None:
+        """Count a job or stream that has ended."""
+
+
+class JobLog(Protocol):
+    """The lines of jobs."""
+
+    def done(self, run: Run, outcome: Outcome, refusal: JobRefused | None, total_s: float) -> None:
+        """Write the line of a job that has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobListeners:
+    """Who hears of a job's end.
+
+    Attributes:
+        hurry: a job failed on this runner; probe it soon.
+    """
+
+    metrics: JobMetrics
+    log: JobLog
+    hurry: Callable[[RunnerId], None]
+
+
+class JobEnding:
+    """Each method is one step, once for each job or stream.
+
+    Args:
+        now: the table's clock, seconds.
+    """
+
+    def __init__(
+        self,
+        table: SessionTable,
+        letting_go: LettingGo,
+        accounts: Accounts,
+        realtime: Realtime,
+        listeners: JobListeners,
+        hooks: HookCalls,
+        now: Callable[[], float],
+    ) -> None:
+        self._table = table
+        self._letting_go = letting_go
+        self._accounts = accounts
+        self._realtime = realtime
+        self._metrics = listeners.metrics
+        self._log = listeners.log
+        self._hurry = listeners.hurry
+        self._hooks = hooks
+        self._now = now
+
+    def cut(self, run: Run, transfer: Transfer) -> None:
+        """Leave the runner; if it may work on for this job, the slot is not free before that is over."""
+        rest = transfer.cut()
+        if rest is None:
+            return
+        assert run.session is not None
+        assert run.model is not None
+        letting_go = self._letting_go
+        seconds = run.model.inference.timeout_s
+        work = letting_go.cut(run.session, seconds, watched=rest.watched, close=rest.close)
+        rest.watch(lambda: letting_go.finished(work), lambda: letting_go.lost(work))
+
+    def end(self, run: Run, outcome: Outcome, refusal: JobRefused | None) -> None:
+        """Free the slot, or let it go; tell log and metrics; let the hooks settle."""
+        session, total_s = run.session, self._now() - run.began_at
+        if outcome is OK and 500 <= run.status <= 599:
+            outcome = RUNNER_ERROR
+        if session is not None and refusal is not None and refusal.code in RUNNERS_FAULT:
+            self._hurry(session.runner)
+        if run.stream is not None:
+            self._leave_stream(run, outcome)
+            session = None
+        if session is not None:
+            if outcome is OK:
+                self._table.end(session, outcome)
+            else:
+                self._letting_go.end(session, outcome)
+        if run.counts:
+            code = "" if refusal is None else refusal.code
+            self._metrics.job_finished(run.key, outcome, code, total_s, run.first_byte_s, run.held_s, run.status)
+            self._log.done(run, outcome, refusal, total_s)
+        if session is not None and self._hooks.settling:
+            self._accounts.settle(run, session, outcome)
+
+    def _leave_stream(self, run: Run, outcome: Outcome) -> None:
+        """The stream stays. If hooks are still being asked about its start, that ends first."""
+        if run.outer is None or run.outer.done():
+            return self._realtime.ended(run, outcome)
+        return run.outer.add_done_callback(lambda _: self._realtime.ended(run, outcome))
+
+    def stream_lost(self, account: Account) -> None:
+        """Settle the account of a stream that was not found again after a restart."""
+        self._accounts.settle_lost(account)
+
+    def stream_found(self, stream: Stream) -> None:
+        """Charge for a stream that was found again, as before the restart."""
+        self._accounts.charge_stream(stream)
+
+    def stream_ended(self, end: StreamEnd) -> None:
+        """Count it and settle its account; its slot is free, or letting go."""
+        stream, outcome = end.stream, end.outcome
+        if stream.ran:
+            self._metrics.job_finished(stream.key, outcome, "", self._now() - stream.began_at, None, 0.0)
+        self._accounts.settle_stream(stream, outcome)
+
+
+def break_off(run: Run, refusal: JobRefused | None) -> None:
+    """End an answer that has begun so that it can't look complete."""
+    events = run.events
+    if refusal is None or events is None or refusal.code is Code.CALLER_STALLED or not run.head.modern:
+        run.caller.break_off()
+    else:
+        run.caller.finish(events.ending(refusal.message))
