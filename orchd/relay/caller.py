@@ -30,6 +30,8 @@ from orchd.relay.headers import interim, persistence
 from orchd.relay.ports import Owner
 from orchd.relay.sides import CallerTunnel
 
+REQUEST, ANSWERED = CallerEvent.REQUEST, CallerEvent.ANSWERED  # Slow to look up: each job needs these.
+
 AHEAD_BYTES = 64 * 1024
 REFUSAL_STEPS = 224
 """What it takes to refuse a request, as the model that was probably meant may be looked for among hundreds."""
@@ -104,7 +106,7 @@ class CallerConnection(CallerWire):
                     break
             parser.steps -= HEAD_STEPS
             self.message = message = messages[0]
-            self.move(CallerEvent.REQUEST)
+            self.move(REQUEST)
             self._continued = False
             self._sent_before = self.sent
             self._keep = message.head.keep_alive
@@ -272,7 +274,7 @@ class CallerConnection(CallerWire):
         if not self._keep:
             return self.leave(CallerEvent.ANSWERED_LAST)
         parser.messages.popleft()
-        self.move(CallerEvent.ANSWERED)
+        self.move(ANSWERED)
         if parser.switched:
             parser.decline()
         if self._advancing or parser.held:

@@ -47,15 +47,16 @@ class Exchange:
         "_answer", "_clean", "_owner", "caller", "down", "request", "retained", "runner", "started", "tunnel", "up",
     )  # fmt: skip
 
+    request: Message[RequestHead]
+
     def __init__(self, owner: Owner, caller: CallerConnection, runner: RunnerConnection, most: int) -> None:
         self._owner = owner
         self.caller = caller
         self.runner = runner
-        self.request: Message[RequestHead] = caller.message
-        self.up = up = Half(owner, caller, runner, trailers_to_runner)
-        up.message = self.request
-        up.chunked = self.request.head.chunked
-        up.limit = most
+        request = self.request = caller.message
+        self.up = up = Half(owner, caller, runner, trailers_to_runner, most)
+        up.message = request
+        up.chunked = request.head.chunked
         self.down = Half(owner, runner, caller, trailers_to_caller)
         self.started = False
         self.tunnel: Tunnel | None = None
@@ -63,7 +64,7 @@ class Exchange:
         self._answer: Message[AnswerHead] | None = None
         self._clean = True  # No interim answer has announced a body: interim answers have none.
         caller.exchange = self
-        runner.begin(self, self.request.head.method)
+        runner.begin(self, request.head.method)
 
     @property
     def bytes_in(self) -> int:
@@ -115,7 +116,11 @@ class Exchange:
         half.splice = None
         if why is None:
             half.spliced_whole()
-            return self._waits() if half is self.up else self._answer_is_through()
+            if half is self.down:
+                self._let_runner_go()
+                if not self.caller.paused:
+                    return self._owner.deliver(None)
+            return self._waits()
         broke = half.sink if isinstance(why, SinkBroke) else half.source
         if broke is self.caller:
             return self._owner.fail(CallerGone())
@@ -185,22 +190,19 @@ class Exchange:
             return self._waits()
         down.push(head)
         if not down.open:
-            return self._answer_is_through()
+            self._let_runner_go()
+            return self._waits() if caller.paused else self._owner.deliver(None)
         if runner.ended:
             return self._owner.fail(RunnerBroke("closed the connection in the middle of its answer"))
         if (broken := runner.parser.broken) is not None:
             return self._owner.fail(RunnerBroke(f"gave an answer that {broken.why}"))
         return self._go_on(down)
 
-    def _answer_is_through(self) -> None:
-        """The last byte of the answer has been written; the job has ended once the caller's kernel has it."""
-        self._let_runner_go()
-        if not self.caller.paused:
-            return self._owner.deliver(None)
-        return self._waits()
-
     def _let_runner_go(self) -> None:
-        """Its answer is whole; so is its connection, if the request is too."""
+        """Its answer is whole and written; so is its connection, if the request is too.
+
+        The job has ended once the caller's kernel has all of the answer.
+        """
         runner, answer = self.runner, self._answer
         assert answer is not None
         parser = runner.parser

@@ -48,17 +48,19 @@ class Half:
     )  # fmt: skip
 
     message: Message[Any]
+    events: EventsEnd | None
+    splice: Splice | None
 
-    def __init__(self, owner: Owner, source: Wire, sink: Wire, trailers: TrailerFilter) -> None:
+    def __init__(self, owner: Owner, source: Wire, sink: Wire, trailers: TrailerFilter, limit: int = 0) -> None:
         self._owner = owner
         self._trailers = trailers
         self.source = source
         self.sink = sink
         self.open = True
         self.chunked = False
-        self.limit = self.moved = 0
-        self.events: EventsEnd | None = None
-        self.splice: Splice | None = None
+        self.limit = limit
+        self.moved = 0
+        self.events = self.splice = None
 
     @property
     def blocked(self) -> bool:

@@ -120,16 +120,14 @@ class Wire(asyncio.BufferedProtocol):
         return _LARGE if self.bulk else _SMALL
 
     def buffer_updated(self, nbytes: int) -> None:
-        if not self.bulk:
-            return self.data_received(_SMALL[:nbytes].tobytes())
-        data = _LARGE[:nbytes].tobytes()
-        self._turn_left -= nbytes
-        if self._turn_left <= 0:
-            self._turn_left = TURN_BYTES
-            self.rest()
-        return self.data_received(data)
-
-    def data_received(self, data: bytes) -> None:
+        if self.bulk:
+            data = _LARGE[:nbytes].tobytes()
+            self._turn_left -= nbytes
+            if self._turn_left <= 0:
+                self._turn_left = TURN_BYTES
+                self.rest()
+        else:
+            data = _SMALL[:nbytes].tobytes()
         if not self.parsed:
             return self.unparsed(data)
         try:

@@ -25,7 +25,7 @@ class OneSided(Wire):
         super().connection_made(transport)
         self.begun.set()
 
-    def data_received(self, data: bytes) -> None:
+    def buffer_updated(self, nbytes: int) -> None:
         pass
 
     def connection_lost(self, exc: Exception | None) -> None:
