@@ -47,6 +47,8 @@ LOOK_CLOSER_S = 2.0
 """Longest time for a hint why a runner can't be reached: its next probe waits for it."""
 STEP = 4
 """Most events taken, and most models planned, in one step."""
+LEAST_WAIT_S = 0.001
+"""Shortest wait for a time that has not come yet: event loops round their timers, uvloop to a millisecond."""
 READ_STEP = 25
 """Most entries of a new file compared, and most models looked at in what a runtime shows, in one step."""
 
@@ -218,8 +220,11 @@ class Loop:
         now = asyncio.get_running_loop().time()
         until, at = self.planner.next_full_at, self.planner.deadlines.next()
         until = until if at is None else min(at, until)
+        # A loop's timers may fire early, by as much as its clock resolves. Just before `until` nothing is due yet, and
+        # without a least wait the loop would turn again and again until it is.
+        wait_s = max(LEAST_WAIT_S, until - now) if until > now else 0.0
         try:
-            async with asyncio.timeout(max(0.0, until - now)):
+            async with asyncio.timeout(wait_s):
                 await self._wake.wait()
         except TimeoutError:
             pass
