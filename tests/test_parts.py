@@ -89,7 +89,6 @@ def test_what_is_switched_off_is_not_imported(tmp_path: Path) -> None:
         assert of_it <= {f"{package}.{face}" for face in CHEAP}
     foreign = {name.partition(".")[0] for name in found}
     assert not foreign & {"docker", "pynvml", "requests", "eth_keys", "eth_hash", "web3", "Crypto"}
-    assert not {name for name in found if name.startswith("orchd.node.")} - {"orchd.node.settings"}
 
 
 def test_what_is_switched_on_is_imported(tmp_path: Path) -> None:
