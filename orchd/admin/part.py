@@ -11,8 +11,10 @@ from orchd.status_face import status_faces
 
 
 class AdminPart(Part):
-    """Args:
-    accepting: returns whether jobs are taken.
+    """Shows people and Prometheus how orchd is.
+
+    Args:
+        accepting: returns whether jobs are taken.
     """
 
     name = "admin"

@@ -29,9 +29,11 @@ CLOSE_TIMEOUT_S = 1.0
 
 
 class AdminServer:
-    """Args:
-    snapshot: makes the newest one.
-    accepting: whether jobs are taken: the job listener is up, and orchd is not shutting down.
+    """Serves the pages; it changes nothing.
+
+    Args:
+        snapshot: makes the newest one.
+        accepting: whether jobs are taken: the job listener is up, and orchd is not shutting down.
     """
 
     def __init__(

@@ -17,10 +17,12 @@ from orchd.status_view import Json, find_model, head, model_json, problem_json, 
 
 
 class StatusPage:
-    """Args:
-    snapshot: makes the newest one.
-    pause: awaited between pieces.
-    dump: writes a piece as JSON.
+    """Makes the answer of `/status`, piece by piece.
+
+    Args:
+        snapshot: makes the newest one.
+        pause: awaited between pieces.
+        dump: writes a piece as JSON.
     """
 
     def __init__(

@@ -120,7 +120,7 @@ def parse(data: bytes, file: str) -> Parsed | Problem:
         return _malformed(file, before, len(before), what)
     try:
         return Parsed(tuple(_entries(text)), warnings)
-    except _Malformed as exc:
+    except _NoArray as exc:
         # Whatever the break looks like, these are its cause: no JSON has a line that begins so.
         if mark := _CONFLICT.search(text):
             what = f"cannot read on: {mark[0]} is a conflict mark of git; settle the conflict and remove its marks"
@@ -128,7 +128,7 @@ def parse(data: bytes, file: str) -> Parsed | Problem:
         return _malformed(file, text, exc.at, exc.message)
 
 
-class _Malformed(Exception):
+class _NoArray(Exception):
     """The JSON breaks at the character `at`."""
 
     def __init__(self, at: int, message: str) -> None:
@@ -140,11 +140,11 @@ def _entries(text: str) -> Iterator[RawEntry]:
     """Yield the elements of the array that `text` is.
 
     Raises:
-        _Malformed: it is not an array.
+        _NoArray: it is not an array.
     """
     at = _skip(text, 0)
     if not text.startswith("[", at):
-        raise _Malformed(at, _no_array(text, at))
+        raise _NoArray(at, _no_array(text, at))
     reader = _ElementReader(text)
     at = _skip(text, at + 1)
     if text.startswith("]", at):
@@ -156,7 +156,7 @@ def _entries(text: str) -> Iterator[RawEntry]:
         if text.startswith("]", at):
             return _nothing_after(text, at)
         if not text.startswith(",", at):
-            raise _Malformed(at, _what(text, at, "expected ',' or ']' after the entry"))
+            raise _NoArray(at, _what(text, at, "expected ',' or ']' after the entry"))
         at = _skip(text, at + 1)
 
 
@@ -177,7 +177,7 @@ def _no_array(text: str, at: int) -> str:
 def _nothing_after(text: str, closing: int) -> None:
     at = _skip(text, closing + 1)
     if at < len(text):
-        raise _Malformed(at, _what(text, at, "expected nothing after the array"))
+        raise _NoArray(at, _what(text, at, "expected nothing after the array"))
 
 
 class _ElementReader:
@@ -199,14 +199,14 @@ class _ElementReader:
     def read(self, start: int) -> tuple[RawEntry, int]:
         """Return the element that begins at `start`, and where it ends."""
         if self._index == MAX_ENTRIES:
-            raise _Malformed(start, f"cannot take more than {MAX_ENTRIES} entries")
+            raise _NoArray(start, f"cannot take more than {MAX_ENTRIES} entries")
         self._faults, self._repeated = [], set()
         try:
             value, end = self._decoder.raw_decode(self._text, start)
         except json.JSONDecodeError as exc:
-            raise _Malformed(exc.pos, _what(self._text, exc.pos, _EXPECTED.get(exc.msg, exc.msg))) from None
+            raise _NoArray(exc.pos, _what(self._text, exc.pos, _EXPECTED.get(exc.msg, exc.msg))) from None
         except RecursionError:
-            raise _Malformed(start, "cannot read this entry: it is nested too deeply") from None
+            raise _NoArray(start, "cannot read this entry: it is nested too deeply") from None
         self._line += self._text.count("\n", self._line_at, start)
         self._line_at = start
         faults = (*self._faults, *_unusable(value))

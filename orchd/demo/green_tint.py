@@ -29,7 +29,7 @@ def tint(frame: bytearray) -> None:
     frame[1::3] = frame[1::3].translate(ADD_80)
 
 
-class Handler(BaseHTTPRequestHandler):
+class TintHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # Connections are kept.
     disable_nagle_algorithm = True
 
@@ -103,7 +103,7 @@ def main() -> None:
     port = int(sys.argv[2] if sys.argv[1:2] == ["--port"] else os.environ.get("PORT", "8000"))
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    server = Server((os.environ.get("HOST", "0.0.0.0"), port), Handler)  # noqa: S104 - a container's own network
+    server = Server((os.environ.get("HOST", "0.0.0.0"), port), TintHandler)  # noqa: S104 - a container's own network
     print(f"green_tint: listening on {port}", flush=True)
     try:
         server.serve_forever()
