@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from orchd.database.explain import explain
 from orchd.errors import StoreError, reason_of
 
 log = structlog.get_logger("orchd.database")
@@ -36,9 +37,9 @@ def back_up(db: sqlite3.Connection, path: Path, schema: int) -> Path:
         _sync(path.parent)
     except (OSError, sqlite3.Error) as exc:
         draft.unlink(missing_ok=True)
-        why = reason_of(exc) if isinstance(exc, OSError) else str(exc)
+        why = reason_of(exc) if isinstance(exc, OSError) else explain(draft, exc)
         raise StoreError(
-            f"cannot back up the database {path} to {target}, which is done before it is migrated: {why}"
+            f"cannot back up the database {path} to {target}, which comes before it is migrated: {why}"
         ) from exc
     log.info("database_backed_up", backup=str(target), schema=schema)
     return target

@@ -27,7 +27,8 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from orchd.database.commit import CommitResult, commit
-from orchd.database.file import DatabaseFile, FileIdentity, explain, open_beside_writer, open_read_only
+from orchd.database.explain import explain
+from orchd.database.file import DatabaseFile, FileIdentity, open_beside_writer, open_read_only
 from orchd.database.migrations import Migrations, find_migrations
 from orchd.database.sql import Sql
 from orchd.errors import StoreError

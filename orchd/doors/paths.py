@@ -94,9 +94,25 @@ def _is_route(read: str, below: Sequence[Names], exact: Sequence[Names]) -> bool
     if ".." in finest:
         # What dot segments leave over depends on the server, but it is always some of these, in this order.
         return any(_in_order(route, finest) for route in (*below, *exact))
-    for names in (_names(_SLASHES.split(read)), _names(_SLASHES.split(_before_query(read)))):
-        if names in exact or any(len(names) > len(route) and names[: len(route)] == route for route in below):
+    for pieces in (_SLASHES.split(read), _SLASHES.split(_before_query(read))):
+        if _names(pieces) in exact or any(_is_below(route, pieces) for route in below):
             return True
+    return False
+
+
+def _is_below(folder: Names, pieces: Iterable[str]) -> bool:
+    """Return whether a path leads to something in a folder.
+
+    There, a piece counts that other readings leave out: a server that resolves dot segments before it decodes the path
+    takes `/stream/%2e` for something in `/stream/`.
+    """
+    wanted = list(reversed(folder))
+    for piece in pieces:
+        if not wanted:
+            if piece.strip(_NOT_SEEN):
+                return True
+        elif (names := _names([piece])) and names[0] != wanted.pop():
+            return False
     return False
 
 

@@ -135,6 +135,10 @@ def test_what_stays_inside_passes(path: str) -> None:
 @example("/stream/;/../stop")
 @example("/a%252fb/../stream/stop")
 @example("/live-video-to-video;%2fx")
+@example("/stream/%2e")
+@example("/./stream/%2e")
+@example("/api/stream/%2e%00")
+@example("/stream/;a")
 def test_no_spelling_hides_a_stream_route(path: str) -> None:
     """Whichever server takes a path for a route of streams, orchd does."""
     if stream_route(STREAMING, b"POST", path):
