@@ -15,7 +15,7 @@ from typing import Any
 
 from orchd.domain.state import ModelStatus, Snapshot
 from orchd.parts import faces
-from orchd.text import Look
+from orchd.text import TextStyle
 
 Json = Mapping[str, Any]
 """A piece of `/status`."""
@@ -36,7 +36,7 @@ class Position(IntEnum):
     FILE = 90
 
 
-Section = Callable[[Json, Look], list[str]]
+Section = Callable[[Json, TextStyle], list[str]]
 """Makes its lines of all of `/status`; none if it has nothing to show."""
 
 

@@ -22,8 +22,8 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """How to write to a stream.
+class TextStyle:
+    """How text is laid out for a stream.
 
     Attributes:
         width: columns of the terminal; None = no terminal: lines are as long as they are.
@@ -90,11 +90,11 @@ def drop_unread(stream: TextIO) -> None:
         os.close(nowhere)
 
 
-def look_of(stream: TextIO) -> Look:
-    """Return the look for `stream`: colours only on a terminal, and not where $NO_COLOR is set (no-color.org)."""
+def style_of(stream: TextIO) -> TextStyle:
+    """Return the style for `stream`: colours only on a terminal, and not where $NO_COLOR is set (no-color.org)."""
     if not stream.isatty():
-        return Look()
-    return Look(width=shutil.get_terminal_size().columns, colour=not os.environ.get("NO_COLOR"))
+        return TextStyle()
+    return TextStyle(width=shutil.get_terminal_size().columns, colour=not os.environ.get("NO_COLOR"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +103,23 @@ class Cell:
     code: str | None = None
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Cell]], look: Look) -> list[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[Cell]], style: TextStyle) -> list[str]:
     """Return aligned lines. A last cell that does not fit stands, wrapped, below its row."""
     rows = list(rows)
     widths = [max(map(cells, column)) for column in zip(head, *([c.text for c in row] for row in rows), strict=True)]
     before_last = sum(widths[:-1]) + len(GAP) * (len(head) - 1)
-    lines = [look.paint(GAP.join(map(pad, head, widths)).rstrip(), BOLD)]
+    lines = [style.paint(GAP.join(map(pad, head, widths)).rstrip(), BOLD)]
     for row in rows:
         *front, last = row
         start = GAP.join(
-            look.paint(cell.text, cell.code) + " " * (width - cells(cell.text))
+            style.paint(cell.text, cell.code) + " " * (width - cells(cell.text))
             for cell, width in zip(front, widths, strict=False)
         )
-        if look.width is None or before_last + cells(last.text) <= look.width:
-            lines.append(f"{start}{GAP}{look.paint(last.text, last.code)}".rstrip())
+        if style.width is None or before_last + cells(last.text) <= style.width:
+            lines.append(f"{start}{GAP}{style.paint(last.text, last.code)}".rstrip())
         else:
             lines.append(start.rstrip())
-            lines += [look.paint(line, last.code) for line in look.wrap(last.text, "    ")]
+            lines += [style.paint(line, last.code) for line in style.wrap(last.text, "    ")]
     return lines
 
 

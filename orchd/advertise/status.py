@@ -9,7 +9,7 @@ from orchd.domain.redact import scrub, secrets_of
 from orchd.domain.state import ModelStatus
 from orchd.errors import Code
 from orchd.status_face import Json, Position, StatusFace
-from orchd.text import DIM, GREEN, RED, YELLOW, Cell, Look, ago, printable, table
+from orchd.text import DIM, GREEN, RED, YELLOW, Cell, TextStyle, ago, printable, table
 
 OFFERED = " offered"
 """How the name of a model's second line ends, which goes with the first."""
@@ -47,14 +47,14 @@ def why_not_offered(model: Json, node: Json) -> str:
     return printable("; ".join(notes))
 
 
-def models_lines(status: Json, look: Look) -> list[str]:
+def models_lines(status: Json, style: TextStyle) -> list[str]:
     """Return how many models each registry offers, and a line for each model; empty if no registry is used."""
     node, models, now = status["node"], status["models"], status["at"]
     registries = _registries(node, models)
     if not registries or not models:
         return []
     offers = ", ".join(_count(name, [model["registries"].get(name) for model in models]) for name in registries)
-    lines = look.wrap(("offers " if node["up"] else "offered when it was up: ") + offers, "    ")
+    lines = style.wrap(("offers " if node["up"] else "offered when it was up: ") + offers, "    ")
     rows = (
         [
             Cell(printable(f"{model['pipeline']}/{model['model_id']}")),
@@ -63,17 +63,17 @@ def models_lines(status: Json, look: Look) -> list[str]:
         ]
         for model in models
     )
-    return [*lines, *table(("MODEL", *map(str.upper, registries), "WHY"), rows, look)]
+    return [*lines, *table(("MODEL", *map(str.upper, registries), "WHY"), rows, style)]
 
 
-def model_lines(status: Json, look: Look) -> list[str]:
+def model_lines(status: Json, style: TextStyle) -> list[str]:
     """Return a line for each registry of the only model in `status`; empty if no registry is used."""
     [model] = status["models"]
     names = _registries(status["node"], [model])
     if not names:
         return []
     head = ("REGISTRY", "WANTED", "PUBLISHED", "CONFIRMED", "SINCE", "PRICE OR ERROR")
-    return table(head, (_registry_row(name, model["registries"].get(name), status["at"]) for name in names), look)
+    return table(head, (_registry_row(name, model["registries"].get(name), status["at"]) for name in names), style)
 
 
 def _registries(node: Json, models: Iterable[Json]) -> list[str]:
@@ -124,12 +124,12 @@ def _of_model(status: ModelStatus) -> Json:
     }
 
 
-def _overview(status: Json, look: Look) -> list[str]:
-    return models_lines(status, look) if status["node"] is not None else []
+def _overview(status: Json, style: TextStyle) -> list[str]:
+    return models_lines(status, style) if status["node"] is not None else []
 
 
-def _model_page(status: Json, look: Look) -> list[str]:
-    return model_lines(status, look) if status["node"] is not None else []
+def _model_page(status: Json, style: TextStyle) -> list[str]:
+    return model_lines(status, style) if status["node"] is not None else []
 
 
 def _facts(model: Json, status: Json) -> dict[str, str]:

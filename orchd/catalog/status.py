@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchd.domain.state import Snapshot
 from orchd.status_face import Json, Position, StatusFace
-from orchd.text import DIM, RED, YELLOW, Look, ago, pad, printable
+from orchd.text import DIM, RED, YELLOW, TextStyle, ago, pad, printable
 
 PROBLEM = "problem "
 """How the name of a problem's line begins."""
@@ -14,19 +14,19 @@ def _whole(snapshot: Snapshot) -> Json:
     return {"file": {"hash": snapshot.file_hash, "ok": snapshot.reload_ok, "at": snapshot.reload_at}}
 
 
-def _problems(status: Json, look: Look) -> list[str]:
+def _problems(status: Json, style: TextStyle) -> list[str]:
     if not status["problems"]:
         return []
     lines = ["", "Problems"]
     for problem in status["problems"]:
-        first, *more = look.wrap(printable(problem["text"]), "           ")
+        first, *more = style.wrap(printable(problem["text"]), "           ")
         colour = RED if problem["severity"] == "error" else YELLOW
-        lines += [f"  {look.paint(pad(problem['severity'], 7), colour)}  {first.strip()}", *more]
+        lines += [f"  {style.paint(pad(problem['severity'], 7), colour)}  {first.strip()}", *more]
     return lines
 
 
-def _file(status: Json, look: Look) -> list[str]:
-    return ["", look.paint(_file_line(status["file"], status["at"]), DIM if status["file"]["ok"] else RED)]
+def _file(status: Json, style: TextStyle) -> list[str]:
+    return ["", style.paint(_file_line(status["file"], status["at"]), DIM if status["file"]["ok"] else RED)]
 
 
 def _file_line(file: Json, now: float | None) -> str:

@@ -26,7 +26,7 @@ from orchd.hooks.entries import entries
 from orchd.settings.advice import advice
 from orchd.settings.files import READ_TIMEOUT_S, resolve_state_dir
 from orchd.settings.tree import Settings
-from orchd.text import RED, YELLOW, Cell, Look, look_of, pad, printable, table, units, write
+from orchd.text import RED, YELLOW, Cell, TextStyle, pad, printable, style_of, table, units, write
 from orchd.threads import call_within
 
 Doubts = Sequence[tuple[str, str]]
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.json:
         write(json.dumps(as_json(reading, str(path), doubts, hooks), indent=2))
     else:
-        write(as_text(reading, look_of(sys.stdout), doubts, hooks))
+        write(as_text(reading, style_of(sys.stdout), doubts, hooks))
     return 1 if reading.count(Severity.ERROR) or hooks else 0
 
 
@@ -75,20 +75,20 @@ def _last_good(settings: Settings) -> tuple[Model, ...]:
         return ()
 
 
-def as_text(reading: Reading, look: Look, doubts: Doubts = (), hooks: Sequence[str] = ()) -> str:
+def as_text(reading: Reading, style: TextStyle, doubts: Doubts = (), hooks: Sequence[str] = ()) -> str:
     """Return the problems line by line, doubtful settings likewise, a table of the models, and a summary."""
     lines = [
-        f"{look.paint(pad(problem.severity, 7), RED if problem.severity is Severity.ERROR else YELLOW)}  "
+        f"{style.paint(pad(problem.severity, 7), RED if problem.severity is Severity.ERROR else YELLOW)}  "
         f"{printable(str(problem))}"
         for problem in reading.problems
     ]
-    lines += [f"{look.paint(pad('error', 7), RED)}  {printable(line)}" for line in hooks]
+    lines += [f"{style.paint(pad('error', 7), RED)}  {printable(line)}" for line in hooks]
     lines += [
-        f"{look.paint(pad('warning', 7), YELLOW)}  setting {printable(f'{name} = {why}')}" for name, why in doubts
+        f"{style.paint(pad('warning', 7), YELLOW)}  setting {printable(f'{name} = {why}')}" for name, why in doubts
     ]
     if reading.models:
         head = ("MODEL", "KIND", "PROFILE", "SESSIONS", "REPLICAS", "START", "PRICE")
-        lines += [""] * bool(lines) + table(head, map(_row, reading.models.values()), look) + [""]
+        lines += [""] * bool(lines) + table(head, map(_row, reading.models.values()), style) + [""]
     errors, warnings = reading.count(Severity.ERROR) + len(hooks), reading.count(Severity.WARNING) + len(doubts)
     counts = {"model": len(reading.models), "error": errors, "warning": warnings}
     lines.append(", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items()))

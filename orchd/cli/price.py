@@ -24,7 +24,7 @@ from orchd.errors import OrchdError, SettingsError
 from orchd.settings.files import read_secret
 from orchd.settings.tree import Settings
 from orchd.status_view import find_model
-from orchd.text import look_of, printable, write
+from orchd.text import printable, style_of, write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         models = {key: models[key]}
     rate = _rate_given(args.eth_usd) if args.eth_usd else _rate_set(settings.orchestrator)
     rows = [row_of(model, rate.eth_usd) for model in models.values()]
-    write(json.dumps(as_json(rows, rate), indent=2) if args.json else as_text(rows, rate, look_of(sys.stdout)))
+    write(json.dumps(as_json(rows, rate), indent=2) if args.json else as_text(rows, rate, style_of(sys.stdout)))
     return 1 if reading.count(Severity.ERROR) else 0
 
 

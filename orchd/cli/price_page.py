@@ -14,7 +14,7 @@ from orchd.advertise.prices import Quote, ToldPrice, Unpublishable, quote
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.money import PriceUnit
-from orchd.text import YELLOW, Cell, Look, printable, table
+from orchd.text import YELLOW, Cell, TextStyle, printable, table
 
 Json = dict[str, Any]
 
@@ -69,7 +69,7 @@ def row_of(model: Model, eth_usd: Fraction | None) -> Row:
     )
 
 
-def as_text(rows: Iterable[Row], rate: Rate, look: Look) -> str:
+def as_text(rows: Iterable[Row], rate: Rate, style: TextStyle) -> str:
     """Return the amounts, what becomes of them, and what is to be said about them."""
     rows = list(rows)
     if not rows:
@@ -80,17 +80,17 @@ def as_text(rows: Iterable[Row], rate: Rate, look: Look) -> str:
         lines += table(
             ("MODEL", "WEI/SECOND", "WEI/HOUR", "USD/SECOND", "USD/HOUR", "PER UNIT"),
             (_amounts(row, row.quote) for row in priced if row.quote),
-            look,
+            style,
         )
         headings = (registries.module(name, "prices").HEADING for name in registries.names())
         head = ("MODEL", *(text for heading in headings for text in (heading, "NODE REPORTS")))
-        lines += ["", *table(head, (_published(row) for row in priced), look), ""]
-        lines += look.wrap("NODE REPORTS is at the rate below, before the node's overhead for each gateway", "")
-    lines += look.wrap(printable(rate.why) or f"ETH/USD {_amount(rate.eth_usd)}", "")
+        lines += ["", *table(head, (_published(row) for row in priced), style), ""]
+        lines += style.wrap("NODE REPORTS is at the rate below, before the node's overhead for each gateway", "")
+    lines += style.wrap(printable(rate.why) or f"ETH/USD {_amount(rate.eth_usd)}", "")
     notes = sorted(_notes(rows).items(), key=lambda note: not note[0].startswith(_WARNING))
     for text, keys in notes:
         colour = YELLOW if text.startswith(_WARNING) else None
-        lines += [look.paint(line, colour) for line in look.wrap(f"{text} ({printable(', '.join(keys))})", "")]
+        lines += [style.paint(line, colour) for line in style.wrap(f"{text} ({printable(', '.join(keys))})", "")]
     return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ from orchd.errors import Code, DaemonUnreachable, OrchdError
 from orchd.reconcile.status import model_name, state_colour
 from orchd.settings.tree import Settings
 from orchd.status_face import Json, Position, Section, status_faces
-from orchd.text import BOLD, Look, look_of, printable
+from orchd.text import BOLD, TextStyle, printable, style_of
 
 WATCH_PERIOD_S = 1.0
 CLEAR = "\x1b[H\x1b[J"
@@ -35,12 +35,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.watch:
         return _watch(args, settings.admin.listen)
     status = get_status(settings.admin.listen, args.model)
-    print(json.dumps(status, indent=2) if args.json else _page(status, args.model, look_of(sys.stdout)))
+    print(json.dumps(status, indent=2) if args.json else _page(status, args.model, style_of(sys.stdout)))
     return 0
 
 
-def _page(status: Json, model: str | None, look: Look) -> str:
-    return model_page(status, look) if model else overview(status, look)
+def _page(status: Json, model: str | None, style: TextStyle) -> str:
+    return model_page(status, style) if model else overview(status, style)
 
 
 def _watch(args: argparse.Namespace, listen: str) -> int:
@@ -55,7 +55,7 @@ def _watch(args: argparse.Namespace, listen: str) -> int:
                 print("orchd can be reached again", file=sys.stderr, flush=True)
             away = ""
             if redraw:
-                print(CLEAR + _page(status, args.model if status["models"] else None, look_of(sys.stdout)), flush=True)
+                print(CLEAR + _page(status, args.model if status["models"] else None, style_of(sys.stdout)), flush=True)
             elif args.json:
                 if (changed := news(seen, status)) is not None:
                     print(json.dumps(changed), flush=True)
@@ -93,26 +93,26 @@ def states(status: Json) -> dict[str, str]:
     return lines
 
 
-def overview(status: Json, look: Look) -> str:
+def overview(status: Json, style: TextStyle) -> str:
     """Return the page of all models."""
-    return "\n".join(_sections(status, look, [face.overview for face in status_faces()]))
+    return "\n".join(_sections(status, style, [face.overview for face in status_faces()]))
 
 
-def model_page(status: Json, look: Look) -> str:
+def model_page(status: Json, style: TextStyle) -> str:
     """Return the page of one model, the only one in `status`."""
     [model] = status["models"]
     facts = {name: text for face in status_faces() for name, text in face.facts(model, status).items() if text}
-    lines = [look.paint(printable(model_name(model)), BOLD)]
+    lines = [style.paint(printable(model_name(model)), BOLD)]
     for name in dict.fromkeys((*FACTS, *facts)):
         if text := facts.get(name):
-            first, *more = look.wrap(printable(text), " " * 12)
+            first, *more = style.wrap(printable(text), " " * 12)
             colour = state_colour(text) if name == "state" else None
-            lines += [f"  {name:<10}{look.paint(first.strip(), colour)}", *more]
-    return "\n".join([*lines, *_sections(status, look, [face.model_page for face in status_faces()])])
+            lines += [f"  {name:<10}{style.paint(first.strip(), colour)}", *more]
+    return "\n".join([*lines, *_sections(status, style, [face.model_page for face in status_faces()])])
 
 
-def _sections(status: Json, look: Look, of: Iterable[Mapping[Position, Section]]) -> Iterator[str]:
+def _sections(status: Json, style: TextStyle, of: Iterable[Mapping[Position, Section]]) -> Iterator[str]:
     """Yield the lines of all sections, in the order of their positions."""
     found = sorted(((position, section) for each in of for position, section in each.items()), key=itemgetter(0))
     for _, section in found:
-        yield from section(status, look)
+        yield from section(status, style)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from orchd.text import DIM, GREEN, RED, look_of
+from orchd.text import DIM, GREEN, RED, style_of
 
 TITLE_WIDTH = 42
 _TELL_EVERY_S = 5.0
@@ -39,7 +39,7 @@ class Steps:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._look = look_of(stream)
+        self._look = style_of(stream)
         self._terminal = stream.isatty()
         self._began_at = self._told_at = time.monotonic()
 

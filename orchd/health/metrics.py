@@ -39,7 +39,7 @@ class HealthCollector:
     families = (PROBES, SECONDS)
 
     def __init__(self, registry: MetricsRegistry) -> None:
-        self._series = registry.per_model(_ModelSeries)
+        self._series = registry.per_model(_ProbeSeries)
         self._quick = Histogram(BUCKETS)
         self._quick_lines = HistogramLines(SECONDS.name, model_labels(None), self._quick, emerging=False)
         registry.register(self)
@@ -59,7 +59,7 @@ class HealthCollector:
             yield series.lines(page)
 
 
-class _ModelSeries:
+class _ProbeSeries:
     __slots__ = ("_key", "_probes", "_seconds_lines", "seconds", "words")
 
     def __init__(self, key: ModelKey) -> None:

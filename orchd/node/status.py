@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from orchd.domain.state import Snapshot
 from orchd.status_face import Json, Position, StatusFace
-from orchd.text import RED, YELLOW, Look, ago, printable
+from orchd.text import RED, YELLOW, TextStyle, ago, printable
 
 
 def _whole(snapshot: Snapshot) -> Json:
@@ -26,16 +26,16 @@ def node_line(node: Json, now: float | None) -> str:
     return printable(f"{name}: {', '.join(facts)}")
 
 
-def node_lines(node: Json, now: float, look: Look) -> list[str]:
+def node_lines(node: Json, now: float, style: TextStyle) -> list[str]:
     """Return how the node stands, wrapped, and what is wrong with it."""
     colour = RED if not node["up"] else YELLOW if node["error"] or not node["registries"] else None
-    first, *more = look.wrap(node_line(node, now), "    ")
-    lines = [look.paint(line, colour) for line in (first.strip(), *more)]
-    return lines + (look.wrap(printable(node["error"]), "    ") if node["error"] else [])
+    first, *more = style.wrap(node_line(node, now), "    ")
+    lines = [style.paint(line, colour) for line in (first.strip(), *more)]
+    return lines + (style.wrap(printable(node["error"]), "    ") if node["error"] else [])
 
 
-def _section(status: Json, look: Look) -> list[str]:
-    return ["", *node_lines(status["node"], status["at"], look)] if status["node"] else []
+def _section(status: Json, style: TextStyle) -> list[str]:
+    return ["", *node_lines(status["node"], status["at"], style)] if status["node"] else []
 
 
 def _changes(status: Json) -> dict[str, str]:

@@ -6,14 +6,14 @@ from dataclasses import asdict
 
 from orchd.domain.state import ModelStatus
 from orchd.status_face import Json, Position, StatusFace
-from orchd.text import YELLOW, Cell, Look, ago, printable, table
+from orchd.text import YELLOW, Cell, TextStyle, ago, printable, table
 
 
 def _of_model(status: ModelStatus) -> Json:
     return {"streams": [asdict(stream) for stream in status.streams]}
 
 
-def _streams(status: Json, look: Look) -> list[str]:
+def _streams(status: Json, style: TextStyle) -> list[str]:
     [model] = status["models"]
     now = status["at"]
     rows = [
@@ -26,7 +26,7 @@ def _streams(status: Json, look: Look) -> list[str]:
         ]
         for stream in model["streams"]
     ]
-    return ["", *table(("PHASE", "FROM", "REPLICA", "SINCE", "STREAM"), rows, look)] if rows else []
+    return ["", *table(("PHASE", "FROM", "REPLICA", "SINCE", "STREAM"), rows, style)] if rows else []
 
 
 FACE = StatusFace(of_model=_of_model, model_page={Position.STREAMS: _streams})

@@ -49,7 +49,7 @@ class ReconcileCollector:
         self._registry = registry
         self.probed = probed
         self.runtime_up = runtime_up
-        self._series = registry.per_model(_ModelSeries)
+        self._series = registry.per_model(_RunnerSeries)
         registry.register(self)
 
     def define(self, key: ModelKey, max_sessions: int, *, managed: bool = True) -> None:
@@ -84,7 +84,7 @@ class ReconcileCollector:
             yield series.lines(page)
 
 
-class _ModelSeries:
+class _RunnerSeries:
     __slots__ = (
         *("_labels", "_lines", "_restarts", "_runners", "_states"),
         *("managed", "max_sessions", "ready", "restarts", "runners", "startable"),

@@ -14,7 +14,7 @@ from orchd.domain.redact import scrub, secrets_of
 from orchd.domain.state import Happening, ModelStatus, RunnerStatus, Snapshot
 from orchd.status_face import Json, Position, StatusFace
 from orchd.status_view import model_state
-from orchd.text import DIM, GREEN, RED, YELLOW, Cell, Look, ago, printable, table, units
+from orchd.text import DIM, GREEN, RED, YELLOW, Cell, TextStyle, ago, printable, table, units
 
 LOG_LINES = 10
 
@@ -119,11 +119,11 @@ def _happening(one: Happening, clean: Callable[[str], str]) -> Json:
 # -- as text ---------------------------------------------------------------------------------------------------------
 
 
-def _models(status: Json, look: Look) -> list[str]:
+def _models(status: Json, style: TextStyle) -> list[str]:
     if not status["models"]:
         return ["No models. Add an entry to the models file."]
     head = ("MODEL", "STATE", "SESSIONS", "REPLICAS", "SINCE", "DETAIL")
-    return table(head, (_row(model, status["at"]) for model in status["models"]), look)
+    return table(head, (_row(model, status["at"]) for model in status["models"]), style)
 
 
 def _facts(model: Json, status: Json) -> dict[str, str]:
@@ -141,26 +141,26 @@ def _facts(model: Json, status: Json) -> dict[str, str]:
     }
 
 
-def _replicas(status: Json, look: Look) -> list[str]:
+def _replicas(status: Json, style: TextStyle) -> list[str]:
     [model] = status["models"]
     if not model["runners"]:
         return []
     head = ("REPLICA", "STATE", "SESSIONS", "RESTARTS", "SINCE", "DETAIL")
-    return ["", *table(head, (_runner_row(runner, status["at"]) for runner in model["runners"]), look)]
+    return ["", *table(head, (_runner_row(runner, status["at"]) for runner in model["runners"]), style)]
 
 
-def _logs(status: Json, look: Look) -> list[str]:
+def _logs(status: Json, style: TextStyle) -> list[str]:
     lines = []
     for runner in status["models"][0]["runners"]:
         if runner["last_log"]:
             lines += ["", f"Last log lines of replica {runner['replica']}"]
-            lines += [look.paint(f"    {printable(line)}", DIM) for line in runner["last_log"][-LOG_LINES:]]
+            lines += [style.paint(f"    {printable(line)}", DIM) for line in runner["last_log"][-LOG_LINES:]]
     return lines
 
 
-def _history(status: Json, look: Look) -> list[str]:
+def _history(status: Json, style: TextStyle) -> list[str]:
     history = status["models"][0]["history"]
-    return ["", "Events, latest first", *_events(history, look)] if history else []
+    return ["", "Events, latest first", *_events(history, style)] if history else []
 
 
 def _model_changes(model: Json, status: Json) -> dict[str, str]:
@@ -238,15 +238,15 @@ def _why(model: Json) -> str:
     return printable("; ".join(note for note in notes if note))
 
 
-def _events(history: list[Json], look: Look) -> list[str]:
+def _events(history: list[Json], style: TextStyle) -> list[str]:
     lines = []
     for one in reversed(history):
         at = datetime.fromtimestamp(one["at"]).astimezone().strftime("%b %d %H:%M:%S")
         move = f"{one['before']} -> {one['after']}"
-        lines.append(f"  {look.paint(at, DIM)}  #{one['replica']}  {move}")
-        lines += look.wrap(printable(one["why"]), "      ")
+        lines.append(f"  {style.paint(at, DIM)}  #{one['replica']}  {move}")
+        lines += style.wrap(printable(one["why"]), "      ")
         if one["evidence"]:
-            lines += [look.paint(line, DIM) for line in look.wrap(printable(one["evidence"]), "      ")]
+            lines += [style.paint(line, DIM) for line in style.wrap(printable(one["evidence"]), "      ")]
     return lines
 
 

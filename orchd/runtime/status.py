@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from orchd.domain.state import Snapshot
 from orchd.status_face import Json, Position, StatusFace
-from orchd.text import RED, Look, printable
+from orchd.text import RED, TextStyle, printable
 
 RUNTIME = "runtime "
 """How the name of a line begins that says that a runtime is down."""
@@ -20,11 +20,11 @@ def _missing(status: Json) -> list[Json]:
     return [runtime for runtime in status["runtimes"] if not runtime["up"] and runtime["needed"]]
 
 
-def _overview(status: Json, look: Look) -> list[str]:
+def _overview(status: Json, style: TextStyle) -> list[str]:
     lines = []
     for runtime in _missing(status):
-        lines += ["", look.paint(f"The {runtime['kind']} runtime is down", RED)]
-        lines += look.wrap(printable(runtime["detail"]), "    ")
+        lines += ["", style.paint(f"The {runtime['kind']} runtime is down", RED)]
+        lines += style.wrap(printable(runtime["detail"]), "    ")
     return lines
 
 

@@ -62,7 +62,7 @@ from orchd.advertise.metrics import RegistryErrors
 from orchd.advertise.price_doubts import warnings
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.cli.price_page import Rate, Row, as_json, as_text
-from orchd.text import Look
+from orchd.text import TextStyle
 from orchd.domain.money import Price
 from orchd.exposition import MetricsRegistry
 from orchd.node.ports import KnownRate

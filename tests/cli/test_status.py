@@ -18,10 +18,10 @@ from orchd.domain.state import RuntimeStatus, Snapshot
 from orchd.errors import Code
 from orchd.node.status import node_line
 from orchd.status_view import status
-from orchd.text import Look, cells
+from orchd.text import TextStyle, cells
 from tests.fakes.snapshots import NODE, NODE_DOWN, NOW, SECRET, beside, published, snapshot
 
-TERMINAL = Look(80)
+TERMINAL = TextStyle(80)
 LLM = ModelKey("llm", "meta-llama/Meta-Llama-3.1-8B-Instruct")
 
 OVERVIEW = """\
@@ -56,13 +56,13 @@ def test_the_overview_at_80_columns() -> None:
 
 
 def test_colour_changes_nothing_but_colour() -> None:
-    painted = overview(status(snapshot()), Look(80, colour=True))
+    painted = overview(status(snapshot()), TextStyle(80, colour=True))
     assert painted != OVERVIEW
     assert re.sub(r"\x1b\[\d+m", "", painted) == OVERVIEW
 
 
 def test_without_a_terminal_each_model_is_one_line() -> None:
-    lines = overview(status(snapshot()), Look()).splitlines()
+    lines = overview(status(snapshot()), TextStyle()).splitlines()
     assert [line.split()[1] for line in lines[1:6]] == ["ready", "ready", "failed", "cold", "unhealthy"]
     assert "each time it failed" in lines[3]
 
@@ -96,8 +96,8 @@ def test_held_over_and_leaving_models_say_so() -> None:
 
 
 class TestModelPage:
-    def page(self, look: Look = TERMINAL, key: ModelKey = LLM) -> str:
-        return model_page(status(snapshot(), key), look)
+    def page(self, style: TextStyle = TERMINAL, key: ModelKey = LLM) -> str:
+        return model_page(status(snapshot(), key), style)
 
     def test_facts_runners_log_and_events_are_there(self) -> None:
         page = self.page()
@@ -168,9 +168,9 @@ image-to-text/図書館/キャプション          failing 4s    failing 0s
 
 
 class TestBesideANode:
-    def section(self, snapshot: Snapshot, look: Look = TERMINAL) -> str:
+    def section(self, snapshot: Snapshot, style: TextStyle = TERMINAL) -> str:
         """Return what the overview says of the node: between the models and what follows."""
-        return overview(status(snapshot), look).split("\n\n")[1]
+        return overview(status(snapshot), style).split("\n\n")[1]
 
     def test_the_overview_tells_what_is_offered_and_what_is_not_and_why(self) -> None:
         page = overview(status(beside(NODE)), TERMINAL)
@@ -178,7 +178,7 @@ class TestBesideANode:
         assert page == f"{models}\n\n{NODE_SECTION}\n\n{rest}"
 
     def test_a_node_that_is_down_says_why_and_nothing_looks_alive(self) -> None:
-        painted = self.section(beside(NODE_DOWN), Look(80, colour=True))
+        painted = self.section(beside(NODE_DOWN), TextStyle(80, colour=True))
         lines = painted.splitlines()
         assert lines[0].startswith("\x1b[31mgo-livepeer 0.9.1: down for 4m, 2 starts seen")
         assert "".join(lines[1:3]).split() == NODE_DOWN.error.split()

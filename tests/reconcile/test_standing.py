@@ -28,7 +28,7 @@ from orchd.reconcile.standing import COLD, WITHDRAWN_AFTER, standing
 from orchd.sessions.session import Session, SessionKind
 from orchd.settings.tree import Settings
 from orchd.status_view import status
-from orchd.text import Look
+from orchd.text import TextStyle
 from tests.fakes.models import container_model
 from tests.reconcile.world import World
 from tests.runtime.bench import runner_of
@@ -188,7 +188,7 @@ async def test_a_model_that_leaves_says_how_far_its_end_is_and_since_when() -> N
         latest = time.gmtime(runner.since + world.settings.reconcile.drain_timeout_s)
         end = time.strftime("its sessions may go on until %H:%M:%S UTC", latest)
         assert world.status(a).reason == f"the model is leaving: it is no longer in aiModels.json; {end}"
-        line = next(x for x in overview(status(world.snapshot()), Look()).splitlines() if str(a.key) in x)
+        line = next(x for x in overview(status(world.snapshot()), TextStyle()).splitlines() if str(a.key) in x)
         assert "  0s  " in line, "since its runner drains, though none is wanted"
         assert line.count("no longer in") == 1
         world.runtime.delay_s = 5.0
@@ -227,12 +227,12 @@ async def test_during_a_replacement_what_is_wanted_speaks_first_and_what_runs_is
         latest = by_wanted[False].since + world.settings.reconcile.drain_timeout_s
         assert by_wanted[True].detail.startswith("waits until the sessions on its former definition")
         assert by_wanted[True].detail.endswith(time.strftime(", until %H:%M:%S UTC at the latest", time.gmtime(latest)))
-        page = model_page(status(world.snapshot(), a.key), Look())
+        page = model_page(status(world.snapshot(), a.key), TextStyle())
         assert "  wanted    image:2" in page
         assert f"  runs      image:1 (generation {a.generation}, draining), its former definition" in page
         world.table.end(session, Outcome.OK)
         await world.until_quiet()
-        assert "wanted" not in model_page(status(world.snapshot(), a.key), Look()).partition("Events")[0]
+        assert "wanted" not in model_page(status(world.snapshot(), a.key), TextStyle()).partition("Events")[0]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ async def test_while_the_former_definition_serves_the_overview_says_what_is_want
         await world.until_quiet()
         world.want(b := edited(a))
         await world.until("b failed", holds=lambda: S.BACKOFF in world.states(b))
-        line = overview(status(world.snapshot()), Look()).splitlines()[1]
+        line = overview(status(world.snapshot()), TextStyle()).splitlines()[1]
         assert "image:2 is wanted, and this runs: image:1" in line
         assert "replica 0 backoff: cannot pull image:2: not found" in line
 

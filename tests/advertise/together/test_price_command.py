@@ -12,7 +12,7 @@ import pytest
 
 from orchd.cli import main
 from orchd.cli.price_page import Rate, as_text, row_of
-from orchd.text import Look, cells
+from orchd.text import TextStyle, cells
 from tests.advertise.rpc import KEY, serving, words
 from tests.catalog.helpers import entry, model_of, read
 
@@ -227,6 +227,6 @@ async def test_a_feed_is_asked_and_its_failure_is_a_reason_without_the_key(
 
 def test_notes_fit_the_terminal() -> None:
     rows = [row_of(model_of(read(entry(price_per_unit=0, model_id=f"m{number}"))), None) for number in range(30)]
-    notes = as_text(rows, Rate(None, "not known"), Look(width=80)).partition("not known\n")[2].splitlines()
+    notes = as_text(rows, Rate(None, "not known"), TextStyle(width=80)).partition("not known\n")[2].splitlines()
     assert len(notes) > 5
     assert all(cells(note) <= 80 for note in notes)
