@@ -35,6 +35,16 @@ class RunnerKind(StrEnum):
     PROCESS = "process"
     EXTERNAL = "external"
 
+    @property
+    def launched(self) -> bool:
+        """We start and stop runners of this kind."""
+        return self is not RunnerKind.EXTERNAL
+
+    @property
+    def ends_with_orchd(self) -> bool:
+        """Its runners are children of the daemon, and don't outlive it."""
+        return self is RunnerKind.PROCESS
+
 
 class HealthKind(StrEnum):
     HTTP_JSON = "http-json"
@@ -242,7 +252,7 @@ class Model:
     @property
     def managed(self) -> bool:
         """We start and stop it."""
-        return self.launch.kind is not RunnerKind.EXTERNAL
+        return self.launch.kind.launched
 
     @property
     def source(self) -> str:

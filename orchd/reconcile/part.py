@@ -111,10 +111,9 @@ class ReconcilePart(Part):
         """Stop the runners that must not outlive us; how long that may take is the loop's own matter."""
         if self._all_ended or self._first_turn is None:
             return
-        kinds = {RunnerKind.PROCESS}
-        if self._context.settings.on_stop == "stop":
-            kinds.add(RunnerKind.CONTAINER)
-        await self.loop.end(frozenset(kinds), self._runners_left)
+        stop = self._context.settings.on_stop == "stop"
+        kinds = frozenset(kind for kind in RunnerKind if kind.launched and (stop or kind.ends_with_orchd))
+        await self.loop.end(kinds, self._runners_left)
 
     def waits_for(self) -> str:
         return f"runners to stop: {self._left}" if self._left else ""

@@ -27,7 +27,7 @@ class RuntimeCollector:
     families = (EVENTS, UP)
 
     def __init__(self, registry: MetricsRegistry) -> None:
-        kinds = (RunnerKind.CONTAINER, RunnerKind.PROCESS)
+        kinds = [kind for kind in RunnerKind if kind.launched]
         self._events = {(str(kind), event): 0 for kind in kinds for event in RUNTIME_EVENTS}
         self._up: dict[str, bool] = {}
         registry.register(self)
