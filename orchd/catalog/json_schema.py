@@ -12,7 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from orchd.catalog.golivepeer import KEYS as NODE_KEYS
-from orchd.catalog.launch import CONTAINER_KNOBS, KINDS, LAUNCHED_KNOBS
+from orchd.catalog.launch import KINDS, MISPLACED
 from orchd.catalog.names import camel, squash
 from orchd.catalog.parse import MAX_ENTRIES
 from orchd.catalog.schema import Entry
@@ -92,17 +92,17 @@ def spelled(name: str) -> str:
 
 def _rules() -> list[Schema]:
     """Return what holds between the fields of an entry."""
-    image, command, url = map(_present, KINDS)
     foreign = "|".join("".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in key) for key in NODE_KEYS)
     left_to_node = {"patternProperties": {f"^(?!_|//|(?:{foreign})$)": {"type": "null"}}}
     not_run = {"not": {"patternProperties": {spelled("run"): {"not": {"const": False}}}}}
     return [
         *({"anyOf": [{"required": [name]}, _present(name)]} for name in REQUIRED),
-        {"if": image, "then": _absent("command", "url")},
-        {"if": command, "then": _absent("url", *CONTAINER_KNOBS)},
-        {"if": url, "then": _absent(*CONTAINER_KNOBS, *LAUNCHED_KNOBS)},
+        *(
+            {"if": _present(kind), "then": _absent(*KINDS[number:], *MISPLACED[kind])}
+            for number, kind in enumerate(KINDS, start=1)
+        ),
         {"if": _present("token"), "then": _absent("token_file")},
-        {"if": {"anyOf": [image, command, url, not_run, _present("gateway")]}, "else": left_to_node},
+        {"if": {"anyOf": [*map(_present, KINDS), not_run, _present("gateway")]}, "else": left_to_node},
     ]
 
 

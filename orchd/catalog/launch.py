@@ -21,12 +21,14 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import ContainerLaunch, ExternalLaunch, Launch, Model, ProcessLaunch, Secret
 from orchd.errors import Code
 
-KINDS = ("image", "command", "url")
 CONTAINER_KNOBS = (
     *("port", "entrypoint", "args", "volumes", "gpus", "memory", "shm_size", "cpus", "user", "cap_add", "pull"),
     *("labels", "init"),
 )
 LAUNCHED_KNOBS = ("env", "env_file", "replicas")
+MISPLACED = {"image": (), "command": CONTAINER_KNOBS, "url": (*CONTAINER_KNOBS, *LAUNCHED_KNOBS)}
+"""What an entry can name as its runner, and the fields that have no meaning then."""
+KINDS = (*MISPLACED,)
 _SELF_REGISTERING = ("ORCH_URL", "ORCH_SECRET")
 
 
@@ -63,9 +65,7 @@ def kind_of(draft: Draft) -> str | None:
         draft.error(f"cannot choose between {' and '.join(there)}: keep one of them", there[1])
     if not there:
         return None
-    misplaced = [name for name in CONTAINER_KNOBS if there[0] != "image" and draft.has(name)]
-    misplaced += [name for name in LAUNCHED_KNOBS if there[0] == "url" and draft.has(name)]
-    for name in misplaced:
+    for name in filter(draft.has, MISPLACED[there[0]]):
         who = "a process is told its free port" if (name, there[0]) == ("port", "command") else _WHY[there[0]]
         draft.error(f"cannot use {name} in an entry with {there[0]}: {who}", name)
     if there[0] == "url" and draft.has("optimization_flags"):

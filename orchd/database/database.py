@@ -31,7 +31,7 @@ from orchd.database.explain import explain
 from orchd.database.file import DatabaseFile, FileIdentity, open_beside_writer, open_read_only
 from orchd.database.migrations import Migrations, find_migrations
 from orchd.database.sql import Sql
-from orchd.errors import StoreError
+from orchd.errors import StoreError, reason_of
 from orchd.tasks import spawn
 from orchd.threads import DaemonThreads
 
@@ -265,6 +265,8 @@ def read_beside(path: Path, work: Callable[[Sql], T]) -> T:
             return _read(db, work)
     except sqlite3.Error as exc:
         raise StoreError(explain(path, exc)) from exc
+    except OSError as exc:
+        raise StoreError(f"cannot read the database {path}: {reason_of(exc)}") from exc
 
 
 def _read(db: sqlite3.Connection, work: Callable[[Sql], T]) -> T:

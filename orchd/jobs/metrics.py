@@ -187,7 +187,7 @@ class JobSeries:
         self.first_byte = Histogram(JOB_BUCKETS)
         self.held = Histogram(JOB_BUCKETS)
         self.work = Histogram(JOB_BUCKETS)
-        self.lines = _JobSeries(self, model_labels(key), emerging=key is not None)
+        self.lines = _JobSeriesLines(self, model_labels(key), emerging=key is not None)
 
     def finished(
         self, outcome: str, code: str, total_s: float, first_byte_s: float | None, held_s: float, status: int
@@ -224,7 +224,7 @@ class JobSeries:
         return RunnerErrors(count, self.failed_at, self.failed_status) if count else None
 
 
-class _JobSeries:
+class _JobSeriesLines:
     """The lines that show the jobs of one model, or of none."""
 
     __slots__ = ("_answers", "_byoc_errors", "_errors", "_histograms", "_jobs", "_slots", "_work")

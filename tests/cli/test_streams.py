@@ -152,6 +152,16 @@ def test_a_models_file_that_is_closed_to_us_is_named(
     assert file in capsys.readouterr().err
 
 
+def test_a_state_directory_that_is_closed_to_us_is_no_error(
+    closed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], nobody: None
+) -> None:
+    """What a daemon has kept is only a help to `orchd check`."""
+    monkeypatch.setattr(settings_files, "CONFIG_FILE", Path("/no/such/file"))
+    monkeypatch.setenv("ORCHD_STATE_DIR", str(closed))
+    assert main(["check", str(closed / "aiModels.json")]) == 1
+    assert "aiModels.json: cannot read the file" in capsys.readouterr().out
+
+
 def test_nobody_needs_rights_for_the_schema(
     closed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], nobody: None
 ) -> None:
