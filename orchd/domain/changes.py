@@ -21,18 +21,20 @@ class Changes(Generic[K]):
         version: how many changes were noted so far.
     """
 
-    __slots__ = ("_changed_at", "version")
+    __slots__ = ("_changed_at", "_latest", "version")
 
     def __init__(self) -> None:
         self.version = 0
         self._changed_at: dict[K, int] = {}
+        self._latest: K | None = None
 
     def touch(self, key: K) -> None:
         """Note that what stands under `key` has changed."""
-        self.version += 1
-        # Removed and added again, so that the dict stays in the order of the changes.
-        self._changed_at.pop(key, None)
-        self._changed_at[key] = self.version
+        self.version = version = self.version + 1
+        if key is not self._latest:  # Removed and added again, so that the dict stays in the order of the changes.
+            self._changed_at.pop(key, None)
+            self._latest = key
+        self._changed_at[key] = version
 
     def since(self, version: int) -> list[K]:
         """Return the keys that have changed after `version`, the latest change first; 0 = all that ever did."""

@@ -147,6 +147,7 @@ class AnswerHead:
         until_close: the body ends with the connection.
         plain_length: as of a request.
         switches: what follows is of another protocol.
+        interim: it precedes the answer proper.
         last: it is the final answer: nothing may follow it.
         hops: as of a request.
         memo: what every caller gets of it: see `jobs.request.Reply`.
@@ -156,6 +157,7 @@ class AnswerHead:
         "chunked",
         "headers",
         "hops",
+        "interim",
         "keep_alive",
         "last",
         "length",
@@ -181,6 +183,7 @@ class AnswerHead:
             raise Malformed("has a malformed status line")
         modern = _modern(version)
         self.status = status
+        self.interim = status < 200 and status != SWITCHING
         self.reason = reason
         self.headers = headers
         self.length: int | None = None
@@ -211,11 +214,6 @@ class AnswerHead:
         self.switches = status == SWITCHING
         self.last = status >= 200
         self.plain_length = -1 if self.chunked or self.until_close or self.switches else self.length or 0
-
-    @property
-    def interim(self) -> bool:
-        """It precedes the answer proper."""
-        return self.status < 200 and self.status != SWITCHING
 
 
 def bodiless(method: bytes, status: int) -> bool:

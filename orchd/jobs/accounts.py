@@ -13,6 +13,7 @@ from orchd.domain.money import PriceUnit
 from orchd.domain.outcomes import Outcome
 from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls, awaited
+from orchd.hooks.job import Job
 from orchd.hooks.terms import Terms, terms_of
 from orchd.jobs.run import Aborted, Run
 from orchd.realtime.stream import Stream
@@ -57,14 +58,14 @@ class Accounts:
         """
         if session.account is not None and session.account.admitted:
             return
+        job = run.job  # The run drops it when its flow has ended.
         if run.outer is not None and not run.outer.done():
-            run.outer.add_done_callback(lambda _: self._make(run, session, admitted=admitted))
+            run.outer.add_done_callback(lambda _: self._make(run, job, session, admitted=admitted))
         else:
-            self._make(run, session, admitted=admitted)
+            self._make(run, job, session, admitted=admitted)
 
-    def _make(self, run: Run, session: Session, *, admitted: bool) -> Account:
+    def _make(self, run: Run, job: Job, session: Session, *, admitted: bool) -> Account:
         assert run.model is not None
-        job = run.job
         terms = self._terms(run.model, job.payer)
         session.account = account = Account(
             id=next(self._ids),
@@ -107,7 +108,8 @@ class Accounts:
         if run.charging is not None:
             run.charging.set()
         else:
-            self._settle(session, outcome, run.outer, lambda: self._make(run, session, admitted=False))
+            job = run.job
+            self._settle(session, outcome, run.outer, lambda: self._make(run, job, session, admitted=False))
 
     def charge_stream(self, stream: Stream) -> None:
         """Charge for a stream from now on; for one that is charged for already, nothing changes.

@@ -83,22 +83,25 @@ class Forwarder:
         session.progress_at = now
         if answer.switches and not run.head.switches:
             raise RunnerBroke("switched protocols unasked")
-        reply = self._reply(run, session, plan, answer)
+        reply, keep_alive = plan.reply, run.caller.keeps_alive(answer)
+        if reply is None or reply.answer is not answer or reply.keep_alive is not keep_alive:  # Else as last time.
+            reply = plan.reply = self._reply(run, session, plan, answer, keep_alive=keep_alive)
         if reply.events:
             run.events = EventsEnd()
-        transfer.start(reply.head(run.request_id, self._date.line()), chunked=reply.chunked, events=run.events)
+        head = reply.head(run.request_id, b"" if reply.dated else self._date.line())
+        transfer.start(head, chunked=reply.chunked, events=run.events)
         await run.wait()
 
-    def _reply(self, run: Run, session: Session, plan: Plan, answer: AnswerHead) -> AnswerToCaller:
-        """Return the head that the caller gets: the one of last time, if it is for the same answer."""
-        keep_alive = run.caller.keeps_alive(answer)
-        reply = plan.reply
-        if reply is None or reply.answer is not answer or reply.keep_alive is not keep_alive:
-            shape = plan.door.shape(answer, run.head, session.key)
-            reply = plan.reply = AnswerToCaller(
-                answer, run.head, keep_alive=keep_alive, events=shape.events, without=shape.without, extra=shape.extra
-            )
-        return reply
+    def _reply(self, run: Run, session: Session, plan: Plan, answer: AnswerHead, *, keep_alive: bool) -> AnswerToCaller:
+        """Return the head that the caller gets.
+
+        Raises:
+            JobRefused: the caller must not see this answer.
+        """
+        shape = plan.door.shape(answer, run.head, session.key)
+        return AnswerToCaller(
+            answer, run.head, keep_alive=keep_alive, events=shape.events, without=shape.without, extra=shape.extra
+        )
 
     async def _connect(self, run: Run, session: Session) -> Connection:
         seconds = self._connect_s

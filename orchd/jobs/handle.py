@@ -107,7 +107,7 @@ class Handler:
         self.stream_found = self._ending.stream_found
         self.stream_lost = self._ending.stream_lost
         self._running: set[Run] = set()
-        self._idle = asyncio.Event()
+        self._idle: asyncio.Event | None = None  # While somebody waits for it: else each job would have to set it.
         self._leaving = False
 
     def refuse_new(self) -> None:
@@ -122,7 +122,8 @@ class Handler:
     async def idle(self) -> None:
         """Wait until no job runs and every session is settled."""
         while self._running or self._accounts:
-            self._idle.clear()
+            if self._idle is None:
+                self._idle = asyncio.Event()
             await self._idle.wait()
 
     def new_id(self) -> str:
@@ -131,9 +132,10 @@ class Handler:
 
     def handle(self, caller: Caller) -> None:
         """Serve the caller's `message`. Returns at once; `caller.done` is called when it has ended."""
-        given = request_id(caller.message.head.value(b"livepeer-request-id"))
-        run = Run(caller, given or next(self._ids), self._now, caller.listener[-1])
-        caller.own(run)
+        given = caller.message.head.value(b"livepeer-request-id")
+        name = (request_id(given) if given else "") or next(self._ids)
+        run = Run(caller, name, self._now, caller.listener[-1])
+        caller.owner = run
         self._running.add(run)
         run.drive(self._flow(run))
 
@@ -153,7 +155,8 @@ class Handler:
         self._ending.end(run, outcome, refusal)
         run.transfer = None
         self._running.discard(run)
-        self._look_idle()
+        if self._idle is not None:
+            self._look_idle()
         if refusal is not None and not caller.answered:
             caller.answer(*_told(run, refusal))
         elif outcome is not OK:
@@ -161,8 +164,9 @@ class Handler:
         caller.done()
 
     def _look_idle(self) -> None:
-        if not self._running and not self._accounts:
+        if self._idle is not None and not self._running and not self._accounts:
             self._idle.set()
+            self._idle = None
 
     async def close(self) -> None:
         """Charge no more; streams go on without us."""
@@ -205,7 +209,7 @@ class Handler:
             raise JobRefused(*plan.refused)
         if plan.call is not None:
             return await self._realtime.serve(run, plan.call, way, model)
-        if plan.door.in_session(model):
+        if plan.in_session:
             session = await self._realtime.ride(run, way)
         else:
             begun = self._table.begin(key, JOB)

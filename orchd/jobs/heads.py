@@ -66,9 +66,10 @@ class AnswerToCaller:
         keep_alive: the caller's connection goes on after it.
         chunked: its body goes out in chunks.
         events: it is an event stream, whose end the node must see.
+        dated: the runner has dated it.
     """
 
-    __slots__ = ("_dated", "_end", "_start", "answer", "chunked", "events", "keep_alive")
+    __slots__ = ("_end", "_start", "answer", "chunked", "dated", "events", "keep_alive")
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class AnswerToCaller:
         start = answer.memo if not without else _start_to_caller(answer, without)
         if start is None:
             start = answer.memo = _start_to_caller(answer, NO_NAMES)
-        fields, self._dated = start
+        fields, self.dated = start
         end = _switch(answer) if answer.switches else persistence(request, keep_alive=keep_alive)
         if self.chunked:
             end = b"Transfer-Encoding: chunked\r\n" + end
@@ -111,7 +112,7 @@ class AnswerToCaller:
         Args:
             date: the line to add where the runner gave none.
         """
-        return b"".join((self._start, request_id.encode(), b"\r\n", b"" if self._dated else date, self._end))
+        return b"".join((self._start, request_id.encode(), b"\r\n", b"" if self.dated else date, self._end))
 
 
 def _start_to_caller(head: AnswerHead, without: frozenset[bytes]) -> tuple[bytes, bool]:

@@ -47,7 +47,7 @@ class JobLines:
         if level < self._lines.level:
             return
         transfer, session = run.transfer, run.session
-        bytes_in, bytes_out = (transfer.bytes_in, transfer.bytes_out) if transfer is not None else (0, 0)
+        bytes_in, bytes_out = (transfer.up.moved, transfer.down.moved) if transfer is not None else (0, 0)
         waiting = self._lines.waiting
         if not waiting:
             self._soon(self._lines.flush)
@@ -87,8 +87,8 @@ def fields(run: Run, outcome: Outcome, refusal: JobRefused | None, total_s: floa
         "code": str(refusal.code) if refusal else "",
         "reason": refusal.message if refusal else "",
         "status": run.status or (refusal.status if refusal else 0),
-        "bytes_in": transfer.bytes_in if transfer else 0,
-        "bytes_out": transfer.bytes_out if transfer else 0,
+        "bytes_in": transfer.up.moved if transfer else 0,
+        "bytes_out": transfer.down.moved if transfer else 0,
         "held_s": round(run.held_s, 4),
         "first_byte_s": None if run.first_byte_s is None else round(run.first_byte_s, 4),
         "total_s": round(total_s, 4),

@@ -28,6 +28,7 @@ class Plan:
         model, job: where the job goes; None = that is not known, or nobody's job.
         target: there.
         call: what is asked of a stream; None = it is a job.
+        in_session: the request belongs to a session that outlives it.
         refused: why its path can't be served, whoever asks; None = it can.
         most: bytes of the body; 0 = no limit.
         requests: the head that a runner gets, by its address.
@@ -38,6 +39,7 @@ class Plan:
         "call",
         "door",
         "doors",
+        "in_session",
         "job",
         "known",
         "model",
@@ -61,6 +63,7 @@ class Plan:
         self.most = 0
         self.call: StreamCall | None = None
         self.refused: tuple[Code, str] | None = None
+        self.in_session = False
         self.job: ToRunner | None = None
         if isinstance(way, ToRunner):
             self.job = way
@@ -68,6 +71,7 @@ class Plan:
             self.target = way.target
             self.most = model.inference.max_body_mb * MIB
             self.call = call_of(model, head.method, way.target.partition("?")[0])
+            self.in_session = door.in_session(model)
             self.refused = _refused(self.call, way, door, model, head)
         self.requests: dict[Address, bytes] = {}
         self.reply: AnswerToCaller | None = None

@@ -208,7 +208,7 @@ class Run:
                     asked._asyncio_future_blocking = False  # noqa: SLF001
                 asked = flow.throw(AwaitedInFlow(asked))
         except StopIteration:
-            self._flow = None
+            self._flow = self._job = None  # The job knows the run: nothing but a garbage collection would free them.
         else:
             self._waits = True
 

@@ -27,7 +27,6 @@ from orchd.relay.caller_wire import (
     refusal_of,
 )
 from orchd.relay.headers import interim, persistence
-from orchd.relay.ports import Owner
 from orchd.relay.sides import CallerTunnel
 
 REQUEST, ANSWERED = CallerEvent.REQUEST, CallerEvent.ANSWERED  # Slow to look up: each job needs these.
@@ -193,9 +192,6 @@ class CallerConnection(CallerWire):
         self._keep = False
 
     # What the owner of the request asks for.
-
-    def own(self, owner: Owner) -> None:
-        self.owner = owner
 
     def collect(self, most: int) -> None:
         self._collect = most

@@ -91,9 +91,10 @@ class CallerWire(Wire):
 
     def move(self, event: CallerEvent) -> None:
         """Take the state to what follows from `event`."""
-        # As `next_caller_state`, without its call: each job moves twice.
-        row = MOVES[self.state]
-        self.state = state = row[event] if event in row else next_caller_state(self.state, event)
+        try:  # As `next_caller_state`, without its call: each job moves twice.
+            self.state = state = MOVES[self.state][event]
+        except KeyError:
+            self.state = state = next_caller_state(self.state, event)
         self.parsed = state in PARSED
 
     # What happens to it.

@@ -70,10 +70,6 @@ class Exchange:
     def bytes_in(self) -> int:
         return self.up.moved
 
-    @property
-    def bytes_out(self) -> int:
-        return self.down.moved
-
     # The request, up.
 
     def send(self, head: bytes) -> None:

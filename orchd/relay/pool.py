@@ -35,7 +35,7 @@ class RunnerPool:
 
     def release(self, connection: RunnerConnection) -> None:
         """Keep a connection whose exchange is whole for the next job."""
-        connection.leave()
+        connection.exchange, connection.parsed = None, False  # As `leave`, without its call; there is no tunnel.
         if connection.closed or self.closed:
             connection.close()
             return

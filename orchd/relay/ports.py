@@ -61,6 +61,7 @@ class Caller(Protocol):
 
     Attributes:
         message: that request; its body grows while it comes.
+        owner: whom it tells, until `done`; set it.
         deadline: the owner's `expire` is called when this time has passed (the handler's clock).
         listener: what the listener was given for its connections: the doors that it carries. Nothing to the relay.
         answered: the head of an answer has been sent.
@@ -68,14 +69,12 @@ class Caller(Protocol):
 
     message: Message[RequestHead]
     peer: str
+    owner: Owner | None
     listener: Any
     deadline: float
 
     @property
     def answered(self) -> bool: ...
-
-    def own(self, owner: Owner) -> None:
-        """Tell this one, from now on until `done`."""
 
     def collect(self, most: int) -> None:
         """Have the owner be delivered None once the body has ended or `most` bytes of it are there, maybe at once."""
@@ -115,22 +114,31 @@ class Abandoned(Protocol):
         """Nobody watches any more."""
 
 
+class Direction(Protocol):
+    """One direction of a transfer.
+
+    Attributes:
+        moved: bytes of the body that were moved.
+    """
+
+    @property
+    def moved(self) -> int: ...
+
+
 class Transfer(Protocol):
     """One attempt at one job on one connection to a runner.
 
     Attributes:
+        up, down: the request, and the answer.
         retained: the whole body that was sent, if it is small; None = it is not at hand any more.
     """
 
     retained: bytes | None
 
     @property
-    def bytes_in(self) -> int:
-        """Bytes of the request's body that were moved."""
-
+    def up(self) -> Direction: ...
     @property
-    def bytes_out(self) -> int:
-        """Bytes of the answer's body that were moved."""
+    def down(self) -> Direction: ...
 
     def send(self, head: bytes) -> None:
         """Begin: the owner gets the answer's head delivered."""

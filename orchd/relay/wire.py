@@ -170,7 +170,10 @@ class Wire(asyncio.BufferedProtocol):
         if not whole or size > SMALL_BYTES:
             self.send(data)
         elif batch.waiting is None:
-            self.send(data)
+            if self.unsent or self.closed:
+                self.send(data)
+            else:  # As `send`, without its call.
+                self.transport.write(data)
             batch.begin()
         else:
             if not self.unsent:

@@ -100,7 +100,8 @@ class ModelSlots:
 
     def emptiest(self) -> ReplicaSlots | None:
         """Return the open replica with the fewest sessions and room for one more; None = nothing may begin."""
-        return None if self.taken >= self.max_sessions else self.roomiest()
+        # As `taken`, without its call: each job asks.
+        return None if self.active + self.expecting + self.pending >= self.max_sessions else self.roomiest()
 
     def roomiest(self) -> ReplicaSlots | None:
         """As `emptiest`, whatever `max_sessions` says."""

@@ -172,7 +172,8 @@ class SessionTable(ReplicaTable):
         model, replica = held.model, held.replica
         replica.sessions.remove(session)
         self._give_back(session, model, replica)
-        self._look_idle(session, replica)
+        if len(replica.sessions) == replica.letting_go:
+            self._idles(session, replica)
         return True
 
     def let_go(self, session: Session, outcome: Outcome, freed: Callable[[], None]) -> bool:
@@ -190,7 +191,8 @@ class SessionTable(ReplicaTable):
         self.changes.touch(session.key)
         model.letting_go += 1
         replica.letting_go += 1
-        self._look_idle(session, replica)
+        if len(replica.sessions) == replica.letting_go:
+            self._idles(session, replica)
         return True
 
     def finish(self, session: Session) -> bool:
@@ -223,9 +225,8 @@ class SessionTable(ReplicaTable):
         if not model.defined:
             self._drop_if_done(session.key, model)
 
-    def _look_idle(self, session: Session, replica: ReplicaSlots) -> None:
-        """A session runs no more: was it the last one on its runner?"""
-        if len(replica.sessions) == replica.letting_go:
-            replica.idle_since = self._clock()
-            if not replica.is_open:
-                self._on_drained(session.runner)
+    def _idles(self, session: Session, replica: ReplicaSlots) -> None:
+        """The last session on a runner that was running has ended, or lets go."""
+        replica.idle_since = self._clock()
+        if not replica.is_open:
+            self._on_drained(session.runner)

@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -48,7 +49,7 @@ class Parts:
         parser.feed(request())
         self.message = parser.messages[0]
         self.peer, self.deadline = "", 0.0
-        self.bytes_in, self.bytes_out = bytes_in, bytes_out
+        self.up, self.down = SimpleNamespace(moved=bytes_in), SimpleNamespace(moved=bytes_out)
 
 
 def a_run(request_id: str = "r1", key: ModelKey | None = None, **knobs: Any) -> Run:
