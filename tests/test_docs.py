@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from orchd.advertise import metrics as advertise_metrics
+from orchd.advertise import registries
 from orchd.cli import build_parser
+from orchd.domain.model import RunnerKind
+from orchd.domain.outcomes import Outcome
+from orchd.domain.ports import ProbeWord
+from orchd.domain.state import Severity
 from orchd.errors import JOB_ANSWERS, Code
+from orchd.jobs import metrics as jobs_metrics
+from orchd.reconcile import metrics as reconcile_metrics
+from orchd.runtime import metrics as runtime_metrics
 from orchd.settings.tree import RENAMED, SETTINGS
 from tests.reference_pages import DOCS, PAGES, with_made
 
@@ -117,6 +126,33 @@ def test_every_metric_that_is_named_exists(page: Path) -> None:
     events = {"orchd_ready", "orchd_stopping", "orchd_failed"}
     assert named - events <= known
     assert set(re.findall(r"\b(?:orchd|byoc)_[a-z_]+[a-z]\b", (ROOT / "deploy" / "alerts.yml").read_text())) <= known
+
+
+LABEL_WORDS: dict[tuple[str, str], Iterable[str]] = {
+    ("outcome", "orchd_jobs_total"): Outcome,
+    ("type", "byoc_errors_total"): (jobs_metrics.RUNNER_ERROR, *jobs_metrics.PROCESSING_ERRORS),
+    ("result", "orchd_probes_total"): ProbeWord,
+    ("reason", "orchd_runner_restarts_total"): reconcile_metrics.RESTART_REASONS,
+    ("reason", "orchd_connections_closed_total"): jobs_metrics.CLOSED,
+    ("side", "orchd_connections"): jobs_metrics.SIDES,
+    ("severity", "orchd_file_problems"): Severity,
+    ("registry", "orchd_registry_errors_total"): registries.names(),
+    ("runtime", "orchd_runtime_up"): [kind for kind in RunnerKind if kind.launched],
+    ("event", "orchd_runtime_events_total"): runtime_metrics.RUNTIME_EVENTS,
+}
+"""Words of labels that the page about metrics lists itself; of others it links to where they are explained."""
+
+
+@pytest.mark.parametrize(("label", "metric"), LABEL_WORDS)
+def test_every_word_of_a_label_is_on_the_page_about_metrics_and_no_other(label: str, metric: str) -> None:
+    (words,) = re.findall(rf"^\| `{label}` \| `{metric}`[^|]*\| (.*) \|$", METRICS.read_text(), re.MULTILINE)
+    listed = re.findall(r"`([\w-]+)`", re.sub(r" \([^)]*\)", "", words))
+    assert sorted(listed) == sorted(str(word) for word in LABEL_WORDS[label, metric])
+
+
+def test_every_code_of_a_registry_is_explained_where_the_page_about_metrics_says() -> None:
+    listed = set(re.findall(r"`(\w+)`", (DOCS / "how-to" / "beside-a-node.md").read_text() + METRICS.read_text()))
+    assert {str(code) for code in advertise_metrics.REGISTRY_CODES} <= listed
 
 
 @pages
