@@ -1,4 +1,4 @@
-"""orchd: the daemon that keeps an orchestrator's model containers true to `aiModels.json`."""
+"""orchd: the daemon that keeps the models of an orchestrator's `aiModels.json` running, and serves their jobs."""
 
 import sys
 

@@ -94,6 +94,16 @@ async def test_status_of_an_unknown_model_names_the_known_ones(http: aiohttp.Cli
         assert "llm/meta-llama/Meta-Llama-3.1-8B-Instruct" in body["message"]
 
 
+async def test_a_page_that_there_is_not_names_those_that_there_are(http: aiohttp.ClientSession) -> None:
+    async with http.get("/statsu") as answer:
+        text = await answer.text()
+        assert (answer.status, answer.content_type) == (404, "text/plain")
+        assert "'/statsu'" in text
+        assert all(f"\n{page} " in text for page in ("/healthz", "/readyz", "/status", "/metrics"))
+    async with http.post("/status") as answer:
+        assert answer.status == 405
+
+
 async def test_metrics_are_in_prometheus_text_format(http: aiohttp.ClientSession) -> None:
     async with http.get("/metrics") as answer:
         assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from orchd.admin.settings import AdminSettings
 from orchd.admin.status_page import StatusPage
@@ -50,7 +51,7 @@ class AdminServer:
         self._metrics = metrics
         self._pages = StatusPage(snapshot)
         self._accepting = accepting
-        app = web.Application()
+        app = web.Application(middlewares=[_name_the_pages])
         app.add_routes(
             [
                 web.get("/", self._index),
@@ -109,6 +110,17 @@ class AdminServer:
     async def _render(self, request: web.Request) -> web.StreamResponse:
         scraper = f"{request.remote} {request.headers.get('User-Agent', '')}"
         return await _send(request, await self._metrics.page(scraper), self._metrics.content_type)
+
+
+@web.middleware
+async def _name_the_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Say which pages there are where somebody asks for another one."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        return web.Response(
+            status=404, text=f"cannot find {request.path[:200]!r} here: this is the admin port\n\n{INDEX}"
+        )
 
 
 async def _send(request: web.Request, chunks: Sequence[bytes], content_type: str) -> web.StreamResponse:

@@ -73,6 +73,8 @@ def read_models_file(path: Path) -> Content | Problem:
     """Return the file's content, or why it can't be had. Blocks; a file that is too large is not read."""
     try:
         data, mode = _read(path, MAX_BYTES)
+    except FileNotFoundError as exc:
+        return unreadable(path, f"{reason_of(exc)}; make it, or name another one by the setting models_file")
     except OSError as exc:
         return unreadable(path, reason_of(exc))
     return Content(data, bool(mode & stat.S_IROTH))

@@ -75,7 +75,11 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def build_parser() -> Parser:
     """Return the parser of all commands."""
-    parser = Parser(prog="orchd", description="Keeps model containers true to aiModels.json.", allow_abbrev=False)
+    parser = Parser(
+        prog="orchd",
+        description="Keeps the AI models of aiModels.json running, and serves their jobs.",
+        allow_abbrev=False,
+    )
     parser.add_argument("--version", action="version", version=f"orchd {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for name, line in COMMANDS.items():

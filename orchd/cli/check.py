@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from orchd.domain.state import Severity
 from orchd.errors import HookError, SettingsError
 from orchd.hooks.entries import entries
 from orchd.settings.advice import advice
-from orchd.settings.files import READ_TIMEOUT_S, resolve_state_dir
+from orchd.settings.files import READ_TIMEOUT_S, call, resolve_state_dir
 from orchd.settings.tree import Settings
 from orchd.text import RED, YELLOW, Cell, TextStyle, pad, printable, style_of, table, units, write
 from orchd.threads import call_within
@@ -46,12 +46,30 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     strict = args.strict or settings.strict_file
     reading = read_file(path, Path(credentials) if credentials else None, strict=strict, last_good=_last_good(settings))
-    doubts, hooks = list(advice(settings)), hooks_refused(settings)
+    doubts, hooks = [*advice(settings), *missing_secrets(settings)], hooks_refused(settings)
     if args.json:
         write(json.dumps(as_json(reading, str(path), doubts, hooks), indent=2))
     else:
         write(as_text(reading, style_of(sys.stdout), doubts, hooks))
     return 1 if reading.count(Severity.ERROR) or hooks else 0
+
+
+def missing_secrets(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield each setting that names a file with a secret where there is none, and why that matters.
+
+    Only absolute paths: others may be systemd's credentials, which only the service sees. A file that this user is not
+    allowed to see may be there.
+    """
+    rules = settings.orchestrator
+    named = {"orchestrator.secret_file": rules.secret_file, "orchestrator.rpc_url_file": rules.rpc_url_file}
+    for name, file in named.items():
+        if rules.enabled and Path(file).is_absolute():
+            try:
+                call(Path(file).stat)
+            except FileNotFoundError:
+                yield name, f"{file}: there is no such file, and orchd does not start without it: make it"
+            except OSError:
+                continue
 
 
 def hooks_refused(settings: Settings) -> tuple[str, ...]:

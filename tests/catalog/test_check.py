@@ -57,7 +57,14 @@ def test_errors_are_lines_with_their_place(tmp_path: Path, capsys: pytest.Captur
     assert SECRET not in out
 
 
-@pytest.mark.parametrize(("text", "said"), [("[{", "expected a key"), ("", "an empty file"), (None, "No such file")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[{", "expected a key"),
+        ("", "an empty file"),
+        (None, "No such file or directory; make it, or name another one by the setting models_file"),
+    ],
+)
 def test_a_file_that_cannot_be_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, said: str
 ) -> None:
@@ -165,3 +172,22 @@ def test_nothing_in_the_file_can_steer_the_terminal(tmp_path: Path, capsys: pyte
 def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     assert json.loads(capsys.readouterr().out)["items"] == {"$ref": "#/$defs/Entry"}
+
+
+def test_a_secret_that_is_not_there_keeps_orchd_from_starting_and_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "orch-secret"
+    monkeypatch.setenv("ORCHD_ORCHESTRATOR_SERVICE_URL", "https://127.0.0.1:8935")
+    monkeypatch.setenv("ORCHD_ORCHESTRATOR_SECRET_FILE", str(secret))
+    file = write(tmp_path / "f.json", entry())
+    assert main(["check", file]) == 0
+    out = capsys.readouterr().out
+    assert f"setting orchestrator.secret_file = {secret}: there is no such file" in out
+    assert "1 model, 0 errors, 1 warning" in out
+    secret.write_text(SECRET)
+    assert main(["check", file]) == 0
+    assert "0 errors, 0 warnings" in capsys.readouterr().out
+    monkeypatch.setenv("ORCHD_ORCHESTRATOR_SECRET_FILE", "one-of-systemds-credentials")
+    assert main(["check", file]) == 0
+    assert "0 errors, 0 warnings" in capsys.readouterr().out
