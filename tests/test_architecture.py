@@ -10,12 +10,14 @@ import builtins
 import keyword
 import re
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 import orchd
+from orchd.advertise import registries
 
 PACKAGE = Path(orchd.__file__).parent
 OUTSIDE = {
@@ -101,6 +103,37 @@ def test_a_circle_is_found_wherever_it_is_written() -> None:
     assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == [["a", "b", "c"]]
     assert cycles({"a": {"a"}}) == [["a"]]
     assert cycles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_nothing_names_a_registry() -> None:
+    """`advertise.registries` finds their folders; registries know nothing of each other."""
+    folders = [f"orchd.advertise.{name.replace('-', '_')}" for name in registries.names()]
+    assert len(folders) > 1
+    assert sorted(named_across(folders, modules())) == []
+    outside = {"orchd.app": ast.parse(f"from {folders[0]} import ABOUT")}
+    between = {f"{folders[1]}.plan": ast.parse(f"def late():\n    import {folders[0]}.plan")}
+    inside = {f"{folders[0]}.plan": ast.parse(f"from {folders[0]}.wire import X")}
+    for tree, expected in ((outside, ["orchd.app"]), (between, [f"{folders[1]}.plan"]), (inside, [])):
+        assert [*named_across(folders, tree)] == expected
+
+
+def named_across(folders: Iterable[str], trees: Mapping[str, ast.Module]) -> Iterator[str]:
+    """Yield the modules that import something of one of the folders from outside it."""
+    for name, tree in trees.items():
+        for folder in folders:
+            inner = f"{folder}."
+            if not f"{name}.".startswith(inner) and any(f"{each}.".startswith(inner) for each in imports(tree)):
+                yield name
+
+
+def test_every_module_has_its_layer() -> None:
+    """The contract of the layers says nothing of a folder that it does not name."""
+    contracts = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = [each["layers"] for each in contracts if each["type"] == "layers"]
+    named = {name.strip() for layer in layers for name in layer.split("|")}
+    above = {"orchd", "orchd.settings"}  # Their files are named one by one.
+    without = {name for name in modules() if not any(f"{name}.".startswith(f"{each}.") for each in named)}
+    assert without == above
 
 
 def is_pure(tree: ast.Module) -> bool:

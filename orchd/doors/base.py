@@ -1,6 +1,7 @@
 """The interface of a door, and what the doors have in common. Pure.
 
-To add a door: write a folder beside this file with a subclass of `Door`, and put it into `listed.DOORS`.
+To add a door: write a folder beside this file with a subclass of `Door`, put it into `listed.DOORS`, and name those
+who begin its streams in `Origin`.
 """
 
 from __future__ import annotations
