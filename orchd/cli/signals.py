@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import faulthandler
+import mmap
 import os
 import signal
 import sys
@@ -73,6 +75,27 @@ def end_at_once(prefix: str = "") -> NoReturn:
         os._exit(INTERRUPTED)
 
 
+class _Stack(ctypes.Structure):
+    """`stack_t` of sigaltstack(2)."""
+
+    _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def use_large_stack() -> None:
+    """Have signals handled on a stack that many of them at once can't overflow.
+
+    `faulthandler` gives the process a stack of its own for signals, of some 10 KiB, and Python runs all its handlers
+    there. Signals that differ interrupt each other's handlers, each with a frame that holds all registers of the CPU
+    (3 KiB and more): a burst of a few overflowed that stack, and the process died of SIGSEGV without a word.
+    """
+    stack = _Stack(ctypes.addressof(ctypes.c_char.from_buffer(_STACK)), 0, len(_STACK))
+    ctypes.CDLL(None, use_errno=True).sigaltstack(ctypes.byref(stack), None)
+
+
+_STACK = mmap.mmap(-1, 1024 * 1024)
+"""Room for one frame of each of the 64 signals. Pages that are never used cost no memory."""
+
+
 class Signals:
     """Passes signals on to the daemon.
 
@@ -92,6 +115,7 @@ class Signals:
         """Handle all signals, until the process ends."""
         if (stderr := _descriptor(sys.stderr)) is not None:
             faulthandler.enable(stderr)
+            use_large_stack()
             for number in OTHER_FAULTS:
                 faulthandler.register(number, stderr, chain=True)
         for one in handled():

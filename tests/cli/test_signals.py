@@ -7,6 +7,7 @@ import io
 import os
 import resource
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -137,3 +138,27 @@ def test_a_loop_that_sleeps_wakes_by_a_signal(factory: object, monkeypatch: pyte
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+BURST = """
+import os, signal, sys
+from orchd.cli.signals import Signals, handled
+
+class Nobody:
+    stopping = False
+    def call_soon_threadsafe(self, *args): pass
+
+Signals(Nobody(), Nobody()).install()
+ours = [number for number in handled() if number not in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)]
+signal.pthread_sigmask(signal.SIG_BLOCK, ours)
+for number in ours:
+    os.kill(os.getpid(), number)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)  # All of them at once: each interrupts the handler of another.
+print("alive")
+"""
+
+
+def test_all_signals_at_once_do_not_end_it() -> None:
+    """Their handlers interrupt each other, on one stack."""
+    done = subprocess.run([sys.executable, "-c", BURST], stdout=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stdout) == (0, "alive\n")

@@ -215,7 +215,7 @@ async def byoc_has_no_such_price(place: Place) -> AsyncIterator[Daemon]:
         yield daemon
 
 
-TABLE = SECTION.partition("### When something is wrong")[2]
+TABLE = SECTION.partition("## When something is wrong")[2]
 
 
 def test_there_is_a_trouble_for_each_row_of_its_table() -> None:
