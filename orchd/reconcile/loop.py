@@ -252,6 +252,7 @@ class Loop:
         match event:
             case events.DesiredChanged(desired):
                 state.desire(desired, also=self._sightings.strays.keys())
+                self._tell_what_is_down()
             case events.StartWanted(key):
                 state.agenda.changed(key)
             case events.RestartAsked(key):
@@ -262,15 +263,22 @@ class Loop:
                 await self._look(event)
             case results.RuntimeDown(runtime, reason):
                 state.set_down(runtime, reason)
-                if runtime.kind in state.needed() and self._told_down.get(runtime) != reason:
-                    self._told_down[runtime] = reason
-                    log.warning("runtime_down", runtime=str(runtime), reason=reason)
+                self._tell_what_is_down()
             case results.StrayRemoval(_, handle, gone):
                 if gone:
                     self._sightings.stray_gone(handle)
             case _:
                 if event.id in state.fleet.runners:
                     self._intake.call(event)
+
+    def _tell_what_is_down(self) -> None:
+        """Log each runtime that can't be used and that a model needs, once for each reason."""
+        for runtime, reason in self.state.down.items():
+            if reason == NOT_SEEN or runtime.kind not in self.state.needed():
+                continue
+            if self._told_down.get(runtime) != reason:
+                self._told_down[runtime] = reason
+                log.warning("runtime_down", runtime=str(runtime), reason=reason)
 
     async def _look(self, event: results.RunnersListed) -> None:
         self._told_down.pop(event.runtime, None)

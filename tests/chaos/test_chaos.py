@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from orchd.catalog import watch
@@ -61,6 +61,10 @@ orders = st.permutations(sorted([*STEPS, *TWICE])).flatmap(
 )
 
 
+WALK: tuple[Happening, ...] = tuple((name, 0, None) for name in ("job_begins", *sorted(STEPS.keys() - {"job_begins"})))
+"""Each step once, where it can happen: what the search finds must not decide whether all have been tried."""
+
+
 class Story:
     """Attributes:
     happened: steps that did happen, over all orders.
@@ -100,10 +104,11 @@ def test_whatever_happens_the_registries_come_to_be_true_and_no_slot_is_lost(cha
         max_examples=MORE or examples(16),
         derandomize=not MORE,
         database=None,
-        phases=[Phase.generate],
+        phases=[Phase.explicit, Phase.generate],
         print_blob=True,
         suppress_health_check=list(HealthCheck),
     )
+    @example(order=WALK)
     @given(order=orders)
     def whatever_happens(order: tuple[Happening, ...]) -> None:
         run_jumping(story.live(order, on_chain=chain == "on-chain"))

@@ -390,6 +390,19 @@ async def test_an_engine_that_is_away_is_told_of_at_the_first_look() -> None:
 
 
 @virtual_time
+async def test_an_engine_that_is_away_is_told_of_as_soon_as_a_model_needs_it() -> None:
+    world = World()
+    world.runtime.down = True
+    with structlog.testing.capture_logs() as lines:
+        async with world.orchd():
+            await asyncio.sleep(world.settings.reconcile.period_s / 2)
+            assert "runtime_down" not in [line["event"] for line in lines]
+            world.want(container_model())
+            await asyncio.sleep(world.settings.reconcile.period_s / 4)
+            assert [line["event"] for line in lines].count("runtime_down") == 1
+
+
+@virtual_time
 async def test_an_engine_that_goes_away_takes_no_running_model_with_it() -> None:
     async with World().orchd(a := container_model()) as world:
         await world.until_quiet()
