@@ -27,6 +27,15 @@ def _done(task: asyncio.Task[Any]) -> None:
         log.error("task_failed", task=task.get_name(), error=repr(error), exc_info=error)
 
 
+def being_cancelled() -> bool:
+    """Return whether somebody has asked the task that runs now to end.
+
+    If not, a CancelledError in it tells of something else that was cancelled, and that it waited for.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def cancel(*tasks: asyncio.Task[Any]) -> None:
     """Cancel `tasks` and wait until each has ended. What they raise is dropped here: `spawn` logs it."""
     for task in tasks:

@@ -15,11 +15,12 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from orchd.domain.outcomes import Outcome
-from orchd.errors import Code, JobRefused
+from orchd.errors import JOB_ANSWERS, Code, JobRefused
 from orchd.hooks.account import Account
 from orchd.hooks.hook import JobHook, Waits
 from orchd.hooks.job import Job
 from orchd.lag import LoopLag
+from orchd.tasks import being_cancelled
 
 log = structlog.get_logger("orchd.jobs")
 
@@ -106,10 +107,10 @@ class HookCalls:
             for call in calls:
                 if (waits := call(job)) is not None:
                     return self._ask_rest(waits, calls[calls.index(call) :], job)
-        except JobRefused:
-            raise
-        except Exception as exc:
+        except BaseException as exc:
             assert call is not None
+            if _is_answer(exc):
+                raise
             raise _failed(call, "failed", exc) from exc
         return None
 
@@ -140,20 +141,22 @@ class HookCalls:
     def _called(self, call: HookCall, *args: object) -> Waits:
         try:
             return call(*args)
-        except JobRefused:
-            raise
-        except Exception as exc:
+        except BaseException as exc:
+            if _is_answer(exc):
+                raise
             raise _failed(call, "failed", exc) from exc
 
     async def _awaited(self, call: HookCall, waits: Awaitable[None]) -> None:
         try:
             async with self._lag.timeout(self._timeout_s):
                 await waits
-        except JobRefused:
-            raise
         except TimeoutError as exc:
             raise _failed(call, f"took longer than {self._timeout_s:g} s") from exc
-        except Exception as exc:
+        except GeneratorExit:
+            raise
+        except BaseException as exc:
+            if _is_answer(exc) or (isinstance(exc, asyncio.CancelledError) and being_cancelled()):
+                raise
             raise _failed(call, "failed", exc) from exc
 
 
@@ -171,7 +174,15 @@ def _names(call: HookCall) -> tuple[str, str]:
     return type(getattr(call, "__self__", None)).__name__, getattr(call, "__name__", "")
 
 
-def _failed(call: HookCall, how: str, exc: Exception | None = None) -> JobRefused:
+def _is_answer(exc: BaseException) -> bool:
+    """Return whether this can be answered to a caller. All else that a hook raises is its failure.
+
+    SystemExit too, which would end the daemon, and CancelledError, which comes from something else that it waited for.
+    """
+    return isinstance(exc, JobRefused) and exc.code in JOB_ANSWERS
+
+
+def _failed(call: HookCall, how: str, exc: BaseException | None = None) -> JobRefused:
     hook, what = _names(call)
     if exc is not None:
         log.error("hook_failed", hook=hook, call=what, exc_info=exc)

@@ -186,7 +186,10 @@ class Job:
 
         Raises:
             ValueError: it is too long, or there are 32 notes already.
+            TypeError: it is not text.
         """
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise TypeError(f"cannot keep the note {str(name)[:50]!r}: its name and its text must be str")
         if len(text) > MAX_NOTE_LENGTH or len(name) > MAX_PAYER_LENGTH:
             raise ValueError(f"cannot keep the note {name[:50]!r}: it is longer than {MAX_NOTE_LENGTH} characters")
         if name not in self._notes and len(self._notes) >= MAX_NOTES:

@@ -6,6 +6,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Mapping
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -43,7 +44,7 @@ def load_hook(entry: HookEntry, settings: HooksSettings) -> JobHook:
     options = _options(made, settings.tables.get(entry.name), entry.name)
     try:
         return made(options)
-    except Exception as exc:
+    except BaseException as exc:
         raise HookError(f"cannot load {what}: making {entry.type_name} failed: {_told(exc)}") from exc
 
 
@@ -68,7 +69,7 @@ def _import(name: str, folders: list[Path], what: str) -> ModuleType:
     else:
         where = f"is in none of {', '.join(map(str, folders))}" if folders else "is not in hooks.path, which is empty,"
         top = name.partition(".")[0]
-        installed = find_spec(top)
+        installed = _spec(top)
         if installed is None or installed.origin is None:
             raise HookError(
                 f"cannot load {what}: the module {name} {where} and is not installed; put "
@@ -77,13 +78,20 @@ def _import(name: str, folders: list[Path], what: str) -> ModuleType:
         check_trusted(Path(installed.origin).parent if _is_package(installed.origin) else Path(installed.origin), what)
     try:
         module = importlib.import_module(name)
-    except (Exception, SystemExit) as exc:
+    except BaseException as exc:
         raise HookError(f"cannot load {what}: importing {file or name} failed: {_told(exc)}") from exc
     if file is not None and Path(module.__file__ or "").resolve() != file.resolve():
         raise HookError(
             f"cannot load {what}: Python finds another module named {name} first ({module.__file__}); rename {file}"
         )
     return module
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    try:
+        return find_spec(name)
+    except ValueError:  # A module that says nothing of where it is from, such as __main__.
+        return None
 
 
 def _is_package(origin: str) -> bool:
@@ -114,6 +122,8 @@ def _options(made: type[JobHook], table: FreeTable | None, name: str) -> HookOpt
                 shown = f"hooks.{name}.{option}" if option else f"[hooks.{name}]"
                 lines.append(f"cannot use {shown}{where}: {error['msg'].removeprefix('Value error, ')}")
         raise HookError("\n".join(lines)) from exc
+    except Exception as exc:
+        raise HookError(f"cannot load the hook {name}: checking its options failed: {_told(exc)}") from exc
 
 
 def _told(exc: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from orchd.hooks.hook import HookDatabase, HookHost, JobHook
 from orchd.hooks.loader import load_hook
 from orchd.hooks.tables import migrate
 from orchd.part import Context, Part, Roots
+from orchd.tasks import being_cancelled
 
 log = structlog.get_logger("orchd.hooks")
 
@@ -89,21 +91,24 @@ class HooksPart(Part):
         found: dict[str, Coroutine[Any, Any, object]] = {}
         for name, hook in self._opened:
             try:
-                found |= {f"{task} of hook {name}": work for task, work in hook.roots().items()}
-            except Exception as exc:
+                for task, work in hook.roots().items():
+                    if not asyncio.iscoroutine(work):
+                        raise TypeError(f"the task {task} is a {type(work).__name__}, not a coroutine")
+                    found[f"{task} of hook {name}"] = work
+            except BaseException as exc:
                 for work in found.values():
                     work.close()  # Nobody will run them.
                 raise HookError(
                     f"cannot start the tasks of the hook {name}: {type(exc).__name__}: {scrub(str(exc))[:300]}"
                 ) from exc
-        return found
+        return {task: _root(work) for task, work in found.items()}
 
     async def close(self) -> None:
         for name, hook in reversed(self._opened):
             try:
                 async with self._context.lag.timeout(CLOSE_TIMEOUT_S):
                     await hook.close()
-            except Exception as exc:
+            except BaseException as exc:  # The other hooks are closed all the same.
                 log.error("hook_not_closed", hook=name, exc_info=exc)
         self._opened.clear()
 
@@ -131,9 +136,23 @@ class HooksPart(Part):
                 f"cannot open the hook {name}: it was not open after {OPEN_TIMEOUT_S:g} s; see what it waits for, or "
                 "take it out of hooks.order"
             ) from exc
-        except Exception as exc:
+        except BaseException as exc:
+            if isinstance(exc, GeneratorExit) or (isinstance(exc, asyncio.CancelledError) and being_cancelled()):
+                raise
             log.error("hook_not_opened", hook=name, exc_info=exc)
             raise HookError(
                 f"cannot open the hook {name}: it failed with {type(exc).__name__}: {scrub(str(exc))[:300]}; the log "
                 "has more"
             ) from exc
+
+
+async def _root(work: Coroutine[Any, Any, object]) -> object:
+    """Run a hook's root task. One that calls `sys.exit` fails like any other: else the daemon would end without a word.
+
+    Raises:
+        HookError: instead of SystemExit.
+    """
+    try:
+        return await work
+    except SystemExit as exc:
+        raise HookError(f"cannot go on: a task of a hook has called sys.exit({exc.code!r})") from exc

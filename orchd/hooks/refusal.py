@@ -17,6 +17,7 @@ MAX_HEADER_BYTES = 16 * 1024
 """Of all names and values together: clients commonly read heads of 32 KiB or more."""
 MAX_BODY_BYTES = 64 * 1024
 MAX_MESSAGE_LENGTH = 1000
+MAX_RETRY_AFTER_S = 2**31 - 1
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
 """Visible ASCII and blanks (RFC 9110, section 5.5): with no line break in it, nothing can be added to the head."""
@@ -35,7 +36,8 @@ FORBIDDEN = HOP_BY_HOP | FRAMING | OURS | CREDENTIALS
 class Refusal(JobRefused):
     """Raised by a hook: the caller gets this answer, in the words of the door by which it came.
 
-    Raises ValueError where it can't be an answer, which refuses the job with 503 and names the hook in the log.
+    Raises ValueError or TypeError where it can't be an answer, which refuses the job with 503 and names the hook in the
+    log.
 
     Args:
         status: 400 to 499, or 503. At a door of the node's a 401 goes out as 403: the node would drop the model.
@@ -44,7 +46,7 @@ class Refusal(JobRefused):
         headers: (name, value) in ASCII, at most 32 of 16 KiB together. None that frame the body, belong to the
             connection, are orchd's own, or hold credentials.
         body: what the body holds as JSON, at most 64 KiB; None = orchd's own error object.
-        retry_after_s: whole seconds, sent with a 503.
+        retry_after_s: whole seconds, 0 to 2**31 - 1; sent with a 503.
         code: for log and metrics, one of `errors.JOB_ANSWERS`; None = `payment_required` for a 402, else
             `hook_refused`.
     """
@@ -61,6 +63,13 @@ class Refusal(JobRefused):
     ) -> None:
         if code is None:
             code = Code.PAYMENT_REQUIRED if status == 402 else Code.HOOK_REFUSED
+        if not isinstance(message, str):
+            raise TypeError(f"cannot refuse with a message of type {type(message).__name__}: it must be str")
+        if type(status) is not int or type(retry_after_s) is not int or not 0 <= retry_after_s <= MAX_RETRY_AFTER_S:
+            raise ValueError(
+                "cannot refuse with this status or retry_after_s: both are whole numbers, and the latter is 0 to "
+                f"{MAX_RETRY_AFTER_S} seconds"
+            )
         super().__init__(code, message[:MAX_MESSAGE_LENGTH], retry_after_s=retry_after_s)
         if status != 503 and not 400 <= status <= 499:
             raise ValueError(f"cannot refuse with status {status}: it must be 400 to 499, or 503")

@@ -19,7 +19,7 @@ MAX_FILES = 10_000
 
 
 def check_trusted(place: Path, what: str) -> None:
-    """Check a file or folder, all that lies in it, and the folders above it.
+    """Check a file or folder, all that lies in it or that links in it lead to, and the folders above.
 
     Args:
         place: absolute.
@@ -28,12 +28,20 @@ def check_trusted(place: Path, what: str) -> None:
     Raises:
         HookError: others can write there, or it can't be seen whether they can.
     """
+    _check_all(place, what, set())
+
+
+def _check_all(place: Path, what: str, checked: set[Path]) -> None:
+    """Args:
+    checked: folders whose content was checked, or is being checked: links may lead in a circle.
+    """
     try:
         real = place.resolve(strict=True)
         for each in dict.fromkeys((*_above(place), *_above(real), real)):
             _check(each, what)
-        if real.is_dir():
-            inside = _inside(real, what)
+        if real.is_dir() and real not in checked:
+            checked.add(real)
+            inside = _inside(real, what, checked)
             for each in islice(inside, MAX_FILES):
                 _check(each, what)
             if next(inside, None) is not None:
@@ -49,7 +57,7 @@ def _above(place: Path) -> list[Path]:
     return [*reversed(place.parents)]
 
 
-def _inside(folder: Path, what: str) -> Iterator[Path]:
+def _inside(folder: Path, what: str, checked: set[Path]) -> Iterator[Path]:
     def raised(exc: OSError) -> None:
         raise exc
 
@@ -57,7 +65,7 @@ def _inside(folder: Path, what: str) -> Iterator[Path]:
         for name in (*folders, *files):
             found = Path(parent, name)
             if found.is_symlink():
-                check_trusted(found, what)  # What it leads to lies elsewhere.
+                _check_all(found, what, checked)  # What it leads to lies elsewhere.
             else:
                 yield found
 

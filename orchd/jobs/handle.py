@@ -158,7 +158,7 @@ class Handler:
         if self._idle is not None:
             self._look_idle()
         if refusal is not None and not caller.answered:
-            caller.answer(*_told(run, refusal))
+            caller.answer(*_answered(run, refusal))
         elif outcome is not OK:
             break_off(run, refusal)
         caller.done()
@@ -311,6 +311,14 @@ class Handler:
 def _crashed(run: Run, exc: Exception) -> JobRefused:
     log.error("job_crashed", request_id=run.request_id, exc_info=exc)
     return JobRefused(Code.INTERNAL, "cannot serve the job: a fault in orchd; its log says more")
+
+
+def _answered(run: Run, refusal: JobRefused) -> tuple[int, list[Header], bytes]:
+    """As `_told`. A refusal that can't be rendered is a fault, but no reason to leave the caller without an answer."""
+    try:
+        return _told(run, refusal)
+    except Exception as exc:  # noqa: BLE001 - hooks make refusals
+        return _told(run, _crashed(run, exc))
 
 
 def _told(run: Run, refusal: JobRefused) -> tuple[int, list[Header], bytes]:

@@ -245,6 +245,8 @@ class Run:
             over = True
             # Behind its first step, or what it was to await would never be.
             asyncio.get_running_loop().call_soon(task.cancel)
+        if task.cancelled():
+            raise RuntimeError(f"the task {task.get_name()!r} has cancelled itself")
         result, error = task.result()
         if error is not None:
             raise error
@@ -294,3 +296,5 @@ async def _caught(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | N
         return await work, None
     except Exception as exc:  # noqa: BLE001 - it is raised again where the job waits for it
         return None, exc
+    except GeneratorExit as exc:  # A hook's; or the loop ends, and nobody waits any more.
+        return None, RuntimeError(repr(exc))

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -189,6 +190,28 @@ def test_a_module_that_can_not_be_imported_is_refused(folder: Path, text: str, s
     assert re.search(said, message), message
 
 
+def test_what_a_module_raises_beside_errors_is_told_too(folder: Path) -> None:
+    name = a_module(folder, "import asyncio\nraise asyncio.CancelledError\n")
+    assert f"importing {folder / name}.py failed: CancelledError" in refused(hooks_of(folder, f"{name}:A"))
+    name = a_module(folder, HOOK.replace('RuntimeError("no database")', "SystemExit(3)"))
+    assert "making Breaks failed: SystemExit: 3" in refused(hooks_of(folder, f"{name}:Breaks"))
+
+
+def test_options_that_fail_while_they_are_checked_are_told_with_their_hook(folder: Path) -> None:
+    checks = "class Options(HookOptions):\n    @model_validator(mode='before')\n    def f(cls, v): return {}['zone']\n"
+    text = HOOK.replace("import Field", "import Field, model_validator")
+    name = a_module(folder, text.replace("class Paywall", f"{checks}\nclass Paywall"))
+    said = f"cannot load the hook {name}: checking its options failed: KeyError: 'zone' at "
+    assert refused(hooks_of(folder, f"{name}:Paywall")).startswith(said)
+
+
+def test_a_module_of_which_python_can_not_say_where_it_is_from_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "made_by_hand", ModuleType("made_by_hand"))  # As __main__ of a console script.
+    assert "the module made_by_hand is in none of" in refused(hooks_of(folder, "main=made_by_hand:A"))
+
+
 def test_a_module_that_is_nowhere_is_refused(folder: Path) -> None:
     text = refused(hooks_of(folder, "no_such_hook:A"))
     assert f"the module no_such_hook is in none of {folder} and is not installed; put no_such_hook.py there" in text
@@ -257,6 +280,16 @@ def test_a_link_is_as_good_as_what_it_leads_to(folder: Path, tmp_path: Path) -> 
     assert f"{elsewhere} can be written by everybody" in refused(hooks_of(folder, f"{name}:Plain"))
     elsewhere.chmod(0o755)
     assert loaded(hooks_of(folder, f"{name}:Plain"))
+
+
+def test_links_that_lead_in_a_circle_are_followed_once(folder: Path) -> None:
+    name = a_module(folder)
+    (folder / "itself").symlink_to(".")
+    (folder / "above").symlink_to("..")
+    assert loaded(hooks_of(folder, f"{name}:Plain"))
+    (folder.parent / "x.json").write_text("{}")
+    (folder.parent / "x.json").chmod(0o666)
+    assert "x.json can be written by everybody" in refused(hooks_of(folder, f"{name}:Plain"))
 
 
 def test_a_folder_with_very_many_files_is_not_searched_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

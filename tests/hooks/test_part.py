@@ -36,15 +36,15 @@ class Noting(JobHook):
     told: by all hooks of a test, in order.
     """
 
-    def __init__(self, name: str, told: list[str], fails: str = "") -> None:
+    def __init__(self, name: str, told: list[str], fails: str = "", error: BaseException | None = None) -> None:
         super().__init__(HookOptions())
-        self.name, self.told, self.fails = name, told, fails
+        self.name, self.told, self.fails, self.error = name, told, fails, error
         self.host: HookHost | None = None
 
     def _note(self, what: str) -> None:
         self.told.append(f"{what} {self.name}")
         if self.fails == what:
-            raise ValueError(f"{what} does not work")
+            raise self.error or ValueError(f"{what} does not work")
 
     async def open(self, host: HookHost) -> None:
         self.host = host
@@ -58,7 +58,7 @@ class Noting(JobHook):
 
     async def _work(self) -> None:
         if self.fails == "work":
-            raise ValueError("the work does not work")
+            raise self.error or ValueError("the work does not work")
         if self.fails == "end":
             return
         try:
@@ -120,15 +120,40 @@ async def test_a_hook_that_does_not_open_keeps_the_daemon_from_starting(tmp_path
     assert told == ["open a", "open b", "close b", "close a"]
 
 
+@pytest.mark.parametrize("fails", ["open", "roots", "work"])
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()], ids=["exit", "cancelled"])
+async def test_a_hook_that_would_end_the_daemon_without_a_word_fails_like_any_other(
+    tmp_path: Path, fails: str, error: BaseException
+) -> None:
+    """`sys.exit`, and a CancelledError of what the hook waited for."""
+    told: list[str] = []
+    with pytest.raises(OrchdError, match="cannot"):
+        async with asyncio.timeout(60):
+            await app_of(tmp_path, Noting("a", told), Noting("b", told, fails, error)).run()
+    assert told[-2:] == ["close b", "close a"]
+
+
+async def test_a_task_that_is_none_is_told_with_its_hook(tmp_path: Path) -> None:
+    class Odd(Noting):
+        def roots(self) -> Mapping[str, Coroutine[Any, Any, object]]:
+            return {**super().roots(), "beat": 5}  # type: ignore[dict-item]
+
+    with pytest.raises(HookError, match="the tasks of the hook a: TypeError: the task beat is a int, not a coroutine"):
+        await app_of(tmp_path, Odd("a", [])).run()
+
+
 async def test_a_hook_that_hangs_while_it_opens_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hooks_part, "OPEN_TIMEOUT_S", 0.01)
     with pytest.raises(HookError, match=r"cannot open the hook a: it was not open after 0\.01 s; see what it"):
         await app_of(tmp_path, Noting("a", [], "hang")).run()
 
 
-async def test_a_hook_that_does_not_close_keeps_no_other_one_from_closing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [None, asyncio.CancelledError(), SystemExit(3)])
+async def test_a_hook_that_does_not_close_keeps_no_other_one_from_closing(
+    tmp_path: Path, error: BaseException | None
+) -> None:
     told: list[str] = []
-    app = app_of(tmp_path, Noting("a", told), Noting("b", told, "close"))
+    app = app_of(tmp_path, Noting("a", told), Noting("b", told, "close", error))
     running = tasks.spawn(app.run(), name="app")
     await until("it is up", lambda: app.accepting)
     with capture_logs() as logs:

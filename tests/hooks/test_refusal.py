@@ -145,6 +145,19 @@ def test_another_status_is_no_refusal(status: int) -> None:
         Refusal(status, "cannot")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"status": 402.0}, {"status": True}, {"status": "402"}, {"message": b"x"}, {"message": None}),
+        *({"retry_after_s": value} for value in ("1\r\nX-Evil: 1", -5, 1.7, float("nan"), None, True, 2**31)),
+    ],
+)
+def test_what_has_the_wrong_type_is_no_refusal(wrong: dict[str, Any]) -> None:
+    given: dict[str, Any] = {"status": 503, "message": "cannot"} | wrong
+    with pytest.raises((TypeError, ValueError), match="cannot refuse with"):
+        Refusal(**given)
+
+
 def test_the_code_is_one_that_metrics_and_documents_know() -> None:
     assert Refusal(402, "cannot").code is Code.PAYMENT_REQUIRED
     assert Refusal(429, "cannot").code is Code.HOOK_REFUSED
