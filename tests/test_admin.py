@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -149,3 +151,32 @@ async def test_it_listens_on_ipv6(daemon: Daemon) -> None:
     with socket.create_connection(("::1", server.port), timeout=5):
         pass
     await server.close()
+
+
+@pytest.mark.parametrize("path", ["/status", "/readyz"])
+async def test_who_leaves_before_the_page_is_there_leaves_no_error_in_the_log(
+    path: str, daemon: Daemon, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, gate = asyncio.Event(), asyncio.Event()
+
+    async def gated() -> Snapshot:
+        asked.set()
+        await gate.wait()
+        return daemon.snapshot
+
+    server = AdminServer(
+        AdminSettings(listen="127.0.0.1:0"), snapshot=gated, metrics=daemon.metrics.registry, accepting=lambda: True
+    )
+    await server.start()
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as http:
+        _, leaving = await asyncio.open_connection("127.0.0.1", server.port)
+        leaving.write(f"GET {path} HTTP/1.1\r\nHost: orchd\r\n\r\n".encode())
+        await asked.wait()
+        leaving.transport.abort()
+        async with http.get("/healthz") as answer:  # Came after the other one had left.
+            assert answer.status == 200
+        gate.set()
+        async with http.get(path) as answer:
+            assert answer.status == 200
+    await server.close()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -127,10 +128,11 @@ async def _send(request: web.Request, chunks: Sequence[bytes], content_type: str
     """Answer with the chunks, one by one: what is shared by several readers isn't copied for each of them."""
     response = web.StreamResponse(headers={"Content-Type": content_type})
     response.content_length = sum(map(len, chunks))
-    await response.prepare(request)
-    if request.method != "HEAD":
-        for chunk in chunks:
-            await response.write(chunk)
-            await asyncio.sleep(0)  # Where the reader takes all that it is given, `write` never waits.
-    await response.write_eof()
+    with suppress(ConnectionError):  # Readers may leave in the middle: their time-out is no fault of ours.
+        await response.prepare(request)
+        if request.method != "HEAD":
+            for chunk in chunks:
+                await response.write(chunk)
+                await asyncio.sleep(0)  # Where the reader takes all that it is given, `write` never waits.
+        await response.write_eof()
     return response
