@@ -24,7 +24,7 @@ from orchd.text import drop_unread, take_any_text
 COMMANDS = {
     "run": "run the daemon",
     "check": "say what is wrong with aiModels.json, here and for go-livepeer",
-    "price": "show prices in every unit, what is published of them and what the node reports",
+    "price": "show prices in every unit, what each registry gets of them and what the node will report",
     "status": "show what runs, since when, and why not",
     "restart": "drain a model's runners and start them again; try a failed one again",
     "down": "drain, stop and remove every runner of ours, and end the daemon",

@@ -7,8 +7,10 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from operator import itemgetter
 
+from orchd import __version__
 from orchd.cli.client import get_status
 from orchd.cli.flags import add_settings_flags
 from orchd.cli.status_changes import news, told
@@ -40,7 +42,24 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _page(status: Json, model: str | None, style: TextStyle) -> str:
-    return model_page(status, style) if model else overview(status, style)
+    with _of_this_version():
+        return model_page(status, style) if model else overview(status, style)
+
+
+@contextmanager
+def _of_this_version() -> Iterator[None]:
+    """Say in words that a field is missing: after an upgrade, the former daemon runs until it is restarted.
+
+    Raises:
+        DaemonUnreachable: so that `--watch` waits for that restart.
+    """
+    try:
+        yield
+    except KeyError as exc:
+        raise DaemonUnreachable(
+            f"cannot read what orchd says: its /status has no field {exc.args[0]!r}, so the daemon that runs is of an "
+            f"older version than this command ({__version__}); restart it (systemctl restart orchd), or use --json"
+        ) from exc
 
 
 def _watch(args: argparse.Namespace, listen: str) -> int:
@@ -60,7 +79,9 @@ def _watch(args: argparse.Namespace, listen: str) -> int:
                 if (changed := news(seen, status)) is not None:
                     print(json.dumps(changed), flush=True)
             else:
-                for line in told(states(seen) if seen else {}, states(status)):
+                with _of_this_version():
+                    lines = [*told(states(seen) if seen else {}, states(status))]
+                for line in lines:
                     print(line, flush=True)
             seen = status
         except DaemonUnreachable as exc:

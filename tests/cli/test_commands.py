@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from orchd.cli import main
 from orchd.control.server import ControlServer
 from orchd.domain.ids import ModelKey
 from orchd.exposition import MetricsRegistry
+from orchd.status_view import status
 from tests.collectors import Metrics
 from tests.fakes.snapshots import NOW, SECRET, fresh, snapshot
 
@@ -157,6 +159,40 @@ def test_something_else_at_the_admin_address_is_not_taken_for_orchd(capsys: pyte
 
     assert asyncio.run(ask()) == 3
     assert "what answers there is not orchd" in capsys.readouterr().err
+
+
+class _OlderDaemon(BaseHTTPRequestHandler):
+    """`/status` as 0.1.0 had it: no slots that are letting go."""
+
+    def do_GET(self) -> None:
+        (model, *_) = status(snapshot())["models"]
+        del model["sessions"]["letting_go"]
+        body = json.dumps({**status(snapshot()), "models": [model]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("words", [["status"], ["status", MODEL]])
+def test_a_daemon_of_an_older_version_is_named_in_words(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with HTTPServer(("127.0.0.1", 0), _OlderDaemon) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            at = f"--admin-listen=127.0.0.1:{server.server_port}"
+            assert main([*words, at]) == 3
+            err = capsys.readouterr().err
+            assert "its /status has no field 'letting_go'" in err
+            assert "restart it" in err
+            assert main([*words, at, "--json"]) == 0
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_wrong_setting_is_exit_code_2(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
