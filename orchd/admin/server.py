@@ -128,7 +128,7 @@ async def _send(request: web.Request, chunks: Sequence[bytes], content_type: str
     """Answer with the chunks, one by one: what is shared by several readers isn't copied for each of them."""
     response = web.StreamResponse(headers={"Content-Type": content_type})
     response.content_length = sum(map(len, chunks))
-    with suppress(ConnectionError):  # Readers may leave in the middle: their time-out is no fault of ours.
+    with suppress(ConnectionError):  # Readers may leave in the middle: their timeout is not our fault.
         await response.prepare(request)
         if request.method != "HEAD":
             for chunk in chunks:

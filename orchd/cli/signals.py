@@ -76,7 +76,7 @@ def end_at_once(prefix: str = "") -> NoReturn:
 
 
 class _Stack(ctypes.Structure):
-    """`stack_t` of sigaltstack(2)."""
+    """What sigaltstack(2) takes."""
 
     _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
 
