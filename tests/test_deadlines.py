@@ -9,14 +9,14 @@ import orchd
 
 ROOT = Path(orchd.__file__).parent
 
-OTHERS = ("health", "hooks", "jobs", "realtime", "sessions", "node/client.py")
+OTHERS = ("health", "hooks", "jobs", "realtime", "relay", "sessions", "node/client.py")
 """Where others are waited for. Elsewhere orchd waits for itself, or for what is blameless (an engine, a disk)."""
 
 DECIDED = {
     "health/poller.py": "the pause between two probes: nobody is waited for",
     "health/probe.py": "a probe's timeout: the whole probe is void if the loop stood still for a share of it",
     "hooks/calls.py": "the pause between two charges: nobody is waited for",
-    "jobs/server.py": "last words of connections that are closed anyhow",
+    "relay/callers.py": "last words of connections that are closed anyhow",
 }
 """Files with one plain timeout of asyncio's, and why that one does no harm. All others use `LoopLag.timeout`."""
 

@@ -84,7 +84,12 @@ class Accounts:
         return account
 
     def charge(self, run: Run, session: Session) -> None:
-        """Keep a task beside the job that charges for it, and settles when both have ended."""
+        """Keep a task beside the job that charges for it, and settles when both have ended.
+
+        For a job that belongs to a stream, the stream is charged for.
+        """
+        if run.stream is not None:
+            return self.charge_stream(run.stream)
         ended = run.charging = asyncio.Event()
         account = session.account
         assert account is not None
@@ -101,7 +106,7 @@ class Accounts:
             if (waits := self._hooks.settle(account, session.outcome)) is not None:
                 await waits
 
-        self._keep(charge(), f"account of session {session.id}")
+        return self._keep(charge(), f"account of session {session.id}")
 
     def settle(self, run: Run, session: Session, outcome: Outcome) -> None:
         """The job has ended; its slot is free, or letting go."""

@@ -12,19 +12,18 @@ from orchd.errors import Code, JobRefused
 from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls
 from orchd.jobs.accounts import Accounts
+from orchd.jobs.needs import SessionKeepers
 from orchd.jobs.realtime import Realtime
 from orchd.jobs.run import Run
 from orchd.jobs.verdict import RUNNERS_FAULT
 from orchd.realtime.stream import Stream, StreamEnd
 from orchd.relay.ports import Transfer
-from orchd.sessions.letting_go import LettingGo
-from orchd.sessions.table import SessionTable
 
 OK, RUNNER_ERROR = Outcome.OK, Outcome.RUNNER_ERROR  # Members of enums are slow to look up: each job needs these.
 
 
 class JobMetrics(Protocol):
-    """Counts jobs."""
+    """Counts jobs, and what never became one."""
 
     def job_finished(
         self,
@@ -37,6 +36,12 @@ class JobMetrics(Protocol):
         status: int = 0,
     ) -> None:
         """Count a job or stream that has ended."""
+
+    def request_refused(self, code: Code) -> None:
+        """Count a request that never became a job."""
+
+    def connection_closed(self, reason: str) -> None:
+        """Count a caller's connection that we closed."""
 
 
 class JobLog(Protocol):
@@ -68,16 +73,15 @@ class JobEnding:
 
     def __init__(
         self,
-        table: SessionTable,
-        letting_go: LettingGo,
+        sessions: SessionKeepers,
         accounts: Accounts,
         realtime: Realtime,
         listeners: JobListeners,
         hooks: HookCalls,
         now: Callable[[], float],
     ) -> None:
-        self._table = table
-        self._letting_go = letting_go
+        self._table = sessions.table
+        self._letting_go = sessions.letting_go
         self._accounts = accounts
         self._realtime = realtime
         self._metrics = listeners.metrics

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from orchd.domain.ids import Address
 from orchd.domain.model import Model
 from orchd.doors.base import Door
 from orchd.errors import Code
 from orchd.http1.names import Memo
-from orchd.http1.render import Date
 from orchd.http1.rules import AnswerHead, RequestHead
 from orchd.jobs.heads import AnswerToCaller, host_line, to_runner
+from orchd.jobs.needs import JobClock
 from orchd.jobs.plan import Plan
 from orchd.jobs.run import Run
 from orchd.jobs.settings import JobsSettings
@@ -25,14 +23,13 @@ class Forwarder:
     """The last stage of a job's flow.
 
     Args:
-        now: the clock of the jobs, seconds.
-        date: the `Date` line for answers that have none.
+        carrier: connections to runners.
     """
 
-    def __init__(self, settings: JobsSettings, carrier: Carrier, now: Callable[[], float], date: Date) -> None:
+    def __init__(self, settings: JobsSettings, carrier: Carrier, clock: JobClock) -> None:
         self._carrier = carrier
-        self._now = now
-        self._date = date
+        self._now = clock.now
+        self._date = clock.date
         self._connect_s = settings.connect_timeout_s
         self._hosts = Memo(host_line)
         between_s = settings.between_bytes_timeout_s
@@ -51,14 +48,19 @@ class Forwarder:
         path = f"{address.base_path}{target}".encode("latin-1")
         return to_runner(head, path, self._hosts[address], token=token, fates=door.passing)
 
-    async def pass_on(self, run: Run, session: Session, plan: Plan, request: bytes) -> None:
+    async def pass_on(self, run: Run, session: Session, plan: Plan) -> None:
         """Return when the whole answer has reached the caller.
 
         Raises:
             RunnerUnreachable, RunnerBroke, CallerGone, TooMuch, JobRefused: as `verdict.judged` knows them.
         """
-        assert plan.model is not None
-        run.patience_s = self._patience[plan.model.inference.timeout_s]
+        model = plan.model
+        assert model is not None
+        request = plan.requests.get(session.address)
+        if request is None:
+            request = self.request(run.head, session.address, model, plan.target, plan.door)
+            plan.requests[session.address] = request
+        run.patience_s = self._patience[model.inference.timeout_s]
         connection = self._carrier.take(session.runner)
         while True:
             if connection is None:

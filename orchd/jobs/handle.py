@@ -12,7 +12,7 @@ freed, or lets go: it stays taken while the runner may still be at work (`sessio
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -21,30 +21,25 @@ from orchd.domain.model import Model
 from orchd.domain.outcomes import Outcome
 from orchd.domain.redact import secrets_of
 from orchd.doors.base import Door, enter
-from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, HealthAsked, Served, ToRunner
+from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, HealthAsked, Served
 from orchd.errors import Code, JobRefused
 from orchd.hooks.calls import HookCalls, awaited
 from orchd.hooks.refusal import Refusal
-from orchd.hooks.terms import Terms, terms_of
 from orchd.http1.names import Header
-from orchd.http1.render import Date
-from orchd.http1.rules import RequestHead
 from orchd.jobs.accounts import Accounts
 from orchd.jobs.body import model_id_in
 from orchd.jobs.ending import JobEnding, JobListeners, break_off
 from orchd.jobs.forward import Forwarder
 from orchd.jobs.heads import request_id
+from orchd.jobs.needs import JobClock, ModelFacts, SessionKeepers
 from orchd.jobs.plan import Plan
 from orchd.jobs.realtime import Realtime
 from orchd.jobs.run import Aborted, Run
 from orchd.jobs.settings import JobsSettings
 from orchd.jobs.slots import SlotTaker
 from orchd.jobs.verdict import judged, outcome_of
-from orchd.realtime.keeper import Keeper
 from orchd.relay.ports import Caller, CallerGone, Carrier, TooMuch
-from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.table import SessionTable
 
 log = structlog.get_logger("orchd.jobs")
 
@@ -56,56 +51,43 @@ class Handler:
     """Drives the flow of each job.
 
     Args:
-        models: what is served now; the same mapping as long as nothing changes.
-        status: (ready, why not) of a model, for `/models/.../health`.
-        node_status: whether the node is to take a model for healthy, for `/live/.../health`.
+        carrier: connections to runners.
         listeners: hear of each job's end.
-        now: the table's clock, seconds.
 
     Attributes:
-        stream_ended, stream_found, stream_lost: to be called with what the keeper of streams tells.
+        ending: is told of the ends of streams, too.
     """
 
     def __init__(
         self,
-        *,
         settings: JobsSettings,
-        table: SessionTable,
-        letting_go: LettingGo,
-        models: Callable[[], Mapping[ModelKey, Model]],
-        status: Callable[[ModelKey], tuple[bool, str]],
-        node_status: Callable[[ModelKey], bool],
-        keeper: Keeper,
+        models: ModelFacts,
+        sessions: SessionKeepers,
         hooks: HookCalls,
         carrier: Carrier,
         listeners: JobListeners,
-        now: Callable[[], float],
-        date: Date,
-        terms: Callable[[Model, str], Terms] = terms_of,
+        clock: JobClock,
     ) -> None:
+        keeper, now = sessions.streams, clock.now
         self._settings = settings
-        self._table = table
-        self._models = models
-        self._status = status
+        self._models = models.served
+        self._facts = models
+        self._table = sessions.table
         self._hooks = hooks
-        self._slots = SlotTaker(table, settings.hold_timeout_s, now)
-        self._forward = Forwarder(settings, carrier, now, date)
         self._now = now
+        self._slots = SlotTaker(sessions.table, settings.hold_timeout_s, now)
+        self._forward = Forwarder(settings, carrier, clock)
         self._ids = new_ids()
         self._served = Served({})
-        self._node_status = node_status
-        self._accounts = Accounts(hooks, keeper.end_soon, self._look_idle, terms)
+        self._accounts = accounts = Accounts(hooks, keeper.end_soon, self._look_idle, models.terms)
         self._realtime = Realtime(
             keeper,
             body_timeout_s=settings.between_bytes_timeout_s,
             slot=self._slots.for_stream,
             admit=self._admit,
-            began=self._accounts.charge_stream,
+            began=accounts.charge_stream,
         )
-        self._ending = JobEnding(table, letting_go, self._accounts, self._realtime, listeners, hooks, now)
-        self.stream_ended = self._ending.stream_ended
-        self.stream_found = self._ending.stream_found
-        self.stream_lost = self._ending.stream_lost
+        self.ending = JobEnding(sessions, accounts, self._realtime, listeners, hooks, now)
         self._running: set[Run] = set()
         self._idle: asyncio.Event | None = None  # While somebody waits for it: else each job would have to set it.
         self._leaving = False
@@ -151,8 +133,8 @@ class Handler:
             refusal = judged(run, exc) or _crashed(run, exc)
             outcome = outcome_of(refusal)
         if outcome is not OK and run.transfer is not None:
-            self._ending.cut(run, run.transfer)
-        self._ending.end(run, outcome, refusal)
+            self.ending.cut(run, run.transfer)
+        self.ending.end(run, outcome, refusal)
         run.transfer = None
         self._running.discard(run)
         if self._idle is not None:
@@ -172,8 +154,6 @@ class Handler:
         """Charge no more; streams go on without us."""
         await self._accounts.close()
 
-    # The way of a job.
-
     async def _serve(self, run: Run) -> None:
         """Raises: JobRefused, CallerGone, and what `verdict.judged` knows. Anything else is a bug."""
         if self._leaving:
@@ -181,20 +161,14 @@ class Handler:
         models, head, doors = self._models(), run.head, run.caller.listener
         plan = head.memo
         if not isinstance(plan, Plan) or plan.served.models is not models or plan.doors is not doors:
-            try:
-                plan = head.memo = self._plan(run, head, models, doors)
-            except JobRefused:
-                await self._arrive(run, None)
-                raise
+            plan = head.memo = await self._plan(run, models, doors)
         run.door = plan.door
         if self._hooks.arriving:
             await self._arrive(run, plan)
         if plan.model is None:
             if isinstance(plan.way, HealthAsked):
                 return await self._health(run, plan.way)
-            assert isinstance(plan.way, AskBody)
-            asked = await self._ask_body(run, plan.way, plan)
-            plan = Plan(plan.served, doors, plan.door, asked, head)
+            plan = await self._plan_by_body(run, plan)
         run.model = model = plan.model
         run.way = way = plan.job
         assert model is not None
@@ -222,17 +196,10 @@ class Handler:
             await self._admit(run)
         run.admitted = True
         if hooks.charging:
-            if run.stream is None:
-                self._accounts.charge(run, session)
-            else:
-                self._accounts.charge_stream(run.stream)
+            self._accounts.charge(run, session)
         if head.expects:
             run.caller.proceed()
-        request = plan.requests.get(session.address)
-        if request is None:
-            request = self._forward.request(head, session.address, model, plan.target, plan.door)
-            plan.requests[session.address] = request
-        return await self._forward.pass_on(run, session, plan, request)
+        return await self._forward.pass_on(run, session, plan)
 
     async def _arrive(self, run: Run, plan: Plan | None) -> None:
         """Ask the hooks before anything of the body is read. Who asks for health is no job's caller.
@@ -261,25 +228,33 @@ class Handler:
             and (waits := self._hooks.identify(run.job)) is not None
         ):
             await run.outside(awaited(waits))
-        ready, reason = run.door.readiness(key, self._status, self._node_status)
+        ready, reason = run.door.readiness(key, self._facts.readiness, self._facts.for_node)
         if not ready:
             raise JobRefused(Code.NOT_READY, f"cannot begin a session of {key}: {reason}")
         headers = [(b"Content-Type", b"application/json"), (b"Livepeer-Request-Id", run.request_id.encode())]
         run.caller.answer(200, headers, b'{"status":"ok"}')
 
-    def _plan(self, run: Run, head: RequestHead, models: Mapping[ModelKey, Model], doors: Sequence[Door]) -> Plan:
-        """Raises:
-        JobRefused: the head leads nowhere. `run.door` is known all the same, unless no door takes it.
-        """
-        if self._served.models is not models:
-            self._served = Served(models)
-        target = head.target.decode("latin-1")
-        run.door = door = enter(doors, target)
-        return Plan(self._served, doors, door, door.route(head, target, self._served), head)
+    async def _plan(self, run: Run, models: Mapping[ModelKey, Model], doors: Sequence[Door]) -> Plan:
+        """Return what follows from the head. `run.door` is known after that, unless no door takes the request.
 
-    async def _ask_body(self, run: Run, way: AskBody, plan: Plan) -> ToRunner:
+        Raises:
+            JobRefused: the head leads nowhere, or a hook refuses what came.
+        """
+        head, served = run.head, self._served
+        if served.models is not models:
+            served = self._served = Served(models)
+        target = head.target.decode("latin-1")
+        try:
+            run.door = door = enter(doors, target)
+            return Plan(served, doors, door, door.route(head, target, served), head)
+        except JobRefused:
+            await self._arrive(run, None)
+            raise
+
+    async def _plan_by_body(self, run: Run, plan: Plan) -> Plan:
         """Wait until the body ends or the bound is reached, and look for the model in what there is."""
-        caller, head = run.caller, run.head
+        caller, head, way = run.caller, run.head, plan.way
+        assert isinstance(way, AskBody)
         seconds = self._settings.between_bytes_timeout_s
         text = f"cannot tell the model: the caller sent no byte of the body for {seconds:g} s"
         run.within(seconds, Code.BODY_STALLED, lambda *_: text)
@@ -292,7 +267,8 @@ class Handler:
         content_type = (head.value(b"content-type") or b"").decode("latin-1")
         complete = message.ended and len(ahead) <= READ_AHEAD_BYTES
         named = model_id_in(content_type, ahead[:READ_AHEAD_BYTES], complete=complete)
-        return plan.door.by_body(way, named, head.target.decode("latin-1"), plan.served)
+        asked = plan.door.by_body(way, named, head.target.decode("latin-1"), plan.served)
+        return Plan(plan.served, plan.doors, plan.door, asked, head)
 
     async def _admit(self, run: Run) -> None:
         """Ask the hooks, and make the account of the session: also when one refuses, for those that took something."""

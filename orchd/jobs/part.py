@@ -11,8 +11,10 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.hooks.calls import HookCalls
 from orchd.hooks.terms import Terms, terms_of
+from orchd.jobs.ending import JobListeners
 from orchd.jobs.lines import JobLines
 from orchd.jobs.metrics import ConnectionCollector, JobCollector
+from orchd.jobs.needs import ModelFacts, SessionKeepers, Surroundings
 from orchd.jobs.server import JobServer
 from orchd.limits import open_files
 from orchd.logs import LineBuffer
@@ -81,23 +83,14 @@ class JobsPart(Part):
         context, settings = self._context, self._context.settings.jobs
         table = self._sessions.table
         collector = JobCollector(context.metrics, table.active, table.letting_go)
+        for_node = (lambda key: False) if self._node is None else self._node.healthy
         self._server = server = JobServer(
             settings,
-            self._sessions.table,
-            self._sessions.letting_go,
-            self._reconcile.loop.models,
-            self._reconcile.readiness,
-            (lambda key: False) if self._node is None else self._node.healthy,
-            self._realtime.keeper,
+            ModelFacts(self._reconcile.loop.models, self._reconcile.readiness, for_node, self._terms),
+            SessionKeepers(table, self._sessions.letting_go, self._realtime.keeper),
             self._hooks.calls,
-            collector,
-            JobLines(self._lines),
-            self._reconcile.hurry,
-            context.env,
-            context.names,
-            context.lag,
-            open_files=open_files(),
-            terms=self._terms,
+            JobListeners(collector, JobLines(self._lines), self._reconcile.hurry),
+            Surroundings(context.env, context.names, context.lag, open_files()),
         )
         self._sessions.closed.connect(server.runner_closed)
         self._realtime.ended.connect(server.stream_ended)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from orchd.http1.message import Message
+from orchd.http1.rules import AnswerHead
 from orchd.relay.runner import RunnerConnection
 
 MOST_BYTES = 16 * 1024 * 1024
@@ -89,3 +91,23 @@ class AbandonedExchange:
 
 def _nobody() -> None:
     """Nobody is told."""
+
+
+def abandon(runner: RunnerConnection, answer: Message[AnswerHead] | None, *, started: bool) -> AbandonedExchange:
+    """Tell a runner that its answer is no longer wanted, and return what is left of the exchange.
+
+    It is told by the end of our side, or by a reset if it has begun to answer.
+
+    Args:
+        answer: what it has answered; None = nothing yet.
+        started: the caller has got the answer's head.
+    """
+    parser = runner.parser
+    unwanted = not started and (parser.broken is not None or (answer is not None and not answer.head.switches))
+    began = answer is not None or parser.mid_head or parser.broken is not None or bool(parser.held)
+    if (began and not unwanted) or not runner.say_no_more():
+        runner.leave()
+        runner.abort(reset=True)
+        return AbandonedExchange(runner, watched=False)
+    rest = runner.exchange = AbandonedExchange(runner, watched=True)
+    return rest

@@ -14,7 +14,7 @@ from __future__ import annotations
 from orchd.errors import Code
 from orchd.http1.message import Message
 from orchd.http1.rules import CONTINUE, AnswerHead, RequestHead
-from orchd.relay.abandoned import AbandonedExchange
+from orchd.relay.abandoned import AbandonedExchange, abandon
 from orchd.relay.caller import CallerConnection
 from orchd.relay.event_stream import EventsEnd
 from orchd.relay.half import Half
@@ -86,10 +86,10 @@ class Exchange:
 
     def _push_up(self, head: bytes = b"") -> None:
         up, runner = self.up, self.runner
-        if runner.closed:
-            if head:
-                return self._owner.fail(RunnerBroke("closed the connection before it answered", unseen=True))
+        if runner.closed and not head:
             return self._give_up_upload()
+        if runner.closed:
+            return self._owner.fail(RunnerBroke("closed the connection before it answered", unseen=True))
         if runner.paused and not head:
             return self._waits()
         if not up.push(head):
@@ -166,7 +166,8 @@ class Exchange:
         self.down.events = events
         assert self._answer is not None
         if self._answer.head.switches:
-            self._begin_tunnel(head)
+            self.tunnel = tunnel = Tunnel(self._owner, self.up, self.down, self.stop)
+            tunnel.begin(self.caller, self.runner, head)
         else:
             self._push_down(head)
 
@@ -199,32 +200,16 @@ class Exchange:
 
         The job has ended once the caller's kernel has all of the answer.
         """
-        runner, answer = self.runner, self._answer
+        runner, answer, up = self.runner, self._answer, self.up
         assert answer is not None
         parser = runner.parser
-        whole = (
-            not self.up.open
-            and self.up.splice is None
-            and answer.head.keep_alive
-            and self._clean
-            and parser.broken is None
-            and not (parser.surplus or parser.held)  # It would be taken for the next answer.
-            and not runner.paused
-        )
-        if whole and self.request.ended:
+        asked = self.request.ended and not up.open and up.splice is None and not runner.paused
+        told = answer.head.keep_alive and self._clean and parser.broken is None
+        if asked and told and not (parser.surplus or parser.held):  # That would be taken for the next answer.
             runner.home.release(runner)
         else:
             self.up.open = False
             self.stop()
-
-    def _begin_tunnel(self, head: bytes) -> None:
-        """The runner has switched protocols, and the caller had asked for it."""
-        caller, runner = self.caller, self.runner
-        self.tunnel = tunnel = Tunnel(self._owner, self.up, self.down, self.stop)
-        rest = runner.switch(tunnel)
-        self.down.moved += len(rest)
-        caller.switch(tunnel, head + rest)
-        tunnel.tell_late()
 
     # The end.
 
@@ -250,7 +235,6 @@ class Exchange:
         return self._owner.fail(RunnerBroke("closed the connection before it answered", unseen=unseen))
 
     def crashed(self, why: Exception) -> None:
-        """A bug of ours came up while bytes were looked at."""
         self._owner.fail(why)
 
     def _stop_splices(self) -> None:
@@ -277,22 +261,14 @@ class Exchange:
         the job. An answer that we refuse to pass on is read to its end.
         """
         self._stop_splices()
-        runner = self.runner
+        runner, answer = self.runner, self._answer
         if not self._has_runner:
             return None
-        answer, parser = self._answer, runner.parser
         whole = answer is not None and answer.ended and not answer.head.switches
         if whole or runner.closed or runner.unsent_yet() or (not runner.reading and runner.peer_left()):
             self.stop()
             return None
-        unwanted = not self.started and (parser.broken is not None or (answer is not None and not answer.head.switches))
-        began = answer is not None or parser.mid_head or parser.broken is not None or bool(parser.held)
-        if (began and not unwanted) or not runner.say_no_more():
-            runner.leave()
-            runner.abort(reset=True)
-            return AbandonedExchange(runner, watched=False)
-        rest = runner.exchange = AbandonedExchange(runner, watched=True)
-        return rest
+        return abandon(runner, answer, started=self.started)
 
     # Timeouts.
 

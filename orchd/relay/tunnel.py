@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchd.errors import Code
+from orchd.relay.caller import CallerConnection
 from orchd.relay.half import Half
 from orchd.relay.ports import Owner, RunnerBroke
+from orchd.relay.runner import RunnerConnection
 from orchd.relay.wire import Wire
 
 BACKEND_STALLED, CALLER_STALLED = Code.BACKEND_STALLED, Code.CALLER_STALLED
@@ -35,6 +37,13 @@ class Tunnel:
         self._stop = stop
         up.open = True  # The request was whole; the caller's side of the tunnel is open.
         up.source.bulk = down.source.bulk = True
+
+    def begin(self, caller: CallerConnection, runner: RunnerConnection, head: bytes) -> None:
+        """Take the exchange's place on both connections, and send the caller the head of the runner's answer."""
+        rest = runner.switch(self)
+        self._down.moved += len(rest)
+        caller.switch(self, head + rest)
+        self.tell_late()
 
     @property
     def bytes_in(self) -> int:

@@ -14,14 +14,12 @@ from typing import cast
 
 from orchd.http1.parser import STEPS, AnswerParser, RequestParser
 from orchd.relay.busy_poll import BusyPoll
+from orchd.relay.congestion import send_unpaced
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, with no time: closing resets.
 # Of Linux's struct tcp_info.
-_RTT = struct.Struct("=68xI")  # tcpi_rtt, microseconds.
 _ACKED = struct.Struct("=120xQ")  # tcpi_bytes_acked, since 4.1.
 _OUT_QUEUE = struct.Struct("=i")  # Of the ioctl TIOCOUTQ, which all sockets know as SIOCOUTQ.
-NEAR_US = 1000
-"""Whose answer to the connection's opening came sooner is on this host, or on the next."""
 
 TURN_BYTES = 2 * 1024 * 1024
 """Of one connection's bulk, between two turns of the loop: uvloop would read 32 times in a row."""
@@ -103,18 +101,7 @@ class Wire(asyncio.BufferedProtocol):
         # No buffer but the kernel's: `paused` says exactly whether all is out, and nothing waits for the loop's turn.
         # (With TLS, 0 would pause an empty buffer.)
         self.transport.set_write_buffer_limits(high=0 if self.plain else 1)
-        self._send_unpaced()
-
-    def _send_unpaced(self) -> None:
-        """Where the system paces what it sends (BBR), don't if the peer is near: there it only cuts big bodies into
-        pieces, each with a timer of its own, and wakes the peer for every one.
-        """
-        with contextlib.suppress(OSError, AttributeError):  # Not TCP, or no such thing on this system.
-            sock = self.transport.get_extra_info("socket")
-            if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).startswith(b"bbr"):
-                (rtt_us,) = _RTT.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT.size))
-                if rtt_us < NEAR_US:
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+        send_unpaced(transport.get_extra_info("socket"))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _LARGE if self.bulk else _SMALL

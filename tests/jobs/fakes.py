@@ -22,7 +22,9 @@ from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls
 from orchd.hooks.hook import JobHook, Waits
 from orchd.hooks.job import Job
+from orchd.jobs.ending import JobListeners
 from orchd.jobs.lines import fields
+from orchd.jobs.needs import ModelFacts, SessionKeepers, Surroundings
 from orchd.jobs.run import Run
 from orchd.jobs.server import JobServer
 from orchd.jobs.settings import JobsSettings
@@ -284,17 +286,11 @@ class Bench:
         )
         self.server = JobServer(
             self.settings,
-            self.table,
-            self.letting_go,
-            lambda: self.models,
-            lambda key: self.health,
-            lambda key: self.node_health,
-            self.keeper,
+            ModelFacts(lambda: self.models, lambda key: self.health, lambda key: self.node_health),
+            SessionKeepers(self.table, self.letting_go, self.keeper),
             HookCalls(self.hooks, timeout_s=self.settings.hook_timeout_s),
-            self.metrics,
-            self.log,
-            self.hurried.append,
-            {},
+            JobListeners(self.metrics, self.log, self.hurried.append),
+            Surroundings({}),
         )
         self.keeper.found.connect(self.server.stream_found)
         self.keeper.lost.connect(self.server.stream_lost)
@@ -310,7 +306,7 @@ class Bench:
 
     def caller(self, data: bytes = b"", room: int | None = None) -> FakeTransport:
         """Return a new connection on which this has been said."""
-        caller = FakeTransport(CallerConnection(self.server, self.doors), room)
+        caller = FakeTransport(CallerConnection(self.server.callers, self.doors), room)
         self.callers.append(caller)
         if data:
             caller.say(data)

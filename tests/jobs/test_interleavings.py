@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from orchd.domain.outcomes import Outcome
-from orchd.jobs import server
+from orchd.relay import callers
 from tests.jobs.fakes import Bench, FakeHook, session_of
 from tests.jobs.messages import answer, request
 from tests.jobs.model import KEY, a_model, runner_of
@@ -29,7 +29,7 @@ BATCH = 500
 @pytest.fixture(autouse=True)
 def _silent_and_coarse(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    monkeypatch.setattr(server, "TICK_S", 1.0)
+    monkeypatch.setattr(callers, "TICK_S", 1.0)
     yield
     structlog.reset_defaults()
 

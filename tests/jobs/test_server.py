@@ -13,6 +13,8 @@ from structlog.testing import capture_logs
 
 from orchd.errors import Code, OrchdError
 from orchd.hooks.calls import HookCalls
+from orchd.jobs.ending import JobListeners
+from orchd.jobs.needs import ModelFacts, SessionKeepers, Surroundings
 from orchd.jobs.server import JobServer
 from orchd.jobs.settings import JobsSettings
 from orchd.limits import PER_CALLER, RESERVED
@@ -36,18 +38,11 @@ def server_on(
     letting_go = a_letting_go(table)
     return JobServer(
         JobsSettings(listen=listen, **settings),
-        table,
-        letting_go,
-        dict,
-        lambda key: (True, ""),
-        lambda key: True,
-        a_keeper(table, letting_go=letting_go),
+        ModelFacts(dict, lambda key: (True, ""), lambda key: True),
+        SessionKeepers(table, letting_go, a_keeper(table, letting_go=letting_go)),
         HookCalls([], timeout_s=5),
-        FakeMetrics(),
-        FakeLog(),
-        lambda runner: None,
-        env or {},
-        open_files=open_files,
+        JobListeners(FakeMetrics(), FakeLog(), lambda runner: None),
+        Surroundings(env or {}, open_files=open_files),
     )
 
 
@@ -166,7 +161,7 @@ async def test_it_counts_its_connections_and_closes_those_that_idle() -> None:
     writer.write(REQUEST)
     await reader.readline()
     assert server.connections() == {"caller": 1, "runner": 0}
-    assert all(isinstance(connection, Wire) for connection in server._connections)
+    assert all(isinstance(connection, Wire) for connection in server.callers._connections)
     await server.close()
     assert (await reader.read()).endswith(b"}")
     writer.close()

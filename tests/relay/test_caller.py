@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from orchd.errors import Code
-from orchd.jobs.server import MOST_TURNED_AWAY
+from orchd.relay.callers import MOST_TURNED_AWAY
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import ONE, UPGRADE, answer, refused, request
 from tests.jobs.model import KEY, a_model, runner_of

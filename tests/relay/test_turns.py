@@ -18,8 +18,8 @@ from orchd.http1.message import Message
 from orchd.http1.parser import HEAD_STEPS, STEPS, AnswerParser, MessageParser, RequestParser
 from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead
 from orchd.jobs.handle import Handler
-from orchd.jobs.server import LOOKOUT_TICKS, MOST_A_TICK, TICK_S
 from orchd.relay.caller import REFUSAL_STEPS
+from orchd.relay.callers import LOOKOUT_TICKS, MOST_A_TICK, TICK_S
 from orchd.relay.wire import SMALL_BYTES, TURN_BYTES, Wire
 from tests.jobs.fakes import Bench
 from tests.jobs.messages import SWITCHED, UPGRADE, answer, request
@@ -446,7 +446,7 @@ def test_of_many_connections_each_tick_looks_after_its_share(count: int) -> None
         bench = Bench()
         made: list[Any] = [Connection() for _ in range(count)]
         for each in made:
-            bench.server.joined(each)
+            bench.server.callers.joined(each)
         await asyncio.sleep(3.05 * TICK_S * LOOKOUT_TICKS)
         assert set(ended.values()) == {1}
         assert len(ended) == len(seen) == count
@@ -454,6 +454,6 @@ def test_of_many_connections_each_tick_looks_after_its_share(count: int) -> None
         assert max(expired.values()) <= MOST_A_TICK
         assert max(looked.values()) <= max(MOST_A_TICK, -(-count // LOOKOUT_TICKS))
         for each in made:
-            bench.server.left(each)
+            bench.server.callers.left(each)
 
     run()

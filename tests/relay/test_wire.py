@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from orchd.relay.wire import NEAR_US, Batch, Wire
+from orchd.relay.congestion import NEAR_US
+from orchd.relay.wire import Batch, Wire
 
 LOOPS = [asyncio.SelectorEventLoop, uvloop.Loop]
 

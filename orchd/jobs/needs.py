@@ -1,0 +1,82 @@
+"""What jobs need of other parts, in bundles: each is handed on as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Model
+from orchd.doors.base import Door
+from orchd.doors.listed import all_doors
+from orchd.hooks.terms import Terms, terms_of
+from orchd.http1.render import Date
+from orchd.lag import LoopLag
+from orchd.names import Names
+from orchd.realtime.keeper import Keeper
+from orchd.sessions.letting_go import LettingGo
+from orchd.sessions.table import SessionTable
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What is known of models.
+
+    Attributes:
+        served: returns what is served now; the same mapping as long as nothing changes.
+        readiness: (ready, why not) of a model, for `/models/.../health`.
+        for_node: whether the node is to take a model for healthy, for `/live/.../health`.
+        terms: name and price of a model for a payer.
+    """
+
+    served: Callable[[], Mapping[ModelKey, Model]]
+    readiness: Callable[[ModelKey], tuple[bool, str]]
+    for_node: Callable[[ModelKey], bool]
+    terms: Callable[[Model, str], Terms] = terms_of
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKeepers:
+    """Who keeps slots and streams.
+
+    Attributes:
+        table: who holds which slot.
+        letting_go: keeps the slots of jobs that were cut while their runners may be at work.
+        streams: keeps realtime sessions.
+    """
+
+    table: SessionTable
+    letting_go: LettingGo
+    streams: Keeper
+
+
+@dataclass(frozen=True, slots=True)
+class JobClock:
+    """What time it is.
+
+    Attributes:
+        now: the table's clock, seconds.
+        date: the `Date` line for answers that have none.
+    """
+
+    now: Callable[[], float]
+    date: Date
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The process and the machine around the listeners.
+
+    Attributes:
+        env: in which systemd names the sockets that it hands over.
+        names: looks up where runners are.
+        lag: how long orchd itself stood still.
+        open_files: the limit; None = there is none.
+        doors: which of them the listener at an address of `jobs.listen` carries.
+    """
+
+    env: Mapping[str, str]
+    names: Names = field(default_factory=Names)
+    lag: LoopLag = field(default_factory=LoopLag)
+    open_files: int | None = None
+    doors: Callable[[str], Sequence[Door]] = all_doors

@@ -1,0 +1,224 @@
+"""EDGE. All callers' connections: takes them, knows when something of theirs is due, and ends them in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from socket import AF_UNIX
+from typing import Any, Protocol
+
+import structlog
+
+from orchd.errors import Code, JobRefused
+from orchd.http1.names import Header
+from orchd.http1.render import Date
+from orchd.limits import most_connections
+from orchd.relay.caller import CallerConnection
+from orchd.relay.caller_wire import CallerWire
+from orchd.relay.listen import listen, remove_sockets
+from orchd.relay.pool import Pool
+from orchd.relay.settings import RelaySettings
+
+log = structlog.get_logger("orchd.jobs")
+
+TICK_S = 0.1
+"""How exact timeouts are. One timer for all connections: one each would cost more than many a job."""
+LATE_TICK_S = 0.5
+"""After a tick that comes so late, everybody gets the time back in which nothing of theirs was read."""
+LOOKOUT_TICKS = 10
+MOST_A_TICK = 200
+"""Connections whose deadline has passed, and those that are looked after, of few: thousands at once would hold up all
+others. Of many that are looked after, each tick has its share.
+"""
+MOST_TURNED_AWAY = 32
+"""Connections beyond the limit that are kept until they ask for something, and are told why they get nothing."""
+LAST_WORDS_S = 2.0  # For answers that are being sent when everything else has ended.
+
+
+class RequestServer(Protocol):
+    """Who serves the requests of callers, and hears of what never became one.
+
+    Attributes:
+        serve: serves the `message` of a connection; ends, now or later, with its `done`.
+    """
+
+    @property
+    def serve(self) -> Callable[[CallerConnection], None]: ...
+
+    def refused(self, why: JobRefused) -> tuple[list[Header], bytes]:
+        """Count a request that never became a job; return headers and body of what it is answered."""
+
+    def closed(self, reason: str) -> None:
+        """Count a connection that we closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many connections of callers there may be.
+
+    Attributes:
+        most: that many.
+        why: what sets this limit, in words.
+    """
+
+    most: int
+    why: str
+
+
+def room_for(settings: RelaySettings, open_files: int | None) -> Room:
+    """Return how many connections the settings and the limit of open files allow.
+
+    Args:
+        open_files: the limit; None = there is none.
+    """
+    most = most_connections(settings.max_connections, open_files)
+    if most >= settings.max_connections:
+        return Room(most, "jobs.max_connections")
+    log.warning(
+        "connections_bounded",
+        most=most,
+        open_files=open_files,
+        max_connections=settings.max_connections,
+        why="each takes up to 6 descriptors: raise LimitNOFILE of the unit (ulimit -n)",
+    )
+    return Room(most, f"as {open_files} open files are allowed (LimitNOFILE of its unit, ulimit -n)")
+
+
+class Callers:
+    """All callers' connections, and the listeners that bring them.
+
+    Args:
+        pool: the connections to runners; those that idle too long are closed by the same timer.
+        room: how many connections there may be.
+        served: who serves their requests.
+
+    Attributes:
+        settings, clock, leaving, batch, date, serve: as `caller.ServingHub` wants them.
+    """
+
+    def __init__(self, settings: RelaySettings, pool: Pool, date: Date, room: Room, served: RequestServer) -> None:
+        self.settings = settings
+        self.clock = pool.clock
+        self.leaving = False
+        self.batch = pool.batch
+        self.date = date
+        self.serve = served.serve
+        self.refused = served.refused
+        self.closed = served.closed
+        self._pool = pool
+        self._room = room
+        self._connections: set[CallerWire] = set()
+        self._where: Sequence[str] = ()
+        self._servers: list[asyncio.Server] = []
+        self._empty = asyncio.Event()
+        self._tick: asyncio.TimerHandle | None = None
+        self._tick_due = 0.0
+        self._ticks = 0
+        self._to_look_after: list[CallerWire] = []  # Of the second under way,
+        self._share = MOST_A_TICK  # and as many of them in each tick.
+
+    def __len__(self) -> int:
+        """Return how many connections are open now."""
+        return len(self._connections)
+
+    # Listening.
+
+    @property
+    def port(self) -> int:
+        """The first TCP port in use; differs from the setting if that is 0. 0 = none."""
+        return next(
+            (sock.getsockname()[1] for server in self._servers for sock in server.sockets if sock.family != AF_UNIX), 0
+        )
+
+    async def start(self, where: Sequence[str], listener: Callable[[str], Any], env: Mapping[str, str]) -> None:
+        """Open the listeners; who connects waits for `take_connections`.
+
+        Args:
+            where: addresses, as of `listen`.
+            listener: returns what connections at an address have as `listener`.
+            env: in which systemd names the sockets that it hands over.
+
+        Raises:
+            OrchdError: ADDRESS_IN_USE; SETTING_INVALID for an address that can't be listened on.
+        """
+        self._servers = await listen(where, lambda address: CallerConnection(self, listener(address)), env)
+        self._where = where  # Not before: it is what we have to remove.
+
+    async def take_connections(self) -> None:
+        """Take connections from now on."""
+        for server in self._servers:
+            await server.start_serving()
+
+    def stop_accepting(self) -> None:
+        """Take no more connections; those that there are go on."""
+        self.leaving = True
+        if self._servers:
+            for server in self._servers:
+                server.close()
+            self._servers = []
+            remove_sockets(self._where)
+
+    async def close(self) -> None:
+        """Close every connection, once its last answer is out; after `LAST_WORDS_S` in any case."""
+        for connection in list(self._connections):
+            connection.end_if_idle()
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                while self._connections:
+                    self._empty.clear()
+                    await self._empty.wait()
+        except TimeoutError:
+            for connection in list(self._connections):
+                connection.abort()
+
+    def stop_timer(self) -> None:
+        """Nothing is due any more: every connection is closed."""
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+
+    # What the connections share; after `caller_wire.Hub`.
+
+    def joined(self, connection: CallerWire) -> bool:
+        self._connections.add(connection)
+        if self._tick is None:
+            self._tick = asyncio.get_running_loop().call_later(TICK_S, self._sweep)
+            self._tick_due = self.clock() + TICK_S
+        return len(self._connections) <= self._room.most
+
+    def turned_away(self) -> JobRefused | None:
+        room = self._room
+        if len(self._connections) > room.most + MOST_TURNED_AWAY:
+            return None
+        return JobRefused(
+            Code.TOO_MANY_CONNECTIONS,
+            f"cannot take the connection: {room.most} are open, which is the limit ({room.why})",
+        )
+
+    def left(self, connection: CallerWire) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+    def _sweep(self) -> None:
+        self._ticks += 1
+        now = self.clock()
+        if (late_s := now - self._tick_due) >= LATE_TICK_S:
+            # We stood still, and what came meanwhile is still unread: nobody was late but us.
+            for connection in self._connections:
+                connection.excuse(late_s + TICK_S)
+        for connection in list(islice((each for each in self._connections if each.deadline <= now), MOST_A_TICK)):
+            connection.expire()
+        if self._ticks % LOOKOUT_TICKS == 0:
+            self._to_look_after = [each for each in self._connections if not each.reading or each.serving]
+            self._share = max(MOST_A_TICK, -(-len(self._to_look_after) // LOOKOUT_TICKS))
+        for connection in self._to_look_after[-self._share :]:
+            if connection in self._connections:
+                connection.look_out(now)
+        del self._to_look_after[-self._share :]
+        self._pool.sweep(now)
+        more = self._connections or len(self._pool)
+        self._tick = asyncio.get_running_loop().call_later(TICK_S, self._sweep) if more else None
+        self._tick_due = now + TICK_S
