@@ -15,15 +15,18 @@ from orchd.errors import StoreError, reason_of
 log = structlog.get_logger("orchd.database")
 
 
-def back_up(db: sqlite3.Connection, path: Path, schema: int) -> Path:
-    """Write what `db` holds to a file beside `path`, named by its schema; return that file once it is on the disk.
+def back_up(db: sqlite3.Connection, path: Path, state: str) -> Path:
+    """Write what `db` holds to a file beside `path`, named by its state; return that file once it is on the disk.
 
     It has mode 0600, as it holds the same secrets. A backup that is there already is never overwritten.
+
+    Args:
+        state: which migrations it has, such as `schema-2`.
 
     Raises:
         StoreError: it can't be written.
     """
-    target = _free_name(path, schema)
+    target = _free_name(path, state)
     draft = target.with_name(f"{target.name}.draft")  # One that a kill has left half-written never bears the name.
     try:
         draft.unlink(missing_ok=True)
@@ -41,12 +44,12 @@ def back_up(db: sqlite3.Connection, path: Path, schema: int) -> Path:
         raise StoreError(
             f"cannot back up the database {path} to {target}, which comes before it is migrated: {why}"
         ) from exc
-    log.info("database_backed_up", backup=str(target), schema=schema)
+    log.info("database_backed_up", backup=str(target), state=state)
     return target
 
 
-def _free_name(path: Path, schema: int) -> Path:
-    name = f"{path.name}.schema-{schema}"
+def _free_name(path: Path, state: str) -> Path:
+    name = f"{path.name}.{state}"
     target = path.with_name(f"{name}.bak")
     again = 1
     while target.exists():

@@ -128,6 +128,16 @@ class Database:
             return await self._on_writer(lambda: _read(self._file.connection, work))
         return await self._on_reader(lambda: _read(self._open_reader(), work), timeout_s or self.timeout_s)
 
+    async def back_up(self, state: str) -> None:
+        """Write what it holds to a file beside it, `orchd.db.STATE.bak`: before tables change that orchd does not know.
+
+        Where the database is kept in memory, as its disk is full, there is none.
+
+        Raises:
+            StoreError: it can't be written.
+        """
+        await self._on_writer(lambda: self._file.back_up(state))
+
     async def keep(self) -> None:
         """Write the file again, with all that is in it, if it was removed or could not be written before.
 

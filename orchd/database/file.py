@@ -96,6 +96,15 @@ class DatabaseFile:
         self._db, self.identity = db, identity_of(self._path)
         former.close()
 
+    def back_up(self, state: str) -> None:
+        """Write a backup; where the file is kept in memory, there is no room for one.
+
+        Raises:
+            StoreError: that does not work.
+        """
+        if self.identity is not None:
+            back_up(self.connection, self._path, state)
+
     def close(self) -> None:
         """Close the connection. Repeats are fine."""
         if self._db is not None:
@@ -130,7 +139,7 @@ class DatabaseFile:
             if (verdict := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise _damage(verdict)
             if not schema.has_table or schema.missing(self._migrations):
-                backup = back_up(db, self._path, schema.number).name if schema.number else ""
+                backup = back_up(db, self._path, f"schema-{schema.number}").name if schema.number else ""
                 migrate(db, schema, self._migrations, backup)
         except BaseException:
             db.close()

@@ -12,9 +12,9 @@ from orchd.domain.redact import scrub
 from orchd.errors import HookError, OrchdError, StoreError
 from orchd.hooks.calls import HookCalls
 from orchd.hooks.entries import entries
-from orchd.hooks.hook import HookDatabase, HookHost, JobHook
+from orchd.hooks.hook import HookHost, JobHook
 from orchd.hooks.loader import load_hook
-from orchd.hooks.tables import migrate
+from orchd.hooks.tables import MigratedDatabase, bring_up
 from orchd.part import Context, Part, Roots
 from orchd.tasks import being_cancelled
 
@@ -30,7 +30,7 @@ class HoldsDatabase(Protocol):
     """See `database.part.DatabasePart`."""
 
     @property
-    def database(self) -> HookDatabase: ...
+    def database(self) -> MigratedDatabase: ...
 
 
 class BuiltIn(Protocol):
@@ -124,7 +124,7 @@ class HooksPart(Part):
         try:
             async with self._context.lag.timeout(OPEN_TIMEOUT_S):
                 if hook.migrations:
-                    new = await database.transaction(lambda sql: migrate(sql, name, hook.migrations))
+                    new = await bring_up(database, name, hook.migrations)
                     log.info("hook_tables", hook=name, new_steps=new)
                 await hook.open(host)
         except StoreError as exc:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sqlite3
 from collections.abc import Coroutine, Mapping
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +25,7 @@ from orchd.lag import LoopLag
 from orchd.settings.tree import Settings
 from orchd.tickets.built_in import BuiltInHooks
 from tests.advertise.rig import until
-from tests.database.parts import opened_own
+from tests.database.parts import backups, opened_own
 from tests.test_app import app_with
 
 TABLES = [
@@ -205,6 +208,40 @@ async def test_tables_of_a_later_version_of_a_hook_are_not_touched(tmp_path: Pat
     await opened(tmp_path, with_tables(TABLES))
     with pytest.raises(HookError, match="its tables are at step 2, and this version of it knows 1; install the later"):
         await opened(tmp_path, with_tables(TABLES[:1]))
+
+
+async def test_the_database_is_backed_up_before_the_tables_of_a_hook_change(tmp_path: Path) -> None:
+    await opened(tmp_path, with_tables(TABLES[:1]))
+    await opened(tmp_path, with_tables(TABLES[:1]))
+    assert backups(tmp_path) == [], "there was nothing of it before, or nothing has changed"
+    await opened(tmp_path, with_tables(TABLES))
+    (backup,) = backups(tmp_path)
+    assert backup.name == "orchd.db.hook-noting-step-1.bak"
+    with closing(sqlite3.connect(backup)) as db:
+        assert db.execute("SELECT * FROM noting_first").fetchall() == [(1,)]
+        assert db.execute("SELECT count(*) FROM hook_migrations").fetchall() == [(1,)]
+
+
+async def test_without_its_backup_no_table_of_a_hook_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await opened(tmp_path, with_tables(TABLES[:1]))
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(HookError, match=r"cannot open the hook noting: cannot back up the database .*-step-1\.bak"):
+        await opened(tmp_path, with_tables(TABLES))
+    monkeypatch.undo()
+    assert await opened(tmp_path, with_tables(TABLES[:1])) == [(1,)]
+
+
+async def test_a_step_that_always_fails_does_not_fill_the_disk_with_backups(tmp_path: Path) -> None:
+    await opened(tmp_path, with_tables(TABLES[:1]))
+    for _ in range(2):
+        with pytest.raises(HookError, match="cannot open the hook noting: cannot use the database"):
+            await opened(tmp_path, with_tables([TABLES[0], [*TABLES[1], "no SQL at all"]]))
+    assert backups(tmp_path) == []
+    assert await opened(tmp_path, with_tables(TABLES)) == [(1, "x")]
 
 
 async def test_a_step_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
