@@ -129,9 +129,9 @@ class Database:
         return await self._on_reader(lambda: _read(self._open_reader(), work), timeout_s or self.timeout_s)
 
     async def back_up(self, state: str) -> None:
-        """Write what it holds to a file beside it, `orchd.db.STATE.bak`: before tables change that orchd does not know.
+        """Write what it holds to a file beside it, before tables change that orchd does not know.
 
-        Where the database is kept in memory, as its disk is full, there is none.
+        The file's name is the database's with `state` and .bak after it. Where the database is kept in memory, as its disk is full, there is none.
 
         Raises:
             StoreError: it can't be written.

@@ -32,7 +32,7 @@ def entries(settings: HooksSettings) -> tuple[HookEntry, ...]:
     """Return the hooks in their order.
 
     Raises:
-        HookError: an entry can't be read, a name stands twice, or a table belongs to no hook.
+        HookError: an entry can't be read, a name stands twice, or a table belongs to no hook that has options.
     """
     found: dict[str, HookEntry] = {}
     for text in settings.order:
@@ -47,6 +47,10 @@ def entries(settings: HooksSettings) -> tuple[HookEntry, ...]:
         if name not in found:
             raise HookError(
                 f"cannot use [hooks.{name}] ({table.origin}): hooks.order names no hook {name}{meant(name, found)}"
+            )
+        if table.values and not found[name].module:
+            raise HookError(
+                f"cannot use [hooks.{name}] ({table.origin}): {name} comes with orchd and has no options; take them out"
             )
     return tuple(found.values())
 

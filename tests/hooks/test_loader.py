@@ -136,6 +136,11 @@ def test_a_table_of_no_hook_is_refused_with_its_line(folder: Path) -> None:
     assert "did you mean node-token?" in text
 
 
+def test_options_of_a_hook_that_has_none_are_refused(folder: Path) -> None:
+    text = refused(hooks_of(folder, "node-token", toml="\n[hooks.node-token]\na = 1\n"))
+    assert f"cannot use [hooks.node-token] ({folder.parent / 'orchd.toml'}:5): node-token comes with orchd" in text
+
+
 @pytest.mark.parametrize(
     ("type_name", "toml", "said"),
     [
