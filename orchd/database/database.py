@@ -131,7 +131,8 @@ class Database:
     async def back_up(self, state: str) -> None:
         """Write what it holds to a file beside it, before tables change that orchd does not know.
 
-        The file's name is the database's with `state` and .bak after it. Where the database is kept in memory, as its disk is full, there is none.
+        The file's name is the database's with `state` and .bak after it. A database that is kept in memory, as its
+        disk is full, is not backed up.
 
         Raises:
             StoreError: it can't be written.

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable
 
 from orchd.domain.model import HealthKind, HealthSpec
-from orchd.health.reading import one_line, status_word
+from orchd.health.reading import EVIDENCE_CHARS, status_word
+from orchd.reasons import one_line
 
 _WORD_CHARS = 40
 
@@ -30,14 +31,14 @@ def explain(code: int, body: bytes, location: str, health: HealthSpec, asked: st
     if any(word in words for words in lists.values()):
         return ""
     known = ", ".join(f"health.{name} ({_words(words)})" for name, words in lists.items())
-    word = one_line(word)[:_WORD_CHARS]
+    word = one_line(word, _WORD_CHARS)
     return f"{asked} says {_shown(code, body)}; the word {word!r} is in none of {known}: add it to one of them"
 
 
 def _code(code: int, body: bytes, location: str, health: HealthSpec) -> str:
     ok = f"{code} is not in health.ok_codes ({_words(health.ok_codes)})"
     if code in (301, 302, 303, 307, 308):
-        where = f" to {one_line(location)}" if location else ""
+        where = f" to {one_line(location, EVIDENCE_CHARS)}" if location else ""
         return f"it redirects{where}, and redirects are not followed: set health.path to where they lead"
     if code == 400 and b"HTTPS" in body:
         return "it speaks TLS on this port: only a url with https:// is asked by TLS"
@@ -61,13 +62,13 @@ def _no_word(body: bytes, health: HealthSpec) -> str:
         what = "an empty body" if not body.strip() else "a body that is neither JSON nor a single word"
         return f"{what} holds no status word: set health.path to a route that has one, {cure}"
     if isinstance(value, dict):
-        have = ", ".join(one_line(str(name))[:_WORD_CHARS] for name in list(value)[:8]) or "none"
+        have = ", ".join(one_line(str(name), _WORD_CHARS) for name in list(value)[:8]) or "none"
         return f"its JSON has no text in {field!r} (members: {have}): set health.status_field to the right one, {cure}"
     return f"its JSON is no object with {field!r} in it: set health.path to a route that has one, {cure}"
 
 
 def _shown(code: int, body: bytes) -> str:
-    text = one_line(body.decode(errors="replace"))[:_WORD_CHARS]
+    text = one_line(body.decode(errors="replace"), _WORD_CHARS)
     return f"{code} {text}".rstrip()
 
 

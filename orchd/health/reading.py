@@ -11,6 +11,7 @@ from typing import Any
 
 from orchd.domain.model import HealthKind, HealthSpec
 from orchd.domain.ports import ProbeWord
+from orchd.reasons import one_line
 
 BODY_BYTES = 65536
 """Of an answer's body are read; a status word stands near its start."""
@@ -25,7 +26,7 @@ def classify(code: int, body: bytes, health: HealthSpec, *, early: bool) -> tupl
         body: at most `BODY_BYTES`.
         early: inside the start window.
     """
-    evidence = f"{code} {one_line(body.decode(errors='replace'))}".rstrip()
+    evidence = f"{code} {one_line(body.decode(errors='replace'), EVIDENCE_CHARS)}".rstrip()
     if code in health.loading_codes or (early and code in health.early_loading_codes):
         return ProbeWord.LOADING, evidence
     if code not in health.ok_codes:
@@ -59,9 +60,3 @@ def _meaning(word: str | None, health: HealthSpec) -> ProbeWord:
         if word in words:
             return meaning
     return ProbeWord.UNKNOWN
-
-
-def one_line(text: str) -> str:
-    """Return the beginning of `text` in one line, without control characters."""
-    line = " ".join(text.split())
-    return "".join(char for char in line if char.isprintable())[:EVIDENCE_CHARS]
