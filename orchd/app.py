@@ -21,7 +21,7 @@ from orchd.daemon_metrics import DaemonCollector
 from orchd.database.part import DatabasePart
 from orchd.domain.state import Snapshot
 from orchd.exposition import MetricsRegistry
-from orchd.garbage import LongLived, settle_down
+from orchd.garbage import LongLived, Sweeps, settle_down
 from orchd.ground import GroundPart
 from orchd.health.part import HealthPart
 from orchd.hooks.part import HooksPart
@@ -93,6 +93,7 @@ class App:
         database = self._add(DatabasePart)(context)
         runtimes = self._add(RuntimesPart)(context)
         sessions = self._add(SessionsPart)(context)
+        self._sweeps = Sweeps(sessions.busy)
         health = self._add(HealthPart)(context)
         catalog = self._add(CatalogPart)(context, database)
         catalog.desired.connect(lambda desired: self._long_lived.edited())
@@ -186,6 +187,7 @@ class App:
         match stage:
             case Stage.RUNNING:
                 settle_down()
+                self._sweeps.start()
                 self._notify.notifier.ready()
                 log.info("orchd_ready", version=__version__, instance=self._settings.instance)
             case Stage.ENDING:
@@ -193,5 +195,6 @@ class App:
                 why = self._stop_why or "a part of it has failed"
                 log.info("orchd_stopping", on_stop=self._settings.on_stop, why=why)
             case Stage.CLOSING:
+                self._sweeps.close()
                 self._long_lived.close()
                 log.info("orchd_stopped")

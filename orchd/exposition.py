@@ -221,6 +221,17 @@ def labels(pairs: Mapping[str, str]) -> str:
     return ",".join(f'{name}="{escape(pairs[name])}"' for name in sorted(pairs))
 
 
+def heads(name: str, pairs: Mapping[str, str], label: str, words: Iterable[str]) -> Iterator[str]:
+    """Yield what stands before each value: the name, `pairs`, and each of the words as `label`.
+
+    A model has some dozens of them, so what they have in common is written once.
+    """
+    first = "".join(f'{each}="{escape(pairs[each])}",' for each in sorted(pairs) if each < label)
+    last = "".join(f',{each}="{escape(pairs[each])}"' for each in sorted(pairs) if each > label)
+    for word in words:
+        yield f'{name}{{{first}{label}="{escape(word)}"{last}}} '
+
+
 def escape(value: str) -> str:
     """Return the value of a label as it is to stand between quotes."""
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
@@ -255,7 +266,7 @@ class Lines:
     @classmethod
     def of(cls, name: str, pairs: Mapping[str, str], label: str = "", words: Iterable[str] = ()) -> Lines:
         """Return those with the labels `pairs`, and with each of the words as `label`; without `label`, one line."""
-        return cls(f"{name}{{{labels({**pairs, label: word} if label else pairs)}}} " for word in (words or ("",)))
+        return cls(heads(name, pairs, label, words) if label else (f"{name}{{{labels(pairs)}}} ",))
 
     @property
     def shown(self) -> bool:
@@ -369,8 +380,8 @@ class HistogramLines:
         return self._lines.text(*below, below[-1], self._of.total * self._scale)
 
     def _heads(self) -> Iterator[str]:
-        for bound in (*self._of.bounds, float("inf")):
-            yield f"{self._name}_bucket{{{labels({**self._pairs, 'le': number(float(bound * self._scale))})}}} "
+        bounds = (number(float(bound * self._scale)) for bound in (*self._of.bounds, float("inf")))
+        yield from heads(f"{self._name}_bucket", self._pairs, "le", bounds)
         own = f"{{{labels(self._pairs)}}} " if self._pairs else " "
         yield f"{self._name}_count{own}"
         yield f"{self._name}_sum{own}"

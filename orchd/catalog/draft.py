@@ -7,8 +7,9 @@ the others are checked on. Values of fields that may hold secrets are never repe
 from __future__ import annotations
 
 import json
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -158,7 +159,7 @@ class Draft:
 
     def _fold(self, value: dict[str, Any], model: type[BaseModel], above: tuple[str, ...]) -> dict[str, Any]:
         """Return the known fields under their own names; null is absent."""
-        names = {squash(name): name for name in model.model_fields}
+        names = _by_squashed(model)
         fields: dict[str, Any] = {}
         unknown: list[str] = []
         for written, item in value.items():
@@ -216,6 +217,12 @@ class Draft:
                 self.error(f"cannot use {shown}{place}: {_expected(error['type'], error['msg'], error)}", *names)
             wrong = {error["loc"][0] for error in errors}
             self.entry = Entry.model_validate({name: item for name, item in fields.items() if name not in wrong})
+
+
+@cache
+def _by_squashed(model: type[BaseModel]) -> Mapping[str, str]:
+    """Return the names of its fields, by what all spellings of each have in common."""
+    return {squash(name): name for name in model.model_fields}
 
 
 def key_of(raw: RawEntry) -> ModelKey | None:

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 from urllib.parse import quote
 
 from orchd.catalog.draft import Draft
 from orchd.catalog.launch import KINDS, FileContext, kind_of, launch_of, token_of
 from orchd.catalog.parse import RawEntry
 from orchd.catalog.profiles import OPTIMISED_TIMEOUT_S, PROFILES, Profile
+from orchd.catalog.schema import Fields
 from orchd.catalog.slips import keep_lost, keep_price, keep_profile, leave_to_node
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import InferenceSpec, MetricsSpec, Model
+from orchd.domain.model import HealthSpec, InferenceSpec, MetricsSpec, Model, StopSpec, StreamSpec
 from orchd.domain.money import Currency, Price, PriceUnit
 from orchd.domain.state import Problem
 
 _PRICE_FIELDS = frozenset({"gateway", "price_per_unit", "pixels_per_unit", "price_unit", "currency"})
 _DEFAULT_GATEWAY = "default"
 _IDLE_TIMEOUT_S = 300.0
+
+S = TypeVar("S", HealthSpec, InferenceSpec, MetricsSpec, StopSpec, StreamSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def resolve(entries: Iterable[RawEntry], context: FileContext) -> Resolved:
             if row is not base and not (_launched(base) or _launched(row)):
                 leave_to_node(row, runs=last is not None)
         if model:
-            model = replace(model, gateway_prices=prices)
+            model = replace(model, gateway_prices=prices) if prices else model
             models[key] = keep_lost(base, model, last) if last else model
         if _launched(base) and not base.has("price_per_unit") and not (model and models[key].price):
             base.warning("not offered for pay: it has no price_per_unit (0 = free)")
@@ -143,7 +147,7 @@ def _model(draft: Draft, key: ModelKey, context: FileContext) -> Model | None:
         return None
     name = entry.profile or "byoc"
     profile = PROFILES[name]
-    stop = replace(profile.stop, **dict(entry.stop.given() if entry.stop else ()))
+    stop = _with(profile.stop, entry.stop)
     launch = launch_of(draft, key, profile, stop.signal, context)
     token = token_of(draft, context)
     replicas = entry.replicas or 1
@@ -153,18 +157,18 @@ def _model(draft: Draft, key: ModelKey, context: FileContext) -> Model | None:
     patience = (
         max(profile.start_timeout_s, OPTIMISED_TIMEOUT_S) if entry.optimization_flags else profile.start_timeout_s
     )
-    stream = replace(profile.stream, **dict(entry.stream.given() if entry.stream else ()))
-    inference = replace(
-        InferenceSpec(profile.inference_path), **dict(entry.inference.given() if entry.inference else ())
-    )
+    stream = _with(profile.stream, entry.stream)
+    inference = _with(InferenceSpec(profile.inference_path), entry.inference)
+    if "{pipeline}" in inference.path:
+        inference = replace(inference, path=inference.path.replace("{pipeline}", quote(key.pipeline)))
     return Model(
         key,
         launch,
         name,
-        health=replace(profile.health, **dict(entry.health.given() if entry.health else ())),
+        health=_with(profile.health, entry.health),
         stream=stream if entry.route_prefix is None else replace(stream, route_prefix=entry.route_prefix),
-        inference=replace(inference, path=inference.path.replace("{pipeline}", quote(key.pipeline))),
-        metrics=MetricsSpec(**dict(entry.metrics.given() if entry.metrics else ())),
+        inference=inference,
+        metrics=_with(MetricsSpec(), entry.metrics),
         stop=stop,
         start_timeout_s=entry.start_timeout_s or patience,
         loading_timeout_s=entry.loading_timeout_s or patience,
@@ -178,6 +182,12 @@ def _model(draft: Draft, key: ModelKey, context: FileContext) -> Model | None:
         capability=entry.capability,
         persistent=profile.stream.post_starts_stream if entry.mode is None else entry.mode == "persistent",
     )
+
+
+def _with(spec: S, section: Fields | None) -> S:
+    """Return the spec with the fields that a section of the entry has in place of its own."""
+    given = dict(section.given()) if section is not None else {}
+    return replace(spec, **given) if given else spec
 
 
 def _max_sessions(draft: Draft, kind: str, profile_name: str, profile: Profile, replicas: int) -> int:

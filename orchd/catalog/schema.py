@@ -84,7 +84,7 @@ _GPUS = WithJsonSchema(
 )
 
 
-class _Fields(BaseModel):
+class Fields(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
     def given(self) -> Iterator[tuple[str, Any]]:
@@ -94,7 +94,7 @@ class _Fields(BaseModel):
                 yield name, tuple(value) if isinstance(value, list) else value
 
 
-class HealthFields(_Fields):
+class HealthFields(Fields):
     """How orchd asks the runner whether it is ready."""
 
     kind: Annotated[HealthKind, Field(strict=False)] | None = Field(
@@ -129,7 +129,7 @@ class HealthFields(_Fields):
     )
 
 
-class StreamFields(_Fields):
+class StreamFields(Fields):
     """Realtime routes of the container."""
 
     update_path: Annotated[str, StringConstraints(pattern=_PATH_OR_AUTO)] | None = Field(
@@ -139,7 +139,7 @@ class StreamFields(_Fields):
     on_second_start: Literal["reject"] | None = Field(None, description="a start beyond maxSessions is refused")
 
 
-class InferenceFields(_Fields):
+class InferenceFields(Fields):
     """Where and how jobs go to the runner."""
 
     path: Path | None = Field(None, description="route of jobs on the runner; {pipeline} is filled in")
@@ -149,14 +149,14 @@ class InferenceFields(_Fields):
     )
 
 
-class MetricsFields(_Fields):
+class MetricsFields(Fields):
     """The runner's own Prometheus metrics."""
 
     path: Path | None = Field(None, description="route of the metrics")
     required: bool | None = Field(None, description="their absence is worth a warning")
 
 
-class StopFields(_Fields):
+class StopFields(Fields):
     """How the runner is stopped."""
 
     signal: (
@@ -169,7 +169,7 @@ class StopFields(_Fields):
     )
 
 
-class Entry(_Fields):
+class Entry(Fields):
     """One model, or a further price of one."""
 
     pipeline: Name | None = Field(None, description="the task, such as text-to-image; with model_id the entry's key")
@@ -325,10 +325,10 @@ class Entry(_Fields):
     init: bool | None = Field(None, description="an init as PID 1, for images that spawn children; default false")
 
 
-SECTIONS: dict[str, type[_Fields]] = {
+SECTIONS: dict[str, type[Fields]] = {
     name: cls
     for name, info in Entry.model_fields.items()
     for cls in get_args(info.annotation)
-    if isinstance(cls, type) and issubclass(cls, _Fields)
+    if isinstance(cls, type) and issubclass(cls, Fields)
 }
 """Fields of an entry that are objects of fields themselves."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from orchd.domain.model import ExternalLaunch, Model
 
@@ -18,6 +19,7 @@ _SHORTEST = 6
 """Characters; a shorter value (`1`, `true`) is no secret, and taking it out would only garble text."""
 
 
+@lru_cache(maxsize=1024)
 def is_secret_name(name: str) -> bool:
     """Return whether a value of this name (header, variable, log field) is to be taken for a secret."""
     return _SECRET_NAME.search(name) is not None
@@ -35,4 +37,6 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
     """Return `text` without `secrets` and without anything that looks like an `Authorization` value."""
     for secret in secrets:
         text = text.replace(secret, REDACTED)
+    if "bearer" not in text.lower():  # Nearly always, and ten times faster than the search below.
+        return text
     return _BEARER.sub(rf"\1 {REDACTED}", text)

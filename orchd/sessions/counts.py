@@ -19,6 +19,10 @@ class SlotCounts:
     def known(self, key: ModelKey) -> bool:
         return key in self._models and self._models[key].defined
 
+    def any_active(self) -> bool:
+        """Return whether a slot is taken of any model."""
+        return any(model.active for model in self._models.values())
+
     def active(self, key: ModelKey) -> int:
         """Return how many slots are taken, of all replicas and generations."""
         return self._models[key].active if key in self._models else 0

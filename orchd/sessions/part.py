@@ -34,6 +34,10 @@ class SessionsPart(Part):
         self.letting_go = LettingGo(self.table, loop.time, loop.call_later)
         self.pending = self._opened = PendingSlots(self.table, loop.call_later)
 
+    def busy(self) -> bool:
+        """Return whether a slot is taken of any model; `open` has been called."""
+        return self.table.any_active()
+
     async def close(self) -> None:
         if self._opened is not None:
             self._opened.close()
