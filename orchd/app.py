@@ -96,9 +96,9 @@ class App:
         self._sweeps = Sweeps(sessions.busy)
         health = self._add(HealthPart)(context)
         catalog = self._add(CatalogPart)(context, database)
-        catalog.desired.connect(lambda desired: self._long_lived.edited())
+        catalog.desired.connect(self._long_lived.edited)
         reconcile = self._add(ReconcilePart)(context, runtimes, health, sessions, catalog)
-        notify = self._add(NotifyPart)(context, reconcile, lambda: self.stopping)
+        notify = self._add(NotifyPart)(context, reconcile, self._stop.is_set)
         realtime = self._add(RealtimePart)(context, database, sessions, reconcile)
         node, secrets = None, dict[str, SecretInUse]()
         if rules.orchestrator.enabled:
@@ -108,7 +108,7 @@ class App:
             secrets = node.secrets
         hooks = self._add(HooksPart)(context, database, BuiltInHooks(context, node))
         self._add(JobsPart)(context, sessions, reconcile, realtime, node, hooks, self._lines)
-        self._add(AdminPart)(context, reconcile, lambda: self.accepting)
+        self._add(AdminPart)(context, reconcile, self._lifetime.is_running)
         drain = partial(self._lifetime.drain, above=reconcile)
         control = self._add(ControlPart)(context, reconcile, runtimes, drain, self.stop)
         log_level = partial(set_level, lines=self._lines)
@@ -151,7 +151,7 @@ class App:
     @property
     def accepting(self) -> bool:
         """Everything has started, and nothing has been stopped: jobs are taken."""
-        return self._lifetime.stage is Stage.RUNNING
+        return self._lifetime.is_running()
 
     def waiting_for(self) -> str:
         """Return in words what keeps the daemon from having ended, after `stop`."""

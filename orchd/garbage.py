@@ -93,8 +93,8 @@ class LongLived:
     def __init__(self) -> None:
         self._timer: asyncio.TimerHandle | None = None
 
-    def edited(self) -> None:
-        """Models have been added or changed."""
+    def edited(self, desired: object = None) -> None:
+        """Models have been added or changed; which ones does not matter."""
         self.close()
         self._timer = asyncio.get_running_loop().call_later(EXCLUDE_AFTER_S, self._exclude)
 

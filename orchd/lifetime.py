@@ -60,6 +60,10 @@ class Lifetime:
         self._failures: list[BaseException] = []
         self.stage = Stage.STARTING
 
+    def is_running(self) -> bool:
+        """Return whether everything has started and nothing has been stopped."""
+        return self.stage is Stage.RUNNING
+
     def waits_for(self) -> str:
         """Return in words what keeps the parts from having ended, after a stop."""
         if self.stage is Stage.CLOSING:

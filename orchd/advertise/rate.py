@@ -166,7 +166,7 @@ class ChainlinkFeed:
         if not data:
             raise self._error("there is no such contract on the RPC server's chain, or it is not a feed")
         if len(data) < 32 * count:
-            raise self._error(f"it returns {len(data)} bytes, which is no {32 * count}")
+            raise self._error(f"it returns {len(data)} bytes, and not {32 * count}")
         return [int.from_bytes(data[at : at + 32], "big") for at in range(0, 32 * count, 32)]
 
     def _error(self, why: str) -> OrchdError:

@@ -44,7 +44,7 @@ class _Written:
 
 @dataclass(frozen=True, slots=True)
 class UnknownKey:
-    """A key that is no field.
+    """A key that is not a field.
 
     Attributes:
         path: as written.

@@ -42,7 +42,7 @@ class FileContext:
     Attributes:
         file: name of `aiModels.json` to show in problems.
         folder: absolute; where it lies.
-        read_text: text of a file that an entry names. Raises OSError, or ValueError where it is no UTF-8 text.
+        read_text: text of a file that an entry names. Raises OSError, or ValueError where it is not UTF-8 text.
         readable_by_others: anybody on the host can read `aiModels.json`.
         last_good: definitions that run now: nothing of them may be lost by a slip.
         strict: unknown keys are errors.

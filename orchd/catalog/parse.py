@@ -2,7 +2,7 @@
 
 The array's elements are read one by one, so that an entry knows its place and that what is wrong inside one entry
 (a key written twice, a number that is far too large) stays that entry's fault. What breaks the JSON itself breaks the
-file: nothing can then be said about the entries behind it. Bounds keep a hostile or torn file cheap.
+file: nothing can then be said about the entries after it. Bounds keep a hostile or torn file cheap.
 """
 
 from __future__ import annotations

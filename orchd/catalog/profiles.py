@@ -2,7 +2,7 @@
 
 Source: the container contract, table 5.3 (knobs and defaults) over 5.1 (routes, stop behaviour); letters are its kinds.
 A container that carries one stream at a time (B, C, E, F) starts it by a POST on its inference path: the same flag
-says that such a POST is no batch job and that a replica holds one session.
+says that such a POST is not a batch job and that a replica holds one session.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One entry of `aiModels.json` as pydantic sees it, which also gives the types of its JSON Schema.
 
 An absent field (or null) is None here: `resolve` fills in the profile's default. Names are snake_case; `names` and
-`resolve` map the other spellings onto them first, so no model here needs an alias. Strict: text is no number.
+`resolve` map the other spellings onto them first, so no model here needs an alias. Strict: text is not a number.
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ def image(value: Any) -> str:
     elif len(value) > MAX_IMAGE or (len(repository) > 237 and not fits(IMAGE, repository)):
         why = "it is longer than Docker's limit of 255 characters, with docker.io/library/ before a short name"
     elif "@" in value and fits(IMAGE, name):
-        why = "behind @ a digest should follow, such as sha256: and 64 hex digits"
+        why = "after @ a digest should follow, such as sha256: and 64 hex digits"
     elif colon and fits(IMAGE, repository):
         why = "the tag should be 1 to 128 letters, digits, _ . and -, and begin with none of . and -"
     elif fits(IMAGE, repository.lower()):
@@ -244,9 +244,9 @@ def volume(value: str) -> str:
     if "/" in host and fits(VOLUME, f"./{value}"):
         raise ValueError("a path beside this file begins with ./, any other with /")
     if fits(VOLUME, f"{host}:{rest.rpartition(':')[0]}"):
-        raise ValueError("behind the second colon, only Docker's options may stand, such as ro")
+        raise ValueError("after the second colon, only Docker's options may stand, such as ro")
     raise ValueError(
-        'it should be "/host/path:/container/path" or "name:/container/path", with ":ro" behind it for read-only'
+        'it should be "/host/path:/container/path" or "name:/container/path", with ":ro" after it for read-only'
     )
 
 

@@ -255,7 +255,7 @@ def _read(path: Path, limit: int) -> tuple[bytes, int]:
     """Return content and mode of a regular file.
 
     Raises:
-        OSError: it can't be read, is no regular file, or is larger than `limit`.
+        OSError: it can't be read, is not a regular file, or is larger than `limit`.
     """
     # O_NONBLOCK: opening a pipe must not wait for its writer.
     try:
@@ -268,7 +268,7 @@ def _read(path: Path, limit: int) -> tuple[bytes, int]:
     try:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
-            raise OSError(0, "it is no regular file")
+            raise OSError(0, "it is not a regular file")
         # One more than allowed: it may grow while it is read.
         data = b""
         while about.st_size <= limit and len(data) <= limit and (piece := os.read(descriptor, limit + 1 - len(data))):

@@ -94,7 +94,7 @@ def _last_good(settings: Settings) -> tuple[Model, ...]:
 
 
 def as_text(reading: Reading, style: TextStyle, doubts: Doubts = (), hooks: Sequence[str] = ()) -> str:
-    """Return the problems line by line, doubtful settings likewise, a table of the models, and a summary."""
+    """Return the problems line by line, doubtful settings too, a table of the models, and a summary."""
     lines = [
         f"{style.paint(pad(problem.severity, 7), RED if problem.severity is Severity.ERROR else YELLOW)}  "
         f"{printable(str(problem))}"

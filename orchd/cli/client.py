@@ -111,7 +111,7 @@ async def _reaching(what: str, advice: str, call: Coroutine[Any, Any, T]) -> T:
     try:
         return await call
     except (aiohttp.ClientError, OSError, ValueError) as exc:  # TimeoutError is an OSError
-        # By number, where there is one: asyncio's own text for it is no sentence.
+        # By number, where there is one: asyncio's own text for it is not a sentence.
         number = exc.errno if isinstance(exc, OSError) else None
         reason = os.strerror(number) if number and number > 0 else why(exc)
         raise DaemonUnreachable(f"cannot reach {what}: {reason}; is it running? If so, {advice}") from exc

@@ -3,7 +3,7 @@
 The event loop never waits for a disk, and there is one writer by construction. A transaction is on the disk when it
 returns (WAL, `synchronous=FULL`); those that wait at the same time share one fsync (`commit.py`).
 
-A transaction belongs to no part. A part's `tables.py` has functions that take a `Sql`; whoever has to change the
+A transaction belongs to no part. A part's `tables.py` has functions that take a `Sql`; code that has to change the
 tables of two parts at once calls both in one transaction:
 
     def write(sql: Sql) -> None:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Origin(StrEnum):
-    """Who began a stream, and thereby who must be told of its end."""
+    """Who began a stream: that says who must be told of its end."""
 
     DIRECT = "direct"
     BYOC = "byoc"

@@ -16,7 +16,7 @@ _SECRET_NAME = re.compile(
 _BEARER = re.compile(r"\b(bearer)\s+[\w.~+/=-]{16,}", re.IGNORECASE)
 
 _SHORTEST = 6
-"""Characters; a shorter value (`1`, `true`) is no secret, and taking it out would only garble text."""
+"""Characters; a shorter value (`1`, `true`) is not a secret, and taking it out would only garble text."""
 
 
 @lru_cache(maxsize=1024)

@@ -38,7 +38,7 @@ class Signal(Generic[*Args]):
         self._receivers = (*self._receivers, receiver)
 
     def disconnect(self, receiver: Callable[[*Args], object]) -> None:
-        """Call it no more. One that is not connected is fine."""
+        """Stop calling it. One that is not connected is fine."""
         self._receivers = tuple(each for each in self._receivers if each != receiver)
 
     def emit(self, *news: *Args) -> None:

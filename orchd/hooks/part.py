@@ -84,7 +84,7 @@ class HooksPart(Part):
         if settings.orchestrator.enabled and "node-token" not in settings.hooks.order:
             log.warning(
                 "node_token_not_asked",
-                why="hooks.order leaves node-token out: whoever reaches jobs.listen can use the routes of the node",
+                why="hooks.order leaves node-token out: anybody who reaches jobs.listen can use the routes of the node",
             )
 
     def roots(self) -> Roots:

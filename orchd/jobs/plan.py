@@ -29,7 +29,7 @@ class Plan:
         target: there.
         call: what is asked of a stream; None = it is a job.
         in_session: the request belongs to a session that outlives it.
-        refused: why its path can't be served, whoever asks; None = it can.
+        refused: why its path can't be served to anybody; None = it can.
         most: bytes of the body; 0 = no limit.
         requests: the head that a runner gets, by its address.
         reply: what the caller got last; None = nothing yet.

@@ -15,7 +15,7 @@ JOB = SessionKind.JOB  # Members of enums are slow to look up: each job needs th
 
 
 class SlotTaker:
-    """Whoever takes a slot for a run sets `run.session` in the same step, so that the end of the job gives it back.
+    """What takes a slot for a run sets `run.session` in the same step, so that the end of the job gives it back.
 
     Args:
         hold_s: how long a job waits for a cold model, seconds.

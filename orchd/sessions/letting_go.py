@@ -72,7 +72,7 @@ class LeftoverWork:
 
     Attributes:
         since: when it was cut (loop clock, seconds).
-        close: called once when it is over, whoever says so.
+        close: called once when it is over.
     """
 
     __slots__ = ("close", "phase", "session", "since", "timer")

@@ -2,7 +2,7 @@
 
 A caller who has to pay before the session begins is promised a slot until a deadline. Exactly one of these ends that:
 `confirm` makes a session of it, `release` gives it back, or the deadline passes, which gives it back and tells
-whoever has asked for it.
+the one who has asked for it.
 """
 
 from __future__ import annotations

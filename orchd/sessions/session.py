@@ -12,7 +12,7 @@ from orchd.hooks.account import Account
 
 
 class SessionKind(StrEnum):
-    """Why it began, and thereby how it ends."""
+    """Why it began, which decides how it ends."""
 
     JOB = "job"
     """A batch job, an SSE answer or a WebSocket: ends with its request."""
@@ -27,7 +27,7 @@ class Session:
     Attributes:
         began_at, progress_at: loop clock, seconds; progress is the last byte that moved either way.
         held: where it is counted; the table's own.
-        abort: set by whoever serves the session; the table calls it (at most once) with the reason to cut it.
+        abort: set by what serves the session; the table calls it (at most once) with the reason to cut it.
         outcome: None while it runs.
         freed: it is letting go: it has ended, and its slot is taken until its runner has stopped working on it. The
             table calls this when the slot is free. None = it is not letting go.

@@ -204,7 +204,7 @@ async def test_what_is_no_file_at_all(served: Served, tmp_path: Path) -> None:
     await served.refused("cannot read the file: ")
     models.rmdir()
     os.mkfifo(models)
-    await served.refused("cannot read the file: it is no regular file")
+    await served.refused("cannot read the file: it is not a regular file")
     models.unlink()
     served.daemon.write(SERVING, process("new"))
     await served.applied("new")

@@ -161,7 +161,7 @@ class DynamicRunner:
         try:
             text = await self._context.node.store.secret(self._secret_name)
         except StoreError:
-            return  # Whoever writes next says so.
+            return  # The next write says so.
         kept = wire.load_kept(text) if text else None
         if kept is not None:
             self._kept = self._saved = kept

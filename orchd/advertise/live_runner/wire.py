@@ -185,10 +185,10 @@ def read_discovery(document: object) -> dict[str, DiscoveredRunner]:
     """Return the runners that are listed, by route; what can't be read is left out.
 
     Raises:
-        ValueError: it is no answer of a discovery.
+        ValueError: it is not an answer of a discovery.
     """
     if not isinstance(document, list):
-        raise ValueError("it is no list")
+        raise ValueError("it is not a list")
     found: dict[str, DiscoveredRunner] = {}
     for node in document:
         runners = node.get("runners") if isinstance(node, dict) else None
