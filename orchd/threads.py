@@ -49,6 +49,10 @@ class _ThreadCall(Generic[T]):
             return  # cancelled by its caller
         if error is None:
             self.future.set_result(result)
+        elif isinstance(error, StopIteration):  # A future refuses it, and its caller would wait for ever.
+            failure = RuntimeError(f"cannot finish the call: it raised {error!r}")
+            failure.__cause__ = error
+            self.future.set_exception(failure)
         else:
             self.future.set_exception(error)
 

@@ -54,6 +54,8 @@ async def test_returns_what_the_call_returns_and_raises_what_it_raises() -> None
     assert await threads.run(lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         await threads.run(lambda: 1 // 0)
+    with pytest.raises(RuntimeError, match="cannot finish the call: it raised StopIteration"):
+        await threads.run(lambda: next(iter(())))
     assert await threads.run(lambda: 8) == 8  # the thread has survived
 
 

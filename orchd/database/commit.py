@@ -67,11 +67,11 @@ def _in_savepoint(db: sqlite3.Connection, sql: Sql, work: Work) -> CommitResult:
     db.execute("SAVEPOINT work")
     try:
         result = CommitResult(work(sql))
-    except Exception as exc:  # It is the caller's, whatever it is.
+    except BaseException as exc:  # It is the caller's, whatever it is: its neighbours must not wait for ever.
         if not db.in_transaction:
             raise _GroupUndone from exc
         db.execute("ROLLBACK TO work")
-        result = CommitResult(error=exc)
+        result = CommitResult(error=_raisable(exc))
     db.execute("RELEASE work")
     return result
 
@@ -85,9 +85,21 @@ def _alone(db: sqlite3.Connection, work: Work) -> CommitResult:
         except BaseException:
             _roll_back(db)
             raise
-    except Exception as exc:  # noqa: BLE001 - as above
-        return CommitResult(error=exc)
+    except BaseException as exc:  # noqa: BLE001 - as above
+        return CommitResult(error=_raisable(exc))
     return CommitResult(value)
+
+
+def _raisable(exc: BaseException) -> Exception:
+    """Return what can be raised where the transaction is awaited: StopIteration and SystemExit mean other things there.
+
+    Python does the same with a StopIteration that leaves a generator (PEP 479).
+    """
+    if isinstance(exc, Exception) and not isinstance(exc, StopIteration):
+        return exc
+    failure = RuntimeError(f"cannot finish the transaction: it raised {exc!r}")
+    failure.__cause__ = exc
+    return failure
 
 
 def _roll_back(db: sqlite3.Connection) -> None:

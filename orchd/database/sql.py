@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -54,6 +55,11 @@ class Sql:
         return self._db.execute(statement, values)
 
 
+_FIRST_WORD = re.compile(r"(?:[\s;\ufeff]|--[^\n]*|/\*.*?(?:\*/|\Z))*([A-Za-z]*)", re.DOTALL)
+"""After all that SQLite passes over before a statement: blanks, semicolons, comments, byte order marks."""
+
+
 def _check(statement: str) -> None:
-    if statement.split(None, 1)[0].upper() in _ENDS_IT:
+    found = _FIRST_WORD.match(statement)
+    if found is not None and found[1].upper() in _ENDS_IT:
         raise ValueError(f"cannot carry out {statement!r} inside a transaction: others share it")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,6 +124,47 @@ async def test_where_sqlite_gives_up_the_whole_group_each_is_carried_out_alone(t
         assert results[0::2] == [1, 3]
         assert isinstance(results[1], StoreError)
         assert await database.read(ids) == ({1, 3}, {1, 3})
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("error", [StopIteration(), SystemExit(3), asyncio.CancelledError(), GeneratorExit()])
+async def test_whatever_a_transaction_raises_it_and_its_neighbours_are_told(
+    tmp_path: Path, error: BaseException, alone: bool
+) -> None:
+    def bad(sql: Sql) -> None:
+        add_left(sql, 100)
+        raise error
+
+    def undone(sql: Sql) -> None:
+        sql.change("INSERT OR ROLLBACK INTO pairs_left VALUES (1, '')")
+
+    works: list[Callable[[Sql], Any]] = [
+        partial(add_pair, id=1),
+        bad,
+        partial(add_pair, id=3),
+        *([undone] if alone else []),
+    ]
+    async with opened(tmp_path) as database, asyncio.timeout(30):
+        results: list[Any] = await asyncio.gather(*map(database.transaction, works), return_exceptions=True)
+        assert results[0:3:2] == [1, 3]
+        assert isinstance(results[1], RuntimeError)
+        assert repr(error) in str(results[1])
+        assert await database.read(ids) == ({1, 3}, {1, 3})
+        with pytest.raises(RuntimeError, match="it raised StopIteration"):
+            await database.read(lambda sql: next(iter(sql.rows("SELECT 1 WHERE 0"))))
+
+
+@pytest.mark.parametrize("before", ["/* why */ ", "-- why\n", "\ufeff", " ;\n", "/**/ --\n\t;"])
+async def test_a_comment_hides_no_end_of_the_transaction(tmp_path: Path, before: str) -> None:
+    """Else what its neighbours have written is there twice: by this COMMIT, and when they are carried out again."""
+    async with opened(tmp_path) as database:
+        first = spawn(database.transaction(lambda sql: add_left(sql, 1)), name="first")
+        with pytest.raises(ValueError, match="others share it"):
+            await database.transaction(lambda sql: sql.change(f"{before}COMMIT"))
+        await first
+        await database.transaction(lambda sql: sql.change(f"{before}DELETE FROM pairs_left"))
+        assert await database.read(ids) == (set(), set())
+        await database.transaction(lambda sql: sql.change(""))
 
 
 @pytest.mark.parametrize("word", ["COMMIT", " rollback", "savepoint x", "PRAGMA synchronous = OFF", "vacuum"])
