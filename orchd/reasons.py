@@ -41,7 +41,7 @@ _CERTIFICATE = {
     62: "it is for another host",
     64: "it is for another address",
 }
-"""By OpenSSL's X509_V_ERR codes."""
+"""What is wrong with a certificate, by OpenSSL's X509_V_ERR codes."""
 
 _UNTRUSTED = (18, 19, 20, 21)
 _OTHER_HOST = (62, 64)

@@ -23,7 +23,7 @@ log = structlog.get_logger("orchd.reload")
 
 LEVEL = "log.level"
 READ_TIMEOUT_S = 30.0
-"""For the settings and secrets: their files may lie on a mount that hangs."""
+"""Timeout in seconds for the settings and secrets: their files may lie on a mount that hangs."""
 
 
 class Reload:

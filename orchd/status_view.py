@@ -29,7 +29,7 @@ _TELLING = (
     *(RunnerState.FAILED, RunnerState.BACKOFF, RunnerState.UNHEALTHY, RunnerState.LOADING, RunnerState.STARTING),
     *(RunnerState.PREPARED, RunnerState.PULLING, RunnerState.DRAINING, RunnerState.STOPPING, RunnerState.READY),
 )
-"""Of several runners' states the one that tells most about a model that is not ready."""
+"""States in the order in which they tell most about a model of which no runner is ready."""
 
 
 def find_model(name: str, keys: Iterable[ModelKey]) -> ModelKey:

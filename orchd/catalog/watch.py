@@ -32,9 +32,9 @@ T = TypeVar("T")
 log = structlog.get_logger("orchd.catalog")
 
 MAX_SIDE_BYTES = 1024 * 1024
-"""Of a file that an entry names."""
+"""Largest size of a file that an entry names."""
 READ_TIMEOUT_S = 10.0
-"""For all reads of one look at the file; beyond it, its file system is taken to hang."""
+"""Timeout in seconds for all reads of one look at the file; after it, its file system counts as hung."""
 _MAX_LINKS = 40
 _DEBOUNCE_MS, _STEP_MS = 60, 20
 

@@ -30,7 +30,7 @@ END_TIMEOUT_S = 60.0
 LOG_LINES = 20
 _POLL_S = 0.02
 _FOREIGN = ("ORCHD_", "NOTIFY_SOCKET", "WATCHDOG_", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY")
-"""Of the environment: what would make the child another one than the demo wants."""
+"""Variables of the environment that would make the child another one than the demo wants."""
 
 
 class Child:

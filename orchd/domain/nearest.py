@@ -13,11 +13,11 @@ from itertools import islice
 from orchd.domain.ids import ModelKey
 
 MOST_LETTERS = 200
-"""Of a name that somebody has sent, this much is compared."""
+"""How many letters of a name that somebody has sent are compared."""
 MOST_COMPARED = 300
-"""Models: of more, only so many are compared."""
+"""How many models are compared at most."""
 LEAST_SHARE = 0.45
-"""Of the pairs of letters; below it, a name is another one and no slip."""
+"""Least share of the pairs of letters that two names have in common; below it, one is not a slip of the other."""
 
 Pairs = frozenset[str]
 

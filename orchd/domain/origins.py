@@ -21,4 +21,4 @@ class Origin(StrEnum):
 
 
 AT_NODE = Origin.LIVE_RUNNER
-"""Of a session that the node has reserved."""
+"""The origin of a session that the node has reserved."""

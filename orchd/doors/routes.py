@@ -17,7 +17,7 @@ from orchd.errors import Code, JobRefused
 PATH_SAFE = "/?%:@!$&'()*+,;="
 """What a path of the operator's may hold as it is."""
 READ_AHEAD_BYTES = 64 * 1024
-"""Of a body are read where only it can name the model."""
+"""How much of a body is read where only the body can name the model."""
 
 
 class Served:

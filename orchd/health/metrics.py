@@ -23,7 +23,7 @@ from orchd.exposition import (
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 SLOW_S = 1.0
-"""From here on a probe is slow. A runner on the same host answers within some milliseconds."""
+"""A probe that takes this long is slow. A runner on the same host answers within some milliseconds."""
 
 PROBES = Family("orchd_probes_total", "counter", "Health probes by what they said.")
 SECONDS = Family(

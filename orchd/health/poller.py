@@ -30,19 +30,19 @@ a moment ago more often still, since many open their port within the first secon
 """
 
 GAP_S = 0.1
-"""Between the end of a probe and the next one, however many failed jobs hurry it."""
+"""Least seconds between the end of a probe and the next one, however many failed jobs hurry it."""
 
 HINT_AFTER_S = 2.0
 """How long after its launch a runner that can't be reached is looked at more closely: many open their port late."""
 
 HINT_S = 5.0
-"""Between two such looks."""
+"""Seconds between two such looks."""
 
 RETELL_S = 5.0
-"""Between two reports of a runner whose verdict stays and whose reason changes: some count seconds or percents."""
+"""Least seconds between two reports of a runner whose verdict stays and whose reason changes: some count seconds."""
 
 JITTER = 0.1
-"""Part of the period, either way: runners started together are not asked together for ever."""
+"""By what part of itself a period is longer or shorter: runners that started together are not always asked together."""
 
 
 @dataclass(slots=True, eq=False)

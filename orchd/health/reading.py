@@ -14,7 +14,7 @@ from orchd.domain.ports import ProbeWord
 from orchd.reasons import one_line
 
 BODY_BYTES = 65536
-"""Of an answer's body are read; a status word stands near its start."""
+"""How much of an answer's body is read; a status word stands near its start."""
 
 EVIDENCE_CHARS = 120
 

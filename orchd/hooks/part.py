@@ -21,9 +21,9 @@ from orchd.tasks import being_cancelled
 log = structlog.get_logger("orchd.hooks")
 
 OPEN_TIMEOUT_S = 30.0
-"""For `open` of one hook: a service manager gives up a start after 90 s."""
+"""Timeout in seconds for `open` of one hook: a service manager gives up a start after 90 s."""
 CLOSE_TIMEOUT_S = 5.0
-"""For `close` of one hook: it must not hold up the end of the daemon."""
+"""Timeout in seconds for `close` of one hook: it must not hold up the end of the daemon."""
 
 
 class HoldsDatabase(Protocol):

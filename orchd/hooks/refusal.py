@@ -14,7 +14,7 @@ MAX_HEADERS = 32
 MAX_NAME_LENGTH = 128
 MAX_VALUE_LENGTH = 8192
 MAX_HEADER_BYTES = 16 * 1024
-"""Of all names and values together: clients commonly read heads of 32 KiB or more."""
+"""Largest size of all names and values together: clients commonly read heads of 32 KiB or more."""
 MAX_BODY_BYTES = 64 * 1024
 MAX_MESSAGE_LENGTH = 1000
 MAX_RETRY_AFTER_S = 2**31 - 1

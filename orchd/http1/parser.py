@@ -21,12 +21,12 @@ from orchd.http1.message import Head, Message
 from orchd.http1.rules import AnswerHead, Malformed, RequestHead
 
 STEPS = 1024
-"""Of one connection, between two turns of the loop. A line of a chunked body is one step."""
+"""Most steps of one connection between two turns of the loop. A line of a chunked body is one step."""
 HEAD_STEPS = 32
 """What it takes to read a head, apart from its length, and to begin to serve a request."""
 
 _HEAD_BYTES_A_STEP = 16
-"""Of a head that came: what is made of it may look at each byte."""
+"""How many bytes of a head count as one step: what is made of it may look at each byte."""
 
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 _KNOWN_HEADS = 1024

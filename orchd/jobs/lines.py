@@ -115,6 +115,6 @@ _WORD = {outcome: str(outcome) for outcome in Outcome}
 """Members of enums are slow to format."""
 
 _SECONDS: Memo[int, str] = Memo(lambda ticks: f"{ticks / 1e4:.4f}")
-"""By tenths of a millisecond: to write a float takes longer than to look it up."""
+"""Text of seconds by tenths of a millisecond: to write a float takes longer than to look it up."""
 
 _MODEL: Memo[ModelKey | None, str] = Memo(_model)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from orchd.domain.model import Secret
 
 KEY_NAME = "route key"
-"""Under which the store keeps the key."""
+"""The name under which the store keeps the key."""
 
 
 def new_key() -> str:

@@ -27,10 +27,10 @@ from orchd.reasons import one_line
 log = structlog.get_logger("orchd.node.watch")
 
 VERSION_CHARS = 80
-"""Of what the node says its version is, are shown."""
+"""How much is shown of what the node says its version is."""
 
 ADDRESS_NAME = "sentinel address"
-"""Under which the store keeps it."""
+"""The name under which the store keeps the sentinel's address."""
 
 
 class NodeWatch:

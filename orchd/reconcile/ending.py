@@ -20,7 +20,7 @@ from orchd.reconcile.state import NOT_SEEN, ReconcileState
 log = structlog.get_logger("orchd.reconcile")
 
 END_MARGIN_S = 45.0
-"""For the calls to the engine around a stop, beside the drain and the grace."""
+"""Seconds for the calls to the engine around a stop, beyond the drain and the grace period."""
 
 
 class Turning(Protocol):

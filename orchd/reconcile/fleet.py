@@ -35,7 +35,7 @@ _LEVELS = {
     RunnerState.BACKOFF: logging.WARNING,
     RunnerState.FAILED: logging.ERROR,
 }
-"""Of the log line that tells of a state which a person may have to look at."""
+"""Level of the log line that tells of a state which a person may have to look at."""
 
 
 _NONE: Mapping[RunnerId, Runner] = MappingProxyType({})

@@ -83,6 +83,6 @@ def plain(name: bytes) -> bytes:
 
 
 TO_RUNNER: Memo[bytes, bool] = Memo(may_reach_runner)
-"""By a field's name, whether it goes on to the runner."""
+"""Whether a field goes on to the runner, by its name."""
 TO_CALLER: Memo[bytes, bool] = Memo(may_reach_caller)
-"""By a field's name, whether it goes back to the caller."""
+"""Whether a field goes back to the caller, by its name."""

@@ -22,7 +22,7 @@ _ACKED = struct.Struct("=120xQ")  # tcpi_bytes_acked, since 4.1.
 _OUT_QUEUE = struct.Struct("=i")  # Of the ioctl TIOCOUTQ, which all sockets know as SIOCOUTQ.
 
 TURN_BYTES = 2 * 1024 * 1024
-"""Of one connection's bulk, between two turns of the loop: uvloop would read 32 times in a row."""
+"""Most bytes of one connection's bulk between two turns of the loop: uvloop would read 32 times in a row."""
 SMALL_BYTES = 16 * 1024
 # One of each for all connections: what is read is copied out before anything else is read. Small where a head may come,
 # so that the body after it stays in the kernel, from where it can be spliced.

@@ -13,7 +13,7 @@ _DOCKER_DNS = "127.0.0.11"
 """Docker's own name server listens there inside each container."""
 
 _MOST_BYTES = 256 * 1024
-"""Of a table are read; those that listen stand first."""
+"""How much of a table is read; those that listen stand first."""
 
 _MOST_PROCESSES = 256
 _MOST_SHOWN = 5

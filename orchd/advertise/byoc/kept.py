@@ -15,7 +15,7 @@ from orchd.errors import StoreError
 log = structlog.get_logger("orchd.advertise.byoc")
 
 NAMES = "byoc names"
-"""Under which the store keeps them."""
+"""The name under which the store keeps them."""
 
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 """Errors of reading what another version of orchd wrote."""

@@ -34,10 +34,10 @@ from orchd.domain.money import Currency
 from orchd.domain.offer import Offer
 
 HEAL_S = 60.0
-"""Between two upserts of an idle model for the node's count."""
+"""Least seconds between two upserts of an idle model that only mend the node's count."""
 
 GAP_S = 1.0
-"""Between two upserts of a model that comes and goes."""
+"""Least seconds between two upserts of a model that comes and goes."""
 
 POLL_S = 1.0
 """How often it is checked whether a model is idle, or has no streams any more, where something waits for that."""

@@ -16,14 +16,14 @@ from orchd.advertise.prices import INT64_MAX, NO_RATE, SECONDS, Doubt, ToldPrice
 from orchd.domain.money import Currency, Price
 
 HEADING = "BYOC, A SECOND"
-"""Of its column in `orchd price`."""
+"""The heading of its column in `orchd price`."""
 
 USD_OFF_CHAIN = "usd_off_chain"
 """A doubt of BYOC's own: a price in USD at a node that is not on chain."""
 
 MOST_WEI_PER_SECOND = INT64_MAX // 1000
-"""Of more than this the node would report only this, 33 ETH an hour. Source: docs/protocol/byoc.md, 3.2,
-onchain-token.json."""
+"""The highest price that the node reports, 33 ETH an hour: of a higher one it would report only this. Source:
+docs/protocol/byoc.md, 3.2, onchain-token.json."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from orchd.errors import Code
 from orchd.node.ports import NodeAnswer, NodeCalls, NodeError
 
 KEY_NAME = "probe key"
-"""Under which the store keeps the key of the account that asks. It owns nothing and never will."""
+"""The name under which the store keeps the key of the account that asks. It owns nothing and never will."""
 
 
 class TokenProbe:

@@ -22,10 +22,10 @@ log = structlog.get_logger("orchd.live_runner")
 NEXT = -1
 """The first segment that has no byte yet."""
 SILENCE_S = 30.0
-"""For one segment: the node sends a sign of life every 10 s."""
+"""Timeout in seconds for one segment: the node sends a sign of life every 10 s."""
 SEGMENT_BYTES = 64 * 1024
 MOST_DIGITS = 18
-"""Of a segment's number."""
+"""Most digits of a segment's number."""
 RETRY_MIN_S = 1.0
 RETRY_MAX_S = 30.0
 

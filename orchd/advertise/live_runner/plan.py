@@ -14,9 +14,9 @@ from orchd.advertise.live_runner.states import BEATING, E, ListingEvent, Listing
 RETRY_MIN_S = 1.0
 RETRY_MAX_S = 30.0
 EXPIRED_S = 1.0
-"""Between two tries while the node has yet to sweep, which it does every 5 s."""
+"""Seconds between two tries while the node has yet to sweep, which it does every 5 s."""
 REFUSED_S = 30.0
-"""Between two tries while the node says no; any change of what we ask for is tried at once."""
+"""Seconds between two tries while the node says no; any change of what we ask for is tried at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from orchd.advertise.prices import BILLED, INT64_MAX, NO_RATE, SECONDS_PER_HOUR,
 from orchd.domain.money import WEI_PER_ETH, Price, PriceUnit
 
 HEADING = "LIVE RUNNER"
-"""Of its column in `orchd price`."""
+"""The heading of its column in `orchd price`."""
 
 _PLACES = 40
 

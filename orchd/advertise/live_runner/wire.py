@@ -19,7 +19,7 @@ from orchd.domain.model import Secret
 from orchd.domain.money import PriceUnit
 
 HEALTH_PATH = "/health"
-"""Under a static runner's URL; the node appends it."""
+"""The path that the node appends to a static runner's URL to ask for its health."""
 
 
 def _said(record: RunnerRecord, url: Secret) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from orchd.threads import DaemonThreads
 HELPER_TIMEOUT_S = 15.0
 """Some ask a service on the network; a person who is asked for a password is not there."""
 MOST_BYTES = 65536
-"""Of a helper's answer; a token takes a few thousand."""
+"""Largest answer of a helper that is read; a token takes a few thousand."""
 DOCKER_HUB = "https://index.docker.io/v1/"
 NOT_FOUND = b"credentials not found in native keychain"
 
