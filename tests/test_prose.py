@@ -26,6 +26,7 @@ NOT_PLAIN = {
     r"\btime-outs?\b": "timeout",
     r"\blook(s|ed|ing)? before (it|they|we) sleep|\blook before sleeping\b": "busy-poll before blocking",
     r"\bwho is late\b": "which timeout has passed",
+    r"\bparked\b": "failed, given up",
     r"\bWorld\b|\bHands\b|\bEars\b": "what they do",
 }
 """Words of a private dialect, and what to write for them."""

@@ -21,7 +21,7 @@ def recent(failures: tuple[float, ...], now: float, settings: ReconcileSettings)
     return tuple(at for at in failures if now - at <= settings.failure_window_s)
 
 
-def parked(failures: tuple[float, ...], unready_failures: int, settings: ReconcileSettings) -> bool:
+def given_up(failures: tuple[float, ...], unready_failures: int, settings: ReconcileSettings) -> bool:
     """Return whether to stop trying: too many failures in the window, or in a row without ever being ready.
 
     The second count catches runners that fail so slowly that the window never fills.

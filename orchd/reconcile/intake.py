@@ -168,7 +168,7 @@ class Intake:
         changes |= {"failures": failures, "unready_failures": unready, "last_log": event.last_log}
         changes |= {"fault": runner.fault, "detail": runner.fault, "restarts": runner.restarts + 1}
         tail = " | ".join(event.last_log[-3:])
-        if backoff.parked(failures, unready, rules):
+        if backoff.given_up(failures, unready, rules):
             why = f"failed {len(failures)} times, the last time: {runner.fault}"
             self._fleet.move(runner.id, E.STOPPED_TOO_OFTEN, why, tail, **changes)
             return

@@ -134,7 +134,7 @@ def _drained_at(runner: Runner) -> str:
 
 
 def _can_come(runners: Sequence[Runner]) -> bool:
-    """Whether a cold model will serve without anybody's help: nothing parked or unhealthy stands in the way."""
+    """Whether a cold model will serve without anybody's help: nothing failed or unhealthy stands in the way."""
     if not runners:
         return True
     return any((r.state in _COMING or r.state in (S.DRAINING, S.STOPPING)) and not withdrawn(r) for r in runners)
@@ -174,14 +174,16 @@ def _reason(runner: Runner, runners: Sequence[Runner], spared: str = "") -> str:
         S.DRAINING: "it is draining" if runner.leaving is not Leaving.RESTART else "it is draining for a restart",
         S.STOPPING: "it failed and is being removed" if runner.fault else "it is being stopped",
         S.BACKOFF: "it failed and is about to be started again",
-        S.FAILED: "it failed too often and is parked until its entry is edited or `orchd restart` is used",
+        S.FAILED: "it failed too often; orchd gives up until its entry is edited or `orchd restart` is used",
     }
     said = words.get(runner.state, str(runner.state))
     why = runner.fault or runner.detail
     if withdrawn(runner):
         tries = f"its last {runner.failed_starts} starts failed"
         again = (
-            "it is parked" if runner.state is S.FAILED else "it is tried again without a job, and offered when it runs"
+            "orchd has given up on it"
+            if runner.state is S.FAILED
+            else "it is tried again without a job, and offered when it runs"
         )
         return f"it can't be started: {tries}, the last one: {runner.last_failure}; {again}"
     return f"{said}: {why}" if why else said

@@ -54,7 +54,9 @@ async def parked(daemon: Daemon, entry: dict[str, Any]) -> dict[str, Any]:
     assert await daemon.metric("orchd_runner_restarts_total", model_id=NAME) == 2
     levels = {one["state"]: one["level"] for one in daemon.events("runner_state")}
     assert (levels["backoff"], levels["failed"]) == ("warning", "error"), "seen by who only looks at what is wrong"
-    assert model["reason"].startswith("it failed too often and is parked until its entry is edited or `orchd restart`")
+    assert model["reason"].startswith(
+        "it failed too often; orchd gives up until its entry is edited or `orchd restart`"
+    )
     status, body, headers = await daemon.job(NAME)
     assert (status, headers["Livepeer-Error"]) == (503, "not_ready")
     assert model["reason"] in json.loads(body)["message"], "a caller is told what the operator sees"
