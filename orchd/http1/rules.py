@@ -170,7 +170,9 @@ class AnswerHead:
     )
 
     def __init__(self, status: int, reason: bytes, version: str, headers: Sequence[Header], *, method: bytes) -> None:
-        """Args:
+        """Read what the head says.
+
+        Args:
             version: `1.1` or `1.0`.
             method: of the request that this answers.
 
@@ -186,23 +188,8 @@ class AnswerHead:
         self.interim = status < 200 and status != SWITCHING
         self.reason = reason
         self.headers = headers
-        self.length: int | None = None
-        self.chunked = False
-        hops: set[bytes] = set()
+        self.length, self.chunked, self.hops = _framing(headers)
         self.memo: tuple[bytes, bool] | None = None
-        for header in headers:
-            matters = _MATTERS[header[0]]
-            if not matters:
-                continue
-            if matters == b"content-length":
-                self.length = _length(header[1], self.length)
-            elif matters == b"transfer-encoding":
-                self.chunked = _chunked(header[1], again=self.chunked)
-            elif matters == b"connection":
-                hops.update(_declared(header[1]))
-        self.hops = frozenset(hops) if hops else NO_NAMES
-        if self.chunked and self.length is not None:
-            raise Malformed("has both Content-Length and Transfer-Encoding")
         announced = False
         if bodiless(method, status):
             # A runner that announces a body where there is none may send it all the same, only later. Its head alone
@@ -214,6 +201,30 @@ class AnswerHead:
         self.switches = status == SWITCHING
         self.last = status >= 200
         self.plain_length = -1 if self.chunked or self.until_close or self.switches else self.length or 0
+
+
+def _framing(headers: Sequence[Header]) -> tuple[int | None, bool, frozenset[bytes]]:
+    """Return what an answer's headers say of its body, and of themselves: length, whether it is chunked, and hops.
+
+    Raises:
+        Malformed.
+    """
+    length: int | None = None
+    chunked = False
+    hops: set[bytes] = set()
+    for header in headers:
+        matters = _MATTERS[header[0]]
+        if not matters:
+            continue
+        if matters == b"content-length":
+            length = _length(header[1], length)
+        elif matters == b"transfer-encoding":
+            chunked = _chunked(header[1], again=chunked)
+        elif matters == b"connection":
+            hops.update(_declared(header[1]))
+    if chunked and length is not None:
+        raise Malformed("has both Content-Length and Transfer-Encoding")
+    return length, chunked, frozenset(hops) if hops else NO_NAMES
 
 
 def bodiless(method: bytes, status: int) -> bool:

@@ -14,18 +14,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-import structlog
-
 from orchd.domain.ids import ModelKey, new_ids
 from orchd.domain.model import Model
 from orchd.domain.outcomes import Outcome
-from orchd.domain.redact import secrets_of
 from orchd.doors.base import Door, enter
 from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, HealthAsked, Served
 from orchd.errors import Code, JobRefused
 from orchd.hooks.calls import HookCalls, awaited
-from orchd.hooks.refusal import Refusal
-from orchd.http1.names import Header
 from orchd.jobs.accounts import Accounts
 from orchd.jobs.body import model_id_in
 from orchd.jobs.ending import JobEnding, JobListeners, break_off
@@ -34,14 +29,13 @@ from orchd.jobs.heads import request_id
 from orchd.jobs.needs import JobClock, ModelFacts, SessionKeepers
 from orchd.jobs.plan import Plan
 from orchd.jobs.realtime import Realtime
+from orchd.jobs.refused import answer_to, crashed
 from orchd.jobs.run import Aborted, Run
 from orchd.jobs.settings import JobsSettings
 from orchd.jobs.slots import SlotTaker
 from orchd.jobs.verdict import judged, outcome_of
 from orchd.relay.ports import Caller, CallerGone, Carrier, TooMuch
 from orchd.sessions.session import Session, SessionKind
-
-log = structlog.get_logger("orchd.jobs")
 
 # Members of enums are slow to look up: each job needs these.
 OK, JOB = Outcome.OK, SessionKind.JOB
@@ -130,7 +124,7 @@ class Handler:
         except CallerGone:
             outcome = Outcome.CLIENT_GONE
         except Exception as exc:  # noqa: BLE001 - judged here, and here alone
-            refusal = judged(run, exc) or _crashed(run, exc)
+            refusal = judged(run, exc) or crashed(run, exc)
             outcome = outcome_of(refusal)
         if outcome is not OK and run.transfer is not None:
             self.ending.cut(run, run.transfer)
@@ -140,7 +134,7 @@ class Handler:
         if self._idle is not None:
             self._look_idle()
         if refusal is not None and not caller.answered:
-            caller.answer(*_answered(run, refusal))
+            caller.answer(*answer_to(run, refusal))
         elif outcome is not OK:
             break_off(run, refusal)
         caller.done()
@@ -282,26 +276,3 @@ class Handler:
         finally:
             if hooks.accounting:
                 self._accounts.make(run, session, admitted=admitted)
-
-
-def _crashed(run: Run, exc: Exception) -> JobRefused:
-    log.error("job_crashed", request_id=run.request_id, exc_info=exc)
-    return JobRefused(Code.INTERNAL, "cannot serve the job: a fault in orchd; its log says more")
-
-
-def _answered(run: Run, refusal: JobRefused) -> tuple[int, list[Header], bytes]:
-    """As `_told`. A refusal that can't be rendered is a fault, but no reason to leave the caller without an answer."""
-    try:
-        return _told(run, refusal)
-    except Exception as exc:  # noqa: BLE001 - hooks make refusals
-        return _told(run, _crashed(run, exc))
-
-
-def _told(run: Run, refusal: JobRefused) -> tuple[int, list[Header], bytes]:
-    """Return the answer of our own. A hook's must not show what came with the request, or what the runner gets."""
-    secrets: set[str] = set()
-    if isinstance(refusal, Refusal):
-        secrets |= secrets_of(run.model) if run.model is not None else set()
-        if (proof := run.proof) is not None:
-            secrets |= {each.decode("latin-1") for each in (proof.token, proof.segment) if each}
-    return run.door.refusal(refusal, run.request_id, secrets)
