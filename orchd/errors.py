@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -173,46 +172,41 @@ class RunnersLeft(OrchdError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _HttpAnswer:
-    status: int
-    retryable: bool
-
-
 # Our own refusals are never 401: go-livepeer drops a capability for good when its worker answers 401.
-JOB_ANSWERS: dict[Code, _HttpAnswer] = {
-    Code.UNKNOWN_MODEL: _HttpAnswer(404, False),
-    Code.MODEL_NOT_NAMED: _HttpAnswer(400, False),
-    Code.BAD_REQUEST: _HttpAnswer(400, False),
-    Code.FORBIDDEN: _HttpAnswer(403, False),
-    Code.BODY_TOO_LARGE: _HttpAnswer(413, False),
-    Code.BODY_STALLED: _HttpAnswer(408, False),
-    Code.BODY_TOO_SLOW: _HttpAnswer(408, False),
-    Code.CALLER_STALLED: _HttpAnswer(408, False),
-    Code.HEADER_TIMEOUT: _HttpAnswer(408, False),
-    Code.HEADER_TOO_LARGE: _HttpAnswer(431, False),
-    Code.CAPACITY_EXHAUSTED: _HttpAnswer(503, True),
-    Code.NOT_READY: _HttpAnswer(503, True),
-    Code.HOLD_FULL: _HttpAnswer(503, True),
-    Code.HOLD_TIMEOUT: _HttpAnswer(503, True),
-    Code.DRAINING: _HttpAnswer(503, True),
-    Code.NOT_OFFERED: _HttpAnswer(503, True),
-    Code.STREAM_RUNNING: _HttpAnswer(503, True),
-    Code.STREAM_UNKNOWN: _HttpAnswer(404, False),
-    Code.STREAM_ROUTE: _HttpAnswer(403, False),
-    Code.HOOK_FAILED: _HttpAnswer(503, True),
-    Code.HOOK_REFUSED: _HttpAnswer(403, False),
-    Code.PAYMENT_REQUIRED: _HttpAnswer(402, False),
-    Code.SHUTTING_DOWN: _HttpAnswer(503, True),
-    Code.TOO_MANY_CONNECTIONS: _HttpAnswer(503, True),
-    Code.BACKEND_UNAVAILABLE: _HttpAnswer(502, True),
-    Code.BACKEND_BROKE: _HttpAnswer(502, True),
-    Code.BACKEND_UNUSABLE: _HttpAnswer(502, True),
-    Code.BACKEND_CONNECT_TIMEOUT: _HttpAnswer(504, True),
-    Code.BACKEND_TIMEOUT: _HttpAnswer(504, True),
-    Code.BACKEND_STALLED: _HttpAnswer(504, True),
-    Code.INTERNAL: _HttpAnswer(500, False),
+JOB_ANSWERS: dict[Code, int] = {
+    Code.UNKNOWN_MODEL: 404,
+    Code.MODEL_NOT_NAMED: 400,
+    Code.BAD_REQUEST: 400,
+    Code.FORBIDDEN: 403,
+    Code.BODY_TOO_LARGE: 413,
+    Code.BODY_STALLED: 408,
+    Code.BODY_TOO_SLOW: 408,
+    Code.CALLER_STALLED: 408,
+    Code.HEADER_TIMEOUT: 408,
+    Code.HEADER_TOO_LARGE: 431,
+    Code.CAPACITY_EXHAUSTED: 503,
+    Code.NOT_READY: 503,
+    Code.HOLD_FULL: 503,
+    Code.HOLD_TIMEOUT: 503,
+    Code.DRAINING: 503,
+    Code.NOT_OFFERED: 503,
+    Code.STREAM_RUNNING: 503,
+    Code.STREAM_UNKNOWN: 404,
+    Code.STREAM_ROUTE: 403,
+    Code.HOOK_FAILED: 503,
+    Code.HOOK_REFUSED: 403,
+    Code.PAYMENT_REQUIRED: 402,
+    Code.SHUTTING_DOWN: 503,
+    Code.TOO_MANY_CONNECTIONS: 503,
+    Code.BACKEND_UNAVAILABLE: 502,
+    Code.BACKEND_BROKE: 502,
+    Code.BACKEND_UNUSABLE: 502,
+    Code.BACKEND_CONNECT_TIMEOUT: 504,
+    Code.BACKEND_TIMEOUT: 504,
+    Code.BACKEND_STALLED: 504,
+    Code.INTERNAL: 500,
 }
+"""HTTP status of each code with which a job may be refused."""
 
 
 class JobRefused(OrchdError):
@@ -229,4 +223,4 @@ class JobRefused(OrchdError):
     @property
     def status(self) -> int:
         """HTTP status of the answer, 400 to 504."""
-        return JOB_ANSWERS[self.code].status
+        return JOB_ANSWERS[self.code]

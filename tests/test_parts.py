@@ -87,6 +87,7 @@ def test_what_is_switched_off_is_not_imported(tmp_path: Path) -> None:
     for package in {entry.package for entry in parts.PARTS if entry.switch} | OPTIONAL:
         of_it = {name for name in found if name.startswith(f"{package}.")}
         assert of_it <= {f"{package}.{face}" for face in CHEAP}
+    assert "orchd.tickets.node_token" not in found, "there is no node whose token a hook could check"
     foreign = {name.partition(".")[0] for name in found}
     assert not foreign & {"docker", "pynvml", "requests", "eth_keys", "eth_hash", "web3", "Crypto"}
 
@@ -95,4 +96,4 @@ def test_what_is_switched_on_is_imported(tmp_path: Path) -> None:
     """So that the test above can fail."""
     node = ("--orchestrator-service-url", "https://127.0.0.1:9")
     found = imported(tmp_path, "--docker-enabled", "true", *node)
-    assert {"docker", "orchd.node.client", "orchd.advertise.part"} <= found
+    assert {"docker", "orchd.node.client", "orchd.advertise.part", "orchd.tickets.node_token"} <= found

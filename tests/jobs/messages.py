@@ -53,7 +53,7 @@ def refused(message: Message) -> Code:
     code = Code(body["error"])
     assert message.header("Livepeer-Error") == code
     assert message.header("Livepeer-Request-Id") == body["request_id"]
-    assert message.status == JOB_ANSWERS[code].status != 401
+    assert message.status == JOB_ANSWERS[code] != 401
     backoff = message.header("Retry-After"), message.header("Livepeer-Backoff")
     assert (backoff == ("1", "1")) if message.status == 503 else (backoff == (None, None))
     return code
