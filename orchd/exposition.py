@@ -29,7 +29,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.utils import floatToGoString
 
 from orchd.domain.ids import ModelKey
-from orchd.pieces import Measure, Pause, Shared, Steps, at_once, chunks, pause, with_pauses
+from orchd.pieces import Measure, Pause, Pauses, Shared, Steps, at_once, chunks, with_pauses
 
 S = TypeVar("S")
 
@@ -109,13 +109,13 @@ class MetricsRegistry:
     """All collectors, and the pages made of them.
 
     Args:
-        pause: awaited between pieces; lets the event loop do what is due.
+        pause: awaited between pieces; lets the event loop do what is due. None = `Pauses`.
     """
 
     content_type = CONTENT_TYPE_PLAIN_0_0_4
 
-    def __init__(self, pause: Pause = pause) -> None:
-        self._pause = pause
+    def __init__(self, pause: Pause | None = None) -> None:
+        self._pause = pause or Pauses()
         self._collectors: list[Collector] = []
         self._page = Page(0, 0)
         self._scrapers: OrderedDict[str, int] = OrderedDict()

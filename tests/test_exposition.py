@@ -23,9 +23,10 @@ from orchd.exposition import (
     labels,
     sample,
 )
-from orchd.pieces import PIECE_BYTES, PIECES
+from orchd.pieces import PAUSES_AT_ONCE, PIECE_BYTES, PIECES, WAIT_S
 from orchd.reconcile.metrics import LAUNCHES
 from tests.collectors import Metrics
+from tests.virtual_time import virtual_time
 
 COUNTS = Family("things_total", "counter", "Things by\nkind \\ and more.")
 
@@ -226,3 +227,16 @@ def test_states_of_launches_are_left_out_where_orchd_launches_nothing_unless_the
     metrics.define(key, 1, managed=False)
     metrics.state(key, {"ready": 1}, True, False)
     assert states(metrics) == set(RunnerState)
+
+
+@virtual_time
+async def test_a_page_that_takes_many_pauses_leaves_the_loop_alone_in_some_of_them() -> None:
+    """Else one page after the other would keep the process from ever sleeping."""
+    count = 800
+    watched = Watched(["x" * 60 + "\n"] * count)
+    registry = MetricsRegistry()
+    registry.register(watched)
+    began = asyncio.get_running_loop().time()
+    await registry.page()
+    waits = (asyncio.get_running_loop().time() - began) / WAIT_S
+    assert count / PIECES / PAUSES_AT_ONCE <= round(waits) <= 2 * count / PIECES / PAUSES_AT_ONCE

@@ -12,7 +12,7 @@ from itertools import chain
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.state import ModelStatus, Snapshot
-from orchd.pieces import Measure, Pause, Shared, Steps, chunks, pause, with_pauses
+from orchd.pieces import Measure, Pause, Pauses, Shared, Steps, chunks, with_pauses
 from orchd.status_view import Json, find_model, head, model_json, problem_json, problems_of
 
 
@@ -21,18 +21,18 @@ class StatusPage:
 
     Args:
         snapshot: makes the newest one.
-        pause: awaited between pieces.
+        pause: awaited between pieces; None = `Pauses`.
         dump: writes a piece as JSON.
     """
 
     def __init__(
         self,
         snapshot: Callable[[], Awaitable[Snapshot]],
-        pause: Pause = pause,
+        pause: Pause | None = None,
         dump: Callable[[Json], str] = json.dumps,
     ) -> None:
         self._snapshot = snapshot
-        self._pause = pause
+        self._pause = pause or Pauses()
         self._dump = dump
         self._texts: dict[ModelKey, tuple[ModelStatus, str]] = {}
         self._shared: Shared[tuple[bytes, ...]] = Shared("render status")

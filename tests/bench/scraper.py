@@ -12,7 +12,9 @@ import urllib.request
 
 
 def main() -> None:
-    os.nice(10)  # Prometheus runs elsewhere: it must not take the cores of what is measured.
+    os.nice(
+        int(os.environ.get("SCRAPER_NICE", "10"))
+    )  # Prometheus runs elsewhere: it must not take the cores of what is measured.
     count = 0
     print("begins", flush=True)
     while not select.select([0], [], [], 0)[0]:
