@@ -9,6 +9,7 @@ Where the stream is the journal's, each line begins with its priority, such as `
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -24,6 +25,10 @@ OURS = "orchd"
 
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 """Makes control characters visible: a line of text stays one line, and can't steer the terminal."""
+
+
+_ENCODER = json.JSONEncoder(default=repr)
+"""Made once: `json.dumps` would make one for each line. `redact` leaves little to `default`."""
 
 
 def priority(level: int) -> str:
@@ -122,7 +127,7 @@ def configure_logs(
             ),
         ]
         if as_text
-        else [_event_first, structlog.processors.JSONRenderer()]
+        else [_event_first, _as_json]
     )
     lines = LineBuffer(stream, journal=journal, level=logging.getLevelNamesMapping()[level.upper()])
     handler = _LineHandler(stream, lines)
@@ -185,6 +190,10 @@ def _clean(value: Any) -> Any:
 def _event_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """What happened, and how bad it is, is what a reader looks for in a long line."""
     return {"event": event["event"], "level": event["level"], **event}
+
+
+def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    return _ENCODER.encode(event)
 
 
 def _one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

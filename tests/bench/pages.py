@@ -31,6 +31,8 @@ from tests.bench.waits import Json, fresh_daemon
 from tests.e2e.daemon import Daemon
 
 LIMIT_S = 900.0
+ASKED_S = 0.2
+"""Between two questions whether all models are ready: while they come up, each answer costs a millisecond itself."""
 HOLD_BAR_MS, FILE_BAR_MS, FILE_ALL_BAR_S = 2.0, 10.0, 1.0
 P99_BAR_MS, CPU_BAR, MEMORY_BAR_MB, PAGE_BAR_MB = 3.0, 15.0, 150.0, 2.0
 
@@ -117,6 +119,7 @@ async def ready(daemon: Daemon, count: int, *, able: bool = True) -> None:
     url = f"http://127.0.0.1:{daemon.admin_port}/readyz"
 
     async def all_of_them() -> bool:
+        await asyncio.sleep(ASKED_S)
         async with daemon.client.get(url) as answer:
             models = (await answer.json())["models"]
             if not able:
@@ -300,8 +303,9 @@ def missed(few: Figures, many: Figures) -> list[str]:
         if value > most:
             found.append(f"{value:.2f} {name}, not {most:g}")
     linear = many.models / few.models
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")  # The system counts CPU time in these.
     for name, before, after in (
-        ("the first file", few.file_s, many.file_s),
+        ("the first file", few.file_s + tick_s, many.file_s),
         ("idle CPU", few.cpu_percent, many.cpu_percent),
         ("/metrics", few.metrics_mb, many.metrics_mb),
         ("/status", few.status_mb, many.status_mb),
