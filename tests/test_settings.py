@@ -372,3 +372,25 @@ class TestFilesThatCannotBeRead:
         monkeypatch.setattr(Path, "exists", refuse)
         with pytest.raises(SettingsError, match=f"a.b names, {tmp_path}/x: Permission denied"):
             read_secret("a.b", str(tmp_path / "x"), {})
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("[hooks.order]\nkey = 'S3CRET-1'", "cannot use hooks.order = {...}"),
+        ("[hooks]\npath = [{key = 'S3CRET-1'}]", "cannot use hooks.path = [...]"),
+        ("[hooks]\npath = [['S3CRET-1']]", "cannot use hooks.path = [...]"),
+        ("[[hooks]]\n[hooks.paywall]\nkey = 'S3CRET-1'", "cannot use hooks = [...]"),
+        ("[orchestrator]\nservice_url = 'https://me:S3CRET-1@node:8935'", "service_url = 'https://***@node:8935'"),
+        ("[orchestrator]\nservice_url = 'https://node/?key=S3CRET-1'", "service_url = 'https://node/?***'"),
+        ("[orchestrator]\nservice_url = 'ws://S3CRET-1@node'", "service_url = 'ws://***@node'"),
+        ("[orchestrator]\nregister = 'https://me:S3CRET-1@node'", "register = 'https://***@node'"),
+    ],
+)
+def test_an_error_shows_neither_what_tables_hold_nor_credentials_in_a_url(tmp_path: Path, toml: str, said: str) -> None:
+    file = tmp_path / "orchd.toml"
+    file.write_text(toml)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(argv={}, env={}, file=file)
+    assert said in caught.value.message
+    assert "S3CRET" not in caught.value.message

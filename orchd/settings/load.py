@@ -145,7 +145,7 @@ def _from_file(file: Path, said: Said) -> dict[str, _Given]:
         elif name in SETTINGS:
             given[name] = _Given(tuple(value) if isinstance(value, list) else value, origin)
         elif name in sections:
-            said.problems.append(f"cannot use {name} = {value!r} ({origin}): [{name}] is a section")
+            said.problems.append(f"cannot use {name} = {_shown(value)} ({origin}): [{name}] is a section")
         else:
             said.problems.append(_unknown(name, origin, [*SETTINGS, *sections]))
     return given
@@ -247,4 +247,18 @@ def _explain(loc: tuple[int | str, ...], message: str, given: Mapping[str, _Give
     value = one.value
     if isinstance(value, tuple):  # As it was written: in TOML as a list, else as words with commas.
         value = ",".join(value) if one.origin.startswith(("flag ", "variable ")) else list(value)
-    return f"cannot use {name} = {value!r} ({one.origin}): {message} ({SETTINGS[name].description})"
+    return f"cannot use {name} = {_shown(value)} ({one.origin}): {message} ({SETTINGS[name].description})"
+
+
+def _shown(value: object) -> str:
+    """Return a value for an error, without what may be secret: what tables hold, and credentials in a URL."""
+    if isinstance(value, dict):
+        return "{...}" if value else "{}"
+    if isinstance(value, list | tuple) and any(isinstance(each, dict | list | tuple) for each in value):
+        return "[...]"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, str) and "://" in value:
+        value = re.sub(r"(?<=://)[^/?#]*@", "***@", value)
+        value = re.sub(r"[?#].*", "?***", value, flags=re.DOTALL)
+    return repr(value)
