@@ -16,7 +16,7 @@ from orchd.hooks.hook import HookHost, JobHook
 from orchd.hooks.loader import load_hook
 from orchd.hooks.tables import MigratedDatabase, bring_up
 from orchd.part import Context, Part, Roots
-from orchd.tasks import being_cancelled
+from orchd.tasks import being_cancelled, spawn
 
 log = structlog.get_logger("orchd.hooks")
 
@@ -101,7 +101,7 @@ class HooksPart(Part):
                 raise HookError(
                     f"cannot start the tasks of the hook {name}: {type(exc).__name__}: {scrub(str(exc))[:300]}"
                 ) from exc
-        return {task: _root(work) for task, work in found.items()}
+        return {task: _root(task, work) for task, work in found.items()}
 
     async def close(self) -> None:
         for name, hook in reversed(self._opened):
@@ -146,13 +146,36 @@ class HooksPart(Part):
             ) from exc
 
 
-async def _root(work: Coroutine[Any, Any, object]) -> object:
-    """Run a hook's root task. One that calls `sys.exit` fails like any other: else the daemon would end without a word.
+async def _root(name: str, work: Coroutine[Any, Any, object]) -> None:
+    """Run a hook's root task, in a task of its own: what it still does when it is cancelled must not keep the daemon.
 
     Raises:
-        HookError: instead of SystemExit.
+        HookError: it has called `sys.exit`, which would end the daemon without a word.
     """
+    running = spawn(_outcome(work), name=f"{name}, itself")
     try:
-        return await work
-    except SystemExit as exc:
-        raise HookError(f"cannot go on: a task of a hook has called sys.exit({exc.code!r})") from exc
+        await asyncio.wait({running})
+    except asyncio.CancelledError:
+        running.cancel()
+        done, _ = await asyncio.wait({running}, timeout=CLOSE_TIMEOUT_S)
+        if not done:
+            log.error(
+                "hook_not_closed", task=name, why=f"it has not ended {CLOSE_TIMEOUT_S:g} s after it was cancelled"
+            )
+            running.cancel()
+        elif not running.cancelled() and (error := running.result()) is not None:
+            log.error("hook_not_closed", task=name, exc_info=error)
+        raise
+    error = running.result()
+    if isinstance(error, SystemExit):
+        raise HookError(f"cannot go on: the {name} has called sys.exit({error.code!r})") from error
+    if error is not None:
+        raise error
+
+
+async def _outcome(work: Coroutine[Any, Any, object]) -> BaseException | None:
+    try:
+        await work
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is raised, or logged, where it is waited for
+        return exc
+    return None

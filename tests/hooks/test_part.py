@@ -151,6 +151,27 @@ async def test_a_hook_that_hangs_while_it_opens_is_given_up(tmp_path: Path, monk
         await app_of(tmp_path, Noting("a", [], "hang")).run()
 
 
+async def test_a_root_task_that_does_not_end_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Flushing(Noting):
+        async def _work(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.Event().wait()  # As a flush to a server that is gone.
+
+    monkeypatch.setattr(hooks_part, "CLOSE_TIMEOUT_S", 0.01)
+    told: list[str] = []
+    app = app_of(tmp_path, Noting("a", told), Flushing("b", told))
+    running = tasks.spawn(app.run(), name="app")
+    await until("it is up", lambda: app.accepting)
+    with capture_logs() as logs:
+        app.stop()
+        async with asyncio.timeout(60):
+            await running
+    assert told[-2:] == ["close b", "close a"]
+    assert [line["task"] for line in logs if line["event"] == "hook_not_closed"] == ["work of hook b"]
+
+
 @pytest.mark.parametrize("error", [None, asyncio.CancelledError(), SystemExit(3)])
 async def test_a_hook_that_does_not_close_keeps_no_other_one_from_closing(
     tmp_path: Path, error: BaseException | None
