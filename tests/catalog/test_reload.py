@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,18 @@ async def test_a_strict_catalog_takes_no_unknown_key(path: Path) -> None:
     write(path, entry(model_id="a", qqqq=1))
     assert list((await catalog(path).load()).models) == [A]
     assert not (await Catalog(ModelsFile(path, 0.05), strict=True).load()).models
+
+
+async def test_no_entry_of_a_long_file_is_read_on_the_event_loop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand entries take 60 ms: on the loop, they would hold up jobs for as long."""
+    read_on: list[int] = []
+
+    def read_text(name: str) -> str:
+        read_on.append(threading.get_ident())
+        return "a-token-of-sixteen"
+
+    monkeypatch.setattr("orchd.catalog.reload.side_reader", lambda folder, credentials: read_text)
+    write(path, *(entry(model_id=f"m-{n}", token_file="token") for n in range(1000)))
+    state = await catalog(path).load()
+    assert len(state.models) == len(read_on) == 1000
+    assert threading.get_ident() not in read_on
