@@ -110,6 +110,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        # All processes of a run must collect the same names.
+        assert " at 0x" not in item.nodeid, f"{item.nodeid}: give its parameters `ids`"
         if item.nodeid.startswith(lanes.SLOW):
             item.add_marker("slow")
         if isinstance(item, pytest.Function) and getattr(item.module, "examples", None) is soak.examples:

@@ -78,7 +78,7 @@ class OddAtTheHead(Odd):
 
 
 @pytest.mark.parametrize("call", ["arrive", "identify", "admit"])
-@pytest.mark.parametrize("how", [*ODD, *WAITING], ids=repr)
+@pytest.mark.parametrize("how", [*ODD, *WAITING], ids=lambda how: getattr(how, "__name__", repr(how)))
 @virtual_time
 async def test_whatever_a_hook_raises_its_job_is_refused_and_the_slot_is_free(call: str, how: Raises) -> None:
     hook = (OddAtTheHead if call == "arrive" else Odd)(call, how)
@@ -117,7 +117,9 @@ class OddAboutAccounts(FakeHook):
 
 
 @pytest.mark.parametrize("call", ["charge", "settle"])
-@pytest.mark.parametrize("how", [*ODD, another_is_cancelled, exits], ids=repr)
+@pytest.mark.parametrize(
+    "how", [*ODD, another_is_cancelled, exits], ids=lambda how: getattr(how, "__name__", repr(how))
+)
 @virtual_time
 async def test_whatever_a_hook_raises_about_an_account_it_is_settled_once_on_all(call: str, how: Raises) -> None:
     odd, after = OddAboutAccounts(call, how), FakeHook()
