@@ -266,7 +266,8 @@ async def test_a_file_that_is_missing_at_the_first_start_is_waited_for(make: Sta
     await daemon.start(wait=False)
     await daemon.until_up()
     body = await unready(daemon)
-    assert body["problems"] == [f"{daemon.models}: cannot read the file: No such file or directory"]
+    way_out = "make it, or name another one by the setting models_file"
+    assert body["problems"] == [f"{daemon.models}: cannot read the file: No such file or directory; {way_out}"]
     (daemon.folder / "later.json").write_text(json.dumps([process("m")]))
     await daemon.until_state("m", "ready")
     assert await daemon.end() == 0

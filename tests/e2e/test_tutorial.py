@@ -62,7 +62,7 @@ async def test_each_step_of_the_tutorial_does_what_the_page_says(make: Start) ->
     await daemon.until_state(MODEL, "ready")
     assert applied(daemon) == 1
     await serves(daemon)
-    assert [line["outcome"] for line in daemon.events("job_done")] == ["ok"]
+    await daemon.until("the job has its line", lambda: [e["outcome"] for e in daemon.events("job_done")] == ["ok"])
 
     sessions, env = additions()
     text = text.replace('"warm"', f'{sessions} "warm"')

@@ -119,7 +119,7 @@ def test_a_price_in_discovery_is_read_and_strangers_in_it_are_left_out() -> None
             "a/b", persistent=False, capacity=2, used=1, price=PriceInfo(111111111111, "seconds")
         )
     }
-    with pytest.raises(ValueError, match="no list"):
+    with pytest.raises(ValueError, match="not a list"):
         read_discovery({"error": "x"})
 
 
