@@ -310,8 +310,8 @@ async def test_a_cold_model_starts_on_its_first_job_and_stops_when_idle(
 ) -> None:
     async with docked() as daemon:
         daemon.write(container("m", warm=False, idle_timeout_s=0.5, maxSessions=4))
-        model = await daemon.until_state("m", "cold")
-        assert (model["ready"], model["startable"]) == (False, True)
+        model = await daemon.until_model("m", "can be started", lambda m: m["startable"])  # The engine was seen.
+        assert (model["state"], model["ready"]) == ("cold", False)
         assert ours(api, instance) == {}
         answers = await asyncio.gather(*(daemon.job("m", body=b"x" * 1000) for _ in range(4)))
         assert [(status, json.loads(body)["length"]) for status, body, _ in answers] == [(200, 1000)] * 4
