@@ -31,8 +31,10 @@ _SIZE_LINE = _Expects.SIZE
 
 
 class ChunkedBody:
-    """Decodes one body. Args:
-    most: bytes of one line, and of all trailers together.
+    """Decodes one chunked body.
+
+    Args:
+        most: bytes of one line, and of all trailers together.
 
     Attributes:
         ended: the body and its trailers are whole.

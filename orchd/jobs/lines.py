@@ -27,8 +27,10 @@ log = structlog.get_logger(LOGGER)
 
 
 class JobLines:
-    """After `handle.JobLog`; of one loop, in which it is made. Args:
-    lines: where lines of JSON go; None = the general way.
+    """Writes the log line of each job; belongs to the loop in which it is made.
+
+    Args:
+        lines: where lines of JSON are written; None = as all other lines.
     """
 
     def __init__(self, lines: LineBuffer | None) -> None:
