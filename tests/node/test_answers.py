@@ -5,22 +5,10 @@ from __future__ import annotations
 import pytest
 
 from orchd.node.ports import TEXT_BYTES, NodeAnswer, NodeError
+from tests.node.not_json import NOT_JSON
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"[" * 100_000,
-        b'{"a":' * 100_000,
-        b'["\\ud800"]',
-        b'["\\uDFFF\\uD800"]',
-        b"[NaN]",
-        b"[Infinity]",
-        b"9" * 5000,
-        b"\xff",
-        b"",
-    ],
-)
+@pytest.mark.parametrize("body", NOT_JSON)
 def test_what_is_no_json_for_everybody_is_refused(body: bytes) -> None:
     with pytest.raises(NodeError, match="cannot read go-livepeer's answer: it should be JSON"):
         NodeAnswer(200, body, "").json()

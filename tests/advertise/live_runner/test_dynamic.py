@@ -14,7 +14,14 @@ from orchd.advertise.live_runner import NAME
 from orchd.domain.model import Secret
 from orchd.domain.money import Price
 from orchd.errors import Code, StoreError
-from tests.advertise.live_runner.world import SECRET, World, key, offer, world
+from tests.advertise.live_runner.world import (
+    SECRET,
+    World,
+    a_hanging_or_failing_node_delays_and_breaks_nothing,
+    key,
+    offer,
+    world,
+)
 from tests.advertise.rig import until
 from tests.golivepeer.chain import Chain
 from tests.golivepeer.node import NodeSettings
@@ -302,17 +309,7 @@ async def test_what_the_node_does_not_list_is_not_confirmed_and_told_again() -> 
 async def test_a_hanging_or_failing_node_delays_and_breaks_nothing() -> None:
     async with world(call_timeout_s=0.2) as beside, beside.orchd():
         await _registered(beside)
-        beside.node.faults.fail = True
-        beside.post(offer(capacity=3))
-        await until("the error is shown", lambda: "500" in beside.standing().error)
-        beside.node.faults.fail = False
-        beside.node.faults.hang(True)
-        beside.post(offer(capacity=4))
-        await until("the error is shown", lambda: beside.standing().code is Code.NODE_UNREACHABLE)
-        beside.node.faults.hang(False)
-        beside.node_is_back()
-        await until("it is listed with capacity 4", lambda: beside.capacity() == 4)
-        await until("the error is over", lambda: beside.standing().error == "")
+        await a_hanging_or_failing_node_delays_and_breaks_nothing(beside)
 
 
 async def test_nothing_that_is_secret_is_shown_or_logged() -> None:

@@ -12,7 +12,14 @@ from structlog.testing import capture_logs
 
 from orchd.advertise.live_runner.registry import spoken
 from orchd.errors import Code
-from tests.advertise.live_runner.world import SECRET, World, key, offer, world
+from tests.advertise.live_runner.world import (
+    SECRET,
+    World,
+    a_hanging_or_failing_node_delays_and_breaks_nothing,
+    key,
+    offer,
+    world,
+)
 from tests.advertise.rig import client_of, node, settings_for, until
 from tests.golivepeer.node import NodeSettings
 
@@ -186,17 +193,7 @@ async def test_without_the_registry_or_the_cli_port_it_is_said_what_is_missing(c
 async def test_a_hanging_or_failing_node_delays_and_breaks_nothing() -> None:
     async with static(call_timeout_s=0.2) as beside, beside.orchd():
         await _listed(beside)
-        beside.node.faults.fail = True
-        beside.post(offer(capacity=3))
-        await until("the error is shown", lambda: "500" in beside.standing().error)
-        beside.node.faults.fail = False
-        beside.node.faults.hang(True)
-        beside.post(offer(capacity=4))
-        await until("the error is shown", lambda: beside.standing().code is Code.NODE_UNREACHABLE)
-        beside.node.faults.hang(False)
-        beside.node_is_back()
-        await until("it is listed with capacity 4", lambda: beside.capacity() == 4)
-        await until("the error is over", lambda: beside.standing().error == "")
+        await a_hanging_or_failing_node_delays_and_breaks_nothing(beside)
 
 
 async def test_many_models_are_told_and_hidden_together(beside: World) -> None:

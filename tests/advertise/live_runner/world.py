@@ -17,10 +17,11 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.money import Currency, Price
 from orchd.domain.offer import NodeStatus, Offer, Offers, Published
+from orchd.errors import Code
 from orchd.node.client import NodeClient
 from orchd.node.ports import NodeAccess
 from orchd.node.route_secrets import RouteSecrets
-from tests.advertise.rig import FakeWatch, NodeSessionsSeen
+from tests.advertise.rig import FakeWatch, NodeSessionsSeen, until
 from tests.fakes.stored import FakeSecretStore
 from tests.golivepeer.clock import Clock
 from tests.golivepeer.live_registry import Runner
@@ -151,3 +152,18 @@ async def world(node: NodeSettings | None = None, **settings: object) -> AsyncIt
     flags = node or NodeSettings(orch_secret=SECRET, use_live_runners=True, plain_http=True)
     async with Node(flags, Clock()) as running:
         yield World(running, **settings)
+
+
+async def a_hanging_or_failing_node_delays_and_breaks_nothing(beside: World) -> None:
+    """Have the node fail and hang while a listed model is offered again: it is told in the end, and no error stays."""
+    beside.node.faults.fail = True
+    beside.post(offer(capacity=3))
+    await until("the error is shown", lambda: "500" in beside.standing().error)
+    beside.node.faults.fail = False
+    beside.node.faults.hang(True)
+    beside.post(offer(capacity=4))
+    await until("the error is shown", lambda: beside.standing().code is Code.NODE_UNREACHABLE)
+    beside.node.faults.hang(False)
+    beside.node_is_back()
+    await until("it is listed with capacity 4", lambda: beside.capacity() == 4)
+    await until("the error is over", lambda: beside.standing().error == "")
