@@ -44,10 +44,10 @@ check: $(VENV)/.dev ## only linters, types and import contracts; formats the cod
 	@$(BIN)/lint-imports
 
 soak: $(VENV)/.dev ## the long searches in full (make test goes a quarter of the way)
-	@ORCHD_SOAK=1 $(PYTEST) $(SIDE_BY_SIDE) -m soak $(PYTEST_ARGS)
+	@ORCHD_TEST_SOAK=1 $(PYTEST) $(SIDE_BY_SIDE) -m soak $(PYTEST_ARGS)
 
 unit: $(VENV)/.dev ## only the fast tests
-	@ORCHD_SOAK=0.05 $(PYTEST) $(SIDE_BY_SIDE) -m "not slow and not docker" $(PYTEST_ARGS)
+	@ORCHD_TEST_SOAK=0.05 $(PYTEST) $(SIDE_BY_SIDE) -m "not slow and not docker" $(PYTEST_ARGS)
 
 test-install: $(VENV)/.dev ## what the README has people paste, on a bare Debian with systemd; minutes, needs root
 	@$(BIN)/python -m tests.install

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-SHARE = float(os.environ.get("ORCHD_SOAK", "0.25"))
+SHARE = float(os.environ.get("ORCHD_TEST_SOAK", "0.25"))
 """Of each long search, what is tried. By default what CI tries; more is for `make soak` (1)."""
 
 

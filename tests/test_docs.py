@@ -114,7 +114,7 @@ def test_every_setting_that_is_named_exists(page: Path) -> None:
             assert f"{section}.{leaf}" in SETTINGS, f"{section}.{leaf}"
     variables = {setting.env for setting in SETTINGS.values()} | {"ORCHD_CONFIG"}
     for variable in re.findall(r"\bORCHD_[A-Z_]+[A-Z]\b", text):
-        assert variable in variables or variable.startswith(("ORCHD_TEST_", "ORCHD_SOAK", "ORCHD_DEMO_")), variable
+        assert variable in variables or variable.startswith(("ORCHD_TEST_", "ORCHD_TEST_SOAK", "ORCHD_DEMO_")), variable
     assert not [former for former in RENAMED if former in text]
 
 

@@ -483,6 +483,7 @@ def test_alerts_tell_when_orchd_itself_can_not_keep_up(
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.slow
 async def test_a_real_prometheus_scrapes_them(metrics: Metrics, needs: Callable[[str], str], tmp_path: Path) -> None:
     """With the scrape example that we ship, aimed at this test's port."""
     use_all(metrics)

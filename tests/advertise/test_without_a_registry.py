@@ -64,6 +64,7 @@ def test_a_daemon_beside_a_node_can_be_built(tmp_path: Path) -> None:
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registries.names())
 def test_nothing_breaks_without_its_folder(name: str, tmp_path: Path) -> None:
     folder = name.replace("-", "_")

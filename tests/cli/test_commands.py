@@ -236,15 +236,22 @@ def started(*argv: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes
     return subprocess.Popen(command, stdout=stdout, env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "80"})
 
 
+def said_by(command: subprocess.Popen[bytes]) -> str:
+    """Return its next line; fail if it has ended, since then there is none."""
+    assert command.stdout
+    line = command.stdout.readline().decode()
+    assert line, f"it has ended with exit code {command.wait()}"
+    return line
+
+
 def test_watch_prints_what_changes(daemon: Daemon) -> None:
     with started("status", "--watch", "--admin-listen", daemon.listen) as command:
-        assert command.stdout
-        first = [command.stdout.readline().decode() for _ in range(9)]
+        first = [said_by(command) for _ in range(9)]
         assert first[0] == "live/video-to-video/green-tint-cpu: ready, sessions 1/4, replicas 1/1\n"
         daemon.snapshot = snapshot(green_sessions=2)
-        changed = command.stdout.readline().decode()
+        changed = said_by(command)
         daemon.snapshot = replace(daemon.snapshot, problems=())
-        mended = [command.stdout.readline().decode() for _ in range(2)]
+        mended = [said_by(command) for _ in range(2)]
         command.kill()
     assert changed == "live/video-to-video/green-tint-cpu: ready, sessions 2/4, replicas 1/1\n"
     assert [line.partition(":")[0] for line in mended] == ["mended", "mended"]
@@ -253,16 +260,15 @@ def test_watch_prints_what_changes(daemon: Daemon) -> None:
 def test_watch_of_one_model_goes_on_when_it_is_gone(daemon: Daemon) -> None:
     name = "live/video-to-video/green-tint-cpu"
     with started("status", name, "--watch", "--admin-listen", daemon.listen) as command:
-        assert command.stdout
-        first = [command.stdout.readline().decode() for _ in range(3)]
+        first = [said_by(command) for _ in range(3)]
         before = daemon.snapshot
         daemon.snapshot = replace(before, models={key: one for key, one in before.models.items() if str(key) != name})
-        said = [command.stdout.readline().decode()]
+        said = [said_by(command)]
         while "gone" not in said[-1]:
-            said.append(command.stdout.readline().decode())
+            said.append(said_by(command))
         daemon.snapshot = before
         while not said[-1].startswith(f"{name}: ready"):
-            said.append(command.stdout.readline().decode())
+            said.append(said_by(command))
         command.kill()
     assert first[0].startswith(f"{name}: ready")
 
@@ -270,11 +276,11 @@ def test_watch_of_one_model_goes_on_when_it_is_gone(daemon: Daemon) -> None:
 def test_watch_as_json_prints_only_what_changes_and_when(daemon: Daemon) -> None:
     with started("status", "--watch", "--json", "--admin-listen", daemon.listen) as command:
         assert command.stdout
-        first = json.loads(command.stdout.readline())
+        first = json.loads(said_by(command))
         assert (len(first["models"]), first["at"]) == (5, NOW)
         later = {key: replace(one, reason="") for key, one in snapshot(green_sessions=2).models.items()}
         daemon.snapshot = replace(daemon.snapshot, at=NOW + 5, models=dict(list(later.items())[:1]), problems=())
-        changed = json.loads(command.stdout.readline())
+        changed = json.loads(said_by(command))
         command.kill()
     assert changed["at"] == NOW + 5
     assert [model["sessions"]["active"] for model in changed["models"]] == [2]

@@ -43,6 +43,7 @@ async def play(seeds: range) -> None:
             raise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, SCENARIOS, BATCH))
 def test_no_order_of_events_loses_a_slot_an_answer_or_an_account(start: int) -> None:
     seed = os.environ.get("SEED")
