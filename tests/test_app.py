@@ -17,6 +17,7 @@ from orchd.advertise.part import AdvertisePart
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.app import App, Instead
 from orchd.cli import run
+from orchd.control.orders import Asker
 from orchd.control.part import ControlPart
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Secret
@@ -112,9 +113,9 @@ async def test_what_tells_the_node_may_be_ended_without_ending_the_daemon(tmp_pa
     running = tasks.spawn(app.run(), name="app")
     await until("it is up", lambda: app.accepting)
     assert {"offers", "node", "loop"} <= {task.get_name() for task in asyncio.all_tasks()}
-    lines = app.part(ControlPart).down.run()
+    lines = app.part(ControlPart).down.run({}, Asker(0))
     await anext(lines)
-    getting = tasks.spawn(anext(lines, ""), name="next line")
+    getting = tasks.spawn(anext(lines, {}), name="next line")
     await withdrawn.wait()
     for _ in range(5):
         await asyncio.sleep(0)
@@ -134,7 +135,7 @@ async def test_down_does_not_call_all_gone_what_runs_under_another_state_directo
     other = await asyncio.create_subprocess_exec("sleep", "600", env=os.environ | marks)
     try:
         with pytest.raises(RunnersLeft, match=f"process {other.pid} of {key}, under another state directory"):
-            async for _ in app.part(ControlPart).down.run():
+            async for _ in app.part(ControlPart).down.run({}, Asker(0)):
                 pass
     finally:
         other.kill()

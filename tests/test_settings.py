@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from orchd.cli.flags import add_settings_flags, settings_of
 from orchd.errors import Code, SettingsError
 from orchd.settings import files as settings_files
+from orchd.settings.addresses import split_listen
 from orchd.settings.advice import advice
 from orchd.settings.files import config_file, read_secret, resolve_state_dir
 from orchd.settings.load import load_settings
 from orchd.settings.reference import settings_table, shipped_file
-from orchd.settings.section import split_listen
 from orchd.settings.tree import RENAMED, SETTINGS, Settings
 
 SHIPPED = Path(__file__).parents[1] / "config" / "orchd.toml"

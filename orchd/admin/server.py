@@ -14,7 +14,7 @@ from orchd.admin.status_page import StatusPage
 from orchd.domain.state import Snapshot
 from orchd.errors import Code, OrchdError, reason_of
 from orchd.exposition import MetricsRegistry
-from orchd.settings.section import split_listen
+from orchd.settings.addresses import split_listen
 from orchd.status_view import readiness
 from orchd.tcp_listeners import taken_by
 

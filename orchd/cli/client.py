@@ -1,25 +1,30 @@
-"""How commands talk to the running daemon: admin pages over HTTP, orders over the unix socket."""
+"""How commands talk to the running daemon: admin pages over HTTP, orders over the unix socket.
+
+Nothing but the standard library: what only asks the daemon has to be quick.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import http.client
 import json
 import os
-from collections.abc import Callable, Coroutine
+import pwd
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from urllib.parse import urlencode
 
-import aiohttp
-
-from orchd.control.server import SOCKET_NAME, short_path
+from orchd.control.socket_path import SOCKET_NAME, short_path
 from orchd.errors import Code, DaemonUnreachable, OrchdError
-from orchd.http_client import why
-from orchd.settings.section import split_listen
+from orchd.settings.addresses import split_listen
 
-T = TypeVar("T")
 Json = dict[str, Any]
 
 ANSWER_TIMEOUT_S = 10.0
+_OK = 200
+_ENDED = "cannot tell what became of it: orchd ended before it said so"
 
 
 def get_status(listen: str, model: str | None = None) -> Json:
@@ -29,101 +34,107 @@ def get_status(listen: str, model: str | None = None) -> Json:
         DaemonUnreachable: nothing answers there, or something that isn't orchd.
         OrchdError: `unknown_target`: no such model.
     """
-    return asyncio.run(_get_status(listen, model))
+    host, port = split_listen(listen)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - that is what we turn into loopback
+    where = f"http://[{host}]:{port}/status" if ":" in host else f"http://{host}:{port}/status"
+    query = f"?{urlencode({'model': model})}" if model else ""
+    try:
+        with closing(http.client.HTTPConnection(host, port, timeout=ANSWER_TIMEOUT_S)) as connection:
+            connection.request("GET", f"/status{query}")
+            answer = connection.getresponse()
+            return _body(answer.read(), answer.status)
+    except (http.client.HTTPException, OSError, ValueError) as exc:
+        raise _unreachable(f"orchd at {where}", "name its admin address with --admin-listen", exc) from exc
 
 
-def ask_restart(state_dir: Path, model: str) -> str:
-    """Order the restart of a model; return its full name.
-
-    Raises:
-        DaemonUnreachable, OrchdError: as the daemon says it.
-    """
-    return asyncio.run(_ask_restart(state_dir, model))
-
-
-def ask_down(state_dir: Path, tell: Callable[[str], None]) -> None:
-    """Order the daemon to stop and remove all of its runners and to end; return when they are gone.
+def order(state_dir: Path, name: str, body: Mapping[str, Any]) -> Iterator[Json]:
+    """Give the daemon of this state directory an order, and yield what it tells, line by line, until it is done.
 
     Args:
-        tell: is given one line whenever there is news.
+        name: as `orchd/control/part.py` lists it.
 
     Raises:
         DaemonUnreachable: no daemon runs on that directory, or it ended before it was done.
+        OrchdError: as the daemon says it.
     """
-    asyncio.run(_ask_down(state_dir, tell))
-
-
-async def _get_status(listen: str, model: str | None) -> Json:
-    host, port = split_listen(listen)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - that is what we turn into loopback
-    url = f"http://[{host}]:{port}/status" if ":" in host else f"http://{host}:{port}/status"
-
-    async def ask() -> Json:
-        timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(url, params={"model": model} if model else None) as response,
-        ):
-            return await _body(response)
-
-    return await _reaching(f"orchd at {url}", "name its admin address with --admin-listen", ask())
-
-
-async def _ask_restart(state_dir: Path, model: str) -> str:
-    async def ask(session: aiohttp.ClientSession) -> str:
-        async with session.post("http://orchd/restart", json={"model": model}) as response:
-            return str((await _body(response))["model"])
-
-    return await _at_socket(state_dir, ask)
-
-
-async def _ask_down(state_dir: Path, tell: Callable[[str], None]) -> None:
-    async def ask(session: aiohttp.ClientSession) -> None:
-        async with session.post("http://orchd/down") as response:
-            async for line in response.content:
-                news = json.loads(line)
-                if "error" in news:
-                    raise OrchdError(news["message"], code=Code(news["error"]))
-                if "done" in news:
-                    return
-                tell(news["line"])
-        raise DaemonUnreachable("cannot tell whether all runners are gone: orchd ended before it said so")
-
-    return await _at_socket(state_dir, ask)
-
-
-async def _at_socket(state_dir: Path, ask: Callable[[aiohttp.ClientSession], Coroutine[Any, Any, T]]) -> T:
-    async def connected() -> T:
-        with short_path(state_dir / SOCKET_NAME) as name:
-            async with aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(name), timeout=aiohttp.ClientTimeout(total=None)
-            ) as session:
-                return await ask(session)
-
-    return await _reaching(
-        f"orchd at {state_dir / SOCKET_NAME}",
-        "run this as the user that runs orchd, and name its state directory with --state-dir",
-        connected(),
-    )
-
-
-async def _reaching(what: str, advice: str, call: Coroutine[Any, Any, T]) -> T:
+    path = state_dir / SOCKET_NAME
+    advice = "run this as the user that runs orchd, and name its state directory with --state-dir"
+    connection = _UnixConnection(path)
     try:
-        return await call
-    except (aiohttp.ClientError, OSError, ValueError) as exc:  # TimeoutError is an OSError
-        # By number, where there is one: asyncio's own text for it is not a sentence.
-        number = exc.errno if isinstance(exc, OSError) else None
-        reason = os.strerror(number) if number and number > 0 else why(exc)
-        raise DaemonUnreachable(f"cannot reach {what}: {reason}; is it running? If so, {advice}") from exc
+        connection.request("POST", f"/{name}", json.dumps({"by": _who(), **body}), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        if answer.status != _OK:
+            _body(answer.read(), answer.status)
+        yield from _lines(answer)
+    except (http.client.HTTPException, OSError, ValueError) as exc:
+        raise _unreachable(f"orchd at {path}", advice, exc) from exc
+    finally:
+        connection.close()
 
 
-async def _body(response: aiohttp.ClientResponse) -> Json:
-    body = await response.json(content_type=None)
+def _lines(answer: http.client.HTTPResponse) -> Iterator[Json]:
+    try:
+        while line := answer.readline():
+            news = json.loads(line)
+            if "error" in news:
+                raise _refused(news)
+            if "done" in news:
+                return
+            yield news
+    except (http.client.HTTPException, ConnectionError) as exc:
+        raise DaemonUnreachable(_ENDED) from exc
+    raise DaemonUnreachable(_ENDED)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """Waits for each line as long as it takes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("orchd")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        with short_path(self._path) as name:
+            self.sock.connect(name)
+
+
+def _who() -> str:
+    """Return the name of the user who asks, also behind sudo."""
+    if behind := os.environ.get("SUDO_USER"):
+        return behind
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
+
+
+def _unreachable(what: str, advice: str, exc: Exception) -> DaemonUnreachable:
+    if isinstance(exc, OSError):
+        number = exc.errno
+        reason = os.strerror(number) if number and number > 0 else str(exc) or "it does not answer"
+    else:
+        reason = "what answers there is not orchd"
+    return DaemonUnreachable(f"cannot reach {what}: {reason}; is it running? If so, {advice}")
+
+
+def _body(text: bytes, status: int) -> Json:
+    body = json.loads(text)
     if not isinstance(body, dict):
         raise ValueError("what answers there is not orchd")
-    if response.ok:
+    if status == _OK:
         return body
+    raise _refused(body)
+
+
+def _refused(body: Json) -> OrchdError:
+    """Return what the daemon refuses with; one of another version may have a code that is not known here.
+
+    Raises:
+        ValueError: it is not an answer of orchd.
+    """
     try:
-        raise OrchdError(body["message"], code=Code(body["error"]))
+        code, message = str(body["error"]), str(body["message"])
     except KeyError:
         raise ValueError("what answers there is not orchd") from None
+    return OrchdError(message, code=Code(code) if code in set(Code) else Code.INTERNAL)

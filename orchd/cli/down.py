@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 
-from orchd.cli.client import ask_down
+from orchd.cli.client import order
 from orchd.cli.flags import add_settings_flags
 from orchd.cli.leftovers import end_leftovers
 from orchd.errors import DaemonUnreachable
@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(_args: argparse.Namespace, settings: Settings) -> int:
     state_dir = resolve_state_dir(settings.state_dir, os.environ)
     try:
-        ask_down(state_dir, _say)
+        for news in order(state_dir, "down", {}):
+            _say(news["line"])
     except DaemonUnreachable:
         _say(f"no daemon runs on the state directory {state_dir}; looking for what it left behind")
         configure_logs(settings.log.format, "warning", sys.stderr)

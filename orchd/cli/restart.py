@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from orchd.cli.client import ask_restart
+from orchd.cli.client import order
 from orchd.cli.flags import add_settings_flags
 from orchd.settings.files import resolve_state_dir
 from orchd.settings.tree import Settings
@@ -17,6 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    model = ask_restart(resolve_state_dir(settings.state_dir, os.environ), args.model)
-    print(f"{model}: restart begun; follow it with `orchd status {model} --watch`")
+    state_dir = resolve_state_dir(settings.state_dir, os.environ)
+    for news in order(state_dir, "restart", {"model": args.model}):
+        model = news["model"]
+        print(f"{model}: restart begun; follow it with `orchd status {model} --watch`")
     return 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
 import structlog
 
 from orchd import tasks
+from orchd.control.orders import Asker, Json
 from orchd.errors import RunnersLeft
 
 log = structlog.get_logger("orchd.control")
@@ -46,14 +47,14 @@ class TakeDown:
         self._drain = drain
         self._stop = stop
 
-    async def run(self) -> AsyncIterator[str]:
-        """Drain, stop and remove all runners, and ask the daemon to end; yield a line whenever there is news.
+    async def run(self, _order: Json, by: Asker) -> AsyncGenerator[Json, None]:
+        """Drain, stop and remove all runners, and ask the daemon to end; yield a `line` whenever there is news.
 
         Raises:
             RunnersLeft: something may still run. The daemon ends all the same.
         """
-        log.info("down_asked")
-        yield "no new jobs are taken; waiting for those that run"
+        log.info("down_asked", by=str(by))
+        yield {"line": "no new jobs are taken; waiting for those that run"}
         await self._drain()
         news: asyncio.Queue[str | None] = asyncio.Queue()
 
@@ -65,7 +66,7 @@ class TakeDown:
 
         ending = tasks.spawn(end(), name="take down")
         while (line := await news.get()) is not None:
-            yield line
+            yield {"line": line}
         left = [*await ending, *await self._runtimes.elsewhere()]
         self._stop("orchd down")
         if left:

@@ -1,10 +1,12 @@
-"""The control socket, as a part: what the commands `orchd restart` and `orchd down` talk to."""
+"""The control socket, as a part: what the commands that give the daemon orders talk to."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
 from orchd.control.down import TakeDown
+from orchd.control.orders import Order
+from orchd.control.restart import Restart
 from orchd.control.server import ControlServer
 from orchd.part import Context, Part
 from orchd.reconcile.ports import Reconciler
@@ -42,12 +44,11 @@ class ControlPart(Part):
         self._server: ControlServer | None = None
 
     async def open(self) -> None:
-        self._server = ControlServer(
-            self._state_dir,
-            keys=self._reconcile.loop.models,
-            restart=self._reconcile.restart,
-            down=self.down.run,
-        )
+        orders = {
+            "down": Order(self.down.run, goes_on=True),
+            "restart": Order(Restart(self._reconcile).run),
+        }
+        self._server = ControlServer(self._state_dir, orders)
         await self._server.start()
 
     async def keep(self) -> bool:

@@ -1,66 +1,47 @@
-"""EDGE. The unix socket behind `orchd restart` and `orchd down`.
+"""EDGE. The unix socket behind the commands that give the daemon orders, such as `orchd restart`.
 
 Only users who may write in the state directory can use it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+import struct
+from collections.abc import Mapping
+from contextlib import aclosing
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
-from orchd.domain.ids import ModelKey
+from orchd import tasks
+from orchd.control.orders import Json, Order, asked_by
+from orchd.control.socket_path import SOCKET_NAME, short_path
 from orchd.errors import Code, OrchdError
-from orchd.status_view import find_model
 
 log = structlog.get_logger("orchd.control")
 
-SOCKET_NAME = "control.sock"
 CLOSE_TIMEOUT_S = 1.0
 
 
-@contextmanager
-def short_path(path: Path) -> Iterator[str]:
-    """Give a name for `path` that fits into a socket address (108 bytes), however deep its folder is."""
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
-
-
 class ControlServer:
-    """Takes orders on the socket, one HTTP request each.
+    """Takes orders on the socket, one HTTP request each: `POST /NAME`, with a JSON object.
 
     Args:
         state_dir: holds the socket. The caller holds its lock, so a socket that is there belongs to a dead daemon.
-        keys: returns the models that there are.
-        restart: asks for a restart of one of them.
-        down: stops and removes all runners, yielding a line whenever there is news; then the daemon ends.
+        orders: by name.
     """
 
-    def __init__(
-        self,
-        state_dir: Path,
-        *,
-        keys: Callable[[], Iterable[ModelKey]],
-        restart: Callable[[ModelKey], Awaitable[None]],
-        down: Callable[[], AsyncIterator[str]],
-    ) -> None:
+    def __init__(self, state_dir: Path, orders: Mapping[str, Order]) -> None:
         self._path = state_dir / SOCKET_NAME
-        self._keys = keys
-        self._restart = restart
-        self._down = down
+        self._orders = orders
         app = web.Application()
-        app.add_routes([web.post("/restart", self._on_restart), web.post("/down", self._on_down)])
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT_S)
+        app.add_routes([web.post("/{name}", self._on_order)])
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT_S, handler_cancellation=True)
         self._site: web.SockSite | None = None
         self._made: tuple[int, int] | None = None  # device and inode
 
@@ -121,42 +102,72 @@ class ControlServer:
         await self._runner.cleanup()
         self._path.unlink(missing_ok=True)
 
-    async def _on_restart(self, request: web.Request) -> web.Response:
-        try:
-            key = find_model(_model_of(await request.read()), self._keys())
-            await self._restart(key)
-        except OrchdError as exc:
-            return web.json_response({"error": exc.code, "message": exc.message}, status=400)
-        return web.json_response({"model": str(key)})
+    async def _on_order(self, request: web.Request) -> web.StreamResponse:
+        """Answer with one JSON object per line: what the order tells, finally `{"done": true}` or `{"error"}`.
 
-    async def _on_down(self, request: web.Request) -> web.StreamResponse:
-        """Answer with one JSON object per line: `{"line"}` for news, finally `{"done": true}` or `{"error"}`."""
+        What is refused before there is any news is a plain 400, a JSON object too.
+        """
+        work = tasks.spawn(self._carry_out(request), name=f"order {request.match_info['name']}")
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:  # Who asked has left, or the daemon ends.
+            if not self._goes_on(request):
+                await tasks.cancel(work)
+            raise
+
+    def _goes_on(self, request: web.Request) -> bool:
+        order = self._orders.get(request.match_info["name"])
+        return order is not None and order.goes_on
+
+    async def _carry_out(self, request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await answer.prepare(request)
         listening = True
 
-        async def tell(**news: object) -> None:
+        async def tell(news: Json) -> None:
             nonlocal listening
             if listening:
                 try:
+                    if not answer.prepared:
+                        await answer.prepare(request)
                     await answer.write(json.dumps(news).encode() + b"\n")
                 except ConnectionError:
-                    listening = False  # The command has ended; what it asked for continues.
+                    listening = False  # The command has ended.
 
         try:
-            async for line in self._down():
-                await tell(line=line)
-            await tell(done=True)
+            order = self._orders.get(request.match_info["name"])
+            if order is None:
+                raise OrchdError(
+                    "cannot do that: the daemon that runs does not know this order, so it is of another version than "
+                    "this command; restart it (systemctl restart orchd)",
+                    code=Code.BAD_REQUEST,
+                )
+            body = _json_of(await request.read())
+            async with aclosing(order.carry_out(body, asked_by(body, _uid_of(request)))) as news:
+                async for line in news:
+                    await tell(line)
+            await tell({"done": True})
         except OrchdError as exc:
-            await tell(error=exc.code, message=exc.message)
+            error = {"error": exc.code, "message": exc.message}
+            if not answer.prepared:
+                return web.json_response(error, status=400)
+            await tell(error)
         return answer
 
 
-def _model_of(order: bytes) -> str:
+def _json_of(order: bytes) -> Json:
     try:
-        model = json.loads(order)["model"]
-        if isinstance(model, str):
-            return model
-    except (ValueError, KeyError, TypeError, RecursionError):
+        body = json.loads(order or b"{}")
+        if isinstance(body, dict):
+            return body
+    except (ValueError, RecursionError):
         pass
-    raise OrchdError('cannot read the order: {"model": NAME} is expected', code=Code.BAD_REQUEST)
+    raise OrchdError("cannot read the order: a JSON object is expected", code=Code.BAD_REQUEST)
+
+
+def _uid_of(request: web.Request) -> int:
+    sock = request.transport.get_extra_info("socket") if request.transport else None
+    if sock is None:
+        return -1
+    credentials: bytes = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    return int(uid)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from orchd.errors import Code, OrchdError, reason_of
-from orchd.settings.section import split_listen
+from orchd.settings.addresses import split_listen
 from orchd.tcp_listeners import taken_by
 
 BACKLOG = 4096

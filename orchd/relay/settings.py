@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from orchd.settings.section import AtLeastOne, NotNegative, Positive, Section, split_list, split_listen
+from orchd.settings.addresses import split_listen
+from orchd.settings.section import AtLeastOne, NotNegative, Positive, Section, split_list
 
 
 def _check_job_listen(listen: str) -> str:

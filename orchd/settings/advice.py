@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from orchd.settings.section import split_listen
+from orchd.settings.addresses import split_listen
 from orchd.settings.tree import Settings
 
 LIVEPEER_PORTS = range(8935, 8943)

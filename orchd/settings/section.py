@@ -6,13 +6,14 @@ shipped file and in the reference, so it says what the setting does, its unit, a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from orchd.settings.addresses import split_listen
 
 
 class Section(BaseModel):
@@ -39,18 +40,6 @@ class FreeTable:
 FreeTables = Mapping[str, FreeTable]
 """Type of a field of a section that holds all free tables below it, by name: `[section.NAME]`. The field is no setting
 that people name: there is no flag and no variable for it."""
-
-
-def split_listen(listen: str) -> tuple[str, int]:
-    """Return host and port of `host:port`; an IPv6 host is given in brackets and returned without.
-
-    Raises:
-        ValueError: not of that form, or the port is above 65535. Port 0 is fine: the system picks one.
-    """
-    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):([0-9]{1,5})", listen)
-    if found is None or int(found[3]) > 65535:
-        raise ValueError("it should be host:port, such as 127.0.0.1:8737 or [::1]:8737")
-    return found[1] or found[2], int(found[3])
 
 
 def _check_listen(listen: str) -> str:

@@ -12,7 +12,7 @@ import runpy
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -24,10 +24,11 @@ from orchd import __version__
 from orchd.admin.server import AdminServer
 from orchd.admin.settings import AdminSettings
 from orchd.cli import main
+from orchd.control.orders import Asker, Json, Order, text_of
 from orchd.control.server import ControlServer
 from orchd.domain.ids import ModelKey
 from orchd.exposition import MetricsRegistry
-from orchd.status_view import status
+from orchd.status_view import find_model, status
 from tests.collectors import Metrics
 from tests.fakes.snapshots import NOW, SECRET, fresh, snapshot
 
@@ -64,7 +65,7 @@ class Daemon:
             accepting=lambda: True,
         )
         control = ControlServer(
-            self.state_dir, keys=lambda: self.snapshot.models, restart=self._restart, down=self._down
+            self.state_dir, {"restart": Order(self._restart), "down": Order(self._down, goes_on=True)}
         )
         await admin.start()
         await control.start()
@@ -74,11 +75,13 @@ class Daemon:
         await control.close()
         await admin.close()
 
-    async def _restart(self, key: ModelKey) -> None:
+    async def _restart(self, order: Json, _by: Asker) -> AsyncGenerator[Json, None]:
+        key = find_model(text_of(order, "model"), self.snapshot.models)
         self.restarted.append(key)
+        yield {"model": str(key)}
 
-    async def _down(self) -> AsyncIterator[str]:
-        yield "2 runners drain"
+    async def _down(self, _order: Json, _by: Asker) -> AsyncGenerator[Json, None]:
+        yield {"line": "2 runners drain"}
 
 
 @pytest.fixture

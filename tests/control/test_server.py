@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import stat
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
-from orchd.cli.client import ask_down, ask_restart
-from orchd.control.server import SOCKET_NAME, ControlServer, short_path
+from orchd.cli.client import order
+from orchd.control.orders import Asker, Json, Order, text_of
+from orchd.control.server import ControlServer
+from orchd.control.socket_path import SOCKET_NAME, short_path
 from orchd.domain.ids import ModelKey
 from orchd.errors import Code, DaemonUnreachable, OrchdError
+from orchd.status_view import find_model
 
 KEYS = [ModelKey("llm", "org/a"), ModelKey("upscale", "b")]
 
@@ -30,20 +34,46 @@ class Daemon:
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.done = asyncio.Event()
-        self.server = ControlServer(state_dir, keys=lambda: KEYS, restart=self.restart, down=self.down)
+        self.askers: list[Asker] = []
+        self.cut = asyncio.Event()
+        self.server = ControlServer(
+            state_dir,
+            {
+                "restart": Order(self.restart),
+                "down": Order(self.down, goes_on=True),
+                "follow": Order(self.down),
+            },
+        )
 
-    async def restart(self, key: ModelKey) -> None:
+    async def restart(self, order: Json, by: Asker) -> AsyncGenerator[Json, None]:
+        key = find_model(text_of(order, "model"), KEYS)
         if self.error:
             raise self.error
         self.restarted.append(key)
+        self.askers.append(by)
+        yield {"model": str(key)}
 
-    async def down(self) -> AsyncIterator[str]:
-        for line in self.lines:
-            yield line
-            await self.go_on.wait()
+    async def down(self, _order: Json, _by: Asker) -> AsyncGenerator[Json, None]:
+        try:
+            for line in self.lines:
+                yield {"line": line}
+                await self.go_on.wait()
+        except asyncio.CancelledError:
+            self.cut.set()
+            raise
         if self.error:
             raise self.error
         self.done.set()
+
+
+def ask_restart(state_dir: Path, model: str) -> str:
+    [news] = order(state_dir, "restart", {"model": model})
+    return str(news["model"])
+
+
+def ask_down(state_dir: Path, tell: Callable[[str], None]) -> None:
+    for news in order(state_dir, "down", {}):
+        tell(news["line"])
 
 
 @pytest.fixture
@@ -105,6 +135,31 @@ async def test_down_tells_each_line_as_it_comes_and_returns_when_done(daemon: Da
         await asked
     assert told == daemon.lines
     assert daemon.done.is_set()
+
+
+async def test_who_asks_is_known(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_USER", "alice")
+    await asyncio.to_thread(ask_restart, tmp_path, "b")
+    monkeypatch.setenv("SUDO_USER", "al\x1b[31mice")
+    await asyncio.to_thread(ask_restart, tmp_path, "b")
+    assert daemon.askers == [Asker(os.getuid(), "alice"), Asker(os.getuid())]
+    assert [str(asker) for asker in daemon.askers] == ["alice", f"user {os.getuid()}"]
+
+
+async def test_an_order_of_another_version_is_refused_in_words(daemon: Daemon, tmp_path: Path) -> None:
+    with pytest.raises(OrchdError, match="of another version than this command"):
+        await asyncio.to_thread(list, order(tmp_path, "dance", {}))
+
+
+async def test_an_order_that_only_tells_ends_when_who_asked_has_left(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.go_on.clear()
+    reader, writer = await asyncio.open_unix_connection(tmp_path / SOCKET_NAME)
+    writer.write(b"POST /follow HTTP/1.1\r\nHost: x\r\n\r\n")
+    await reader.readuntil(b"drain")
+    writer.transport.abort()
+    async with asyncio.timeout(30):
+        await daemon.cut.wait()
+    assert not daemon.done.is_set()
 
 
 async def test_down_goes_on_when_who_asked_has_left(daemon: Daemon, tmp_path: Path) -> None:
