@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orchd.advertise.prices import Unpublishable
 from orchd.domain.money import Currency, Price, PriceUnit
 
-TRANSCRIPTS = Path(__file__).parents[1] / "golivepeer" / "transcripts"
+TRANSCRIPTS = Path(__file__).parents[1] / "doubles" / "transcripts"
 RATE = Fraction(3000)
 WEI, ETH, USD = Currency
 SECOND, HOUR, VIDEO, FIXED = PriceUnit

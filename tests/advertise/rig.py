@@ -18,8 +18,8 @@ from orchd.domain.money import Price
 from orchd.domain.offer import NodeStatus, Offer, Offers
 from orchd.domain.signal import Signal
 from orchd.node.client import NodeClient
-from tests.golivepeer.clock import RealClock
-from tests.golivepeer.node import Node, NodeSettings
+from tests.doubles.golivepeer.node import Node, NodeSettings
+from tests.doubles.shared.clock import RealClock
 
 BOUND_S = 20.0
 """Real seconds; nothing here takes as long."""

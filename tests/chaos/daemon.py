@@ -18,7 +18,7 @@ from orchd.sessions.part import SessionsPart
 from orchd.settings.tree import Settings
 from tests.chaos.entries import ETH_USD, JOB_S
 from tests.chaos.shelf import Shelf
-from tests.golivepeer.node import Node
+from tests.doubles.golivepeer.node import Node
 from tests.ports import free_port
 
 ROTATION_S = 720.0

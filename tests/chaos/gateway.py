@@ -16,10 +16,10 @@ from orchd import tasks
 from orchd.domain.ids import ModelKey
 from tests.chaos.entries import JOB_S
 from tests.chaos.shelf import Shelf
-from tests.golivepeer.kit import FUNDED_KEY, job_header, sign
-from tests.golivepeer.live_registry import Runner
-from tests.golivepeer.node import Node
-from tests.golivepeer.trickle_clients import trusting
+from tests.doubles.golivepeer.kit import FUNDED_KEY, job_header, sign
+from tests.doubles.golivepeer.live_registry import Runner
+from tests.doubles.golivepeer.node import Node
+from tests.doubles.shared.trickle_clients import trusting
 
 GIVES_UP_S = 20.0
 """With a node that does not answer."""

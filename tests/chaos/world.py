@@ -24,9 +24,9 @@ from tests.chaos.daemon import ROTATION_S, Orchd, settings_beside
 from tests.chaos.entries import ETH_USD, Entry, all_entries
 from tests.chaos.gateway import Gateway
 from tests.chaos.shelf import Shelf
-from tests.golivepeer.chain import Chain
-from tests.golivepeer.clock import RealClock
-from tests.golivepeer.node import Node, NodeSettings
+from tests.doubles.golivepeer.chain import Chain
+from tests.doubles.golivepeer.node import Node, NodeSettings
+from tests.doubles.shared.clock import RealClock
 
 SECRET = "chaos-orch-secret"
 BYOC, LIVE_RUNNER = "byoc", "live-runner"

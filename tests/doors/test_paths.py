@@ -19,7 +19,7 @@ from orchd.doors.paths import climbs, decoded, meant, stream_route
 from orchd.realtime.routes import StreamCall, call_of
 from tests.jobs.model import a_model
 
-TRANSCRIPTS = Path(__file__).parents[1] / "golivepeer" / "transcripts"
+TRANSCRIPTS = Path(__file__).parents[1] / "doubles" / "transcripts"
 KEY = ModelKey("live-video-to-video", "tint")
 STREAMING = a_model(KEY, stream=StreamSpec(post_starts_stream=True), inference=InferenceSpec("/live-video-to-video"))
 ODD = "/ // .. . %2e %2E%2e %252e %25%32%65 %2f %5c \\ ; ;x %3b % ? %3f %23 %00 %09 %20"

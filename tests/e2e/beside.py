@@ -17,8 +17,8 @@ from typing import Any, Self
 
 import aiohttp
 
+from tests.doubles.shared.trickle_clients import trusting
 from tests.e2e.daemon import PATIENCE_S, ROOT, Daemon, kill_processes
-from tests.golivepeer.trickle_clients import trusting
 from tests.ports import free_port
 
 SECRET = "e2e-orch-secret"
@@ -33,7 +33,7 @@ class NodeProcess:
     """The node. It keeps its ports over restarts; `async with` starts and ends it.
 
     Args:
-        flags: of `python -m tests.golivepeer`.
+        flags: of `python -m tests.doubles.golivepeer`.
         host: where the service port listens; orchd and gateways use 127.0.0.1 all the same.
         runners_say: host by which runners reach the node's media, if it is another one.
     """
@@ -75,7 +75,7 @@ class NodeProcess:
         ready.unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.golivepeer", *self._flags, "--ready-file", str(ready)),
+                *(sys.executable, "-m", "tests.doubles.golivepeer", *self._flags, "--ready-file", str(ready)),
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
@@ -117,7 +117,7 @@ class NodeProcess:
         return found
 
     async def fault(self, action: str, **how: object) -> None:
-        """Use a switch of its control port; see `tests/golivepeer/faults.py`."""
+        """Use a switch of its control port; see `tests/doubles/golivepeer/faults.py`."""
         query = {name: str(value) for name, value in how.items()}
         async with self.client.post(f"{self._control_url}/_control/{action}", params=query) as answer:
             assert answer.status == 200

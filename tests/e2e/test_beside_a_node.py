@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
+from tests.doubles.golivepeer import certificate
 from tests.e2e.beside import NodeProcess, job_headers
 from tests.e2e.daemon import Daemon, kill_processes
 from tests.e2e.scripts import PIPELINE, process
-from tests.golivepeer import certificate
 from tests.ports import free_port
 
 SECTION = (Path(__file__).parents[2] / "docs" / "how-to" / "beside-a-node.md").read_text()

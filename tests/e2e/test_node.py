@@ -18,10 +18,10 @@ import pytest
 import pytest_asyncio
 
 from orchd.tasks import cancel, spawn
+from tests.doubles.shared.trickle_clients import trusting
 from tests.e2e.beside import NodeProcess, job_headers, orchd_beside
 from tests.e2e.daemon import PATIENCE_S, Daemon
 from tests.e2e.scripts import PIPELINE, PROCESS, Runner, process
-from tests.golivepeer.trickle_clients import trusting
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -22,12 +22,12 @@ import pytest_asyncio
 from orchd.tasks import cancel, spawn
 from tests.conftest import REQUIRE_ALL, cannot_run
 from tests.docker_images import BASE
+from tests.doubles.shared.clock import RealClock
+from tests.doubles.shared.trickle_clients import NEXT, Publisher, subscribe
+from tests.doubles.shared.trickle_server import TrickleServer, serving
 from tests.e2e import pytrickle_setup
 from tests.e2e.beside import Media, NodeProcess, orchd_beside
 from tests.e2e.daemon import PATIENCE_S, ROOT, Daemon
-from tests.golivepeer.clock import RealClock
-from tests.golivepeer.trickle_clients import NEXT, Publisher, subscribe
-from tests.golivepeer.trickle_server import TrickleServer, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -17,7 +17,7 @@ from orchd.errors import Code
 from orchd.node.client import BODY_BYTES, NodeClient
 from orchd.node.ports import NodeAnswer, NodeError
 from tests.advertise.rig import client_of, node, settings_for
-from tests.golivepeer.node import Node
+from tests.doubles.golivepeer.node import Node
 
 SECRET = "planted-7d13ab55"
 

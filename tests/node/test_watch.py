@@ -17,9 +17,9 @@ from orchd.node.identity import NodeIdentity, NodeSighting, is_new
 from orchd.node.watch import NodeWatch
 from orchd.tasks import cancel, spawn
 from tests.advertise.rig import BOUND_S, CountingListings, Jobs, client_of, node, settings_for, until
+from tests.doubles.golivepeer.chain import Chain
+from tests.doubles.golivepeer.node import Node
 from tests.fakes.stored import FakeSecretStore
-from tests.golivepeer.chain import Chain
-from tests.golivepeer.node import Node
 
 BYOC, LIVE = "byoc", "live-runner"
 

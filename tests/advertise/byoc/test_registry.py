@@ -41,9 +41,9 @@ from tests.advertise.rig import (
     settings_for,
     until,
 )
+from tests.doubles.golivepeer.byoc import Capability
+from tests.doubles.golivepeer.node import Node
 from tests.fakes.stored import FakeSecretStore
-from tests.golivepeer.byoc import Capability
-from tests.golivepeer.node import Node
 
 UP = NodeStatus(True, 1, 0.0, False, "0.9.x", (NAME,))
 SECRET = "s3cret"

@@ -17,10 +17,10 @@ from orchd.advertise.byoc.token_probe import KEY_NAME, TokenProbe, read, signed
 from orchd.errors import Code
 from orchd.node.ports import NodeAnswer, NodeError
 from tests.advertise.rig import client_of, node, settings_for
+from tests.doubles.golivepeer.byoc import Capability
+from tests.doubles.golivepeer.chain import Chain
+from tests.doubles.golivepeer.node import Node
 from tests.fakes.stored import FakeSecretStore
-from tests.golivepeer.byoc import Capability
-from tests.golivepeer.chain import Chain
-from tests.golivepeer.node import Node
 from tests.node.odd_answers import DOCUMENTS, answered
 
 UNFUNDED = b"Could not get price err=insufficient sender reserve\n"

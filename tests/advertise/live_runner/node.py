@@ -1,6 +1,6 @@
 """A tiny Live Runner registry with a clock of its own: what `plan` has to cope with.
 
-The real wire, with sockets, is that of `tests.golivepeer`. Source: docs/protocol/live-runner.md, 2.
+The real wire, with sockets, is that of `tests.doubles.golivepeer`. Source: docs/protocol/live-runner.md, 2.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from tests.advertise.live_runner.world import (
     world,
 )
 from tests.advertise.rig import until
-from tests.golivepeer.chain import Chain
-from tests.golivepeer.node import NodeSettings
+from tests.doubles.golivepeer.chain import Chain
+from tests.doubles.golivepeer.node import NodeSettings
 
 ON_CHAIN = NodeSettings(orch_secret=SECRET, use_live_runners=True, plain_http=True, on_chain=Chain())
 

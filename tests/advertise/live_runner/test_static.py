@@ -21,7 +21,7 @@ from tests.advertise.live_runner.world import (
     world,
 )
 from tests.advertise.rig import client_of, node, settings_for, until
-from tests.golivepeer.node import NodeSettings
+from tests.doubles.golivepeer.node import NodeSettings
 
 FLAGS = NodeSettings(orch_secret=SECRET, use_live_runners=True, plain_http=True)
 

@@ -30,7 +30,7 @@ from orchd.advertise.live_runner.wire import (
 from orchd.domain.model import Secret
 from orchd.domain.money import PriceUnit
 
-TRANSCRIPTS = Path(__file__).parents[2] / "golivepeer" / "transcripts"
+TRANSCRIPTS = Path(__file__).parents[2] / "doubles" / "transcripts"
 URL = Secret("http://127.0.0.1:8937/live/acme-1/abc")
 PRICE = LivePrice("1.2", PriceUnit.HOUR)
 RECORD = RunnerRecord("text-to-image/acme", persistent=False, capacity=2, price=PRICE)

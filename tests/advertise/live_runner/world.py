@@ -22,10 +22,10 @@ from orchd.node.client import NodeClient
 from orchd.node.ports import NodeAccess
 from orchd.node.route_secrets import RouteSecrets
 from tests.advertise.rig import FakeWatch, NodeSessionsSeen, until
+from tests.doubles.golivepeer.live_registry import Runner
+from tests.doubles.golivepeer.node import Node, NodeSettings
+from tests.doubles.shared.clock import Clock
 from tests.fakes.stored import FakeSecretStore
-from tests.golivepeer.clock import Clock
-from tests.golivepeer.live_registry import Runner
-from tests.golivepeer.node import Node, NodeSettings
 
 SECRET = "s3cret-of-the-node"
 
