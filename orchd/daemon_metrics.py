@@ -14,7 +14,8 @@ from prometheus_client import (
     generate_latest,
 )
 
-from orchd.exposition import WHOLE, Family, Histogram, HistogramLines, MetricsRegistry, Page, sample
+from orchd.exposition import MetricsRegistry
+from orchd.metric_lines import WHOLE, Family, Histogram, HistogramLines, Page, sample
 
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 

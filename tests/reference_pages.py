@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orchd import daemon_metrics
 from orchd.cli import COMMANDS, build_parser
-from orchd.exposition import Family
+from orchd.metric_lines import Family
 from orchd.parts import faces
 from orchd.settings.reference import settings_table
 

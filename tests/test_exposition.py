@@ -12,17 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.errors import Code
-from orchd.exposition import (
-    EmergingCounters,
-    Family,
-    Histogram,
-    HistogramLines,
-    Lines,
-    MetricsRegistry,
-    Page,
-    labels,
-    sample,
-)
+from orchd.exposition import MetricsRegistry
+from orchd.metric_lines import EmergingCounters, Family, Histogram, HistogramLines, Lines, Page, labels, sample
 from orchd.pieces import PAUSES_AT_ONCE, PIECE_BYTES, PIECES, WAIT_S
 from orchd.reconcile.metrics import LAUNCHES
 from tests.collectors import Metrics

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from orchd.settings.load import TEST_ENV_PREFIX
+from orchd.settings.tree import SETTINGS
 from tests import lanes
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +41,17 @@ def test_the_hooks_before_a_commit_are_local_and_are_those_of_make() -> None:
 def test_the_workflow_calls_ci_and_nothing_else() -> None:
     for file in (ROOT / ".github" / "workflows").iterdir():
         assert re.findall(r"\brun: (.+)", file.read_text()) == ["sudo bash .ci/run"]
+
+
+SETTERS = (ROOT / "Makefile", ROOT / ".ci" / "run", *sorted((ROOT / ".github" / "workflows").iterdir()))
+"""What runs the tests, and so each daemon and command of theirs inherits what it sets."""
+
+
+@pytest.mark.parametrize("file", SETTERS, ids=lambda file: file.name)
+def test_what_runs_the_tests_sets_no_variable_that_orchd_refuses(file: Path) -> None:
+    named = set(re.findall(r"\bORCHD_\w+", file.read_text()))
+    taken = {setting.env for setting in SETTINGS.values()}
+    assert [name for name in sorted(named - taken) if not name.startswith(TEST_ENV_PREFIX)] == []
 
 
 def test_the_folders_that_lanes_names_exist() -> None:

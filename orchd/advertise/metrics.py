@@ -8,7 +8,8 @@ from orchd.advertise import registries
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import NodeStatus, Published
 from orchd.errors import Code
-from orchd.exposition import Family, MetricsRegistry, Page, model_labels, sample
+from orchd.exposition import MetricsRegistry
+from orchd.metric_lines import Family, Page, model_labels, sample
 
 OTHER = "other"
 REGISTRIES = (*registries.names(), OTHER)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from orchd.domain.state import Severity
-from orchd.exposition import Family, MetricsRegistry, Page, sample
+from orchd.exposition import MetricsRegistry
+from orchd.metric_lines import Family, Page, sample
 
 SUCCESS = Family("orchd_reload_success", "gauge", "1 = the newest reading of the models file applied.")
 TIMESTAMP = Family("orchd_reload_timestamp_seconds", "gauge", "Unix time of the last reading that applied.")

@@ -37,11 +37,7 @@ class Signal(Generic[*Args]):
         """Call `receiver` at each `emit` from now on."""
         self._receivers = (*self._receivers, receiver)
 
-    def disconnect(self, receiver: Callable[[*Args], object]) -> None:
-        """Stop calling it. One that is not connected is fine."""
-        self._receivers = tuple(each for each in self._receivers if each != receiver)
-
     def emit(self, *news: *Args) -> None:
-        """Tell everybody who is connected now."""
+        """Tell everybody who has connected."""
         for receiver in self._receivers:
             receiver(*news)

@@ -11,15 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.ports import ProbeWord
-from orchd.exposition import (
-    EmergingCounters,
-    Family,
-    Histogram,
-    HistogramLines,
-    MetricsRegistry,
-    Page,
-    model_labels,
-)
+from orchd.exposition import MetricsRegistry
+from orchd.metric_lines import EmergingCounters, Family, Histogram, HistogramLines, Page, model_labels
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 SLOW_S = 1.0

@@ -19,17 +19,8 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.outcomes import Outcome
 from orchd.domain.state import ModelStatus, RunnerErrors
 from orchd.errors import JOB_ANSWERS, Code
-from orchd.exposition import (
-    EmergingCounters,
-    Family,
-    Histogram,
-    HistogramLines,
-    Lines,
-    MetricsRegistry,
-    Page,
-    model_labels,
-    sample,
-)
+from orchd.exposition import MetricsRegistry
+from orchd.metric_lines import EmergingCounters, Family, Histogram, HistogramLines, Lines, Page, model_labels, sample
 
 OUTCOMES = tuple(Outcome)
 PROCESSING_ERRORS = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from orchd.domain.offer import NodeStatus
-from orchd.exposition import Family, MetricsRegistry, Page, sample
+from orchd.exposition import MetricsRegistry
+from orchd.metric_lines import Family, Page, sample
 
 UP = Family("orchd_node_up", "gauge", "1 = go-livepeer can be used; absent = orchd has none beside it.")
 STARTS = Family("orchd_node_starts_total", "counter", "Starts of go-livepeer that were seen, the first included.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orchd.domain.ids import ModelKey
-from orchd.exposition import Family, Lines, MetricsRegistry, Page, model_labels
+from orchd.exposition import MetricsRegistry
+from orchd.metric_lines import Family, Lines, Page, model_labels
 
 PHASES = ("held", "starting", "running", "ending")
 """The words of `domain.phases.StreamPhase`, but for `ended`; a test keeps them the same."""

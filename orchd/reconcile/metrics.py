@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
-from orchd.exposition import EmergingCounters, Family, Lines, MetricsRegistry, Page, model_labels
+from orchd.exposition import MetricsRegistry
+from orchd.metric_lines import EmergingCounters, Family, Lines, Page, model_labels
 
 OTHER = "other"
 RESTART_REASONS = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from orchd.domain.model import RunnerKind
-from orchd.exposition import Family, MetricsRegistry, Page, sample
+from orchd.exposition import MetricsRegistry
+from orchd.metric_lines import Family, Page, sample
 
 OTHER = "other"
 RUNTIME_EVENTS = (

@@ -17,16 +17,6 @@ def test_receivers_hear_the_news_in_the_order_in_which_they_connected() -> None:
     assert heard == [("first", "a", 1), ("second", "a", 1)]
 
 
-def test_what_has_disconnected_hears_nothing_more() -> None:
-    signal: Signal[int] = Signal()
-    heard: list[int] = []
-    signal.connect(heard.append)
-    signal.disconnect(heard.append)
-    signal.disconnect(print)
-    signal.emit(1)
-    assert heard == []
-
-
 def test_who_connects_inside_a_receiver_hears_the_next_news() -> None:
     signal: Signal[int] = Signal()
     heard: list[int] = []
