@@ -24,6 +24,8 @@ from orchd.exposition import MetricsRegistry
 from orchd.garbage import LongLived, Sweeps, settle_down
 from orchd.ground import GroundPart
 from orchd.health.part import HealthPart
+from orchd.history.part import HistoryPart
+from orchd.history.ports import Kind
 from orchd.hooks.part import HooksPart
 from orchd.jobs.part import JobsPart
 from orchd.lag import LoopLag
@@ -91,13 +93,14 @@ class App:
         context, rules = self._context, self._settings
         ground = self._add(GroundPart)(context)
         database = self._add(DatabasePart)(context)
+        history = self._add(HistoryPart)(context, database)
         runtimes = self._add(RuntimesPart)(context)
         sessions = self._add(SessionsPart)(context)
         self._sweeps = Sweeps(sessions.busy)
         health = self._add(HealthPart)(context)
         catalog = self._add(CatalogPart)(context, database)
         catalog.desired.connect(self._long_lived.edited)
-        reconcile = self._add(ReconcilePart)(context, runtimes, health, sessions, catalog)
+        reconcile = self._add(ReconcilePart)(context, runtimes, health, sessions, catalog, history)
         notify = self._add(NotifyPart)(context, reconcile, self._stop.is_set)
         realtime = self._add(RealtimePart)(context, database, sessions, reconcile)
         node, secrets = None, dict[str, SecretInUse]()
@@ -110,7 +113,7 @@ class App:
         self._add(JobsPart)(context, sessions, reconcile, realtime, node, hooks, self._lines)
         self._add(AdminPart)(context, reconcile, self._lifetime.is_running)
         drain = partial(self._lifetime.drain, above=reconcile)
-        control = self._add(ControlPart)(context, reconcile, runtimes, drain, self.stop)
+        control = self._add(ControlPart)(context, reconcile, runtimes, drain, self.stop, history)
         log_level = partial(set_level, lines=self._lines)
         reload = self._add(ReloadPart)(context, catalog, secrets, self._again, log_level)
         keep = {"lock": ground.keep_lock, "store": database.keep, "control socket": control.keep}
@@ -119,7 +122,7 @@ class App:
             from orchd.advertise.part import AdvertisePart
 
             self._add(AdvertisePart)(context, node, sessions, realtime, reconcile)
-        self._notify, self._reload, self._reconcile = notify, reload, reconcile
+        self._notify, self._reload, self._reconcile, self._history = notify, reload, reconcile, history
 
     def _add(self, part: Callable[P, T]) -> Callable[P, T]:
         """Return what makes this part, or another one in place of it, and puts it at the end of the list."""
@@ -194,6 +197,7 @@ class App:
                 self._notify.notifier.stopping()
                 why = self._stop_why or "a part of it has failed"
                 log.info("orchd_stopping", on_stop=self._settings.on_stop, why=why)
+                self._history.note(Kind.ORCHD_STOPPING, why)
             case Stage.CLOSING:
                 self._sweeps.close()
                 self._long_lived.close()

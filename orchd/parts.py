@@ -31,6 +31,7 @@ class PartEntry(NamedTuple):
 PARTS = (
     PartEntry("ground", "orchd.ground"),
     PartEntry("database", "orchd.database"),
+    PartEntry("history", "orchd.history"),
     PartEntry("runtime", "orchd.runtime"),
     PartEntry("sessions", "orchd.sessions"),
     PartEntry("health", "orchd.health"),

@@ -11,6 +11,7 @@ import structlog
 from orchd import tasks
 from orchd.control.orders import Asker, Json
 from orchd.errors import RunnersLeft
+from orchd.history.ports import History, Kind
 
 log = structlog.get_logger("orchd.control")
 
@@ -33,6 +34,7 @@ class TakeDown:
     Args:
         drain: drains everything that uses the runners.
         stop: asks the daemon to end, for a reason.
+        history: is told of the order.
     """
 
     def __init__(
@@ -41,11 +43,13 @@ class TakeDown:
         runtimes: NamesElsewhere,
         drain: Callable[[], Awaitable[None]],
         stop: Callable[[str], None],
+        history: History,
     ) -> None:
         self._reconcile = reconcile
         self._runtimes = runtimes
         self._drain = drain
         self._stop = stop
+        self._history = history
 
     async def run(self, _order: Json, by: Asker) -> AsyncGenerator[Json, None]:
         """Drain, stop and remove all runners, and ask the daemon to end; yield a `line` whenever there is news.
@@ -54,6 +58,7 @@ class TakeDown:
             RunnersLeft: something may still run. The daemon ends all the same.
         """
         log.info("down_asked", by=str(by))
+        self._history.note(Kind.DOWN_ASKED, "", by=str(by))
         yield {"line": "no new jobs are taken; waiting for those that run"}
         await self._drain()
         news: asyncio.Queue[str | None] = asyncio.Queue()

@@ -8,6 +8,7 @@ from orchd.control.down import TakeDown
 from orchd.control.orders import Order
 from orchd.control.restart import Restart
 from orchd.control.server import ControlServer
+from orchd.history.ports import History
 from orchd.part import Context, Part
 from orchd.reconcile.ports import Reconciler
 from orchd.runtime.ports import Runtimes
@@ -21,6 +22,7 @@ class ControlPart(Part):
     """Listens for commands.
 
     Args:
+        history: is told of each order.
         drain, stop: as those of `TakeDown`.
 
     Attributes:
@@ -36,17 +38,19 @@ class ControlPart(Part):
         runtimes: Runtimes,
         drain: Callable[[], Awaitable[None]],
         stop: Callable[[str], None],
+        history: History,
     ) -> None:
         self._state_dir = context.state_dir
         self._reconcile = reconcile
-        self.down = TakeDown(reconcile, runtimes, drain, stop)
+        self._history = history
+        self.down = TakeDown(reconcile, runtimes, drain, stop, history)
         self._threads = DaemonThreads("control-socket")
         self._server: ControlServer | None = None
 
     async def open(self) -> None:
         orders = {
             "down": Order(self.down.run, goes_on=True),
-            "restart": Order(Restart(self._reconcile).run),
+            "restart": Order(Restart(self._reconcile, self._history).run),
         }
         self._server = ControlServer(self._state_dir, orders)
         await self._server.start()

@@ -22,7 +22,9 @@ from orchd.domain.model import Model
 from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.state import Happening
 from orchd.errors import Code
+from orchd.history.ports import History
 from orchd.reconcile.runner import Runner
+from orchd.reconcile.told import kind_of
 from orchd.sessions.table import SessionTable
 
 log = structlog.get_logger("orchd.reconcile")
@@ -48,10 +50,11 @@ class Fleet:
         on_change: called with the model of each runner that has changed in any way.
     """
 
-    def __init__(self, table: SessionTable, on_change: Callable[[ModelKey], None]) -> None:
+    def __init__(self, table: SessionTable, on_change: Callable[[ModelKey], None], history: History) -> None:
         self.runners: dict[RunnerId, Runner] = {}
         self._table = table
         self._on_change = on_change
+        self._told = history
         self._of: dict[ModelKey, dict[RunnerId, Runner]] = {}
         self._history: dict[ModelKey, deque[Happening]] = {}
         self._generations: frozenset[tuple[ModelKey, str]] | None = None
@@ -86,6 +89,7 @@ class Fleet:
         runner = Runner(id, model, since=asyncio.get_running_loop().time(), since_date=time.time(), runtime=runtime)
         self._generations = None
         self._keep(runner)
+        self._told.stands(id, runner.state, "", model)
         return runner
 
     def drop(self, id: RunnerId) -> None:
@@ -96,6 +100,7 @@ class Fleet:
         if not self._of[id.key]:
             del self._of[id.key]
             self._history.pop(id.key, None)
+        self._told.gone(id)
         self._on_change(id.key)
 
     def note(self, id: RunnerId, **changes: Any) -> Runner:
@@ -138,6 +143,9 @@ class Fleet:
         self._history.setdefault(id.key, deque(maxlen=HISTORY)).append(
             Happening(time.time(), id, event, before.state, state, why, evidence)
         )
+        self._told.stands(id, state, why, runner.model)
+        if (kind := kind_of(before.state, event, state)) is not None:
+            self._told.note(kind, why, about=id, evidence=evidence, model=runner.model)
         log.log(
             _LEVELS.get(state, logging.INFO),
             "runner_state",

@@ -25,6 +25,7 @@ from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import Prober, ProbeWord, Runtime
 from orchd.domain.runtime_id import RuntimeId
 from orchd.health.poller import Poller, RunnerFacts
+from orchd.history.ports import History, Kind
 from orchd.lag import LoopLag
 from orchd.reconcile import call_results as results
 from orchd.reconcile.ending import Ending
@@ -66,6 +67,7 @@ class LoopPorts:
     prober: Prober
     table: SessionTable
     metrics: ReconcileCollector
+    history: History
     lag: LoopLag = field(default_factory=LoopLag)
 
 
@@ -87,9 +89,10 @@ class Loop:
         heard: Callable[[RunnerId, Model, ProbeWord, float], None] | None = None,
     ) -> None:
         runtimes, table, metrics, lag = ports.runtimes, ports.table, ports.metrics, ports.lag
-        self.state = state = ReconcileState(settings, runtimes, table, generations, lag.stalls)
+        self.state = state = ReconcileState(settings, runtimes, table, generations, lag.stalls, ports.history)
         self._settings = settings
         self._runtimes = runtimes
+        self._history = ports.history
         self._told_down: dict[RuntimeId, str] = {}
         self._startup_wait = StartupWait(waits=settings.jobs.start_wait_s > 0)
         self._calls = RuntimeCalls(runtimes, ports.prober, self.post)
@@ -279,6 +282,7 @@ class Loop:
             if self._told_down.get(runtime) != reason:
                 self._told_down[runtime] = reason
                 log.warning("runtime_down", runtime=str(runtime), reason=reason)
+                self._history.note(Kind.RUNTIME_DOWN, f"{runtime}: {reason}")
 
     async def _look(self, event: results.RunnersListed) -> None:
         self._told_down.pop(event.runtime, None)
@@ -288,6 +292,7 @@ class Loop:
         # Only now, when all that the runtime shows has been adopted: until then it can't be known what is not there.
         if self.state.set_up(event.runtime):
             log.info("runtime_up", runtime=str(event.runtime))
+            self._history.note(Kind.RUNTIME_UP, str(event.runtime))
 
     def _restart(self, key: ModelKey) -> None:
         self.planner.take_in(key)

@@ -17,6 +17,7 @@ from orchd.domain.ports import ProbeWord
 from orchd.domain.signal import Signal
 from orchd.errors import StoreError
 from orchd.health.ports import Probes
+from orchd.history.ports import History
 from orchd.part import Context, Part, Roots
 from orchd.reconcile.loop import Loop, LoopPorts
 from orchd.reconcile.metrics import ReconcileCollector
@@ -42,12 +43,14 @@ class ReconcilePart(Part):
         health: Probes,
         sessions: Sessions,
         catalog: DesiredModels,
+        history: History,
     ) -> None:
         self._context = context
         self._runtimes = runtimes
         self._health = health
         self._sessions = sessions
         self._catalog = catalog
+        self._history = history
         self.probed: Signal[RunnerId, Model, ProbeWord, float] = Signal()
         self._first_turn: asyncio.Task[Any] | None = None
         self._all_ended = False
@@ -63,7 +66,14 @@ class ReconcilePart(Part):
         )
         loop = self.loop = Loop(
             self._context.settings,
-            LoopPorts(self._runtimes.by_id, self._health.prober, self._sessions.table, metrics, self._context.lag),
+            LoopPorts(
+                self._runtimes.by_id,
+                self._health.prober,
+                self._sessions.table,
+                metrics,
+                self._history,
+                self._context.lag,
+            ),
             generations,
             heard=self.probed.emit,
         )

@@ -15,6 +15,7 @@ from orchd.domain.model import Model, RunnerKind
 from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.stalls import Stall
 from orchd.domain.state import DesiredState
+from orchd.history.ports import History
 from orchd.reconcile.agenda import Agenda
 from orchd.reconcile.definitions import Definitions
 from orchd.reconcile.fleet import Fleet
@@ -34,6 +35,7 @@ class ReconcileState:
         runtimes: those that there are.
         definitions: by which runners of an earlier orchd can be adopted.
         stalls: returns when orchd itself stood still.
+        history: is told what becomes of runners.
 
     Attributes:
         desired: what the last file asked for. A file of many entries is taken in piece by piece: `wanted` is what has
@@ -52,6 +54,7 @@ class ReconcileState:
         table: SessionTable,
         definitions: Mapping[tuple[ModelKey, str], Model],
         stalls: Callable[[], tuple[Stall, ...]],
+        history: History,
     ) -> None:
         self.settings = settings
         self.runtimes = tuple(runtimes)
@@ -68,7 +71,7 @@ class ReconcileState:
         self._unread: dict[ModelKey, None] = {}
         self._read: dict[ModelKey, tuple[bool, str]] = {}
         self.changes: Changes[ModelKey] = Changes()
-        self.fleet = Fleet(table, self._on_runner)
+        self.fleet = Fleet(table, self._on_runner, history)
         self._stalls = stalls
         self._needed_by: tuple[Mapping[ModelKey, Model], ...] = self.desired.models, self.models
         self._needed: frozenset[RunnerKind] = frozenset()

@@ -24,6 +24,7 @@ from orchd.sessions.slots import QueuePlace
 from orchd.sessions.table import SessionTable
 from orchd.settings.tree import Settings
 from tests.collectors import Metrics
+from tests.fakes.history import FakeHistory
 from tests.fakes.prober import FakeProber
 from tests.fakes.runtime import FakeContainer, FakeRuntime
 
@@ -35,6 +36,7 @@ class World:
     settings: Settings = field(default_factory=Settings)
     runtime: FakeRuntime = field(default_factory=FakeRuntime)
     prober: FakeProber = field(default_factory=FakeProber)
+    history: FakeHistory = field(default_factory=FakeHistory)
     models: dict[ModelKey, Model] = field(default_factory=dict)
     generations: dict[tuple[ModelKey, str], Model] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=lambda: Metrics(MetricsRegistry(), "test"))
@@ -71,7 +73,7 @@ class World:
         )
         self.metrics = metrics = Metrics(MetricsRegistry(), "test")
         runtimes: Mapping[RuntimeId, FakeRuntime] = {self.runtime.id: self.runtime}
-        ports = LoopPorts(runtimes, self.prober, self._table, metrics.fleet)
+        ports = LoopPorts(runtimes, self.prober, self._table, metrics.fleet, self.history)
         self._loop = Loop(self.settings, ports, self.generations, jitter=lambda: 0.0)
         self._snapshots = Snapshots(self._loop)
         if models:
