@@ -55,6 +55,7 @@ test-install: $(VENV)/.dev ## what the README has people paste, on a bare Debian
 bench: $(VENV)/.dev ## figures against direct calls to the runner
 	@$(BIN)/python -m tests.bench
 	@$(BIN)/python -m tests.bench.pages
+	@$(BIN)/python -m tests.bench.commands
 
 bench-proxy: $(VENV)/.dev ## figures against nginx and HAProxy; ten minutes
 	@$(BIN)/python -m tests.bench.proxy $(BENCH_ARGS)

@@ -39,7 +39,8 @@ from orchd.reconcile.part import ReconcilePart
 from orchd.reload import ReloadPart
 from orchd.runtime.part import RuntimesPart
 from orchd.sessions.part import SessionsPart
-from orchd.settings.files import SecretInUse, resolve_state_dir
+from orchd.settings.files import resolve_state_dir
+from orchd.settings.secrets import SecretInUse
 from orchd.settings.tree import Settings
 from orchd.state_dir import StateDirPart
 from orchd.tickets.built_in import BuiltInHooks

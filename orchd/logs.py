@@ -40,18 +40,6 @@ _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), 
 """Syslog's numbers, by the least level of each."""
 
 
-def is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
-    """Return whether `stream` is the one that systemd connected to the journal (systemd.exec(5), $JOURNAL_STREAM).
-
-    Device and inode are compared: a child may have inherited the variable, but write to a file or a terminal.
-    """
-    try:
-        about = os.fstat(stream.fileno())
-    except (OSError, ValueError):  # It is closed, or not a file.
-        return False
-    return env.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
-
-
 class LineBuffer:
     """A buffer for finished lines: those of one turn of the event loop are written together.
 

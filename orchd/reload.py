@@ -14,8 +14,8 @@ import structlog
 
 from orchd.errors import OrchdError
 from orchd.part import Context, Part, Roots
-from orchd.settings.files import SecretInUse, read_secret
 from orchd.settings.load import differences, value_of
+from orchd.settings.secrets import SecretInUse, read_secret
 from orchd.settings.tree import Settings
 from orchd.threads import DaemonThreads
 

@@ -1,8 +1,8 @@
 """What a part's `status.py` offers: its block of `/status`, and how `orchd status` shows it.
 
 Each such module has a `FACE`. The daemon makes `/status` of all of them (`status_view.py`), the command shows them all
-(`cli/status.py`); both walk `orchd.parts`, so neither knows the parts. A face is there even where its part is switched
-off, so it imports nothing heavy, and shows what there is none of as nothing.
+(`cli/status_pages.py`); both walk `orchd.parts`, so neither knows the parts. A face is there even where its part is
+switched off, so it imports nothing heavy, and shows what there is none of as nothing.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from orchd.errors import JOB_ANSWERS, Code
 from orchd.jobs import metrics as jobs_metrics
 from orchd.reconcile import metrics as reconcile_metrics
 from orchd.runtime import metrics as runtime_metrics
-from orchd.settings.tree import RENAMED, SETTINGS
+from orchd.settings.names import RENAMED
+from orchd.settings.tree import SETTINGS
 from tests.reference_pages import DOCS, PAGES, with_made
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,8 @@ import pytest
 import structlog
 
 from orchd.domain.model import ContainerLaunch, Secret
-from orchd.logs import configure_logs, is_journal, set_level
+from orchd.journal import is_journal
+from orchd.logs import configure_logs, set_level
 from tests.fakes.snapshots import SECRET, model
 
 log = structlog.get_logger("orchd.test")

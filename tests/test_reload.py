@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from orchd.domain.model import Secret
 from orchd.errors import SettingsError
 from orchd.reload import Reload
-from orchd.settings.files import SecretInUse
 from orchd.settings.load import differences, value_of
+from orchd.settings.secrets import SecretInUse
 from orchd.settings.tree import SETTINGS, Settings
 from orchd.tasks import cancel, spawn
 

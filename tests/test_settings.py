@@ -20,10 +20,12 @@ from orchd.errors import Code, SettingsError
 from orchd.settings import files as settings_files
 from orchd.settings.addresses import split_listen
 from orchd.settings.advice import advice
-from orchd.settings.files import config_file, read_secret, resolve_state_dir
+from orchd.settings.files import config_file, resolve_state_dir
 from orchd.settings.load import load_settings
+from orchd.settings.names import RENAMED
 from orchd.settings.reference import settings_table, shipped_file
-from orchd.settings.tree import RENAMED, SETTINGS, Settings
+from orchd.settings.secrets import read_secret
+from orchd.settings.tree import SETTINGS, Settings
 
 SHIPPED = Path(__file__).parents[1] / "config" / "orchd.toml"
 
@@ -216,7 +218,7 @@ class TestErrors:
             ("jobs.hold_timeout_s = inf", {}, {}, ("jobs.hold_timeout_s = inf", "orchd.toml:1", "finite")),
             ("", {"ORCHD_JOBS_HOLD_TIMEOUT_S": "0"}, {}, ("variable ORCHD_JOBS_HOLD_TIMEOUT_S", "greater than 0")),
             ("", {}, {"log.level": "loud"}, ("flag --log-level", "'loud'", "'debug', 'info', 'warning' or 'error'")),
-            ("instance = 'Big One'", {}, {}, ("instance = 'Big One'", "orchd.toml:1", "pattern")),
+            ("instance = 'Big One'", {}, {}, ("instance = 'Big One'", "orchd.toml:1", "of a-z, 0-9 and -")),
             ("[docker]\ngpu_ids = [0]", {}, {}, ("docker.gpu_ids = [0]", "orchd.toml:2", "valid string")),
             ("jobs = 3", {}, {}, ("jobs = 3", "orchd.toml:1", "[jobs] is a section")),
             ("[models_file]", {}, {}, ("models_file = {}", "orchd.toml:1", "valid string")),

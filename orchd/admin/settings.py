@@ -6,16 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
+from orchd.settings.basic import ADMIN_LISTEN
 from orchd.settings.section import Listen, Section
 
 
 class AdminSettings(Section):
     """The read-only admin listener: /healthz, /readyz, /status, /metrics."""
 
-    listen: Listen = Field(
-        "127.0.0.1:8738",
-        description="Address (host:port) of the admin pages. The default is loopback: they are not authenticated.",
-    )
+    listen: Listen = Field(ADMIN_LISTEN.default, description=ADMIN_LISTEN.description)
     ready_when: Literal["any", "all", "listening"] = Field(
         "any",
         description="What makes /readyz answer 200: any = at least one model of the file can serve, or it names none; "

@@ -20,7 +20,7 @@ from orchd.part import Context, Part, Roots
 from orchd.realtime.ports import RealtimeStreams
 from orchd.reconcile.ports import Reconciler
 from orchd.sessions.ports import Sessions
-from orchd.settings.files import SecretInUse, read_secret
+from orchd.settings.secrets import SecretInUse, read_secret
 
 
 class NodeBelow(Protocol):

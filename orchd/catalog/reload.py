@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from orchd.call_within import call_within
 from orchd.catalog.keep import merge
 from orchd.catalog.launch import NOTHING_RUNS, FileContext
 from orchd.catalog.reading import Reading, understand
@@ -31,7 +32,6 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.state import DesiredState, Problem, Severity
 from orchd.errors import Code
-from orchd.threads import call_within
 
 log = structlog.get_logger("orchd.catalog")
 

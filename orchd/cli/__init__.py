@@ -19,7 +19,7 @@ from orchd import __version__
 from orchd.cli.complaints import complain, warn
 from orchd.cli.parser import Parser, parse
 from orchd.errors import DaemonUnreachable, OrchdError, reason_of
-from orchd.text import drop_unread, take_any_text
+from orchd.streams import drop_unread, take_any_text
 
 COMMANDS = {
     "run": "run the daemon",
@@ -61,10 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     args = parse(build_parser(), argv)
-    from orchd.cli.flags import settings_of
-
     try:
-        code: int = args.run(args, settings_of(args, os.environ, warn))
+        code: int = args.run(args, args.settings_of(args, os.environ, warn))
     except OrchdError as exc:
         complain(exc.message)
         return UNREACHABLE if isinstance(exc, DaemonUnreachable) else FAILED
@@ -89,6 +87,8 @@ def build_parser() -> Parser:
 
 
 def _fill(name: str, parser: Parser) -> None:
+    from orchd.cli.flags import client_settings_of
+
     module = import_module(f"orchd.cli.{name}")
+    parser.set_defaults(run=module.run, settings_of=client_settings_of)
     module.add_arguments(parser)
-    parser.set_defaults(run=module.run)

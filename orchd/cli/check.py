@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchd.call_within import call_within
 from orchd.catalog.reading import Reading
 from orchd.catalog.reload import read_file
 from orchd.catalog.tables import last_good
@@ -26,8 +27,8 @@ from orchd.hooks.entries import entries
 from orchd.settings.advice import advice
 from orchd.settings.files import READ_TIMEOUT_S, call, resolve_state_dir
 from orchd.settings.tree import Settings
-from orchd.text import RED, YELLOW, Cell, TextStyle, pad, printable, style_of, table, units, write
-from orchd.threads import call_within
+from orchd.streams import write
+from orchd.text import RED, YELLOW, Cell, TextStyle, pad, printable, style_of, table, units
 
 Doubts = Sequence[tuple[str, str]]
 """Settings that are likely to be mistakes, and why."""

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
+
+from orchd.journal import ERROR, WARNING, is_journal
 
 
 def complain(message: str) -> None:
     """Say what is wrong, as an error."""
-    _say(logging.ERROR, f"orchd: {message}")
+    _say(ERROR, f"orchd: {message}")
 
 
 def warn(message: str) -> None:
     """Say what should be changed, as a warning."""
-    _say(logging.WARNING, f"orchd: warning: {message}")
+    _say(WARNING, f"orchd: warning: {message}")
 
 
-def _say(level: int, message: str) -> None:
-    from orchd.logs import is_journal, priority  # Most commands say nothing, and it takes long to import.
-
-    prefix = priority(level) if is_journal(sys.stderr, os.environ) else ""
+def _say(priority: str, message: str) -> None:
+    prefix = priority if is_journal(sys.stderr, os.environ) else ""
     for line in message.splitlines():
         print(prefix + line, file=sys.stderr)

@@ -18,7 +18,7 @@ from orchd.demo.child import Child
 from orchd.demo.frame import FrameJob, tinted
 from orchd.demo.image import DemoEngine
 from orchd.errors import OrchdError, reason_of
-from orchd.settings.tree import Settings
+from orchd.settings.client import ClientSettings
 from orchd.text import printable
 
 Json = dict[str, Any]
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace, _settings: Settings) -> int:
+def run(args: argparse.Namespace, _settings: ClientSettings) -> int:
     for number in ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:  # Else somebody wants it so, such as nohup.
             signal.signal(number, signal.default_int_handler)

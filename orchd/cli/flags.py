@@ -1,48 +1,69 @@
-"""A flag for each setting, made from the same schema as the file and the environment."""
+"""A flag for each setting, made from the same descriptions as the file and the environment.
+
+A command that only asks the daemon has flags for basic settings, and gets a `ClientSettings`: reading all settings
+takes longer than the command itself.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
+from orchd.settings.basic import BASIC, BasicSetting
+from orchd.settings.client import ClientSettings, load_client_settings
 from orchd.settings.files import config_file
-from orchd.settings.load import load_settings
-from orchd.settings.tree import RENAMED, SETTINGS, Settings, flag_name
+from orchd.settings.names import RENAMED, flag_name
+
+if TYPE_CHECKING:
+    from orchd.settings.tree import Setting, Settings
+
+Warn = Callable[[str], None]
+"""Called with each warning, one line."""
 
 
-def add_settings_flags(parser: argparse.ArgumentParser, only: Iterable[str] = tuple(SETTINGS)) -> None:
-    """Give `parser` the flag `--config` and those of the settings named in `only`."""
+def add_client_flags(parser: argparse.ArgumentParser, *settings: BasicSetting) -> None:
+    """Give `parser` the flag `--config` and those of `settings`; its command gets a `ClientSettings`."""
+    _add_flags(parser, BASIC, [one.name for one in settings])
+    parser.set_defaults(settings_of=client_settings_of)
+
+
+def add_settings_flags(parser: argparse.ArgumentParser, only: Iterable[str] | None = None) -> None:
+    """Give `parser` the flag `--config` and those of the settings named in `only`, or of all; it gets `Settings`."""
+    from orchd.settings.tree import SETTINGS
+
+    _add_flags(parser, SETTINGS, [*SETTINGS] if only is None else [*only])
+    parser.set_defaults(settings_of=settings_of)
+
+
+def _add_flags(
+    parser: argparse.ArgumentParser, of: Mapping[str, Setting] | Mapping[str, BasicSetting], names: Iterable[str]
+) -> None:
     group = parser.add_argument_group("settings", "also read from the environment (ORCHD_...) and a file")
     group.add_argument("--config", metavar="PATH", help="settings file (default: $ORCHD_CONFIG, /etc/orchd/orchd.toml)")
-    for name in only:
-        setting = SETTINGS[name]
-        shown = f"{setting.description} (default: {setting.default or 'empty'})"
-        group.add_argument(
-            setting.flag, dest=f"setting:{name}", metavar="VALUE", help=shown.replace("%", "%%"), default=None
-        )
+    for name in names:
+        shown = f"{of[name].description} (default: {of[name].default or 'empty'})".replace("%", "%%")
+        group.add_argument(flag_name(name), dest=f"setting:{name}", metavar="VALUE", help=shown, default=None)
     for former, name in RENAMED.items():
-        if name in only:
+        if name in names:
             group.add_argument(flag_name(former), dest=f"setting:{former}", help=argparse.SUPPRESS, default=None)
 
 
-def settings_of(
-    args: argparse.Namespace, env: Mapping[str, str], warn: Callable[[str], None] = lambda _: None
-) -> Settings:
-    """Return the settings for a command; all at their defaults for one that has no settings flags.
+def settings_of(args: argparse.Namespace, env: Mapping[str, str], warn: Warn = lambda _: None) -> Settings:
+    """Return the settings for a command with `add_settings_flags`; `warn` and errors are those of `load_settings`."""
+    from orchd.settings.load import load_settings
 
-    Args:
-        warn: see `load_settings`.
+    return load_settings(argv=_flags_given(args), env=env, file=config_file(args.config, env), warn=warn)
 
-    Raises:
-        SettingsError: see `load_settings`.
-    """
-    given: dict[str, Any] = vars(args)
-    if "config" not in given:
-        return Settings()
-    argv = {
-        name.removeprefix("setting:"): value
-        for name, value in given.items()
-        if name.startswith("setting:") and value is not None
-    }
-    return load_settings(argv=argv, env=env, file=config_file(given["config"], env), warn=warn)
+
+def client_settings_of(args: argparse.Namespace, env: Mapping[str, str], warn: Warn = lambda _: None) -> ClientSettings:
+    """Return those for a command with `add_client_flags`; all at their defaults for one that has no such flags."""
+    if "config" not in args:
+        return ClientSettings()
+    return load_client_settings(argv=_flags_given(args), env=env, file=config_file(args.config, env), warn=warn)
+
+
+def _flags_given(args: argparse.Namespace) -> dict[str, str]:
+    """Return the values of the settings' flags, by the names of the settings."""
+    given = {name.partition(":")[2]: value for name, value in vars(args).items() if name.startswith("setting:")}
+    return {name: value for name, value in given.items() if value is not None}

@@ -8,12 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    """As `nearest_setting`; the settings take longer to import than most command lines to read."""
-    from orchd.settings.load import nearest_setting
-
-    return nearest_setting(name, known)
+from orchd.settings.names import nearest_name
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,7 +47,7 @@ class Parser(argparse.ArgumentParser):
             choices = [str(choice) for choice in action.choices]
             what = "/".join(action.option_strings) or "a command"
             self.error(
-                f"cannot use {value!r} as {what}: the nearest one is {_nearest(str(value), choices)},"
+                f"cannot use {value!r} as {what}: the nearest one is {nearest_name(str(value), choices)},"
                 f" of {', '.join(choices)}"
             )
 
@@ -78,7 +73,7 @@ def _before_command(flag: str, parser: Parser) -> str:
     """Return what to say of a flag before the command that `orchd` itself does not have."""
     if owners := [f"orchd {name} {flag}" for name, command in parser.commands.items() if flag in command.flags()]:
         return f"cannot use {flag} before a command: write {_listed(owners)}"
-    return f"cannot use unknown flag {flag}: the nearest one of `orchd` is {_nearest(flag, parser.flags())}"
+    return f"cannot use unknown flag {flag}: the nearest one of `orchd` is {nearest_name(flag, parser.flags())}"
 
 
 def _left_over(left: Sequence[str], command: str, commands: Mapping[str, Parser]) -> str:
@@ -88,7 +83,7 @@ def _left_over(left: Sequence[str], command: str, commands: Mapping[str, Parser]
         return f"cannot use {left[0]!r}: `orchd {command}` takes no more arguments"
     if owners := [f"orchd {name}" for name, other in commands.items() if flag in other.flags()]:
         return f"cannot use {flag} with `orchd {command}`: it is a flag of {_listed(owners)}"
-    near = _nearest(flag, commands[command].flags())
+    near = nearest_name(flag, commands[command].flags())
     return f"cannot use unknown flag {flag}: the nearest one of `orchd {command}` is {near}"
 
 

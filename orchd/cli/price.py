@@ -21,10 +21,11 @@ from orchd.cli.flags import add_settings_flags
 from orchd.cli.price_page import Rate, as_json, as_text, row_of
 from orchd.domain.state import Severity
 from orchd.errors import OrchdError, SettingsError
-from orchd.settings.files import read_secret
+from orchd.settings.secrets import read_secret
 from orchd.settings.tree import Settings
 from orchd.status_view import find_model
-from orchd.text import printable, style_of, write
+from orchd.streams import write
+from orchd.text import printable, style_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,17 +6,18 @@ import argparse
 import os
 
 from orchd.cli.client import order
-from orchd.cli.flags import add_settings_flags
+from orchd.cli.flags import add_client_flags
+from orchd.settings.basic import STATE_DIR
+from orchd.settings.client import ClientSettings
 from orchd.settings.files import resolve_state_dir
-from orchd.settings.tree import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="pipeline/model_id, or a model_id that only one pipeline has")
-    add_settings_flags(parser, only=("state_dir",))
+    add_client_flags(parser, STATE_DIR)
 
 
-def run(args: argparse.Namespace, settings: Settings) -> int:
+def run(args: argparse.Namespace, settings: ClientSettings) -> int:
     state_dir = resolve_state_dir(settings.state_dir, os.environ)
     for news in order(state_dir, "restart", {"model": args.model}):
         model = news["model"]

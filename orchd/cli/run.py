@@ -17,8 +17,9 @@ from orchd.cli.flags import add_settings_flags, settings_of
 from orchd.cli.signals import Signals, end_at_once
 from orchd.domain.redact import scrub
 from orchd.errors import OrchdError
+from orchd.journal import is_journal
 from orchd.limits import raise_open_files
-from orchd.logs import LineBuffer, configure_logs, is_journal, priority
+from orchd.logs import LineBuffer, configure_logs, priority
 from orchd.loops import fast_loop
 from orchd.settings.advice import advice
 from orchd.settings.tree import Settings

@@ -6,14 +6,14 @@ import argparse
 import json
 
 from orchd.catalog.json_schema import json_schema
-from orchd.settings.tree import Settings
-from orchd.text import write
+from orchd.settings.client import ClientSettings
+from orchd.streams import write
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
     """It has none."""
 
 
-def run(_args: argparse.Namespace, _settings: Settings) -> int:
+def run(_args: argparse.Namespace, _settings: ClientSettings) -> int:
     write(json.dumps(json_schema(), indent=2))
     return 0

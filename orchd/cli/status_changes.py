@@ -38,7 +38,7 @@ def told(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Return the lines that are new or others than before, and one for each that is no longer there.
 
     Args:
-        before, now: lines by name, as `orchd.cli.status.states` makes them.
+        before, now: lines by name, as `orchd.cli.status_pages.states` makes them.
     """
     lines = [line for name, line in now.items() if before.get(name) != line]
     return lines + [

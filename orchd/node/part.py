@@ -16,7 +16,7 @@ from orchd.node.route_secrets import KEY_NAME, RouteSecrets, is_key, new_key
 from orchd.node.tables import SecretTable
 from orchd.node.watch import NodeWatch
 from orchd.part import Context, Part
-from orchd.settings.files import SecretInUse, read_secret
+from orchd.settings.secrets import SecretInUse, read_secret
 
 log = structlog.get_logger("orchd.node")
 

@@ -2,65 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from orchd.errors import SettingsError
-from orchd.settings.files import CONFIG_ENV, call, reason
+from orchd.settings.files import CONFIG_ENV
+from orchd.settings.given import Given, SettingsFile, collect, sections_of, shown, wrong
+from orchd.settings.names import ENV_PREFIX, RENAMED, env_name, nearest_name
 from orchd.settings.section import FreeTable
-from orchd.settings.tree import FREE_TABLES, RENAMED, RENAMED_UNTIL, SETTINGS, Setting, Settings, env_name, flag_name
+from orchd.settings.tree import FREE_TABLES, SETTINGS, Setting, Settings
 
-ENV_PREFIX = "ORCHD_"
+_SECTIONS = sections_of(SETTINGS)
+
 TEST_ENV_PREFIX = "ORCHD_TEST_"
 """Steers the test suite; the daemon ignores it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """Attributes:
-    value: as TOML has it; text from a flag or the environment is already turned into the setting's type.
-    origin: where it came from, for a person.
-    """
-
-    value: object
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What is to be said about the settings that were given.
-
-    Attributes:
-        problems: why they can't be used, one line each.
-        warnings: what should be changed in them although they can be used, one line each.
-    """
-
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def current(self, name: str, former: str, origin: str, given: Container[str]) -> str | None:
-        """Return the name under which the setting `name` is read now; None = it is given under that name as well.
-
-        Args:
-            former: the name as it was written: of a variable, a flag, or in the file.
-            given: names that the same source gives.
-        """
-        now = RENAMED.get(name)
-        if now is None:
-            return name
-        said = f"setting {former} ({origin}) is named {now} now"
-        if now in given:
-            self.warnings.append(f"{said}, and that one is used: remove {former}")
-            return None
-        self.warnings.append(f"{said}: rename it there, as the former name is read until version {RENAMED_UNTIL} only")
-        return now
 
 
 def load_settings(
@@ -81,11 +40,10 @@ def load_settings(
     Raises:
         SettingsError: with one line for each setting that is unknown or can't be used, saying where it stands.
     """
-    said = Said()
-    problems = said.problems
-    given = _from_file(file, said) if file else {}
-    given |= _from_env(env, said)
-    given |= _from_flags(argv, said)
+    text = SettingsFile(file) if file else None
+    problems = [*_unknown_in_file(text), *_unknown_in_env(env)]
+    found, warnings = collect(SETTINGS, argv=argv, env=env, file=text)
+    given = {name: _typed(SETTINGS[name], one) for name, one in found.items()} | _free_tables(text)
     tree: dict[str, Any] = {}
     for name, one in given.items():
         section, _, leaf = name.rpartition(".")
@@ -96,7 +54,7 @@ def load_settings(
         problems += [_explain(error["loc"], error["msg"], given) for error in exc.errors(include_url=False)]
     if problems:
         raise SettingsError("\n".join(problems))
-    for line in said.warnings:
+    for line in warnings:
         warn(line)
     return settings
 
@@ -122,84 +80,56 @@ def _values(tables: Any) -> dict[str, Mapping[str, Any]]:
     return {name: table.values for name, table in tables.items()}
 
 
-def _from_file(file: Path, said: Said) -> dict[str, _Given]:
-    try:
-        text = call(lambda: file.read_text(encoding="utf-8"))
-        tree = tomllib.loads(text)
-    except (OSError, ValueError) as exc:
-        why = reason(exc) if isinstance(exc, OSError) else exc
-        raise SettingsError(f"cannot read settings file {file}: {why}") from exc
-    sections = {name.partition(".")[0] for name in SETTINGS if "." in name}
-    given: dict[str, _Given] = {}
-    leaves = dict(_leaves(tree, sections))
-    for written, value in leaves.items():
-        origin = f"{file}{_line_of(written, text)}"
-        if (name := said.current(written, written, origin, leaves)) is None:
+def _unknown_in_file(file: SettingsFile | None) -> Iterator[str]:
+    """Yield a line for each name in the file that nothing is known of."""
+    for name, value in file.leaves(_SECTIONS) if file else ():
+        if name in SETTINGS or name in RENAMED or _is_free_table(name, value):
             continue
-        section, _, leaf = name.partition(".")
-        if name not in SETTINGS and section in FREE_TABLES and leaf and isinstance(value, dict):
-            tables = given.setdefault(f"{section}.{FREE_TABLES[section]}", _Given({}, origin))
-            assert isinstance(tables.value, dict)
-            origins = {each: f"{file}{_line_of(f'{name}.{each}', text)}" for each in value}
-            tables.value[leaf] = FreeTable(value, origin, origins)
-        elif name in SETTINGS:
-            given[name] = _Given(tuple(value) if isinstance(value, list) else value, origin)
-        elif name in sections:
-            said.problems.append(f"cannot use {name} = {_shown(value)} ({origin}): [{name}] is a section")
+        assert file
+        if name in _SECTIONS:
+            yield f"cannot use {name} = {shown(value)} ({file.origin(name)}): [{name}] is a section"
         else:
-            said.problems.append(_unknown(name, origin, [*SETTINGS, *sections]))
+            yield _unknown(name, file.origin(name), [*SETTINGS, *_SECTIONS])
+
+
+def _unknown_in_env(env: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each variable that looks like a setting of ours and is none."""
+    known = [setting.env for setting in SETTINGS.values()]
+    taken = {*known, *map(env_name, RENAMED), CONFIG_ENV}
+    for variable in env:
+        if variable.startswith(ENV_PREFIX) and variable not in taken and not variable.startswith(TEST_ENV_PREFIX):
+            yield _unknown(variable, "environment", [*known, CONFIG_ENV])
+
+
+def _free_tables(file: SettingsFile | None) -> dict[str, Given]:
+    """Return the free tables of the file, by the name of the field that holds those of a section."""
+    given: dict[str, Given] = {}
+    for name, value in file.leaves(_SECTIONS) if file else ():
+        if _is_free_table(name, value):
+            assert file
+            section, _, leaf = name.partition(".")
+            field = f"{section}.{FREE_TABLES[section]}"
+            tables = given.setdefault(field, Given({}, name, file.origin(name))).value
+            assert isinstance(tables, dict)
+            tables[leaf] = FreeTable(value, file.origin(name), {each: file.origin(f"{name}.{each}") for each in value})
     return given
 
 
-def _leaves(tree: Mapping[str, Any], sections: set[str]) -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if name in sections and isinstance(value, dict):
-            yield from ((f"{name}.{leaf}", inner) for leaf, inner in value.items())
-        else:
-            yield name, value
+def _is_free_table(name: str, value: object) -> bool:
+    section, _, leaf = name.partition(".")
+    return name not in SETTINGS and section in FREE_TABLES and bool(leaf) and isinstance(value, dict)
 
 
-def _line_of(name: str, text: str) -> str:
-    """Return `:line` of a setting or section in TOML `text`; empty where it is written in an unusual way."""
-    section = ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        if found := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
-            section = f"{found[1]}."
-            if found[1] == name:
-                return f":{number}"
-        elif (found := re.match(r"\s*([\w.-]+)\s*=", line)) and section + found[1] == name:
-            return f":{number}"
-    return ""
+def _typed(setting: Setting, one: Given) -> Given:
+    """Return it with its value as the setting's type; unchanged where it can't be that, for validation to complain."""
+    if isinstance(one.value, list):
+        return one._replace(value=tuple(one.value))
+    if one.is_text and isinstance(one.value, str):
+        return one._replace(value=_of_type(setting.field.annotation, one.value))
+    return one
 
 
-def _from_env(env: Mapping[str, str], said: Said) -> dict[str, _Given]:
-    by_env = {setting.env: setting.name for setting in SETTINGS.values()}
-    former = {env_name(name): name for name in RENAMED}
-    given: dict[str, _Given] = {}
-    names = {by_env[variable] for variable in env if variable in by_env}
-    for variable, text in env.items():
-        if not variable.startswith(ENV_PREFIX) or variable == CONFIG_ENV or variable.startswith(TEST_ENV_PREFIX):
-            continue
-        written = by_env.get(variable) or former.get(variable)
-        if written is None:
-            said.problems.append(_unknown(variable, "environment", [*by_env, CONFIG_ENV]))
-        elif (name := said.current(written, variable, "environment", names)) is not None:
-            given[name] = _Given(_typed(SETTINGS[name], text), f"environment variable {variable}")
-    return given
-
-
-def _from_flags(argv: Mapping[str, str], said: Said) -> dict[str, _Given]:
-    given: dict[str, _Given] = {}
-    for written, text in argv.items():
-        flag = flag_name(written)
-        if (name := said.current(written, flag, "flag", argv)) is not None:
-            given[name] = _Given(_typed(SETTINGS[name], text), f"flag {flag}")
-    return given
-
-
-def _typed(setting: Setting, text: str) -> object:
-    """Return `text` as the setting's type; unchanged where it can't be that, for validation to complain about."""
-    kind = setting.field.annotation
+def _of_type(kind: Any, text: str) -> object:
     if get_origin(kind) is tuple:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if kind is bool:
@@ -212,30 +142,11 @@ def _typed(setting: Setting, text: str) -> object:
     return text
 
 
-def nearest_setting(name: str, known: Sequence[str]) -> str:
-    """Return the one of `known` that `name` most likely means.
-
-    Such as `--admin-listen` for `--admin`; and `jobs.hold_limit` for one in the wrong section, or in none.
-    """
-    words = _words(name)
-    leaf = words[1:]
-    by_worth = (
-        [one for one in known if _words(one)[: len(words)] == words or _words(one)[-len(words) :] == words],
-        difflib.get_close_matches(name, known, cutoff=0.9),
-        [one for one in known if leaf and _words(one)[-len(leaf) :] == leaf],
-    )
-    return difflib.get_close_matches(name, next(filter(None, by_worth), known), n=1, cutoff=0.0)[0]
-
-
-def _words(name: str) -> list[str]:
-    return re.split(r"[._-]+", name.lower().strip("-").removeprefix(ENV_PREFIX.lower()))
-
-
 def _unknown(name: str, origin: str, known: list[str]) -> str:
-    return f"cannot use unknown setting {name} ({origin}): the nearest known one is {nearest_setting(name, known)}"
+    return f"cannot use unknown setting {name} ({origin}): the nearest known one is {nearest_name(name, known)}"
 
 
-def _explain(loc: tuple[int | str, ...], message: str, given: Mapping[str, _Given]) -> str:
+def _explain(loc: tuple[int | str, ...], message: str, given: Mapping[str, Given]) -> str:
     """Return one line for one of pydantic's complaints."""
     message = re.sub(r"^(Input|String) ", "it ", message.removeprefix("Value error, "))
     name = ".".join(str(part) for part in loc[:2])
@@ -243,22 +154,4 @@ def _explain(loc: tuple[int | str, ...], message: str, given: Mapping[str, _Give
         name = str(loc[0])
     if name not in given:
         return f"cannot use the settings of [{name}]: {message}"
-    one = given[name]
-    value = one.value
-    if isinstance(value, tuple):  # As it was written: in TOML as a list, else as words with commas.
-        value = ",".join(value) if one.origin.startswith(("flag ", "variable ")) else list(value)
-    return f"cannot use {name} = {_shown(value)} ({one.origin}): {message} ({SETTINGS[name].description})"
-
-
-def _shown(value: object) -> str:
-    """Return a value for an error, without what may be secret: what tables hold, and credentials in a URL."""
-    if isinstance(value, dict):
-        return "{...}" if value else "{}"
-    if isinstance(value, list | tuple) and any(isinstance(each, dict | list | tuple) for each in value):
-        return "[...]"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_shown, value))}]"
-    if isinstance(value, str) and "://" in value:
-        value = re.sub(r"(?<=://)[^/?#]*@", "***@", value)
-        value = re.sub(r"[?#].*", "?***", value, flags=re.DOTALL)
-    return repr(value)
+    return wrong(name, given[name], message, SETTINGS[name].description)

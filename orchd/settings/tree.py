@@ -6,11 +6,10 @@ more than to have the line made.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from orchd.admin.settings import AdminSettings
@@ -22,6 +21,8 @@ from orchd.realtime.settings import StreamsSettings
 from orchd.reconcile.settings import ReconcileSettings
 from orchd.runtime.docker.settings import DockerSettings
 from orchd.runtime.process.settings import ProcessSettings
+from orchd.settings.basic import INSTANCE, STATE_DIR
+from orchd.settings.names import env_name, flag_name
 from orchd.settings.section import FreeTables, Positive, Section
 
 
@@ -39,15 +40,9 @@ class LogSettings(Section):
 class Settings(CatalogSettings):
     """All settings of one daemon."""
 
-    state_dir: str = Field(
-        "",
-        description="Folder of durable state; empty = the first of $STATE_DIRECTORY, /var/lib/orchd and "
-        "~/.local/state/orchd that can be used.",
-    )
-    instance: str = Field(
-        "orchd",
-        pattern=r"^[a-z0-9][a-z0-9-]{0,31}$",
-        description="Label of everything that orchd creates; each daemon on a machine needs its own.",
+    state_dir: str = Field(STATE_DIR.default, description=STATE_DIR.description)
+    instance: Annotated[str, AfterValidator(INSTANCE.checked)] = Field(
+        INSTANCE.default, description=INSTANCE.description
     )
     on_stop: Literal["keep", "stop"] = Field(
         "keep",
@@ -66,22 +61,6 @@ class Settings(CatalogSettings):
     reconcile: ReconcileSettings = ReconcileSettings()
     hooks: HooksSettings = HooksSettings()
     log: LogSettings = LogSettings()
-
-
-RENAMED: Mapping[str, str] = {"jobs.look_us": "jobs.busy_poll_us"}
-"""Former names of settings, which are still read, with a warning."""
-RENAMED_UNTIL = "0.3"
-"""The version that reads these no more: each former name is read for one version."""
-
-
-def flag_name(name: str) -> str:
-    """Return the flag of a setting: `--jobs-listen` for `jobs.listen`."""
-    return "--" + re.sub(r"[._]", "-", name)
-
-
-def env_name(name: str) -> str:
-    """Return the environment variable of a setting: `ORCHD_JOBS_LISTEN` for `jobs.listen`."""
-    return "ORCHD_" + name.replace(".", "_").upper()
 
 
 class Setting(NamedTuple):

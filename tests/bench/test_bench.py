@@ -67,3 +67,9 @@ async def test_pages_of_many_models_are_measured(tmp_path: Path) -> None:
     ]
     for row in ("/metrics", "/status", "idle", "an edited file", "the same, scraped", "memory"):
         assert f"| {row} " in text
+
+
+async def test_what_commands_cost_is_measured(tmp_path: Path) -> None:
+    text = await bench(tmp_path, module="tests.bench.commands")
+    assert "| orchd status " in text
+    assert "| orchd restart m " in text

@@ -6,7 +6,7 @@ import pytest
 
 from orchd.cli import build_parser
 from orchd.cli.parser import parse
-from orchd.settings.load import nearest_setting
+from orchd.settings.names import nearest_name
 from orchd.settings.tree import SETTINGS
 
 PARSER = build_parser()
@@ -68,7 +68,7 @@ def test_a_setting_is_found_by_its_misspelling_wherever_it_is_written() -> None:
     for spelled in (names, [one.flag for one in SETTINGS.values()], [one.env for one in SETTINGS.values()]):
         for name in spelled:
             for slip in (name + "S", name[:-1], name[:-2] + name[-1] + name[-2]):
-                assert nearest_setting(slip, spelled) == name or slip in spelled
-    assert nearest_setting("hold_limit", names) == "jobs.hold_limit"
-    assert nearest_setting("admin.hold_limit", names) == "jobs.hold_limit"
-    assert nearest_setting("job.listen", names) == "jobs.listen"
+                assert nearest_name(slip, spelled) == name or slip in spelled
+    assert nearest_name("hold_limit", names) == "jobs.hold_limit"
+    assert nearest_name("admin.hold_limit", names) == "jobs.hold_limit"
+    assert nearest_name("job.listen", names) == "jobs.listen"

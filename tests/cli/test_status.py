@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchd.advertise.status import standing
-from orchd.cli.status import model_page, overview, states
+from orchd.cli.status_pages import model_page, overview, states
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Currency, Price, PriceUnit
 from orchd.domain.offer import NodeStatus

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchd.cli.status import states
 from orchd.cli.status_changes import news, told
+from orchd.cli.status_pages import states
 from orchd.domain.state import RuntimeStatus, Snapshot
 from orchd.status_view import status
 from tests.fakes.snapshots import NODE, NODE_DOWN, NOW, beside, snapshot

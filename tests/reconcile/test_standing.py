@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchd.advertise.offer import OfferBook
-from orchd.cli.status import model_page, overview
+from orchd.cli.status_pages import model_page, overview
 from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.model import ContainerLaunch, Model
 from orchd.domain.money import Price
