@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import signal
 from fractions import Fraction
 from pathlib import Path
 
 from tests.doubles.golivepeer.chain import Chain
 from tests.doubles.golivepeer.faults import control_routes
 from tests.doubles.golivepeer.node import Node, NodeSettings
+from tests.doubles.shared import process
 from tests.doubles.shared.clock import RealClock
-from tests.doubles.shared.go_http import application
-from tests.doubles.shared.listener import Listener
 
 
 def _arguments() -> argparse.Namespace:
@@ -65,26 +61,13 @@ async def _run(given: argparse.Namespace) -> None:
     )
     if given.datadir is not None:
         given.datadir.mkdir(parents=True, exist_ok=True)
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    control = Listener(given.control)
-    async with Node(settings, RealClock(), datadir=given.datadir) as node:
-        await control.open(application(control_routes(node)), None)
-        ready = {
-            "service_url": node.service_url,
-            "cli_url": node.cli_url,
-            "control_url": f"http://{control.address}",
-            "certificate": str(node.certificate_path),
-            "pid": os.getpid(),
-        }
-        if given.ready_file is not None:
-            partial = given.ready_file.with_suffix(".partial")
-            partial.write_text(json.dumps(ready))
-            partial.rename(given.ready_file)
-        print(json.dumps(ready), flush=True)
-        await stopped.wait()
-        await control.close()
+    node = Node(settings, RealClock(), datadir=given.datadir)
+
+    def addresses() -> dict[str, str]:
+        certificate = str(node.certificate_path)
+        return {"service_url": node.service_url, "cli_url": node.cli_url, "certificate": certificate}
+
+    await process.run(node, given.control, control_routes(node), given.ready_file, addresses)
 
 
 if __name__ == "__main__":

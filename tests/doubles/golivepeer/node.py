@@ -17,13 +17,13 @@ from aiohttp import web
 from tests.doubles.golivepeer import certificate, cli
 from tests.doubles.golivepeer.byoc import Byoc
 from tests.doubles.golivepeer.chain import Chain
-from tests.doubles.golivepeer.faults import Faults
 from tests.doubles.golivepeer.grpc_listing import GrpcPort
 from tests.doubles.golivepeer.live_runner import LiveRunners
 from tests.doubles.golivepeer.price import BasePrices
 from tests.doubles.golivepeer.trickle import Trickle
 from tests.doubles.shared import alpn
 from tests.doubles.shared.clock import Clock
+from tests.doubles.shared.faults import Faults
 from tests.doubles.shared.go_http import application
 from tests.doubles.shared.listener import Listener
 
@@ -145,7 +145,7 @@ class Node:
 
     async def _open_cli(self) -> None:
         routes = [*self._chain_routes(), *cli.routes(self), *self.live_runners.cli_routes()]
-        await self._cli.open(application(routes, self.faults.middleware(self)), None)
+        await self._cli.open(application(routes, self.faults.middleware(self.clock)), None)
 
     async def _open_service(self) -> None:
         routes = [
@@ -154,7 +154,9 @@ class Node:
             *self.live_runners.routes(),
             *self.trickle.routes(),
         ]
-        await self._service.open(application(routes, self.faults.middleware(self)), self._tls, self.grpc.connected)
+        await self._service.open(
+            application(routes, self.faults.middleware(self.clock)), self._tls, self.grpc.connected
+        )
 
     def _chain_routes(self) -> list[web.RouteDef]:
         if self.settings.on_chain is None:

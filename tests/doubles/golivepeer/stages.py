@@ -14,15 +14,11 @@ from typing import Any
 
 import aiohttp
 
-from tests.doubles.golivepeer.replay import Differs, Replay, Stage, eventually
+from tests.doubles.golivepeer.replay import Replay, Stage
 from tests.doubles.shared.caller import Answer
+from tests.doubles.shared.recordings import Differs, eventually, expect, load
 
 SECRET = {"Authorization": "s3cret"}
-
-
-def expect(found: object, recorded: object, what: str) -> None:
-    if found != recorded:
-        raise Differs(f"{what}: {found!r} and not {recorded!r}")
 
 
 async def post(replay: Replay, target: str, body: Mapping[str, Any], *, listener: str = "service") -> Answer:
@@ -54,7 +50,7 @@ async def register_static(replay: Replay) -> None:
 
 async def four_at_once(replay: Replay, step: Mapping[str, Any]) -> None:
     """Four jobs, each longer than an upsert that comes while they run."""
-    job = next(s for s in _steps("byoc-job.json") if s["step"] == "job")
+    job = next(s for s in load("byoc-job.json") if s["step"] == "job")
     header = {"Livepeer": job["request"]["headers"]["Livepeer"]}
     asleep = replay.worker.sleeping
     async with asyncio.TaskGroup() as tasks:
@@ -72,18 +68,12 @@ async def four_at_once(replay: Replay, step: Mapping[str, Any]) -> None:
     expect(free, step["available_capacity_after_all_ended"], "free slots")
 
 
-def _steps(file: str) -> list[dict[str, Any]]:
-    from tests.doubles.golivepeer.replay import load
-
-    return load(file)
-
-
 # byoc-connections.json
 
 
 async def big_body(replay: Replay, step: Mapping[str, Any]) -> None:
     await register(replay, "raw/close", 2)
-    job = next(s for s in _steps("byoc-connections.json") if s["step"].startswith("caller hangs up"))
+    job = next(s for s in load("byoc-connections.json") if s["step"].startswith("caller hangs up"))
     header = {"Livepeer": job["request"]["headers"]["Livepeer"]}
     size = int("".join(char for char in step["step"] if char.isdigit()))
     answer = await replay.exchange("service", "POST", "/process/request/x", header, b"x" * size)

@@ -9,8 +9,9 @@ from typing import Any
 from tests.doubles.golivepeer import protobuf
 from tests.doubles.golivepeer.grpc_client import CallFailed, call
 from tests.doubles.golivepeer.protobuf import Value
-from tests.doubles.golivepeer.replay import Differs, Replay, load
-from tests.doubles.golivepeer.stages import expect, register
+from tests.doubles.golivepeer.replay import Replay
+from tests.doubles.golivepeer.stages import register
+from tests.doubles.shared.recordings import Differs, expect, load
 
 FILE = "onchain-grpc.json"
 _TERMS = ("recipient", "face_value", "win_prob", "recipient_rand_hash", "seed", "expiration_block")

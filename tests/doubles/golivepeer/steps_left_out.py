@@ -5,7 +5,8 @@ An on-chain step with a `Livepeer-Payment` header is left out by rule: tickets b
 
 from __future__ import annotations
 
-from tests.doubles.golivepeer.replay import Step, paid
+from tests.doubles.golivepeer.replay import paid
+from tests.doubles.shared.recordings import Step
 
 PAYMENT = "carries tickets, which this double doesn't judge"
 GROUND = "says on what ground the file was recorded; not a step"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.doubles.golivepeer.chain import Chain
 from tests.doubles.golivepeer.kit import NAME, SECRET, UNFUNDED_KEY, Kit, job_header, kit
-from tests.doubles.golivepeer.replay import eventually
+from tests.doubles.shared.recordings import eventually
 from tests.doubles.shared.worker import RawWorker, early, garbage
 
 

@@ -15,7 +15,7 @@ from tests.doubles.golivepeer.chain import Chain
 from tests.doubles.golivepeer.live_kit import PRICE, LiveKit, live_kit
 from tests.doubles.golivepeer.live_static import BadDocument
 from tests.doubles.golivepeer.node import Node, NodeSettings
-from tests.doubles.golivepeer.replay import eventually
+from tests.doubles.shared.recordings import eventually
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from aiohttp import web
 from tests.doubles.golivepeer.chain import Chain
 from tests.doubles.golivepeer.live_kit import PRICE, LiveKit, live_kit
 from tests.doubles.golivepeer.node import Node, NodeSettings
-from tests.doubles.golivepeer.replay import eventually
 from tests.doubles.shared.caller import unverified
 from tests.doubles.shared.clock import RealClock
 from tests.doubles.shared.go_http import Handler
+from tests.doubles.shared.recordings import eventually
 from tests.doubles.shared.trickle_clients import subscribe
 
 

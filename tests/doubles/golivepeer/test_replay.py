@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from tests.doubles.golivepeer import stages, stages_onchain
-from tests.doubles.golivepeer.replay import TRANSCRIPTS, Replay, Stage, load, picked, watched
+from tests.doubles.golivepeer.replay import Replay, Stage, picked
 from tests.doubles.golivepeer.steps_left_out import LEFT_OUT, reason
+from tests.doubles.shared.recordings import TRANSCRIPTS, load, watched
 
-FILES = sorted(path.name for path in TRANSCRIPTS.glob("*.json"))
+FILES = sorted(path.name for path in TRANSCRIPTS.glob("*.json") if not path.name.startswith("node-"))
 STAGES = stages.STAGES | stages_onchain.STAGES
 
 

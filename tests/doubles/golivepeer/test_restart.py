@@ -19,9 +19,9 @@ from cryptography import x509
 from orchd.tasks import spawn
 from tests.doubles.golivepeer.kit import NAME, Kit, kit
 from tests.doubles.golivepeer.node import Node, NodeSettings
-from tests.doubles.golivepeer.replay import eventually
 from tests.doubles.shared import caller
 from tests.doubles.shared.clock import Clock
+from tests.doubles.shared.recordings import eventually
 from tests.doubles.shared.worker import Worker
 
 SENTINEL = "/setPriceForBroadcaster?broadcasterEthAddr=default&pricePerUnit=7&pixelsPerUnit=1"

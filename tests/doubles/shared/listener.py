@@ -1,4 +1,4 @@
-"""EDGE. One port of the node. It keeps its number while it is closed and opened again."""
+"""EDGE. One port of a node. It keeps its number while it is closed and opened again."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ _SHUTDOWN_S = 0.1
 
 
 class Listener:
-    def __init__(self, address: str) -> None:
-        """`address` is host:port; port 0 = a free one, chosen at the first `bind`."""
+    def __init__(self, address: str, *, linger_s: float = 10.0) -> None:
+        """`address` is host:port; port 0 = a free one, chosen at the first `bind`.
+
+        `linger_s` is how many real seconds a body that nobody read is read after the answer.
+        """
+        self._linger_s = linger_s
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
         self._socket: socket.socket | None = None
@@ -58,6 +62,7 @@ class Listener:
             auto_decompress=False,
             handler_cancellation=True,
             keepalive_timeout=_KEEP_ALIVE_S,
+            lingering_time=self._linger_s,
             max_field_size=_HEADER_BYTES,
             max_line_size=_HEADER_BYTES,
             shutdown_timeout=_SHUTDOWN_S,
@@ -67,6 +72,12 @@ class Listener:
         assert http is not None
         protocol = http if h2 is None else functools.partial(AlpnSwitch, http, h2)
         self._server = await asyncio.get_running_loop().create_server(protocol, sock=self._socket, ssl=tls)
+
+    def refuse(self) -> None:
+        """Stop listening; the connections that there are stay."""
+        if self._server is not None:
+            self._server.close()
+        self._socket = None
 
     async def close(self) -> None:
         """Stop listening and cut every connection."""

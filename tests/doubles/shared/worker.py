@@ -40,6 +40,12 @@ class Seen:
     path: str
     headers: tuple[tuple[str, str], ...]
     body: str
+    version: str = "HTTP/1.1"
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body."""
+        return len(self.body.encode("utf-8", "surrogateescape"))
 
 
 class Worker:
@@ -207,4 +213,6 @@ def shown(seen: Seen) -> dict[str, Any]:
         "path": seen.path,
         "headers": [list(pair) for pair in seen.headers],
         "body": seen.body,
+        "version": seen.version,
+        "length": seen.length,
     }
