@@ -17,24 +17,29 @@ class Changes(Generic[K]):
     A key whose thing is gone stays listed, so that every reader learns of it. Keys are models that an operator has
     named in a file, so they don't become many.
 
-    Attributes:
-        version: how many changes were noted so far.
     """
 
-    __slots__ = ("_changed_at", "_latest", "version")
+    __slots__ = ("_changed_at", "_latest", "_version")
 
     def __init__(self) -> None:
-        self.version = 0
+        self._version = 0
         self._changed_at: dict[K, int] = {}
-        self._latest: K | None = None
+        self._latest: K | None = None  # Under the current version, which no reader has taken yet.
+
+    @property
+    def version(self) -> int:
+        """A number that grows with the changes. What is noted after it was read has a later one."""
+        self._latest = None
+        return self._version
 
     def touch(self, key: K) -> None:
         """Note that what stands under `key` has changed."""
-        self.version = version = self.version + 1
-        if key is not self._latest:  # Removed and added again, so that the dict stays in the order of the changes.
-            self._changed_at.pop(key, None)
-            self._latest = key
+        if key is self._latest:  # Each job notes its model twice, and readers are rare.
+            return
+        self._version = version = self._version + 1
+        self._changed_at.pop(key, None)  # And added again, so that the dict stays in the order of the changes.
         self._changed_at[key] = version
+        self._latest = key
 
     def since(self, version: int) -> list[K]:
         """Return the keys that have changed after `version`, the latest change first; 0 = all that ever did."""

@@ -105,10 +105,35 @@ class JobCollector:
             held_s: waiting for a cold model; 0 = it did not wait.
             status: of the runner's answer; 0 = there was none.
         """
-        series = self._series.get(key) if key is not None else None
-        (self._no_model if series is None else series).finished(outcome, code, total_s, first_byte_s, held_s, status)
-        if outcome == RUNNER_ERROR and key is not None:
-            self.changes.touch(key)
+        series = None if key is None else self._series.get(key)
+        if series is None:
+            series = self._no_model
+        # Written out, as each call would cost about as much as all of what it does.
+        series.outcomes[outcome] += 1
+        series.answers[status // 100] += 1
+        if outcome == RUNNER_ERROR:
+            series.failed_at, series.failed_status = time.time(), status
+            if key is not None:
+                self.changes.touch(key)
+        bucket = bisect_left(JOB_BUCKETS, total_s)
+        family = series.seconds
+        family.counts[bucket] += 1
+        family.total += total_s
+        if code:
+            series.codes[code] += 1
+        if first_byte_s is not None:
+            family = series.first_byte
+            family.counts[bisect_left(JOB_BUCKETS, first_byte_s)] += 1
+            family.total += first_byte_s
+        if held_s > 0:
+            series.held.counts[bisect_left(JOB_BUCKETS, held_s)] += 1
+            series.held.total += held_s
+            total_s -= held_s
+            bucket = bisect_left(JOB_BUCKETS, total_s)
+        if outcome == "ok":
+            family = series.work
+            family.counts[bucket] += 1
+            family.total += total_s
 
     def add_to(self, status: ModelStatus) -> ModelStatus:
         """Return the status with how often the model's runners have failed jobs."""
@@ -179,35 +204,6 @@ class JobSeries:
         self.held = Histogram(JOB_BUCKETS)
         self.work = Histogram(JOB_BUCKETS)
         self.lines = _JobSeriesLines(self, model_labels(key), emerging=key is not None)
-
-    def finished(
-        self, outcome: str, code: str, total_s: float, first_byte_s: float | None, held_s: float, status: int
-    ) -> None:
-        """As `JobCollector.job_finished`."""
-        # Written out, as each call would cost about as much as all of what it does.
-        self.outcomes[outcome] += 1
-        self.answers[status // 100] += 1
-        if outcome == RUNNER_ERROR:
-            self.failed_at, self.failed_status = time.time(), status
-        bucket = bisect_left(JOB_BUCKETS, total_s)
-        family = self.seconds
-        family.counts[bucket] += 1
-        family.total += total_s
-        if code:
-            self.codes[code] += 1
-        if first_byte_s is not None:
-            family = self.first_byte
-            family.counts[bisect_left(JOB_BUCKETS, first_byte_s)] += 1
-            family.total += first_byte_s
-        if held_s > 0:
-            self.held.counts[bisect_left(JOB_BUCKETS, held_s)] += 1
-            self.held.total += held_s
-            total_s -= held_s
-            bucket = bisect_left(JOB_BUCKETS, total_s)
-        if outcome == "ok":
-            family = self.work
-            family.counts[bucket] += 1
-            family.total += total_s
 
     def runner_errors(self) -> RunnerErrors | None:
         """Return how many of them its runners answered with 500 to 599; None = none."""

@@ -15,7 +15,7 @@ from orchd.http1.message import Message
 from orchd.http1.names import Header
 from orchd.http1.parser import RequestParser
 from orchd.http1.rules import Malformed, RequestHead
-from orchd.relay.caller_state import BUSY, MOVES, PARSED, CallerEvent, CallerState, next_caller_state
+from orchd.relay.caller_state import BUSY, PARSED, CallerEvent, CallerState, next_caller_state
 from orchd.relay.ports import CallerGone, Owner
 from orchd.relay.settings import RelaySettings
 from orchd.relay.sides import CallerExchange, CallerTunnel
@@ -59,7 +59,7 @@ class CallerWire(Wire):
     """A caller's connection, whatever it carries.
 
     Attributes:
-        state: moved by `move` alone.
+        state: moved by `move`, and by the two moves of each job in `caller`.
         peer: the caller's address; empty = it has none.
         deadline: when `expire` is to be called (loop clock, seconds).
         owner: who decides about the request that is served; None = none is.
@@ -91,10 +91,7 @@ class CallerWire(Wire):
 
     def move(self, event: CallerEvent) -> None:
         """Take the state to what follows from `event`."""
-        try:  # As `next_caller_state`, without its call: each job moves twice.
-            self.state = state = MOVES[self.state][event]
-        except KeyError:
-            self.state = state = next_caller_state(self.state, event)
+        self.state = state = next_caller_state(self.state, event)
         self.parsed = state in PARSED
 
     # What happens to it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from orchd.domain.ids import Address, ModelKey, RunnerId, SessionId
 from orchd.domain.outcomes import Outcome
@@ -41,7 +42,7 @@ class Session:
     kind: SessionKind
     began_at: float
     progress_at: float
-    held: object = None
+    held: Any = None
     abort: Callable[[str], None] | None = None
     outcome: Outcome | None = None
     freed: Callable[[], None] | None = None

@@ -107,7 +107,9 @@ class ModelSlots:
         """As `emptiest`, whatever `max_sessions` says."""
         best: ReplicaSlots | None = None
         for each in self.replicas.values():
-            if each.has_room and (best is None or each.load < best.load):
+            # As `has_room`, without its call where a replica has no limit of its own.
+            room = each.is_open and (each.limit is None or each.has_room)
+            if room and (best is None or each.load < best.load):
                 best = each
         return best
 

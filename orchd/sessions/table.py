@@ -167,8 +167,7 @@ class SessionTable(ReplicaTable):
         if session.outcome is not None:
             return False
         session.outcome, session.abort = outcome, None
-        held = session.held
-        assert isinstance(held, HeldAt)
+        held: HeldAt = session.held
         model, replica = held.model, held.replica
         replica.sessions.remove(session)
         self._give_back(session, model, replica)
@@ -180,8 +179,7 @@ class SessionTable(ReplicaTable):
         """As `end`, but the slot stays taken until `finish`, or until the runner is gone. Then `freed` is called."""
         if session.outcome is not None:
             return False
-        held = session.held
-        assert isinstance(held, HeldAt)
+        held: HeldAt = session.held
         model, replica = held.model, held.replica
         if replica.gone:
             self.end(session, outcome)
@@ -200,8 +198,7 @@ class SessionTable(ReplicaTable):
         if (freed := session.freed) is None:
             return False
         session.freed = None
-        held = session.held
-        assert isinstance(held, HeldAt)
+        held: HeldAt = session.held
         model, replica = held.model, held.replica
         replica.sessions.remove(session)
         model.letting_go -= 1
