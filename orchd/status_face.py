@@ -24,16 +24,24 @@ Json = Mapping[str, Any]
 class Position(IntEnum):
     """Where on a page a section stands, from the top."""
 
-    MODELS = 10
-    REPLICAS = 20
-    NODE = 30
-    REGISTRIES = 31
-    STREAMS = 40
-    RUNTIMES = 50
-    LOGS = 60
-    PROBLEMS = 70
-    EVENTS = 80
-    FILE = 90
+    DAEMON = 10
+    JOBS = 11
+    NODE = 12
+    OFFERS = 13
+    FILE = 14
+    TOTALS = 15
+    RUNTIMES = 20
+    MODELS = 30
+    """Made last, with the room that the others leave as the style's height."""
+    PROBLEMS = 31
+    REPLICAS = 32
+    RUNNERS = 33
+    NODE_OF_MODEL = 39
+    REGISTRIES = 40
+    STREAMS = 41
+    LOGS = 50
+    NEXT = 51
+    EVENTS = 52
 
 
 Section = Callable[[Json, TextStyle], list[str]]

@@ -56,8 +56,9 @@ class Terminal(io.StringIO):
 
 def test_colour_and_width_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setenv("LINES", "30")
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert style_of(io.StringIO()) == TextStyle(None, colour=False)
-    assert style_of(Terminal()) == TextStyle(90, colour=True)
+    assert style_of(Terminal()) == TextStyle(90, colour=True, height=30)
     monkeypatch.setenv("NO_COLOR", "1")
-    assert style_of(Terminal()) == TextStyle(90, colour=False)
+    assert style_of(Terminal()) == TextStyle(90, colour=False, height=30)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
 
+from orchd import __version__
 from orchd.admin.server import AdminServer
+from orchd.domain.state import DaemonStatus
 from orchd.part import Context, Part
 from orchd.reconcile.ports import Reconciler
 from orchd.status_face import status_faces
@@ -34,6 +39,10 @@ class AdminPart(Part):
             accepting=self._accepting,
         )
         await self._server.start()
+        daemon = DaemonStatus(
+            __version__, self._context.settings.instance, os.getpid(), time.time(), self._server.listen
+        )
+        self._reconcile.snapshots.contribute(whole=lambda snapshot: replace(snapshot, daemon=daemon))
 
     async def close(self) -> None:
         if self._server is not None:

@@ -70,6 +70,11 @@ class AdminServer:
         port: int = self._runner.addresses[0][1]
         return port
 
+    @property
+    def listen(self) -> str:
+        """The address in use, as people write it."""
+        return f"{self._listen.rpartition(':')[0]}:{self.port}"
+
     async def start(self) -> None:
         """Listen.
 

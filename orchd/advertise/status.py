@@ -9,7 +9,7 @@ from orchd.domain.redact import scrub, secrets_of
 from orchd.domain.state import ModelStatus
 from orchd.errors import Code
 from orchd.status_face import Json, Position, StatusFace
-from orchd.text import DIM, GREEN, RED, YELLOW, Cell, TextStyle, ago, printable, table
+from orchd.text import DIM, GREEN, RED, YELLOW, Cell, TextStyle, ago, printable, table, table_rows
 
 OFFERED = " offered"
 """How the name of a model's second line ends, which goes with the first."""
@@ -47,23 +47,44 @@ def why_not_offered(model: Json, node: Json) -> str:
     return printable("; ".join(notes))
 
 
-def models_lines(status: Json, style: TextStyle) -> list[str]:
-    """Return how many models each registry offers, and a line for each model; empty if no registry is used."""
-    node, models, now = status["node"], status["models"], status["at"]
+def offers_lines(status: Json, style: TextStyle) -> list[str]:
+    """Return how many models each registry offers; empty if no registry is used."""
+    node, models = status["node"], status["models"]
     registries = _registries(node, models)
     if not registries or not models:
         return []
     offers = ", ".join(_count(name, [model["registries"].get(name) for model in models]) for name in registries)
-    lines = style.wrap(("offers " if node["up"] else "offered when it was up: ") + offers, "    ")
-    rows = (
+    return style.wrap(("offers " if node["up"] else "offered when it was up: ") + offers, "    ")
+
+
+def models_lines(status: Json, style: TextStyle) -> list[str]:
+    """Return a line for each model that is not found as it should be; empty if there is none."""
+    node, now = status["node"], status["at"]
+    models = [model for model in status["models"] if _is_amiss(model)]
+    registries = _registries(node, models)
+    if not registries or not models:
+        return []
+    most = None if style.height is None else max(2, style.height // 10)
+    rows = [
         [
             Cell(printable(f"{model['pipeline']}/{model['model_id']}")),
             *(_standing_cell(model["registries"].get(name), node["up"], now) for name in registries),
             Cell(why_not_offered(model, node)),
         ]
-        for model in models
-    )
-    return [*lines, *table(("MODEL", *map(str.upper, registries), "WHY"), rows, style)]
+        for model in models[:most]
+    ]
+    first, *laid_out = table_rows(("MODEL", *map(str.upper, registries), "WHY"), rows, style, most and 1)
+    lines = ["", "Not offered as they should be", *first, *(line for lines in laid_out for line in lines)]
+    if left := len(models) - len(rows):
+        lines.append(style.paint(f"{left} more; see `orchd status | less`", DIM))
+    return lines
+
+
+def _is_amiss(model: Json) -> bool:
+    """Return whether gateways find a model otherwise than they should, or a ready one nowhere."""
+    words = {standing(one) for one in model["registries"].values()}
+    failed = any(one["error"] for one in model["registries"].values())
+    return failed or bool(words - {"confirmed", "offered", "no"}) or bool(model["ready"] and model["not_offered"])
 
 
 def model_lines(status: Json, style: TextStyle) -> list[str]:
@@ -124,6 +145,10 @@ def _of_model(status: ModelStatus) -> Json:
     }
 
 
+def _offers(status: Json, style: TextStyle) -> list[str]:
+    return offers_lines(status, style) if status["node"] is not None else []
+
+
 def _overview(status: Json, style: TextStyle) -> list[str]:
     return models_lines(status, style) if status["node"] is not None else []
 
@@ -148,7 +173,7 @@ def _model_changes(model: Json, status: Json) -> dict[str, str]:
 
 FACE = StatusFace(
     of_model=_of_model,
-    overview={Position.REGISTRIES: _overview},
+    overview={Position.OFFERS: _offers, Position.REGISTRIES: _overview},
     model_page={Position.REGISTRIES: _model_page},
     facts=_facts,
     model_changes=_model_changes,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from orchd.domain.state import Snapshot
 from orchd.status_face import Json, Position, StatusFace
-from orchd.text import DIM, RED, YELLOW, TextStyle, ago, pad, printable
+from orchd.text import DIM, RED, YELLOW, TextStyle, ago, cut_lines, pad, printable
 
 PROBLEM = "problem "
 """How the name of a problem's line begins."""
+MOST_LINES = 3
+"""Lines of a problem, on a terminal of the list of models."""
 
 
 def _whole(snapshot: Snapshot) -> Json:
@@ -17,16 +21,23 @@ def _whole(snapshot: Snapshot) -> Json:
 def _problems(status: Json, style: TextStyle) -> list[str]:
     if not status["problems"]:
         return []
-    lines = ["", "Problems"]
-    for problem in status["problems"]:
-        first, *more = style.wrap(printable(problem["text"]), "           ")
+    problems = sorted(status["problems"], key=lambda problem: problem["severity"] != "error")
+    most = None if style.height is None else max(2, style.height // 8)
+    lines = ["", "Problems of the models file"]
+    for problem in problems[:most]:
+        first, *more = cut_lines(style.wrap(printable(problem["text"]), "           "), most and MOST_LINES)
         colour = RED if problem["severity"] == "error" else YELLOW
         lines += [f"  {style.paint(pad(problem['severity'], 7), colour)}  {first.strip()}", *more]
+    if left := len(problems) - len(problems[:most]):
+        lines.append(style.paint(f"  {left} more; see `orchd check`, or `orchd status | less`", DIM))
     return lines
 
 
 def _file(status: Json, style: TextStyle) -> list[str]:
-    return ["", style.paint(_file_line(status["file"], status["at"]), DIM if status["file"]["ok"] else RED)]
+    counts = Counter(problem["severity"] for problem in status["problems"])
+    said = "".join(f", {count} {word}{'s'[: count != 1]}" for word, count in sorted(counts.items()))
+    colour = RED if not status["file"]["ok"] or counts["error"] else YELLOW if counts else None
+    return [style.paint(part, colour) for part in style.hang(_file_line(status["file"], status["at"]) + said)]
 
 
 def _file_line(file: Json, now: float | None) -> str:

@@ -49,10 +49,13 @@ class SnapshotSource(Protocol):
     async def turned(self, after: int) -> None:
         """Return as soon as the loop has made a turn after that one."""
 
-    def contribute(self, contributor: Contributor, whole: Callable[[Snapshot], Snapshot] | None = None) -> None:
+    def contribute(
+        self, contributor: Contributor | None = None, whole: Callable[[Snapshot], Snapshot] | None = None
+    ) -> None:
         """Add what a part knows to all snapshots from now on: for the part itself, when it opens.
 
         Args:
+            contributor: knows something about models.
             whole: returns a snapshot with what is known that is about no single model; called for each, so it must
                 cost next to nothing.
         """

@@ -149,6 +149,38 @@ class RunnerErrors:
 
 
 @dataclass(frozen=True, slots=True)
+class JobCounts:
+    """Jobs that have ended since orchd started. What has not happened is not named.
+
+    Attributes:
+        outcomes: by `domain.outcomes.Outcome`.
+        codes: those that failed or were refused, by `errors.Code`. Of all models, also requests that never became jobs.
+    """
+
+    outcomes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    codes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStatus:
+    """What a reader may know of the daemon itself.
+
+    Attributes:
+        started_at: Unix time.
+        admin_listen: address of the admin pages.
+    """
+
+    version: str
+    instance: str
+    pid: int
+    started_at: float
+    admin_listen: str
+
+
+NO_JOBS = JobCounts()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
     """What a reader may know of one model and its runners.
 
@@ -165,6 +197,7 @@ class ModelStatus:
         streams: realtime sessions that it carries.
         last_failure: why a runner of it went down by itself the last time and was not ready since; empty = none.
         runner_errors: jobs that its runners failed by their own word; None = there were none.
+        jobs: those that named it.
     """
 
     model: Model
@@ -184,6 +217,7 @@ class ModelStatus:
     runner_errors: RunnerErrors | None = None
     letting_go: int = 0
     pending: int = 0
+    jobs: JobCounts = NO_JOBS
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +242,9 @@ class Snapshot:
         models: the status of a model that has not changed is the very same object as in the snapshot before.
         node: None = orchd has none beside it.
         hooks: names of those that are asked about jobs, in their order.
+        jobs: of all models, and those that named none.
+        jobs_listen: addresses of the job listeners.
+        daemon: None = it has no admin pages.
         version: grows whenever a model's status has changed, or a model has come or gone.
         at: Unix time. `converged`: nothing is under way and nothing is left to do.
     """
@@ -219,6 +256,9 @@ class Snapshot:
     file_hash: str = ""
     node: NodeStatus | None = None
     hooks: tuple[str, ...] = ()
+    jobs: JobCounts = NO_JOBS
+    jobs_listen: tuple[str, ...] = ()
+    daemon: DaemonStatus | None = None
     reload_ok: bool = False
     reload_at: float = 0.0
     converged: bool = False

@@ -17,7 +17,7 @@ from dataclasses import replace
 from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey
 from orchd.domain.outcomes import Outcome
-from orchd.domain.state import ModelStatus, RunnerErrors
+from orchd.domain.state import NO_JOBS, JobCounts, ModelStatus, RunnerErrors
 from orchd.errors import JOB_ANSWERS, Code
 from orchd.exposition import MetricsRegistry
 from orchd.metric_lines import EmergingCounters, Family, Histogram, HistogramLines, Lines, Page, model_labels, sample
@@ -28,7 +28,7 @@ PROCESSING_ERRORS = (
     *(Code.BACKEND_TIMEOUT, Code.BACKEND_STALLED, Code.INTERNAL),
 )
 """Codes that mean that the model did not do its work: with `RUNNER_ERROR`, the `type` of `byoc_errors_total`."""
-RUNNER_ERROR = Outcome.RUNNER_ERROR
+OK, RUNNER_ERROR = Outcome.OK, Outcome.RUNNER_ERROR
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
 JOB_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 SOURCE = "orchd"
@@ -60,13 +60,14 @@ class JobCollector:
     The three `byoc_` families are those that the public documents prescribe for containers, as orchd measures them
     from outside (`source="orchd"`).
 
-    It is also a `domain.snapshots.Contributor`: status shows the jobs that runners have failed.
+    It is also a `domain.snapshots.Contributor`: status shows how the jobs of a model have ended.
 
     Args:
         active, letting_go: return how many slots of a model are taken, and how many of these are letting go.
 
     Attributes:
-        changes: models whose runners have answered a job with 500 to 599.
+        changes: models of which a job was refused or has failed. One that went well had a slot, so the session table
+            tells of its end.
     """
 
     families = (
@@ -80,6 +81,8 @@ class JobCollector:
     ) -> None:
         self._series = registry.per_model(JobSeries)
         self._no_model = JobSeries(None)
+        self._outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+        self._codes: dict[str, int] = dict.fromkeys(JOB_ANSWERS, 0)
         self.changes: Changes[ModelKey] = Changes()
         self._closed = dict.fromkeys(CLOSED, 0)
         self._active, self._letting_go = active, letting_go
@@ -111,8 +114,10 @@ class JobCollector:
         # Written out, as each call would cost about as much as all of what it does.
         series.outcomes[outcome] += 1
         series.answers[status // 100] += 1
-        if outcome == RUNNER_ERROR:
-            series.failed_at, series.failed_status = time.time(), status
+        self._outcomes[outcome] += 1
+        if outcome != OK:
+            if outcome == RUNNER_ERROR:
+                series.failed_at, series.failed_status = time.time(), status
             if key is not None:
                 self.changes.touch(key)
         bucket = bisect_left(JOB_BUCKETS, total_s)
@@ -121,6 +126,7 @@ class JobCollector:
         family.total += total_s
         if code:
             series.codes[code] += 1
+            self._codes[code] += 1
         if first_byte_s is not None:
             family = series.first_byte
             family.counts[bisect_left(JOB_BUCKETS, first_byte_s)] += 1
@@ -136,9 +142,15 @@ class JobCollector:
             family.total += total_s
 
     def add_to(self, status: ModelStatus) -> ModelStatus:
-        """Return the status with how often the model's runners have failed jobs."""
-        errors = self.runner_errors(status.model.key)
-        return status if errors is None else replace(status, runner_errors=errors)
+        """Return the status with how the model's jobs have ended."""
+        series = self._series.get(status.model.key)
+        if series is None or (jobs := _counts(series.outcomes, series.codes)) == NO_JOBS:
+            return status
+        return replace(status, jobs=jobs, runner_errors=series.runner_errors())
+
+    def in_all(self) -> JobCounts:
+        """Return how the jobs of all models have ended, of those too that are no longer there."""
+        return _counts(self._outcomes, self._codes)
 
     def runner_errors(self, key: ModelKey) -> RunnerErrors | None:
         """Return how often a model's runners have answered a job with 500 to 599; None = never."""
@@ -148,6 +160,7 @@ class JobCollector:
     def request_refused(self, code: Code) -> None:
         """Count what was refused before it was a job: it names no model."""
         self._no_model.codes[code] += 1
+        self._codes[code] += 1
 
     def connection_closed(self, reason: str) -> None:
         """Count a caller's connection that we closed: one of `CLOSED`."""
@@ -159,6 +172,10 @@ class JobCollector:
         for key, series in self._series.now():
             slots = self._active(key), self._letting_go(key)
             yield (*series.lines.text(page, series, slots), "")
+
+
+def _counts(outcomes: Mapping[str, int], codes: Mapping[str, int]) -> JobCounts:
+    return JobCounts(*({str(name): count for name, count in of.items() if count} for of in (outcomes, codes)))
 
 
 class ConnectionCollector:

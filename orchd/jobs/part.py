@@ -97,9 +97,12 @@ class JobsPart(Part):
         self._realtime.keeper.found.connect(server.stream_found)
         self._realtime.keeper.lost.connect(server.stream_lost)
         ConnectionCollector(context.metrics, server.connections)
-        names = self._hooks.names
-        self._reconcile.snapshots.contribute(collector, lambda snapshot: replace(snapshot, hooks=names))
         await server.start()
+        names, listen = self._hooks.names, server.listen
+        self._reconcile.snapshots.contribute(
+            collector,
+            lambda snapshot: replace(snapshot, hooks=names, jobs_listen=listen, jobs=collector.in_all()),
+        )
 
     async def start(self) -> None:
         # Before the loop's first turn nobody knows what is served, and each job would be told: nothing.

@@ -80,6 +80,11 @@ class JobServer:
         """The first TCP port in use; differs from the setting if that is 0. 0 = none."""
         return self.callers.port
 
+    @property
+    def listen(self) -> tuple[str, ...]:
+        """Addresses of the listeners as people write them; `unix:` and a path for those of the file system."""
+        return self.callers.listen
+
     async def start(self) -> None:
         """Open the listeners; who connects waits for `take_connections`.
 

@@ -29,13 +29,17 @@ def node_line(node: Json, now: float | None) -> str:
 def node_lines(node: Json, now: float, style: TextStyle) -> list[str]:
     """Return how the node stands, wrapped, and what is wrong with it."""
     colour = RED if not node["up"] else YELLOW if node["error"] or not node["registries"] else None
-    first, *more = style.wrap(node_line(node, now), "    ")
-    lines = [style.paint(line, colour) for line in (first.strip(), *more)]
+    lines = [style.paint(line, colour) for line in style.hang(node_line(node, now))]
     return lines + (style.wrap(printable(node["error"]), "    ") if node["error"] else [])
 
 
 def _section(status: Json, style: TextStyle) -> list[str]:
-    return ["", *node_lines(status["node"], status["at"], style)] if status["node"] else []
+    return node_lines(status["node"], status["at"], style) if status["node"] else []
+
+
+def _of_model_page(status: Json, style: TextStyle) -> list[str]:
+    lines = _section(status, style)
+    return ["", *lines] if lines else []
 
 
 def _changes(status: Json) -> dict[str, str]:
@@ -47,6 +51,6 @@ def _changes(status: Json) -> dict[str, str]:
 FACE = StatusFace(
     whole=_whole,
     overview={Position.NODE: _section},
-    model_page={Position.NODE: _section},
+    model_page={Position.NODE_OF_MODEL: _of_model_page},
     changes=_changes,
 )

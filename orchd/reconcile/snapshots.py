@@ -44,12 +44,15 @@ class Snapshots:
         self.changes: Changes[ModelKey] = Changes()
         self.built = 0
 
-    def contribute(self, contributor: Contributor, whole: Callable[[Snapshot], Snapshot] | None = None) -> None:
+    def contribute(
+        self, contributor: Contributor | None = None, whole: Callable[[Snapshot], Snapshot] | None = None
+    ) -> None:
         """As `domain.snapshots.SnapshotSource.contribute`."""
-        self._contributors.append(contributor)
-        self._sources.append(contributor.changes)
-        self._seen.append(0)
-        self._stale.update(dict.fromkeys(self._statuses))
+        if contributor is not None:
+            self._contributors.append(contributor)
+            self._sources.append(contributor.changes)
+            self._seen.append(0)
+            self._stale.update(dict.fromkeys(self._statuses))
         if whole is not None:
             self._wholes.append(whole)
 

@@ -1,4 +1,4 @@
-"""How models and their runners are shown by `/status` and `orchd status`.
+"""What `/status` says of models and their runners. (`status_list` and `status_model` make text of it.)
 
 Fields are chosen one by one, never dumped whole: a model's definition holds secrets.
 """
@@ -6,26 +6,14 @@ Fields are chosen one by one, never dumped whole: a model's definition holds sec
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from orchd.domain.money import Price
 from orchd.domain.redact import scrub, secrets_of
 from orchd.domain.state import Happening, ModelStatus, RunnerStatus, Snapshot
+from orchd.reconcile import status_list, status_model
 from orchd.status_face import Json, Position, StatusFace
 from orchd.status_view import model_state
-from orchd.text import DIM, GREEN, RED, YELLOW, Cell, TextStyle, ago, printable, table, units
-
-LOG_LINES = 10
-
-COLOURS = {
-    "ready": GREEN,
-    "cold": DIM,
-    "failed": RED,
-    "backoff": RED,
-    "unhealthy": RED,
-}
-"""Colour of a state; those on the way are yellow."""
 
 
 def _whole(snapshot: Snapshot) -> Json:
@@ -116,159 +104,16 @@ def _happening(one: Happening, clean: Callable[[str], str]) -> Json:
     }
 
 
-# -- as text ---------------------------------------------------------------------------------------------------------
-
-
-def _models(status: Json, style: TextStyle) -> list[str]:
-    if not status["models"]:
-        return ["No models. Add an entry to the models file."]
-    head = ("MODEL", "STATE", "SESSIONS", "REPLICAS", "SINCE", "DETAIL")
-    return table(head, (_row(model, status["at"]) for model in status["models"]), style)
-
-
-def _facts(model: Json, status: Json) -> dict[str, str]:
-    sessions = model["sessions"]
-    wanted, former = f"{model['source']} ({model['kind']}, profile {model['profile']})", _former(model)
-    start = "at once (warm)" if model["warm"] else "by its first job (cold)"
-    return {
-        "state": model["state"],
-        "why": _why(model),
-        "wanted": wanted if former else "",
-        "runs": former or wanted,
-        "start": "" if model["kind"] == "external" else start,
-        "sessions": f"{sessions['active']} of {sessions['max']}, {sessions['waiting']} waiting{_kept(sessions)}",
-        "price": _price(model["price"]),
-    }
-
-
-def _replicas(status: Json, style: TextStyle) -> list[str]:
-    [model] = status["models"]
-    if not model["runners"]:
-        return []
-    head = ("REPLICA", "STATE", "SESSIONS", "RESTARTS", "SINCE", "DETAIL")
-    return ["", *table(head, (_runner_row(runner, status["at"]) for runner in model["runners"]), style)]
-
-
-def _logs(status: Json, style: TextStyle) -> list[str]:
-    lines = []
-    for runner in status["models"][0]["runners"]:
-        if runner["last_log"]:
-            lines += ["", f"Last log lines of replica {runner['replica']}"]
-            lines += [style.paint(f"    {printable(line)}", DIM) for line in runner["last_log"][-LOG_LINES:]]
-    return lines
-
-
-def _history(status: Json, style: TextStyle) -> list[str]:
-    history = status["models"][0]["history"]
-    return ["", "Events, latest first", *_events(history, style)] if history else []
-
-
-def _model_changes(model: Json, status: Json) -> dict[str, str]:
-    name, state, sessions, replicas, _since, detail = (cell.text for cell in _row(model, status["at"]))
-    line = f"{name}: {state}, sessions {sessions}, replicas {replicas}"
-    return {name: line + (f": {detail}" if detail else "")}
-
-
-def _former(model: Json) -> str:
-    """Return what still runs of definitions that an edit has replaced; empty = nothing."""
-    former = {
-        f"{runner.get('source', '')} (generation {runner['generation']}, {runner['state']}), its former definition"
-        for runner in model["runners"]
-        if not (runner["wanted"] or model["leaving"] or runner["state"] in ("cold", "backoff", "failed"))
-    }
-    return "; ".join(sorted(former))
-
-
-def _row(model: Json, now: float) -> list[Cell]:
-    runners = [runner for runner in model["runners"] if runner["wanted"]]
-    ready = sum(runner["state"] == "ready" for runner in runners)
-    sessions = model["sessions"]
-    telling = runners or model["runners"]  # Of a model that leaves, no runner is wanted.
-    since = min((runner["since"] for runner in telling if runner["state"] == model["state"]), default=None)
-    waiting = f" (+{sessions['waiting']})" if sessions["waiting"] else ""
-    return [
-        Cell(printable(model_name(model))),
-        Cell(model["state"], state_colour(model["state"])),
-        Cell(f"{sessions['active']}/{sessions['max']}{waiting}{_kept(sessions)}"),
-        Cell(f"{ready}/{model['replicas']}", YELLOW if ready < model["replicas"] and model["ready"] else None),
-        Cell(ago(now - since) if since is not None else "-"),
-        Cell(_why(model)),
-    ]
-
-
-def _runner_row(runner: Json, now: float) -> list[Cell]:
-    detail = runner["detail"]
-    if runner["retry_at"] is not None:
-        detail = f"next start in {ago(runner['retry_at'] - now)}; {detail}"
-    return [
-        Cell(str(runner["replica"]) + ("" if runner["wanted"] else " (leaving)")),
-        Cell(runner["state"], state_colour(runner["state"])),
-        Cell(str(runner["sessions"]) + _letting_go(runner)),
-        Cell(str(runner["restarts"])),
-        Cell(ago(now - runner["since"])),
-        Cell(printable(detail)),
-    ]
-
-
-def _kept(sessions: Json) -> str:
-    """Return how many slots are taken without a session that runs; a daemon of another version may not say."""
-    pending = sessions.get("pending", 0)
-    return _letting_go(sessions) + (f", {pending} pending" if pending else "")
-
-
-def _letting_go(counts: Json) -> str:
-    return f", {counts['letting_go']} letting go" if counts["letting_go"] else ""
-
-
-def _why(model: Json) -> str:
-    """Return in one line what is to be known of a model beside its state."""
-    notes = [model["reason"]]
-    if model["leaving"] and not model["reason"]:
-        notes.append("no longer in the file")
-    if model["held_over"]:
-        notes.append("going by its last good definition, since its entry, or the whole file, has an error")
-    if model["ready"] or not model["reason"]:
-        if former := _former(model):
-            notes.append(f"{model['source']} is wanted, and this runs: {former}")
-        notes += [
-            f"replica {runner['replica']} {runner['state']}: {runner['detail']}"
-            for runner in model["runners"]
-            if runner["wanted"] and (runner["state"] != "ready" or runner["detail"])
-        ]
-    return printable("; ".join(note for note in notes if note))
-
-
-def _events(history: list[Json], style: TextStyle) -> list[str]:
-    lines = []
-    for one in reversed(history):
-        at = datetime.fromtimestamp(one["at"]).astimezone().strftime("%b %d %H:%M:%S")
-        move = f"{one['before']} -> {one['after']}"
-        lines.append(f"  {style.paint(at, DIM)}  #{one['replica']}  {move}")
-        lines += style.wrap(printable(one["why"]), "      ")
-        if one["evidence"]:
-            lines += [style.paint(line, DIM) for line in style.wrap(printable(one["evidence"]), "      ")]
-    return lines
-
-
-def _price(price: Json | None) -> str:
-    if price is None:
-        return "not offered for pay"
-    return f"{price['per_unit']} {price['currency']} per {units(price['pixels_per_unit'], price['unit'])}"
-
-
-def model_name(model: Json) -> str:
-    return f"{model['pipeline']}/{model['model_id']}"
-
-
-def state_colour(state: str) -> str:
-    return COLOURS.get(state, YELLOW)
-
-
 FACE = StatusFace(
     whole=_whole,
     of_model=_of_model,
-    overview={Position.MODELS: _models},
-    model_page={Position.REPLICAS: _replicas, Position.LOGS: _logs, Position.EVENTS: _history},
-    facts=_facts,
-    model_changes=_model_changes,
+    overview={Position.TOTALS: status_list.totals, Position.MODELS: status_list.models},
+    model_page={
+        Position.REPLICAS: status_model.replicas,
+        Position.LOGS: status_model.logs,
+        Position.NEXT: status_model.next_commands,
+        Position.EVENTS: status_model.events,
+    },
+    facts=status_model.facts,
+    model_changes=status_list.model_changes,
 )

@@ -132,6 +132,11 @@ class Callers:
             (sock.getsockname()[1] for server in self._servers for sock in server.sockets if sock.family != AF_UNIX), 0
         )
 
+    @property
+    def listen(self) -> tuple[str, ...]:
+        """The addresses in use, with the ports that the system has chosen; a unix socket is `unix:` and its path."""
+        return tuple(_address(sock.getsockname()) for server in self._servers for sock in server.sockets)
+
     async def start(self, where: Sequence[str], listener: Callable[[str], Any], env: Mapping[str, str]) -> None:
         """Open the listeners; who connects waits for `take_connections`.
 
@@ -222,3 +227,10 @@ class Callers:
         more = self._connections or len(self._pool)
         self._tick = asyncio.get_running_loop().call_later(TICK_S, self._sweep) if more else None
         self._tick_due = now + TICK_S
+
+
+def _address(name: Any) -> str:
+    if isinstance(name, str):
+        return f"unix:{name}"
+    host, port, *_ = name
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -89,4 +89,5 @@ def test_a_command_imports_no_other_and_not_the_daemon(argv: tuple[str, ...], ne
     assert found & {f"orchd.cli.{name}" for name in COMMANDS} == {f"orchd.cli.{argv[0]}"}
     daemon = {name for name in found if name.startswith(("orchd.app", "orchd.jobs.", "orchd.reconcile."))}
     cheap = {f"orchd.{part}.{face}" for part in ("jobs", "reconcile") for face in ("settings", "status")}
+    cheap |= {"orchd.reconcile.status_list", "orchd.reconcile.status_model"}
     assert daemon <= cheap

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from orchd.advertise.status import standing
-from orchd.cli.status_pages import model_page, overview, states
+from orchd.cli.status_pages import model_page, on_screen, overview, states
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Currency, Price, PriceUnit
 from orchd.domain.offer import NodeStatus
 from orchd.domain.state import RuntimeStatus, Snapshot
 from orchd.errors import Code
 from orchd.node.status import node_line
+from orchd.reconcile.status_list import can_serve, totals, wanted
 from orchd.status_view import status
 from orchd.text import TextStyle, cells
 from tests.fakes.snapshots import NODE, NODE_DOWN, NOW, SECRET, beside, published, snapshot
@@ -24,54 +25,158 @@ from tests.fakes.snapshots import NODE, NODE_DOWN, NOW, SECRET, beside, publishe
 TERMINAL = TextStyle(80)
 LLM = ModelKey("llm", "meta-llama/Meta-Llama-3.1-8B-Instruct")
 
+HEAD = """\
+orchd 0.9.0 (default), up 1d; jobs at 0.0.0.0:8935, admin at 127.0.0.1:8738
+Jobs since then: 412 ok, 14 refused, 7 runner_error; codes: 10
+    capacity_exhausted, 4 not_ready"""
+FILE = "Models file: applied 2m ago (1f0c9a3b7d21), 1 error, 1 warning"
 OVERVIEW = """\
-MODEL                                      STATE      SESSIONS  REPLICAS  SINCE  DETAIL
-live/video-to-video/green-tint-cpu         ready      1/4       1/1       3m
-text-to-image/stabilityai/sdxl-turbo       ready      3/8       1/2       1d
-    replica 1 backoff: exited with code 1: CUDA error
-llm/meta-llama/Meta-Llama-3.1-8B-Instruct  failed     0/1       0/1       4m
-    replica 0 failed: exited with code 137, out of memory; started 6 times
-    within 10 minutes, each time it failed
-audio-to-text/openai/whisper-large-v3      cold       0/1 (+2)  0/1       -
-    cold: its first job starts it
-image-to-text/図書館/キャプション          unhealthy  0/1       0/1       31s
-    replica 0 unhealthy: connection refused, Authorization: Bearer ***
+5 models: 2 ready, 1 cold, 2 can't serve; sessions 4/15, replicas 2/6
 
 The container runtime is down
     cannot reach Docker Engine at /var/run/docker.sock: no such file
 
-Problems
+MODEL                                      STATE      SESSIONS  REPLICAS  SINCE
+llm/meta-llama/Meta-Llama-3.1-8B-Instruct  failed     0/1       0/1       4m
+    replica 0 failed: exited with code 137, out of memory; started 6 times
+    within 10 minutes, each time it failed
+image-to-text/図書館/キャプション          unhealthy  0/1       0/1       31s
+    replica 0 unhealthy: connection refused, Authorization: Bearer ***
+text-to-image/stabilityai/sdxl-turbo       ready      3/8       1/2       1d
+    replica 1 backoff: exited with code 1: CUDA error
+live/video-to-video/green-tint-cpu         ready      1/4       1/1       3m
+audio-to-text/openai/whisper-large-v3      cold       0/1 (+2)  0/1       -
+
+Problems of the models file
   error    /etc/orchd/aiModels.json:41:7: entry 3
            (llm/meta-llama/Meta-Llama-3.1-8B-Instruct) field health.interval_s:
            cannot read health.interval_s = 'often': a number of seconds is
            expected
   warning  /etc/orchd/aiModels.json:12: entry 1: unknown key maxSesions; did you
-           mean maxSessions?
+           mean maxSessions?"""
+WHOLE = f"{HEAD}\n{FILE}\n{OVERVIEW}"
 
-Models file: applied 2m ago (1f0c9a3b7d21)"""
 
-
-def test_the_overview_at_80_columns() -> None:
-    assert overview(status(snapshot()), TERMINAL) == OVERVIEW
+def test_the_overview_at_80_columns_begins_with_those_that_need_somebody() -> None:
+    assert overview(status(snapshot()), TERMINAL) == WHOLE
 
 
 def test_colour_changes_nothing_but_colour() -> None:
     painted = overview(status(snapshot()), TextStyle(80, colour=True))
-    assert painted != OVERVIEW
-    assert re.sub(r"\x1b\[\d+m", "", painted) == OVERVIEW
+    assert painted != WHOLE
+    assert re.sub(r"\x1b\[\d+m", "", painted) == WHOLE
 
 
-def test_without_a_terminal_each_model_is_one_line() -> None:
-    lines = overview(status(snapshot()), TextStyle()).splitlines()
-    assert [line.split()[1] for line in lines[1:6]] == ["ready", "ready", "failed", "cold", "unhealthy"]
-    assert "each time it failed" in lines[3]
+def test_without_a_terminal_each_model_is_one_line_with_its_full_name_and_reason() -> None:
+    long = {}
+    for key, one in snapshot().models.items():
+        renamed = ModelKey(key.pipeline, key.model_id + "-x" * 60)
+        long[renamed] = replace(one, model=replace(one.model, key=renamed))
+    lines = overview(status(replace(snapshot(), models=long)), TextStyle()).splitlines()
+    rows = model_rows("\n".join(lines))
+    assert [line.split()[:2] for line in rows] == [
+        [next(str(key) for key in long if key.pipeline == pipeline), state]
+        for pipeline, state in (
+            ("llm", "failed"),
+            ("image-to-text", "unhealthy"),
+            ("text-to-image", "ready"),
+            ("live/video-to-video", "ready"),
+            ("audio-to-text", "cold"),
+        )
+    ]
+    assert "each time it failed" in rows[0]
 
 
 def test_no_models_is_said_with_the_way_out() -> None:
     page = overview(status(Snapshot()), TERMINAL)
     assert page.splitlines() == [
-        *("No models. Add an entry to the models file.", "", "Models file: none has applied yet")
+        *("Jobs since then: none", "Models file: none has applied yet"),
+        *("", "No models. Add an entry to the models file."),
     ]
+
+
+def many(count: int, *, failing: int = 2) -> Snapshot:
+    """Return a snapshot with so many models, of which some can't serve."""
+    _, _, bad, cold, _ = snapshot().models.values()
+    good = next(iter(snapshot().models.values()))
+    models = {}
+    for n in range(count):
+        kind = bad if n % 10 == 9 and n // 10 < failing else cold if n % 5 == 3 else good
+        key = ModelKey(kind.model.key.pipeline, f"{kind.model.key.model_id}-with-a-name-that-is-much-too-long-{n}")
+        models[key] = replace(kind, model=replace(kind.model, key=key), waiting=0)
+    return replace(snapshot(), models=models, problems=(), runtimes=())
+
+
+def model_rows(page: str) -> list[str]:
+    lines = page.splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("MODEL "))
+    rows = lines[start + 1 :]
+    return [line for line in rows[: rows.index("") if "" in rows else None] if not line.startswith("    ")]
+
+
+@pytest.mark.parametrize("count", [0, 1, 30, 1000])
+@pytest.mark.parametrize("size", [(80, 23), (120, 39)])
+def test_any_number_of_models_fits_the_terminal(count: int, size: tuple[int, int]) -> None:
+    width, height = size
+    page = overview(status(many(count)), TextStyle(width, height=height))
+    assert max(map(cells, page.splitlines())) <= width
+    assert len(page.splitlines()) <= height
+
+
+def test_thirty_models_fit_80_columns_and_a_high_window_each_in_a_line() -> None:
+    rows = model_rows(overview(status(many(30)), TextStyle(80, height=60)))
+    assert len(rows) == 30
+    states = [re.split(r"\s{2,}", row)[1] for row in rows]
+    assert states == ["failed"] * 2 + ["ready"] * 22 + ["cold"] * 6
+    names = [row.split("  ")[0] for row in rows]
+    assert all("..." in name and name.split("-")[-1].isdigit() for name in names), "cut in the middle"
+    assert len(set(names)) == 30
+
+
+def test_what_a_window_has_no_room_for_is_counted_and_the_worst_stay() -> None:
+    rows = model_rows(overview(status(many(1000)), TextStyle(80, height=23)))
+    assert [re.split(r"\s{2,}", row)[1] for row in rows[:2]] == ["failed"] * 2
+    shown = len(rows) - 1
+    assert rows[-1] == f"{1000 - shown} more ({798 - shown + 2} ready, 200 cold); see `orchd status | less`"
+
+
+def test_the_list_of_models_keeps_half_of_a_window_that_is_full_of_problems() -> None:
+    problem = snapshot().problems[0]
+    full = replace(many(30), problems=(problem,) * 40)
+    page = overview(status(full), TextStyle(80, height=24))
+    assert len(model_rows(page)) >= 8
+    assert "  37 more; see `orchd check`, or `orchd status | less`" in page.splitlines()
+
+
+@pytest.mark.parametrize("height", [5, 10, 24])
+def test_a_screen_shows_as_many_lines_as_it_has_and_says_how_many_are_missing(height: int) -> None:
+    page = "\n".join(map(str, range(24)))
+    shown = on_screen(page, TextStyle(80, height=height), "orchd status")
+    assert len(shown) == height
+    if height == 24:
+        assert shown == page.split("\n")
+    else:
+        assert shown[: height - 1] == page.split("\n")[: height - 1]
+        assert shown[-1] == f"{24 - height + 1} more lines; see `orchd status | less`"
+
+
+@pytest.mark.parametrize(
+    ("change", "serves", "is_wanted"),
+    [
+        ({}, True, True),
+        ({"ready": False, "startable": True, "state": "cold"}, True, True),
+        ({"ready": False, "state": "loading"}, False, True),
+        ({"ready": False, "state": "failed"}, False, True),
+        ({"ready": False, "state": "draining", "leaving": True}, False, False),
+        ({"ready": False, "state": "stopped"}, False, False),
+    ],
+)
+def test_which_models_can_serve_and_which_are_to(change: dict[str, Any], serves: bool, is_wanted: bool) -> None:
+    model = {**status(snapshot())["models"][0], **change}
+    assert (can_serve(model), wanted(model)) == (serves, is_wanted)
+    [line] = totals({**status(snapshot()), "models": [model]}, TERMINAL)
+    assert ("can't serve" in line) is (is_wanted and not serves)
+    assert ("on the way" in line) is (model["state"] == "loading")
 
 
 def test_a_runtime_that_no_model_needs_is_not_complained_of() -> None:
@@ -82,7 +187,9 @@ def test_a_runtime_that_no_model_needs_is_not_complained_of() -> None:
 
 def test_a_bad_file_says_what_runs_instead() -> None:
     page = overview(status(replace(snapshot(), reload_ok=False)), TERMINAL)
-    assert page.endswith("Models file: the newest does not apply; running from 1f0c9a3b7d21")
+    assert "Models file: the newest does not apply; running from 1f0c9a3b7d21, 1 error, 1 warning" in " ".join(
+        page.split()
+    )
 
 
 def test_held_over_and_leaving_models_say_so() -> None:
@@ -150,18 +257,17 @@ class TestModelPage:
         assert max(cells(line) for page in pages for line in page.splitlines()) <= 80
 
 
-NODE_SECTION = """\
+NODE_LINES = """\
 go-livepeer 0.9.1: up for 3h, 2 starts seen, on chain, byoc + live-runner
-    offers 2 of 3 by byoc, 1 of 3 by live-runner
-MODEL                                      BYOC          LIVE-RUNNER   WHY
-live/video-to-video/green-tint-cpu         confirmed 3m  confirmed 3m
+    offers 2 of 3 by byoc, 1 of 3 by live-runner"""
+AMISS = """\
+Not offered as they should be
+MODEL                                      BYOC          LIVE-RUNNER  WHY
 text-to-image/stabilityai/sdxl-turbo       confirmed 3m  missing 15m
     live-runner: cannot confirm what go-livepeer offers: it is not listed
 llm/meta-llama/Meta-Llama-3.1-8B-Instruct  leaving 4m    lingers 4m
     it is failed; live-runner: cannot confirm what go-livepeer offers: it is
     still listed
-audio-to-text/openai/whisper-large-v3      no            no
-    it is cold, and cold models are not offered (orchestrator.offer_cold)
 image-to-text/図書館/キャプション          failing 4s    failing 0s
     byoc: cannot register the model at go-livepeer: it says 'price too high';
     live-runner: cannot publish the price: 0 can't be published on chain"""
@@ -169,29 +275,42 @@ image-to-text/図書館/キャプション          failing 4s    failing 0s
 
 class TestBesideANode:
     def section(self, snapshot: Snapshot, style: TextStyle = TERMINAL) -> str:
-        """Return what the overview says of the node: between the models and what follows."""
-        return overview(status(snapshot), style).split("\n\n")[1]
+        """Return what the overview's head says of the node."""
+        page = overview(status(snapshot), style)
+        return page[page.index("\x1b[31mgo-livepeer" if "\x1b[31mgo" in page else "go-livepeer") : page.index("Models")]
 
-    def test_the_overview_tells_what_is_offered_and_what_is_not_and_why(self) -> None:
+    def amiss(self, snapshot: Snapshot, style: TextStyle = TERMINAL) -> str:
+        """Return what stands below the models."""
+        before, _, found = overview(status(snapshot), style).partition("\n\nNot offered")
+        assert before
+        return f"Not offered{found}" if found else ""
+
+    def test_the_overview_tells_what_is_offered_and_what_is_not_as_it_should_be_and_why(self) -> None:
         page = overview(status(beside(NODE)), TERMINAL)
-        models, _, rest = OVERVIEW.partition("\n\n")
-        assert page == f"{models}\n\n{NODE_SECTION}\n\n{rest}"
+        assert page == f"{HEAD}\n{NODE_LINES}\n{FILE}\n{OVERVIEW}\n\n{AMISS}"
 
     def test_a_node_that_is_down_says_why_and_nothing_looks_alive(self) -> None:
-        painted = self.section(beside(NODE_DOWN), TextStyle(80, colour=True))
-        lines = painted.splitlines()
+        style = TextStyle(80, colour=True)
+        lines = self.section(beside(NODE_DOWN), style).splitlines()
         assert lines[0].startswith("\x1b[31mgo-livepeer 0.9.1: down for 4m, 2 starts seen")
         assert "".join(lines[1:3]).split() == NODE_DOWN.error.split()
         assert lines[3] == "    offered when it was up: 2 of 3 by byoc, 1 of 3 by live-runner"
-        assert "\x1b[32m" not in painted
+        assert "\x1b[32m" not in self.amiss(beside(NODE_DOWN), style)
 
     def test_an_error_that_the_nodes_line_tells_is_not_told_for_each_model_too(self) -> None:
         key, one = next(iter(snapshot().models.items()))
         away = published(9, error="cannot reach go-livepeer", code=Code.NODE_UNREACHABLE)
         shown = replace(beside(NODE_DOWN), models={key: replace(one, registries=dict.fromkeys(NODE.registries, away))})
-        assert self.section(shown).endswith("confirmed 9s  confirmed 9s")
-        back = self.section(replace(shown, node=NODE))
+        assert self.amiss(shown).endswith("confirmed 9s  confirmed 9s")
+        back = self.amiss(replace(shown, node=NODE))
         assert back.endswith("    byoc and live-runner: cannot reach go-livepeer")
+
+    def test_models_that_gateways_find_as_they_should_are_not_listed_again(self) -> None:
+        fine = dict(list(beside(NODE).models.items())[:1])
+        assert self.amiss(replace(beside(NODE), models=fine)) == ""
+        [(key, one)] = fine.items()
+        unpriced = replace(one, registries={}, not_offered="it has no price")
+        assert self.amiss(replace(beside(NODE), models={key: unpriced})).endswith("no    no           it has no price")
 
     def test_a_node_that_was_never_seen(self) -> None:
         never = replace(NodeStatus(), error=NODE_DOWN.error, code=NODE_DOWN.code)
@@ -203,7 +322,7 @@ class TestBesideANode:
 
     def test_without_models_the_node_alone_is_told(self) -> None:
         page = overview(status(Snapshot(node=NODE, at=NOW)), TERMINAL)
-        assert page.splitlines()[2] == node_line(status(Snapshot(node=NODE))["node"], NOW)
+        assert page.splitlines()[1] == node_line(status(Snapshot(node=NODE))["node"], NOW)
         assert "offers" not in page
 
     @pytest.mark.parametrize(
@@ -265,7 +384,7 @@ held     live-runner  0        3s     session_a81f""")
         assert "live-runner  no      no         yes        4m" in failed
 
     def test_nothing_of_the_node_is_wider_than_the_terminal(self) -> None:
-        pages = [self.section(beside(node)) for node in (NODE, NODE_DOWN)]
+        pages = [overview(status(beside(node)), TERMINAL) for node in (NODE, NODE_DOWN)]
         pages += [model_page(status(beside(NODE_DOWN), key), TERMINAL) for key in snapshot().models]
         assert max(cells(line) for page in pages for line in page.splitlines()) <= 80
 

@@ -25,7 +25,9 @@ from orchd.domain.model import (
 from orchd.domain.money import Price
 from orchd.domain.offer import NodeStatus, Published
 from orchd.domain.state import (
+    DaemonStatus,
     Happening,
+    JobCounts,
     ModelStatus,
     Problem,
     RunnerErrors,
@@ -131,6 +133,7 @@ def snapshot(*, green_sessions: int = 1) -> Snapshot:
             runner(sdxl, 0, S.READY, 90_000, sessions=3, restarts=1),
             runner(sdxl, 1, S.BACKOFF, 4, "exited with code 1: CUDA error", retry_at=NOW + 8, restarts=3),
             runner_errors=RunnerErrors(7, NOW - 12, 503),
+            jobs=JobCounts({"refused": 3, "ok": 120, "runner_error": 7}, {"capacity_exhausted": 3}),
         ),
         status(
             llm,
@@ -172,6 +175,9 @@ def snapshot(*, green_sessions: int = 1) -> Snapshot:
             ),
             RuntimeStatus("process", up=True),
         ),
+        daemon=DaemonStatus("0.9.0", "default", 812, NOW - 90_000, "127.0.0.1:8738"),
+        jobs=JobCounts({"refused": 14, "ok": 412, "runner_error": 7}, {"not_ready": 4, "capacity_exhausted": 10}),
+        jobs_listen=("0.0.0.0:8935",),
         file_hash="1f0c9a3b7d21",
         reload_ok=True,
         reload_at=NOW - 125,

@@ -271,7 +271,7 @@ async def test_while_the_former_definition_serves_the_overview_says_what_is_want
         await world.until_quiet()
         world.want(b := edited(a))
         await world.until("b failed", holds=lambda: S.BACKOFF in world.states(b))
-        line = overview(status(world.snapshot()), TextStyle()).splitlines()[1]
+        line = overview(status(world.snapshot()), TextStyle()).splitlines()[-1]
         assert "image:2 is wanted, and this runs: image:1" in line
         assert "replica 0 backoff: cannot pull image:2: not found" in line
 

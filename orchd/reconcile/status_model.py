@@ -1,0 +1,125 @@
+"""How `orchd status MODEL` shows one model and its runners: plain JSON to text."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime
+
+from orchd.reconcile.status_list import former, kept, letting_go, model_name, state_colour, why
+from orchd.status_face import Json
+from orchd.text import DIM, Cell, TextStyle, ago, printable, table, units
+
+LOG_LINES = 10
+
+
+def facts(model: Json, status: Json) -> dict[str, str]:
+    """Return the lines at the head of a model's page."""
+    sessions = model["sessions"]
+    source, runs = f"{model['source']} ({model['kind']}, profile {model['profile']})", former(model)
+    start = "at once (warm)" if model["warm"] else "by its first job (cold)"
+    failure = model["last_failure"]
+    return {
+        "state": model["state"],
+        "why": why(model),
+        "failed": failure if failure and failure not in model["reason"] else "",
+        "wanted": source if runs else "",
+        "runs": runs or source,
+        "start": "" if model["kind"] == "external" else start,
+        "sessions": f"{sessions['active']} of {sessions['max']}, {sessions['waiting']} waiting{kept(sessions)}",
+        "price": _price(model["price"]),
+    }
+
+
+def replicas(status: Json, style: TextStyle) -> list[str]:
+    """Return a line for each replica of the only model in `status`."""
+    [model] = status["models"]
+    if not model["runners"]:
+        return []
+    head = ("REPLICA", "STATE", "SESSIONS", "RESTARTS", "SINCE", "DETAIL")
+    return ["", *table(head, (_runner_row(runner, status["at"]) for runner in model["runners"]), style)]
+
+
+def logs(status: Json, style: TextStyle) -> list[str]:
+    """Return what its replicas said before they failed."""
+    lines = []
+    for runner in status["models"][0]["runners"]:
+        if runner["last_log"]:
+            lines += ["", f"Last log lines of replica {runner['replica']}"]
+            lines += [style.paint(f"    {printable(line)}", DIM) for line in runner["last_log"][-LOG_LINES:]]
+    return lines
+
+
+def next_commands(status: Json, style: TextStyle) -> list[str]:
+    """Return the commands that help with a model that needs help."""
+    [model] = status["models"]
+    name = shlex.quote(printable(model_name(model)))
+    advice = _advice(model, name)
+    width = max((len(command) for command, _ in advice), default=0)
+    if style.width is None or all(4 + width + len(reason) <= style.width for _, reason in advice):
+        lines = [f"  {command:<{width}}  {reason}" for command, reason in advice]
+    else:
+        lines = [line for command, reason in advice for line in (f"  {command}", *style.wrap(reason, "      "))]
+    return ["", "What helps next", *lines] if lines else []
+
+
+def _advice(model: Json, name: str) -> list[tuple[str, str]]:
+    """Return commands, each with what it is for."""
+    found = []
+    states = {runner["state"] for runner in model["runners"] if runner["wanted"]}
+    failed = bool(states & {"failed", "backoff"})
+    if model["state"] == "stopped":
+        return [(f"orchd start {name}", "serve it again")]
+    if model["kind"] != "external":
+        if failed:
+            found.append((f"orchd logs {name}", "all that its last run said"))
+        elif model["last_failure"]:
+            found.append((f"orchd logs {name} --previous", "what it said before it failed"))
+        if states & {"loading", "starting", "unhealthy"}:
+            found.append((f"orchd logs {name} -f", "what it says now"))
+    if failed or model["last_failure"]:
+        found.append((f"orchd events {name}", "how often it has failed, and why"))
+    if "failed" in states:
+        found.append((f"orchd restart {name}", "try it again, once the cause is mended"))
+    if model["kind"] != "external" and "unhealthy" in states:
+        found.append((f"orchd restart {name}", "if it does not recover by itself"))
+    if model["held_over"]:
+        found.append(("orchd check", "what is wrong with its entry"))
+    return found
+
+
+def events(status: Json, style: TextStyle) -> list[str]:
+    """Return what has happened to it."""
+    history = status["models"][0]["history"]
+    return ["", "Events, latest first", *_moves(history, style)] if history else []
+
+
+def _moves(history: list[Json], style: TextStyle) -> list[str]:
+    lines = []
+    for one in reversed(history):
+        at = datetime.fromtimestamp(one["at"]).astimezone().strftime("%b %d %H:%M:%S")
+        move = f"{one['before']} -> {one['after']}"
+        lines.append(f"  {style.paint(at, DIM)}  #{one['replica']}  {move}")
+        lines += style.wrap(printable(one["why"]), "      ")
+        if one["evidence"]:
+            lines += [style.paint(line, DIM) for line in style.wrap(printable(one["evidence"]), "      ")]
+    return lines
+
+
+def _runner_row(runner: Json, now: float) -> list[Cell]:
+    detail = runner["detail"]
+    if runner["retry_at"] is not None:
+        detail = f"next start in {ago(runner['retry_at'] - now)}; {detail}"
+    return [
+        Cell(str(runner["replica"]) + ("" if runner["wanted"] else " (leaving)")),
+        Cell(runner["state"], state_colour(runner["state"])),
+        Cell(str(runner["sessions"]) + letting_go(runner)),
+        Cell(str(runner["restarts"])),
+        Cell(ago(now - runner["since"])),
+        Cell(printable(detail)),
+    ]
+
+
+def _price(price: Json | None) -> str:
+    if price is None:
+        return "not offered for pay"
+    return f"{price['per_unit']} {price['currency']} per {units(price['pixels_per_unit'], price['unit'])}"
