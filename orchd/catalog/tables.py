@@ -9,7 +9,8 @@ from pathlib import Path
 import structlog
 
 from orchd.catalog.codec import dump_model, load_model
-from orchd.database.database import Database, read_beside
+from orchd.database.beside import read_beside
+from orchd.database.database import Database
 from orchd.database.sql import Row, Sql
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model

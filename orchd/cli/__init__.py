@@ -26,6 +26,7 @@ COMMANDS = {
     "check": "say what is wrong with aiModels.json, here and for go-livepeer",
     "price": "show prices in every unit, what each registry gets of them and what the node will report",
     "status": "show what runs, since when, and why not",
+    "events": "show what orchd did and why, also before its last start and when it does not run",
     "restart": "drain a model's runners and start them again; try a failed one again",
     "down": "drain, stop and remove every runner of ours, and end the daemon",
     "schema": "print the JSON Schema of aiModels.json",

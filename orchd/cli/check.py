@@ -18,7 +18,7 @@ from orchd.catalog.reading import Reading
 from orchd.catalog.reload import read_file
 from orchd.catalog.tables import last_good
 from orchd.cli.flags import add_settings_flags
-from orchd.database.database import DATABASE
+from orchd.database.beside import DATABASE
 from orchd.domain.model import Model
 from orchd.domain.money import Price
 from orchd.domain.state import Severity

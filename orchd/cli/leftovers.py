@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from orchd.catalog.tables import ModelTable
-from orchd.database.database import DATABASE, Database
+from orchd.database.beside import DATABASE
+from orchd.database.database import Database
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model, StopSpec
 from orchd.domain.ports import Runtime, Sighting

@@ -19,28 +19,27 @@ import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from orchd.database.beside import read_at_once
 from orchd.database.commit import CommitResult, commit
 from orchd.database.explain import explain
-from orchd.database.file import DatabaseFile, FileIdentity, open_beside_writer, open_read_only
+from orchd.database.file import DatabaseFile, FileIdentity, open_beside_writer
 from orchd.database.migrations import Migrations, find_migrations
 from orchd.database.sql import Sql
-from orchd.errors import StoreError, reason_of
+from orchd.errors import StoreError
 from orchd.tasks import spawn
 from orchd.threads import DaemonThreads
 
 log = structlog.get_logger("orchd.database")
 
-DATABASE = "orchd.db"
-"""In the state directory."""
 CALL_TIMEOUT_S = 30.0
-"""A commit takes milliseconds; longer, and beyond `file.BUSY_TIMEOUT_S`, means that the disk hangs."""
+"""A commit takes milliseconds; longer, and beyond `beside.BUSY_TIMEOUT_S`, means that the disk hangs."""
 MOST_TOGETHER = 256
 """Transactions in one commit: bounds for how long the first of a group waits for its last."""
 
@@ -125,8 +124,8 @@ class Database:
         if self._closed:
             raise self._not_open()
         if self._file.identity is None:
-            return await self._on_writer(lambda: _read(self._file.connection, work))
-        return await self._on_reader(lambda: _read(self._open_reader(), work), timeout_s or self.timeout_s)
+            return await self._on_writer(lambda: read_at_once(self._file.connection, work))
+        return await self._on_reader(lambda: read_at_once(self._open_reader(), work), timeout_s or self.timeout_s)
 
     async def back_up(self, state: str) -> None:
         """Write what it holds to a file beside it, before tables change that orchd does not know.
@@ -261,31 +260,6 @@ class HasDatabase(Protocol):
 
     @property
     def database(self) -> Database: ...
-
-
-def read_beside(path: Path, work: Callable[[Sql], T]) -> T:
-    """Return what `work` finds in a database that a daemon may have open. Blocks.
-
-    For commands beside the daemon: nothing is written, and no file is made.
-
-    Raises:
-        StoreError: it can't be read, or there is none.
-    """
-    try:
-        with closing(open_read_only(path)) as db:
-            return _read(db, work)
-    except sqlite3.Error as exc:
-        raise StoreError(explain(path, exc)) from exc
-    except OSError as exc:
-        raise StoreError(f"cannot read the database {path}: {reason_of(exc)}") from exc
-
-
-def _read(db: sqlite3.Connection, work: Callable[[Sql], T]) -> T:
-    db.execute("BEGIN")
-    try:
-        return work(Sql(db))
-    finally:
-        db.rollback()
 
 
 def _settle(done: asyncio.Future[Any], result: CommitResult) -> None:

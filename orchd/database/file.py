@@ -13,14 +13,12 @@ from pathlib import Path
 import structlog
 
 from orchd.database.backup import back_up
+from orchd.database.beside import BUSY_TIMEOUT_S, open_read_only
 from orchd.database.migrations import Migrations
 from orchd.database.schema import migrate, read_schema
 from orchd.errors import StoreError, reason_of
 
 log = structlog.get_logger("orchd.database")
-
-BUSY_TIMEOUT_S = 5.0
-"""The state lock keeps other daemons away; a person with the sqlite3 shell may still hold the file for a moment."""
 
 FileIdentity = tuple[int, int]
 """Device and inode: what tells a file from another one of its name."""
@@ -152,25 +150,9 @@ def open_beside_writer(path: Path) -> sqlite3.Connection:
 
     All its files are open then, so that it goes on reading if somebody removes them.
     """
-    db = _read_only(path, "mode=ro")
+    db = open_read_only(path, "mode=ro")
     db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # SQLite opens files when it needs them.
     return db
-
-
-def open_read_only(path: Path) -> sqlite3.Connection:
-    """Return a connection that can't write, to a database that a daemon may have open.
-
-    Nothing is written and no file is made, which a daemon might then not be able to open: a database that nobody has
-    open is read as one that can't change.
-
-    Raises:
-        sqlite3.Error: it can't be read.
-    """
-    return _read_only(path, "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1")
-
-
-def _read_only(path: Path, how: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
 
 
 def identity_of(path: Path) -> FileIdentity | None:

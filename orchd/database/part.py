@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from orchd.database.database import DATABASE, Database
+from orchd.database.beside import DATABASE
+from orchd.database.database import Database
 from orchd.part import Context, Part
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchd.database.database import DATABASE
+from orchd.database.beside import DATABASE
 from orchd.errors import OrchdError
 from orchd.runtime.process.launch import free_port
 

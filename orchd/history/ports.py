@@ -50,7 +50,8 @@ class Kind(StrEnum):
 
     REGISTERED = "registered"
     WITHDRAWN = "withdrawn"
-    REGISTRATION_FAILED = "registration_failed"
+    NOT_REGISTERED = "not_registered"
+    """The node refused or could not be told; which the next try may mend."""
     NODE_UP = "node_up"
     NODE_DOWN = "node_down"
     RUNTIME_UP = "runtime_up"

@@ -2,61 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-from orchd import tasks
-from orchd.database.database import Database, read_beside
-from orchd.database.sql import Row
-from orchd.domain.ids import ModelKey, RunnerId
-from orchd.history.part import HistoryPart
+import pytest
+from structlog.testing import capture_logs
+
+from orchd.database.sql import Sql
+from orchd.domain.model import ContainerLaunch
+from orchd.errors import StoreError
+from orchd.history import part as part_module
+from orchd.history import tables
 from orchd.history.ports import Kind
-from orchd.part import Context
+from orchd.history.read import KeptEvent, KeptHistory
 from tests.advertise.rig import until
 from tests.database.parts import opened_own
+from tests.fakes.models import container_model
+from tests.history.kept import KEY, RUNNER, history, kept_in
 
-KEY = ModelKey("llm", "org/a")
-KINDS = "SELECT kind FROM history_events"
-RUNNER = RunnerId(KEY, 0, "0123456789ab")
-
-
-@asynccontextmanager
-async def history(database: Database) -> AsyncIterator[HistoryPart]:
-    """One life of the part, ended cleanly."""
-    context = cast(Context, SimpleNamespace(settings=SimpleNamespace(instance="t")))
-    part = HistoryPart(context, cast(Any, SimpleNamespace(database=database)))
-    await part.open()
-    await part.start()
-    roots = [tasks.spawn(work, name=name) for name, work in part.roots().items()]
-    try:
-        yield part
-    finally:
-        await tasks.cancel(*roots)
-        await part.close()
+ALL = 10**6
 
 
-async def events(database: Database) -> list[Row]:
-    return await database.read(lambda sql: sql.rows("SELECT kind, model_id, replica, why, by FROM history_events"))
+def events(folder: Path) -> list[KeptEvent]:
+    return KeptHistory(folder).newest(ALL, lambda _: True).events
+
+
+def kinds(folder: Path) -> list[str]:
+    return [event.kind for event in events(folder)]
 
 
 async def test_what_is_told_is_there_in_the_next_life(tmp_path: Path) -> None:
-    async with opened_own(tmp_path) as database:
-        async with history(database) as part:
-            part.note(Kind.READY, "health is ready", about=RUNNER)
-            part.note(Kind.RESTART_ASKED, "", about=KEY, by="alice")
-            part.stands(RUNNER, "ready", "health is ready")
-        async with history(database) as part:
-            pass
-        kept = await events(database)
-    assert [row[0] for row in kept] == ["orchd_started", "ready", "restart_asked", "orchd_started"]
-    assert kept[1:3] == [("ready", "org/a", 0, "health is ready", ""), ("restart_asked", "org/a", None, "", "alice")]
+    async with kept_in(tmp_path) as part:
+        part.note(Kind.READY, "health is ready", about=RUNNER)
+        part.note(Kind.RESTART_ASKED, "", about=KEY, by="alice")
+    async with kept_in(tmp_path) as part:
+        part.note(Kind.DOWN_ASKED, "", by="bob")
+    assert kinds(tmp_path) == ["orchd_started", "ready", "restart_asked", "orchd_started", "down_asked"]
+    ids = [event.id for event in events(tmp_path)]
+    assert ids == sorted(set(ids)), "an id is never given twice"
+    ready, asked = events(tmp_path)[1:3]
+    assert (ready.key, ready.replica, ready.generation, ready.why) == (KEY, 0, RUNNER.generation, "health is ready")
+    assert (asked.key, asked.replica, asked.generation, asked.by) == (KEY, None, "", "alice")
 
 
 async def test_it_is_written_while_the_daemon_lives(tmp_path: Path) -> None:
-    async with opened_own(tmp_path) as database, history(database) as part:
+    async with kept_in(tmp_path) as part:
         part.note(Kind.READY, "health is ready", about=RUNNER)
-        file = tmp_path / "orchd.db"
-        await until("it is written", lambda: ("ready",) in read_beside(file, lambda sql: sql.rows(KINDS)))
+        await until("it is written", lambda: "ready" in kinds(tmp_path))
+
+
+async def test_what_can_not_be_written_waits_and_is_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it was written and only the answer was lost, as when a disk is slow."""
+    fails = True
+    monkeypatch.setattr(part_module, "RETRY_S", 0.01)
+    async with opened_own(tmp_path) as database, history(database) as part:
+        transaction = database.transaction
+
+        async def answer_is_lost(work: Callable[[Sql], Any]) -> Any:
+            result = await transaction(work)
+            if fails:
+                raise StoreError("cannot use the database: its disk does not answer")
+            return result
+
+        monkeypatch.setattr(database, "transaction", answer_is_lost)
+        with capture_logs() as logs:
+            part.note(Kind.READY, "first", about=RUNNER)
+            await until("it was written once", lambda: "ready" in kinds(tmp_path))
+            part.note(Kind.UNHEALTHY, "second", about=RUNNER)
+            await until("it was tried again", lambda: "unhealthy" in kinds(tmp_path))
+            fails = False
+            await until("nothing waits", lambda: not part._buffer)
+    assert kinds(tmp_path) == ["orchd_started", "ready", "unhealthy"]
+    assert [line["event"] for line in logs] == ["events_wait"], "it is said once"
+
+
+async def test_secrets_of_the_model_are_not_kept(tmp_path: Path) -> None:
+    model = container_model(launch=ContainerLaunch("image:1", env=(("API_TOKEN", "planted-secret"),)))
+    async with kept_in(tmp_path) as part:
+        part.note(Kind.FAILED, "said planted-secret", about=RUNNER, evidence="x planted-secret y", model=model)
+        part.stands(RUNNER, "backoff", "said planted-secret", model)
+    stored = (tmp_path / "orchd.db").read_bytes()
+    assert b"planted-secret" not in stored
+    assert b"said ***" in stored
+
+
+async def test_texts_are_kept_up_to_a_length(tmp_path: Path) -> None:
+    async with kept_in(tmp_path) as part:
+        part.note(Kind.FAILED, "x" * 10_000, about=RUNNER)
+    assert events(tmp_path)[-1].why == "x" * (tables.TEXT_CHARS - 1) + "…"
