@@ -198,7 +198,7 @@ class App:
                 self._notify.notifier.stopping()
                 why = self._stop_why or "a part of it has failed"
                 log.info("orchd_stopping", on_stop=self._settings.on_stop, why=why)
-                self._history.note(Kind.ORCHD_STOPPING, why)
+                self._history.note(Kind.DAEMON_ENDING, why)
             case Stage.CLOSING:
                 self._sweeps.close()
                 self._long_lived.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from orchd import daemon_metrics
 from orchd.cli import COMMANDS, build_parser
+from orchd.history.ports import Kind
 from orchd.metric_lines import Family
 from orchd.parts import faces
 from orchd.settings.reference import settings_table
@@ -58,10 +59,17 @@ def metrics() -> str:
     return "\n".join(text)
 
 
+def kinds() -> str:
+    """Return every kind of event, in Markdown."""
+    rows = [f"| `{kind}` | {kind.meaning} |" for kind in Kind]
+    return "\n".join(["| kind | meaning |", "|---|---|", *rows]) + "\n"
+
+
 PAGES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "reference/settings.md": ("settings", settings_table),
     "reference/metrics.md": ("metrics", metrics),
     "reference/cli.md": ("commands", commands),
+    "reference/events.md": ("kinds", kinds),
 }
 
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from fnmatch import fnmatchcase
 
-from orchd.cli.flags import add_settings_flags
+from orchd.cli.flags import add_client_flags
 from orchd.cli.since import SINCE_HELP, since_of
 from orchd.domain.ids import ModelKey
 from orchd.errors import StoreError
-from orchd.history.ports import Kind
 from orchd.history.read import KeptEvent, KeptHistory
+from orchd.settings.basic import STATE_DIR
+from orchd.settings.client import ClientSettings
 from orchd.settings.files import resolve_state_dir
-from orchd.settings.tree import Settings
-from orchd.status_view import find_model
-from orchd.text import DIM, GREEN, RED, YELLOW, TextStyle, printable, style_of
 
 TAIL = 50
 """Events that are shown if nothing is said of how many."""
@@ -31,17 +27,6 @@ _ALL = sys.maxsize - 1
 
 Wanted = Callable[[ModelKey | None], bool]
 Show = Callable[[KeptEvent], object]
-
-_COLOURS: dict[str, str] = {
-    Kind.READY: GREEN,
-    Kind.REGISTERED: GREEN,
-    Kind.NODE_UP: GREEN,
-    Kind.RUNTIME_UP: GREEN,
-    **dict.fromkeys((Kind.UNHEALTHY, Kind.HELD_OVER, Kind.NOT_REGISTERED, Kind.NODE_DOWN), YELLOW),
-    **dict.fromkeys((Kind.FAILED, Kind.GIVEN_UP, Kind.FILE_REFUSED, Kind.EDIT_REFUSED, Kind.RUNTIME_DOWN), RED),
-    Kind.EVENTS_LOST: RED,
-}
-_WIDEST = max(map(len, Kind))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,19 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tail", metavar="N", type=_count, help=f"at most the newest N (default: {TAIL}; with --since: all)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    add_settings_flags(parser, only=("state_dir",))
+    add_client_flags(parser, STATE_DIR)
 
 
-def run(args: argparse.Namespace, settings: Settings) -> int:
+def run(args: argparse.Namespace, settings: ClientSettings) -> int:
     state_dir = resolve_state_dir(settings.state_dir, os.environ)
     kept = KeptHistory(state_dir)
     since = since_of(args.since, time.time()) if args.since is not None else 0.0
     most = args.tail if args.tail is not None else _ALL if args.since else TAIL
     wanted = _wanted(args.model)
     if args.model and not args.follow and not any(map(wanted, models := kept.models())):
+        from orchd.status_view import find_model
+
         find_model(args.model, models)
-    show = _shower(as_json=args.json)
     found = kept.newest(most, wanted, since)
+    show = _shower(as_json=args.json)
     if found.more and most:
         _say(f"older events are left out; `--tail {2 * most}` or `--since 1d` shows more")
     elif not found.events and most:
@@ -96,6 +83,9 @@ def _follow(kept: KeptHistory, last: int, wanted: Wanted, show: Show) -> None:
 
 
 def _shower(*, as_json: bool) -> Show:
+    from orchd.cli.events_view import json_of, lines
+    from orchd.text import style_of
+
     if as_json:
         return lambda event: print(json_of(event))
     style = style_of(sys.stdout)
@@ -126,44 +116,7 @@ def _wanted(name: str | None) -> Wanted:
     return fits
 
 
-def lines(event: KeptEvent, style: TextStyle) -> list[str]:
-    """Return an event for a person; on a terminal, what does not fit goes on in the next line."""
-    kind = f"{event.kind:{_WIDEST}}"
-    about = "" if event.key is None else str(event.key) if event.replica is None else f"{event.key} #{event.replica}"
-    by = f"by {event.by}" if event.by else ""
-    why = event.why if event.why != event.kind else ""
-    evidence = event.evidence if event.evidence not in why else ""
-    said = "; ".join(filter(None, (why, evidence, by)))
-    when = datetime.fromtimestamp(event.at).isoformat(sep=" ", timespec="seconds")  # noqa: DTZ006 - local time
-    text = printable(": ".join(filter(None, (about, said))))
-    start = f"{style.paint(when, DIM)}  {style.paint(kind, _COLOURS.get(event.kind))}"
-    room = f"{when}  {kind}  {text}"
-    if style.width is None or len(room) <= style.width:
-        return [f"{start}  {text}".rstrip()]
-    return [f"{start}  {printable(about)}".rstrip(), *style.wrap(printable(said), "    ")]
-
-
 def _count(text: str) -> int:
     if text.isascii() and text.isdecimal():
         return int(text[:9])
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-
-
-def json_of(event: KeptEvent) -> str:
-    """Return an event as one line of JSON."""
-    pipeline, model_id = event.key or (None, None)
-    return json.dumps(
-        {
-            "id": event.id,
-            "at": event.at,
-            "kind": event.kind,
-            "pipeline": pipeline,
-            "model_id": model_id,
-            "replica": event.replica,
-            "generation": event.generation or None,
-            "by": event.by or None,
-            "why": event.why,
-            "evidence": event.evidence,
-        },
-        ensure_ascii=False,
-    )

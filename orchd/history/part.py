@@ -66,7 +66,7 @@ class HistoryPart(Part):
         said = f"orchd {__version__} (instance {self._instance}) has started"
         if before is not None and before[1] is None:
             said += f"; the one before did not end cleanly, and was last alive at {_time_of_day(before[0])}"
-        self.note(Kind.ORCHD_STARTED, said)
+        self.note(Kind.DAEMON_STARTED, said)
 
     def roots(self) -> Roots:
         return {"history": self._follow()}

@@ -10,57 +10,54 @@ from orchd.domain.model import Model
 
 
 class Kind(StrEnum):
-    """What can have happened. The words are stable: they stand in `orchd events --json`."""
+    """What can have happened. The words are stable: they stand in `orchd events --json`.
 
-    ORCHD_STARTED = "orchd_started"
-    ORCHD_STOPPING = "orchd_stopping"
-    EVENTS_LOST = "events_lost"
-    """So many events could not be kept."""
+    Attributes:
+        meaning: of the word, for the reference page.
+    """
 
-    FILE_APPLIED = "file_applied"
-    """The models file was read; which entries were added, changed, removed."""
-    FILE_REFUSED = "file_refused"
-    """The models file as a whole can't be used."""
-    EDIT_REFUSED = "edit_refused"
-    """An entry can't be used as it is written now."""
-    HELD_OVER = "held_over"
-    """A model runs on from its last good definition."""
+    meaning: str
 
-    START = "start"
-    ADOPTED = "adopted"
-    """A runner of an earlier orchd was found."""
-    READY = "ready"
-    LOADING = "loading"
-    """A runner that was ready says that it loads again."""
-    UNHEALTHY = "unhealthy"
-    FAILED = "failed"
-    """A runner went down by itself, and is started again later."""
-    GIVEN_UP = "given_up"
-    """A runner has failed too often; it is not started again until an edit or `orchd restart`."""
-    DRAINING = "draining"
-    """A runner takes no new sessions, and is stopped when those that it has are over."""
-    RESUMED = "resumed"
-    """A runner that drained is wanted again."""
-    DRAINED = "drained"
-    """Its sessions are over, or the deadline has passed."""
-    STOPPING = "stopping"
-    """A runner that served nobody yet is not wanted any more."""
-    STOPPED = "stopped"
-    """A runner was stopped on purpose, and has ended."""
+    def __new__(cls, word: str, meaning: str) -> Kind:
+        made = str.__new__(cls, word)
+        made._value_ = word
+        made.meaning = meaning
+        return made
 
-    REGISTERED = "registered"
-    WITHDRAWN = "withdrawn"
-    NOT_REGISTERED = "not_registered"
-    """The node refused or could not be told; which the next try may mend."""
-    NODE_UP = "node_up"
-    NODE_DOWN = "node_down"
-    RUNTIME_UP = "runtime_up"
-    RUNTIME_DOWN = "runtime_down"
+    DAEMON_STARTED = "daemon_started", "orchd has started; its version, and whether the one before ended cleanly"
+    DAEMON_ENDING = "daemon_ending", "orchd was told to end, by a signal or `orchd down`, or had to"
+    EVENTS_LOST = "events_lost", "so many events before this one could not be kept"
 
-    RESTART_ASKED = "restart_asked"
-    STOP_ASKED = "stop_asked"
-    START_ASKED = "start_asked"
-    DOWN_ASKED = "down_asked"
+    FILE_APPLIED = "file_applied", "the models file was read; the entries that were added, changed and removed"
+    FILE_REFUSED = "file_refused", "the models file as a whole can't be used; all goes on as it was"
+    EDIT_REFUSED = "edit_refused", "an entry can't be used as it is written now; what is wrong, and where"
+    HELD_OVER = "held_over", "the model goes on from its last good definition"
+
+    START = "start", "a runner is being started, or (`url`) is probed from now on"
+    ADOPTED = "adopted", "a runner of an earlier orchd was found, and is kept"
+    READY = "ready", "sessions can begin on the runner"
+    LOADING = "loading", "a runner that was ready says that it loads again"
+    UNHEALTHY = "unhealthy", "the runner fails its health probes; it gets no new sessions"
+    FAILED = "failed", "the runner went down by itself: why, its last words, and when it is started again"
+    GIVEN_UP = "given_up", "the runner has failed too often; only an edit or `orchd restart` starts it again"
+    DRAINING = "draining", "the runner gets no new sessions, and is stopped when those that it has are over; why"
+    RESUMED = "resumed", "a runner that drained is wanted again"
+    DRAINED = "drained", "its sessions are over, or the deadline has passed; it is stopped now"
+    STOPPING = "stopping", "a runner that has served nobody yet is stopped; why"
+    STOPPED = "stopped", "the runner was stopped on purpose and has ended; how"
+
+    REGISTERED = "registered", "the node has taken the model into a registry"
+    WITHDRAWN = "withdrawn", "the model was taken out of a registry of the node; why"
+    NOT_REGISTERED = "not_registered", "the node did not take it, or could not be asked; it is tried again"
+    NODE_UP = "node_up", "the node answers; its version"
+    NODE_DOWN = "node_down", "the node can't be used; why"
+    RUNTIME_UP = "runtime_up", "Docker, or what launches processes, can be used"
+    RUNTIME_DOWN = "runtime_down", "Docker can't be used; why"
+
+    RESTART_ASKED = "restart_asked", "an operator asked to restart the model; who"
+    STOP_ASKED = "stop_asked", "an operator asked to stop the model; who"
+    START_ASKED = "start_asked", "an operator asked to start the model again; who"
+    DOWN_ASKED = "down_asked", "an operator asked to stop all runners and orchd; who"
 
 
 class History(Protocol):

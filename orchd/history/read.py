@@ -6,9 +6,8 @@ Everything blocks, and raises StoreError where nothing can be read: in words tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from orchd.database.beside import DATABASE, read_beside
 from orchd.database.sql import Row, Sql
@@ -22,8 +21,7 @@ _EVENT = "SELECT id, at, kind, pipeline, model_id, replica, generation, by, why,
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class KeptEvent:
+class KeptEvent(NamedTuple):
     """One event as it was kept; see `ports.History.note`.
 
     Attributes:
@@ -43,11 +41,12 @@ class KeptEvent:
     evidence: str
 
 
-@dataclass(frozen=True, slots=True)
-class FoundEvents:
-    """Attributes:
-    events: oldest first. `more`: there are older ones that were asked for.
-    newest_id: of all that were there then, whether asked for or not; 0 = there was none.
+class FoundEvents(NamedTuple):
+    """What was found in one reading.
+
+    Attributes:
+        events: oldest first. `more`: there are older ones that were asked for.
+        newest_id: of all that were there then, whether asked for or not; 0 = there was none.
     """
 
     events: list[KeptEvent]
@@ -55,8 +54,7 @@ class FoundEvents:
     newest_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeptRunner:
+class KeptRunner(NamedTuple):
     """In which state a runner was last. `since`: Unix time, seconds."""
 
     key: ModelKey
@@ -67,8 +65,7 @@ class KeptRunner:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class KeptDaemon:
+class KeptDaemon(NamedTuple):
     """The daemon that ran last, or runs. Times are Unix time, in seconds.
 
     Attributes:
@@ -85,8 +82,7 @@ class KeptDaemon:
     why_ended: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LastKnown:
+class LastKnown(NamedTuple):
     """What the last daemon knew. `runners`: by model and replica; those of which something was left."""
 
     daemon: KeptDaemon
@@ -148,7 +144,7 @@ class KeptHistory:
                 " ORDER BY pipeline, model_id, replica, since"
             )
             why = sql.row(
-                "SELECT why FROM history_events WHERE pipeline = '' AND model_id = '' AND kind = 'orchd_stopping'"
+                "SELECT why FROM history_events WHERE pipeline = '' AND model_id = '' AND kind = 'daemon_ending'"
                 " AND at >= ? ORDER BY id DESC LIMIT 1",
                 (daemon[2] if daemon else 0,),
             )

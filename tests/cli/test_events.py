@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from orchd.cli import main
-from orchd.cli.events import lines
+from orchd.cli.events_view import lines
 from orchd.cli.since import since_of
 from orchd.domain.ids import ModelKey
 from orchd.errors import OrchdError
@@ -56,7 +56,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_the_latest_stands_last_one_line_each(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["events", "--state-dir", str(filled)]) == 0
     started, *rest = told(capsys)
-    assert started.startswith("orchd_started   orchd ")
+    assert started.startswith("daemon_started  orchd ")
     assert rest == [
         "start           llm/org/a #0: it is to run",
         "failed          llm/org/a #0: it exited with code 3; started again in 0.9 s; CUDA error",

@@ -77,6 +77,7 @@ def test_what_only_asks_the_daemon_imports_no_library_and_no_event_loop(words: t
     [
         (("status", "--help"), set()),
         (("restart", "--help"), set()),
+        (("events", "--help"), set()),
         (("schema",), SETTINGS),
         (("check", "--help"), SETTINGS | {"watchfiles"}),
         (("price", "--help"), SETTINGS | {"aiohttp", "watchfiles"}),

@@ -38,7 +38,7 @@ async def test_what_is_told_is_there_in_the_next_life(tmp_path: Path) -> None:
         part.note(Kind.RESTART_ASKED, "", about=KEY, by="alice")
     async with kept_in(tmp_path) as part:
         part.note(Kind.DOWN_ASKED, "", by="bob")
-    assert kinds(tmp_path) == ["orchd_started", "ready", "restart_asked", "orchd_started", "down_asked"]
+    assert kinds(tmp_path) == ["daemon_started", "ready", "restart_asked", "daemon_started", "down_asked"]
     ids = [event.id for event in events(tmp_path)]
     assert ids == sorted(set(ids)), "an id is never given twice"
     ready, asked = events(tmp_path)[1:3]
@@ -73,7 +73,7 @@ async def test_what_can_not_be_written_waits_and_is_kept_once(tmp_path: Path, mo
             await until("it was tried again", lambda: "unhealthy" in kinds(tmp_path))
             fails = False
             await until("nothing waits", lambda: not part._buffer)
-    assert kinds(tmp_path) == ["orchd_started", "ready", "unhealthy"]
+    assert kinds(tmp_path) == ["daemon_started", "ready", "unhealthy"]
     assert [line["event"] for line in logs] == ["events_wait"], "it is said once"
 
 

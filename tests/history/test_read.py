@@ -45,7 +45,7 @@ async def test_the_last_state_of_every_runner_is_known_after_the_end(tmp_path: P
             part.stands(runner, "cold", "")
         part.stands(RUNNER, "ready", "health is ready")
         part.gone(gone)
-        part.note(Kind.ORCHD_STOPPING, "SIGTERM")
+        part.note(Kind.DAEMON_ENDING, "SIGTERM")
     known = KeptHistory(tmp_path).last_known()
     assert known is not None
     assert [(runner.key, runner.state, runner.why) for runner in known.runners] == [
