@@ -29,6 +29,7 @@ COMMANDS = {
     "events": "show what orchd did and why, also before its last start and when it does not run",
     "restart": "drain a model's runners and start them again; try a failed one again",
     "down": "drain, stop and remove every runner of ours, and end the daemon",
+    "version": "show the versions of orchd, its libraries, the engine, the node and the daemon that runs",
     "schema": "print the JSON Schema of aiModels.json",
     "demo": "see it work on a sample model: a job, an edit while it runs, a removal",
 }

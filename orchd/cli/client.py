@@ -59,7 +59,7 @@ def order(state_dir: Path, name: str, body: Mapping[str, Any]) -> Iterator[Json]
     """
     path = state_dir / SOCKET_NAME
     advice = "run this as the user that runs orchd, and name its state directory with --state-dir"
-    connection = _UnixConnection(path)
+    connection = UnixConnection(path)
     try:
         connection.request("POST", f"/{name}", json.dumps({"by": _who(), **body}), {"Content-Type": "application/json"})
         answer = connection.getresponse()
@@ -86,15 +86,20 @@ def _lines(answer: http.client.HTTPResponse) -> Iterator[Json]:
     raise DaemonUnreachable(_ENDED)
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """Waits for each line as long as it takes."""
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket.
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("orchd")
+    Args:
+        timeout_s: for each step; None = waits for each line as long as it takes.
+    """
+
+    def __init__(self, path: Path, timeout_s: float | None = None) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
         with short_path(self._path) as name:
             self.sock.connect(name)
 

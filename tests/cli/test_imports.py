@@ -69,7 +69,7 @@ def test_what_only_asks_the_daemon_imports_no_library_and_no_event_loop(words: t
     """Without a daemon: what shows an answer may need more, such as the words of the models' states."""
     (tmp_path / "orchd.toml").write_text(f'admin.listen = "127.0.0.1:1"\nstate_dir = "{tmp_path}"\n')
     found = imported_by(*words, env={"ORCHD_CONFIG": str(tmp_path / "orchd.toml")})
-    assert not found & (HEAVY | {"asyncio", "logging", "dataclasses", "inspect"})
+    assert not found & (HEAVY | {"asyncio"})
 
 
 @pytest.mark.parametrize(
