@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 
@@ -21,19 +21,27 @@ from orchd.cli.parser import Parser, parse
 from orchd.errors import DaemonUnreachable, OrchdError, reason_of
 from orchd.streams import drop_unread, take_any_text
 
-COMMANDS = {
-    "run": "run the daemon",
-    "check": "say what is wrong with aiModels.json, here and for go-livepeer",
-    "price": "show prices in every unit, what each registry gets of them and what the node will report",
-    "status": "show what runs, since when, and why not",
-    "events": "show what orchd did and why, also before its last start and when it does not run",
-    "restart": "drain a model's runners and start them again; try a failed one again",
-    "down": "drain, stop and remove every runner of ours, and end the daemon",
-    "version": "show the versions of orchd, its libraries, the engine, the node and the daemon that runs",
-    "schema": "print the JSON Schema of aiModels.json",
-    "demo": "see it work on a sample model: a job, an edit while it runs, a removal",
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    "from day to day": {
+        "status": "show what runs, since when, and why not",
+        "events": "show what orchd did and why, also before its last start and when it does not run",
+        "restart": "drain a model's runners and start them again; try a failed one again",
+        "check": "say what is wrong with aiModels.json, here and for go-livepeer",
+        "price": "show prices in every unit, what each registry gets of them and what the node will report",
+    },
+    "now and then": {
+        "demo": "see it work on a sample model: a job, an edit while it runs, a removal",
+        "version": "show the versions of orchd, its libraries, the engine, the node and the daemon that runs",
+        "schema": "print the JSON Schema of aiModels.json",
+        "help": "show the help of a command",
+    },
+    "the service": {
+        "run": "run the daemon",
+        "down": "drain, stop and remove every runner of ours, and end the daemon",
+    },
 }
-"""Name of each command, and its line in `orchd --help`."""
+"""The commands in the order of need, each with its line in `orchd --help`, by the title that they stand under there."""
+COMMANDS: Mapping[str, str] = {name: line for group in GROUPS.values() for name, line in group.items()}
 
 FAILED, UNREACHABLE, INTERRUPTED = 2, 3, 130
 _NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -84,7 +92,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for name, line in COMMANDS.items():
         commands.add_parser(name, help=line, allow_abbrev=False).fill = partial(_fill, name)
-    parser.commands = commands.choices
+    parser.commands, parser.groups = commands.choices, GROUPS
     return parser
 
 

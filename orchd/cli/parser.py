@@ -16,10 +16,12 @@ class Parser(argparse.ArgumentParser):
 
     Attributes:
         commands: their parsers, by name.
+        groups: their names and lines of help, by the titles that they stand under in the help; none = all together.
         fill: adds the arguments, once, when they are first asked for.
     """
 
     commands: Mapping[str, Parser] = MappingProxyType({})
+    groups: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     fill: Callable[[Parser], None] | None = None
 
     def parse_known_args(self, *args: Any, **options: Any) -> Any:
@@ -36,6 +38,22 @@ class Parser(argparse.ArgumentParser):
         if self.fill is not None:
             fill, self.fill = self.fill, None
             fill(self)
+
+    def format_help(self) -> str:
+        if not self.groups:
+            return super().format_help()
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        for title, lines in self.groups.items():
+            formatter.start_section(title)
+            formatter.add_arguments([argparse.Action([], "", metavar=name, help=line) for name, line in lines.items()])
+            formatter.end_section()
+        formatter.start_section("options")
+        formatter.add_arguments([action for action in self._actions if action.option_strings])
+        formatter.end_section()
+        formatter.add_text(f"{self.prog} help COMMAND shows what else a command takes.")
+        return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
         if not message.startswith("cannot "):
@@ -60,6 +78,9 @@ class Parser(argparse.ArgumentParser):
 def parse(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Return what the command line says; exit with 2, in words, where it can't be used."""
     words = sys.argv[1:] if argv is None else argv
+    if not words:
+        parser.print_help()
+        parser.exit()
     if words and words[0].startswith("-") and words[0].partition("=")[0] not in (*parser.flags(), "-h"):
         parser.error(_before_command(words[0].partition("=")[0], parser))
     args: argparse.Namespace

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchd.cli import COMMANDS, build_parser
+from orchd.cli import COMMANDS
+from tests.cli.test_parser import needed
 
 HEAVY = frozenset(
     {"aiohttp", "docker", "httptools", "prometheus_client", "pydantic", "structlog", "uvloop", "watchfiles"}
@@ -33,15 +34,7 @@ print(*sys.modules)
 
 def asking() -> list[tuple[str, ...]]:
     """Return a command line for each command that only asks the daemon, with what it can't be without."""
-    parsers = build_parser().commands
-    lines = []
-    for name in COMMANDS:
-        if name not in NOT_ONLY_ASKING:
-            words = [
-                one for one in parsers[name].filled()._actions if not one.option_strings and one.nargs in (None, "+")
-            ]
-            lines.append((name, *("m" for _ in words)))
-    return lines
+    return [(name, *needed(name)) for name in COMMANDS if name not in NOT_ONLY_ASKING]
 
 
 def imported_by(*argv: str, env: dict[str, str] | None = None) -> set[str]:

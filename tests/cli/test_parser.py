@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
-from orchd.cli import build_parser
+from orchd.cli import GROUPS, build_parser, main
 from orchd.cli.parser import parse
 from orchd.settings.names import nearest_name
 from orchd.settings.tree import SETTINGS
 
 PARSER = build_parser()
 COMMANDS = PARSER.commands
+
+
+def needed(command: str) -> list[str]:
+    """Return words for what a command can't be without."""
+    return ["m" for one in COMMANDS[command].filled()._actions if not one.option_strings and one.nargs in (None, "+")]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -30,7 +37,7 @@ def test_each_flag_of_each_command_is_found_by_its_misspelling(
     known = COMMANDS[command].flags()
     for flag in known:
         slip = f"{flag[:-2]}{flag[-1]}{flag[-2]}"
-        said = refused(capsys, command, *(["m"] if command == "restart" else []), slip, "value")
+        said = refused(capsys, command, *needed(command), f"{slip}=value")
         assert f"cannot use unknown flag {slip}: the nearest one of `orchd {command}` is {flag}; " in said
 
 
@@ -42,10 +49,10 @@ def test_a_flag_of_another_command_is_named_as_that(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (("statsu",), "cannot use 'statsu' as a command: the nearest one is status, of run, check, "),
+        (("statsu",), "cannot use 'statsu' as a command: the nearest one is status, of status, "),
         (("demo", "--runtime", "dokcer"), "cannot use 'dokcer' as --runtime: the nearest one is docker"),
         (("schema", "x"), "cannot use 'x': `orchd schema` takes no more arguments"),
-        ((), "cannot use this command line: the following arguments are required: COMMAND; see `orchd --help`"),
+        (("help", "statsu"), "cannot use 'statsu' as a command: the nearest one is status, of "),
         (("restart",), "the following arguments are required: MODEL; see `orchd restart --help`"),
         (("status", "--admin", "x"), "the nearest one of `orchd status` is --admin-listen"),
         (("run", "--listen", "x"), "is --jobs-listen"),
@@ -54,13 +61,48 @@ def test_a_flag_of_another_command_is_named_as_that(capsys: pytest.CaptureFixtur
             "cannot use unknown flag --verson: the nearest one of `orchd` is --version; see `orchd --help`",
         ),
         (("--hlep", "status"), "cannot use unknown flag --hlep: the nearest one of `orchd` is --help"),
-        (("--json", "status"), "cannot use --json before a command: write `orchd check --json`, "),
+        (("--json", "status"), "cannot use --json before a command: write `orchd status --json`, `orchd "),
         (("--strict=yes", "check"), "cannot use --strict before a command: write `orchd check --strict`"),
         (("status", "-j"), "cannot use unknown flag -j: "),
     ],
 )
 def test_other_slips(argv: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert words in refused(capsys, *argv)
+
+
+def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Return what a command prints that only helps, and ends with 0."""
+    with contextlib.suppress(SystemExit) as _, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "80")
+        assert main(argv) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    return said.out
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: orchd ")
+    assert printed(capsys) == printed(capsys, "help") == printed(capsys, "--help")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_is_the_same_either_way(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, "help", command) == printed(capsys, command, "--help")
+
+
+def test_the_help_names_each_command_once_in_its_group_and_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys)
+    assert max(map(len, out.splitlines())) <= 80
+    found, title = [], ""
+    for line in out.splitlines():
+        if line.endswith(":") and not line.startswith(" "):
+            title = line[:-1]
+        elif title in GROUPS and (name := line[2:].partition(" ")[0]):
+            found.append((title, name))
+    assert found == [(title, name) for title, names in GROUPS.items() for name in names]
 
 
 def test_a_setting_is_found_by_its_misspelling_wherever_it_is_written() -> None:
