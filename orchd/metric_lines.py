@@ -14,8 +14,9 @@ The format's rules (escaping, how numbers are written) are prometheus-client's.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Literal
 
@@ -63,10 +64,13 @@ def labels(pairs: Mapping[str, str]) -> str:
 
 
 def heads(name: str, pairs: Mapping[str, str], label: str, words: Iterable[str]) -> Iterator[str]:
-    """Yield what stands before each value: the name, `pairs`, and each of the words as `label`.
+    """Yield what stands before each value: the name, `pairs`, and each of the words as `label`; without one, a line.
 
     A model has some dozens of them, so what they have in common is written once.
     """
+    if not label:
+        yield f"{name}{{{labels(pairs)}}} "
+        return
     first = "".join(f'{each}="{escape(pairs[each])}",' for each in sorted(pairs) if each < label)
     last = "".join(f',{each}="{escape(pairs[each])}"' for each in sorted(pairs) if each > label)
     for word in words:
@@ -94,20 +98,22 @@ class Lines:
     """Some lines of one family, whose text is made again only when a value has changed.
 
     Args:
-        heads: what stands before each value: name, labels and a space.
+        heads: returns what stands before each value: name, labels and a space. Called for the first page: a file of a
+            thousand models makes ten thousand of these at once.
     """
 
-    __slots__ = ("_heads", "_text", "_values")
+    __slots__ = ("_heads", "_make_heads", "_text", "_values")
 
-    def __init__(self, heads: Iterable[str]) -> None:
-        self._heads = tuple(heads)
+    def __init__(self, heads: Callable[[], Iterable[str]]) -> None:
+        self._make_heads = heads
+        self._heads: tuple[str, ...] | None = None
         self._values: tuple[float, ...] = ()
         self._text = ""
 
     @classmethod
     def of(cls, name: str, pairs: Mapping[str, str], label: str = "", words: Iterable[str] = ()) -> Lines:
         """Return those with the labels `pairs`, and with each of the words as `label`; without `label`, one line."""
-        return cls(heads(name, pairs, label, words) if label else (f"{name}{{{labels(pairs)}}} ",))
+        return cls(partial(heads, name, pairs, label, words))
 
     @property
     def shown(self) -> bool:
@@ -118,6 +124,8 @@ class Lines:
         """Return the lines with these values, one for each."""
         if values != self._values or not self._text:
             self._values = values
+            if self._heads is None:
+                self._heads = tuple(self._make_heads())
             self._text = "".join(
                 f"{head}{number(value) if value else 0}\n" for head, value in zip(self._heads, values, strict=True)
             )
@@ -214,7 +222,7 @@ class HistogramLines:
             if self._emerging and not any(self._of.counts):
                 return ""
             self._since = page.number if self._emerging else 0
-            self._lines = Lines(self._heads())
+            self._lines = Lines(self._heads)
         if self._since > page.mature:
             return self._lines.text(*[0] * (len(self._of.counts) + 2))
         below = tuple(accumulate(self._of.counts))

@@ -100,7 +100,7 @@ class _RunnerSeries:
         self._lines = tuple(Lines.of(family.name, labels) for family in (SESSIONS_MAX, READY, STARTABLE))
         self.managed = False
         self._states: tuple[RunnerState, ...] = ()
-        self._runners = Lines(())
+        self._runners = Lines(tuple)  # None yet.
         self._restarts = EmergingCounters(RESTARTS.name, labels, "reason")
 
     def lines(self, page: Page) -> Sequence[str]:

@@ -67,8 +67,9 @@ def plan(given: PlanInput) -> tuple[Action, ...]:
 
 def _plan_model(model: Model, runners: list[Runner], given: PlanInput) -> Iterable[Action]:
     chosen = _choose_replicas(model, runners, given)
-    ours = {r.id.replica: r for r in runners if r.id.generation == model.generation}
-    idle_since = _idle_since(runners, given)
+    generation = model.generation
+    ours = {r.id.replica: r for r in runners if r.id.generation == generation}
+    idle_since = _idle_since(runners, given) if any(r.model.managed for r in runners) else None
     for runner in runners:
         if runner.id.replica not in chosen:
             yield from _retire(runner, given, f"replicas is {model.replicas} now")
@@ -76,7 +77,7 @@ def _plan_model(model: Model, runners: list[Runner], given: PlanInput) -> Iterab
     for replica in chosen:
         successor = ours.get(replica)
         if successor is None:
-            yield Create(RunnerId(model.key, replica, model.generation), model)
+            yield Create(RunnerId(model.key, replica, generation), model)
             continue
         if successor.model != model:
             yield Update(successor.id, model)
@@ -84,7 +85,7 @@ def _plan_model(model: Model, runners: list[Runner], given: PlanInput) -> Iterab
                 yield Reset(successor.id, "its entry was edited")
             continue
         others_ready = not one_leaves and _others_ready(model, replica, chosen, runners)
-        formers = [r for r in runners if r.id.replica == replica and r.id.generation != model.generation]
+        formers = [r for r in runners if r.id.replica == replica and r.id.generation != generation]
         steps = [*_succeed(formers, successor, given, others_ready, idle_since)]
         steps += _advance(successor, formers, given, others_ready, idle_since)
         one_leaves = one_leaves or any(isinstance(s, Drain) and s.leaving is not Leaving.IDLE for s in steps)
@@ -106,8 +107,9 @@ def _choose_replicas(model: Model, runners: list[Runner], given: PlanInput) -> t
         going = all(r.state in GOING for r in mine)
         return (going, -sum(given.held(r) for r in mine), replica)
 
-    existing = sorted({r.id.replica for r in runners}, key=worth)
-    chosen = existing[: model.replicas]
+    chosen = [*{r.id.replica for r in runners}]
+    if len(chosen) > model.replicas:
+        chosen = sorted(chosen, key=worth)[: model.replicas]
     free = 0
     while len(chosen) < model.replicas:
         if free not in chosen:

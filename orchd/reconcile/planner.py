@@ -30,12 +30,19 @@ class TurnCounts:
     Attributes:
         planned: models that were planned and published, each time counted.
         most_at_once: the most models that one step planned.
+        most_work: the most that one step did: events taken, models planned, actions carried out.
     """
 
     turns: int = 0
     steps: int = 0
     planned: int = 0
     most_at_once: int = 0
+    most_work: int = 0
+
+    def step(self, work: int) -> None:
+        """Count a step that did this much."""
+        self.steps += 1
+        self.most_work = max(self.most_work, work)
 
 
 class Planner:
@@ -79,16 +86,27 @@ class Planner:
         if self._state.take_in(key):
             self._sightings.explain(key)
 
-    def plan(self, most: int) -> None:
-        """Plan the most urgent models, carry out what the plan asks for, and publish them."""
-        count = 0
-        while count < most and (key := self._state.agenda.next()) is not None:
-            self._settle(key)
+    def plan(self, most: int) -> int:
+        """Plan the most urgent models, carry out what the plan asks for, and publish them.
+
+        Args:
+            most: how much work is begun: models and actions.
+
+        Returns:
+            How much it was. The last model may exceed `most`.
+        """
+        count = work = 0
+        while work < most and (key := self._state.agenda.next()) is not None:
+            work += self._settle(key)
             count += 1
+        self._publisher.end_step()
         self.counts.planned += count
         self.counts.most_at_once = max(self.counts.most_at_once, count)
+        return work
 
-    def _settle(self, key: ModelKey) -> None:
+    def _settle(self, key: ModelKey) -> int:
+        """Plan one model; return how much work it was."""
+        work = 1
         self.take_in(key)
         for _ in range(MOST_ROUNDS):
             given = self._state.plan_input(key)
@@ -98,8 +116,10 @@ class Planner:
             state = self._state
             for action in place(todo, state.runtimes, given.up, state.fleet.load(state.runtimes)):
                 self._executor.do(action)
+                work += 1
         else:
             log.error("plan_never_ends", todo=[repr(a) for a in todo[:5]])
         self.deadlines.set(key, next_deadline(given))
         self._publisher.publish(key)
         self._state.agenda.done(key)
+        return work

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 
 from orchd.domain.ids import ModelKey, RunnerId
@@ -25,8 +24,9 @@ class Publisher:
         self._metrics = metrics
         self._startup_wait = startup_wait
         self._stands: dict[ModelKey, Standing] = {}
-        self._gauges: dict[ModelKey, tuple[int, Standing, Counter[str]]] = {}
+        self._gauges: dict[ModelKey, tuple[int, Standing, dict[str, int]]] = {}
         self._restless: set[ModelKey] = set()
+        self._new: dict[ModelKey, Model] = {}  # For `state.models`, at the end of the step.
         self._models_changed = False
         self._ordered_by: object = None
 
@@ -45,8 +45,7 @@ class Publisher:
             self._forget(key)
             return
         if state.models.get(key) is not model:
-            state.models = {**state.models, key: model}
-            self._models_changed = True
+            self._new[key] = model
         down = state.engine_down(model)
         stand = standing(model, runners, leaving=leaving, engine_down=down, spared=state.why_spared(key))
         if stand != self._stands.get(key):
@@ -56,15 +55,25 @@ class Publisher:
             key, stand, runners, down=down not in ("", NOT_SEEN), leaving=bool(state.ending) or leaving
         )
         state.table.set_closed(key, startable=waits, code=stand.code, reason=stand.reason)
-        gauges = model.max_sessions, stand, Counter[str](runner.state for runner in runners)
+        counts: dict[str, int] = {}
+        for runner in runners:
+            counts[runner.state] = counts.get(runner.state, 0) + 1
+        gauges = model.max_sessions, stand, counts
         if gauges != self._gauges.get(key):
             self._gauges[key] = gauges
             self._metrics.define(key, model.max_sessions, managed=model.managed)
-            self._metrics.state(key, gauges[2], stand.ready, stand.startable)
+            self._metrics.state(key, counts, stand.ready, stand.startable)
         if runners and all(self._is_at_rest(runner) for runner in runners):
             self._restless.discard(key)
         else:
             self._restless.add(key)
+
+    def end_step(self) -> None:
+        """Let jobs ask for the models that were published in this step. Not for each of them: all are copied."""
+        if self._new:
+            self._state.models = {**self._state.models, **self._new}
+            self._models_changed = True
+            self._new = {}
 
     def end_turn(self) -> None:
         """Publish what is about all models. Each of them has been published."""
@@ -82,6 +91,7 @@ class Publisher:
 
     def _forget(self, key: ModelKey) -> None:
         state = self._state
+        self._new.pop(key, None)
         if key in state.models:
             models = dict(state.models)
             del models[key]

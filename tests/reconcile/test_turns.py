@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -135,6 +135,39 @@ async def test_no_step_plans_or_reads_more_than_a_few_models() -> None:
     assert max(each for each, _, _ in seen) <= loop.STEP
     assert max(each for _, each, _ in seen) <= loop.READ_STEP + loop.STEP
     assert len({known for _, _, known in seen}) > count / loop.STEP / 2, "others run while a file is applied"
+
+
+@virtual_time
+async def test_the_work_of_a_step_is_bounded_whatever_its_models_and_events_ask_for() -> None:
+    at_once = 1 + 2  # A model that is planned last, and is made and attached.
+    async with World().orchd() as world:
+        world.want(*many(250))
+        await world.until_quiet()
+        assert loop.STEP < world.loop.planner.counts.most_work <= loop.STEP - 1 + at_once
+        assert all(world.loop.standing(key).ready for key in world.loop.models())
+        for n in range(250):  # All probes tell news in the same turn of the event loop.
+            world.prober.words[Address("127.0.0.1", 10_000 + n)] = ProbeWord.FAILED
+        await world.until("all fail", holds=lambda: not any(world.loop.standing(k).ready for k in world.loop.models()))
+        assert world.loop.planner.counts.most_work <= loop.STEP - 1 + at_once
+
+
+@virtual_time
+async def test_the_models_are_copied_once_a_step_and_not_for_each_model() -> None:
+    copies: list[int] = []
+
+    class Watched(ReconcileState):
+        def __setattr__(self, name: str, value: object) -> None:
+            if name == "models":
+                assert isinstance(value, Mapping)
+                copies.append(len(value))
+            super().__setattr__(name, value)
+
+    async with World().orchd() as world:
+        world.loop.state.__class__ = Watched
+        world.want(*many(250))
+        await world.until_quiet()
+        assert len(world.loop.models()) == copies[-1] == 250
+        assert 0 < len(copies) <= 250 / 2 + 2, "two models at least are planned in a step"
 
 
 @virtual_time
