@@ -12,7 +12,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -20,8 +22,6 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from orchd.domain.model import Secret
 from orchd.domain.redact import REDACTED, is_secret_name, scrub
-
-OURS = "orchd"
 
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 """Makes control characters visible: a line of text stays one line, and can't steer the terminal."""
@@ -56,34 +56,73 @@ class LineBuffer:
         self.journal = journal
         self.level = level
         self.waiting: list[str] = []
+        self._lock = threading.RLock()  # A signal's handler may log, too.
 
     def flush(self) -> None:
-        """Write what is waiting."""
-        if self.waiting:
-            text = "".join(self.waiting)
-            self.waiting.clear()
+        """Write what is waiting. Safe to call from any thread."""
+        waiting = self.waiting
+        with self._lock:
+            lines = waiting[:]
+            if not lines:
+                return
+            del waiting[: len(lines)]  # Another thread may have added one meanwhile.
+            text = "".join(lines)
             try:
                 self._stream.write(text)
                 self._stream.flush()
             except OSError:  # A log that can't be written must not stop jobs; `logging` ignores this, too.
                 return
 
+    def write(self, text: str, level: int) -> None:
+        """Write a finished text now, after what is waiting. `level`: as a number of `logging`."""
+        if self.journal:  # Each line of a traceback is an entry of its own.
+            prefix = priority(level)
+            text = "\n".join(prefix + line for line in text.split("\n"))
+        self.waiting.append(text + "\n")
+        self.flush()
 
-class _LineHandler(logging.StreamHandler[TextIO]):
-    def __init__(self, stream: TextIO, lines: LineBuffer) -> None:
-        super().__init__(stream)
+
+class _LineHandler(logging.Handler):
+    """Writes what libraries log."""
+
+    def __init__(self, lines: LineBuffer) -> None:
+        super().__init__()
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines.flush()
-        super().emit(record)
+        try:
+            self._lines.write(self.format(record), record.levelno)
+        except Exception:  # noqa: BLE001 - as the handlers of `logging` do
+            self.handleError(record)
 
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        if not self._lines.journal:
-            return text
-        prefix = priority(record.levelno)  # Each line of a traceback is an entry of its own.
-        return "\n".join(prefix + line for line in text.split("\n"))
+
+class _OwnLogger:
+    """What structlog gives orchd's own lines to once they are rendered, under the names that it calls.
+
+    A logger of `logging` would make a record of each, find out who called, and render it a second time: that takes
+    longer than all the rest, and a file of a thousand models writes two thousand lines.
+    """
+
+    __slots__ = ("_lines", "name")
+
+    def __init__(self, lines: LineBuffer, name: str) -> None:
+        self._lines = lines
+        self.name = name
+
+    def debug(self, text: str) -> None:
+        self._lines.write(text, logging.DEBUG)
+
+    def info(self, text: str) -> None:
+        self._lines.write(text, logging.INFO)
+
+    def warning(self, text: str) -> None:
+        self._lines.write(text, logging.WARNING)
+
+    def error(self, text: str) -> None:
+        self._lines.write(text, logging.ERROR)
+
+    def critical(self, text: str) -> None:
+        self._lines.write(text, logging.CRITICAL)
 
 
 def configure_logs(
@@ -118,25 +157,21 @@ def configure_logs(
         else [_event_first, _as_json]
     )
     lines = LineBuffer(stream, journal=journal, level=logging.getLevelNamesMapping()[level.upper()])
-    handler = _LineHandler(stream, lines)
+    # As plain text: prettier formatters print local variables, and those hold secrets.
+    rendered: list[Processor] = [structlog.processors.format_exc_info, redact, *last]
+    handler = _LineHandler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                # As plain text: prettier formatters print local variables, and those hold secrets.
-                structlog.processors.format_exc_info,
-                redact,
-                *last,
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, *rendered],
+        logger_factory=partial(_OwnLogger, lines),
     )
     set_level(level, lines)
     return None if as_text else lines
@@ -145,7 +180,6 @@ def configure_logs(
 def set_level(level: str, lines: LineBuffer | None) -> None:
     """Write orchd's own lines from `level` up from now on, those in `lines` too."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
-    logging.getLogger(OURS).setLevel(threshold)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(threshold))
     if lines is not None:
         lines.level = threshold

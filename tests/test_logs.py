@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -171,3 +172,27 @@ def test_no_secret_is_written_however_it_gets_there(form: Literal["json", "text"
     assert SECRET not in written
     assert "***" in written
     assert written.count("ValueError") >= 2
+
+
+def test_lines_of_several_threads_are_whole_and_none_is_lost() -> None:
+    stream = io.StringIO()
+    lines = configure_logs("json", "info", stream)
+    assert lines is not None
+    log = structlog.get_logger("orchd.test")
+
+    def write(name: str) -> None:
+        for number in range(300):
+            log.info("told", by=name, number=number)
+            lines.waiting.append(json.dumps({"event": "kept", "by": name, "number": number}) + "\n")
+
+    names = [f"thread {n}" for n in range(4)]
+    threads = [threading.Thread(target=write, args=(name,)) for name in names]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    lines.flush()
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    for name in names:
+        for event in ("told", "kept"):
+            assert [one["number"] for one in told if (one["event"], one["by"]) == (event, name)] == [*range(300)]
