@@ -101,7 +101,7 @@ class App:
         health = self._add(HealthPart)(context)
         catalog = self._add(CatalogPart)(context, database)
         catalog.desired.connect(self._long_lived.edited)
-        reconcile = self._add(ReconcilePart)(context, runtimes, health, sessions, catalog, history)
+        reconcile = self._add(ReconcilePart)(context, runtimes, health, sessions, catalog, history, database)
         notify = self._add(NotifyPart)(context, reconcile, self._stop.is_set)
         realtime = self._add(RealtimePart)(context, database, sessions, reconcile)
         node, secrets = None, dict[str, SecretInUse]()

@@ -27,6 +27,7 @@ class Code(StrEnum):
     HOLD_FULL = "hold_full"
     HOLD_TIMEOUT = "hold_timeout"
     DRAINING = "draining"
+    STOPPED = "stopped"
     NOT_OFFERED = "not_offered"
     STREAM_RUNNING = "stream_running"
     STREAM_UNKNOWN = "stream_unknown"
@@ -189,6 +190,7 @@ JOB_ANSWERS: dict[Code, int] = {
     Code.HOLD_FULL: 503,
     Code.HOLD_TIMEOUT: 503,
     Code.DRAINING: 503,
+    Code.STOPPED: 503,
     Code.NOT_OFFERED: 503,
     Code.STREAM_RUNNING: 503,
     Code.STREAM_UNKNOWN: 404,
@@ -208,17 +210,21 @@ JOB_ANSWERS: dict[Code, int] = {
 }
 """HTTP status of each code with which a job may be refused."""
 
+RETRY_AFTER_S: dict[Code, int] = {Code.STOPPED: 300}
+"""After how many seconds a caller may try again, where that is not 1: a person has to start the model again."""
+
 
 class JobRefused(OrchdError):
     """A job gets an answer of our own instead of the runner's. `code` is one of `JOB_ANSWERS`.
 
     Attributes:
-        retry_after_s: whole seconds for `Retry-After` and `Livepeer-Backoff`; sent with every 503.
+        retry_after_s: whole seconds for `Retry-After` and `Livepeer-Backoff`; sent with every 503. Unless given, as
+            `RETRY_AFTER_S` says.
     """
 
-    def __init__(self, code: Code, message: str, *, retry_after_s: int = 1) -> None:
+    def __init__(self, code: Code, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(message, code=code)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = RETRY_AFTER_S.get(code, 1) if retry_after_s is None else retry_after_s
 
     @property
     def status(self) -> int:

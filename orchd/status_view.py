@@ -22,6 +22,7 @@ Json = dict[str, Any]
 ReadyWhen = Literal["any", "all", "listening"]
 
 _MOST_NAMED = 20
+STOPPED = "stopped"
 _FEW = 5
 """Models that `/readyz` names; a probe's answer should stay short."""
 
@@ -59,7 +60,7 @@ def readiness(snapshot: Snapshot, accepting: bool, ready_when: ReadyWhen) -> tup
     Args:
         ready_when: the setting `admin.ready_when`.
     """
-    wanted = [model for model in snapshot.models.values() if not model.leaving]
+    wanted = [model for model in snapshot.models.values() if model.wanted]
     unable = [model for model in wanted if not _can_serve(model)]
     serving = len(wanted) - len(unable)
     reasons = []
@@ -93,11 +94,15 @@ def _cannot_serve(model: ModelStatus) -> str:
 
 def summary(snapshot: Snapshot) -> str:
     """Return one line for `systemctl status`: how many models can serve, and why the worst of them can't."""
-    wanted = [model for model in snapshot.models.values() if not model.leaving]
+    wanted = [model for model in snapshot.models.values() if model.wanted]
+    stopped = sum(model.stopped is not None for model in snapshot.models.values())
     if not wanted:
+        if stopped:
+            return f"no models, but for {stopped} stopped by an operator"
         return "no models" if snapshot.file_hash else "no models: no models file has applied yet"
     ready, cold = sum(m.ready for m in wanted), sum(m.startable and not m.ready for m in wanted)
     line = f"{ready} of {len(wanted)} models ready" + (f", {cold} cold" if cold else "")
+    line += f", {stopped} stopped" if stopped else ""
     states = (*_TELLING, RunnerState.COLD)
     unable = [model for model in wanted if not _can_serve(model)]
     if worst := min(unable, key=lambda model: states.index(RunnerState(model_state(model))), default=None):
@@ -126,11 +131,15 @@ def head(snapshot: Snapshot) -> Json:
 
 
 def model_state(model: ModelStatus) -> str:
-    """Return one word for all runners of a model: `ready`, else the most telling state of those that are wanted."""
+    """Return one word for all runners of a model: `ready`, else the most telling state of those that are wanted.
+
+    Of a model that an operator has stopped: `stopped`, as soon as nothing of it is left.
+    """
     if model.ready:
         return RunnerState.READY
     states = {runner.state for runner in model.runners if runner.wanted} or {runner.state for runner in model.runners}
-    return next((state for state in _TELLING if state in states), RunnerState.COLD)
+    down = STOPPED if model.stopped else RunnerState.COLD
+    return next((state for state in _TELLING if state in states), down)
 
 
 def model_json(status: ModelStatus) -> Json:

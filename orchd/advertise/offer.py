@@ -1,7 +1,7 @@
 """From what the loop knows to what gateways are to find. Pure.
 
 A model is offered while a session could begin: it is ready, or its first job would start it. One that has left the
-file or has no price is not offered.
+file, was stopped by an operator or has no price is not offered.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.offer import Offer, Offers
-from orchd.domain.state import ModelStatus, Snapshot
+from orchd.domain.state import BY_OPERATOR, ModelStatus, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,8 @@ class OfferBook:
 def _why_not(status: ModelStatus, able: bool, offer_cold: bool) -> str:
     if status.leaving:
         return "it is no longer in aiModels.json"
+    if status.stopped:
+        return BY_OPERATOR
     if status.model.price is None:
         return "it has no price_per_unit (0 = free)"
     if able:

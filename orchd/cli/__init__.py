@@ -2,7 +2,8 @@
 
 A module is imported when its command is used: `orchd status` needs neither the job path nor Docker's client.
 
-Exit codes: 0 done; 1 the models file has errors (`check`, `price`); 2 the command or its settings are wrong, or it
+Exit codes: 0 done; 1 the models file has errors (`check`, `price`), or a model could not be stopped, started or
+restarted; 2 the command or its settings are wrong, or it
 failed; 3 the daemon can't be reached; 130 interrupted.
 """
 
@@ -25,7 +26,9 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "from day to day": {
         "status": "show what runs, since when, and why not",
         "events": "show what orchd did and why, also before its last start and when it does not run",
-        "restart": "drain a model's runners and start them again; try a failed one again",
+        "stop": "drain models and stop them, until they are started again",
+        "start": "let models run again that were stopped",
+        "restart": "drain the runners of models and start them again; try failed ones again",
         "check": "say what is wrong with aiModels.json, here and for go-livepeer",
         "price": "show prices in every unit, what each registry gets of them and what the node will report",
     },

@@ -1,25 +1,21 @@
-"""`orchd restart MODEL`: drain its runners and start them again; one that was given up is tried again."""
+"""`orchd restart MODEL...`: drain runners and start them again; one that was given up is tried again."""
 
 from __future__ import annotations
 
 import argparse
-import os
 
-from orchd.cli.client import order
-from orchd.cli.flags import add_client_flags
-from orchd.settings.basic import STATE_DIR
+from orchd.cli.model_orders import add_order_arguments, give_order
 from orchd.settings.client import ClientSettings
-from orchd.settings.files import resolve_state_dir
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="pipeline/model_id, or a model_id that only one pipeline has")
-    add_client_flags(parser, STATE_DIR)
+    add_order_arguments(
+        parser,
+        every="restart every model that runs",
+        wait="restart one after another, each when the one before is ready again",
+    )
 
 
 def run(args: argparse.Namespace, settings: ClientSettings) -> int:
-    state_dir = resolve_state_dir(settings.state_dir, os.environ)
-    for news in order(state_dir, "restart", {"model": args.model}):
-        model = news["model"]
-        print(f"{model}: restart begun; follow it with `orchd status {model} --watch`")
-    return 0
+    left = "no longer waiting; a restart that was begun goes on, and models that were not named here yet are left alone"
+    return give_order(args, settings, "restart", left)

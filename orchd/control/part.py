@@ -8,6 +8,7 @@ from orchd.control.down import TakeDown
 from orchd.control.orders import Order
 from orchd.control.restart import Restart
 from orchd.control.server import ControlServer
+from orchd.control.stop import StartModels, StopModels
 from orchd.history.ports import History
 from orchd.part import Context, Part
 from orchd.reconcile.ports import Reconciler
@@ -51,6 +52,8 @@ class ControlPart(Part):
         orders = {
             "down": Order(self.down.run, goes_on=True),
             "restart": Order(Restart(self._reconcile, self._history).run),
+            "start": Order(StartModels(self._reconcile, self._history).run),
+            "stop": Order(StopModels(self._reconcile, self._history).run),
         }
         self._server = ControlServer(self._state_dir, orders)
         await self._server.start()

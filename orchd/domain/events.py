@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.ports import ProbeWord, Verdict
-from orchd.domain.state import DesiredState
+from orchd.domain.state import DesiredState, Stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,4 +40,12 @@ class RestartAsked:
     key: ModelKey
 
 
-Event = DesiredChanged | HealthChanged | StartWanted | RestartAsked
+@dataclass(frozen=True, slots=True)
+class StopChanged:
+    """`orchd stop MODEL`: drain and stop it, and keep it so; or `orchd start MODEL` (None): it may run again."""
+
+    key: ModelKey
+    stopped: Stopped | None
+
+
+Event = DesiredChanged | HealthChanged | StartWanted | RestartAsked | StopChanged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -71,6 +72,26 @@ class DesiredState:
     problems: tuple[Problem, ...] = ()
     held_over: frozenset[ModelKey] = frozenset()
     file_hash: str = ""
+
+
+BY_OPERATOR = "an operator has stopped it"
+"""Why a model is stopped, for all who may not know who that was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """An operator has stopped a model (`orchd stop`). As text, words for a person.
+
+    Attributes:
+        by: who, in words. Callers are not told.
+        at: Unix time, seconds.
+    """
+
+    by: str
+    at: float
+
+    def __str__(self) -> str:
+        return f"by {self.by} since {dt.datetime.fromtimestamp(self.at, dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +219,7 @@ class ModelStatus:
         last_failure: why a runner of it went down by itself the last time and was not ready since; empty = none.
         runner_errors: jobs that its runners failed by their own word; None = there were none.
         jobs: those that named it.
+        stopped: by whom and when; None = it is not. It is not wanted then.
     """
 
     model: Model
@@ -218,6 +240,12 @@ class ModelStatus:
     letting_go: int = 0
     pending: int = 0
     jobs: JobCounts = NO_JOBS
+    stopped: Stopped | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is to serve: it is in the file, and nobody has stopped it."""
+        return not self.leaving and self.stopped is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +275,7 @@ class Snapshot:
         daemon: None = it has no admin pages.
         version: grows whenever a model's status has changed, or a model has come or gone.
         at: Unix time. `converged`: nothing is under way and nothing is left to do.
+        stopped_elsewhere: models that an operator has stopped and that are not in the file.
     """
 
     at: float = 0.0
@@ -263,3 +292,4 @@ class Snapshot:
     reload_at: float = 0.0
     converged: bool = False
     version: int = 0
+    stopped_elsewhere: Mapping[ModelKey, Stopped] = field(default_factory=lambda: MappingProxyType({}))

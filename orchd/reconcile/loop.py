@@ -24,6 +24,7 @@ from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import Prober, ProbeWord, Runtime
 from orchd.domain.runtime_id import RuntimeId
+from orchd.domain.state import Stopped
 from orchd.health.poller import Poller, RunnerFacts
 from orchd.history.ports import History, Kind
 from orchd.lag import LoopLag
@@ -79,6 +80,7 @@ class Loop:
         generations: definitions by (key, generation), so that runners of an earlier orchd can be adopted though an
             edit has come since.
         heard: called with the result of each probe; see `Poller`.
+        stopped: what an operator has stopped under an earlier orchd.
     """
 
     def __init__(
@@ -88,12 +90,13 @@ class Loop:
         generations: Mapping[tuple[ModelKey, str], Model],
         jitter: Callable[[], float] = random.random,
         heard: Callable[[RunnerId, Model, ProbeWord, float], None] | None = None,
+        stopped: Mapping[ModelKey, Stopped] | None = None,
     ) -> None:
         runtimes, table, metrics, lag = ports.runtimes, ports.table, ports.metrics, ports.lag
-        self.state = state = ReconcileState(settings, runtimes, table, generations, lag.stalls, ports.history)
+        history = self._history = ports.history
+        self.state = state = ReconcileState(settings, runtimes, table, generations, lag.stalls, history, stopped or {})
         self._settings = settings
         self._runtimes = runtimes
-        self._history = ports.history
         self._told_down: dict[RuntimeId, str] = {}
         self._startup_wait = StartupWait(waits=settings.jobs.start_wait_s > 0)
         self._calls = RuntimeCalls(runtimes, ports.prober, self.post)
@@ -260,7 +263,9 @@ class Loop:
             case events.StartWanted(key):
                 state.agenda.changed(key)
             case events.RestartAsked(key):
-                self._restart(key)
+                self.planner.restart(key)
+            case events.StopChanged(key, stopped):
+                self.planner.stop(key, stopped)
             case events.HealthChanged():
                 self._intake.health(event)
             case results.RunnersListed():
@@ -294,11 +299,3 @@ class Loop:
         if self.state.set_up(event.runtime):
             log.info("runtime_up", runtime=str(event.runtime))
             self._history.note(Kind.RUNTIME_UP, str(event.runtime))
-
-    def _restart(self, key: ModelKey) -> None:
-        self.planner.take_in(key)
-        model = self.state.wanted.get(key)
-        for runner in self.state.fleet.of(key):
-            # A former generation is there because this one can't be: it serves on while this is tried again.
-            if model is not None and runner.id.generation == model.generation:
-                self.state.fleet.note(runner.id, restart_asked=True)

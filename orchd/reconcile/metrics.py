@@ -26,8 +26,11 @@ OTHERS = tuple(state for state in ALL if state not in LAUNCHES)
 
 SESSIONS_MAX = Family("orchd_sessions_max", "gauge", "Most sessions at once.")
 RUNNERS = Family("orchd_runners", "gauge", "Runners by state.")
-READY = Family("orchd_model_ready", "gauge", "1 = a session can begin if a slot is free.")
-STARTABLE = Family("orchd_model_startable", "gauge", "1 = cold, and its first job would start it.")
+READY = Family("orchd_model_ready", "gauge", "1 = a session can begin if a slot is free; absent while stopped.")
+STARTABLE = Family(
+    "orchd_model_startable", "gauge", "1 = cold, and its first job would start it; absent while stopped."
+)
+STOPPED = Family("orchd_model_stopped", "gauge", "1 = an operator has stopped it (`orchd stop`).")
 RESTARTS = Family("orchd_runner_restarts_total", "counter", "Runners started again, by reason.")
 
 
@@ -39,7 +42,7 @@ class ReconcileCollector:
         runtime_up: as `RuntimeCollector.runtime_up`.
     """
 
-    families = (SESSIONS_MAX, RUNNERS, READY, STARTABLE, RESTARTS)
+    families = (SESSIONS_MAX, RUNNERS, READY, STARTABLE, STOPPED, RESTARTS)
 
     def __init__(
         self,
@@ -68,12 +71,14 @@ class ReconcileCollector:
         """Drop the series of a model, in all collectors."""
         self._registry.forget(key)
 
-    def state(self, key: ModelKey, counts: Mapping[str, int], ready: bool, startable: bool) -> None:
+    def state(
+        self, key: ModelKey, counts: Mapping[str, int], ready: bool, startable: bool, *, stopped: bool = False
+    ) -> None:
         """Set how many runners are in which `RunnerState`; states that `counts` lacks have none."""
         if series := self._series.get(key):
             series.runners = counts
             series.managed = series.managed or any(map(counts.get, LAUNCHES))
-            series.ready, series.startable = ready, startable
+            series.ready, series.startable, series.stopped = ready, startable, stopped
 
     def restarted(self, key: ModelKey, reason: str) -> None:
         """Count a runner that was started again; a reason that is none of `RESTART_REASONS` is `other`."""
@@ -88,23 +93,23 @@ class ReconcileCollector:
 class _RunnerSeries:
     __slots__ = (
         *("_labels", "_lines", "_restarts", "_runners", "_states"),
-        *("managed", "max_sessions", "ready", "restarts", "runners", "startable"),
+        *("managed", "max_sessions", "ready", "restarts", "runners", "startable", "stopped"),
     )
 
     def __init__(self, key: ModelKey) -> None:
         labels = self._labels = model_labels(key)
         self.max_sessions = 0
         self.runners: Mapping[str, int] = {}
-        self.ready = self.startable = False
+        self.ready = self.startable = self.stopped = False
         self.restarts = dict.fromkeys(RESTART_REASONS, 0)
-        self._lines = tuple(Lines.of(family.name, labels) for family in (SESSIONS_MAX, READY, STARTABLE))
+        self._lines = tuple(Lines.of(family.name, labels) for family in (SESSIONS_MAX, READY, STARTABLE, STOPPED))
         self.managed = False
         self._states: tuple[RunnerState, ...] = ()
         self._runners = Lines(tuple)  # None yet.
         self._restarts = EmergingCounters(RESTARTS.name, labels, "reason")
 
     def lines(self, page: Page) -> Sequence[str]:
-        most, ready, startable = self._lines
+        most, ready, startable, stopped = self._lines
         states = ALL if self.managed else OTHERS
         if states is not self._states:
             self._states = states
@@ -112,7 +117,9 @@ class _RunnerSeries:
         return (
             most.text(self.max_sessions),
             self._runners.text(*(self.runners.get(state, 0) for state in self._states)),
-            ready.text(int(self.ready)),
-            startable.text(int(self.startable)),
+            # What is stopped is not wanted: no alert is to say that it is not ready.
+            "" if self.stopped else ready.text(int(self.ready)),
+            "" if self.stopped else startable.text(int(self.startable)),
+            stopped.text(int(self.stopped)),
             self._restarts.text(page, self.restarts),
         )

@@ -10,7 +10,8 @@ import structlog
 
 from orchd import tasks
 from orchd.catalog.ports import DesiredModels
-from orchd.domain.events import DesiredChanged, RestartAsked, StartWanted
+from orchd.database.database import HasDatabase
+from orchd.domain.events import DesiredChanged, StartWanted
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import ProbeWord
@@ -21,8 +22,10 @@ from orchd.history.ports import History
 from orchd.part import Context, Part, Roots
 from orchd.reconcile.loop import Loop, LoopPorts
 from orchd.reconcile.metrics import ReconcileCollector
+from orchd.reconcile.orders import OrderBook
 from orchd.reconcile.runtime_watch import watch_runtime
 from orchd.reconcile.snapshots import Snapshots
+from orchd.reconcile.tables import StoppedTable
 from orchd.runtime.ports import Runtimes
 from orchd.sessions.ports import Sessions
 
@@ -35,6 +38,7 @@ class ReconcilePart(Part):
     name = "reconcile"
     loop: Loop
     snapshots: Snapshots
+    orders: OrderBook
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class ReconcilePart(Part):
         sessions: Sessions,
         catalog: DesiredModels,
         history: History,
+        database: HasDatabase,
     ) -> None:
         self._context = context
         self._runtimes = runtimes
@@ -51,6 +56,7 @@ class ReconcilePart(Part):
         self._sessions = sessions
         self._catalog = catalog
         self._history = history
+        self._database = database
         self.probed: Signal[RunnerId, Model, ProbeWord, float] = Signal()
         self._first_turn: asyncio.Task[Any] | None = None
         self._all_ended = False
@@ -61,6 +67,7 @@ class ReconcilePart(Part):
         generations = {(s.model.key, s.model.generation): s.model for s in stored}
         # A runner bears the name that the version which made it gave to the generation.
         generations = {(s.model.key, s.generation): s.model for s in stored} | generations
+        table = StoppedTable(self._database.database)
         metrics = ReconcileCollector(
             self._context.metrics, self._health.collector.probed, self._runtimes.collector.runtime_up
         )
@@ -76,7 +83,9 @@ class ReconcilePart(Part):
             ),
             generations,
             heard=self.probed.emit,
+            stopped=await table.stopped(),
         )
+        self.orders = OrderBook(loop, table)
         self.snapshots = Snapshots(loop)
         self.probed.connect(self._sessions.letting_go.probed)
         self._sessions.drained.connect(loop.drained)
@@ -105,10 +114,6 @@ class ReconcilePart(Part):
 
     def hurry(self, runner: RunnerId) -> None:
         self.loop.poller.hurry(runner)
-
-    async def restart(self, key: ModelKey) -> None:
-        log.info("restart_asked", pipeline=key.pipeline, model_id=key.model_id)
-        self.loop.post(RestartAsked(key))
 
     async def end_all(self, tell: Callable[[str], None]) -> tuple[str, ...]:
         """As `ports.Reconciler.end_all`; `drain` then has nothing left to do."""

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import ALIVE, RunnerState
 from orchd.domain.model import Model
+from orchd.domain.state import BY_OPERATOR
 from orchd.reconcile.actions import (
     Action,
     Attach,
@@ -86,6 +87,9 @@ def _plan_model(model: Model, runners: list[Runner], given: PlanInput) -> Iterab
             continue
         others_ready = not one_leaves and _others_ready(model, replica, chosen, runners)
         formers = [r for r in runners if r.id.replica == replica and r.id.generation != generation]
+        if model.key in given.stopped:
+            yield from _halt(formers, successor, given)
+            continue
         steps = [*_succeed(formers, successor, given, others_ready, idle_since)]
         steps += _advance(successor, formers, given, others_ready, idle_since)
         one_leaves = one_leaves or any(isinstance(s, Drain) and s.leaving is not Leaving.IDLE for s in steps)
@@ -161,6 +165,22 @@ def _retire(runner: Runner, given: PlanInput, why: str) -> Iterable[Action]:
                 yield Drain(runner.id, Leaving.RETIRED, why)
         case S.DRAINING | S.STOPPING:
             yield from _finish(runner, given)
+
+
+def _halt(formers: list[Runner], runner: Runner, given: PlanInput) -> Iterable[Action]:
+    """Take the next step towards COLD, and stay there: an operator has stopped the model.
+
+    Its newest definition stays known as a cold runner, which `start` begins from.
+    """
+    for former in formers:
+        yield from _retire(former, given, BY_OPERATOR)
+    match runner.state:
+        case S.COLD:
+            pass
+        case S.BACKOFF | S.FAILED:
+            yield Reset(runner.id, BY_OPERATOR)
+        case _:
+            yield from _retire(runner, given, BY_OPERATOR)
 
 
 def _finish(runner: Runner, given: PlanInput) -> Iterable[Action]:

@@ -35,6 +35,7 @@ class PlanInput:
         spared: models of which nothing may be taken away now, though they, or former generations of them, are not
             desired: it is not known yet what the operator wants. See `strays.spared`.
         ending: kinds of runners that are all taken down now, on order.
+        stopped: models that an operator has stopped, desired or not.
         stalls: when orchd itself stood still; deadlines that are held against runners are put off by them.
         letting_go: runners that may still be at work for callers who have left: that they fail their probes does not
             count.
@@ -51,6 +52,7 @@ class PlanInput:
     unwanted_why: str
     spared: frozenset[ModelKey] = frozenset()
     ending: frozenset[RunnerKind] = frozenset()
+    stopped: frozenset[ModelKey] = frozenset()
     stalls: tuple[Stall, ...] = ()
     letting_go: frozenset[RunnerId] = frozenset()
 
@@ -64,7 +66,8 @@ class PlanInput:
 
     def spares(self, runner: Runner) -> bool:
         """Return whether a runner must not be taken away, though no definition (or a newer one) asks for it."""
-        return runner.id.key in self.spared and runner.model.kind not in self.ending
+        ordered = runner.id.key in self.stopped or runner.model.kind in self.ending
+        return runner.id.key in self.spared and not ordered
 
     def held(self, runner: Runner) -> int:
         return self.sessions.get(runner.id, 0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from orchd.domain.ids import ModelKey
+from orchd.domain.state import Stopped
 from orchd.reconcile import plan
 from orchd.reconcile.agenda import Deadlines
 from orchd.reconcile.execute import Executor
@@ -103,6 +104,15 @@ class Planner:
         self.counts.planned += count
         self.counts.most_at_once = max(self.counts.most_at_once, count)
         return work
+
+    def stop(self, key: ModelKey, stopped: Stopped | None) -> None:
+        """Carry out at once that an operator has stopped a model, or has started it again (None)."""
+        self._state.stop(key, stopped)
+        self._settle(key)
+
+    def restart(self, key: ModelKey) -> None:
+        self.take_in(key)
+        self._state.restart(key)
 
     def _settle(self, key: ModelKey) -> int:
         """Plan one model; return how much work it was."""

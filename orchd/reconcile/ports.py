@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.domain.ports import ProbeWord
+from orchd.domain.progress import Follow, Progress
 from orchd.domain.signal import Signal
 from orchd.domain.snapshots import SnapshotSource
+from orchd.domain.state import Stopped
 
 
 class ServedModels(Protocol):
@@ -28,12 +31,55 @@ class ServedModels(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What came of an order about some models.
+
+    Attributes:
+        follow: for each model, says how far it is.
+        not_kept: why the order holds only until orchd is restarted; empty = it holds beyond that.
+    """
+
+    follow: Mapping[ModelKey, Follow]
+    not_kept: str = ""
+
+
+class ModelOrders(Protocol):
+    """After `orders.OrderBook`: takes an operator's orders about models. Each is carried out whole."""
+
+    @property
+    def stopped(self) -> Mapping[ModelKey, Stopped]:
+        """The models that an operator has stopped; the models file may name them or not."""
+        ...
+
+    def now(self, key: ModelKey) -> Progress:
+        """Return how far a model is from running as the models file asks for."""
+        ...
+
+    async def stop(self, keys: Collection[ModelKey], by: str) -> Orders:
+        """Drain and stop these models, and keep them so until `start`. Of one that is stopped already nothing changes.
+
+        Args:
+            by: who asks, in words.
+        """
+        ...
+
+    async def start(self, keys: Collection[ModelKey], by: str) -> Orders:
+        """Let these models run again, as the models file asks for. One that is not stopped is fine."""
+        ...
+
+    async def restart(self, keys: Collection[ModelKey], by: str) -> Orders:
+        """Drain the models' runners and start them again. One that is stopped stays so."""
+        ...
+
+
 class Reconciler(Protocol):
     """The loop and what it passes on.
 
     Attributes:
         probed: a runner, its model, what a probe of it said, and when that probe began (loop clock).
         snapshots: from `open` on. What all parts know of the models.
+        orders: from `open` on.
     """
 
     @property
@@ -44,6 +90,9 @@ class Reconciler(Protocol):
 
     @property
     def snapshots(self) -> SnapshotSource: ...
+
+    @property
+    def orders(self) -> ModelOrders: ...
 
     async def turned(self) -> None:
         """Return when the loop has turned for the first time: then it is known what is served."""
@@ -59,10 +108,6 @@ class Reconciler(Protocol):
 
     def hurry(self, runner: RunnerId) -> None:
         """Have this runner probed soon: a job failed on it."""
-        ...
-
-    async def restart(self, key: ModelKey) -> None:
-        """Drain the model's runners and start them again."""
         ...
 
     async def end_all(self, tell: Callable[[str], None]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class Publisher:
         self._metrics = metrics
         self._startup_wait = startup_wait
         self._stands: dict[ModelKey, Standing] = {}
-        self._gauges: dict[ModelKey, tuple[int, Standing, dict[str, int]]] = {}
+        self._gauges: dict[ModelKey, tuple[int, Standing, dict[str, int], bool]] = {}
         self._restless: set[ModelKey] = set()
         self._new: dict[ModelKey, Model] = {}  # For `state.models`, at the end of the step.
         self._models_changed = False
@@ -46,23 +46,23 @@ class Publisher:
             return
         if state.models.get(key) is not model:
             self._new[key] = model
-        down = state.engine_down(model)
-        stand = standing(model, runners, leaving=leaving, engine_down=down, spared=state.why_spared(key))
+        down, spared, stopped = state.engine_down(model), state.why_spared(key), key in state.stopped
+        stand = standing(model, runners, leaving=leaving, engine_down=down, spared=spared, stopped=stopped)
         if stand != self._stands.get(key):
             self._stands[key] = stand
             state.changes.touch(key)
         waits = stand.startable or self._startup_wait.awaited(
-            key, stand, runners, down=down not in ("", NOT_SEEN), leaving=bool(state.ending) or leaving
+            key, stand, runners, down=down not in ("", NOT_SEEN), leaving=bool(state.ending) or leaving or stopped
         )
         state.table.set_closed(key, startable=waits, code=stand.code, reason=stand.reason)
         counts: dict[str, int] = {}
         for runner in runners:
             counts[runner.state] = counts.get(runner.state, 0) + 1
-        gauges = model.max_sessions, stand, counts
+        gauges = model.max_sessions, stand, counts, stopped
         if gauges != self._gauges.get(key):
             self._gauges[key] = gauges
             self._metrics.define(key, model.max_sessions, managed=model.managed)
-            self._metrics.state(key, counts, stand.ready, stand.startable)
+            self._metrics.state(key, counts, stand.ready, stand.startable, stopped=stopped)
         if runners and all(self._is_at_rest(runner) for runner in runners):
             self._restless.discard(key)
         else:
@@ -106,7 +106,8 @@ class Publisher:
 
     def _is_at_rest(self, runner: Runner) -> bool:
         if runner.state is S.COLD:
-            return not runner.model.warm and not self._state.engine_down(runner.model)
+            stopped = runner.id.key in self._state.stopped
+            return stopped or (not runner.model.warm and not self._state.engine_down(runner.model))
         return runner.state in (S.READY, S.FAILED) or (runner.state is S.UNHEALTHY and not runner.model.managed)
 
 

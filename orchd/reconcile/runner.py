@@ -15,7 +15,7 @@ class Leaving(StrEnum):
     """Why it drains: decides whether an edit taken back may call it back."""
 
     RETIRED = "retired"
-    """Its model left the file, was edited, or has fewer replicas now."""
+    """Its model left the file, was edited, was stopped by an operator, or has fewer replicas now."""
     IDLE = "idle"
     RESTART = "restart"
 

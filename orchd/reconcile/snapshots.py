@@ -131,6 +131,7 @@ class Snapshots:
             reload_at=state.desired_at,
             converged=self._loop.converged(),
             version=self.changes.version,
+            stopped_elsewhere={k: by for k, by in state.stopped.items() if k not in desired.models},
         )
         for whole in self._wholes:
             snapshot = whole(snapshot)

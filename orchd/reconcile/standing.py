@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
+from orchd.domain.state import BY_OPERATOR
 from orchd.errors import Code
 from orchd.reconcile.runner import Leaving, Runner
 
@@ -60,7 +61,13 @@ _DOWN = frozenset({S.COLD, S.BACKOFF, S.FAILED})
 
 
 def standing(
-    model: Model, runners: Sequence[Runner], *, leaving: bool, engine_down: str = "", spared: str = ""
+    model: Model,
+    runners: Sequence[Runner],
+    *,
+    leaving: bool,
+    engine_down: str = "",
+    spared: str = "",
+    stopped: bool = False,
 ) -> Standing:
     """Return how `model` stands.
 
@@ -68,11 +75,15 @@ def standing(
         leaving: it has left the file; its runners drain.
         engine_down: why its runtime can't be reached; empty = it can.
         spared: why nothing of it may be taken away now; empty = it may.
+        stopped: an operator has stopped it.
     """
     if any(r.state is S.READY for r in runners):
         return Standing(ready=True, startable=False)
+    if stopped:
+        return Standing(False, False, Code.STOPPED, _to_its_end(BY_OPERATOR, runners))
     if leaving:
-        return Standing(False, False, Code.DRAINING, _leaving(runners))
+        said = "the model is leaving: it is no longer in aiModels.json"
+        return Standing(False, False, Code.DRAINING, _to_its_end(said, runners))
     wanted = [r for r in runners if r.id.generation == model.generation]
     former = [r for r in runners if r.id.generation != model.generation and r.state not in _DOWN]
     best = min(wanted, key=lambda r: _HOPE.index(r.state), default=None)
@@ -105,7 +116,7 @@ def waits_for(runner: Runner, runners: Sequence[Runner], spared: str = "") -> st
     who = f"its former definition (generation {former.id.generation})"
     match former.state:
         case S.DRAINING:
-            return f"waits until the sessions on {who} have ended, until {_drained_at(former)} at the latest"
+            return f"waits until the sessions on {who} have ended, until {drained_at(former)} at the latest"
         case S.STOPPING:
             return f"waits until {who} has stopped, for {former.model.stop.grace_s:g} s at most before it is killed"
         case _ if spared:
@@ -116,18 +127,17 @@ def waits_for(runner: Runner, runners: Sequence[Runner], spared: str = "") -> st
             return f"waits for {who}, which is {former.state}"
 
 
-def _leaving(runners: Sequence[Runner]) -> str:
-    """Return the reason of a model that has left the file: how far its end is."""
-    said = "the model is leaving: it is no longer in aiModels.json"
+def _to_its_end(said: str, runners: Sequence[Runner]) -> str:
+    """Return the reason of a model that is not to run any more: what is `said` of that, and how far its end is."""
     last = min(runners, key=lambda r: _HOPE.index(r.state), default=None)
     if last is None or last.state in _DOWN:
         return said
     if last.state is S.DRAINING:
-        return f"{said}; its sessions may go on until {_drained_at(last)}"
+        return f"{said}; its sessions may go on until {drained_at(last)}"
     return f"{said}; {_reason(last, runners)}"
 
 
-def _drained_at(runner: Runner) -> str:
+def drained_at(runner: Runner) -> str:
     """Return when the sessions of a draining runner are cut, as a time of day."""
     date = dt.datetime.fromtimestamp(runner.date_of(runner.drain_until), dt.UTC)
     return date.strftime("%H:%M:%S UTC")

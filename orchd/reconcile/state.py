@@ -14,7 +14,8 @@ from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.stalls import Stall
-from orchd.domain.state import DesiredState
+from orchd.domain.state import BY_OPERATOR, DesiredState, Stopped
+from orchd.errors import Code
 from orchd.history.ports import History
 from orchd.reconcile.agenda import Agenda
 from orchd.reconcile.definitions import Definitions
@@ -36,6 +37,7 @@ class ReconcileState:
         definitions: by which runners of an earlier orchd can be adopted.
         stalls: returns when orchd itself stood still.
         history: is told what becomes of runners.
+        stopped: the models that were stopped under an earlier orchd.
 
     Attributes:
         desired: what the last file asked for. A file of many entries is taken in piece by piece: `wanted` is what has
@@ -44,6 +46,7 @@ class ReconcileState:
         down: why a runtime can't be used; one that is absent can be.
         ending: kinds of runners that are all taken down now, on order.
         changes: models whose standing or whose runners have changed.
+        stopped: models that an operator has stopped; some may not be in the file. Never changed, only replaced.
         why_spared: returns why nothing of a model may be taken away now; empty = it may be.
     """
 
@@ -55,6 +58,7 @@ class ReconcileState:
         definitions: Mapping[tuple[ModelKey, str], Model],
         stalls: Callable[[], tuple[Stall, ...]],
         history: History,
+        stopped: Mapping[ModelKey, Stopped],
     ) -> None:
         self.settings = settings
         self.runtimes = tuple(runtimes)
@@ -67,6 +71,7 @@ class ReconcileState:
         self.down: dict[RuntimeId, str] = dict.fromkeys(self.runtimes, NOT_SEEN)
         self.ending: frozenset[RunnerKind] = frozenset()
         self.why_spared = spared(self.desired)
+        self.stopped = stopped
         self.agenda = Agenda()
         self._unread: dict[ModelKey, None] = {}
         self._read: dict[ModelKey, tuple[bool, str]] = {}
@@ -133,6 +138,27 @@ class ReconcileState:
         self._concerns(runtime)
         return True
 
+    def stop(self, key: ModelKey, stopped: Stopped | None) -> None:
+        """Note that an operator has stopped a model, or has started it again (None)."""
+        others = {known: each for known, each in self.stopped.items() if known != key}
+        self.stopped = others if stopped is None else {**others, key: stopped}
+        if stopped is not None:
+            self.table.turn_away(key, Code.STOPPED, BY_OPERATOR)
+            for id in [*self.fleet.by_id(key)]:  # The order that came last holds.
+                self.fleet.note(id, restart_asked=False, checking=False)
+        self.agenda.changed(key)
+        self.changes.touch(key)
+
+    def restart(self, key: ModelKey) -> None:
+        """Note that an operator has asked for a restart of a model."""
+        model = self.wanted.get(key)
+        if model is None or key in self.stopped:
+            return
+        for runner in self.fleet.of(key):
+            # A former generation is there because this one can't be: it serves on while this is tried again.
+            if runner.id.generation == model.generation:
+                self.fleet.note(runner.id, restart_asked=True)
+
     def end(self, kinds: frozenset[RunnerKind]) -> None:
         """Have all runners of these kinds taken down."""
         self.ending = kinds
@@ -180,6 +206,7 @@ class ReconcileState:
             leaving=key not in self.wanted,
             engine_down=self.engine_down(model),
             spared=self.why_spared(key),
+            stopped=key in self.stopped,
         )
 
     def plan_input(self, key: ModelKey) -> PlanInput:
@@ -209,4 +236,5 @@ class ReconcileState:
             unwanted_why="orchd takes its runners down" if self.ending else "it left aiModels.json",
             spared=frozenset((key,)) if runners and self.why_spared(key) else frozenset(),
             ending=self.ending,
+            stopped=frozenset((key,)) if key in self.stopped else frozenset(),
         )

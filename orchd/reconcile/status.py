@@ -6,6 +6,7 @@ Fields are chosen one by one, never dumped whole: a model's definition holds sec
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from orchd.domain.money import Price
@@ -17,7 +18,12 @@ from orchd.status_view import model_state
 
 
 def _whole(snapshot: Snapshot) -> Json:
-    return {"at": snapshot.at, "converged": snapshot.converged}
+    elsewhere = sorted(snapshot.stopped_elsewhere.items())
+    return {
+        "at": snapshot.at,
+        "converged": snapshot.converged,
+        "stopped_elsewhere": [{**key._asdict(), **asdict(stopped)} for key, stopped in elsewhere],
+    }
 
 
 def _of_model(status: ModelStatus) -> Json:
@@ -37,6 +43,7 @@ def _of_model(status: ModelStatus) -> Json:
         "last_failure": clean(status.last_failure),
         "held_over": status.held_over,
         "leaving": status.leaving,
+        "stopped": asdict(status.stopped) if status.stopped else None,
         "kind": model.kind,
         "source": model.source,
         "profile": model.profile,

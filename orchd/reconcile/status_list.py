@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 
+from orchd.domain.state import BY_OPERATOR
 from orchd.status_face import Json
 from orchd.text import DIM, GREEN, RED, YELLOW, Cell, TextStyle, ago, printable, table, table_rows
 
@@ -31,14 +33,19 @@ def can_serve(model: Json) -> bool:
 
 def wanted(model: Json) -> bool:
     """Return whether it is to serve: it is in the file, and nobody has stopped it."""
-    return not model["leaving"] and model["state"] != "stopped"
+    return not (model["leaving"] or model["stopped"])
 
 
 def totals(status: Json, style: TextStyle) -> list[str]:
-    """Return one line on all models; none if there are none."""
+    """Return one line on all models, none if there are none, and what is stopped that is not among them."""
     models = status["models"]
+    elsewhere = [
+        line
+        for one in status["stopped_elsewhere"]
+        for line in style.hang(f"{model_name(one)} is not in the models file; {_who_and_when(one)} has stopped it")
+    ]
     if not models:
-        return []
+        return elsewhere
     unable = [model for model in models if wanted(model) and not can_serve(model)]
     serving = [model for model in models if wanted(model) and can_serve(model)]
     ready = sum(model["ready"] for model in serving)
@@ -46,8 +53,8 @@ def totals(status: Json, style: TextStyle) -> list[str]:
     counts = {
         "ready": ready,
         "cold": len(serving) - ready,
-        "stopped": sum(model["state"] == "stopped" for model in models),
-        "leaving": sum(model["leaving"] and model["state"] != "stopped" for model in models),
+        "stopped": sum(bool(model["stopped"]) for model in models),
+        "leaving": sum(model["leaving"] and not model["stopped"] for model in models),
         "can't serve": len(unable),
     }
     said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
@@ -61,7 +68,7 @@ def totals(status: Json, style: TextStyle) -> list[str]:
         f"{len(models)} model{'s'[: len(models) != 1]}: {said}; sessions {used}/{most}, "
         f"replicas {sum(runner['state'] == 'ready' for runner in runners)}/{replicas}"
     )
-    return [style.paint(part, RED if unable else None) for part in style.hang(line)]
+    return [*(style.paint(part, RED if unable else None) for part in style.hang(line)), *elsewhere]
 
 
 def models(status: Json, style: TextStyle) -> list[str]:
@@ -124,6 +131,8 @@ def _row(model: Json, now: float) -> list[Cell]:
     sessions = model["sessions"]
     telling = runners or model["runners"]  # Of a model that leaves, no runner is wanted.
     since = min((runner["since"] for runner in telling if runner["state"] == model["state"]), default=None)
+    if model["state"] == "stopped":
+        since = model["stopped"]["at"]
     waiting = f" (+{sessions['waiting']})" if sessions["waiting"] else ""
     return [
         Cell(printable(model_name(model))),
@@ -144,6 +153,8 @@ def _plainly_cold(model: Json) -> bool:
 def why(model: Json) -> str:
     """Return in one line what is to be known of a model beside its state."""
     notes = [model["reason"]]
+    if stopped := model["stopped"]:
+        notes[0] = notes[0].replace(BY_OPERATOR, f"{_who_and_when(stopped)} has stopped it", 1)
     if model["leaving"] and not model["reason"]:
         notes.append("no longer in the file")
     if model["held_over"]:
@@ -157,6 +168,12 @@ def why(model: Json) -> str:
             if runner["wanted"] and (runner["state"] != "ready" or runner["detail"])
         ]
     return printable("; ".join(note for note in notes if note))
+
+
+def _who_and_when(stopped: Json) -> str:
+    """Return who has stopped a model, and when, in words that "has stopped it" can follow."""
+    at = datetime.fromtimestamp(stopped["at"]).astimezone()
+    return f"{printable(stopped['by'])} ({at:%b %d %H:%M:%S})"
 
 
 def former(model: Json) -> str:

@@ -36,6 +36,7 @@ def model_status(state: ReconcileState, key: ModelKey) -> ModelStatus | None:
         history=state.fleet.history(key),
         held_over=key in state.desired.held_over,
         leaving=leaving,
+        stopped=state.stopped.get(key),
         last_failure=next((r.last_failure for r in runners if r.last_failure), ""),
     )
 

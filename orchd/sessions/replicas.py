@@ -154,6 +154,11 @@ class ReplicaTable(SlotCounts):
         if not startable and not model.is_open:
             self._turn_away(key, model, code, reason)
 
+    def turn_away(self, key: ModelKey, code: Code, reason: str) -> None:
+        """Refuse all jobs that wait for this model. A model that is not known is fine."""
+        if (model := self._models.get(key)) is not None:
+            self._turn_away(key, model, code, reason)
+
     def _begin(self, key: ModelKey, model: ModelSlots, replica: ReplicaSlots, kind: SessionKind) -> Session:
         now = self._clock()
         session = Session(next(self._ids), key, replica.runner, replica.address, kind, now, now, replica.held)

@@ -22,11 +22,12 @@ from orchd import __version__
 from orchd.admin.server import AdminServer
 from orchd.admin.settings import AdminSettings
 from orchd.cli import main
-from orchd.control.orders import Asker, Json, Order, text_of
+from orchd.control.orders import Asker, Json, Order
 from orchd.control.server import ControlServer
 from orchd.domain.ids import ModelKey
 from orchd.exposition import MetricsRegistry
-from orchd.status_view import find_model, status
+from orchd.model_names import find_models
+from orchd.status_view import status
 from tests.collectors import Metrics
 from tests.fakes.snapshots import NOW, SECRET, fresh, snapshot
 
@@ -41,6 +42,7 @@ class Daemon:
         self.state_dir = state_dir
         self.snapshot = snapshot()
         self.restarted: list[ModelKey] = []
+        self.asked: Json = {}
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
@@ -63,7 +65,13 @@ class Daemon:
             accepting=lambda: True,
         )
         control = ControlServer(
-            self.state_dir, {"restart": Order(self._restart), "down": Order(self._down, goes_on=True)}
+            self.state_dir,
+            {
+                "restart": Order(self._restart),
+                "stop": Order(self._stop_models),
+                "start": Order(self._start_models),
+                "down": Order(self._down, goes_on=True),
+            },
         )
         await admin.start()
         await control.start()
@@ -74,9 +82,20 @@ class Daemon:
         await admin.close()
 
     async def _restart(self, order: Json, _by: Asker) -> AsyncGenerator[Json, None]:
-        key = find_model(text_of(order, "model"), self.snapshot.models)
-        self.restarted.append(key)
-        yield {"model": str(key)}
+        for key in find_models(order["models"], self.snapshot.models.keys()):
+            self.restarted.append(key)
+            yield {"model": str(key), "line": "restart begun", "failed": False}
+
+    async def _stop_models(self, order: Json, _by: Asker) -> AsyncGenerator[Json, None]:
+        self.asked = order
+        yield {"model": MODEL, "line": "stopping", "failed": False}
+        if order["wait"]:
+            yield {"model": MODEL, "line": "was started again before it had stopped", "failed": True}
+
+    async def _start_models(self, order: Json, _by: Asker) -> AsyncGenerator[Json, None]:
+        self.asked = order
+        return
+        yield {}
 
     async def _down(self, _order: Json, _by: Asker) -> AsyncGenerator[Json, None]:
         yield {"line": "2 runners drain"}
@@ -143,6 +162,38 @@ def test_restart_and_down_use_the_socket(daemon: Daemon, capsys: pytest.CaptureF
     assert capsys.readouterr().out.startswith(f"{MODEL}: restart begun")
     assert main(["down", *at]) == 0
     assert capsys.readouterr().out == "2 runners drain\nall runners are gone\n"
+
+
+def test_stop_names_models_or_all_waits_if_asked_and_fails_if_one_could_not(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = ["--state-dir", str(daemon.state_dir)]
+    assert main(["stop", "llm/*", MODEL, *at]) == 0
+    assert daemon.asked["models"] == ["llm/*", MODEL]
+    assert (daemon.asked["all"], daemon.asked["wait"]) == (False, False)
+    assert capsys.readouterr().out == f"{MODEL}: stopping\n"
+    assert main(["stop", "--all", "--wait", *at]) == 1
+    assert (daemon.asked["models"], daemon.asked["all"], daemon.asked["wait"]) == ([], True, True)
+    assert capsys.readouterr().out.endswith("was started again before it had stopped\n")
+
+
+def test_start_of_nothing_says_so(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["start", "--all", "--state-dir", str(daemon.state_dir)]) == 0
+    assert capsys.readouterr().out == "there is no model to start\n"
+
+
+@pytest.mark.parametrize("command", ["stop", "start", "restart"])
+@pytest.mark.parametrize(("models", "wrong"), [([], "no model is named"), (["m", "--all"], "can't go together")])
+def test_an_order_about_no_model_or_about_two_things_is_refused(
+    command: str, models: list[str], wrong: str, daemon: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, *models, "--state-dir", str(daemon.state_dir)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"orchd: cannot {command}: ")
+    assert wrong in said
+    assert f"`orchd {command} --all`" in said
+    assert not daemon.asked
+    assert not daemon.restarted
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,10 @@ class Chaos:
                 self._end(self.sessions[step.who % len(self.sessions)])
             case "restart":
                 self.world.restart(self.entries[name].key)
+            case "stop":
+                await self.world.stop(self.entries[name])
+            case "start":
+                await self.world.start(self.entries[name])
             case _:
                 pass
         self.observe()
@@ -238,6 +242,8 @@ class Chaos:
         for model in self.world.models.values():
             self._within(model.key, table.active(model.key), model.max_sessions)
         for runner in fleet.runners.values():
+            if runner.id.key in self.world.loop.state.stopped:
+                assert table.reason(runner.id.key), f"a session could begin on {runner.id}, which is stopped"
             assert not (runner.fault and self.unharmed), f"{runner.id}: {runner.fault}"
             self._within(runner.id, table.active_on(runner.id), runner.model.sessions_per_replica or MANY)
         if self.world.loop.converged():  # as the app does
@@ -287,7 +293,7 @@ class Chaos:
             f"{model.key} {model.generation}"
             for model in self.world.models.values()
             for _ in range(model.replicas)
-            if model.managed and model.warm
+            if model.managed and model.warm and model.key not in self.world.stopped
         ]
         containers = self.engine.containers.values()
         assert all(c.status is SightedAs.RUNNING for c in containers), containers
@@ -297,9 +303,11 @@ class Chaos:
         for model in self.world.models.values():
             status = snapshot.models[model.key]
             assert len(status.runners) == model.replicas
-            ready = model.warm or not model.managed
+            stopped = model.key in self.world.stopped
+            ready = (model.warm or not model.managed) and not stopped
             assert {r.state for r in status.runners} == {S.READY if ready else S.COLD}, status
-            assert (status.ready, status.startable) == (ready, not ready)
+            assert (status.ready, status.startable) == (ready, not ready and not stopped)
+            assert status.stopped == self.world.stopped.get(model.key)
             assert self.world.table.active(model.key) == (model is UNTOUCHED)
         assert not self.sessions
 
@@ -323,7 +331,7 @@ def _changed(model: Model, what: str, how: int) -> Model:
 
 WORK = (
     *("come and go", "come and go", "image", "image", "image", "replicas", "replicas", "max_sessions", "limit", "warm"),
-    *("begin", "begin", "begin", "begin", "end", "end", "restart"),
+    *("begin", "begin", "begin", "begin", "end", "end", "restart", "stop", "start"),
 )
 HARM = (
     *("kill", "kill", "vanish", "pause", "start by hand", "word", "word", "external", "engine", "image is bad"),

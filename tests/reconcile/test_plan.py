@@ -96,6 +96,7 @@ def worlds(draw: st.DrawFn) -> PlanInput:
         settings=RULES,
         unwanted_why="nobody wants it",
         spared=frozenset(key for key in {id.key for id in known} if draw(st.booleans())),
+        stopped=frozenset(key for key in {id.key for id in known} | set(desired) if draw(st.booleans())),
         stalls=draw(st.sampled_from([(), (Stall(992.0, 4.0),), (Stall(500.0, 100.0), Stall(1000.0, 8.0))])),
     )
 
@@ -199,7 +200,7 @@ def test_nothing_that_was_found_is_taken_away_while_nobody_knows_what_is_wanted(
         for id, r in world.runners.items()
         if r.state in ALIVE - {S.STARTING, S.DRAINING}
     }
-    world = replace(world, runners=found, spared=frozenset(id.key for id in found))
+    world = replace(world, runners=found, spared=frozenset(id.key for id in found), stopped=frozenset())
     taken = [a for a in plan(world) if isinstance(a, actions.Stop | actions.Drain | actions.Forget)]
     assert not taken
     assert not [a for a in plan(replace(world, desired={})) if not isinstance(a, actions.Create)]
@@ -214,11 +215,24 @@ def test_what_is_taken_down_on_order_is_spared_by_nothing(world: PlanInput) -> N
 
 @settings(max_examples=examples(600))
 @given(worlds())
+def test_nothing_of_a_stopped_model_is_begun_and_all_that_serves_drains(world: PlanInput) -> None:
+    """Whether the file asks for it, has another definition of it, or can't be read."""
+    steps = plan(world)
+    begins = (actions.Prepare, actions.Start, actions.Attach, actions.Check, actions.Resume)
+    assert not [a for a in steps if isinstance(a, begins) and a.id.key in world.stopped]
+    drained = {a.id for a in steps if isinstance(a, actions.Drain)}
+    edited = {a.id[:2] for a in steps if isinstance(a, actions.Create | actions.Update)}  # They are planned again.
+    serving = {id for id, r in world.runners.items() if r.state in (S.READY, S.LOADING, S.UNHEALTHY)}
+    assert {id for id in serving if id.key in world.stopped and id[:2] not in edited} <= drained
+
+
+@settings(max_examples=examples(600))
+@given(worlds())
 def test_no_model_loses_more_than_one_ready_replica_at_once_to_an_edit(world: PlanInput) -> None:
     steps = plan(world)
     for key, model in world.desired.items():
         ready = {r.id.replica for r in world.runners.values() if r.id.key == key and r.state is S.READY}
-        if len(ready) < model.replicas:
+        if len(ready) < model.replicas or key in world.stopped:
             continue
         left = [
             a
@@ -293,10 +307,13 @@ def test_following_the_plan_leads_to_what_is_desired(world: PlanInput) -> None:
     for key, model in world.desired.items():
         mine = [r for r in world.runners.values() if r.id.key == key]
         parked = [r for r in mine if r.state is S.FAILED]
-        if parked:
+        if parked and key not in world.stopped:
             continue  # waits for an operator
         assert len(mine) == model.replicas
         assert all(r.id.generation == model.generation and r.model == model for r in mine)
+        if key in world.stopped:
+            assert {r.state for r in mine} == {S.COLD}
+            continue
         up = model.warm or not model.managed or key in world.awaited
         assert all(r.state is S.READY for r in mine) or not up
     assert not [r for r in world.runners.values() if r.id.key not in world.desired]

@@ -14,11 +14,15 @@ from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model
 from orchd.domain.ports import SightedAs
 from orchd.domain.runtime_id import RuntimeId
-from orchd.domain.state import DesiredState, ModelStatus, RunnerStatus, Snapshot
+from orchd.domain.state import DesiredState, ModelStatus, RunnerStatus, Snapshot, Stopped
+from orchd.errors import StoreError
 from orchd.exposition import MetricsRegistry
 from orchd.reconcile.loop import Loop, LoopPorts
+from orchd.reconcile.orders import OrderBook
+from orchd.reconcile.ports import Orders
 from orchd.reconcile.runtime_watch import watch_runtime
 from orchd.reconcile.snapshots import Snapshots
+from orchd.reconcile.tables import StoppedTable
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.slots import QueuePlace
 from orchd.sessions.table import SessionTable
@@ -27,6 +31,26 @@ from tests.collectors import Metrics
 from tests.fakes.history import FakeHistory
 from tests.fakes.prober import FakeProber
 from tests.fakes.runtime import FakeContainer, FakeRuntime
+
+
+class _KeptStops(StoppedTable):
+    """What is stopped, kept in the world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def save(self, stopped: Mapping[ModelKey, Stopped]) -> None:
+        self._room()
+        self._world.stopped = {**stopped, **self._world.stopped}
+
+    async def forget(self, keys: Iterable[ModelKey]) -> None:
+        self._room()
+        for key in keys:
+            self._world.stopped.pop(key, None)
+
+    def _room(self) -> None:
+        if self._world.disk_is_full:
+            raise StoreError("cannot write the database: No space left on device")
 
 
 @dataclass
@@ -40,14 +64,22 @@ class World:
     models: dict[ModelKey, Model] = field(default_factory=dict)
     generations: dict[tuple[ModelKey, str], Model] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=lambda: Metrics(MetricsRegistry(), "test"))
+    stopped: dict[ModelKey, Stopped] = field(default_factory=dict)
+    disk_is_full: bool = False
     _loop: Loop | None = None
     _snapshots: Snapshots | None = None
+    _orders: OrderBook | None = None
     _table: SessionTable | None = None
 
     @property
     def loop(self) -> Loop:
         assert self._loop is not None
         return self._loop
+
+    @property
+    def orders(self) -> OrderBook:
+        assert self._orders is not None
+        return self._orders
 
     @property
     def table(self) -> SessionTable:
@@ -74,7 +106,8 @@ class World:
         self.metrics = metrics = Metrics(MetricsRegistry(), "test")
         runtimes: Mapping[RuntimeId, FakeRuntime] = {self.runtime.id: self.runtime}
         ports = LoopPorts(runtimes, self.prober, self._table, metrics.fleet, self.history)
-        self._loop = Loop(self.settings, ports, self.generations, jitter=lambda: 0.0)
+        self._loop = Loop(self.settings, ports, self.generations, jitter=lambda: 0.0, stopped=dict(self.stopped))
+        self._orders = OrderBook(self._loop, _KeptStops(self))
         self._snapshots = Snapshots(self._loop)
         if models:
             self.want(*models)
@@ -99,6 +132,17 @@ class World:
 
     def restart(self, key: ModelKey) -> None:
         self.loop.post(RestartAsked(key))
+
+    async def stop(self, *models: Model) -> Orders:
+        return await self.orders.stop([model.key for model in models], "alice")
+
+    async def start(self, *models: Model) -> Orders:
+        return await self.orders.start([model.key for model in models], "bob")
+
+    def readiness(self, key: ModelKey) -> tuple[bool, str]:
+        """As `reconcile.ports.Reconciler`."""
+        stand = self.loop.standing(key)
+        return stand.ready, stand.reason
 
     def status(self, model: Model | ModelKey) -> ModelStatus:
         return self.snapshot().models[model.key if isinstance(model, Model) else model]
