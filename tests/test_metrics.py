@@ -52,6 +52,7 @@ INTERFACE = {
     "orchd_jobs": ("counter", {"pipeline", "model_id", "outcome"}),
     "orchd_model_ready": ("gauge", {"pipeline", "model_id"}),
     "orchd_model_startable": ("gauge", {"pipeline", "model_id"}),
+    "orchd_model_stopped": ("gauge", {"pipeline", "model_id"}),
     "orchd_node_starts": ("counter", set()),
     "orchd_node_up": ("gauge", set()),
     "orchd_probe_seconds": ("histogram", {"pipeline", "model_id"}),
@@ -134,6 +135,8 @@ def use_all(metrics: Metrics) -> None:
 
 def test_families_types_and_labels_are_the_documented_ones(metrics: Metrics) -> None:
     use_all(metrics)
+    metrics.define(ModelKey("llm", "stopped"), 1)
+    metrics.state(ModelKey("llm", "stopped"), {}, ready=False, startable=False, stopped=True)
     found = {
         family.name: (family.type, {label for s in family.samples for label in s.labels} - {"le"})
         for family in text_string_to_metric_families(metrics.render().decode())

@@ -14,7 +14,7 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.offer import NodeStatus
 from orchd.domain.outcomes import Outcome
-from orchd.domain.state import Snapshot
+from orchd.domain.state import Snapshot, Stopped
 from orchd.errors import JOB_ANSWERS, Code, OrchdError
 from orchd.status_view import ReadyWhen, find_model, model_state, readiness, status, summary
 from tests.fakes import snapshots
@@ -170,7 +170,10 @@ class TestStatus:
 
     def test_every_field_is_documented_and_every_documented_one_is_there(self) -> None:
         named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([a-z_.\[\]]+)`", DOCUMENTED))))
-        shown = names(status(beside(NODE))) - {"byoc", "live-runner", *({*Outcome, *JOB_ANSWERS} - named)}
+        known, stopped = beside(NODE), Stopped("alice", NOW)
+        models = {key: replace(one, stopped=stopped) for key, one in known.models.items()}
+        known = replace(known, models=models, stopped_elsewhere={ModelKey("llm", "left"): stopped})
+        shown = names(status(known)) - {"byoc", "live-runner", *({*Outcome, *JOB_ANSWERS} - named)}
         assert shown - named == set()
         words = {"true", "null", "error", "warning", "container", "process", "external", "ready", "gateway", "byoc"}
         words |= {"gone"}  # of `orchd status --json --watch`

@@ -13,7 +13,7 @@ from orchd.errors import Code, OrchdError
 from orchd.model_names import find_models
 
 
-class Turning(Protocol):
+class Turns(Protocol):
     """The loop, as far as a wait needs it."""
 
     async def changed(self) -> None: ...
@@ -39,7 +39,7 @@ def told(key: ModelKey, progress: Progress) -> Json:
 
 
 async def followed(
-    follow: Mapping[ModelKey, Follow], loop: Turning, said: Mapping[ModelKey, Progress] = MappingProxyType({})
+    follow: Mapping[ModelKey, Follow], loop: Turns, said: Mapping[ModelKey, Progress] = MappingProxyType({})
 ) -> AsyncGenerator[Json, None]:
     """Yield how far each model is, whenever that is news, until nothing more comes of the order for any of them.
 

@@ -30,7 +30,7 @@ READY = Family("orchd_model_ready", "gauge", "1 = a session can begin if a slot 
 STARTABLE = Family(
     "orchd_model_startable", "gauge", "1 = cold, and its first job would start it; absent while stopped."
 )
-STOPPED = Family("orchd_model_stopped", "gauge", "1 = an operator has stopped it (`orchd stop`).")
+STOPPED = Family("orchd_model_stopped", "gauge", "1 = an operator has stopped it (`orchd stop`); absent else.")
 RESTARTS = Family("orchd_runner_restarts_total", "counter", "Runners started again, by reason.")
 
 
@@ -120,6 +120,6 @@ class _RunnerSeries:
             # What is stopped is not wanted: no alert is to say that it is not ready.
             "" if self.stopped else ready.text(int(self.ready)),
             "" if self.stopped else startable.text(int(self.startable)),
-            stopped.text(int(self.stopped)),
+            stopped.text(1) if self.stopped else "",
             self._restarts.text(page, self.restarts),
         )

@@ -36,7 +36,8 @@ def test_each_flag_of_each_command_is_found_by_its_misspelling(
 ) -> None:
     known = COMMANDS[command].flags()
     for flag in known:
-        slip = f"{flag[:-2]}{flag[-1]}{flag[-2]}"
+        swapped = f"{flag[:-2]}{flag[-1]}{flag[-2]}"
+        slip = swapped if swapped != flag else flag[:-1]
         said = refused(capsys, command, *needed(command), f"{slip}=value")
         assert f"cannot use unknown flag {slip}: the nearest one of `orchd {command}` is {flag}; " in said
 
@@ -53,7 +54,6 @@ def test_a_flag_of_another_command_is_named_as_that(capsys: pytest.CaptureFixtur
         (("demo", "--runtime", "dokcer"), "cannot use 'dokcer' as --runtime: the nearest one is docker"),
         (("schema", "x"), "cannot use 'x': `orchd schema` takes no more arguments"),
         (("help", "statsu"), "cannot use 'statsu' as a command: the nearest one is status, of "),
-        (("restart",), "the following arguments are required: MODEL; see `orchd restart --help`"),
         (("status", "--admin", "x"), "the nearest one of `orchd status` is --admin-listen"),
         (("run", "--listen", "x"), "is --jobs-listen"),
         (

@@ -168,7 +168,8 @@ def test_a_screen_shows_as_many_lines_as_it_has_and_says_how_many_are_missing(he
         ({"ready": False, "state": "loading"}, False, True),
         ({"ready": False, "state": "failed"}, False, True),
         ({"ready": False, "state": "draining", "leaving": True}, False, False),
-        ({"ready": False, "state": "stopped"}, False, False),
+        ({"ready": False, "state": "stopped", "stopped": {"by": "alice", "at": NOW}}, False, False),
+        ({"ready": False, "state": "draining", "stopped": {"by": "alice", "at": NOW}}, False, False),
     ],
 )
 def test_which_models_can_serve_and_which_are_to(change: dict[str, Any], serves: bool, is_wanted: bool) -> None:
