@@ -79,8 +79,7 @@ class Loop:
     Args:
         generations: definitions by (key, generation), so that runners of an earlier orchd can be adopted though an
             edit has come since.
-        heard: called with the result of each probe; see `Poller`.
-        stopped: what an operator has stopped under an earlier orchd.
+        heard: called with the result of each probe; see `Poller`. `stopped`: what an earlier orchd was told to stop.
     """
 
     def __init__(
@@ -92,8 +91,8 @@ class Loop:
         heard: Callable[[RunnerId, Model, ProbeWord, float], None] | None = None,
         stopped: Mapping[ModelKey, Stopped] | None = None,
     ) -> None:
-        runtimes, table, metrics, lag = ports.runtimes, ports.table, ports.metrics, ports.lag
-        history = self._history = ports.history
+        runtimes, table, metrics, lag, history = ports.runtimes, ports.table, ports.metrics, ports.lag, ports.history
+        self._history = history
         self.state = state = ReconcileState(settings, runtimes, table, generations, lag.stalls, history, stopped or {})
         self._settings = settings
         self._runtimes = runtimes
