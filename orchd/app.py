@@ -99,7 +99,7 @@ class App:
         sessions = self._add(SessionsPart)(context)
         self._sweeps = Sweeps(sessions.busy)
         health = self._add(HealthPart)(context)
-        catalog = self._add(CatalogPart)(context, database)
+        catalog = self._add(CatalogPart)(context, database, history)
         catalog.desired.connect(self._long_lived.edited)
         reconcile = self._add(ReconcilePart)(context, runtimes, health, sessions, catalog, history, database)
         notify = self._add(NotifyPart)(context, reconcile, self._stop.is_set)
@@ -122,7 +122,7 @@ class App:
         if node is not None:
             from orchd.advertise.part import AdvertisePart
 
-            self._add(AdvertisePart)(context, node, sessions, realtime, reconcile)
+            self._add(AdvertisePart)(context, node, sessions, realtime, reconcile, history)
         self._notify, self._reload, self._reconcile, self._history = notify, reload, reconcile, history
 
     def _add(self, part: Callable[P, T]) -> Callable[P, T]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from orchd.advertise import registries
@@ -14,30 +15,42 @@ from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import NodeStatus, Offers, Published
 
+Told = Callable[[str, ModelKey, Published | None, Published | None, Mapping[ModelKey, str]], None]
+"""Called with registry, model, how it stood and stands there (None = nothing is known of it), and `Offers.why_not`."""
+
 
 class _PublishedModels(dict[ModelKey, Published]):
-    """How models stand in one registry. Each model that is set to another value or removed counts as changed."""
+    """How models stand in one registry. `changed` is called with each that is set to another value, or removed."""
 
-    def __init__(self, changes: Changes[ModelKey]) -> None:
+    def __init__(self, changed: Callable[[ModelKey, Published | None, Published | None], None]) -> None:
         super().__init__()
-        self._changes = changes
+        self._changed = changed
 
     def __setitem__(self, key: ModelKey, published: Published) -> None:
-        if self.get(key) != published:
+        if (before := self.get(key)) != published:
             super().__setitem__(key, published)
-            self._changes.touch(key)
+            self._changed(key, before, published)
 
     def __delitem__(self, key: ModelKey) -> None:
+        before = self[key]
         super().__delitem__(key)
-        self._changes.touch(key)
+        self._changed(key, before, None)
 
     def pop(self, key: ModelKey, *default: Any) -> Any:
-        self._changes.touch(key)
-        return super().pop(key, *default)
+        before = self.get(key)
+        found = super().pop(key, *default)
+        self._changed(key, before, None)
+        return found
 
 
 def _uncounted(registry: str, code: str) -> None:
     """Errors are counted nowhere."""
+
+
+def _untold(
+    registry: str, key: ModelKey, before: Published | None, now: Published | None, why_not: Mapping[ModelKey, str]
+) -> None:
+    """Changes are told to nobody."""
 
 
 class Listings:
@@ -48,6 +61,7 @@ class Listings:
         begun: sessions of a model that began since orchd started.
         streams: realtime sessions of a model that came by a door (`byoc`) and run now.
         on_error: called with registry and code at each call that failed.
+        told: called with each change of `published`.
 
     Attributes:
         changes: models of which something else is shown now: in a registry, or why they are not offered.
@@ -63,6 +77,7 @@ class Listings:
         begun: Callable[[ModelKey], int],
         streams: Callable[[ModelKey, str], int],
         on_error: Callable[[str, str], None] = _uncounted,
+        told: Told = _untold,
     ) -> None:
         self.active = active
         self.begun = begun
@@ -72,9 +87,15 @@ class Listings:
         self.node = NodeStatus()
         self.changes: Changes[ModelKey] = Changes()
         self.published: Mapping[str, dict[ModelKey, Published]] = {
-            name: _PublishedModels(self.changes) for name in registries.names()
+            name: _PublishedModels(partial(self._changed, told, name)) for name in registries.names()
         }
         self._waiting: set[asyncio.Event] = set()
+
+    def _changed(
+        self, told: Told, registry: str, key: ModelKey, before: Published | None, now: Published | None
+    ) -> None:
+        self.changes.touch(key)
+        told(registry, key, before, now, self.offers.why_not)
 
     def set_offers(self, offers: Offers) -> None:
         """Replace what gateways are to find."""

@@ -12,9 +12,11 @@ from orchd.advertise.advertiser import Advertiser
 from orchd.advertise.listings import Listings
 from orchd.advertise.metrics import RegistryErrors, StandingsCollector
 from orchd.advertise.rate import EthUsd, eth_usd_source
+from orchd.advertise.told import OffersTold
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.origins import Origin
+from orchd.history.ports import History
 from orchd.node.ports import NodeAccess
 from orchd.part import Context, Part, Roots
 from orchd.realtime.ports import RealtimeStreams
@@ -45,13 +47,20 @@ class AdvertisePart(Part):
     advertiser: Advertiser
 
     def __init__(
-        self, context: Context, node: NodeBelow, sessions: Sessions, realtime: RealtimeStreams, reconcile: Reconciler
+        self,
+        context: Context,
+        node: NodeBelow,
+        sessions: Sessions,
+        realtime: RealtimeStreams,
+        reconcile: Reconciler,
+        history: History,
     ) -> None:
         self._context = context
         self._node = node
         self._sessions = sessions
         self._realtime = realtime
         self._reconcile = reconcile
+        self._told = OffersTold(history)
         self._stops: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -63,7 +72,9 @@ class AdvertisePart(Part):
             begun=table.begun,
             streams=lambda key, door: keeper.count(key, Origin(door)),
             on_error=RegistryErrors(context.metrics).registry_error,
+            told=self._told.published,
         )
+        node.watch.polled.connect(self._told.node)
         node.watch.polled.connect(listings.set_node)
         instance = context.settings.instance
         self.advertiser = advertiser = Advertiser(rules, listings, node, self._rate(rpc_url), keeper, instance)

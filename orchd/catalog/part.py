@@ -10,6 +10,7 @@ import structlog
 from orchd.catalog.metrics import CatalogCollector
 from orchd.catalog.reload import Catalog
 from orchd.catalog.tables import ModelTable
+from orchd.catalog.told import EditsTold
 from orchd.catalog.watch import ModelsFile
 from orchd.database.database import HasDatabase
 from orchd.domain.ids import ModelKey
@@ -17,6 +18,7 @@ from orchd.domain.ports import ModelStore, StoredModel
 from orchd.domain.signal import Signal
 from orchd.domain.state import DesiredState, Severity
 from orchd.errors import StoreError
+from orchd.history.ports import History
 from orchd.part import Context, Part, Roots
 
 log = structlog.get_logger("orchd.catalog")
@@ -29,8 +31,9 @@ class CatalogPart(Part):
     stored: tuple[StoredModel, ...] = ()
     _kept: ModelStore
 
-    def __init__(self, context: Context, database: HasDatabase) -> None:
+    def __init__(self, context: Context, database: HasDatabase, history: History) -> None:
         self._context = context
+        self._history = history
         self._database = database
         self._catalog: Catalog | None = None
         self.desired: Signal[DesiredState] = Signal()
@@ -40,10 +43,12 @@ class CatalogPart(Part):
         self._collector = CatalogCollector(self._context.metrics)
         self._kept = self.make_store()
         self.stored = await self._kept.models()
+        last_good = [each.model for each in self.stored if each.current]
+        self._told = EditsTold(self._history, {model.key: model for model in last_good})
         credentials = self._context.env.get("CREDENTIALS_DIRECTORY")
         self._catalog = Catalog(
             ModelsFile(Path(settings.models_file), settings.models_poll_s),
-            [each.model for each in self.stored if each.current],
+            last_good,
             Path(credentials) if credentials else None,
             strict=settings.strict_file,
         )
@@ -91,3 +96,4 @@ class CatalogPart(Part):
         warnings = len(desired.problems) - len(errors)
         self._collector.reloaded(not refused, time.time(), desired.file_hash, len(errors), warnings)
         self.desired.emit(desired)
+        await self._told.tell(desired)

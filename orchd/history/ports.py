@@ -28,10 +28,17 @@ class Kind(StrEnum):
     DAEMON_ENDING = "daemon_ending", "orchd was told to end, by a signal or `orchd down`, or had to"
     EVENTS_LOST = "events_lost", "so many events before this one could not be kept"
 
-    FILE_APPLIED = "file_applied", "the models file was read; the entries that were added, changed and removed"
+    FILE_APPLIED = (
+        "file_applied",
+        "the models file was read; how many models it has, and how many were added, changed, removed",
+    )
     FILE_REFUSED = "file_refused", "the models file as a whole can't be used; all goes on as it was"
     EDIT_REFUSED = "edit_refused", "an entry can't be used as it is written now; what is wrong, and where"
     HELD_OVER = "held_over", "the model goes on from its last good definition"
+
+    ADDED = "added", "a model is new in the models file; what it is made from"
+    CHANGED = "changed", "the entry of a model was edited; the names of what has changed in its definition"
+    REMOVED = "removed", "a model is no longer in the models file"
 
     START = "start", "a runner is being started, or (`url`) is probed from now on"
     ADOPTED = "adopted", "a runner of an earlier orchd was found, and is kept"
