@@ -76,8 +76,9 @@ class HistoryPart(Part):
             return
         try:
             async with asyncio.timeout(CLOSE_S):
-                while await self._write(ended=len(self._buffer) <= tables.DROPPED_TOGETHER):
+                while await self._write():
                     pass
+                await self._write(ended=True)
         except (StoreError, TimeoutError) as exc:
             reason = exc.message if isinstance(exc, StoreError) else "the disk does not answer"
             log.warning("events_not_kept", count=len(self._buffer), reason=reason)
