@@ -136,6 +136,12 @@ class EngineUnavailable(OrchdError):
     code = Code.ENGINE_UNAVAILABLE
 
 
+class LogGone(OrchdError):
+    """A runner whose log was asked for has been removed."""
+
+    code = Code.UNKNOWN_TARGET
+
+
 class LaunchError(OrchdError):
     """A runner can't be prepared or started: image missing, arguments refused, no GPU. Retried with backoff."""
 

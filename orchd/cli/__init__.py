@@ -26,6 +26,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "from day to day": {
         "status": "show what runs, since when, and why not",
         "events": "show what orchd did and why, also before its last start and when it does not run",
+        "logs": "print what a model's runners write and wrote, crashed ones too",
         "stop": "drain models and stop them, until they are started again",
         "start": "let models run again that were stopped",
         "restart": "drain the runners of models and start them again; try failed ones again",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from orchd.control.down import TakeDown
+from orchd.control.logs import ShowLogs
 from orchd.control.orders import Order
 from orchd.control.restart import Restart
 from orchd.control.server import ControlServer
@@ -43,6 +44,7 @@ class ControlPart(Part):
     ) -> None:
         self._state_dir = context.state_dir
         self._reconcile = reconcile
+        self._runtimes = runtimes
         self._history = history
         self.down = TakeDown(reconcile, runtimes, drain, stop, history)
         self._threads = DaemonThreads("control-socket")
@@ -51,6 +53,7 @@ class ControlPart(Part):
     async def open(self) -> None:
         orders = {
             "down": Order(self.down.run, goes_on=True),
+            "logs": Order(ShowLogs(self._reconcile, self._runtimes).run),
             "restart": Order(Restart(self._reconcile, self._history).run),
             "start": Order(StartModels(self._reconcile, self._history).run),
             "stop": Order(StopModels(self._reconcile, self._history).run),

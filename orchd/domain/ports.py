@@ -6,13 +6,14 @@ Time has no port: everything in orchd takes `asyncio`'s loop clock (`loop.time()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import HealthSpec, Model, StopSpec, StreamSpec
+from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
 
 
@@ -127,6 +128,24 @@ class Runtime(Protocol):
 
     async def tail(self, handle: str, lines: int) -> tuple[str, ...]:
         """Return the last lines that it logged, oldest first; empty if there are none or it is gone."""
+
+    def log(self, handle: str, view: LogView) -> AsyncGenerator[bytes, None]:
+        """Yield its log as it wrote it, in pieces of bounded size; with `view.follow`, until its run ends.
+
+        Who does not ask for the next piece holds the log's source up, and nothing else. Closing it lets go of all.
+
+        Raises:
+            LogGone: there is no such runner any more.
+            EngineUnavailable: it can't be read now, or not at all.
+        """
+        ...
+
+    async def keep_log(self, handle: str, run: EndedRun, secrets: Collection[str]) -> None:
+        """Keep the last of its log, without `secrets`, for when it will have been removed.
+
+        One that never ran has none. Never raises, and takes seconds at most: a disk that is full or hangs loses the
+        log, and delays nothing.
+        """
 
     async def why_unreachable(self, handle: str, model: Model, address: Address) -> str:
         """Return, in one short line, what may be the reason that nobody answers at its address; empty = nothing known.

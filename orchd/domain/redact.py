@@ -15,6 +15,11 @@ _SECRET_NAME = re.compile(
 )
 _BEARER = re.compile(r"\b(bearer)\s+[\w.~+/=-]{16,}", re.IGNORECASE)
 
+_BEARER_BYTES = re.compile(_BEARER.pattern.encode(), re.IGNORECASE)
+_BEARER_BEGUN = re.compile(rb"\bb(?:e(?:a(?:r(?:e(?:r(?:\s+[\w.~+/=-]*)?)?)?)?)?)?\Z", re.IGNORECASE)
+_LONGEST_BEARER = 8192
+"""Bytes; a longer one is given up as not being a token."""
+
 _SHORTEST = 6
 """Characters; a shorter value (`1`, `true`) is not a secret, and taking it out would only garble text."""
 
@@ -27,9 +32,13 @@ def is_secret_name(name: str) -> bool:
 
 def secrets_of(model: Model) -> frozenset[str]:
     """Return the secret values that an entry gives its runner: its token, and variables that are named like one."""
-    values = {model.token.value} if model.token else set()
-    if not isinstance(model.launch, ExternalLaunch):
-        values |= {value for name, value in model.launch.env if is_secret_name(name)}
+    env = () if isinstance(model.launch, ExternalLaunch) else model.launch.env
+    return secret_values(model.token.value if model.token else None, env)
+
+
+def secret_values(token: str | None, env: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """As `secrets_of`, for what a definition is made of."""
+    values = {token or "", *(value for name, value in env if is_secret_name(name))}
     return frozenset(value for value in values if len(value) >= _SHORTEST)
 
 
@@ -40,3 +49,50 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
     if "bearer" not in text.lower():  # Nearly always, and ten times faster than the search below.
         return text
     return _BEARER.sub(rf"\1 {REDACTED}", text)
+
+
+class Scrubber:
+    """As `scrub`, for bytes that come in pieces: a secret may begin in one and end in another.
+
+    What may be the beginning of a secret is held back until it is known whether it is one.
+    """
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = sorted({secret.encode() for secret in secrets}, key=len, reverse=True)
+        self._held = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Return what may be shown by now."""
+        text = self._held + piece
+        for secret in self._secrets:
+            text = text.replace(secret, REDACTED.encode())
+        at = len(text) - max(self._begun(text), self._bearer_begun(text))
+        self._held = text[at:]
+        return self._without_bearer(text[:at])
+
+    def end(self) -> bytes:
+        """Return the rest. The greater part of a secret is not shown either."""
+        rest, self._held = self._held, b""
+        begun = self._begun(rest)
+        if begun >= _SHORTEST:
+            rest = rest[: len(rest) - begun] + REDACTED.encode()
+        return self._without_bearer(rest)
+
+    @staticmethod
+    def _without_bearer(text: bytes) -> bytes:
+        return _BEARER_BYTES.sub(rb"\1 ***", text) if b"bearer" in text.lower() else text
+
+    def _begun(self, text: bytes) -> int:
+        """Return how many bytes at the end of `text` could be the beginning of a secret."""
+        most = 0
+        for secret in self._secrets:
+            for size in range(min(len(secret) - 1, len(text)), most, -1):
+                if text.endswith(secret[:size]):
+                    most = size
+                    break
+        return most
+
+    @staticmethod
+    def _bearer_begun(text: bytes) -> int:
+        found = _BEARER_BEGUN.search(text, max(0, len(text) - _LONGEST_BEARER))
+        return len(text) - found.start() if found else 0

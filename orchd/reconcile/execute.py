@@ -76,12 +76,12 @@ class Executor:
                 if leaving is Leaving.RESTART:
                     self._metrics.restarted(runner.id.key, "operator")
                 until = now + self._rules.drain_timeout_s
-                fleet.move(runner.id, E.DRAIN, why, leaving=leaving, drain_until=until)
+                fleet.move(runner.id, E.DRAIN, why, leaving=leaving, leaving_why=why, drain_until=until)
             case actions.Resume():
-                self.probe(fleet.move(runner.id, E.RESUME, "it is wanted again", leaving=None))
+                self.probe(fleet.move(runner.id, E.RESUME, "it is wanted again", leaving=None, leaving_why=""))
             case actions.Stop(_, why):
                 self._table.abort(runner.id, why)
-                self.end(fleet.move(runner.id, E.STOP, why))
+                self.end(fleet.move(runner.id, E.STOP, why, leaving_why=runner.leaving_why or why))
             case actions.GiveUp(_, why):
                 word = "unhealthy" if runner.state is S.UNHEALTHY else "loading_timeout"
                 self.fail(runner, E.GIVE_UP, word, why)

@@ -11,6 +11,7 @@ from itertools import takewhile
 
 from orchd.domain.model import ContainerLaunch, Model
 from orchd.domain.ports import StopReport
+from orchd.reconcile.runner import Runner
 
 _NO_GPU = re.compile(
     r"no cuda gpus are available|found no nvidia driver|no cuda-capable device|no nvidia gpu"
@@ -105,3 +106,16 @@ def how_it_stopped(model: Model, report: StopReport) -> str:
             "or set `init`: true"
         )
     return words
+
+
+def how_it_ended(runner: Runner, report: StopReport) -> str:
+    """Return why a run has ended and by what, in words that can be read without knowing orchd's states."""
+    code = f" with exit code {report.exit_code}" if report.exit_code is not None else ""
+    match report.how:
+        case "signal":
+            how = f"it ended on {runner.model.stop.signal}{code}"
+        case "killed":
+            how = how_it_stopped(runner.model, report)
+        case _:
+            how = "" if runner.fault else f"it had ended already{code}"
+    return "; ".join(filter(None, (runner.fault or runner.leaving_why or "it was stopped", how)))

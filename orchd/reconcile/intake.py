@@ -145,6 +145,7 @@ class Intake:
             "found": False,
             "address": None,
             "leaving": None,
+            "leaving_why": "",
             "paused": False,
             "loading_since": None,
             "last_stop": stop,

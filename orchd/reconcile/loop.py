@@ -153,6 +153,11 @@ class Loop:
         """Return whether there is such a runner, or it can't be known yet."""
         return runner in self.state.fleet.runners or NOT_SEEN in self.state.down.values()
 
+    def model_of(self, runner: RunnerId) -> Model | None:
+        """Return the definition that a runner serves; None = there is no such runner."""
+        found = self.state.fleet.runners.get(runner)
+        return None if found is None else found.model
+
     def generations(self) -> frozenset[tuple[ModelKey, str]]:
         """Return of which definitions there are runners; the very same object until that changes."""
         return self.state.fleet.generations()

@@ -26,6 +26,10 @@ class ServedModels(Protocol):
         """Return whether there is such a runner, or it can't be known yet."""
         ...
 
+    def model_of(self, runner: RunnerId) -> Model | None:
+        """Return the definition that a runner serves; None = there is no such runner."""
+        ...
+
     async def changed(self) -> None:
         """Return after the loop's next turn."""
         ...

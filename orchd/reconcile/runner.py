@@ -34,7 +34,7 @@ class Runner:
         called_at: when the last such call ended; older sightings say nothing.
         launched_at: start of the start window.
         loading_since: since when it says itself that it loads.
-        leaving, drain_until: while draining.
+        leaving, drain_until: while draining. `leaving_why`: from then on, or from its stop, until it has ended.
         fault: why it goes down by itself; empty = on purpose, or not its own fault.
         passing: the cause of `fault` will pass by itself: it counts for nothing, and is tried again for ever.
         detail: the newest word on it, for people.
@@ -64,6 +64,7 @@ class Runner:
     launched_at: float = 0.0
     loading_since: float | None = None
     leaving: Leaving | None = None
+    leaving_why: str = ""
     drain_until: float = 0.0
     fault: str = ""
     passing: bool = False

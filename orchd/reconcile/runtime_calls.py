@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from orchd.domain.ids import RunnerId
 from orchd.domain.model import ContainerLaunch, Model, StopSpec
 from orchd.domain.ports import Prober, Runtime, StopReport
 from orchd.domain.redact import scrub, secrets_of
+from orchd.domain.runs import EndedRun
 from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import PASSING, Code, EngineUnavailable, OrchdError
 from orchd.reconcile.call_results import (
@@ -29,6 +31,7 @@ from orchd.reconcile.call_results import (
     StrayRemoval,
     UnpauseDone,
 )
+from orchd.reconcile.hints import how_it_ended
 from orchd.reconcile.runner import Runner
 
 log = structlog.get_logger("orchd.reconcile")
@@ -134,6 +137,8 @@ class RuntimeCalls:
             report = await runtime.stop(handle, model.stop)
             secrets = secrets_of(model)
             last_log = tuple(scrub(line, secrets) for line in await runtime.tail(handle, LOG_LINES))
+            how = scrub(how_it_ended(runner, report), secrets)
+            await runtime.keep_log(handle, EndedRun(runner.id, time.time(), how), secrets)
             await runtime.remove(handle)
         except OrchdError as exc:
             self._post(RunnerEndFailed(runner.id, exc.message))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from orchd.domain.ports import Runtime
 from orchd.domain.runtime_id import RuntimeId
 from orchd.part import Context, Part
+from orchd.runtime.keep import KeptReader
 from orchd.runtime.make import make_runtimes
 from orchd.runtime.metrics import RuntimeCollector
 from orchd.runtime.process.marks import Marks
@@ -29,6 +30,7 @@ class RuntimesPart(Part):
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.kept = KeptReader(context.state_dir)
 
     def make(self) -> Mapping[RuntimeId, Runtime]:
         """Return the runtimes that the settings allow, not opened."""
@@ -50,3 +52,4 @@ class RuntimesPart(Part):
     async def close(self) -> None:
         for runtime in reversed([*self.by_id.values()]):
             await runtime.close()
+        self.kept.close()

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
+from orchd.domain.ids import ModelKey
 from orchd.domain.ports import Runtime
+from orchd.domain.runs import KeptRun
 from orchd.domain.runtime_id import RuntimeId
 from orchd.runtime.metrics import RuntimeCollector
+
+
+class KeptRuns(Protocol):
+    """The logs of runs that have ended, off the event loop. Every call raises OSError where they can't be read."""
+
+    async def runs(self, key: ModelKey) -> list[KeptRun]:
+        """Return the kept runs of a model, the newest of each replica last."""
+        ...
+
+    async def models(self) -> set[ModelKey]:
+        """Return the models of which a log is kept."""
+        ...
+
+    def read(self, kept: KeptRun, lines: int | None) -> AsyncGenerator[bytes, None]:
+        """Yield the last lines of a kept log, in pieces of bounded size; None = all of it."""
+        ...
 
 
 class Runtimes(Protocol):
@@ -15,11 +33,15 @@ class Runtimes(Protocol):
 
     Attributes:
         by_id: those that the settings allow; the task that watches one opens it.
+        kept: logs of runs that have ended.
         collector: what is told whether one can be reached.
     """
 
     @property
     def by_id(self) -> Mapping[RuntimeId, Runtime]: ...
+
+    @property
+    def kept(self) -> KeptRuns: ...
 
     @property
     def collector(self) -> RuntimeCollector: ...

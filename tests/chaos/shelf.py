@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -12,6 +12,7 @@ from aiohttp import web
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
+from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import LaunchError
 
@@ -185,6 +186,11 @@ class Shelf:
 
     async def tail(self, handle: str, lines: int) -> tuple[str, ...]:
         return ()
+
+    async def log(self, handle: str, view: LogView) -> AsyncGenerator[bytes, None]:
+        yield b""
+
+    async def keep_log(self, handle: str, run: EndedRun, secrets: Collection[str]) -> None: ...
 
     async def watch(self, hurry: Callable[[], None]) -> None:
         self.hurry = hurry

@@ -26,6 +26,7 @@ from typing import Any, Protocol, Self
 import docker
 import pytest
 
+from orchd.runtime.kept_logs import FOLDER, KeptLogs
 from orchd.runtime.process.marks import Marks, send
 from tests.docker_images import runner_image
 from tests.e2e.daemon import PATIENCE_S, Daemon
@@ -93,8 +94,13 @@ class Processes:
         return {Being(p.runner.name, f"{p.pid} {p.started}") for p in self._marks.scan()}
 
     def starts(self) -> Counter[str]:
-        logs = (self._state / "logs").glob("*.log")
-        return Counter({log.stem: log.read_text().count("scripted: listening") for log in logs})
+        starts = Counter[str]()
+        for log in (self._state / "logs").glob("*.log"):
+            starts[log.stem] += log.read_text().count("scripted: listening")
+        kept = KeptLogs(self._state / FOLDER)
+        for run in (run for key in kept.models() for run in kept.runs(key)):
+            starts[run.run.runner.name] += Path(run.file).read_text().count("scripted: listening")
+        return starts
 
     def claims(self) -> int:
         return 0

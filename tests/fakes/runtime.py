@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass, field
 
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
+from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
-from orchd.errors import EngineUnavailable, LaunchError, OrchdError
+from orchd.errors import EngineUnavailable, LaunchError, LogGone, OrchdError
 
 DOCKER = RuntimeId(RunnerKind.CONTAINER)
 
@@ -52,6 +53,7 @@ class FakeRuntime:
     containers: dict[str, FakeContainer] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     trouble: dict[str, OrchdError] = field(default_factory=dict)
+    kept: list[EndedRun] = field(default_factory=list)
     pulled: list[tuple[str, str]] = field(default_factory=list)
     hurry: Callable[[], None] | None = None
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -134,6 +136,15 @@ class FakeRuntime:
 
     async def tail(self, handle: str, lines: int) -> tuple[str, ...]:
         return self.last_words
+
+    async def log(self, handle: str, view: LogView) -> AsyncGenerator[bytes, None]:
+        if handle not in self.containers:
+            raise LogGone(f"cannot find {handle}")
+        for word in self.last_words:
+            yield word.encode() + b"\n"
+
+    async def keep_log(self, handle: str, run: EndedRun, secrets: Collection[str]) -> None:
+        self.kept.append(run)
 
     async def why_unreachable(self, handle: str, model: Model, address: Address) -> str:
         return ""

@@ -12,7 +12,7 @@ from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import ContainerLaunch, GpuRequest, Model, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
 from orchd.domain.runtime_id import RuntimeId
-from orchd.reconcile.hints import how_it_stopped, why_it_failed
+from orchd.reconcile.hints import how_it_ended, how_it_stopped, why_it_failed
 from orchd.reconcile.observe import Gone, observe
 from orchd.reconcile.runner import Runner
 from tests.fakes.models import container_model, external_model
@@ -138,3 +138,27 @@ def test_how_a_runner_ended_is_told_with_its_cause(
     [gone] = observe(RuntimeId(RunnerKind.CONTAINER), [seen], {id: runner}, 1.0)
     assert isinstance(gone, Gone)
     assert says in gone.why
+
+
+@pytest.mark.parametrize(
+    ("fault", "leaving_why", "report", "says"),
+    [
+        ("it exited with code 3", "", StopReport("already_gone", 3), "it exited with code 3"),
+        (
+            "it stayed unhealthy",
+            "",
+            StopReport("signal", 0),
+            "it stayed unhealthy; it ended on SIGTERM with exit code 0",
+        ),
+        ("", "replaced by x", StopReport("signal", 0), "replaced by x; it ended on SIGTERM with exit code 0"),
+        ("", "replaced by x", StopReport("already_gone", 0), "replaced by x; it had ended already with exit code 0"),
+        ("", "", StopReport("already_gone"), "it was stopped; it had ended already"),
+        ("", "x", StopReport("killed", 137), "x; killed, exit code 137: it did not end within 10 s of SIGTERM"),
+    ],
+)
+def test_the_end_of_a_log_says_why_and_by_what_it_ended(
+    fault: str, leaving_why: str, report: StopReport, says: str
+) -> None:
+    wanted = model()
+    runner = Runner(runner_of(wanted), wanted, RunnerState.STOPPING, fault=fault, leaving_why=leaving_why)
+    assert how_it_ended(runner, report).startswith(says)

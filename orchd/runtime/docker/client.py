@@ -35,6 +35,26 @@ def new_client(version: str, timeout_s: float, environment: Mapping[str, str]) -
     return docker.APIClient(version=version, timeout=timeout_s, **kwargs_from_env(dict(environment)))  # type: ignore[arg-type]
 
 
+LOG_CHUNK = 65536
+
+
+def open_log(
+    client: docker.APIClient, which: str, params: Mapping[str, str | int], timeout_s: float
+) -> Iterator[bytes]:
+    """Yield a container's log as the engine sends it, multiplexed or not, in chunks of bounded size.
+
+    The package's own way reads the log of a terminal byte by byte.
+    """
+    api: Any = client  # What is used of it here has no public name.
+    follow = bool(params.get("follow"))
+    # Silence is no fault of a container that is followed; it ends when the connection is cut.
+    timeout = (timeout_s, None if follow else timeout_s)
+    url = api._url("/containers/{0}/logs", which)  # noqa: SLF001
+    with client.get(url, params=dict(params), stream=True, timeout=timeout) as answer:
+        api._raise_for_status(answer)  # noqa: SLF001
+        yield from answer.raw.stream(LOG_CHUNK)
+
+
 class Refused(EngineUnavailable):
     """The engine answered, with an error.
 

@@ -18,13 +18,16 @@ import docker
 from docker.utils import parse_host, parse_repository_tag
 
 from orchd.errors import EngineUnavailable
-from orchd.runtime.docker.client import ClientCut, Refused, new_client, silent, translated
+from orchd.runtime.docker.client import ClientCut, Refused, new_client, open_log, silent, translated
 from orchd.threads import DaemonThreads
 
 T = TypeVar("T")
+M = TypeVar("M")
 Json = dict[str, Any]
 
 CALLS, PULLS, STREAMS = 8, 4, 2
+LOGS = 64
+"""Logs of containers that are read at the same time."""
 
 
 def _bears(made: Json, labels: Mapping[str, str]) -> bool:
@@ -52,6 +55,7 @@ class Engine:
         self._calls = DaemonThreads("docker-call", CALLS)
         self._pulls = DaemonThreads("docker-pull", PULLS)
         self._streams = DaemonThreads("docker-events", STREAMS)
+        self._logs = DaemonThreads("docker-log", LOGS)
 
     @property
     def local(self) -> bool:
@@ -67,7 +71,7 @@ class Engine:
 
     async def close(self) -> None:
         """Let go of connections and threads; what still runs on them ends by its own time limit."""
-        for threads in (self._calls, self._pulls, self._streams):
+        for threads in (self._calls, self._pulls, self._streams, self._logs):
             threads.close()
         if self._client is not None:
             self._client.close()
@@ -248,11 +252,28 @@ class Engine:
         filters = {"type": "container", "label": label, "event": list(names)}
         await self._read(self._streams, lambda client: client.events(filters=filters, decode=True), take)
 
+    async def read_log(self, which: str, params: Mapping[str, str | int], take: Callable[[bytes], bool]) -> None:
+        """Give `take` what the engine sends of a container's log, **on a reading thread**, until that ends.
+
+        Args:
+            params: of the API's `/containers/WHICH/logs`.
+            take: may block; the engine then waits. Returns whether it wants more.
+        """
+
+        def chunks(client: docker.APIClient) -> Iterator[bytes]:
+            return open_log(client, which, params, self._timeout_s)
+
+        def take_all(chunk: bytes) -> None:
+            if not take(chunk):
+                raise EngineUnavailable("cannot pass the log on: nobody reads it any more")
+
+        await self._read(self._logs, chunks, take_all)
+
     async def _read(
         self,
         threads: DaemonThreads,
-        open_: Callable[[docker.APIClient], Iterator[Json]],
-        take: Callable[[Json], None],
+        open_: Callable[[docker.APIClient], Iterator[M]],
+        take: Callable[[M], None],
     ) -> None:
         if self._client is None:
             raise EngineUnavailable(f"cannot use Docker Engine at {self.where}: not connected")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Collection
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -11,11 +12,13 @@ import structlog
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import ContainerLaunch, GpuRequest, Model, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
+from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import AlreadyRunning, Code, EngineUnavailable, LaunchError
 from orchd.runtime.docker import spec
 from orchd.runtime.docker.claim import Claim, own_container_id
 from orchd.runtime.docker.client import Refused
+from orchd.runtime.docker.container_log import read_log
 from orchd.runtime.docker.engine import Engine
 from orchd.runtime.docker.event_stream import follow_events
 from orchd.runtime.docker.gpus import known_gpus
@@ -26,6 +29,7 @@ from orchd.runtime.docker.settings import DockerSettings
 from orchd.runtime.docker.stop import stop_container
 from orchd.runtime.docker.unreachable import why_unreachable
 from orchd.runtime.docker.volumes import host_path
+from orchd.runtime.keep import KEEP_TIMEOUT_S, LogKeeper
 
 log = structlog.get_logger("orchd.runtime")
 
@@ -39,6 +43,8 @@ _LINE_LENGTH = 500
 _RELEASE_TIMEOUT_S = 5.0
 """A courtesy at the end, and no reason to wait for an engine that hangs."""
 _SERVICE_UNAVAILABLE = 503
+_KEPT_LINES = 10_000
+"""Most lines of a log that are looked at for what is kept of it: Docker finds a log's end by lines alone."""
 
 
 def ignore(kind: str, event: str) -> None:
@@ -72,6 +78,7 @@ class DockerRuntime:
         self._own_mounts: list[dict[str, Any]] | None = None
         self._engine = Engine(settings.call_timeout_s)
         self._images = Images(self._engine, settings.pull_stall_s)
+        self._keeper = LogKeeper(Path(state_dir))
         self._claim: Claim | None = None
         self._reach = Reach.ADDRESS
         # Held from the choice of GPUs until the label that tells of it exists.
@@ -122,6 +129,7 @@ class DockerRuntime:
                     await claim.release()
             except (EngineUnavailable, TimeoutError) as error:  # the next daemon sees that we are gone
                 log.warning("claim_not_released", error=str(error) or "the engine does not answer")
+        self._keeper.close()
         await self._engine.close()
 
     async def sightings(self) -> tuple[Sighting, ...]:
@@ -297,6 +305,18 @@ class DockerRuntime:
         except EngineUnavailable:
             return ()
         return tuple(line[:_LINE_LENGTH] for line in text.decode(errors="replace").splitlines()[-lines:])
+
+    def log(self, handle: str, view: LogView) -> AsyncGenerator[bytes, None]:
+        return read_log(self._engine, handle, view)
+
+    async def keep_log(self, handle: str, run: EndedRun, secrets: Collection[str]) -> None:
+        try:
+            async with asyncio.timeout(KEEP_TIMEOUT_S):
+                found = await self._engine.inspect(handle)
+        except (EngineUnavailable, TimeoutError):
+            return  # Nor can it be removed now: all of this is tried again.
+        if found is not None and found["State"]["Status"] != "created":
+            await self._keeper.keep(run, secrets, self.log(handle, LogView(tail=_KEPT_LINES)))
 
     async def why_unreachable(self, handle: str, model: Model, address: Address) -> str:
         assert isinstance(model.launch, ContainerLaunch)

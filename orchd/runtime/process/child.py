@@ -21,7 +21,8 @@ class ChildRunner:
         pid, port: 0 until started. `pidfd`: open as long as the leader lives.
         reserved: port that it was given; it is free again if the start fails.
         launching: the start that is under way.
-        log_from: size of its log when it was started.
+        log_from: place in its log where it was started; see `Logs.open_for`.
+        secrets: that its definition gives it.
         killed: we have sent it SIGKILL. `out_of_memory`: the kernel did, as far as that can be told.
         members: its processes as last seen, by pid: some are known by their leader alone, which may end before them.
         all_ended: nothing of it is left, so that nothing can come any more.
@@ -37,6 +38,7 @@ class ChildRunner:
     child: subprocess.Popen[bytes] | None = None
     exit_code: int | None = None
     log_from: int = 0
+    secrets: frozenset[str] = frozenset()
     killed: bool = False
     out_of_memory: bool = False
     members: dict[int, Process] = field(default_factory=dict)

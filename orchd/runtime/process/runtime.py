@@ -20,7 +20,8 @@ import re
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import aclosing
 from pathlib import Path
 
 import structlog
@@ -29,16 +30,20 @@ from orchd import tasks
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import Model, ProcessLaunch, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
+from orchd.domain.redact import secrets_of
+from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
-from orchd.errors import EngineUnavailable, LaunchError
+from orchd.errors import EngineUnavailable, LaunchError, LogGone
 from orchd.reasons import why
 from orchd.runtime import listening
+from orchd.runtime.keep import LogKeeper
 from orchd.runtime.process.child import ChildRunner
 from orchd.runtime.process.coalesced import Coalesced
 from orchd.runtime.process.launch import check, environment_of, free_port, silent_disk, spawn
 from orchd.runtime.process.logs import Logs
 from orchd.runtime.process.marks import Marks, Process, end_of, lives, open_pidfd, send
 from orchd.runtime.process.records import Leader, Records, stat_of
+from orchd.runtime.process.run_logs import RunLogs
 from orchd.runtime.process.settings import ProcessSettings
 from orchd.threads import DaemonThreads
 
@@ -70,6 +75,8 @@ class ProcessRuntime:
         self._looks = DaemonThreads("process-looks")
         self._disk = DaemonThreads("process-logs")
         self._launches = DaemonThreads("process-launch", LAUNCHES)
+        self._keeper = LogKeeper(state_dir)
+        self._run_logs = RunLogs(self._logs, self._keeper, self._disk, CALL_TIMEOUT_S)
         self._scans = Coalesced(self._look, "look for processes")
         self._told_slow = False
         self._oom_kills = deque(
@@ -159,7 +166,7 @@ class ProcessRuntime:
         assert isinstance(launch, ProcessLaunch), "the planner sends processes here"
         if runner.name not in self._runners:
             await self.check(model, progress)
-            self._runners.setdefault(runner.name, ChildRunner(runner, launch))
+            self._runners.setdefault(runner.name, ChildRunner(runner, launch, secrets=secrets_of(model)))
         return runner.name
 
     async def check(self, model: Model, progress: Callable[[str], None]) -> None:
@@ -206,6 +213,7 @@ class ProcessRuntime:
             return child, pidfd, log_from
 
         try:
+            await self._run_logs.keep_left(runner.id, runner.secrets)
             child, pidfd, log_from = await self._launches.run(work)
         except OSError as exc:
             runner.reserved = 0
@@ -242,7 +250,7 @@ class ProcessRuntime:
         return StopReport(how, runner.exit_code)
 
     async def remove(self, handle: str) -> None:
-        """End whatever is left of it, and forget it. Its log stays until newer ones push it out."""
+        """End whatever is left of it, and forget it. A log that was not kept stays until newer ones push it out."""
         await self._kill(handle)
         if runner := self._runners.pop(handle, None):
             self._let_go(runner)
@@ -327,6 +335,19 @@ class ProcessRuntime:
             log.warning("runner_log_not_read", runner=handle, error=why(exc))
             return ()
 
+    async def log(self, handle: str, view: LogView) -> AsyncGenerator[bytes, None]:
+        runner = self._runners.get(handle)
+        if runner is None or not runner.port:
+            raise LogGone(f"cannot find a log of {handle}: it does not run")
+        async with aclosing(self._run_logs.read(handle, runner.log_from, view, runner.ended)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def keep_log(self, handle: str, run: EndedRun, secrets: Collection[str]) -> None:
+        runner = self._runners.get(handle)
+        if runner is None or runner.port:
+            await self._run_logs.keep(run, runner.log_from if runner else 0, secrets)
+
     async def why_unreachable(self, handle: str, model: Model, address: Address) -> str:
         runner = self._runners.get(handle)
         if runner is None or not runner.pid:
@@ -346,7 +367,7 @@ class ProcessRuntime:
         await self._scans.close()
         for runner in self._runners.values():
             self._let_go(runner)
-        for threads in (self._looks, self._disk, self._launches):
+        for threads in (self._looks, self._disk, self._launches, self._keeper):
             threads.close()
 
 

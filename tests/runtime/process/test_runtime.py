@@ -22,7 +22,9 @@ from structlog.testing import capture_logs
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import RunnerKind, StopSpec
 from orchd.domain.ports import Runtime, SightedAs, Sighting
+from orchd.domain.runs import KeptRun
 from orchd.errors import EngineUnavailable, LaunchError
+from orchd.runtime.kept_logs import FOLDER, KeptLogs
 from orchd.runtime.process import runtime as process
 from orchd.runtime.process.launch import free_port
 from orchd.runtime.process.launch import spawn as spawn_child
@@ -71,6 +73,10 @@ async def runtime_in(state_dir: Path, instance: str = INSTANCE) -> AsyncIterator
 async def runtime(tmp_path: Path) -> AsyncIterator[ProcessRuntime]:
     async with runtime_in(tmp_path) as runtime:
         yield runtime
+
+
+def text_of(kept: KeptRun) -> bytes:
+    return Path(kept.file).read_bytes()[kept.log_at :]
 
 
 async def until(true: Callable[[], Awaitable[bool]]) -> None:
@@ -442,7 +448,9 @@ async def test_what_it_prints_is_logged_and_only_this_runs_lines_are_shown(runti
     await start(runtime, say=["second", "third"], open_after_s=-1)
     await logged(runtime, "third")
     assert await runtime.tail(RUNNER.name, 10) == ("second", "third")
-    assert runtime._logs.path(RUNNER.name).read_text() == "first\nsecond\nthird\n"
+    assert runtime._logs.path(RUNNER.name).read_text() == "second\nthird\n"
+    [former] = KeptLogs(runtime._marks.state_dir / FOLDER).runs(KEY)
+    assert text_of(former) == b"first\n"
 
 
 async def test_a_look_keeps_the_logs_within_their_bound(runtime: ProcessRuntime) -> None:
