@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from orchd.node.settings import NodeSettings
-from orchd.settings.section import NotNegative, Positive, Url, split_list
+from orchd.settings.section import NotNegative, Positive, SecretFile, Url, split_list
 
 
 def _check_register(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ class OrchestratorSettings(NodeSettings):
         description="Address of the contract that orchestrator.eth_usd = feed reads; the default is Chainlink's "
         "ETH/USD on Arbitrum One.",
     )
-    rpc_url_file: str = Field(
+    rpc_url_file: SecretFile = Field(
         "",
         description="File with the URL of an Arbitrum RPC server (it may hold a key), looked for in "
         "$CREDENTIALS_DIRECTORY first; empty = none.",

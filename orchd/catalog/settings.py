@@ -5,13 +5,13 @@ from __future__ import annotations
 from pydantic import Field
 
 from orchd.settings.basic import MODELS_FILE
-from orchd.settings.section import Positive, Section
+from orchd.settings.section import File, Positive, Section
 
 
 class CatalogSettings(Section):
     """The models file, and how it is watched."""
 
-    models_file: str = Field(MODELS_FILE.default, description=MODELS_FILE.description)
+    models_file: File = Field(MODELS_FILE.default, description=MODELS_FILE.description)
     models_poll_s: Positive = Field(
         4.0,
         description="How often, in seconds, the models file is read even if no change was reported: network mounts and "

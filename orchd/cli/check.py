@@ -18,6 +18,7 @@ from orchd.catalog.reading import Reading
 from orchd.catalog.reload import read_file
 from orchd.catalog.tables import last_good
 from orchd.cli.flags import add_settings_flags
+from orchd.cli.models_file import find_models_file
 from orchd.database.beside import DATABASE
 from orchd.domain.model import Model
 from orchd.domain.money import Price
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Return 1 if there are errors, else 0."""
-    path = Path(args.file or settings.models_file)
+    path = Path(args.file) if args.file else find_models_file(args, settings, os.environ)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     strict = args.strict or settings.strict_file
     reading = read_file(path, Path(credentials) if credentials else None, strict=strict, last_good=_last_good(settings))

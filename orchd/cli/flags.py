@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from orchd.settings.basic import BASIC, BasicSetting
 from orchd.settings.client import ClientSettings, load_client_settings
 from orchd.settings.files import config_file
+from orchd.settings.given import Given, SettingsFile, collect
 from orchd.settings.names import RENAMED, flag_name
 
 if TYPE_CHECKING:
@@ -61,6 +62,15 @@ def client_settings_of(args: argparse.Namespace, env: Mapping[str, str], warn: W
     if "config" not in args:
         return ClientSettings()
     return load_client_settings(argv=_flags_given(args), env=env, file=config_file(args.config, env), warn=warn)
+
+
+def given_for(setting: BasicSetting, args: argparse.Namespace, env: Mapping[str, str]) -> Given | None:
+    """Return what is given for a setting; None = nothing: it has its default."""
+    file = config_file(args.config, env)
+    given, _ = collect(
+        {setting.name: setting.path}, argv=_flags_given(args), env=env, file=SettingsFile(file) if file else None
+    )
+    return given.get(setting.name)
 
 
 def _flags_given(args: argparse.Namespace) -> dict[str, str]:

@@ -18,6 +18,7 @@ from orchd.advertise.rate import eth_usd_source
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.catalog.reload import read_file
 from orchd.cli.flags import add_settings_flags
+from orchd.cli.models_file import find_models_file
 from orchd.cli.price_page import Rate, as_json, as_text, row_of
 from orchd.domain.state import Severity
 from orchd.errors import OrchdError, SettingsError
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Return 1 if the file has errors, else 0."""
-    path = Path(settings.models_file)
+    path = find_models_file(args, settings, os.environ)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     reading = read_file(path, Path(credentials) if credentials else None, strict=settings.strict_file)
     for problem in reading.problems:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from orchd.settings.basic import IsPath
 from orchd.settings.section import FreeTables, Section, split_list
 
 BUILT_IN = ("node-token",)
@@ -21,9 +22,9 @@ class HooksSettings(Section):
         "send, and does nothing where there is none; your own are named as module:Class, or as NAME=module:Class under "
         "another name than the module's.",
     )
-    path: Annotated[tuple[str, ...], BeforeValidator(split_list)] = Field(
+    path: Annotated[tuple[str, ...], BeforeValidator(split_list), IsPath(listed=True)] = Field(
         (),
-        description="Absolute folders in which the modules of your own hooks are looked for, before installed "
-        "packages; only root and the user of orchd may be able to write there.",
+        description="Folders in which the modules of your own hooks are looked for, before installed packages: "
+        "absolute, or relative to the settings file. Only root and the user of orchd may be able to write there.",
     )
     tables: FreeTables = Field(default_factory=dict)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from orchd.settings.section import Positive, Section, Url
+from orchd.settings.basic import IsPath
+from orchd.settings.section import Positive, SecretFile, Section, Url
 
 
 def _check_certificate(text: str) -> str:
@@ -25,11 +26,11 @@ class NodeSettings(Section):
     cli_url: Url = Field(
         "", description="URL of the node's CLI port, such as http://127.0.0.1:7935; empty = it can't be reached."
     )
-    secret_file: str = Field(
+    secret_file: SecretFile = Field(
         "",
         description="File with the node's -orchSecret, looked for in $CREDENTIALS_DIRECTORY first; empty = no secret.",
     )
-    certificate: Annotated[str, AfterValidator(_check_certificate)] = Field(
+    certificate: Annotated[str, AfterValidator(_check_certificate), IsPath(prefixes=("pin:", "ca:"))] = Field(
         "auto",
         description="How the certificate of the service port is checked: pin:/PATH of <datadir>/cert.pem, ca:/PATH of "
         "a CA file, off, or auto = off on loopback, else the system's CAs.",

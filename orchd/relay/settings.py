@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from orchd.settings.addresses import split_listen
+from orchd.settings.basic import IsPath
 from orchd.settings.section import AtLeastOne, NotNegative, Positive, Section, split_list
 
 
@@ -26,13 +27,14 @@ def _check_job_listen(listen: str) -> str:
     return listen
 
 
+UNIX = IsPath(prefixes=("unix:",), listed=True)
 JobListen = Annotated[str, AfterValidator(_check_job_listen)]
 
 
 class RelaySettings(Section):
     """Connections of callers, and to runners."""
 
-    listen: Annotated[tuple[JobListen, ...], BeforeValidator(split_list), Field(min_length=1)] = Field(
+    listen: Annotated[tuple[JobListen, ...], BeforeValidator(split_list), Field(min_length=1), UNIX] = Field(
         ("127.0.0.1:8737",),
         description="List of addresses at which jobs are taken: host:port, unix:/PATH, or systemd (the sockets that "
         "the socket unit hands over). The default is loopback, where a node on the same machine reaches it.",

@@ -22,17 +22,35 @@ def _check_instance(instance: str) -> None:
         raise ValueError("it should be 1 to 32 characters of a-z, 0-9 and -, and not begin with -")
 
 
+class IsPath(NamedTuple):
+    """Marks a setting that is a path or a list of them: a relative one of the settings file is relative to that file.
+
+    Attributes:
+        prefixes: what stands before the path; other values are no paths.
+        credential: it is looked for in $CREDENTIALS_DIRECTORY first.
+        listed: it is a list, which may also be one text with commas.
+        moved: 0.1.0 took it as relative to the working directory.
+    """
+
+    prefixes: tuple[str, ...] = ("",)
+    credential: bool = False
+    listed: bool = False
+    moved: bool = False
+
+
 class BasicSetting(NamedTuple):
     """One setting whose value is text.
 
     Attributes:
         check: raises ValueError for a value that can't be used; see `checked`.
+        path: None = it is not a path.
     """
 
     name: str
     default: str
     description: str
     check: Callable[[str], object] = _any_text
+    path: IsPath | None = None
 
     def checked(self, value: str) -> str:
         """Return `value`, if it can be used.
@@ -45,13 +63,17 @@ class BasicSetting(NamedTuple):
 
 
 MODELS_FILE = BasicSetting(
-    "models_file", "aiModels.json", "Path of aiModels.json, the one file that the operator edits."
+    "models_file",
+    "aiModels.json",
+    "Path of aiModels.json, the one file that the operator edits.",
+    path=IsPath(moved=True),
 )
 STATE_DIR = BasicSetting(
     "state_dir",
     "",
     "Folder of durable state; empty = the first of $STATE_DIRECTORY, /var/lib/orchd and ~/.local/state/orchd that can "
     "be used.",
+    path=IsPath(moved=True),
 )
 INSTANCE = BasicSetting(
     "instance",

@@ -14,6 +14,8 @@ from orchd.errors import SettingsError
 from orchd.settings.basic import ADMIN_LISTEN, BASIC, INSTANCE, MODELS_FILE, STATE_DIR, BasicSetting
 from orchd.settings.given import SettingsFile, collect, wrong
 
+PATHS = {name: setting.path for name, setting in BASIC.items()}
+
 
 class ClientAdminSettings(NamedTuple):
     """Of the section `[admin]`."""
@@ -42,7 +44,7 @@ def load_client_settings(
     Raises:
         SettingsError: with one line for each of these settings that can't be used.
     """
-    given, warnings = collect(BASIC, argv=argv, env=env, file=SettingsFile(file) if file else None)
+    given, warnings = collect(PATHS, argv=argv, env=env, file=SettingsFile(file) if file else None)
     problems: list[str] = []
     values = {name: setting.default for name, setting in BASIC.items()}
     for name, setting in BASIC.items():

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchd.errors import SettingsError
+from orchd.settings.basic import IsPath
 from orchd.settings.files import call, reason
-from orchd.settings.names import RENAMED, RENAMED_UNTIL, env_name, flag_name
+from orchd.settings.names import FORMER_UNTIL, RENAMED, env_name, flag_name
+from orchd.settings.paths import from_file
 
 FLAG, ENVIRONMENT = "flag", "environment"
 
@@ -30,6 +32,11 @@ class Given(NamedTuple):
     value: object
     spelled: str
     place: str
+
+    @property
+    def is_flag(self) -> bool:
+        """It stands on the command line."""
+        return self.place == FLAG
 
     @property
     def is_text(self) -> bool:
@@ -87,16 +94,18 @@ def sections_of(names: Iterable[str]) -> set[str]:
 
 
 def collect(
-    names: Collection[str], *, argv: Mapping[str, str], env: Mapping[str, str], file: SettingsFile | None
+    names: Mapping[str, IsPath | None], *, argv: Mapping[str, str], env: Mapping[str, str], file: SettingsFile | None
 ) -> tuple[dict[str, Given], list[str]]:
     """Return what is given for settings of these names, each from the first of `argv`, `env` and `file` that has it.
 
     Args:
+        names: and which paths each holds; None = none.
         argv: flag values by the setting's name, such as `jobs.listen`.
         env: the environment; of it `ORCHD_...` is read.
 
     Returns:
-        The values by the names of now; and a warning for each that is given under a former name.
+        The values by the names of now, relative paths of the file in full; and warnings: of former names, and of files
+        that are where they were looked for formerly.
     """
     known = {*names, *(former for former, name in RENAMED.items() if name in names)}
     by_env = {env_name(name): name for name in known}
@@ -110,7 +119,28 @@ def collect(
     warnings: list[str] = []
     for source in sources:
         given |= _by_names_of_now(source, warnings)
+    for name, one in given.items():
+        rule = names[name]
+        if file and rule and not one.is_text:
+            given[name] = _with_paths(name, one, rule, file.path, env, warnings)
     return given, warnings
+
+
+def _with_paths(name: str, one: Given, rule: IsPath, file: Path, env: Mapping[str, str], warnings: list[str]) -> Given:
+    """Return what the file gives with its paths in full."""
+
+    def full(text: object) -> object:
+        if not isinstance(text, str):
+            return text  # Whoever checks the values complains.
+        path, doubt = from_file(text, rule, file, env)
+        if doubt:
+            warnings.append(f"setting {name} = {text!r} ({one.place}) {doubt}")
+        return path
+
+    value = one.value
+    if rule.listed and isinstance(value, str):
+        value = [part.strip() for part in value.split(",")]
+    return one._replace(value=[full(each) for each in value] if isinstance(value, list) else full(value))
 
 
 def _by_names_of_now(source: Mapping[str, Given], warnings: list[str]) -> dict[str, Given]:
@@ -125,7 +155,7 @@ def _by_names_of_now(source: Mapping[str, Given], warnings: list[str]) -> dict[s
         if now in source:
             warnings.append(f"{said}, and that one is used: remove {one.spelled}")
         else:
-            warnings.append(f"{said}: rename it there, as the former name is read until version {RENAMED_UNTIL} only")
+            warnings.append(f"{said}: rename it there, as the former name is read until version {FORMER_UNTIL} only")
             found[now] = one
     return found
 

@@ -10,12 +10,18 @@ from typing import Any, get_origin
 from pydantic import BaseModel, ValidationError
 
 from orchd.errors import SettingsError
+from orchd.settings.basic import IsPath
 from orchd.settings.files import CONFIG_ENV
 from orchd.settings.given import Given, SettingsFile, collect, sections_of, shown, wrong
 from orchd.settings.names import ENV_PREFIX, RENAMED, env_name, nearest_name
 from orchd.settings.section import FreeTable
 from orchd.settings.tree import FREE_TABLES, SETTINGS, Setting, Settings
 
+PATHS: Mapping[str, IsPath | None] = {
+    name: next((mark for mark in setting.field.metadata if isinstance(mark, IsPath)), None)
+    for name, setting in SETTINGS.items()
+}
+"""Every setting, and which paths it holds."""
 _SECTIONS = sections_of(SETTINGS)
 
 TEST_ENV_PREFIX = "ORCHD_TEST_"
@@ -42,7 +48,7 @@ def load_settings(
     """
     text = SettingsFile(file) if file else None
     problems = [*_unknown_in_file(text), *_unknown_in_env(env)]
-    found, warnings = collect(SETTINGS, argv=argv, env=env, file=text)
+    found, warnings = collect(PATHS, argv=argv, env=env, file=text)
     given = {name: _typed(SETTINGS[name], one) for name, one in found.items()} | _free_tables(text)
     tree: dict[str, Any] = {}
     for name, one in given.items():

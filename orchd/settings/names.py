@@ -10,8 +10,8 @@ ENV_PREFIX = "ORCHD_"
 
 RENAMED: Mapping[str, str] = {"jobs.look_us": "jobs.busy_poll_us"}
 """Former names of settings, which are still read, with a warning."""
-RENAMED_UNTIL = "0.3"
-"""The version that reads these no more: each former name is read for one version."""
+FORMER_UNTIL = "0.3"
+"""The version that reads these no more: what a version names or finds otherwise is read as before for one version."""
 
 
 def flag_name(name: str) -> str:

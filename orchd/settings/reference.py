@@ -18,6 +18,8 @@ INTRODUCTION = """\
 # Keep only the lines that you change: a default that stands in a file stays as it is when orchd's changes.
 #
 # orchd reads the file named by --config, else by $ORCHD_CONFIG, else /etc/orchd/orchd.toml if it exists.
+# Relative paths in this file are relative to the folder that it is in; those of flags and variables, and the default of
+# models_file, to the working directory.
 # A flag (--jobs-listen) wins over the environment (ORCHD_JOBS_LISTEN), which wins over this file.
 """
 WIDTH = 110

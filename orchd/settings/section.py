@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from orchd.settings.addresses import split_listen
+from orchd.settings.basic import IsPath
 
 
 class Section(BaseModel):
@@ -59,6 +60,8 @@ def split_list(value: object) -> object:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
+File = Annotated[str, IsPath(moved=True)]
+SecretFile = Annotated[str, IsPath(moved=True, credential=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AtLeastOne = Annotated[int, Field(ge=1)]

@@ -23,7 +23,7 @@ from orchd.runtime.docker.settings import DockerSettings
 from orchd.runtime.process.settings import ProcessSettings
 from orchd.settings.basic import INSTANCE, STATE_DIR
 from orchd.settings.names import env_name, flag_name
-from orchd.settings.section import FreeTables, Positive, Section
+from orchd.settings.section import File, FreeTables, Positive, Section
 
 
 class LogSettings(Section):
@@ -40,7 +40,7 @@ class LogSettings(Section):
 class Settings(CatalogSettings):
     """All settings of one daemon."""
 
-    state_dir: str = Field(STATE_DIR.default, description=STATE_DIR.description)
+    state_dir: File = Field(STATE_DIR.default, description=STATE_DIR.description)
     instance: Annotated[str, AfterValidator(INSTANCE.checked)] = Field(
         INSTANCE.default, description=INSTANCE.description
     )
