@@ -67,7 +67,8 @@ class Restart:
             done = await self._asked((key,), by)
             if not was_ready:
                 slow |= done.follow
-                yield told(key, Progress("restart begun; it was not ready, so nothing waits for it"))
+                if number + 1 < len(keys):
+                    yield told(key, Progress("restart begun; it was not ready, so the next one does not wait for it"))
                 continue
             failed = False
             async for line in followed(done.follow, loop):

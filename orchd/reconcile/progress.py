@@ -82,7 +82,7 @@ def _coming(state: ReconcileState, key: ModelKey, waits: Sequence[Runner]) -> Pr
             return Progress(f"{why}; {_more(key)}", over=True, failed=True)
         if runner.state is S.UNHEALTHY and not model.managed:
             why = f"can't be reached: {runner.detail}; orchd goes on probing it"
-            return Progress(f"{why}; {_more(key)}", over=True, failed=True)
+            return Progress(f"{why}; `orchd status {key}` says more", over=True, failed=True)
     if waits:
         getting = any(runner.checking for runner in waits)
         return Progress("gets and checks what the new start needs" if getting else "waits for its turn")

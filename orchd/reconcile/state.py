@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.stalls import Stall
@@ -78,7 +79,8 @@ class ReconcileState:
         self.changes: Changes[ModelKey] = Changes()
         self.fleet = Fleet(table, self._on_runner, history)
         self._stalls = stalls
-        self._needed_by: tuple[Mapping[ModelKey, Model], ...] = self.desired.models, self.models
+        self._needed_by: tuple[Mapping[ModelKey, Model], Mapping[ModelKey, Model], frozenset[ModelKey]]
+        self._needed_by = self.desired.models, self.models, frozenset()
         self._needed: frozenset[RunnerKind] = frozenset()
 
     def _on_runner(self, key: ModelKey) -> None:
@@ -174,10 +176,17 @@ class ReconcileState:
         return {**self.wanted, **self.desired.models, **self.models, **dict.fromkeys(self.fleet.keys())}.keys()
 
     def needed(self) -> frozenset[RunnerKind]:
-        """Return the kinds that a model is of. A host without Docker is no trouble while no model needs it."""
-        if self._needed_by[0] is not self.desired.models or self._needed_by[1] is not self.models:
-            self._needed_by = self.desired.models, self.models
-            self._needed = frozenset(m.kind for models in self._needed_by for m in models.values())
+        """Return the kinds that a model is of. A host without Docker is no trouble while no model needs it.
+
+        A model that an operator has stopped needs nothing, once nothing of it is left.
+        """
+        by_id = self.fleet.by_id
+        idle = frozenset(key for key in self.stopped if all(r.state is RunnerState.COLD for r in by_id(key).values()))
+        desired, models, left_out = self._needed_by
+        if desired is not self.desired.models or models is not self.models or left_out != idle:
+            self._needed_by = self.desired.models, self.models, idle
+            both = (self.desired.models, self.models)
+            self._needed = frozenset(m.kind for models in both for key, m in models.items() if key not in idle)
         return self._needed
 
     def engine_down(self, model: Model) -> str:

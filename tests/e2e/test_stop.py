@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import docker
 from orchd.tasks import spawn
 from tests.e2e.beside import NodeProcess, orchd_beside
 from tests.e2e.conftest import Start
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import PATIENCE_S, ROOT, Daemon
 from tests.e2e.scripts import PIPELINE, Runner, container, process
 
 
@@ -59,7 +62,9 @@ async def test_a_stopped_container_is_gone_its_jobs_are_told_and_it_stays_so_unt
         code, text = await daemon.command("status", *daemon.flags("admin.listen"))
         assert code == 0
         assert f"{stopped['stopped']['by']} (" in text
-        assert f"`orchd start {PIPELINE}/m`" in " ".join(text.split())
+        code, text = await daemon.command("status", "m", *daemon.flags("admin.listen"))
+        assert code == 0, "it is not wanted"
+        assert f"orchd start {PIPELINE}/m" in text
 
         await daemon.kill()
         daemon.write(container("m", price_per_unit=5), process("other"))
@@ -181,3 +186,25 @@ async def test_a_stop_is_withdrawn_from_the_node_before_its_drain_ends_and_a_sta
         await offered(0)
         assert (await order(daemon, "start", "m", "--wait"))[0] == 0
         await offered(1)
+
+
+async def test_who_no_longer_waits_leaves_the_order_standing_and_is_told_so(make: Start) -> None:
+    async with make() as daemon:
+        daemon.write(process("m"))
+        await daemon.until_state("m", "ready")
+        job = spawn(daemon.job("m", "/gate/g"), name="job at a gate")
+        runner = await runner_of(daemon, "m")
+        await runner.seen(waiting=1)
+        words = ["stop", "m", "--wait", *daemon.flags("state_dir")]
+        waiting = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "orchd", *words, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        )
+        assert waiting.stdout is not None
+        async with asyncio.timeout(PATIENCE_S):
+            assert b"1 job may go on" in await waiting.stdout.readline()
+            waiting.send_signal(signal.SIGINT)
+            told, _ = await waiting.communicate()
+        assert (waiting.returncode, told) == (130, b"no longer waiting; the models are stopped all the same\n")
+        await runner.open_gate("g")
+        assert (await job)[0] == 200
+        await daemon.until_state("m", "stopped")

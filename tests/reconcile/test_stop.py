@@ -346,3 +346,18 @@ async def test_fewer_replicas_while_stopped_leave_no_runner_too_many() -> None:
         world.want(replace(a, replicas=1))
         await world.until_quiet()
         assert world.states(a) == [S.COLD]
+
+
+@virtual_time
+async def test_an_engine_that_only_stopped_models_need_is_no_trouble_when_it_goes_away() -> None:
+    async with World().orchd(a := container_model()) as world:
+        await world.until_quiet()
+        session = world.begin(a)
+        await world.stop(a)
+        await asyncio.sleep(1)
+        assert [runtime.needed for runtime in world.snapshot().runtimes] == [True], "as long as something is to end"
+        world.table.end(session, Outcome.OK)
+        await world.until_quiet()
+        assert [runtime.needed for runtime in world.snapshot().runtimes] == [False]
+        await world.start(a)
+        assert [runtime.needed for runtime in world.snapshot().runtimes] == [True]
