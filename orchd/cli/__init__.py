@@ -3,8 +3,7 @@
 A module is imported when its command is used: `orchd status` needs neither the job path nor Docker's client.
 
 Exit codes: 0 done; 1 the models file has errors (`check`, `price`), or a model could not be stopped, started or
-restarted; 2 the command or its settings are wrong, or it
-failed; 3 the daemon can't be reached; 130 interrupted.
+restarted; 2 the command or its settings are wrong, or it failed; 3 the daemon can't be reached; 130 interrupted.
 """
 
 from __future__ import annotations
