@@ -15,6 +15,7 @@ from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import HealthSpec, Model, StopSpec, StreamSpec
 from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
+from orchd.domain.whereabouts import Whereabouts
 
 
 class SightedAs(StrEnum):
@@ -125,6 +126,9 @@ class Runtime(Protocol):
         Raises:
             EngineUnavailable.
         """
+
+    def whereabouts(self, handle: str) -> Whereabouts | None:
+        """Return what is known of one that was started; None = nothing. Costs next to nothing: nobody is asked."""
 
     async def tail(self, handle: str, lines: int) -> tuple[str, ...]:
         """Return the last lines that it logged, oldest first; empty if there are none or it is gone."""

@@ -12,6 +12,7 @@ from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerEvent, RunnerState
 from orchd.domain.model import Model
 from orchd.domain.offer import NodeStatus, Published
+from orchd.domain.whereabouts import Whereabouts
 from orchd.errors import Code
 
 
@@ -122,6 +123,7 @@ class RunnerStatus:
         detail: the reason of the state in one line: last error, pull progress, probe evidence.
         retry_at: Unix time of the next start; None = none planned.
         source: image, program or URL that it was made from; an edit may ask for another one by now.
+        whereabouts: how a person finds it with other tools; None = not started, or somebody else runs it.
     """
 
     runner: RunnerId
@@ -138,6 +140,7 @@ class RunnerStatus:
     last_stop: str = ""
     source: str = ""
     letting_go: int = 0
+    whereabouts: Whereabouts | None = None
 
 
 @dataclass(frozen=True, slots=True)

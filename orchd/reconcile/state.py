@@ -13,6 +13,7 @@ from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
+from orchd.domain.ports import Runtime
 from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.stalls import Stall
 from orchd.domain.state import BY_OPERATOR, DesiredState, Stopped
@@ -34,7 +35,7 @@ class ReconcileState:
     """What the loop knows: what is desired, and what of it has been taken in.
 
     Args:
-        runtimes: those that there are.
+        by_id, runtimes: those that there are.
         definitions: by which runners of an earlier orchd can be adopted.
         stalls: returns when orchd itself stood still.
         history: is told what becomes of runners.
@@ -54,7 +55,7 @@ class ReconcileState:
     def __init__(
         self,
         settings: Settings,
-        runtimes: Iterable[RuntimeId],
+        runtimes: Mapping[RuntimeId, Runtime],
         table: SessionTable,
         definitions: Mapping[tuple[ModelKey, str], Model],
         stalls: Callable[[], tuple[Stall, ...]],
@@ -62,6 +63,7 @@ class ReconcileState:
         stopped: Mapping[ModelKey, Stopped],
     ) -> None:
         self.settings = settings
+        self.by_id = runtimes
         self.runtimes = tuple(runtimes)
         self.table = table
         self.definitions = Definitions(definitions)

@@ -93,9 +93,31 @@ def _runner_json(runner: RunnerStatus, clean: Callable[[str], str]) -> Json:
         "restarts": runner.restarts,
         "retry_at": runner.retry_at,
         "source": runner.source,
+        "container": _container_json(runner),
+        "process": _process_json(runner),
         "last_log": [clean(line) for line in runner.last_log],
         "last_stop": clean(runner.last_stop),
     }
+
+
+def _container_json(runner: RunnerStatus) -> Json | None:
+    if (place := runner.whereabouts) is None or not place.name:
+        return None
+    return {
+        "id": runner.handle,
+        "name": place.name,
+        "image": place.image,
+        "image_id": place.image_id,
+        "digest": place.digest,
+        "port": place.port,
+        "host_port": place.host_port or None,
+    }
+
+
+def _process_json(runner: RunnerStatus) -> Json | None:
+    if (place := runner.whereabouts) is None or not place.pid:
+        return None
+    return {"pid": place.pid, "program": runner.source, "port": place.port}
 
 
 def _happening(one: Happening, clean: Callable[[str], str]) -> Json:
@@ -117,6 +139,7 @@ FACE = StatusFace(
     overview={Position.TOTALS: status_list.totals, Position.MODELS: status_list.models},
     model_page={
         Position.REPLICAS: status_model.replicas,
+        Position.RUNNERS: status_model.whereabouts,
         Position.LOGS: status_model.logs,
         Position.NEXT: status_model.next_commands,
         Position.EVENTS: status_model.events,

@@ -39,6 +39,38 @@ def replicas(status: Json, style: TextStyle) -> list[str]:
     return ["", *table(head, (_runner_row(runner, status["at"]) for runner in model["runners"]), style)]
 
 
+def whereabouts(status: Json, style: TextStyle) -> list[str]:
+    """Return how each of its replicas is found with other tools, such as `docker` and `ps`."""
+    [model] = status["models"]
+    lines: list[str] = []
+    for runner in model["runners"]:
+        if told := _whereabouts(runner):
+            lines += ["", f"Replica {runner['replica']} is"]
+            for name, text in told.items():
+                first, *more = style.wrap(printable(str(text)), " " * 12)
+                lines += [f"  {name:<10}{first.strip()}", *more]
+    return lines
+
+
+def _whereabouts(runner: Json) -> dict[str, object]:
+    """Return its names and numbers, each to be copied as a whole."""
+    if container := runner["container"]:
+        port = f"{container['port']} inside"
+        if container["host_port"]:
+            port += f", {container['host_port']} on this machine"
+        return {
+            "container": container["name"],
+            "id": container["id"][:12],
+            "image": container["image"],
+            "sha256": container["digest"].rpartition(":")[2] or "of no registry: the image was built or loaded here",
+            "port": port,
+            "address": runner["address"],
+        }
+    if process := runner["process"]:
+        return {"process": process["pid"], "program": process["program"], "port": process["port"]}
+    return {}
+
+
 def logs(status: Json, style: TextStyle) -> list[str]:
     """Return what its replicas said before they failed."""
     lines = []

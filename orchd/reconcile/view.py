@@ -11,7 +11,6 @@ from orchd.domain.state import ModelStatus, RunnerStatus
 from orchd.reconcile.runner import Runner
 from orchd.reconcile.standing import waits_for
 from orchd.reconcile.state import ReconcileState
-from orchd.sessions.table import SessionTable
 
 
 def model_status(state: ReconcileState, key: ModelKey) -> ModelStatus | None:
@@ -32,7 +31,7 @@ def model_status(state: ReconcileState, key: ModelKey) -> ModelStatus | None:
         letting_go=table.letting_go(key),
         pending=table.pending(key),
         waiting=table.waiting(key),
-        runners=tuple(_runner(r, runners, model, table, leaving, spared) for r in runners),
+        runners=tuple(_runner(r, runners, state, model, leaving, spared) for r in runners),
         history=state.fleet.history(key),
         held_over=key in state.desired.held_over,
         leaving=leaving,
@@ -42,8 +41,11 @@ def model_status(state: ReconcileState, key: ModelKey) -> ModelStatus | None:
 
 
 def _runner(
-    runner: Runner, runners: Sequence[Runner], model: Model, table: SessionTable, leaving: bool, spared: str
+    runner: Runner, runners: Sequence[Runner], state: ReconcileState, model: Model, leaving: bool, spared: str
 ) -> RunnerStatus:
+    table = state.table
+    runtime = state.by_id.get(runner.runtime) if runner.runtime is not None else None
+    whereabouts = runtime.whereabouts(runner.handle) if runtime is not None and runner.handle is not None else None
     return RunnerStatus(
         runner=runner.id,
         state=runner.state,
@@ -59,4 +61,5 @@ def _runner(
         last_log=runner.last_log,
         last_stop=runner.last_stop,
         source=runner.model.source,
+        whereabouts=whereabouts,
     )

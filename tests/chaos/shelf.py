@@ -14,6 +14,7 @@ from orchd.domain.model import Model, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
 from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
+from orchd.domain.whereabouts import Whereabouts
 from orchd.errors import LaunchError
 
 DOCKER = RuntimeId(RunnerKind.CONTAINER)
@@ -180,6 +181,9 @@ class Shelf:
     async def remove(self, handle: str) -> None:
         if (container := self.containers.pop(handle, None)) is not None:
             await container.die()
+
+    def whereabouts(self, handle: str) -> Whereabouts | None:
+        return None
 
     async def why_unreachable(self, handle: str, model: Model, address: Address) -> str:
         return ""

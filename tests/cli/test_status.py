@@ -214,6 +214,51 @@ class TestModelPage:
         assert "  price     3/2 wei per second\n" in page
         assert "\nLast log lines of replica 0\n    loading shards 3/4\n    token=***\n" in page
 
+    def test_a_container_and_a_process_are_named_as_other_tools_name_them(self) -> None:
+        page = self.page(key=ModelKey("text-to-image", "stabilityai/sdxl-turbo"))
+        assert (
+            """
+Replica 0 is
+  container default-sdxl-0
+  id        3f2a3f2a3f2a
+  image     ghcr.io/acme/runner:1.2
+  sha256    5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d
+  port      8000 inside, 32768 on this machine
+  address   http://127.0.0.1:32768
+"""
+            in page
+        )
+        process = self.page(key=ModelKey("live/video-to-video", "green-tint-cpu"))
+        assert process.endswith("\nReplica 0 is\n  process   4711\n  program   python3\n  port      40001")
+
+    @pytest.mark.parametrize(
+        ("states", "kind", "more", "commands"),
+        [
+            (["ready"], "container", {}, []),
+            (["ready"], "container", {"last_failure": "exited"}, ["logs NAME --previous", "events NAME"]),
+            (["backoff"], "container", {"last_failure": "exited"}, ["logs NAME", "events NAME"]),
+            (["failed"], "process", {"last_failure": "exited"}, ["logs NAME", "events NAME", "restart NAME"]),
+            (["loading"], "container", {}, ["logs NAME -f"]),
+            (["unhealthy"], "container", {}, ["logs NAME -f", "restart NAME"]),
+            (["unhealthy"], "external", {}, []),
+            ([], "container", {"state": "stopped"}, ["start NAME"]),
+            (["ready"], "container", {"held_over": True}, ["check"]),
+        ],
+    )
+    def test_the_commands_that_help_are_named_where_they_do(
+        self, states: list[str], kind: str, more: dict[str, Any], commands: list[str]
+    ) -> None:
+        shown = status(snapshot(), next(iter(snapshot().models)))
+        [model] = shown["models"]
+        [runner] = model["runners"]
+        model |= {"kind": kind, "state": (states or [""])[0], **more}
+        model["runners"] = [{**runner, "state": state} for state in states]
+        page = model_page(shown, TextStyle())
+        found = re.findall(r"^  orchd ((?:\S+ )*\S+)  ", page, re.MULTILINE)
+        name = f"{model['pipeline']}/{model['model_id']}"
+        assert found == [command.replace("NAME", name) for command in commands]
+        assert ("What helps next" in page) is bool(commands)
+
     def test_events_come_latest_first_each_with_its_reason_and_evidence(self) -> None:
         events = self.page().partition("Events, latest first\n")[2]
         moves = re.findall(r"#0  (\w+ -> \w+)", events)

@@ -12,6 +12,7 @@ from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
 from orchd.domain.ports import SightedAs, Sighting, StopReport
 from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
+from orchd.domain.whereabouts import Whereabouts
 from orchd.errors import EngineUnavailable, LaunchError, LogGone, OrchdError
 
 DOCKER = RuntimeId(RunnerKind.CONTAINER)
@@ -145,6 +146,9 @@ class FakeRuntime:
 
     async def keep_log(self, handle: str, run: EndedRun, secrets: Collection[str]) -> None:
         self.kept.append(run)
+
+    def whereabouts(self, handle: str) -> Whereabouts | None:
+        return Whereabouts(name=f"orchd-{handle}", image="image:1", image_id="sha256:1", port=8000)
 
     async def why_unreachable(self, handle: str, model: Model, address: Address) -> str:
         return ""

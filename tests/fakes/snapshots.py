@@ -37,6 +37,7 @@ from orchd.domain.state import (
     Snapshot,
     StreamStatus,
 )
+from orchd.domain.whereabouts import Whereabouts
 from orchd.errors import Code
 
 
@@ -51,6 +52,7 @@ def fresh(read: Callable[[], Snapshot]) -> Callable[[], Awaitable[Snapshot]]:
 
 SECRET = "planted-51e8a0c7d4"
 NOW = 1_700_000_000.0
+DIGEST = f"ghcr.io/acme/runner@sha256:{'5d' * 32}"
 
 
 def model(
@@ -126,11 +128,33 @@ def snapshot(*, green_sessions: int = 1) -> Snapshot:
     all_models = (
         status(
             green,
-            runner(green, 0, S.READY, 190, sessions=green_sessions, handle="p-1", address="http://127.0.0.1:40001"),
+            runner(
+                green,
+                0,
+                S.READY,
+                190,
+                sessions=green_sessions,
+                handle="p-1",
+                address="http://127.0.0.1:40001",
+                source="python3",
+                whereabouts=Whereabouts(pid=4711, port=40001),
+            ),
         ),
         status(
             sdxl,
-            runner(sdxl, 0, S.READY, 90_000, sessions=3, restarts=1),
+            runner(
+                sdxl,
+                0,
+                S.READY,
+                90_000,
+                sessions=3,
+                restarts=1,
+                handle="3f2a" * 16,
+                address="http://127.0.0.1:32768",
+                whereabouts=Whereabouts(
+                    "default-sdxl-0", "ghcr.io/acme/runner:1.2", "sha256:77", DIGEST, 0, 8000, 32768
+                ),
+            ),
             runner(sdxl, 1, S.BACKOFF, 4, "exited with code 1: CUDA error", retry_at=NOW + 8, restarts=3),
             runner_errors=RunnerErrors(7, NOW - 12, 503),
             jobs=JobCounts({"refused": 3, "ok": 120, "runner_error": 7}, {"capacity_exhausted": 3}),

@@ -162,6 +162,11 @@ class Engine:
         config = (found or {}).get("Config") or {}
         return bool(config.get("Entrypoint") or config.get("Cmd"))
 
+    async def digests(self, image: str) -> tuple[str, ...]:
+        """Return under which digests registries have `image` (`name@sha256:...`); none if it is gone or built here."""
+        found = await self._or_none(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]
+        return tuple((found or {}).get("RepoDigests") or ())
+
     async def exposed_ports(self, image: str) -> tuple[int, ...]:
         """Return the TCP ports that `image` EXPOSEs; none if it is gone."""
         found = await self._or_none(lambda client: client.inspect_image(image))  # type: ignore[no-untyped-call]

@@ -14,6 +14,7 @@ from orchd.domain.model import ContainerLaunch, GpuRequest, Model, RunnerKind, S
 from orchd.domain.ports import SightedAs, Sighting, StopReport
 from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
+from orchd.domain.whereabouts import Whereabouts
 from orchd.errors import AlreadyRunning, Code, EngineUnavailable, LaunchError
 from orchd.runtime.docker import spec
 from orchd.runtime.docker.claim import Claim, own_container_id
@@ -29,6 +30,7 @@ from orchd.runtime.docker.settings import DockerSettings
 from orchd.runtime.docker.stop import stop_container
 from orchd.runtime.docker.unreachable import why_unreachable
 from orchd.runtime.docker.volumes import host_path
+from orchd.runtime.docker.whereabouts import ContainerWhereabouts
 from orchd.runtime.keep import KEEP_TIMEOUT_S, LogKeeper
 
 log = structlog.get_logger("orchd.runtime")
@@ -79,6 +81,7 @@ class DockerRuntime:
         self._engine = Engine(settings.call_timeout_s)
         self._images = Images(self._engine, settings.pull_stall_s)
         self._keeper = LogKeeper(Path(state_dir))
+        self._whereabouts = ContainerWhereabouts(self._engine)
         self._claim: Claim | None = None
         self._reach = Reach.ADDRESS
         # Held from the choice of GPUs until the label that tells of it exists.
@@ -138,6 +141,7 @@ class DockerRuntime:
         there = {entry["Id"] for entry in entries}
         self._unread &= there
         self._died &= there
+        self._whereabouts.keep_only(there)
         found = [await self._readable(entry) for entry in entries]
         return tuple(sighting for sighting in found if sighting is not None)
 
@@ -191,6 +195,8 @@ class DockerRuntime:
                 )
             status = _STATUS[state["Status"]]  # It runs again.
         address = self._address(entry, labels) if status is not SightedAs.CREATED else None
+        if address is not None:
+            await self._whereabouts.listed(entry)
         return Sighting(runner, handle, status, address=address, gpu_ids=gpu_ids)
 
     def _address(self, container: dict[str, Any], labels: dict[str, str]) -> Address | None:
@@ -288,7 +294,11 @@ class DockerRuntime:
             raise LaunchError(f"cannot {what}: it ended at once with exit code {found['State']['ExitCode']}{of_memory}")
         if address is None:
             raise LaunchError(f"cannot {what}: it is not on the network {self._settings.network}")
+        await self._whereabouts.inspected(found)
         return address
+
+    def whereabouts(self, handle: str) -> Whereabouts | None:
+        return self._whereabouts.get(handle)
 
     async def resume(self, handle: str) -> None:
         await self._engine.unpause(handle)

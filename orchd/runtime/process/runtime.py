@@ -33,6 +33,7 @@ from orchd.domain.ports import SightedAs, Sighting, StopReport
 from orchd.domain.redact import secrets_of
 from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
+from orchd.domain.whereabouts import Whereabouts
 from orchd.errors import EngineUnavailable, LaunchError, LogGone
 from orchd.reasons import why
 from orchd.runtime import listening
@@ -347,6 +348,10 @@ class ProcessRuntime:
         runner = self._runners.get(handle)
         if runner is None or runner.port:
             await self._run_logs.keep(run, runner.log_from if runner else 0, secrets)
+
+    def whereabouts(self, handle: str) -> Whereabouts | None:
+        runner = self._runners.get(handle)
+        return Whereabouts(pid=runner.pid, port=runner.port) if runner is not None and runner.pid else None
 
     async def why_unreachable(self, handle: str, model: Model, address: Address) -> str:
         runner = self._runners.get(handle)

@@ -13,8 +13,10 @@ import pytest
 
 from orchd.domain.model import ContainerLaunch, GpuRequest, StopSpec
 from orchd.domain.ports import Runtime, SightedAs, StopReport
+from orchd.domain.whereabouts import Whereabouts
 from orchd.errors import Code, EngineUnavailable, LaunchError, OrchdError
 from orchd.reconcile.hints import why_it_failed
+from orchd.runtime.docker.engine import Engine
 from orchd.runtime.docker.runtime import DockerRuntime
 from orchd.runtime.docker.settings import DockerSettings
 from orchd.tasks import cancel, spawn
@@ -77,6 +79,63 @@ async def test_a_container_is_found_by_alias_and_short_id_and_finds_the_host(ben
         assert bench.client.exec_inspect(looked_up)["ExitCode"] == 0, name
     asked = f"import urllib.request as u; print(u.urlopen('http://{wanted.key.slug}-0:8000/health').read())"
     assert b"ok" in bench.client.exec_start(bench.client.exec_create(other, ["python3", "-c", asked])["Id"])
+
+
+async def test_its_container_is_named_as_docker_names_it(bench: Bench) -> None:
+    handle = await bench.prepare(bench.model(env=(("KEY", "planted"),)))
+    assert bench.runtime.whereabouts(handle) is None
+    await bench.runtime.start(handle)
+    found = bench.inspect(handle)
+    whereabouts = bench.runtime.whereabouts(handle)
+    assert whereabouts == Whereabouts(
+        name=found["Name"].lstrip("/"), image=bench.image, image_id=found["Image"], digest="", port=8000, host_port=0
+    )
+    await bench.runtime.close()
+    bench.runtime = fresh = bench.fresh()
+    await fresh.open()
+    assert fresh.whereabouts(handle) is None
+    await fresh.sightings()
+    assert fresh.whereabouts(handle) == whereabouts, "one that is adopted has them too"
+    await fresh.remove(handle)
+    await fresh.sightings()
+    assert fresh.whereabouts(handle) is None
+
+
+async def test_a_port_of_this_machine_is_told_and_looked_up_again_when_it_changes(bench: Bench) -> None:
+    await bench.runtime.close()
+    runtime = bench.runtime = bench.fresh(reach="loopback")
+    await runtime.open()
+    handle = await bench.launch(bench.model())
+
+    def bound() -> int:
+        return int(bench.inspect(handle)["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostPort"])
+
+    whereabouts = runtime.whereabouts(handle)
+    assert whereabouts is not None
+    assert whereabouts.host_port == bound()
+    bench.client.restart(handle, timeout=0)
+    await runtime.sightings()
+    again = runtime.whereabouts(handle)
+    assert again is not None
+    assert again.host_port == bound()
+
+
+async def test_an_image_is_asked_for_its_digest_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def digests(_self: Engine, image: str) -> tuple[str, ...]:
+        asked.append(image)
+        return ("mirror/other@sha256:1", f"{bench.image.partition(':')[0]}@sha256:2")
+
+    monkeypatch.setattr(Engine, "digests", digests)
+    handles = [await bench.launch(bench.model(f"org/{n}")) for n in range(3)]
+    for _ in range(3):
+        await bench.runtime.sightings()
+    assert len(asked) == 1
+    known = [bench.runtime.whereabouts(handle) for handle in handles]
+    assert {whereabouts.digest for whereabouts in known if whereabouts is not None} == {
+        f"{bench.image.partition(':')[0]}@sha256:2"
+    }
 
 
 async def test_prepare_and_start_may_be_repeated(bench: Bench) -> None:

@@ -23,6 +23,7 @@ from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import RunnerKind, StopSpec
 from orchd.domain.ports import Runtime, SightedAs, Sighting
 from orchd.domain.runs import KeptRun
+from orchd.domain.whereabouts import Whereabouts
 from orchd.errors import EngineUnavailable, LaunchError
 from orchd.runtime.kept_logs import FOLDER, KeptLogs
 from orchd.runtime.process import runtime as process
@@ -129,6 +130,10 @@ async def logged(runtime: ProcessRuntime, line: str) -> None:
     await until(said)
 
 
+def environment_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/environ").read_text().split("\0")
+
+
 def descriptors(pid: int) -> dict[str, str]:
     return {link.name: str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
 
@@ -150,6 +155,19 @@ async def test_from_prepared_to_gone(runtime: ProcessRuntime) -> None:
     assert await sight(runtime) == Sighting(RUNNER, handle, SightedAs.EXITED, exit_code=0)
     await runtime.remove(handle)
     assert await runtime.sightings() == ()
+
+
+async def test_its_process_is_named_as_other_tools_name_it(runtime: ProcessRuntime) -> None:
+    handle = await runtime.prepare(scripted_model(), RUNNER, lambda line: None)
+    assert runtime.whereabouts(handle) is None
+    address = await runtime.start(handle)
+    whereabouts = runtime.whereabouts(handle)
+    assert whereabouts is not None
+    assert whereabouts == Whereabouts(pid=whereabouts.pid, port=address.port)
+    async with talk(address):  # Else it may still be a copy of ours.
+        assert f"PORT={address.port}" in environment_of(whereabouts.pid)
+    await runtime.remove(handle)
+    assert runtime.whereabouts(handle) is None
 
 
 async def test_every_call_may_be_repeated(runtime: ProcessRuntime) -> None:
