@@ -19,8 +19,21 @@ from orchd.metric_lines import WHOLE, Family, Histogram, HistogramLines, Page, s
 
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
-BUILD = Family("orchd_build_info", "gauge", "What runs; always 1.")
-LAG = Family("orchd_loop_lag_seconds", "histogram", "How late the event loop came to a timer, ten times a second.")
+BUILD = Family(
+    "orchd_build_info",
+    "gauge",
+    "What runs; always 1.",
+    labels=("version", "python"),
+    unit="-",
+    good_for="which version runs where, also as labels of other series by `* on (instance) group_left (version)`",
+)
+LAG = Family(
+    "orchd_loop_lag_seconds",
+    "histogram",
+    "How late the event loop came to a timer, ten times a second.",
+    unit="seconds",
+    good_for="is orchd itself short of CPU? Then its own lateness is in all its other times",
+)
 
 
 class DaemonCollector:

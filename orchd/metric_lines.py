@@ -24,14 +24,27 @@ from prometheus_client.utils import floatToGoString
 
 from orchd.domain.ids import ModelKey
 
+MODEL_LABELS = ("pipeline", "model_id")
+"""Both are empty where no model is concerned."""
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric: its name as its `# TYPE` line has it (counters with `_total`), its type and its help text."""
+    """One metric.
+
+    Attributes:
+        name: as its `# TYPE` line has it (counters with `_total`).
+        help: what it says, for its `# HELP` line.
+        labels: their names, but for a histogram's `le`.
+        unit: of its values, for the reference page, as is `good_for`: the question that it answers.
+    """
 
     name: str
     type: Literal["counter", "gauge", "histogram"]
     help: str
+    labels: tuple[str, ...] = ()
+    unit: str = ""
+    good_for: str = ""
 
     def head(self) -> str:
         """Return the two lines that stand above its samples; empty for `WHOLE`."""

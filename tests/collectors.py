@@ -14,7 +14,7 @@ from orchd.health.metrics import HealthCollector
 from orchd.jobs.metrics import ConnectionCollector, JobCollector
 from orchd.node.metrics import NodeCollector
 from orchd.realtime.metrics import StreamCollector
-from orchd.reconcile.metrics import ReconcileCollector
+from orchd.reconcile.metrics import ReconcileCollector, StandingCollector
 from orchd.runtime.metrics import RuntimeCollector
 
 
@@ -31,9 +31,17 @@ class Metrics:
         self.runtime_event, self.runtime_up = runtimes.runtime_event, runtimes.runtime_up
         self.fleet = fleet = ReconcileCollector(registry, self.probed, self.runtime_up)
         self.define, self.forget, self.state, self.restarted = fleet.define, fleet.forget, fleet.state, fleet.restarted
-        self._active: Callable[[ModelKey], int] = lambda key: 0
-        self._letting_go: Callable[[ModelKey], int] = lambda key: 0
-        jobs = JobCollector(registry, lambda key: self._active(key), lambda key: self._letting_go(key))
+        self.held_over: set[ModelKey] = set()
+        self.leaving: set[ModelKey] = set()
+        self.converged = True
+        StandingCollector(
+            registry,
+            held_over=lambda: self.held_over,
+            leaving=lambda: self.leaving,
+            converged=lambda: self.converged,
+        )
+        self._slots: Callable[[ModelKey], tuple[int, int, int]] = lambda key: (0, 0, 0)
+        jobs = JobCollector(registry, lambda key: self._slots(key))
         self.job_finished, self.request_refused = jobs.job_finished, jobs.request_refused
         self.connection_closed, self.runner_errors = jobs.connection_closed, jobs.runner_errors
         self._connections: Callable[[], Mapping[str, int]] = dict
@@ -47,9 +55,9 @@ class Metrics:
         self.registry_error = RegistryErrors(registry).registry_error
         self.reloaded = CatalogCollector(registry).reloaded
 
-    def sessions_from(self, active: Callable[[ModelKey], int], letting_go: Callable[[ModelKey], int]) -> None:
-        """Take the numbers of slots from there from now on."""
-        self._active, self._letting_go = active, letting_go
+    def slots_from(self, read: Callable[[ModelKey], tuple[int, int, int]]) -> None:
+        """Take the numbers of slots (taken, letting go, pending) from there from now on."""
+        self._slots = read
 
     def connections_from(self, read: Callable[[], Mapping[str, int]]) -> None:
         """Take the numbers of connections from there from now on."""

@@ -54,8 +54,13 @@ def metrics() -> str:
     for module in (daemon_metrics, *faces("metrics")):
         families = [value for value in vars(module).values() if isinstance(value, Family) and value.name]
         about = (module.__doc__ or "").splitlines()[0]
-        rows = [f"| `{family.name}` | {family.type} | {family.help} |" for family in dict.fromkeys(families)]
-        text.append("\n".join([f"{about}\n", "| metric | type | meaning |", "|---|---|---|", *rows]) + "\n")
+        rows = [
+            f"| `{one.name}` | {one.type} | {', '.join(f'`{label}`' for label in one.labels)} | {one.unit} "
+            f"| {one.help} | {one.good_for} |"
+            for one in sorted({*families}, key=lambda family: family.name)
+        ]
+        head = ("| metric | type | labels | unit | meaning | good for |", "|---|---|---|---|---|---|")
+        text.append("\n".join([f"{about}\n", *head, *rows]) + "\n")
     return "\n".join(text)
 
 

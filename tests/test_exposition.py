@@ -123,12 +123,12 @@ def test_what_is_new_is_at_zero_on_its_first_page_and_real_on_the_next() -> None
         metrics.job_finished(key, "backend_failed", Code.BACKEND_BROKE, 0.3, None, 0.0)
     first = metrics.render().decode()
     assert f"{head}0.0\n" in first
-    assert 'orchd_job_seconds_count{model_id="m",pipeline="p"} 0\n' in first
+    assert 'orchd_job_failed_seconds_count{model_id="m",pipeline="p"} 0\n' in first
     assert 'orchd_jobs_total{model_id="m",outcome="backend_failed",pipeline="p"} 2.0\n' in first
     metrics.job_finished(key, "backend_failed", Code.BACKEND_BROKE, 0.3, None, 0.0)
     second = metrics.render().decode()
     assert f"{head}3.0\n" in second
-    assert 'orchd_job_seconds_count{model_id="m",pipeline="p"} 3.0\n' in second
+    assert 'orchd_job_failed_seconds_count{model_id="m",pipeline="p"} 3.0\n' in second
     metrics.job_finished(key, "backend_failed", Code.BACKEND_BROKE, 0.3, None, 0.0)
     assert f"{head}4.0\n" in metrics.render().decode(), "it has been shown: no zero again"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from orchd import daemon_metrics
 from orchd.admin.server import AdminServer
 from orchd.admin.settings import AdminSettings
 from orchd.advertise import registries
@@ -22,10 +24,12 @@ from orchd.domain.lifecycle import RunnerState
 from orchd.domain.offer import NodeStatus, Published
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
-from orchd.domain.state import Snapshot
+from orchd.domain.state import Problem, Severity, Snapshot
 from orchd.errors import JOB_ANSWERS, Code
 from orchd.exposition import MetricsRegistry
 from orchd.jobs.metrics import JOB_BUCKETS, OUTCOMES, PROCESSING_ERRORS, STATUS_CLASSES
+from orchd.metric_lines import Family
+from orchd.parts import faces
 from orchd.realtime.metrics import PHASES
 from orchd.reconcile.metrics import RESTART_REASONS
 from orchd.runtime.metrics import RUNTIME_EVENTS
@@ -44,12 +48,17 @@ INTERFACE = {
     "orchd_build_info": ("gauge", {"version", "python"}),
     "orchd_connections": ("gauge", {"side"}),
     "orchd_connections_closed": ("counter", {"reason"}),
+    "orchd_converged": ("gauge", set()),
+    "orchd_entry_errors": ("gauge", {"pipeline", "model_id"}),
     "orchd_file_problems": ("gauge", {"severity"}),
     "orchd_job_errors": ("counter", {"pipeline", "model_id", "code"}),
+    "orchd_job_failed_seconds": ("histogram", {"pipeline", "model_id"}),
     "orchd_job_first_byte_seconds": ("histogram", {"pipeline", "model_id"}),
     "orchd_job_hold_seconds": ("histogram", {"pipeline", "model_id"}),
     "orchd_job_seconds": ("histogram", {"pipeline", "model_id"}),
     "orchd_jobs": ("counter", {"pipeline", "model_id", "outcome"}),
+    "orchd_model_held_over": ("gauge", {"pipeline", "model_id"}),
+    "orchd_model_leaving": ("gauge", {"pipeline", "model_id"}),
     "orchd_model_ready": ("gauge", {"pipeline", "model_id"}),
     "orchd_model_startable": ("gauge", {"pipeline", "model_id"}),
     "orchd_model_stopped": ("gauge", {"pipeline", "model_id"}),
@@ -75,6 +84,7 @@ INTERFACE = {
     "orchd_sessions_active": ("gauge", {"pipeline", "model_id"}),
     "orchd_sessions_letting_go": ("gauge", {"pipeline", "model_id"}),
     "orchd_sessions_max": ("gauge", {"pipeline", "model_id"}),
+    "orchd_sessions_pending": ("gauge", {"pipeline", "model_id"}),
     "orchd_streams": ("gauge", {"pipeline", "model_id", "phase"}),
 }
 """Family (without `_total`): type, labels."""
@@ -89,6 +99,13 @@ REFUSED = Published(
     since=1_700_000_200.0,
     error="cannot register x: the secret is wrong",
     code=Code.NODE_SECRET,
+)
+
+
+PROBLEMS = (
+    Problem(Severity.ERROR, Code.ENTRY_INVALID, "cannot use it", entry=0, key=KEY),
+    Problem(Severity.WARNING, Code.ENTRY_INVALID, "unknown key", entry=0, key=KEY),
+    Problem(Severity.WARNING, Code.ENTRY_INVALID, "unknown key", entry=1),
 )
 
 
@@ -116,14 +133,15 @@ def use_all(metrics: Metrics) -> None:
     metrics.define(KEY, 3)
     metrics.job_finished(KEY, "ok", "", 3.0, 0.5, 1.0, 200)
     metrics.job_finished(KEY, "backend_failed", Code.BACKEND_BROKE, 0.2, None, 0.0)
-    metrics.sessions_from(lambda key: 2, lambda key: 1)
+    metrics.slots_from(lambda key: (2, 1, 1))
+    metrics.held_over, metrics.leaving = {KEY}, {KEY}
     metrics.connections_from(lambda: {"caller": 3, "runner": 1})
     metrics.connection_closed("idle")
     metrics.request_refused(Code.HEADER_TOO_LARGE)
     metrics.state(KEY, {"ready": 2, "backoff": 1}, ready=True, startable=False)
     metrics.restarted(KEY, "exited")
     metrics.probed(KEY, "ready", 0.01)
-    metrics.reloaded(True, 1_700_000_000.0, "abcdef012345", errors=1, warnings=2)
+    metrics.reloaded(True, 1_700_000_000.0, "abcdef012345", PROBLEMS)
     metrics.runtime_event("container", "die")
     metrics.runtime_up("container", True, needed=True)
     standings = {"byoc": {KEY: OFFERED}, "live-runner": {KEY: REFUSED}}
@@ -145,17 +163,36 @@ def test_families_types_and_labels_are_the_documented_ones(metrics: Metrics) -> 
     assert found == INTERFACE
 
 
+def test_what_the_code_says_of_a_family_is_what_its_page_has(metrics: Metrics) -> None:
+    use_all(metrics)
+    page = metrics.render().decode()
+    said = {
+        family.name: (family.type, set(family.labels))
+        for module in (daemon_metrics, *faces("metrics"))
+        for family in vars(module).values()
+        if isinstance(family, Family) and family.name
+    }
+    assert {name.removesuffix("_total"): about for name, about in said.items()} == INTERFACE
+    assert set(re.findall(r"^# TYPE ((?:orchd|byoc)\S+)", page, re.MULTILINE)) == set(said)
+
+
 def test_what_happened_is_counted_where_it_belongs(metrics: Metrics) -> None:
     use_all(metrics)
     assert value(metrics, "orchd_jobs_total", KEY, outcome="ok") == 1
     assert value(metrics, "orchd_jobs_total", KEY, outcome="backend_failed") == 1
     assert value(metrics, "orchd_job_errors_total", KEY, code="backend_broke") == 1
-    assert value(metrics, "orchd_job_seconds_sum", KEY) == pytest.approx(3.2)
+    assert value(metrics, "orchd_job_seconds_sum", KEY) == pytest.approx(3.0)
+    assert value(metrics, "orchd_job_failed_seconds_sum", KEY) == pytest.approx(0.2)
     assert value(metrics, "orchd_job_first_byte_seconds_count", KEY) == 1
     assert value(metrics, "orchd_job_hold_seconds_sum", KEY) == 1.0
     assert value(metrics, "orchd_job_errors_total", ModelKey("", ""), code="header_too_large") == 1
     assert value(metrics, "orchd_sessions_active", KEY) == 2
     assert value(metrics, "orchd_sessions_letting_go", KEY) == 1
+    assert value(metrics, "orchd_sessions_pending", KEY) == 1
+    assert value(metrics, "orchd_model_held_over", KEY) == 1
+    assert value(metrics, "orchd_model_leaving", KEY) == 1
+    assert value(metrics, "orchd_converged") == 1
+    assert value(metrics, "orchd_entry_errors", KEY) == 1
     assert value(metrics, "orchd_connections", side="caller") == 3
     assert value(metrics, "orchd_connections_closed_total", reason="idle") == 1
     assert value(metrics, "orchd_sessions_max", KEY) == 3
@@ -180,6 +217,42 @@ def test_the_documents_names_hold_what_orchd_measures(metrics: Metrics) -> None:
     assert value(metrics, "byoc_frame_latency_ms_sum", KEY, source="orchd") == pytest.approx(2000)
     assert value(metrics, "byoc_frame_latency_ms_count", KEY, source="orchd") == 1
     assert value(metrics, "byoc_errors_total", KEY, source="orchd", type="backend_broke") == 1
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_job_that_ends_at_once_since_it_was_refused_or_failed_does_not_make_the_others_look_quick(
+    outcome: Outcome, metrics: Metrics
+) -> None:
+    """One that ended since it took long stays with those that were served: without it they would look quick, too."""
+    metrics.define(KEY, 1)
+    metrics.job_finished(KEY, outcome, "", 0.0002, None, 0.0, 500 if outcome is Outcome.RUNNER_ERROR else 0)
+    served, apart = (value(metrics, f"orchd_job_{word}seconds_count", KEY) for word in ("", "failed_"))
+    stays = outcome in (Outcome.OK, Outcome.TIMEOUT, Outcome.CLIENT_GONE, Outcome.ABORTED)
+    assert (served, apart) == ((1, None) if stays else (None, 1))
+
+
+def test_what_few_models_are_is_on_the_page_only_while_they_are(metrics: Metrics) -> None:
+    metrics.define(KEY, 1)
+    few = ("orchd_model_held_over", "orchd_model_leaving", "orchd_sessions_pending", "orchd_entry_errors")
+    assert [name for name, _ in samples(metrics) if name in few] == []
+    metrics.slots_from(lambda key: (0, 0, 2))
+    metrics.held_over = metrics.leaving = {KEY}
+    metrics.converged = False
+    bad = Problem(Severity.ERROR, Code.ENTRY_INVALID, "cannot tell its model_id", entry=4)
+    metrics.reloaded(True, 100.0, "00000000000a", [*PROBLEMS, bad])
+    assert [value(metrics, name, KEY) for name in few] == [1, 1, 2, 1]
+    assert value(metrics, "orchd_entry_errors", NOBODY) == 1
+    assert value(metrics, "orchd_converged") == 0
+    metrics.slots_from(lambda key: (0, 0, 0))
+    metrics.held_over = metrics.leaving = set()
+    metrics.reloaded(True, 200.0, "00000000000b")
+    assert [value(metrics, name, KEY) for name in few] == [None, None, 0, None]
+
+
+def test_an_error_of_the_whole_file_is_no_entrys(metrics: Metrics) -> None:
+    metrics.reloaded(False, 100.0, "", [Problem(Severity.ERROR, Code.FILE_MALFORMED, "cannot read on")])
+    assert [name for name, _ in samples(metrics) if name == "orchd_entry_errors"] == []
+    assert value(metrics, "orchd_file_problems", severity="error") == 1
 
 
 SECONDS = st.one_of(st.sampled_from([0.0, *JOB_BUCKETS]), st.floats(0, 1000))
@@ -216,8 +289,8 @@ def test_histograms_of_jobs_say_what_prometheus_own_would(jobs: list[tuple[float
 
 
 def test_a_failed_reading_keeps_the_time_and_hash_of_the_last_good_one(metrics: Metrics) -> None:
-    metrics.reloaded(True, 100.0, "00000000000a", errors=0, warnings=0)
-    metrics.reloaded(False, 200.0, "00000000000a", errors=1, warnings=0)
+    metrics.reloaded(True, 100.0, "00000000000a")
+    metrics.reloaded(False, 200.0, "00000000000a", PROBLEMS)
     assert value(metrics, "orchd_reload_success") == 0
     assert value(metrics, "orchd_reload_timestamp_seconds") == 100.0
     assert value(metrics, "orchd_reload_hash") == 10
@@ -249,6 +322,8 @@ def test_a_forgotten_model_leaves_no_series_and_late_news_of_it_make_none(metric
     use_all(metrics)
     metrics.registries_from(dict)
     metrics.streams_from(dict)
+    metrics.held_over = metrics.leaving = set()
+    metrics.reloaded(True, 1_700_000_100.0, "abcdef012345")
     metrics.forget(KEY)
     metrics.forget(KEY)
     metrics.state(KEY, {}, ready=False, startable=False)

@@ -9,7 +9,7 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.offer import NodeStatus, Published
 from orchd.errors import Code
 from orchd.exposition import MetricsRegistry
-from orchd.metric_lines import Family, Page, model_labels, sample
+from orchd.metric_lines import MODEL_LABELS, Family, Page, model_labels, sample
 
 OTHER = "other"
 REGISTRIES = (*registries.names(), OTHER)
@@ -20,22 +20,55 @@ REGISTRY_CODES = (
     OTHER,
 )
 """Those that every registry may have, and those of a registry's own."""
+STANDING_LABELS = (*MODEL_LABELS, "registry")
 
-ERRORS = Family("orchd_registry_errors_total", "counter", "Calls to a registry that failed, by code.")
-WANTED = Family("orchd_registry_wanted", "gauge", "1 = gateways are to find it there.")
-PUBLISHED = Family("orchd_registry_published", "gauge", "1 = go-livepeer has taken it, and no withdrawal since.")
+ERRORS = Family(
+    "orchd_registry_errors_total",
+    "counter",
+    "Calls to a registry that failed, by code.",
+    labels=("registry", "code"),
+    unit="calls",
+    good_for="which calls to the node fail, and why",
+)
+WANTED = Family(
+    "orchd_registry_wanted",
+    "gauge",
+    "1 = gateways are to find it there.",
+    labels=STANDING_LABELS,
+    unit="0 or 1",
+    good_for="what ought to be on offer",
+)
+PUBLISHED = Family(
+    "orchd_registry_published",
+    "gauge",
+    "1 = go-livepeer has taken it, and no withdrawal since.",
+    labels=STANDING_LABELS,
+    unit="0 or 1",
+    good_for="what the node was told",
+)
 CONFIRMED = Family(
     "orchd_registry_confirmed",
     "gauge",
     "1 = go-livepeer was seen to offer it, 0 = not to; absent = not looked yet, or it can't be seen.",
+    labels=STANDING_LABELS,
+    unit="0 or 1",
+    good_for="what gateways can really find",
 )
 CHANGED = Family(
     "orchd_registry_changed_timestamp_seconds",
     "gauge",
     "Unix time when orchd_registry_published changed last; absent = never.",
+    labels=STANDING_LABELS,
+    unit="seconds since 1970",
+    good_for="since when a model is on offer, or is not",
 )
 FAILING = Family(
-    "orchd_registry_failing", "gauge", "1 = the last call about it failed, by code; absent = it went well."
+    "orchd_registry_failing",
+    "gauge",
+    "1 = the last call about it failed, by code; absent = it went well.",
+    labels=(*STANDING_LABELS, "code"),
+    unit="1",
+    good_for="why a model is not on offer",
 )
 
 _NOTHING = Published(wanted=False, published=False, confirmed=None, since=0.0)

@@ -91,9 +91,7 @@ class CatalogPart(Part):
         except StoreError as exc:
             # A full disk must not keep an edit from being served; it would only be unknown after a restart.
             log.error("last_good_not_saved", reason=exc.message)
-        errors = [p for p in desired.problems if p.severity is Severity.ERROR]
-        refused = any(p.entry is None for p in errors)
-        warnings = len(desired.problems) - len(errors)
-        self._collector.reloaded(not refused, time.time(), desired.file_hash, len(errors), warnings)
+        refused = any(p.severity is Severity.ERROR and p.entry is None for p in desired.problems)
+        self._collector.reloaded(not refused, time.time(), desired.file_hash, desired.problems)
         self.desired.emit(desired)
         await self._told.tell(desired)

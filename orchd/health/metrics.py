@@ -12,17 +12,27 @@ from collections.abc import Iterator, Sequence
 from orchd.domain.ids import ModelKey
 from orchd.domain.ports import ProbeWord
 from orchd.exposition import MetricsRegistry
-from orchd.metric_lines import EmergingCounters, Family, Histogram, HistogramLines, Page, model_labels
+from orchd.metric_lines import MODEL_LABELS, EmergingCounters, Family, Histogram, HistogramLines, Page, model_labels
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 SLOW_S = 1.0
 """A probe that takes this long is slow. A runner on the same host answers within some milliseconds."""
 
-PROBES = Family("orchd_probes_total", "counter", "Health probes by what they said.")
+PROBES = Family(
+    "orchd_probes_total",
+    "counter",
+    "Health probes by what they said.",
+    labels=(*MODEL_LABELS, "result"),
+    unit="probes",
+    good_for="what a model says of itself while it can't serve",
+)
 SECONDS = Family(
     "orchd_probe_seconds",
     "histogram",
     "Duration of health probes; under empty labels, of all models none of whose probes was slow.",
+    labels=MODEL_LABELS,
+    unit="seconds",
+    good_for="which model answers its health route late",
 )
 
 

@@ -20,7 +20,32 @@ from orchd.domain.outcomes import Outcome
 from orchd.domain.state import NO_JOBS, JobCounts, ModelStatus, RunnerErrors
 from orchd.errors import JOB_ANSWERS, Code
 from orchd.exposition import MetricsRegistry
-from orchd.metric_lines import EmergingCounters, Family, Histogram, HistogramLines, Lines, Page, model_labels, sample
+from orchd.jobs.families import (
+    ACTIVE,
+    ANSWERS,
+    BYOC_ACTIVE,
+    BYOC_ERRORS,
+    BYOC_WORK,
+    CONNECTIONS,
+    CONNECTIONS_CLOSED,
+    ERRORS,
+    FAILED_SECONDS,
+    FIRST_BYTE,
+    HELD,
+    JOBS,
+    LETTING_GO,
+    PENDING,
+    SECONDS,
+)
+from orchd.metric_lines import (
+    EmergingCounters,
+    Histogram,
+    HistogramLines,
+    Lines,
+    Page,
+    model_labels,
+    sample,
+)
 
 OUTCOMES = tuple(Outcome)
 PROCESSING_ERRORS = (
@@ -29,29 +54,14 @@ PROCESSING_ERRORS = (
 )
 """Codes that mean that the model did not do its work: with `RUNNER_ERROR`, the `type` of `byoc_errors_total`."""
 OK, RUNNER_ERROR = Outcome.OK, Outcome.RUNNER_ERROR
+NOT_SERVED = frozenset({Outcome.REFUSED, Outcome.RUNNER_ERROR, Outcome.BACKEND_FAILED, Outcome.ERROR})
+"""How jobs end that are counted in a histogram of their own: most of these end at once, and would make a broken model
+look quick. Jobs that ended because they took long (timeouts, callers who left) stay with those that were served."""
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
 JOB_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 SOURCE = "orchd"
 SIDES = ("caller", "runner")
 CLOSED = ("idle", "header_timeout")
-
-JOBS = Family("orchd_jobs_total", "counter", "Jobs by how they ended.")
-ANSWERS = Family("orchd_runner_answers_total", "counter", "Answers of runners to jobs, by the class of their status.")
-ERRORS = Family("orchd_job_errors_total", "counter", "Jobs that failed or were refused, by code.")
-SECONDS = Family("orchd_job_seconds", "histogram", "From a job's arrival to its end, waiting included.")
-FIRST_BYTE = Family("orchd_job_first_byte_seconds", "histogram", "From a job's arrival to the runner's first byte.")
-HELD = Family("orchd_job_hold_seconds", "histogram", "How long jobs that waited for a cold model did so.")
-ACTIVE = Family("orchd_sessions_active", "gauge", "Slots that are taken now, those that are letting go included.")
-LETTING_GO = Family("orchd_sessions_letting_go", "gauge", "Slots whose caller has left while the runner still works.")
-BYOC_ACTIVE = Family("byoc_sessions_active", "gauge", "Sessions now, as orchd counts them.")
-BYOC_WORK = Family(
-    "byoc_frame_latency_ms",
-    "histogram",
-    "Milliseconds from forwarding a job that succeeded to its end, as orchd measures them.",
-)
-BYOC_ERRORS = Family("byoc_errors_total", "counter", "Jobs that the model failed, as orchd sees them, by type.")
-CONNECTIONS = Family("orchd_connections", "gauge", "Connections for jobs that are open now.")
-CONNECTIONS_CLOSED = Family("orchd_connections_closed_total", "counter", "Callers' connections that orchd closed.")
 
 
 class JobCollector:
@@ -63,7 +73,8 @@ class JobCollector:
     It is also a `domain.snapshots.Contributor`: status shows how the jobs of a model have ended.
 
     Args:
-        active, letting_go: return how many slots of a model are taken, and how many of these are letting go.
+        slots: returns how many slots of a model are taken, how many of these are letting go, and how many are kept
+            for sessions that may begin.
 
     Attributes:
         changes: models of which a job was refused or has failed. One that went well had a slot, so the session table
@@ -71,21 +82,19 @@ class JobCollector:
     """
 
     families = (
-        *(JOBS, ANSWERS, ERRORS, SECONDS, FIRST_BYTE, HELD),
-        *(ACTIVE, LETTING_GO, BYOC_ACTIVE, BYOC_WORK, BYOC_ERRORS),
+        *(JOBS, ANSWERS, ERRORS, SECONDS, FAILED_SECONDS, FIRST_BYTE, HELD),
+        *(ACTIVE, LETTING_GO, PENDING, BYOC_ACTIVE, BYOC_WORK, BYOC_ERRORS),
         CONNECTIONS_CLOSED,
     )
 
-    def __init__(
-        self, registry: MetricsRegistry, active: Callable[[ModelKey], int], letting_go: Callable[[ModelKey], int]
-    ) -> None:
+    def __init__(self, registry: MetricsRegistry, slots: Callable[[ModelKey], tuple[int, int, int]]) -> None:
         self._series = registry.per_model(JobSeries)
         self._no_model = JobSeries(None)
         self._outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self._codes: dict[str, int] = dict.fromkeys(JOB_ANSWERS, 0)
         self.changes: Changes[ModelKey] = Changes()
         self._closed = dict.fromkeys(CLOSED, 0)
-        self._active, self._letting_go = active, letting_go
+        self._slots = slots
         registry.register(self)
 
     def job_finished(
@@ -121,7 +130,7 @@ class JobCollector:
             if key is not None:
                 self.changes.touch(key)
         bucket = bisect_left(JOB_BUCKETS, total_s)
-        family = series.seconds
+        family = series.failed_seconds if outcome in NOT_SERVED else series.seconds
         family.counts[bucket] += 1
         family.total += total_s
         if code:
@@ -170,8 +179,7 @@ class JobCollector:
         closed = (sample(CONNECTIONS_CLOSED.name, count, reason=reason) for reason, count in self._closed.items())
         yield (*self._no_model.lines.text(page, self._no_model, None), "".join(closed))
         for key, series in self._series.now():
-            slots = self._active(key), self._letting_go(key)
-            yield (*series.lines.text(page, series, slots), "")
+            yield (*series.lines.text(page, series, self._slots(key)), "")
 
 
 def _counts(outcomes: Mapping[str, int], codes: Mapping[str, int]) -> JobCounts:
@@ -206,8 +214,8 @@ class JobSeries:
     """
 
     __slots__ = (
-        *("answers", "codes", "failed_at", "failed_status", "first_byte", "held", "lines", "outcomes"),
-        *("seconds", "work"),
+        *("answers", "codes", "failed_at", "failed_seconds", "failed_status", "first_byte", "held", "lines"),
+        *("outcomes", "seconds", "work"),
     )
 
     def __init__(self, key: ModelKey | None) -> None:
@@ -217,6 +225,7 @@ class JobSeries:
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self.codes: dict[str, int] = dict.fromkeys(JOB_ANSWERS, 0)
         self.seconds = Histogram(JOB_BUCKETS)
+        self.failed_seconds = Histogram(JOB_BUCKETS)
         self.first_byte = Histogram(JOB_BUCKETS)
         self.held = Histogram(JOB_BUCKETS)
         self.work = Histogram(JOB_BUCKETS)
@@ -231,7 +240,10 @@ class JobSeries:
 class _JobSeriesLines:
     """The lines that show the jobs of one model, or of none."""
 
-    __slots__ = ("_answers", "_byoc_errors", "_errors", "_histograms", "_jobs", "_slots", "_work")
+    __slots__ = (
+        *("_active", "_answers", "_byoc_active", "_byoc_errors", "_errors", "_histograms", "_jobs", "_letting_go"),
+        *("_pending", "_work"),
+    )
 
     def __init__(self, of: JobSeries, labels: dict[str, str], *, emerging: bool) -> None:
         byoc = {"source": SOURCE, **labels}
@@ -240,16 +252,22 @@ class _JobSeriesLines:
         self._errors = EmergingCounters(ERRORS.name, labels, "code", emerging=emerging)
         self._histograms = tuple(
             HistogramLines(family.name, labels, histogram, emerging=emerging)
-            for family, histogram in ((SECONDS, of.seconds), (FIRST_BYTE, of.first_byte), (HELD, of.held))
+            for family, histogram in (
+                (SECONDS, of.seconds),
+                (FAILED_SECONDS, of.failed_seconds),
+                (FIRST_BYTE, of.first_byte),
+                (HELD, of.held),
+            )
         )
         self._work = HistogramLines(BYOC_WORK.name, byoc, of.work, scale=1000, emerging=emerging)
         self._byoc_errors = EmergingCounters(BYOC_ERRORS.name, byoc, "type", emerging=emerging)
-        self._slots = tuple(
-            Lines.of(f.name, p) for f, p in ((ACTIVE, labels), (LETTING_GO, labels), (BYOC_ACTIVE, byoc))
+        self._active, self._letting_go, self._pending = (
+            Lines.of(family.name, labels) for family in (ACTIVE, LETTING_GO, PENDING)
         )
+        self._byoc_active = Lines.of(BYOC_ACTIVE.name, byoc)
 
-    def text(self, page: Page, of: JobSeries, slots: tuple[int, int] | None) -> Sequence[str]:
-        """Return the lines of `JobCollector.families`, but the last. `slots`: taken, and letting go."""
+    def text(self, page: Page, of: JobSeries, slots: tuple[int, int, int] | None) -> Sequence[str]:
+        """Return the lines of `JobCollector.families`, but the last. `slots`: taken, letting go, and pending."""
         answers = (*of.answers[1:6], sum(of.answers[6:]))
         failed: dict[str, int] = {code: of.codes[code] for code in PROCESSING_ERRORS}
         failed[RUNNER_ERROR] = of.outcomes[RUNNER_ERROR]
@@ -258,11 +276,15 @@ class _JobSeriesLines:
             self._answers.text(page, dict(zip(STATUS_CLASSES, answers, strict=True))),
             self._errors.text(page, of.codes),
             *(histogram.text(page) for histogram in self._histograms),
-            *(
-                ("", "", "")
-                if slots is None
-                else (lines.text(n) for lines, n in zip(self._slots, (*slots, slots[0]), strict=True))
-            ),
+            *(("",) * 4 if slots is None else self._of_slots(*slots)),
             self._work.text(page),
             self._byoc_errors.text(page, failed),
+        )
+
+    def _of_slots(self, active: int, letting_go: int, pending: int) -> Sequence[str]:
+        return (
+            self._active.text(active),
+            self._letting_go.text(letting_go),
+            self._pending.text(pending) if pending or self._pending.shown else "",
+            self._byoc_active.text(active),
         )

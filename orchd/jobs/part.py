@@ -82,7 +82,7 @@ class JobsPart(Part):
     async def open(self) -> None:
         context, settings = self._context, self._context.settings.jobs
         table = self._sessions.table
-        collector = JobCollector(context.metrics, table.active, table.letting_go)
+        collector = JobCollector(context.metrics, table.slots)
         for_node = (lambda key: False) if self._node is None else self._node.healthy
         self._server = server = JobServer(
             settings,

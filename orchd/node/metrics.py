@@ -8,8 +8,20 @@ from orchd.domain.offer import NodeStatus
 from orchd.exposition import MetricsRegistry
 from orchd.metric_lines import Family, Page, sample
 
-UP = Family("orchd_node_up", "gauge", "1 = go-livepeer can be used; absent = orchd has none beside it.")
-STARTS = Family("orchd_node_starts_total", "counter", "Starts of go-livepeer that were seen, the first included.")
+UP = Family(
+    "orchd_node_up",
+    "gauge",
+    "1 = go-livepeer can be used; absent = orchd has none beside it.",
+    unit="0 or 1",
+    good_for="does paid work reach orchd at all?",
+)
+STARTS = Family(
+    "orchd_node_starts_total",
+    "counter",
+    "Starts of go-livepeer that were seen, the first included.",
+    unit="starts",
+    good_for="does the node crash?",
+)
 
 
 class NodeCollector:

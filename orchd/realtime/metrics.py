@@ -6,12 +6,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orchd.domain.ids import ModelKey
 from orchd.exposition import MetricsRegistry
-from orchd.metric_lines import Family, Lines, Page, model_labels
+from orchd.metric_lines import MODEL_LABELS, Family, Lines, Page, model_labels
 
 PHASES = ("held", "starting", "running", "ending")
 """The words of `domain.phases.StreamPhase`, but for `ended`; a test keeps them the same."""
 
-STREAMS = Family("orchd_streams", "gauge", "Realtime sessions now, by phase.")
+STREAMS = Family(
+    "orchd_streams",
+    "gauge",
+    "Realtime sessions now, by phase.",
+    labels=(*MODEL_LABELS, "phase"),
+    unit="sessions",
+    good_for="how many callers are in realtime sessions, and how far these are",
+)
 
 
 class StreamCollector:

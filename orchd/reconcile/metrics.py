@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.exposition import MetricsRegistry
-from orchd.metric_lines import EmergingCounters, Family, Lines, Page, model_labels
+from orchd.metric_lines import MODEL_LABELS, EmergingCounters, Family, Lines, Page, model_labels, sample
 
 OTHER = "other"
 RESTART_REASONS = (
@@ -24,14 +24,78 @@ a step of the loop."""
 ALL = tuple(RunnerState)
 OTHERS = tuple(state for state in ALL if state not in LAUNCHES)
 
-SESSIONS_MAX = Family("orchd_sessions_max", "gauge", "Most sessions at once.")
-RUNNERS = Family("orchd_runners", "gauge", "Runners by state.")
-READY = Family("orchd_model_ready", "gauge", "1 = a session can begin if a slot is free; absent while stopped.")
-STARTABLE = Family(
-    "orchd_model_startable", "gauge", "1 = cold, and its first job would start it; absent while stopped."
+SESSIONS_MAX = Family(
+    "orchd_sessions_max",
+    "gauge",
+    "Most sessions at once.",
+    labels=MODEL_LABELS,
+    unit="sessions",
+    good_for="what the slots that are taken are to be divided by",
 )
-STOPPED = Family("orchd_model_stopped", "gauge", "1 = an operator has stopped it (`orchd stop`); absent else.")
-RESTARTS = Family("orchd_runner_restarts_total", "counter", "Runners started again, by reason.")
+RUNNERS = Family(
+    "orchd_runners",
+    "gauge",
+    "Runners by state.",
+    labels=(*MODEL_LABELS, "state"),
+    unit="runners",
+    good_for="how many replicas serve, come, or failed",
+)
+READY = Family(
+    "orchd_model_ready",
+    "gauge",
+    "1 = a session can begin if a slot is free; absent while stopped.",
+    labels=MODEL_LABELS,
+    unit="0 or 1",
+    good_for="can jobs be served now?",
+)
+STARTABLE = Family(
+    "orchd_model_startable",
+    "gauge",
+    "1 = cold, and its first job would start it; absent while stopped.",
+    labels=MODEL_LABELS,
+    unit="0 or 1",
+    good_for="a model that is down on purpose, and fine",
+)
+STOPPED = Family(
+    "orchd_model_stopped",
+    "gauge",
+    "1 = an operator has stopped it (`orchd stop`); absent else.",
+    labels=MODEL_LABELS,
+    unit="1",
+    good_for="which models are to be started again one day",
+)
+RESTARTS = Family(
+    "orchd_runner_restarts_total",
+    "counter",
+    "Runners started again, by reason.",
+    labels=(*MODEL_LABELS, "reason"),
+    unit="restarts",
+    good_for="what keeps a model from staying up",
+)
+
+HELD_OVER = Family(
+    "orchd_model_held_over",
+    "gauge",
+    "1 = goes by its last good definition, since its entry, or the whole file, has an error; absent = it does not.",
+    labels=MODEL_LABELS,
+    unit="1",
+    good_for="which models serve something else than the file asks for",
+)
+LEAVING = Family(
+    "orchd_model_leaving",
+    "gauge",
+    "1 = no longer in the models file, and its sessions end; absent = it is in the file.",
+    labels=MODEL_LABELS,
+    unit="1",
+    good_for="a model that is not ready on purpose",
+)
+CONVERGED = Family(
+    "orchd_converged",
+    "gauge",
+    "1 = what runs is what the models file asks for, and nothing is under way.",
+    unit="0 or 1",
+    good_for="has the last edit been carried out, and does nothing start again and again?",
+)
 
 
 class ReconcileCollector:
@@ -123,3 +187,32 @@ class _RunnerSeries:
             stopped.text(1) if self.stopped else "",
             self._restarts.text(page, self.restarts),
         )
+
+
+class StandingCollector:
+    """`exposition.Collector` of what few models are, read where it is kept when a page is rendered.
+
+    Args:
+        held_over, leaving: return the models that are so now.
+        converged: returns whether nothing is under way.
+    """
+
+    families = (HELD_OVER, LEAVING, CONVERGED)
+
+    def __init__(
+        self,
+        registry: MetricsRegistry,
+        *,
+        held_over: Callable[[], Iterable[ModelKey]],
+        leaving: Callable[[], Iterable[ModelKey]],
+        converged: Callable[[], bool],
+    ) -> None:
+        self._held_over, self._leaving, self._converged = held_over, leaving, converged
+        registry.register(self)
+
+    def pieces(self, page: Page) -> Iterator[Sequence[str]]:
+        yield "", "", sample(CONVERGED.name, int(self._converged()))
+        for key in tuple(self._held_over()):
+            yield sample(HELD_OVER.name, 1, **model_labels(key)), "", ""
+        for key in tuple(self._leaving()):
+            yield "", sample(LEAVING.name, 1, **model_labels(key)), ""

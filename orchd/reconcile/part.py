@@ -21,7 +21,7 @@ from orchd.health.ports import Probes
 from orchd.history.ports import History
 from orchd.part import Context, Part, Roots
 from orchd.reconcile.loop import Loop, LoopPorts
-from orchd.reconcile.metrics import ReconcileCollector
+from orchd.reconcile.metrics import ReconcileCollector, StandingCollector
 from orchd.reconcile.orders import OrderBook
 from orchd.reconcile.runtime_watch import watch_runtime
 from orchd.reconcile.snapshots import Snapshots
@@ -86,6 +86,12 @@ class ReconcilePart(Part):
             stopped=await table.stopped(),
         )
         self.orders = OrderBook(loop, table)
+        StandingCollector(
+            self._context.metrics,
+            held_over=lambda: loop.state.desired.held_over,
+            leaving=lambda: loop.state.models.keys() - loop.state.wanted.keys(),
+            converged=loop.converged,
+        )
         self.snapshots = Snapshots(loop)
         self.probed.connect(self._sessions.letting_go.probed)
         self._sessions.drained.connect(loop.drained)

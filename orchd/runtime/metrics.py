@@ -14,11 +14,21 @@ RUNTIME_EVENTS = (
     OTHER,
 )
 
-EVENTS = Family("orchd_runtime_events_total", "counter", "What runtimes reported about our runners.")
+EVENTS = Family(
+    "orchd_runtime_events_total",
+    "counter",
+    "What runtimes reported about our runners.",
+    labels=("runtime", "event"),
+    unit="events",
+    good_for="did the engine or somebody else stop a runner, or did orchd?",
+)
 UP = Family(
     "orchd_runtime_up",
     "gauge",
     "1 = the runtime can be reached. One that is down is left out while no model needs it.",
+    labels=("runtime",),
+    unit="0 or 1",
+    good_for="can orchd start and heal anything at all?",
 )
 
 

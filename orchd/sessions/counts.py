@@ -31,6 +31,11 @@ class SlotCounts:
         """Return how many of the slots that are taken are letting go."""
         return self._models[key].letting_go if key in self._models else 0
 
+    def slots(self, key: ModelKey) -> tuple[int, int, int]:
+        """Return `active`, `letting_go` and `pending`."""
+        model = self._models.get(key)
+        return (0, 0, 0) if model is None else (model.active, model.letting_go, model.pending)
+
     def running(self, key: ModelKey) -> int:
         """Return how many sessions run: the taken slots less those that are letting go."""
         return self.active(key) - self.letting_go(key)
