@@ -115,4 +115,6 @@ def _address(text: str) -> str:
     raw = bytes.fromhex(text)
     if len(raw) not in (4, 16):
         raise ValueError(text)
-    return str(ipaddress.ip_address(b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))))
+    ip = ipaddress.ip_address(b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4)))
+    mapped = getattr(ip, "ipv4_mapped", None)
+    return f"::ffff:{mapped}" if mapped else str(ip)  # As Python 3.13 writes it; 3.11 has ::ffff:7f00:1.

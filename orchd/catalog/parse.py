@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from orchd.catalog.breaks import break_at, broken, conflict_mark, no_array, quoted, skip_blank
 from orchd.catalog.names import is_comment
 from orchd.domain.state import Problem, Severity
 from orchd.errors import Code
@@ -25,29 +26,8 @@ MAX_DEPTH = 16
 MAX_DIGITS = 100
 """Digits of a number, and bound of its decimal exponent: whatever comes through converts to int or Fraction cheaply."""
 
-_BLANK = re.compile(r"[ \t\r\n]*")
-_CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?=[ \r\n]|\Z)", re.MULTILINE)
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]')
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_WORDS = {"none": "; write null", "true": "; write true", "false": "; write false", "undefined": "; write null"}
 _COLON = re.compile(r"[ \t\r\n]*:")
-_COMMENT_HINT = "; JSON has no comments: remove it, or begin a key with // or _ for a note"
-_NO_ARRAYS = {
-    "{": "an object (put it into [ ])",
-    '"': "a text in quotes",
-    "null": "null",
-    "true": "true",
-    "false": "false",
-    "<": "HTML or XML",
-}
-_EXPECTED = {
-    "Expecting value": "expected a value",
-    "Expecting ',' delimiter": "expected ',' or the closing bracket",
-    "Expecting ':' delimiter": "expected ':' after the key",
-    "Expecting property name enclosed in double quotes": 'expected a key in double quotes or "}"',
-    "Unterminated string starting at": "expected a closing double quote for the text that starts here",
-    "Invalid control character at": "expected no line break or other control character inside a text",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +101,8 @@ def parse(data: bytes, file: str) -> Parsed | Problem:
     try:
         return Parsed(tuple(_entries(text)), warnings)
     except _NoArray as exc:
-        # Whatever the break looks like, these are its cause: no JSON has a line that begins so.
-        if mark := _CONFLICT.search(text):
-            what = f"cannot read on: {mark[0]} is a conflict mark of git; settle the conflict and remove its marks"
-            return _malformed(file, text, mark.start(), what)
-        return _malformed(file, text, exc.at, exc.message)
+        at, message = conflict_mark(text) or (exc.at, exc.message)
+        return _malformed(file, text, at, message)
 
 
 class _NoArray(Exception):
@@ -142,42 +119,28 @@ def _entries(text: str) -> Iterator[RawEntry]:
     Raises:
         _NoArray: it is not an array.
     """
-    at = _skip(text, 0)
+    at = skip_blank(text, 0)
     if not text.startswith("[", at):
-        raise _NoArray(at, _no_array(text, at))
+        raise _NoArray(at, no_array(text, at))
     reader = _ElementReader(text)
-    at = _skip(text, at + 1)
+    at = skip_blank(text, at + 1)
     if text.startswith("]", at):
         return _nothing_after(text, at)
     while True:
         entry, at = reader.read(at)
         yield entry
-        at = _skip(text, at)
+        at = skip_blank(text, at)
         if text.startswith("]", at):
             return _nothing_after(text, at)
         if not text.startswith(",", at):
-            raise _NoArray(at, _what(text, at, "expected ',' or ']' after the entry"))
-        at = _skip(text, at + 1)
-
-
-def _no_array(text: str, at: int) -> str:
-    """Return what is there in place of the array."""
-    rest, expected = text[at : at + 5], "expected a JSON array, '[' first; no models at all is []"
-    if rest.startswith(("//", "/*", "#")):
-        return f"cannot read on: {expected}{_COMMENT_HINT}"
-    for start, what in _NO_ARRAYS.items():
-        if rest.startswith(start):
-            return f"cannot read {what}: {expected}"
-    if not rest:
-        return f"cannot read an empty file: {expected}"
-    what = "a number" if rest[0] in "-0123456789" else "this text"
-    return f"cannot read {what}: {expected}"
+            raise _NoArray(at, break_at(text, at, "expected ',' or ']' after the entry"))
+        at = skip_blank(text, at + 1)
 
 
 def _nothing_after(text: str, closing: int) -> None:
-    at = _skip(text, closing + 1)
+    at = skip_blank(text, closing + 1)
     if at < len(text):
-        raise _NoArray(at, _what(text, at, "expected nothing after the array"))
+        raise _NoArray(at, break_at(text, at, "expected nothing after the array"))
 
 
 class _ElementReader:
@@ -204,7 +167,7 @@ class _ElementReader:
         try:
             value, end = self._decoder.raw_decode(self._text, start)
         except json.JSONDecodeError as exc:
-            raise _NoArray(exc.pos, _what(self._text, exc.pos, _EXPECTED.get(exc.msg, exc.msg))) from None
+            raise _NoArray(*broken(self._text, exc)) from None
         except RecursionError:
             raise _NoArray(start, "cannot read this entry: it is nested too deeply") from None
         self._line += self._text.count("\n", self._line_at, start)
@@ -218,7 +181,7 @@ class _ElementReader:
         for name, times in Counter(name for name, _ in pairs).items():
             if times > 1 and not is_comment(name):
                 self._repeated.add(name)
-                self._faults.append(f"cannot tell which {_quoted(name)} is meant: it is written {times} times")
+                self._faults.append(f"cannot tell which {quoted(name)} is meant: it is written {times} times")
         return dict(pairs)
 
     def _int(self, digits: str) -> int:
@@ -262,34 +225,6 @@ def _unusable(value: Any) -> Iterator[str]:
         yield "cannot use text with a NUL character (\\u0000)"
     if any("\ud800" <= char <= "\udfff" for text in texts if not text.isascii() for char in text):
         yield "cannot use text with half of a surrogate pair (\\ud800 to \\udfff)"
-
-
-def _what(text: str, at: int, expected: str) -> str:
-    """Return the message for a break at `at`, with a hint at the usual slips."""
-    found = text[at : at + 1]
-    hint = ""
-    if not found:
-        hint = "; the file ends too early"
-    elif found in "/#":
-        hint = _COMMENT_HINT
-    elif found in "'\u2018\u2019\u201c\u201d\u201e":
-        hint = '; JSON wants double quotes, "'
-    elif word := _WORD.match(text, at):
-        hint = _WORDS.get(word[0].lower(), f"; text stands in double quotes: {_quoted(word[0])}")
-    elif (found in "}]" and text[:at].rstrip().endswith(",")) or (
-        found == "," and text[at + 1 :].lstrip()[:1] in ("}", "]")
-    ):
-        hint = "; remove the trailing comma"
-    return f"cannot read on: {expected}{hint}"
-
-
-def _skip(text: str, at: int) -> int:
-    blank = _BLANK.match(text, at)
-    return blank.end() if blank else at
-
-
-def _quoted(name: str) -> str:
-    return json.dumps(name[:40])
 
 
 def _malformed(file: str, text: str, at: int, message: str) -> Problem:

@@ -34,6 +34,19 @@ RAW = (
 """What a library or the system puts around its words; none of it tells an operator anything."""
 
 
+CERTIFIES = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 @dataclass(frozen=True)
 class Authority:
     """One that signs certificates; `issue` returns the files of one."""
@@ -46,8 +59,13 @@ class Authority:
     @classmethod
     def make(cls, name: str, folder: Path) -> Authority:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _builder(name, name, key.public_key(), days=2).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        public = key.public_key()
+        certificate = (
+            _builder(name, name, public, days=2)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            # What Python 3.13 and newer ask of an authority.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(CERTIFIES, critical=True)
         )
         return cls(name, folder, key, certificate.sign(key, hashes.SHA256()))
 
@@ -62,10 +80,13 @@ class Authority:
             subject: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
         except ValueError:
             subject = x509.DNSName(host)
-        builder = _builder(name, name if itself else self.name, key.public_key(), days=days).add_extension(
-            x509.SubjectAlternativeName([subject]), critical=False
+        signer = key if itself else self.key
+        builder = (
+            _builder(name, name if itself else self.name, key.public_key(), days=days)
+            .add_extension(x509.SubjectAlternativeName([subject]), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         )
-        signed = builder.sign(key if itself else self.key, hashes.SHA256())
+        signed = builder.sign(signer, hashes.SHA256())
         file = self.folder / f"{name}.pem"
         pem, pkcs8, plain = (
             serialization.Encoding.PEM,
@@ -96,7 +117,8 @@ def says(*pieces: bytes) -> Serve:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.writelines(pieces)
+        for piece in pieces:  # `writelines` of Python 3.12 and 3.13 never ends what begins or ends with an empty piece.
+            writer.write(piece)
         await writer.drain()
 
     return serve
