@@ -279,10 +279,15 @@ async def test_a_read_that_had_to_wait_too_long_for_another_one_leaves_that_alon
 async def test_a_disk_that_hangs_is_an_error_each_time_and_holds_up_nobody(tmp_path: Path) -> None:
     answers = threading.Event()
     database = Database(tmp_path / "orchd.db", PARTS)
+
+    def hang(_: Sql) -> None:
+        answers.wait()
+        database._file.close()  # Nobody else is left who would.
+
     await database.open()
     database.timeout_s = 0.05
     with pytest.raises(StoreError, match="its disk does not answer"):
-        await database.transaction(lambda sql: answers.wait() and add_pair(sql, 1))
+        await database.transaction(hang)
     for _ in range(2):
         with pytest.raises(StoreError, match="its disk does not answer"):
             await database.transaction(partial(add_pair, id=2))
