@@ -500,6 +500,7 @@ def test_alerts_tell_what_is_wrong_between_orchd_and_the_node(
         f'orchd_registry_confirmed{{{model},registry="byoc"}}': confirmed,
         f"orchd_sessions_active{{{model}}}": sessions,
         'orchd_node_up{instance="i"}': up,
+        'up{instance="i",job="orchd"}': 1,
     }
     test = {
         "interval": "1m",
@@ -543,6 +544,7 @@ def test_alerts_tell_when_orchd_itself_can_not_keep_up(
         'orchd_loop_lag_seconds_count{instance="i",job="orchd"}': late,
         'process_open_fds{instance="i",job="orchd"}': f"{open_fds}x40",
         'process_max_fds{instance="i",job="orchd"}': "1000x40",
+        'up{instance="i",job="orchd"}': "1x40",
     }
     test = {
         "interval": "1m",
