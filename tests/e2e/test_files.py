@@ -222,9 +222,13 @@ async def test_a_bad_entry_leaves_the_others_alone(served: Served) -> None:
     [problem] = [one for one in status["problems"] if one["severity"] == "error"]
     assert (problem["model_id"], problem["field"]) == ("serving", "maxSessions")
     assert await daemon.metric("orchd_file_problems", severity="error") == 1
+    for name in ("orchd_entry_errors", "orchd_model_held_over"):
+        assert (await daemon.metric(name), await daemon.metric(name, model_id="serving")) == (1, 1)
     await served.still()
+    assert await daemon.metric("orchd_converged") == 1
     daemon.write(SERVING)
     await daemon.until_model("serving", "is itself again", lambda m: not m["held_over"])
+    assert await daemon.metric("orchd_entry_errors") + await daemon.metric("orchd_model_held_over") == 0
 
 
 async def test_many_edits_in_a_row_end_in_the_last(served: Served) -> None:
