@@ -16,7 +16,7 @@ from orchd import tasks
 from orchd.advertise.part import AdvertisePart
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.app import App, Instead
-from orchd.cli import run
+from orchd.cli import daemon
 from orchd.control.orders import Asker
 from orchd.control.part import ControlPart
 from orchd.domain.ids import ModelKey, RunnerId
@@ -267,11 +267,11 @@ def test_an_error_that_nobody_expected_is_logged_and_ends_it_in_words(monkeypatc
     async def broken(*_: object) -> None:
         raise ValueError("bad")
 
-    monkeypatch.setattr(run, "_live", broken)
-    monkeypatch.setattr(run, "raise_open_files", lambda: None)
-    monkeypatch.setattr(run, "configure_logs", lambda *_, **__: None)
+    monkeypatch.setattr(daemon, "_live", broken)
+    monkeypatch.setattr(daemon, "raise_open_files", lambda: None)
+    monkeypatch.setattr(daemon, "configure_logs", lambda *_, **__: None)
     with capture_logs() as logs, pytest.raises(OrchdError, match=r"^cannot go on: ValueError\('bad'\); this is a bug"):
-        run.run_daemon(Settings())
+        daemon.run_daemon(Settings())
     [line] = logs
     assert (line["event"], line["log_level"]) == ("orchd_failed", "critical")
     assert isinstance(line["exc_info"], ValueError)

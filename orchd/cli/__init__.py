@@ -36,6 +36,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "demo": "see it work on a sample model: a job, an edit while it runs, a removal",
         "version": "show the versions of orchd, its libraries, the engine, the node and the daemon that runs",
         "schema": "print the JSON Schema of aiModels.json",
+        "completion": "print the script that lets bash, zsh or fish complete commands, flags and models",
         "help": "show the help of a command",
     },
     "the service": {

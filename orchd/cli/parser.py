@@ -29,6 +29,11 @@ class Parser(argparse.ArgumentParser):
         found: Any = super().parse_known_args(*args, **options)
         return found
 
+    def arguments(self) -> list[argparse.Action]:
+        """Return what its command line may have."""
+        self._fill()
+        return self._actions
+
     def filled(self) -> Parser:
         """Return itself, with its arguments."""
         self._fill()

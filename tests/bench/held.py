@@ -19,7 +19,7 @@ from asyncio import events
 from pathlib import Path
 from typing import Any
 
-import orchd.cli.run
+import orchd.cli.daemon
 from orchd.cli import main
 
 HOLDS, GARBAGE = "BENCH_HOLDS", "BENCH_GARBAGE"
@@ -80,7 +80,7 @@ def note_garbage(path: Path) -> None:
 if __name__ == "__main__":
     if path := os.environ.get(HOLDS):
         note_holds(Path(path))
-        orchd.cli.run.fast_loop = lambda: None  # type: ignore[attr-defined]
+        orchd.cli.daemon.fast_loop = lambda: None  # type: ignore[attr-defined]
     if path := os.environ.get(GARBAGE):
         note_garbage(Path(path))
     sys.exit(main())

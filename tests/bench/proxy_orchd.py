@@ -6,8 +6,8 @@ import argparse
 import hmac
 import os
 
+from orchd.cli.daemon import run_daemon
 from orchd.cli.flags import add_settings_flags, settings_of
-from orchd.cli.run import run_daemon
 from orchd.errors import Code, JobRefused
 from orchd.hooks.hook import HookOptions, JobHook
 from orchd.hooks.job import Job

@@ -17,7 +17,8 @@ COMMANDS = PARSER.commands
 
 def needed(command: str) -> list[str]:
     """Return words for what a command can't be without."""
-    return ["m" for one in COMMANDS[command].filled()._actions if not one.option_strings and one.nargs in (None, "+")]
+    needed = [one for one in COMMANDS[command].filled()._actions if not one.option_strings and one.nargs in (None, "+")]
+    return [str(next(iter(one.choices or ["m"]))) for one in needed]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import orchd.cli.run
+import orchd.cli.daemon
 from orchd.app import Instead
 from orchd.catalog.part import CatalogPart
 from orchd.cli import main
@@ -97,7 +97,7 @@ def crashing_parts(injector: Injector) -> Instead:
 def crash(folder: Path) -> int:
     """Run the command line with these parts in place of orchd's own."""
     instead = crashing_parts(Injector(folder))
-    orchd.cli.run.run_daemon = functools.partial(orchd.cli.run.run_daemon, instead=instead)
+    orchd.cli.daemon.run_daemon = functools.partial(orchd.cli.daemon.run_daemon, instead=instead)
     return main()
 
 
