@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import structlog
-
 from orchd.database.database import Database
 from orchd.database.sql import Row, Sql
 from orchd.domain.ids import ModelKey
 from orchd.domain.state import Stopped
-
-log = structlog.get_logger("orchd.reconcile")
-
-_TYPES = (str, str, str, float)
 
 
 class StoppedTable:
@@ -23,9 +17,9 @@ class StoppedTable:
         self._database = database
 
     async def stopped(self) -> dict[ModelKey, Stopped]:
-        """Return every model that is stopped; a row that can't be read is logged and left out."""
+        """Return every model that is stopped."""
         rows = await self._database.read(stopped_rows)
-        return {key: stopped for row in rows for key, stopped in _read_row(row)}
+        return {ModelKey(pipeline, model_id): Stopped(by, at) for pipeline, model_id, by, at in rows}
 
     async def save(self, stopped: Mapping[ModelKey, Stopped]) -> None:
         """Keep these, all or none; of one that is kept already, who and when stay."""
@@ -52,19 +46,3 @@ def put_stopped(sql: Sql, stopped: Mapping[ModelKey, Stopped]) -> None:
 def drop_stopped(sql: Sql, keys: Iterable[ModelKey]) -> None:
     """Drop these. What is not there is fine."""
     sql.change_all("DELETE FROM stopped WHERE pipeline = ? AND model_id = ?", [tuple(key) for key in keys])
-
-
-def _read_row(row: Row) -> list[tuple[ModelKey, Stopped]]:
-    """Return what a row holds; empty = it can't be read, and that is logged."""
-    pipeline, model_id, by, at = row
-    if tuple(map(type, row)) == _TYPES:
-        return [(ModelKey(pipeline, model_id), Stopped(by, at))]
-    log.warning(
-        "stored_row_unreadable",
-        table="stopped",
-        pipeline=pipeline,
-        model_id=model_id,
-        error="a column holds a value of the wrong type",
-        next="it is set aside: the model runs again, as the models file asks for; `orchd stop` stops it",
-    )
-    return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
@@ -14,7 +15,7 @@ from orchd.cli.status_pages import model_page, on_screen, overview, states
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Currency, Price, PriceUnit
 from orchd.domain.offer import NodeStatus
-from orchd.domain.state import RuntimeStatus, Snapshot
+from orchd.domain.state import BY_OPERATOR, RuntimeStatus, Snapshot, Stopped
 from orchd.errors import Code
 from orchd.node.status import node_line
 from orchd.reconcile.status_list import can_serve, totals, wanted
@@ -201,6 +202,24 @@ def test_held_over_and_leaving_models_say_so() -> None:
     lines = states(status(replace(snapshot(), models=models)))
     assert "going by its last good definition, since its entry, or the whole file, has an error" in lines[str(LLM)]
     assert lines["audio-to-text/openai/whisper-large-v3"].endswith("no longer in the file")
+
+
+def test_a_stopped_model_says_who_has_stopped_it_and_when_and_so_does_one_that_left_the_file() -> None:
+    by = Stopped("alice", NOW - 65)
+    models = {
+        key: replace(one, ready=False, startable=False, stopped=by, runners=(), reason=BY_OPERATOR)
+        for key, one in snapshot().models.items()
+    }
+    page = status(replace(snapshot(), models=models, stopped_elsewhere={ModelKey("llm", "left"): by}))
+    when = f"alice ({datetime.fromtimestamp(by.at).astimezone():%b %d %H:%M:%S}) has stopped it"
+    first, second = totals(page, TextStyle())
+    assert first.startswith("5 models: 5 stopped; sessions ")
+    assert second == f"llm/left is not in the models file; {when}"
+    assert states(page)[str(LLM)].endswith(f": {when}")
+    row = next(line for line in overview(page, TextStyle()).splitlines() if line.startswith(f"{LLM} "))
+    assert row.split()[1] == "stopped"
+    assert " 1m" in row
+    assert totals({**page, "models": []}, TextStyle()) == [second]
 
 
 class TestModelPage:
