@@ -14,13 +14,9 @@ from pathlib import Path
 import structlog
 
 from orchd.call_within import call_within
-from orchd.catalog.keep import merge
-from orchd.catalog.launch import NOTHING_RUNS, FileContext
-from orchd.catalog.reading import Reading, understand
-from orchd.catalog.watch import (
+from orchd.catalog.files import (
     READ_TIMEOUT_S,
     Content,
-    ModelsFile,
     hangs,
     host_lacks,
     mounted_alone,
@@ -28,6 +24,10 @@ from orchd.catalog.watch import (
     side_reader,
     unreadable,
 )
+from orchd.catalog.keep import merge
+from orchd.catalog.launch import NOTHING_RUNS, FileContext
+from orchd.catalog.reading import Reading, understand
+from orchd.catalog.watch import ModelsFile
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.state import DesiredState, Problem, Severity

@@ -5,15 +5,11 @@ Source of the knobs and their defaults: the container contract, table 5.3 (docs/
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
+from orchd.domain.fingerprint import fingerprint
 from orchd.domain.ids import Address, ModelKey
 from orchd.domain.money import Price
 
@@ -154,7 +150,7 @@ class GpuRequest:
 
 @dataclass(frozen=True, slots=True)
 class ContainerLaunch:
-    """What a container needs. All of it is part of the fingerprint; see `_FIRST_FIELDS` before adding to it.
+    """What a container needs. All of it is part of the fingerprint; see `fingerprint.py` before adding to it.
 
     Attributes:
         env: names and values, sorted; values may be secret, so they are kept out of `repr`.
@@ -271,55 +267,4 @@ class Model:
 
         `pull` is left out too: it says how to get the image, not which.
         """
-        return _fingerprint(self.launch)
-
-
-# Fields of the first release (6df4ce4), which made fingerprints of all of them, whatever their values. A later field
-# counts only where it is not at its default, so that an upgrade alone makes no new generation and restarts nothing.
-# Never add to these lists; give every new field a default that means "as before". A field at another value than its
-# default by the resolver's own doing, not by the entry's, would break that: `tests/upgrade/test_upgrade.py` notices.
-_FIRST_FIELDS: Mapping[type, frozenset[str]] = MappingProxyType(
-    {
-        ContainerLaunch: frozenset(
-            {
-                *("image", "port", "entrypoint", "args", "env", "volumes", "gpus", "memory_bytes", "shm_bytes", "cpus"),
-                *("user", "cap_add", "labels", "init", "stop_signal", "kind"),
-            }
-        ),
-        ProcessLaunch: frozenset({"argv", "cwd", "env", "kind"}),
-        ExternalLaunch: frozenset({"address", "kind"}),
-        GpuRequest: frozenset({"mode", "count", "ids"}),
-        Address: frozenset({"host", "port", "scheme", "base_path"}),
-    }
-)
-_NEVER = frozenset({"pull"})
-
-
-@lru_cache(maxsize=4096)
-def _fingerprint(launch: Launch) -> str:
-    text = json.dumps(_needs(launch), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _needs(value: Any) -> Any:
-    """Return `value` as JSON holds it, without fields that came after the first release and are at their defaults."""
-    first = next((_FIRST_FIELDS[t] for t in type(value).__mro__ if t in _FIRST_FIELDS), frozenset())
-    if is_dataclass(value):
-        counted = {
-            f.name: getattr(value, f.name) for f in fields(value) if f.name in first or not _at_default(value, f)
-        }
-        return {name: _needs(each) for name, each in counted.items() if name not in _NEVER}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):  # A list in JSON, so only the last ones can be left out.
-        names = list(getattr(value, "_fields", ()))
-        defaults: Mapping[str, Any] = getattr(value, "_field_defaults", {})
-        while names[-1] not in first and getattr(value, names[-1]) == defaults.get(names[-1], MISSING):
-            names.pop()
-        return [_needs(getattr(value, name)) for name in names]
-    if isinstance(value, tuple):
-        return [_needs(each) for each in value]
-    return value
-
-
-def _at_default(value: Any, field: Field[Any]) -> bool:
-    default = field.default_factory() if field.default_factory is not MISSING else field.default
-    return bool(getattr(value, field.name) == default)
+        return fingerprint(self.launch)

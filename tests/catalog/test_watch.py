@@ -10,18 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from orchd.catalog import watch
+from orchd.catalog import files
+from orchd.catalog.files import Content, host_lacks, mounted_alone, read_models_file, side_reader
 from orchd.catalog.parse import MAX_BYTES
 from orchd.catalog.reload import read_file
-from orchd.catalog.watch import (
-    Content,
-    ModelsFile,
-    Places,
-    host_lacks,
-    mounted_alone,
-    read_models_file,
-    side_reader,
-)
+from orchd.catalog.watch import ModelsFile, Places
 from orchd.domain.state import Problem, Severity
 from orchd.errors import Code
 from orchd.mounts import Mount
@@ -308,7 +301,7 @@ def test_a_file_that_is_mounted_by_itself_is_told(tmp_path: Path, monkeypatch: p
     (tmp_path / "link").symlink_to(path)
     assert mounted_alone(path) is None
     alone = Mount("/srv/aiModels.json", str(path), "ext4")
-    monkeypatch.setattr(watch, "read_mounts", lambda: (Mount("/", "/", "ext4"), alone))
+    monkeypatch.setattr(files, "read_mounts", lambda: (Mount("/", "/", "ext4"), alone))
     for name in (path, tmp_path / "link"):
         problem = mounted_alone(name)
         assert problem

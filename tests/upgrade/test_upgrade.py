@@ -28,7 +28,7 @@ from orchd.advertise.byoc.kept import UNREADABLE
 from orchd.advertise.live_runner import wire as live_wire
 from orchd.app import App
 from orchd.catalog.tables import ModelTable
-from orchd.domain import model as domain_model
+from orchd.domain import fingerprint
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import ContainerLaunch, GpuRequest, Model, ProcessLaunch
 from orchd.domain.ports import Runtime, SightedAs
@@ -264,10 +264,10 @@ def test_a_field_that_a_version_adds_changes_no_fingerprint_until_it_is_used(mon
     assert container_model(launch=LongerProcess(("a",), "/x")).generation == process
     assert container_model(launch=LongerProcess(("a",), "/x", later=(1,))).generation != process
 
-    needs = domain_model._needs
+    needs = fingerprint.needs
     address = needs(Address("h", 1))
-    firsts = {**domain_model._FIRST_FIELDS, LongerAddress: domain_model._FIRST_FIELDS[Address]}
-    monkeypatch.setattr(domain_model, "_FIRST_FIELDS", firsts)
+    firsts = {**fingerprint.FIRST_FIELDS, "LongerAddress": fingerprint.FIRST_FIELDS["Address"]}
+    monkeypatch.setattr(fingerprint, "FIRST_FIELDS", firsts)
     assert needs(LongerAddress("h", 1)) == address
     assert needs(LongerAddress("h", 1, resolver="other")) != address
 
