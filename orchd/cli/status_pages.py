@@ -17,18 +17,21 @@ from orchd.reconcile.status_list import can_serve, model_name, state_colour, wan
 from orchd.status_face import Json, Position, Section, status_faces
 from orchd.text import BOLD, DIM, TextStyle, printable, style_of
 
-FACTS = ("state", "why", "failed", "wanted", "runs", "start", "sessions", "jobs", "errors", "price", "offered")
+FACTS = ("state", "why", "wanted", "runs", "start", "sessions", "jobs", "errors", "price", "offered")
 """The order of those lines at the head of a model's page; those of other names stand below them."""
 
 
 def printed(status: Json, model: str | None) -> str:
-    """Return the page that is printed once: of all models, or of one. On a terminal, the prompt needs a line.
+    """Return the page that is printed once: of all models, cut to the window, or of one.
 
     Raises:
         DaemonUnreachable: see `of_this_version`.
     """
     style = style_of(sys.stdout)
-    return page(status, model, style if style.height is None else replace(style, height=style.height - 1))
+    if style.height is not None:
+        style = replace(style, height=style.height - 1)  # The prompt needs a line.
+    shown = page(status, model, style)
+    return shown if model else "\n".join(on_screen(shown, style, "orchd status"))
 
 
 def page(status: Json, model: str | None, style: TextStyle) -> str:

@@ -49,7 +49,7 @@ def totals(status: Json, style: TextStyle) -> list[str]:
     unable = [model for model in models if wanted(model) and not can_serve(model)]
     serving = [model for model in models if wanted(model) and can_serve(model)]
     ready = sum(model["ready"] for model in serving)
-    coming = sum(model["state"] in COMING for model in unable)
+    coming = sum(model["state"] in COMING and not model["last_failure"] for model in unable)
     counts = {
         "ready": ready,
         "cold": len(serving) - ready,
@@ -107,7 +107,7 @@ def _badness(model: Json) -> int:
     if not wanted(model):
         return 9 if model["leaving"] else 8
     if not can_serve(model):
-        return _WORST.index(state) if state in _WORST else 3
+        return _WORST.index(state) if state in _WORST else 2 if model["last_failure"] else 3
     if not model["ready"]:
         return 5 if model["last_failure"] or model["held_over"] else 7
     return 6 if _at_its_best(model) else 4
@@ -167,6 +167,9 @@ def why(model: Json) -> str:
             for runner in model["runners"]
             if runner["wanted"] and (runner["state"] != "ready" or runner["detail"])
         ]
+    failure = model["last_failure"]
+    if failure and wanted(model) and not model["ready"] and not any(failure in note for note in notes):
+        notes.append(f"its last run failed: {failure}")
     return printable("; ".join(note for note in notes if note))
 
 

@@ -10,6 +10,8 @@ from orchd.status_face import Json
 from orchd.text import DIM, Cell, TextStyle, ago, printable, table, units
 
 LOG_LINES = 10
+MOST_EVENTS = 5
+"""Events on a terminal, so that what stands above them is not scrolled away."""
 
 
 def facts(model: Json, status: Json) -> dict[str, str]:
@@ -17,11 +19,9 @@ def facts(model: Json, status: Json) -> dict[str, str]:
     sessions = model["sessions"]
     source, runs = f"{model['source']} ({model['kind']}, profile {model['profile']})", former(model)
     start = "at once (warm)" if model["warm"] else "by its first job (cold)"
-    failure = model["last_failure"]
     return {
         "state": model["state"],
         "why": why(model),
-        "failed": failure if failure and failure not in model["reason"] else "",
         "wanted": source if runs else "",
         "runs": runs or source,
         "start": "" if model["kind"] == "external" else start,
@@ -121,8 +121,15 @@ def _advice(model: Json, name: str) -> list[tuple[str, str]]:
 
 def events(status: Json, style: TextStyle) -> list[str]:
     """Return what has happened to it."""
-    history = status["models"][0]["history"]
-    return ["", "Events, latest first", *_moves(history, style)] if history else []
+    [model] = status["models"]
+    history = model["history"]
+    if not history:
+        return []
+    shown = history if style.height is None else history[-MOST_EVENTS:]
+    lines = ["", "Events, latest first", *_moves(shown, style)]
+    if len(shown) < len(history):
+        lines.append(style.paint(f"  older ones: `orchd events {shlex.quote(printable(model_name(model)))}`", DIM))
+    return lines
 
 
 def _moves(history: list[Json], style: TextStyle) -> list[str]:

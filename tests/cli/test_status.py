@@ -285,6 +285,22 @@ Replica 0 is
         assert moves[-1] == "cold -> pulling"
         assert "      the container ended by itself\n      exit code 137, OOM killed; Bearer ***\n" in events
 
+    def test_on_a_terminal_the_latest_events_leave_room_and_the_others_are_pointed_to(self) -> None:
+        assert "older ones" not in self.page()
+        page = self.page(TextStyle(80, height=24))
+        assert re.findall(r"#0  (\w+) ->", page) == ["stopping", "loading", "starting", "prepared", "pulling"]
+        assert page.endswith(f"\n  older ones: `orchd events {LLM}`")
+
+    def test_one_that_crashes_again_and_again_says_so_while_it_is_started_again(self) -> None:
+        shown = status(snapshot(), next(iter(snapshot().models)))
+        [model] = shown["models"]
+        again = {"ready": False, "state": "loading", "reason": "it is loading", "last_failure": "it exited with code 3"}
+        model |= again
+        assert "it is loading; its last run failed: it exited with code 3" in model_page(shown, TextStyle())
+        assert "1 can't serve;" in totals(shown, TERMINAL)[0], "and is not on the way"
+        model["reason"] = "it is loading: it exited with code 3"
+        assert "its last run failed" not in model_page(shown, TextStyle())
+
     def test_the_next_start_of_a_runner_in_backoff_is_told(self) -> None:
         page = self.page(key=ModelKey("text-to-image", "stabilityai/sdxl-turbo"))
         assert "    next start in 8s; exited with code 1: CUDA error" in page
