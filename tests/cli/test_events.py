@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def test_fewer_are_shown_by_number_and_by_time(filled: Path, capsys: pytest.Capt
     out, err = capsys.readouterr()
     assert [line[21:] for line in out.splitlines()] == ["restart_asked   image/b: by alice"]
     assert err == "orchd: older events are left out; `--tail 2` or `--since 1d` shows more\n"
-    with sqlite3.connect(filled / "orchd.db") as db:
+    with closing(sqlite3.connect(filled / "orchd.db")) as db, db:
         db.execute("UPDATE history_events SET at = at - 7200 WHERE kind != 'failed'")
     assert main(["events", "--since", "1h", "--state-dir", str(filled)]) == 0
     assert [line.split()[0] for line in told(capsys)] == ["failed"]

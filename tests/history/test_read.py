@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_a_folder_without_a_database_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_of_before_is_told_from_one_without_events(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "orchd.db") as db:
+    with closing(sqlite3.connect(tmp_path / "orchd.db")) as db, db:
         db.execute("CREATE TABLE models (x)")
     with pytest.raises(StoreError, match=r"^cannot find out what happened: .* is of an orchd that did not keep it yet"):
         KeptHistory(tmp_path).newest(1, lambda _: True)

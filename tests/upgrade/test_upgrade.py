@@ -93,7 +93,7 @@ def test_labels_of_a_former_release_name_their_runners(left: Path) -> None:
 async def test_every_row_of_a_former_releases_store_is_read_under_its_own_name(left: Path, tmp_path: Path) -> None:
     shutil.copy(left / "orchd.db", tmp_path / "orchd.db")
     async with opened_own(tmp_path) as database:
-        with sqlite3.connect(tmp_path / "orchd.db") as db:
+        with closing(sqlite3.connect(tmp_path / "orchd.db")) as db, db:
             rows = {tuple(row) for row in db.execute("SELECT pipeline, model_id, generation, current FROM models")}
         stored = await ModelTable(database).models()
         assert {(*s.model.key, s.model.generation, int(s.current)) for s in stored} == rows
@@ -127,7 +127,7 @@ async def test_a_schema_of_a_newer_orchd_is_refused_and_what_runs_goes_on(tmp_pa
     shutil.copytree(left, copied)
     async with opened_own(copied):
         pass
-    with sqlite3.connect(copied / "orchd.db") as db:
+    with closing(sqlite3.connect(copied / "orchd.db")) as db, db:
         db.execute("INSERT INTO schema_migrations VALUES ('catalog', 900, 'later', 0.0, 'orchd.db.schema-2.bak')")
     db.close()
     machine = Machine(left)
@@ -299,7 +299,7 @@ async def test_a_stored_row_that_cannot_be_read_is_set_aside_with_a_line_and_nev
     left = RELEASES[-1]
     copied = tmp_path / "left"
     shutil.copytree(left, copied)
-    with sqlite3.connect(copied / "orchd.db") as db:
+    with closing(sqlite3.connect(copied / "orchd.db")) as db, db:
         db.execute(damage)
     db.close()
     machine = Machine(left)
