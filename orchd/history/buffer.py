@@ -11,8 +11,8 @@ from orchd.domain.model import Model
 
 MOST_WAITING = 10_000
 """Events that wait while the disk is full or slow: a few MiB, and with 100 models that flap some minutes."""
-MOST_TOGETHER = 500
-"""Events, and states of runners, in one transaction: a few milliseconds, which is how long others may wait for it."""
+MOST_TOGETHER = 200
+"""Events, and states of runners, in one transaction: 2 or 3 ms, which is how long others may wait for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from orchd.database.sql import Sql
 from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.model import Model
 from orchd.domain.redact import scrub, secrets_of
 from orchd.history.buffer import Event, EventBatch, Lost, Stand
 from orchd.history.ports import Kind
+
+Secrets = Callable[[Model | None], frozenset[str]]
 
 OF_MODEL = 200
 """Events kept per model: the last 60 or so crashes of one that keeps crashing. One model's can't push out another's."""
@@ -16,7 +19,7 @@ OF_ORCHD = 1_000
 """Events kept that are about no model: edits, the node, runtimes, starts and stops."""
 IN_ALL = 20_000
 """Events kept in all: 100 models with all of theirs. 6 MiB as they usually are; 40 MiB if all texts are the longest."""
-DROPPED_TOGETHER = 1_000
+DROPPED_TOGETHER = 400
 """Most events that one transaction drops, so that it stays short."""
 TEXT_CHARS = 500
 """How much is kept of each text."""
@@ -51,6 +54,7 @@ def write(sql: Sql, batch: EventBatch, now: float, *, ended: bool = False) -> No
         now: Unix time; the daemon is alive.
         ended: it is about to end, cleanly.
     """
+    secrets = _secrets()
     sql.change("UPDATE history_daemon SET alive_at = ?, ended_at = ?", (now, now if ended else None))
     if batch.stands:
         gone = [_place(runner) for runner, stand in batch.stands.items() if stand is None]
@@ -60,14 +64,14 @@ def write(sql: Sql, batch: EventBatch, now: float, *, ended: bool = False) -> No
         sql.change_all(
             "INSERT OR REPLACE INTO history_runners (pipeline, model_id, replica, generation, state, since, why)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [_stand_row(runner, stand) for runner, stand in batch.stands.items() if stand is not None],
+            [_stand_row(runner, stand, secrets) for runner, stand in batch.stands.items() if stand is not None],
         )
     if batch.events or batch.lost:
         sql.change_all(
             "INSERT OR IGNORE INTO history_events"
             " (id, at, kind, pipeline, model_id, replica, generation, by, why, evidence)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [_event_row(event) for event in (*_told(batch.lost), *batch.events)],
+            [_event_row(event, secrets) for event in (*_told(batch.lost), *batch.events)],
         )
         drop_oldest(sql, {event.key for event in batch.events} | {None})
 
@@ -95,16 +99,27 @@ def _told(lost: Lost | None) -> Iterable[Event]:
     return (Event(lost.id, lost.at, Kind.EVENTS_LOST, None, None, "", "", said, ""),)
 
 
-def _event_row(event: Event) -> tuple[str | int | float | None, ...]:
-    secrets = secrets_of(event.model) if event.model is not None else frozenset()
+def _event_row(event: Event, secrets: Secrets) -> tuple[str | int | float | None, ...]:
     pipeline, model_id = event.key or ("", "")
-    texts = (_kept(text, secrets) for text in (event.why, event.evidence))
+    texts = (_kept(text, secrets(event.model)) for text in (event.why, event.evidence))
     return event.id, event.at, str(event.kind), pipeline, model_id, event.replica, event.generation, event.by, *texts
 
 
-def _stand_row(runner: RunnerId, stand: Stand) -> tuple[str | int | float, ...]:
-    secrets = secrets_of(stand.model) if stand.model is not None else frozenset()
-    return *_place(runner), stand.state, stand.since, _kept(stand.why, secrets)
+def _stand_row(runner: RunnerId, stand: Stand, secrets: Secrets) -> tuple[str | int | float, ...]:
+    return *_place(runner), stand.state, stand.since, _kept(stand.why, secrets(stand.model))
+
+
+def _secrets() -> Secrets:
+    """Return what returns the secrets of a model, each looked for once: hundreds of events may be of few models."""
+    known: dict[int, frozenset[str]] = {id(None): frozenset()}
+
+    def of(model: Model | None) -> frozenset[str]:
+        if (found := known.get(id(model))) is None:
+            assert model is not None
+            found = known[id(model)] = secrets_of(model)
+        return found
+
+    return of
 
 
 def _place(runner: RunnerId) -> tuple[str, str, int, str]:

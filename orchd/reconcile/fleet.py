@@ -143,7 +143,7 @@ class Fleet:
         self._history.setdefault(id.key, deque(maxlen=HISTORY)).append(
             Happening(time.time(), id, event, before.state, state, why, evidence)
         )
-        self._told.stands(id, state, why, runner.model)
+        self._told.stands(id, state, "; ".join(filter(None, (why, evidence))), runner.model)
         if (kind := kind_of(before.state, event, state)) is not None:
             self._told.note(kind, why, about=id, evidence=evidence, model=runner.model)
         log.log(
