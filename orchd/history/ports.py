@@ -53,6 +53,8 @@ class Kind(StrEnum):
     STOPPING = "stopping", "a runner that has served nobody yet is stopped; why"
     STOPPED = "stopped", "the runner was stopped on purpose and has ended; how"
 
+    STRAY_REMOVED = "stray_removed", "a container or process that no entry explains is stopped and removed; why"
+
     REGISTERED = "registered", "the node has taken the model into a registry"
     WITHDRAWN = "withdrawn", "the model was taken out of a registry of the node; why"
     NOT_REGISTERED = "not_registered", "the node did not take it, or could not be asked; it is tried again"
@@ -61,10 +63,10 @@ class Kind(StrEnum):
     RUNTIME_UP = "runtime_up", "Docker, or what launches processes, can be used"
     RUNTIME_DOWN = "runtime_down", "Docker can't be used; why"
 
-    RESTART_ASKED = "restart_asked", "an operator asked to restart the model; who"
-    STOP_ASKED = "stop_asked", "an operator asked to stop the model; who"
-    START_ASKED = "start_asked", "an operator asked to start the model again; who"
-    DOWN_ASKED = "down_asked", "an operator asked to stop all runners and orchd; who"
+    RESTART_ASKED = "restart_asked", "`orchd restart`; by whom"
+    STOP_ASKED = "stop_asked", "`orchd stop`; by whom"
+    START_ASKED = "start_asked", "`orchd start`; by whom"
+    DOWN_ASKED = "down_asked", "`orchd down`; by whom"
 
 
 class History(Protocol):

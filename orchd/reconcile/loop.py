@@ -92,7 +92,6 @@ class Loop:
         stopped: Mapping[ModelKey, Stopped] | None = None,
     ) -> None:
         runtimes, table, metrics, lag, history = ports.runtimes, ports.table, ports.metrics, ports.lag, ports.history
-        self._history = history
         self.state = state = ReconcileState(settings, runtimes, table, generations, lag.stalls, history, stopped or {})
         self._settings = settings
         self._runtimes = runtimes
@@ -292,7 +291,7 @@ class Loop:
             if self._told_down.get(runtime) != reason:
                 self._told_down[runtime] = reason
                 log.warning("runtime_down", runtime=str(runtime), reason=reason)
-                self._history.note(Kind.RUNTIME_DOWN, f"{runtime}: {reason}")
+                self.state.history.note(Kind.RUNTIME_DOWN, f"{runtime}: {reason}")
 
     async def _look(self, event: results.RunnersListed) -> None:
         self._told_down.pop(event.runtime, None)
@@ -302,4 +301,4 @@ class Loop:
         # Only now, when all that the runtime shows has been adopted: until then it can't be known what is not there.
         if self.state.set_up(event.runtime):
             log.info("runtime_up", runtime=str(event.runtime))
-            self._history.note(Kind.RUNTIME_UP, str(event.runtime))
+            self.state.history.note(Kind.RUNTIME_UP, str(event.runtime))

@@ -16,6 +16,7 @@ from orchd.domain.lifecycle import RunnerEvent, RunnerState
 from orchd.domain.model import StopSpec
 from orchd.domain.ports import SightedAs, Sighting
 from orchd.domain.runtime_id import RuntimeId
+from orchd.history.ports import Kind
 from orchd.reconcile import observe
 from orchd.reconcile.call_results import RunnersListed
 from orchd.reconcile.execute import Executor
@@ -114,6 +115,7 @@ class Sightings:
         """Stop and remove it, by the stop rules of another definition of its model if there is one."""
         id = stray.sighting.runner
         log.info("stray_removed", kind=str(stray.runtime), runner=str(id), handle=stray.sighting.handle, why=stray.why)
+        self._state.history.note(Kind.STRAY_REMOVED, f"{stray.sighting.handle}: {stray.why}", about=id)
         self._calls.remove_stray(stray.runtime, stray.sighting.handle, self._state.definitions.stop_of(id.key))
 
     def _note_stray(self, runtime: RuntimeId, sighting: Sighting) -> None:

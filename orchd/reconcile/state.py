@@ -79,6 +79,7 @@ class ReconcileState:
         self._unread: dict[ModelKey, None] = {}
         self._read: dict[ModelKey, tuple[bool, str]] = {}
         self.changes: Changes[ModelKey] = Changes()
+        self.history = history
         self.fleet = Fleet(table, self._on_runner, history)
         self._stalls = stalls
         self._needed_by: tuple[Mapping[ModelKey, Model], Mapping[ModelKey, Model], frozenset[ModelKey]]
