@@ -29,8 +29,8 @@ class StopModels:
             OrchdError: `unknown_target`, `bad_request`: nothing was done.
         """
         orders, loop = self._reconcile.orders, self._reconcile.loop
-        served, before = loop.models(), orders.stopped
-        keys = meant(order, {**served, **before}.keys())
+        before = orders.stopped
+        keys = meant(order, {**loop.models(), **before}.keys())
         for key in keys:
             if key not in before:
                 self._history.note(Kind.STOP_ASKED, "", about=key, by=str(by))
@@ -38,7 +38,7 @@ class StopModels:
         said = {key: done.follow[key]() for key in keys}
         for key in keys:
             text = f"is stopped already, {before[key]}" if key in before else said[key].text
-            yield told(key, Progress(text + ("" if key in served else _NOT_IN_FILE)))
+            yield told(key, Progress(text + ("" if orders.in_file(key) else _NOT_IN_FILE)))
         for line in _not_kept(done, "its stop holds only until orchd is restarted"):
             yield line
         if order.get("wait") is True:

@@ -40,6 +40,10 @@ class OrderBook:
         """As `ports.ModelOrders.stopped`."""
         return self._loop.state.stopped
 
+    def in_file(self, key: ModelKey) -> bool:
+        """As `ports.ModelOrders.in_file`."""
+        return key in self._loop.state.desired.models
+
     def now(self, key: ModelKey) -> Progress:
         """As `ports.ModelOrders.now`."""
         return progress.of_start(self._loop.state, key)

@@ -56,6 +56,10 @@ class ModelOrders(Protocol):
         """The models that an operator has stopped; the models file may name them or not."""
         ...
 
+    def in_file(self, key: ModelKey) -> bool:
+        """Return whether the models file asks for it, stopped or not."""
+        ...
+
     def now(self, key: ModelKey) -> Progress:
         """Return how far a model is from running as the models file asks for."""
         ...

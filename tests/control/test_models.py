@@ -259,3 +259,18 @@ async def test_a_restart_of_a_stopped_model_names_the_command_that_helps() -> No
         told = ask(world, "restart", "a")
         assert (await told.all())[0].endswith(f"; `orchd start {a.key}` starts it")
         assert told.failed == [str(a.key)]
+
+
+@virtual_time
+async def test_a_model_that_is_leaving_the_file_is_stopped_for_its_return_and_that_is_said() -> None:
+    async with World().orchd(a := named("a"), b := named("b")) as world:
+        await world.until_quiet()
+        session = world.begin(a)
+        world.want(b)
+        await world.until_states(a, [S.DRAINING])
+        [line] = await ask(world, "stop", "a").all()
+        assert line.startswith(f"{a.key}: stopping; 1 job may go on until ")
+        assert line.endswith("; it is not in the models file")
+        world.table.end(session, Outcome.OK)
+        await world.until("gone", holds=lambda: a.key not in world.snapshot().models)
+        assert list(world.snapshot().stopped_elsewhere) == [a.key]
