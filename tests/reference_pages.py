@@ -17,6 +17,7 @@ from orchd.history.ports import Kind
 from orchd.metric_lines import Family
 from orchd.parts import faces
 from orchd.settings.reference import settings_table
+from tests.man_page import MAN_PAGE, man_page
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -91,3 +92,4 @@ if __name__ == "__main__":
     for page in PAGES:
         path = DOCS / page
         path.write_text(with_made(page, path.read_text()))
+    MAN_PAGE.write_text(man_page())

@@ -16,7 +16,7 @@ from pathlib import Path
 from setuptools import build_meta
 
 ROOT = Path(__file__).parents[1]
-FILES = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md")
+FILES = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "deploy/orchd.1")
 
 
 def build(folder: Path) -> tuple[Path, Path]:
@@ -26,8 +26,9 @@ def build(folder: Path) -> tuple[Path, Path]:
         copy = Path(name)
         shutil.copytree(ROOT / "orchd", copy / "orchd", ignore=shutil.ignore_patterns("__pycache__"))
         for file in FILES:
-            shutil.copy(ROOT / file, copy)
-        (copy / "MANIFEST.in").write_text("include CHANGELOG.md\n")
+            (copy / file).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / file, copy / file)
+        (copy / "MANIFEST.in").write_text("include CHANGELOG.md deploy/orchd.1\n")
         with contextlib.chdir(copy), contextlib.redirect_stdout(io.StringIO()):
             return folder / build_meta.build_wheel(str(folder)), folder / build_meta.build_sdist(str(folder))
 

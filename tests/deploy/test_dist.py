@@ -100,6 +100,8 @@ def test_it_can_be_installed_into_an_empty_environment(built: dict[str, Path], k
     package = Path(run(python, "-c", where, cwd="/").strip())
     assert package.is_relative_to(tmp_path)
     assert files(package) == files(ROOT / "orchd")
+    installed = python.parents[1] / "share/man/man1/orchd.1"
+    assert installed.read_text() == (ROOT / "deploy/orchd.1").read_text()
 
 
 def files(package: Path) -> set[Path]:
