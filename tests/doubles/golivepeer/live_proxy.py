@@ -11,7 +11,7 @@ import errno
 import os
 import posixpath
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -20,6 +20,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from tests.doubles.shared.go_http import KEEP_SERVER, Dropped, text_error
+from tests.doubles.shared.pump import Pump
 
 _HOP_BY_HOP = (
     "Connection",
@@ -34,24 +35,6 @@ _HOP_BY_HOP = (
 )
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto")
 _UNESCAPED = "$&+,/:;=@-._~"  # what Go leaves alone in a path
-
-
-class _Pump:
-    """Takes over one direction of an upgraded connection: aiohttp feeds it in place of its HTTP parser."""
-
-    def __init__(self, write: Callable[[bytes], object], ended: asyncio.Event) -> None:
-        self._write = write
-        self._ended = ended
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self._write(data)
-        return False, b""
-
-    def feed_eof(self) -> None:
-        self._ended.set()
-
-    def set_exception(self, *_: object) -> None:
-        self._ended.set()
 
 
 class RunnerProxy:
@@ -164,8 +147,8 @@ async def _tunnel(request: web.Request, answer: aiohttp.ClientResponse) -> web.S
     lines = [f"HTTP/1.1 101 {answer.reason}", *(f"{name}: {value}" for name, value in answer.headers.items()), "", ""]
     caller.write("\r\n".join(lines).encode("utf-8", "surrogateescape"))
     ended = asyncio.Event()
-    runner.protocol.set_parser(_Pump(caller.write, ended), _Pump(caller.write, ended))
-    request.protocol.set_parser(_Pump(runner.transport.write, ended))  # type: ignore[arg-type]
+    runner.protocol.set_parser(Pump(caller.write, ended), Pump(caller.write, ended))
+    request.protocol.set_parser(Pump(runner.transport.write, ended))  # type: ignore[arg-type]
     try:
         await ended.wait()
     finally:

@@ -22,6 +22,8 @@ class Answer:
     status: int = 0
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
+    broken_off: bool = False
+    """The body ended early."""
 
     def header(self, name: str) -> str | None:
         found = [value for key, value in self.headers if key.lower() == name.lower()]
@@ -76,21 +78,24 @@ class Exchange:
         lines = head.decode("latin-1").split("\r\n")[:-2]
         pairs = [line.partition(":")[::2] for line in lines[1:]]
         answer = Answer(int(lines[0].split(" ")[1]), [(name, value.strip()) for name, value in pairs])
-        answer.body = await self._body(reader, answer, method)
+        try:
+            await self._body(reader, answer, method)
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            answer.body += error.partial if isinstance(error, asyncio.IncompleteReadError) else b""
+            answer.broken_off = True
         return answer
 
-    async def _body(self, reader: asyncio.StreamReader, answer: Answer, method: str) -> bytes:
+    async def _body(self, reader: asyncio.StreamReader, answer: Answer, method: str) -> None:
         if method == "HEAD" or answer.status in (204, 304):
-            return b""
+            return
         if answer.header("Transfer-Encoding") != "chunked":
             length = answer.header("Content-Length")
-            return await reader.read() if length is None else await reader.readexactly(int(length))
-        pieces = []
-        while size := int(await reader.readline(), 16):
-            pieces.append(await reader.readexactly(size))
+            answer.body = await reader.read() if length is None else await reader.readexactly(int(length))
+            return
+        while size := int(await reader.readuntil(b"\n"), 16):
+            answer.body += await reader.readexactly(size)
             self.received += size
-            await reader.readline()
-        return b"".join(pieces)
+            await reader.readuntil(b"\n")
 
 
 def _head(method: str, target: str, host: str, headers: Mapping[str, str], body: bytes) -> bytes:

@@ -7,10 +7,11 @@ Actions of every node: hang, drop, fail (on=0|1), slow (s), restart, leave, come
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from tests.doubles.shared.clock import Clock
 from tests.doubles.shared.go_http import Handler, text_error
@@ -40,7 +41,7 @@ class Faults:
     def hanging(self) -> bool:
         return not self._going.is_set()
 
-    def middleware(self, clock: Clock) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    def middleware(self, clock: Clock) -> Middleware:
         @web.middleware
         async def faulty(request: web.Request, handler: Handler) -> web.StreamResponse:
             await self._going.wait()

@@ -61,14 +61,17 @@ def cleaned(path: str) -> str:
     return clean + "/" if path.endswith("/") and clean != "/" else clean
 
 
+def requoted(path: str) -> str:
+    """Go cleans the escaped path and escapes it again."""
+    return quote(path, safe="/$&+,:;=@~")
+
+
 @web.middleware
 async def go_manners(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Redirect to the cleaned path, answer 404 in Go's words, and close the connection for `Dropped`."""
     path, mark, query = request.raw_path.partition("?")
     if cleaned(path) != path:
-        # Go cleans the escaped path and escapes it again.
-        location = quote(cleaned(path), safe="/$&+,:;=@~") + mark + query
-        return web.Response(status=307, headers={"Location": location})
+        return web.Response(status=307, headers={"Location": requoted(cleaned(path)) + mark + query})
     try:
         return await handler(request)
     except web.HTTPNotFound:

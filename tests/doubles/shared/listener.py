@@ -13,8 +13,9 @@ from aiohttp import web
 from tests.doubles.shared.alpn import AlpnSwitch, Connected
 from tests.doubles.shared.cut import cut
 
-# Go's limit for the headers of a request; ticket headers are long.
-_HEADER_BYTES = 1 << 20
+# Beyond Go's limit of 1 MiB for the headers of a request; ticket headers are long.
+_HEADER_BYTES = 1 << 22
+_HEADERS = 1000
 # Source: byoc.md 1.
 _KEEP_ALIVE_S = 600
 # Handlers are cut at once; 0 would mean "for ever".
@@ -22,12 +23,13 @@ _SHUTDOWN_S = 0.1
 
 
 class Listener:
-    def __init__(self, address: str, *, linger_s: float = 10.0) -> None:
+    def __init__(self, address: str, *, linger_s: float = 10.0, keep_alive_s: float = _KEEP_ALIVE_S) -> None:
         """`address` is host:port; port 0 = a free one, chosen at the first `bind`.
 
-        `linger_s` is how many real seconds a body that nobody read is read after the answer.
+        `linger_s` is how many real seconds a body that nobody read is read after the answer,
+        `keep_alive_s` how many an idle connection is kept.
         """
-        self._linger_s = linger_s
+        self._linger_s, self._keep_alive_s = linger_s, keep_alive_s
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
         self._socket: socket.socket | None = None
@@ -61,9 +63,10 @@ class Listener:
             access_log=None,
             auto_decompress=False,
             handler_cancellation=True,
-            keepalive_timeout=_KEEP_ALIVE_S,
+            keepalive_timeout=self._keep_alive_s,
             lingering_time=self._linger_s,
             max_field_size=_HEADER_BYTES,
+            max_headers=_HEADERS,
             max_line_size=_HEADER_BYTES,
             shutdown_timeout=_SHUTDOWN_S,
         )
@@ -74,18 +77,22 @@ class Listener:
         self._server = await asyncio.get_running_loop().create_server(protocol, sock=self._socket, ssl=tls)
 
     def refuse(self) -> None:
-        """Stop listening; the connections that there are stay."""
+        """Stop listening; connections stay as long as they have a request under way."""
         if self._server is not None:
             self._server.close()
+        if self._runner is not None and self._runner.server is not None:
+            for connection in self._runner.server.connections:
+                if connection._current_request is None:
+                    connection.force_close()
         self._socket = None
 
-    async def close(self) -> None:
-        """Stop listening and cut every connection."""
+    async def close(self, *, gently: bool = False) -> None:
+        """Stop listening and cut every connection; gently = once what was answered is out."""
         if self._runner is not None and self._runner.server is not None:
             if self._server is not None:
                 self._server.close()
             for connection in self._runner.server.connections:
-                if connection.transport is not None:
+                if connection.transport is not None and not gently:
                     cut(connection.transport)
             await self._runner.cleanup()
             self._runner = None

@@ -23,6 +23,7 @@ from tests.doubles.shared.recordings import (
     Step,
     comparable,
     eventually,
+    expect,
     headers_of,
     learn,
     plain,
@@ -103,6 +104,14 @@ class Player:
     def meanwhile(self, step: Step) -> None:
         """Take over what a step without a request says of the world around the node."""
 
+    async def special(self, step: Step) -> bool:
+        """Play a step of a kind that only this program's recordings have; False = it is of no such kind."""
+        return False
+
+    def body_of(self, text: str) -> bytes:
+        """Return the body that a recorded text stands for."""
+        return text.encode()
+
     def beside(self, step: Step) -> None:
         """Check what was recorded beside an answer; raises Differs."""
 
@@ -144,6 +153,8 @@ class Player:
             await self._polled(step)
         elif "target" in step.get("request", {}):
             await self.request(step)
+        elif await self.special(step):
+            return
         else:
             raise Differs("nobody knows how to replay this step: see what is left out, and the stages")
 
@@ -155,7 +166,7 @@ class Player:
         # Within the step, the same value; in the next one it is another channel.
         self.known.pop("<channel>", None)
         headers = {name: self.ours(value) for name, value in request["headers"].items()}
-        target, body = self.ours(request["target"]), self.ours(request["body"]).encode()
+        target, body = self.ours(request["target"]), self.body_of(self.ours(request["body"]))
         hang_up = expected.get("error", "").startswith("TimeoutError")
         answer = await self.exchange(step["listener"], request["method"], target, headers, body, hang_up=hang_up)
         if target == "/runners/heartbeat" and answer.status == 200 and self.heartbeat_at is None:
@@ -240,6 +251,7 @@ class Player:
             return
         if answer.status != expected["status"]:
             raise Differs(f"status {answer.status} and not {expected['status']}: {answer.text[:300]!r}")
+        expect(answer.broken_off, "broken_off" in expected, "the body ended early")
         if "body_hex" in expected:
             self.match(expected["body_hex"], answer.body.hex())
         else:
@@ -262,11 +274,12 @@ class Player:
         """Return a recorded text with our ports and this run's values."""
         for name, value in self.known.items():
             text = text.replace(name, value)
-        for theirs, own in self.to_ours.items():
-            text = text.replace(theirs, own)
-        return text
+        return _replaced(text, self.to_ours)
 
     def theirs(self, text: str) -> str:
-        for own, theirs in self.to_theirs.items():
-            text = text.replace(own, theirs)
-        return text
+        return _replaced(text, self.to_theirs)
+
+
+def _replaced(text: str, by: Mapping[str, str]) -> str:
+    """Replace all at once: our port may be another one's recorded port."""
+    return re.sub("|".join(map(re.escape, by)), lambda match: by[match.group()], text) if by else text

@@ -120,7 +120,7 @@ async def test_case_1_a_fresh_channel_has_head_0_and_no_segment_ahead(bench: Ben
     status, headers, body = await bench.get("next")
     assert (status, headers[LATEST], body) == (200, "0", b"0")
     status, headers, body = await bench.get(2)
-    assert (status, headers[SEQ], headers[LATEST], body) == (470, "2", "0", b"Entry not found\n")
+    assert (status, headers[SEQ], headers[LATEST], body) == (470, "2", "0", b"Entry not found")
     waiting = await bench.read(-1)
     assert not waiting.task.done()
     await bench.post(0, b"x")

@@ -1,4 +1,4 @@
-"""EDGE. The trickle server of go-livepeer over HTTP; usable inside the node and by itself (`serving`).
+"""EDGE. The trickle server of Livepeer's node programs over HTTP; usable inside a node and by itself (`serving`).
 
 Left out: the deployer's hooks on create and delete. Source: trickle.md 2 to 7, 12.
 """
@@ -37,14 +37,32 @@ def _watching(segment: Segment) -> Iterator[asyncio.Event]:
 
 
 class TrickleServer:
-    """`autocreate` lets callers make channels; go-livepeer keeps it off and makes them itself (`create`)."""
+    """Where the programs differ, the defaults are go-livepeer's.
+
+    Args:
+        autocreate: lets callers make channels; the nodes keep it off and make them themselves (`create`).
+        max_segment: bytes; a longer one is refused with 413.
+        idle_sweep: channels without new data are closed.
+        no_such: what a DELETE of an unknown channel is told.
+    """
 
     def __init__(
-        self, clock: Clock, *, prefix: str = "/ai/trickle/", autocreate: bool = False, changefeed: bool = False
+        self,
+        clock: Clock,
+        *,
+        prefix: str = "/ai/trickle/",
+        autocreate: bool = False,
+        changefeed: bool = False,
+        max_segment: int | None = None,
+        idle_sweep: bool = True,
+        no_such: str = "Invalid stream",
     ) -> None:
         self._clock = clock
         self._prefix = prefix
         self._autocreate = autocreate
+        self._max_segment = max_segment
+        self._idle_sweep = idle_sweep
+        self._no_such = no_such
         self.channels = Channels(clock.now, changefeed=changefeed)
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -55,10 +73,11 @@ class TrickleServer:
         return self.channels.remove(name)
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.route("*", self._prefix + "{rest:.*}", self._handle)]
+        return [web.route("*", self._prefix + "{rest:.*}", self.handle)]
 
     async def start(self) -> None:
-        self._sweeping = spawn(self._sweep(), name="trickle-sweep")
+        if self._idle_sweep:
+            self._sweeping = spawn(self._sweep(), name="trickle-sweep")
 
     async def stop(self) -> None:
         if self._sweeping is not None:
@@ -69,8 +88,13 @@ class TrickleServer:
             await self._clock.sleep(SWEEP_EVERY_S)
             self.channels.sweep()
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        match [unquote(part) for part in request.rel_url.raw_path[len(self._prefix) :].split("/")]:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        path = request.rel_url.raw_path
+        return await self.answer(request, path[path.index(self._prefix) + len(self._prefix) :])
+
+    async def answer(self, request: web.Request, rest: str) -> web.StreamResponse:
+        """`rest` is the path behind the prefix, as the caller escaped it."""
+        match [unquote(part) for part in rest.split("/")]:
             case [name] if name:
                 return self._channel(request, name)
             case [name, index] if name and index:
@@ -83,7 +107,7 @@ class TrickleServer:
                 return text_error(404, "Stream not found")
             return web.Response()
         if request.method == "DELETE":
-            return web.Response() if self.channels.remove(name) else text_error(400, "Invalid stream")
+            return web.Response() if self.channels.remove(name) else text_error(400, self._no_such)
         return method_not_allowed("POST", "DELETE")
 
     def _find(self, name: str, mime_type: str) -> Channel | None:
@@ -112,7 +136,7 @@ class TrickleServer:
         head = channel.head
         segment = channel.open_for_read(seq)
         if segment is None:
-            return text_error(470, "Entry not found", {SEQ: str(seq), LATEST: str(head)})
+            return web.Response(status=470, text="Entry not found", headers={SEQ: str(seq), LATEST: str(head)})
         with _watching(segment) as changed:
             # No status line before the first byte or the close: an end can't be told later.
             while not segment.pieces and not segment.closed:
@@ -148,7 +172,12 @@ class TrickleServer:
                 segment.close()
                 gone = {CLOSED: "terminated"} if channel.closed else {}
                 return web.Response(headers={**said, **gone, "Connection": "close"})
+            size = 0
             while piece:
+                size += len(piece)
+                if self._max_segment is not None and size > self._max_segment:
+                    segment.close()
+                    return text_error(413, "segment exceeds maximum size", {**said, "Connection": "close"})
                 segment.append(piece)
                 piece = await request.content.readany()
         except (OSError, web.RequestPayloadError):

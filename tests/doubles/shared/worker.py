@@ -1,4 +1,4 @@
-"""The recordings' worker: it answers by the path, as `transcripts/README.md` says, and remembers what it saw.
+"""The recordings' worker: it answers by the path, as their `README.md` says, and remembers what it saw.
 
 It sleeps on the node's clock. Beside it the raw workers of `byoc-connections.json`.
 """
