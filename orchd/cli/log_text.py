@@ -52,7 +52,7 @@ class LogPrinter:
         self._open: dict[int, bytes] = {}
         self._texts: dict[int, TerminalText] = {}
         self._terminal = sys.stdout.isatty()
-        self._in_line = False
+        self._in_line = self._coloured = False
 
     def take(self, news: Json) -> None:
         """Print one of the daemon's lines."""
@@ -112,9 +112,10 @@ class LogPrinter:
         if text:
             sys.stdout.write(text)
             self._in_line = not text.endswith("\n")
+            self._coloured = self._coloured or "\x1b" in text
 
     def _whole_line(self) -> None:
         """On a terminal, begin a new line in its own colour."""
         if self._terminal:
-            sys.stdout.write(_RESET + ("\n" if self._in_line else ""))
-            self._in_line = False
+            sys.stdout.write((_RESET if self._coloured else "") + ("\n" if self._in_line else ""))
+            self._in_line = self._coloured = False

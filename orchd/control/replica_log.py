@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from orchd.control.log_sources import LogSources
 from orchd.control.orders import Json
 from orchd.domain.ids import ModelKey
+from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import RunnerKind
 from orchd.domain.runs import KeptRun, LogView
 from orchd.domain.state import ModelStatus, RunnerStatus
@@ -20,6 +21,8 @@ from orchd.status_view import model_state
 
 END_SEEN_S = 30.0
 """Most seconds from the end of a container's stream until the loop has seen how it ended, its grace not counted."""
+
+_ON_THE_WAY = frozenset({RunnerState.PULLING, RunnerState.PREPARED, RunnerState.STARTING, RunnerState.STOPPING})
 
 Emit = Callable[[Json], Awaitable[None]]
 
@@ -83,7 +86,8 @@ class ReplicaLog:
         """Show what the replica writes from now on, over its ends and starts, until its model is gone."""
         kept = await self._sources.kept(self._key, self._replica)
         over = kept[-1].number if kept else 0
-        view, began, waits = self._asked.view, False, ""  # `waits`: that was said
+        view, began = self._asked.view, False
+        shown = said = ""  # The handle of the run that was shown; that it waits.
         while True:
             turn = self._sources.turn
             status, runner = await self._sources.live(self._key, self._replica)
@@ -92,19 +96,18 @@ class ReplicaLog:
                 for run in later:
                     await self._show_kept(run)
                 over = later[-1].number
-            elif runner is not None and status is not None:
-                waits = ""
+            elif runner is not None and status is not None and not _is_over(runner, shown):
+                shown, said, began = runner.handle or "", "", True
                 view, over = await self._follow_run(status, runner, view, over)
                 continue
-            elif not began and kept:
+            elif not began and not runner and kept:
                 await self._show_last(status, kept)
             if status is None:
                 await self._note("is gone: its entry left aiModels.json")
                 return
-            said = "" if runner else f"does not run now ({_state_of(status, self._replica)}); waiting for its next run"
-            if said and not waits:
-                await self._note(said)
-            waits, began, view = waits or said, True, LogView(follow=True)
+            if not said and not runner and (said := _waits(status, self._replica)):
+                await self._note(f"{said}; waiting for its next run")
+            view, began = LogView(follow=True), True
             await self._sources.turned(turn)
 
     async def _follow_run(
@@ -177,6 +180,17 @@ class ReplicaLog:
 
     async def _note(self, text: str) -> None:
         await self._emit({"note": f"{self._key}#{self._replica} {text}"})
+
+
+def _is_over(runner: RunnerStatus, shown: str) -> bool:
+    """Return whether this is the run that was shown to its end, and that is being removed."""
+    return runner.state is RunnerState.STOPPING and runner.handle == shown
+
+
+def _waits(status: ModelStatus, replica: int) -> str:
+    """Return what a replica is that has no log now; empty = its next run is on the way."""
+    states = [runner.state for runner in status.runners if runner.runner.replica == replica]
+    return "" if set(states) & _ON_THE_WAY else f"is down ({states[0] if states else model_state(status)})"
 
 
 def _state_of(status: ModelStatus | None, replica: int) -> str:

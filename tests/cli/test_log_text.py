@@ -95,7 +95,7 @@ def test_where_a_log_ends_is_said_apart_from_it(
 ) -> None:
     ended: dict[str, object] = {"model": "llm/a", "replica": 0, "at": 0.0, "ended": "it exited with code 3"}
     assert printed(monkeypatch, data(0, b"half"), ended) == b"half"
-    assert printed(monkeypatch, data(0, b"half"), ended, terminal=True).startswith(b"half\x1b[0m\n")
+    assert printed(monkeypatch, data(0, b"\x1b[31mhalf"), ended, terminal=True) == b"\x1b[31mhalf\x1b[0m\n"
     said = capfd.readouterr().err.splitlines()
     assert [line.startswith("orchd: llm/a#0 ended ") for line in said] == [True, True]
     assert said[0].endswith(": it exited with code 3")
