@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,6 +14,8 @@ from orchd.database.database import Database
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model, StopSpec
 from orchd.domain.ports import Runtime, Sighting
+from orchd.domain.redact import secrets_of
+from orchd.domain.runs import EndedRun
 from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import EngineUnavailable, OrchdError, RunnersLeft
 from orchd.locks import StateLock
@@ -76,6 +79,9 @@ async def _end_all(runtime: Runtime, known: Known, tell: Callable[[str], None]) 
         tell(f"stopping {seen.runner.key} ({runtime.id} {seen.handle[:12]})")
         try:
             report = await runtime.stop(seen.handle, model.stop if model else StopSpec())
+            if model is not None:  # Else nobody knows its secrets.
+                run = EndedRun(seen.runner, time.time(), "`orchd down` ended it while no daemon ran")
+                await runtime.keep_log(seen.handle, run, secrets_of(model))
             await runtime.remove(seen.handle)
         except OrchdError as exc:
             return f"{seen.runner.key} ({runtime.id} {seen.handle[:12]}): {exc.message}"

@@ -43,7 +43,7 @@ def logs_without_daemon(state_dir: Path, instance: str, asked: Json) -> Iterator
     view = LogView(asked["tail"], asked["since"])
     files = _files(state_dir, key)
     containers: dict[int, str] = {}
-    if not asked["previous"] and any(definition["launch"]["kind"] == "container" for definition in mine):
+    if any(definition["launch"]["kind"] == "container" for definition in mine):
         containers, note = _containers(instance, key)
         if note:
             yield {"note": note}
@@ -58,7 +58,7 @@ def logs_without_daemon(state_dir: Path, instance: str, asked: Json) -> Iterator
     for replica in replicas:
         runs = [run for run in ended if run.run.runner.replica == replica]
         name = f"{key}#{replica}"
-        if replica in containers:
+        if replica in containers and not asked["previous"]:
             yield {"note": f"{name} is the container {containers[replica][:12]}"}
             yield from _data(replica, _of_container(containers[replica], view), secrets)
         elif replica in files and not asked["previous"]:

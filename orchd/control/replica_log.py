@@ -62,6 +62,7 @@ class ReplicaLog:
         self._replica = replica
         self._asked = asked
         self._emit = emit
+        self._told = ""
 
     async def show_once(self) -> OrchdError | None:
         """Show the run that is asked for, as far as it has come; return why that can't be done."""
@@ -114,6 +115,7 @@ class ReplicaLog:
         self, status: ModelStatus, runner: RunnerStatus, view: LogView, over: int
     ) -> tuple[LogView, int]:
         """Show a run until it ends; return what to ask for next, and the number of the last run that is over."""
+        turn = self._sources.turn
         try:
             await self._show_live(status, runner, view)
         except LogGone:
@@ -121,10 +123,16 @@ class ReplicaLog:
         except EngineUnavailable as exc:
             if exc.code is Code.ENGINE_REFUSED:
                 raise
-            await self._note(f"cannot be followed now, and some lines may be missing: {exc.message}")
+            at = time.time()
+            if exc.message != self._told:  # Not at each try while the engine is away.
+                await self._note(f"cannot be followed now, and some lines may be missing: {exc.message}")
+            self._told = exc.message
+            await self._sources.turned(turn)
+            return LogView(follow=True, since=at), over
+        self._told = ""
         at = time.time()
         try:
-            async with asyncio.timeout(END_SEEN_S):
+            async with asyncio.timeout(END_SEEN_S if status.model.kind is RunnerKind.CONTAINER else None):
                 return LogView(follow=True), await self._end_of(runner, over)
         except TimeoutError:  # It runs on: the engine has ended the stream alone.
             return LogView(follow=True, since=at), over

@@ -60,6 +60,13 @@ async def test_all_that_was_left_is_ended(tmp_path: Path) -> None:
     assert "removed text-to-image/org/a (signal)" in said
 
 
+async def test_the_log_of_one_whose_secrets_are_known_is_kept(tmp_path: Path) -> None:
+    runtime = FakeRuntime(delay_s=0)
+    await leave(runtime, A, B)
+    await down(tmp_path, runtime, stored=(A,))
+    assert [(run.runner.key, run.how) for run in runtime.kept] == [(A.key, "`orchd down` ended it while no daemon ran")]
+
+
 async def test_an_engine_that_is_away_may_hold_containers_that_the_store_knows_of(tmp_path: Path) -> None:
     with pytest.raises(RunnersLeft, match="any container: cannot reach the fake engine"):
         await down(tmp_path, FakeRuntime(delay_s=0, down=True), stored=(A,))

@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 import tempfile
+import threading
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -164,3 +165,17 @@ async def test_a_source_that_hangs_holds_nothing_up(tmp_path: Path) -> None:
         assert not await keeper.keep(run_of(), (), hung())
     assert [entry["event"] for entry in said] == ["ended_log_not_kept"]
     keeper.close()
+
+
+async def test_a_disk_that_hangs_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(KeptLogs, "keep", lambda *_: never.wait())
+    keeper = LogKeeper(tmp_path, timeout_s=0.01)
+    try:
+        with capture_logs() as said:
+            for _ in range(3):  # The second does not even wait: the thread is stuck.
+                assert not await keeper.keep(run_of(), (), pieces(b"x"))
+        assert [entry["event"] for entry in said] == ["ended_log_not_kept"] * 3
+    finally:
+        never.set()
+        keeper.close()
