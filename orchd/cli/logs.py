@@ -12,6 +12,7 @@ from typing import Any
 
 from orchd.cli.client import order
 from orchd.cli.flags import add_client_flags
+from orchd.cli.since import SINCE_HELP, since_of
 from orchd.errors import Code, DaemonUnreachable, OrchdError
 from orchd.settings.basic import INSTANCE, STATE_DIR
 from orchd.settings.client import ClientSettings
@@ -19,8 +20,6 @@ from orchd.settings.files import resolve_state_dir
 
 Json = dict[str, Any]
 
-_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
 _DATABASE = "orchd.db"
 """As `database.database` names it, which takes long to import."""
 
@@ -39,9 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-p", "--previous", action="store_true", help="the run before: of one that crashed or was replaced"
     )
     parser.add_argument("--replica", metavar="N", help="one replica: 0, 1, ... (default: all)")
-    parser.add_argument(
-        "--since", metavar="TIME", help="only what is not older: 90s, 10m, 2h, 1d, or a time: 2026-11-30T21:00:00Z"
-    )
+    parser.add_argument("--since", metavar="TIME", help=SINCE_HELP)
     parser.add_argument(
         "--tail", metavar="N", default="all", help="only the last N lines of each run (default: all, as docker logs)"
     )
@@ -95,7 +92,7 @@ def asked_for(args: argparse.Namespace, now: float) -> Json:
         raise _unusable("cannot use --follow with --previous: that run has ended")
     tail = None if args.tail == "all" else _number("--tail", args.tail, "a number of lines, or all")
     replica = None if args.replica is None else _number("--replica", args.replica, "the number of a replica: 0, 1, ...")
-    since = None if args.since is None else _time(args.since, now)
+    since = None if args.since is None else since_of(args.since, now)
     return {
         "model": args.model,
         "follow": args.follow,
@@ -110,24 +107,6 @@ def _number(flag: str, text: str, wanted: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise _unusable(f"cannot use {flag} {text!r}: it should be {wanted}")
     return int(text)
-
-
-def _time(text: str, now: float) -> float:
-    """Return the Unix time that a duration before `now`, or a date and time (local without a zone), means."""
-    if _DURATION.fullmatch(text):
-        return now - sum(float(n) * _UNIT_S[unit] for n, unit in re.findall(r"([\d.]+)([smhd])", text))
-    from datetime import datetime
-
-    try:
-        at = datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise _unusable(
-            f"cannot use --since {text!r}: it should be a length of time (90s, 10m, 2h, 1d) or a time "
-            "(2026-11-30T21:00:00Z)"
-        ) from None
-    if at > now:
-        raise _unusable(f"cannot use --since {text!r}: that time has not come yet")
-    return at
 
 
 def _unusable(message: str) -> OrchdError:

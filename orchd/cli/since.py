@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 
 from orchd.errors import Code, OrchdError
 
-SINCE_HELP = "only what is no older: 90s, 10m, 2h, 3d, or a date and time"
+SINCE_HELP = "only what is not older: 90s, 10m, 2h, 1d, or a time: 2026-11-30T21:00:00Z"
 
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_AGO = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", re.ASCII)
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?[smhd])+")
 
 
 def since_of(text: str, now: float) -> float:
-    """Return the Unix time that is meant. A date without a zone is local time.
-
-    Args:
-        now: Unix time.
+    """Return the Unix time that a duration before `now`, or a date and time (local without a zone), means.
 
     Raises:
-        OrchdError: `bad_request`: it can't be understood.
+        OrchdError: `setting_invalid`: it can't be understood, or has not come yet.
     """
-    if ago := _AGO.fullmatch(text):
-        return now - float(ago[1]) * _UNITS_S[ago[2]]
+    if _DURATION.fullmatch(text):
+        return now - sum(float(n) * _UNIT_S[unit] for n, unit in re.findall(r"([\d.]+)([smhd])", text))
+    from datetime import datetime
+
     try:
-        return datetime.fromisoformat(text).timestamp()
+        at = datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise OrchdError(
-            f"cannot use {text[:100]!r} as --since: write how long ago (90s, 10m, 2h, 3d), or a date and time"
-            " (2026-11-30T21:05:00Z; without a zone, it is local time)",
-            code=Code.BAD_REQUEST,
+        raise _unusable(
+            text, "it should be a length of time (90s, 10m, 2h, 1d) or a time (2026-11-30T21:00:00Z)"
         ) from None
+    if at > now:
+        raise _unusable(text, "that time has not come yet")
+    return at
+
+
+def _unusable(text: str, why: str) -> OrchdError:
+    return OrchdError(f"cannot use --since {text[:100]!r}: {why}", code=Code.SETTING_INVALID)

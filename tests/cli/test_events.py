@@ -18,9 +18,7 @@ import pytest
 
 from orchd.cli import main
 from orchd.cli.events_view import lines
-from orchd.cli.since import since_of
 from orchd.domain.ids import ModelKey
-from orchd.errors import OrchdError
 from orchd.history.ports import Kind
 from orchd.history.read import KeptEvent
 from orchd.text import TextStyle
@@ -93,7 +91,9 @@ def test_fewer_are_shown_by_number_and_by_time(filled: Path, capsys: pytest.Capt
         db.execute("UPDATE history_events SET at = at - 7200 WHERE kind != 'failed'")
     assert main(["events", "--since", "1h", "--state-dir", str(filled)]) == 0
     assert [line.split()[0] for line in told(capsys)] == ["failed"]
-    assert main(["events", "--since", "2099-01-01", "--state-dir", str(filled)]) == 0
+    with sqlite3.connect(filled / "orchd.db") as db:
+        db.execute("UPDATE history_events SET at = at - 7200")
+    assert main(["events", "--since", "1h", "--state-dir", str(filled)]) == 0
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"orchd: nothing that this asks for is kept in {filled}\n")
 
@@ -123,17 +123,6 @@ def test_what_can_not_be_understood_is_refused_in_words(
     with contextlib.suppress(SystemExit):
         assert main(["events", *argv, "--state-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("orchd: cannot use ")
-
-
-def test_times_are_understood() -> None:
-    now = 1_000_000.0
-    assert [since_of(text, now) for text in ("90s", "10m", "1.5h", "2d")] == [999_910, 999_400, 994_600, 827_200]
-    assert since_of("1970-01-01T00:00:10Z", now) == 10
-    assert since_of("1970-01-01T01:00:10+01:00", now) == 10
-    assert since_of("2026-11-30", now) == time.mktime((2026, 11, 30, 0, 0, 0, 0, 0, -1))
-    for text in ("", "5", "-5s", "5 m", "now", "9" * 400 + "s", "\u0665s"):
-        with pytest.raises(OrchdError, match=r"^cannot use .* as --since: write how long ago"):
-            since_of(text, now)
 
 
 def event(**changes: object) -> KeptEvent:
