@@ -72,6 +72,20 @@ def order(state_dir: Path, name: str, body: Mapping[str, Any]) -> Iterator[Json]
         connection.close()
 
 
+def is_running(state_dir: Path) -> bool | None:
+    """Return whether a daemon runs on that directory, by its socket; None = this user can't tell."""
+    connection = UnixConnection(state_dir / SOCKET_NAME)
+    try:
+        connection.connect()
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    except OSError:
+        return None
+    finally:
+        connection.close()
+    return True
+
+
 def _lines(answer: http.client.HTTPResponse) -> Iterator[Json]:
     try:
         while line := answer.readline():

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 
-from orchd.cli.client import get_status
+from orchd.cli.client import get_status, is_running
 from orchd.cli.complaints import complain
 from orchd.cli.flags import add_client_flags
 from orchd.errors import DaemonUnreachable, StoreError
@@ -70,5 +70,5 @@ def _without_daemon(settings: ClientSettings, model: str | None) -> int:
         return UNREACHABLE
     from orchd.cli.status_kept import printed
 
-    write(printed(known, model))
+    write(printed(known, model, runs=is_running(state_dir)))
     return UNREACHABLE

@@ -9,61 +9,63 @@ from collections.abc import Sequence
 from orchd.history.read import KeptDaemon, KeptRunner, LastKnown
 from orchd.text import BOLD, DIM, Cell, TextStyle, ago, printable, style_of, table_rows
 
-ALIVE_S = 120.0
-"""One that was alive so recently, and has not ended, may run still: it notes that it lives once a minute."""
 MOST_BELOW = 2
 AROUND = 9
 """Lines of a terminal that are not for the list: of what stands around it, the complaint and the prompt."""
 _BADNESS = ("failed", "backoff", "unhealthy", "ready")
 
 
-def printed(known: LastKnown, model: str | None) -> str:
+def printed(known: LastKnown, model: str | None, *, runs: bool | None) -> str:
     """Return the page of the last daemon's models, or of one, for standard output as it is."""
     runners = [runner for runner in known.runners if model in (None, str(runner.key), runner.key.model_id)]
-    return "\n".join(page(known.daemon, runners, model, time.time(), style_of(sys.stdout)))
+    daemon = known.daemon if runs is not True else known.daemon._replace(ended_at=None)
+    return "\n".join(page(daemon, runners, model, (time.time(), runs), style_of(sys.stdout)))
 
 
 def page(
-    daemon: KeptDaemon, runners: Sequence[KeptRunner], model: str | None, now: float, style: TextStyle
+    daemon: KeptDaemon,
+    runners: Sequence[KeptRunner],
+    model: str | None,
+    now: tuple[float, bool | None],
+    style: TextStyle,
 ) -> list[str]:
     """Return its lines.
 
     Args:
         runners: those that are asked for. `model`: the name of the only one that is; None = all.
-        now: Unix time.
+        now: Unix time, and whether a daemon runs; None = that can't be told.
     """
-    lines = [style.paint(line, BOLD) for line in style.hang(printable(_who(daemon, now)))]
-    lines += style.hang(printable(_how_it_ended(daemon, now)))
+    at, runs = now
+    started = ago(at - daemon.started_at)
+    who = f"The last daemon was orchd {daemon.version} ({daemon.instance}), started {started} ago."
+    lines = [style.paint(line, BOLD) for line in style.hang(printable(who))]
+    lines += style.hang(printable(_how_it_ended(daemon, at, runs)))
     if runners:
-        lines += ["", "What it knew last", *_table(runners, now, style)]
+        lines += ["", "What it knew last", *_table(runners, at, style)]
     else:
         lines += ["", f"Nothing is kept of {model}." if model else "It had no models that ran."]
-    asked = f" {model}" if model else ""
-    return [*lines, "", *style.hang(printable(_what_next(daemon, now, asked)))]
-
-
-def _who(daemon: KeptDaemon, now: float) -> str:
-    return (
-        f"The last daemon was orchd {daemon.version} ({daemon.instance}), started {ago(now - daemon.started_at)} ago."
+    about = f" {model}" if model else ""
+    first = (
+        "Start it with `systemctl start orchd`, or `orchd run`"
+        if daemon.ended_at is not None or runs is False
+        else "Look whether it runs with `systemctl status orchd`"
     )
+    next_steps = (
+        f"{first}; `orchd events{about}` shows what happened, `orchd logs {model or 'MODEL'}` what a model said."
+    )
+    return [*lines, "", *style.hang(printable(next_steps))]
 
 
-def _how_it_ended(daemon: KeptDaemon, now: float) -> str:
+def _how_it_ended(daemon: KeptDaemon, now: float, runs: bool | None) -> str:
+    alive = ago(now - daemon.alive_at)
+    if runs:
+        return "It runs: its control socket answers. Its admin pages are at another address, or it hangs."
     if daemon.ended_at is not None:
         why = f": {daemon.why_ended}" if daemon.why_ended else ""
         return f"It ended properly {ago(now - daemon.ended_at)} ago{why}"
-    alive = f"alive {ago(now - daemon.alive_at)} ago"
-    if now - daemon.alive_at < ALIVE_S:
-        return f"It was {alive}, and has not said that it ends: it may run still, at another address, or hang."
-    return f"It did not end properly (killed, crashed, or the machine went down): it was last {alive}."
-
-
-def _what_next(daemon: KeptDaemon, now: float, asked: str) -> str:
-    if daemon.ended_at is None and now - daemon.alive_at < ALIVE_S:
-        first = "Look whether it runs with `systemctl status orchd`"
-    else:
-        first = "Start it with `systemctl start orchd`, or `orchd run`"
-    return f"{first}; `orchd events{asked}` shows what happened, `orchd logs MODEL` what a model said."
+    if runs is None:
+        return f"It was alive {alive} ago, and has not said that it ended. This user can't tell whether it runs still."
+    return f"It did not end properly (killed, crashed, or the machine went down); it was last seen alive {alive} ago."
 
 
 def _table(runners: Sequence[KeptRunner], now: float, style: TextStyle) -> list[str]:

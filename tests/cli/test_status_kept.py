@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from orchd.cli import main
+from orchd.cli.client import is_running
 from orchd.cli.status_kept import page
+from orchd.control.socket_path import SOCKET_NAME
 from orchd.domain.ids import ModelKey
 from orchd.history.read import KeptDaemon, KeptRunner
 from orchd.text import TextStyle, cells
@@ -22,8 +25,14 @@ SDXL = KeptRunner(
 ALL = (LLM, SDXL)
 
 
-def shown(daemon: KeptDaemon, *runners: KeptRunner, model: str | None = None, style: TextStyle | None = None) -> str:
-    return "\n".join(page(daemon, runners, model, NOW, style or TextStyle()))
+def shown(
+    daemon: KeptDaemon,
+    *runners: KeptRunner,
+    model: str | None = None,
+    runs: bool | None = False,
+    style: TextStyle | None = None,
+) -> str:
+    return "\n".join(page(daemon, runners, model, (NOW, runs), style or TextStyle()))
 
 
 def test_it_says_who_ran_how_that_ended_what_it_knew_worst_first_and_what_to_do() -> None:
@@ -43,14 +52,29 @@ Start it with `systemctl start orchd`, or `orchd run`; `orchd events` shows what
     )
 
 
-def test_one_that_was_killed_is_told_from_one_that_may_run_still() -> None:
-    assert "It did not end properly (killed, crashed, or the machine went down): it was last alive 1h ago." in shown(
-        KILLED
+def test_one_that_was_killed_is_told_from_one_that_runs_and_from_one_that_may() -> None:
+    killed = shown(KILLED)
+    assert (
+        "It did not end properly (killed, crashed, or the machine went down); it was last seen alive 1h ago." in killed
     )
-    running = shown(KILLED._replace(alive_at=NOW - 30))
-    assert "It was alive 30s ago, and has not said that it ends: it may run still, at another address" in running
-    assert "systemctl status orchd" in running
-    assert "systemctl start" not in running
+    assert "systemctl start orchd" in killed
+    running, unknown = shown(KILLED, runs=True), shown(KILLED, runs=None)
+    assert "It runs: its control socket answers. Its admin pages are at another address, or it hangs." in running
+    assert "This user can't tell whether it runs still." in unknown
+    for page_of_one_that_may_run in (running, unknown):
+        assert "systemctl status orchd" in page_of_one_that_may_run
+        assert "systemctl start" not in page_of_one_that_may_run
+
+
+def test_whether_a_daemon_runs_is_told_by_its_socket(tmp_path: Path) -> None:
+    assert is_running(tmp_path) is False
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / SOCKET_NAME))
+        listener.listen()
+        assert is_running(tmp_path) is True
+    assert is_running(tmp_path) is False, "the file is there still, as after a kill"
+    (tmp_path / "file").touch()
+    assert is_running(tmp_path / "file") is None
 
 
 def test_one_model_is_shown_alone_and_one_of_which_nothing_is_kept_is_named() -> None:

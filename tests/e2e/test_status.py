@@ -54,7 +54,8 @@ async def test_processes_that_serve_and_crash_are_shown_worst_first_and_known_af
         assert code == 3
         assert f"({daemon.instance}), started " in known
         assert f"{PIPELINE}/ok" in known
-        assert "systemctl" in known
+        assert "It did not end properly" in known
+        assert "systemctl start orchd" in known
         assert PLANTED not in page + crashed + known
 
 
