@@ -73,3 +73,4 @@ async def test_what_commands_cost_is_measured(tmp_path: Path) -> None:
     text = await bench(tmp_path, module="tests.bench.commands")
     assert "| orchd status " in text
     assert "| orchd restart m " in text
+    assert "| orchd stop m " in text

@@ -16,8 +16,9 @@ COMMANDS = PARSER.commands
 
 
 def needed(command: str) -> list[str]:
-    """Return words for what a command can't be without."""
-    needed = [one for one in COMMANDS[command].filled()._actions if not one.option_strings and one.nargs in (None, "+")]
+    """Return words for what a command can't be without, and a model for one that takes several."""
+    arguments = [one for one in COMMANDS[command].arguments() if not one.option_strings]
+    needed = [one for one in arguments if one.nargs in (None, "+", "*")]
     return [str(next(iter(one.choices or ["m"]))) for one in needed]
 
 
