@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import select
@@ -11,16 +12,19 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from orchd.cli.screen import ENTER, HOME, LEAVE
 from orchd.domain.ids import ModelKey
+from orchd.status_view import status
 from orchd.text import cells
 from tests.cli.test_commands import PATIENCE_S, Daemon
 from tests.fakes.snapshots import snapshot
@@ -92,11 +96,11 @@ class Terminal:
 
 
 @contextmanager
-def watched(daemon: Daemon, *words: str) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
+def watched(listen: str, *words: str) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
     terminal = Terminal()
     env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     command = subprocess.Popen(
-        [sys.executable, "-c", WITH_THIS_TERMINAL, "status", *words, "--watch", "--admin-listen", daemon.listen],
+        [sys.executable, "-c", WITH_THIS_TERMINAL, "status", *words, "--watch", "--admin-listen", listen],
         stdin=terminal.theirs,
         stdout=terminal.theirs,
         stderr=terminal.theirs,
@@ -113,7 +117,7 @@ def watched(daemon: Daemon, *words: str) -> Iterator[tuple[Terminal, subprocess.
 
 
 def test_it_is_drawn_in_the_alternate_screen_as_large_as_the_window(daemon: Daemon) -> None:
-    with watched(daemon) as (terminal, _):
+    with watched(daemon.listen) as (terminal, _):
         terminal.until("\x1b[J")
         assert terminal.written.startswith(ENTER)
         [first] = terminal.frames
@@ -129,7 +133,7 @@ def test_it_follows_what_happens_and_the_size_of_the_window(daemon: Daemon) -> N
     many = {key: one for n in range(60) for key in [ModelKey("llm", f"m-{n}")]}
     shown = {key: replace(one, model=replace(one.model, key=key)) for key, one in many.items()}
     daemon.snapshot = replace(daemon.snapshot, problems=(), runtimes=(), models=shown)
-    with watched(daemon) as (terminal, _):
+    with watched(daemon.listen) as (terminal, _):
         end = terminal.until("more (")
         end = terminal.until("\x1b[J", end)
         assert len(terminal.frames[-1]) == 24
@@ -142,9 +146,9 @@ def test_it_follows_what_happens_and_the_size_of_the_window(daemon: Daemon) -> N
         terminal.until("5 models", end)
 
 
-def test_a_daemon_that_goes_away_is_waited_for(daemon: Daemon) -> None:
+def test_a_model_that_is_gone_is_waited_for(daemon: Daemon) -> None:
     taken = daemon.snapshot
-    with watched(daemon, GREEN) as (terminal, command):
+    with watched(daemon.listen, GREEN) as (terminal, command):
         end = terminal.until("ready")
         daemon.snapshot = replace(taken, models={})
         end = terminal.until("No models", end)
@@ -153,13 +157,52 @@ def test_a_daemon_that_goes_away_is_waited_for(daemon: Daemon) -> None:
         assert command.poll() is None
 
 
+class Page(BaseHTTPRequestHandler):
+    """`/status` of the sample snapshot."""
+
+    def do_GET(self) -> None:
+        body = json.dumps(status(snapshot())).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def served(port: int = 0) -> Iterator[int]:
+    """Serve the page; yield the port."""
+    with HTTPServer(("127.0.0.1", port), Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_daemon_that_goes_away_and_comes_back_is_waited_for() -> None:
+    with ExitStack() as first:
+        port = first.enter_context(served())
+        with watched(f"127.0.0.1:{port}") as (terminal, command):
+            end = terminal.until("5 models")
+            first.close()
+            end = terminal.until("cannot reach orchd at ", end)
+            with served(port):
+                terminal.until("5 models", end)
+                assert command.poll() is None
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + 15), (signal.SIGHUP, 128 + 1)]
 )
 def test_however_it_ends_the_screen_is_given_back_and_nothing_is_said(
     daemon: Daemon, number: signal.Signals, code: int
 ) -> None:
-    with watched(daemon) as (terminal, command):
+    with watched(daemon.listen) as (terminal, command):
         terminal.until("\x1b[J")
         command.send_signal(number)
         written = terminal.rest()
@@ -169,7 +212,7 @@ def test_however_it_ends_the_screen_is_given_back_and_nothing_is_said(
 
 
 def test_ctrl_c_on_the_keyboard_ends_it(daemon: Daemon) -> None:
-    with watched(daemon) as (terminal, command):
+    with watched(daemon.listen) as (terminal, command):
         terminal.until("\x1b[J")
         terminal.press(b"\x03")
         assert terminal.rest().endswith(LEAVE)
@@ -177,7 +220,7 @@ def test_ctrl_c_on_the_keyboard_ends_it(daemon: Daemon) -> None:
 
 
 def test_what_ends_it_with_an_error_is_said_on_the_screen_of_before(daemon: Daemon) -> None:
-    with watched(daemon, "no-such-model") as (terminal, command):
+    with watched(daemon.listen, "no-such-model") as (terminal, command):
         written = terminal.rest()
         assert command.wait(PATIENCE_S) == 2
     before, _, after = written.partition(LEAVE)
@@ -186,7 +229,7 @@ def test_what_ends_it_with_an_error_is_said_on_the_screen_of_before(daemon: Daem
 
 
 def test_while_it_is_stopped_by_the_keyboard_the_screen_is_the_shells(daemon: Daemon) -> None:
-    with watched(daemon) as (terminal, command):
+    with watched(daemon.listen) as (terminal, command):
         end = terminal.until("\x1b[J")
         command.send_signal(signal.SIGTSTP)  # It goes on at once: its shell, which would continue it, is not there.
         end = terminal.until(LEAVE, end)
