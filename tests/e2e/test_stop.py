@@ -18,6 +18,7 @@ from tests.e2e.beside import NodeProcess, orchd_beside
 from tests.e2e.conftest import Start
 from tests.e2e.daemon import PATIENCE_S, ROOT, Daemon
 from tests.e2e.scripts import PIPELINE, Runner, container, process
+from tests.runners.local import scripted
 
 
 async def order(daemon: Daemon, *words: str) -> tuple[int, list[str]]:
@@ -208,3 +209,26 @@ async def test_who_no_longer_waits_leaves_the_order_standing_and_is_told_so(make
         await runner.open_gate("g")
         assert (await job)[0] == 200
         await daemon.until_state("m", "stopped")
+
+
+async def test_an_outside_server_is_drained_refused_and_left_alone_until_it_is_started(make: Start) -> None:
+    async with make() as daemon, scripted() as runner:
+        daemon.write({"pipeline": PIPELINE, "model_id": "m", "url": runner.url, "health": {"interval_s": 0.2}})
+        await daemon.until_state("m", "ready")
+        job = spawn(daemon.job("m", "/gate/g"), name="job at a gate")
+        await runner.seen(waiting=1)
+        assert (await order(daemon, "stop", "m"))[0] == 0
+        status, _, headers = await daemon.job("m")
+        assert (status, headers["Livepeer-Error"]) == (503, "stopped")
+        await runner.open_gate("g")
+        assert (await job)[0] == 200
+        await daemon.until_state("m", "stopped")
+        probes = await daemon.metric("orchd_probes_total", model_id="m")
+        daemon.write(
+            {"pipeline": PIPELINE, "model_id": "m", "url": runner.url, "health": {"interval_s": 0.1}}, process("clock")
+        )
+        await daemon.until_state("clock", "ready")  # Longer than some probes would take.
+        assert await daemon.metric("orchd_probes_total", model_id="m") == probes
+        code, lines = await order(daemon, "start", "m", "--wait")
+        assert (code, lines[-1]) == (0, f"{PIPELINE}/m: ready")
+        assert (await daemon.job("m"))[0] == 200
