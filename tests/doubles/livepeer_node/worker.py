@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gzip
 import hashlib
 import re
 from collections.abc import Iterator
@@ -128,6 +129,10 @@ class Worker:
         if "garbage" in path:
             writer.write(b"nonsense\r\n\r\n")
             raise _Close
+        if "gzip" in path:
+            packed = gzip.compress(b"packed")
+            head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+            return head + packed
         if "redirect" in path:
             return b"HTTP/1.1 302 Found\r\nLocation: /landed\r\nContent-Length: 0\r\n\r\n"
         if "trailer" in path:
