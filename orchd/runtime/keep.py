@@ -10,7 +10,7 @@ from typing import BinaryIO, TypeVar
 
 import structlog
 
-from orchd.domain.ids import ModelKey
+from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.redact import Scrubber
 from orchd.domain.runs import EndedRun, KeptRun
 from orchd.errors import OrchdError
@@ -50,6 +50,15 @@ class LogKeeper:
             log.warning("ended_log_not_kept", runner=str(run.runner), folder=str(self._kept.folder), error=reason)
             return False
         return True
+
+    async def has_kept(self, runner: RunnerId, written_at: float) -> bool:
+        """Return whether a log of the runner was kept after that time (Unix time). Raises OSError."""
+
+        def look() -> bool:
+            mine = [kept for kept in self._kept.runs(runner.key) if kept.run.runner == runner]
+            return any(Path(kept.file).stat().st_mtime >= written_at for kept in mine)
+
+        return await self._threads.run(look, self._timeout_s)
 
     def close(self) -> None:
         """Take no more."""

@@ -76,6 +76,9 @@ class RunLogs:
             if not await self._run(lambda: self._logs.size(runner.name)):
                 return
             ended_at = (await self._run(path.stat)).st_mtime
+            if await self._keeper.has_kept(runner, ended_at):  # Killed between the two steps of `keep`.
+                await self._run(lambda: self._logs.remove(runner.name))
+                return
         except OSError:
             return  # The start finds the same, and says so.
         await self.keep(EndedRun(runner, ended_at, LEFT), 0, secrets)

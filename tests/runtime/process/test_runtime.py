@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import RunnerKind, StopSpec
 from orchd.domain.ports import Runtime, SightedAs, Sighting
-from orchd.domain.runs import KeptRun
+from orchd.domain.runs import EndedRun, KeptRun
 from orchd.domain.whereabouts import Whereabouts
 from orchd.errors import EngineUnavailable, LaunchError
 from orchd.runtime.kept_logs import FOLDER, KeptLogs
@@ -469,6 +469,23 @@ async def test_what_it_prints_is_logged_and_only_this_runs_lines_are_shown(runti
     assert runtime._logs.path(RUNNER.name).read_text() == "second\nthird\n"
     [former] = KeptLogs(runtime._marks.state_dir / FOLDER).runs(KEY)
     assert text_of(former) == b"first\n"
+
+
+async def test_a_log_that_was_kept_before_a_kill_is_not_kept_again(runtime: ProcessRuntime) -> None:
+    await start(runtime, say=["first"], open_after_s=-1)
+    await logged(runtime, "first")
+    await runtime.stop(RUNNER.name, TERM)
+    path = runtime._logs.path(RUNNER.name)
+    written = path.read_bytes()
+    at = path.stat().st_mtime
+    await runtime.keep_log(RUNNER.name, EndedRun(RUNNER, 1000.0, "x"), ())
+    await runtime.remove(RUNNER.name)
+    path.write_bytes(written)
+    os.utime(path, (at, at))
+    await start(runtime, say=["second"], open_after_s=-1)
+    await logged(runtime, "second")
+    assert path.read_bytes() == b"second\n"
+    assert [text_of(kept) for kept in KeptLogs(runtime._marks.state_dir / FOLDER).runs(KEY)] == [b"first\n"]
 
 
 async def test_a_look_keeps_the_logs_within_their_bound(runtime: ProcessRuntime) -> None:
