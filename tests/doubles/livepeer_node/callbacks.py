@@ -43,10 +43,10 @@ class Callbacks:
             self._channels.remove(name)
 
     def _by_token(self, request: web.Request, runner_id: str, session_id: str) -> Session:
-        """Raises Refused; an unknown session counts as a bad token."""
+        """Raises Refused; an unknown session counts as a bad token, as does a pending one."""
         runner = self._registry.known(runner_id)
         session = runner.sessions.get(session_id) if runner is not None else None
-        if session is None or request.headers.get(TOKEN) != session.token:
+        if session is None or session.pending or request.headers.get(TOKEN) != session.token:
             raise Refused(403, BAD_TOKEN)
         return session
 

@@ -54,6 +54,8 @@ class Session:
     proxies: dict[str, Proxied] = field(default_factory=dict)
     channels: dict[str, str] = field(default_factory=dict)
     """Name given by the runner to the channel's name."""
+    pending: bool = False
+    """Reserved and not paid: it counts, and it is told to the runner by `session_ids`, but nobody can use it."""
     ended: bool = False
     _watchers: set[Callable[[], None]] = field(default_factory=set)
 
@@ -171,8 +173,8 @@ class Registry:
 
     # Sessions.
 
-    def reserve(self, runner_id: str, *, persistent: bool) -> Session:
-        """Take a slot. Raises Refused."""
+    def reserve(self, runner_id: str, *, persistent: bool, pending: bool = False) -> Session:
+        """Take a slot; a pending session waits for `paid`, or ends. Raises Refused."""
         runner = self.known(runner_id)
         if runner is None or not self.usable(runner):
             raise Refused(404, UNAVAILABLE)
@@ -182,10 +184,16 @@ class Registry:
             raise Refused(503, "session capacity reached")
         if runner.free <= 0:
             raise Refused(409, "runner at capacity")
-        session = Session(f"session_{base32(16)}", base32(52), runner)
+        session = Session(f"session_{base32(16)}", base32(52), runner, pending=pending)
         runner.sessions[session.session_id] = session
-        self._on_event("reserved", session)
+        if not pending:
+            self._on_event("reserved", session)
         return session
+
+    def paid(self, session: Session) -> None:
+        """A pending session is one like any other from now on."""
+        session.pending = False
+        self._on_event("reserved", session)
 
     def end(self, session: Session) -> None:
         """Give the slot back and cut what is under way; nothing happens the second time."""
@@ -208,7 +216,7 @@ class Registry:
     def usable_session(self, runner_id: str, session_id: str) -> Session:
         """Raises Refused."""
         session = self.session(runner_id, session_id)
-        if not self.usable(session.runner):
+        if session.pending or not self.usable(session.runner):
             raise Refused(404, NO_SESSION)
         return session
 
@@ -216,7 +224,7 @@ class Registry:
         """Raises Refused."""
         for runner in self.runners():
             for session in runner.sessions.values():
-                if proxy_id in session.proxies and self.usable(runner):
+                if proxy_id in session.proxies and not session.pending and self.usable(runner):
                     return session, session.proxies[proxy_id]
         raise Refused(404, "proxy not found")
 

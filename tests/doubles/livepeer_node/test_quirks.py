@@ -138,6 +138,26 @@ async def test_the_default_target_of_a_proxy_is_gone_while_the_runner_is_not_rea
     assert (await node.post(target, {"target_url": "http://127.0.0.1:1"}, token)).status == 200
 
 
+async def test_a_pending_session_counts_is_told_and_can_not_be_used_until_it_is_paid(node: Kit) -> None:
+    o2r = json.loads((await node.heartbeat(capacity=2)).text)["o2r"]["channel_name"]
+    registry = node.node.live_runners.registry
+    paid, refused = (registry.reserve(RUNNER, persistent=True, pending=True) for _ in range(2))
+    assert await node.listed() == []
+    told = json.loads((await node.heartbeat(capacity=2)).text)["session_ids"]
+    assert sorted(told) == sorted([paid.session_id, refused.session_id])
+    used = f"/apps/{RUNNER}/session/{paid.session_id}/app/x"
+    assert (await node.post(used, {})).text == '{"error":"session not found"}\n'
+    token = {TOKEN: paid.token}
+    channels = f"/runner/{RUNNER}/session/{paid.session_id}/channels"
+    assert (await node.post(channels, {}, token)).status == 403
+    assert (await node.post(f"/apps/{RUNNER}/session/{refused.session_id}/stop")).status == 200
+    registry.paid(paid)
+    assert (await node.post(used, {})).status == 200
+    events = [json.loads((await node.call("GET", f"/ai/trickle/{o2r}/{number}")).text) for number in range(2)]
+    told_of = [(event["event"], event["session"]) for event in events]
+    assert told_of == [("released", refused.session_id), ("reserved", paid.session_id)]
+
+
 async def test_an_empty_segment_silences_the_event_channel_for_good(node: Kit) -> None:
     o2r = json.loads((await node.heartbeat()).text)["o2r"]["channel_name"]
     await node.clock.advance(10)
