@@ -50,14 +50,19 @@ def _seconds(duration: str) -> float:
 
 
 def settings_of(given: argparse.Namespace) -> NodeSettings:
+    """Raises BadStart."""
     secret: Path | None = given.bootstrap_secret_file
+    try:
+        bootstrap_secret = None if secret is None else secret.read_bytes()
+    except OSError as error:
+        raise BadStart(f"cannot read --bootstrap-secret-file {secret}: {error.strerror}") from error
     return NodeSettings(
         listen=given.listen,
         metrics_listen=given.metrics_listen,
         service_url=given.service_url,
         runner_service_url=given.runner_service_url,
         proxy_url_template=given.proxy_url_template,
-        bootstrap_secret=None if secret is None else secret.read_bytes(),
+        bootstrap_secret=bootstrap_secret,
         runner_grants=tuple(given.runner_grants),
         session_proxy_grants=tuple(given.session_proxy_grants),
         health_grants=tuple(given.health_grants),

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.doubles.shared import caller
 from tests.doubles.shared.recordings import eventually
 
@@ -64,10 +66,14 @@ async def test_it_can_be_killed_and_started_again_on_its_ports_and_steered(tmp_p
         assert await running.wait() == 0
 
 
-async def test_a_bad_start_ends_with_2_and_the_program_s_words(tmp_path: Path) -> None:
-    running = await asyncio.create_subprocess_exec(
-        *_PROGRAM, "--listen", "localhost:0", "--network", "offchain", stderr=asyncio.subprocess.PIPE
-    )
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ((), "bootstrap secret or static runner config is required"),
+        (("--bootstrap-secret-file", "not-there"), "cannot read --bootstrap-secret-file not-there: No such file"),
+    ],
+)
+async def test_a_bad_start_ends_with_2_and_says_why(flags: tuple[str, ...], words: str) -> None:
+    running = await asyncio.create_subprocess_exec(*_PROGRAM, *flags, stderr=asyncio.subprocess.PIPE)
     _, said = await running.communicate()
-    assert running.returncode == 2
-    assert b"bootstrap secret or static runner config is required" in said
+    assert (running.returncode, words in said.decode(), b"Traceback" in said) == (2, True, False)
