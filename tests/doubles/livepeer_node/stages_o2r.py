@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from typing import Any
 
 from tests.doubles.livepeer_node.replay import Replay, Stage
-from tests.doubles.livepeer_node.staging import register
 from tests.doubles.shared.caller import Answer
 from tests.doubles.shared.recordings import Step, eventually, expect
 
@@ -74,30 +71,10 @@ async def got(replay: Replay, step: Step) -> None:
         del _READERS[replay]
 
 
-async def silence(replay: Replay, step: Step) -> None:
-    """Nothing comes any more, keep-alives neither."""
-    await replay.clock.advance(25)
-    await got(replay, step)
-
-
-async def alive(replay: Replay) -> None:
-    replay.secrets["orchd-two"] = replay.known["<secret-1>"]
-    await register(replay, "orchd-two", secret=replay.known["<secret-1>"], app="echo/two", capacity=2)
-
-
 async def four_more_jobs(replay: Replay) -> None:
     for _ in range(4):
         answer = await replay.exchange("service", "POST", "/apps/orchd-three/app/x", {}, b"{}")
         expect(answer.status, 200, "a job")
-
-
-def instead() -> dict[str, Any]:
-    return {"o2r read from segment 0 on, one request a segment": keep_alive, "what the reader got": got}
-
-
-def message(answer: Answer) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(answer.text)
-    return found
 
 
 STAGES: dict[str, Stage] = {
@@ -109,6 +86,9 @@ STAGES: dict[str, Stage] = {
             "unregister with two sessions while the reader waits": reading,
             "five jobs done: next": four_more_jobs,
         },
-        instead=instead(),
+        instead={
+            "o2r read from segment 0 on, one request a segment": keep_alive,
+            "what the reader got": got,
+        },
     )
 }

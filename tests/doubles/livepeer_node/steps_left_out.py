@@ -10,7 +10,6 @@ from tests.doubles.shared.recordings import Step
 
 WORKER_CLOCK = "says when the recorded worker's own thread ended; it did not look at its connection"
 NOT_SAID = "what was sent is not recorded"
-REAL_TIME = "a time of the recorder's machine"
 
 # File and label of the step.
 LEFT_OUT: dict[tuple[str, str], str] = {

@@ -99,9 +99,20 @@ def test_a_recording_that_says_otherwise_is_noticed(file: str, label: str, path:
     assert differing(file, recording[: index + 1]) == [label]
 
 
-def test_a_double_that_does_otherwise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.doubles.livepeer_node.registry.UNAVAILABLE", "runner not found")
-    assert differing("node-session.json", load("node-session.json")) == [
-        "reserve: unknown runner",
-        "reserve while not ready",
-    ]
+@pytest.mark.parametrize(
+    ("file", "name", "value", "noticed"),
+    [
+        ("session", "registry.UNAVAILABLE", "no runner", ["reserve: unknown runner", "reserve while not ready"]),
+        ("session", "sessions.TOKEN", "Livepeer-Token", ["the worker saw", "the worker saw", "runner: stop"]),
+        ("secrets", "registry.BAD_CREDENTIAL", "no", ["the secret without the newline"]),
+        ("discovery", "manners._UNCHUNKED_BYTES", 400, ["two listed; off-chain there is no price_info"]),
+        ("callbacks", "trickle.MAX_SEGMENT_BYTES", 10_000_001, ["trickle: segment of 10,000,001 bytes"]),
+        ("callbacks", "registry.MAX_PROXIES", 26, ["proxies made until refused: number 26 is refused"]),
+    ],
+)
+def test_a_double_that_does_otherwise_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, file: str, name: str, value: object, noticed: list[str]
+) -> None:
+    monkeypatch.setattr(f"tests.doubles.livepeer_node.{name}", value)
+    found = differing(f"node-{file}.json", load(f"node-{file}.json"))
+    assert found[: len(noticed)] == noticed
