@@ -88,9 +88,9 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
 
 def command_lines(page: Path) -> Iterator[list[str]]:
     """Yield the words of each `orchd ...` that a page has people type: in a block of code, or in backticks."""
-    command = r"(?:\.venv/bin/|/opt/orchd/bin/)?orchd ([a-z][^`\n]*)"
+    command = r"(?:\$ )?(?:\.venv/bin/|/opt/orchd/bin/)?orchd ([a-z][^`\n]*)"
     text = page.read_text()
-    blocks = "\n".join(re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
+    blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
     inline = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     for line in (*re.findall(f"^{command}", blocks, re.MULTILINE), *re.findall(f"`{command}`", inline)):
         yield shlex.split(re.split(r" # |\||;|&&", line)[0].replace("...", ""))
