@@ -40,6 +40,7 @@ _CERTIFICATE = {
     21: "it is signed by an authority that is not trusted here, or a certificate in between is not sent along",
     62: "it is for another host",
     64: "it is for another address",
+    85: "it lacks an Authority Key Identifier, which Python 3.13 and newer ask for: make it again with one",
 }
 """What is wrong with a certificate, by OpenSSL's X509_V_ERR codes."""
 

@@ -46,8 +46,11 @@ def _lines() -> Iterator[str]:
     yield ".SH COMMANDS"
     for title, commands in GROUPS.items():
         yield f".SS {_text(title[0].upper() + title[1:])}"
-        for name, line in commands.items():
-            yield from _item(name, f"{line[0].upper()}{line[1:]}.")
+        for name in commands:
+            first, *more = (parser.commands[name].filled().description or "").split("\n\n")
+            yield from _item(name, first)
+            for paragraph in more:
+                yield from (".IP", _text(" ".join(paragraph.split())))
             arguments = [row for action in parser.commands[name].arguments() if (row := _argument(action))]
             if arguments:
                 yield ".RS"

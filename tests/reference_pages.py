@@ -26,9 +26,9 @@ def commands() -> str:
     """Return every command with its arguments, in Markdown; flags that all settings have are left out."""
     parser = build_parser()
     text = []
-    for name, line in COMMANDS.items():
+    for name in COMMANDS:
         command = parser.commands[name].filled()
-        text.append(f"## orchd {name}\n\n{line[0].upper()}{line[1:]}.\n")
+        text.append(f"## orchd {name}\n\n{command.description}\n")
         rows = [row for action in command._actions if (row := _row(action))]
         if rows:
             text.append("\n".join(["| argument | meaning |", "|---|---|", *rows]) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import errno
 import os
 import socket
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 import orchd
 from orchd.reasons import LONGEST, OURS, is_ours, one_line, why
+from tests.health.failing import Authority
 
 ROOT = Path(orchd.__file__).parent
 RAISED_BY_OTHERS = {"OSError", "ClientError", "SSLError", "ConnectionError", "SSLCertVerificationError", "gaierror"}
@@ -33,6 +35,23 @@ def test_a_tls_error_is_no_error_of_the_system() -> None:
     said = why(ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:992)"))
     assert os.strerror(1) not in said
     assert not is_ours(ssl.SSLError(errno.ENOMEM, "x"))
+
+
+def test_a_certificate_that_only_newer_pythons_refuse_is_told_what_it_lacks(tmp_path: Path) -> None:
+    authority = Authority.make("home", tmp_path)
+    server_side = authority.issue("plain", "127.0.0.1", key_id=False)
+    client_side = authority.trust(ssl.create_default_context())
+    client_side.verify_flags |= ssl.VERIFY_X509_STRICT  # as Python 3.13 has it by itself
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = server_side.wrap_bio(to_server, to_client, server_side=True)
+    client = client_side.wrap_bio(to_client, to_server, server_hostname="127.0.0.1")
+    with pytest.raises(ssl.SSLCertVerificationError) as refused:
+        for end in (client, server, client):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    said = why(refused.value)
+    assert "its certificate can't be trusted: it lacks an Authority Key Identifier" in said
+    assert "Python 3.13" in said
 
 
 @pytest.mark.parametrize("number", [socket.EAI_NONAME, socket.EAI_AGAIN, socket.EAI_FAIL])

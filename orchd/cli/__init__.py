@@ -1,5 +1,7 @@
 """The commands. Each is a module of the same name with `add_arguments(parser)` and `run(args, settings) -> exit code`.
 
+Where its line in `COMMANDS` does not say enough, its `ABOUT` says more in its help.
+
 A module is imported when its command is used: `orchd status` needs neither the job path nor Docker's client.
 
 Exit codes: 0 done; 1 the models file has errors (`check`, `price`), or a model could not be stopped, started or
@@ -105,4 +107,11 @@ def _fill(name: str, parser: Parser) -> None:
 
     module = import_module(f"orchd.cli.{name}")
     parser.set_defaults(run=module.run, settings_of=client_settings_of)
+    about = (sentence(COMMANDS[name]), getattr(module, "ABOUT", ""))
+    parser.description = "\n\n".join(filter(None, about))
     module.add_arguments(parser)
+
+
+def sentence(line: str) -> str:
+    """Return a command's line of help as a sentence."""
+    return f"{line[0].upper()}{line[1:]}."

@@ -18,7 +18,7 @@ from orchd.catalog.reading import Reading
 from orchd.catalog.reload import read_file
 from orchd.catalog.tables import last_good
 from orchd.cli.flags import add_settings_flags
-from orchd.cli.models_file import find_models_file
+from orchd.cli.models_file import ERRORS, WHICH_FILE, find_models_file
 from orchd.database.beside import DATABASE
 from orchd.domain.model import Model
 from orchd.domain.money import Price
@@ -31,6 +31,7 @@ from orchd.settings.tree import Settings
 from orchd.streams import write
 from orchd.text import RED, YELLOW, Cell, TextStyle, pad, printable, style_of, table, units
 
+ABOUT = WHICH_FILE
 Doubts = Sequence[tuple[str, str]]
 """Settings that are likely to be mistakes, and why."""
 
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--strict", action="store_true", help="unknown keys are errors; the setting strict_file")
     add_settings_flags(parser, only=("models_file", "strict_file", "state_dir"))
+    parser.epilog = ERRORS
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

@@ -55,6 +55,15 @@ function __orchd_complete
 end
 complete -c orchd -f -a '(__orchd_complete)'
 """
+ABOUT = """\
+Write it to the file in which the shell looks for it, and start the shell again:
+
+bash: ~/.local/share/bash-completion/completions/orchd, or for all users
+/usr/share/bash-completion/completions/orchd; both need the package bash-completion
+
+zsh: for all users /usr/local/share/zsh/site-functions/_orchd; or _orchd in another folder of $fpath
+
+fish: ~/.config/fish/completions/orchd.fish, or for all users /etc/fish/completions/orchd.fish"""
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 

@@ -24,12 +24,13 @@ _DATABASE = "orchd.db"
 """As `database.database` names it, which takes long to import."""
 
 
+ABOUT = """\
+What containers and processes write is printed as they wrote it; of a model that is down, its last run. What orchd
+itself has to say goes to stderr: where a run ends, and how it ended. With several replicas each line begins with its
+replica, such as #0. Without a daemon it prints what was kept, and containers that run on."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Prints what the model's containers or processes write, as they wrote it; of a model that is down, its last "
-        "run. What orchd itself has to say goes to stderr: where a run ends, and how it ended. With several replicas "
-        "each line begins with its replica, such as #0."
-    )
     parser.add_argument("model", metavar="MODEL", help="pipeline/model_id, or a model_id that only one pipeline has")
     parser.add_argument(
         "-f", "--follow", action="store_true", help="go on with what comes, over restarts and replacements"

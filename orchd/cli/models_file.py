@@ -15,6 +15,11 @@ from orchd.settings.tree import Settings
 SERVICE_FILE = CONFIG_FILE.parent / MODELS_FILE.default
 """The service's: it runs in the folder of its settings file."""
 
+WHICH_FILE = """\
+It reads the file that the setting models_file names. Where nothing sets that, it is aiModels.json in the working
+directory, else the service's: /etc/orchd/aiModels.json. It says on stderr which one it reads."""
+ERRORS = "Exit codes: 0 = no errors; 1 = the file has errors; 2 = the command or the settings are wrong."
+
 
 def find_models_file(args: argparse.Namespace, settings: Settings, env: Mapping[str, str]) -> Path:
     """Return the file that the settings name; without that, the default here or else in the service's folder.

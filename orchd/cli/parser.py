@@ -5,10 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from textwrap import TextWrapper
 from types import MappingProxyType
 from typing import Any, NoReturn
 
 from orchd.settings.names import nearest_name
+
+
+class Paragraphs(argparse.HelpFormatter):
+    """Fills each paragraph of a description or epilog by itself, and keeps paths and flags whole."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        wrapper = TextWrapper(width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+        return "\n\n".join(wrapper.fill(" ".join(one.split())) for one in text.split("\n\n"))
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,6 +32,9 @@ class Parser(argparse.ArgumentParser):
     commands: Mapping[str, Parser] = MappingProxyType({})
     groups: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     fill: Callable[[Parser], None] | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"formatter_class": Paragraphs, **options})
 
     def parse_known_args(self, *args: Any, **options: Any) -> Any:
         self._fill()

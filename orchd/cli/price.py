@@ -18,7 +18,7 @@ from orchd.advertise.rate import eth_usd_source
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.catalog.reload import read_file
 from orchd.cli.flags import add_settings_flags
-from orchd.cli.models_file import find_models_file
+from orchd.cli.models_file import ERRORS, WHICH_FILE, find_models_file
 from orchd.cli.price_page import Rate, as_json, as_text, row_of
 from orchd.domain.state import Severity
 from orchd.errors import OrchdError, SettingsError
@@ -28,6 +28,8 @@ from orchd.status_view import find_model
 from orchd.streams import write
 from orchd.text import printable, style_of
 
+ABOUT = WHICH_FILE
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="one model; default all")
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, with exact amounts")
     rate = ("orchestrator.eth_usd", "orchestrator.eth_usd_feed", "orchestrator.rpc_url_file")
     add_settings_flags(parser, only=("models_file", *rate))
+    parser.epilog = ERRORS
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

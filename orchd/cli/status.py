@@ -16,15 +16,13 @@ from orchd.settings.files import resolve_state_dir
 from orchd.streams import write
 
 UNABLE, UNREACHABLE = 1, 3
-EPILOG = """\
+ABOUT = """\
 On a terminal, the list of models begins with those that need somebody, and is cut to the height of the window:
-`orchd status | less` shows all. Elsewhere nothing is cut.
-
+`orchd status | less` shows all. Elsewhere nothing is cut. Without a daemon it shows what the last one knew."""
+EPILOG = """\
 Exit codes: 0 = every model that is wanted can serve a job, or MODEL can; 1 = one of them can't, also while it is
-starting; 2 = the command is wrong; 3 = the daemon can't be reached (then it shows what the last daemon knew, as the
-state directory keeps it); 130 = interrupted. Cold models can serve, since
-their first job starts them; stopped models and those that have left the file are not wanted.
-"""
+starting; 2 = the command is wrong; 3 = the daemon can't be reached; 130 = interrupted. Cold models can serve, since
+their first job starts them; stopped models and those that have left the file are not wanted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print what /status says")
     parser.add_argument("--watch", action="store_true", help="go on: redraw on a terminal, else print what changes")
     add_client_flags(parser, ADMIN_LISTEN, STATE_DIR)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from importlib import import_module
 
 import pytest
 
-from orchd.cli import GROUPS, build_parser, main
+from orchd.cli import COMMANDS as LINES
+from orchd.cli import GROUPS, build_parser, main, sentence
 from orchd.cli.parser import parse
 from orchd.settings.names import nearest_name
 from orchd.settings.tree import SETTINGS
@@ -93,6 +95,17 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_is_the_same_either_way(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, "help", command) == printed(capsys, command, "--help")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_says_what_it_does_and_fits_80_columns(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = printed(capsys, command, "--help")
+    assert max(map(len, out.splitlines())) <= 80
+    words = " ".join(out.split())
+    assert sentence(LINES[command]) in words
+    assert " ".join(getattr(import_module(f"orchd.cli.{command}"), "ABOUT", "").split()) in words
 
 
 def test_the_help_names_each_command_once_in_its_group_and_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:

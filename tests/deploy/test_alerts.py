@@ -301,6 +301,10 @@ def test_it_says_how_grave_it_is_what_is_wrong_and_where_the_way_out_is_told(ale
     assert alert in SECTIONS
 
 
+def test_what_a_stranger_without_a_token_can_set_off_alone_wakes_nobody() -> None:
+    assert {RULES[name]["severity"] for name in ("OrchdJobsForbidden", "OrchdRequestsMalformed")} == {"warning"}
+
+
 def test_every_section_is_of_an_alert_and_names_a_command_that_helps() -> None:
     assert {title for title in SECTIONS if title.startswith("Orchd")} == set(RULES)
     assert [title for title in RULES if not any(command in SECTIONS[title] for command in COMMANDS)] == []

@@ -73,19 +73,27 @@ class Authority:
         context.load_verify_locations(cadata=self.certificate.public_bytes(serialization.Encoding.PEM).decode())
         return context
 
-    def issue(self, name: str, host: str, *, days: int = 2, itself: bool = False) -> ssl.SSLContext:
-        """Return a server's context. `days`: until it expires; below 0 it has. `itself`: it signs itself."""
+    def issue(
+        self, name: str, host: str, *, days: int = 2, itself: bool = False, key_id: bool = True
+    ) -> ssl.SSLContext:
+        """Return a server's context.
+
+        Args:
+            days: until it expires; below 0 it has.
+            itself: it signs itself.
+            key_id: it has an Authority Key Identifier.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         try:
             subject: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
         except ValueError:
             subject = x509.DNSName(host)
         signer = key if itself else self.key
-        builder = (
-            _builder(name, name if itself else self.name, key.public_key(), days=days)
-            .add_extension(x509.SubjectAlternativeName([subject]), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-        )
+        builder = _builder(name, name if itself else self.name, key.public_key(), days=days)
+        builder = builder.add_extension(x509.SubjectAlternativeName([subject]), critical=False)
+        if key_id:
+            identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+            builder = builder.add_extension(identifier, critical=False)
         signed = builder.sign(signer, hashes.SHA256())
         file = self.folder / f"{name}.pem"
         pem, pkcs8, plain = (

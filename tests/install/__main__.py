@@ -26,6 +26,16 @@ CAP_SYS_RESOURCE = 24
 HOST_FILES = ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt", "/etc/apt/sources.list.d/debian.sources")
 """How this machine reaches the registries: the container is to reach them likewise."""
 
+COMPLETED = """\
+. /usr/share/bash-completion/bash_completion
+_completion_loader orchd || true
+for COMP_LINE in "orchd stat" "orchd logs green"; do
+  COMP_POINT=${#COMP_LINE} COMP_WORDS=($COMP_LINE)
+  COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _orchd; echo "${COMPREPLY[@]}"
+done
+"""
+"""What bash does at a Tab."""
+
 
 def blocks(page: str, section: str) -> list[str]:
     """Return the blocks of commands in a section of a page."""
@@ -132,8 +142,13 @@ def quickstart() -> None:
 
 
 def service() -> None:
-    [block] = blocks(SERVICE, "Run orchd as a service")
+    block, extras = blocks(SERVICE, "Run orchd as a service")
     expect(paste(block), "Active: active (running)", "green-tint-cpu")
+    paste(extras)
+    expect(paste("head -n 1 /usr/local/share/man/man1/orchd.1"), ".TH ORCHD 1")
+    paste("DEBIAN_FRONTEND=noninteractive apt-get install -q -y bash-completion >/dev/null")
+    expect(paste(COMPLETED), "status", "green-tint-cpu")
+    expect(paste("cd /tmp && orchd check && orchd price"), "reading /etc/orchd/aiModels.json", "1 model, 0 errors")
     until("systemctl status --no-pager orchd || true", 'Status: "1 of 1 models ready"')
     _, job = blocks(README, "The smallest file, and a job")[1].split("\n", 1)
     expect(paste(job), "921600")
