@@ -45,10 +45,11 @@ def test_a_certificate_that_only_newer_pythons_refuse_is_told_what_it_lacks(tmp_
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = server_side.wrap_bio(to_server, to_client, server_side=True)
     client = client_side.wrap_bio(to_client, to_server, server_hostname="127.0.0.1")
+    for end in (client, server):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
     with pytest.raises(ssl.SSLCertVerificationError) as refused:
-        for end in (client, server, client):
-            with contextlib.suppress(ssl.SSLWantReadError):
-                end.do_handshake()
+        client.do_handshake()
     said = why(refused.value)
     assert "its certificate can't be trusted: it lacks an Authority Key Identifier" in said
     assert "Python 3.13" in said
