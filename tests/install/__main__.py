@@ -143,7 +143,9 @@ def quickstart() -> None:
 
 def service() -> None:
     block, extras = blocks(SERVICE, "Run orchd as a service")
-    expect(paste(block), "Active: active (running)", "green-tint-cpu")
+    setting_up, status, _ = re.split(r"^(orchd status)\b", block, flags=re.MULTILINE)
+    expect(paste(setting_up), "Active: active (running)")
+    until(f"{status} || true", "green-tint-cpu  ready")  # it ends with 1 until then
     paste(extras)
     expect(paste("head -n 1 /usr/local/share/man/man1/orchd.1"), ".TH ORCHD 1")
     paste("DEBIAN_FRONTEND=noninteractive apt-get install -q -y bash-completion >/dev/null")
