@@ -65,6 +65,16 @@ def models(tmp_path: Path) -> tuple[str, ...]:
     return ("--volume", f"{tmp_path}:/etc/orchd:ro")
 
 
+def test_all_that_it_is_built_from_is_in_the_context(tmp_path: Path) -> None:
+    """`.dockerignore` names what is: Docker itself says whether it leaves something out."""
+    copied = re.findall(r"^COPY (?!--from)(.+)", DOCKERFILE, re.MULTILINE)
+    assert copied
+    (tmp_path / "Dockerfile").write_text("\n".join(["FROM scratch", *(f"COPY {words}" for words in copied)]))
+    name = f"orchd-test-context:{uuid.uuid4().hex[:8]}"
+    docker("build", "--quiet", "--tag", name, "--file", str(tmp_path / "Dockerfile"), str(ROOT))
+    docker("rmi", "--force", name)
+
+
 def test_any_command_can_be_run_in_it(image: str, models: tuple[str, ...]) -> None:
     assert "1 model, 0 errors" in docker("run", "--rm", *MOUNTS, *models, image, "check")
 
