@@ -27,8 +27,9 @@ HOST_FILES = ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt", "/etc/apt/s
 """How this machine reaches the registries: the container is to reach them likewise."""
 
 COMPLETED = """\
+set +e
 . /usr/share/bash-completion/bash_completion
-_completion_loader orchd || true
+_completion_loader orchd
 for COMP_LINE in "orchd stat" "orchd logs green"; do
   COMP_POINT=${#COMP_LINE} COMP_WORDS=($COMP_LINE)
   COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _orchd; echo "${COMPREPLY[@]}"
