@@ -28,7 +28,7 @@ from orchd.domain.runtime_id import RuntimeId
 from orchd.runtime.part import RuntimesPart
 
 CALLS = frozenset(
-    {"open", "sightings", "prepare", "start", "resume", "stop", "remove", "tail"}
+    {"open", "sightings", "prepare", "start", "resume", "stop", "remove", "tail", "keep_log"}
     | {"models", "save_models", "forget_generations"}
 )
 

@@ -26,7 +26,6 @@ from typing import Any, Protocol, Self
 import docker
 import pytest
 
-from orchd.runtime.kept_logs import FOLDER, KeptLogs
 from orchd.runtime.process.marks import Marks, send
 from tests.docker_images import runner_image
 from tests.e2e.daemon import PATIENCE_S, Daemon
@@ -84,23 +83,19 @@ class Processes:
 
     def __init__(self, instance: str, state: Path) -> None:
         self.settings: dict[str, str] = {}
-        self._state = state
+        self._started = state.parent / "started"
         self._marks = Marks(instance, state)
 
     def entry(self, model_id: str, version: int) -> dict[str, Any]:
-        return entry_of(model_id, version, command=[sys.executable, "-u", str(SCRIPTED)])
+        noted = 'echo "$ORCHD_RUNNER" >> "$1"; shift; exec "$@"'
+        command = ["sh", "-c", noted, "sh", str(self._started), sys.executable, "-u", str(SCRIPTED)]
+        return entry_of(model_id, version, command=command)
 
     def beings(self) -> set[Being]:
         return {Being(p.runner.name, f"{p.pid} {p.started}") for p in self._marks.scan()}
 
     def starts(self) -> Counter[str]:
-        starts = Counter[str]()
-        for log in (self._state / "logs").glob("*.log"):
-            starts[log.stem] += log.read_text().count("scripted: listening")
-        kept = KeptLogs(self._state / FOLDER)
-        for run in (run for key in kept.models() for run in kept.runs(key)):
-            starts[run.run.runner.name] += Path(run.file).read_text().count("scripted: listening")
-        return starts
+        return Counter(self._started.read_text().splitlines())
 
     def claims(self) -> int:
         return 0
