@@ -10,12 +10,14 @@ import json
 import os
 import pwd
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from orchd import __version__
 from orchd.control.socket_path import SOCKET_NAME, short_path
 from orchd.errors import Code, DaemonUnreachable, OrchdError
 from orchd.settings.addresses import split_listen
@@ -23,7 +25,12 @@ from orchd.settings.addresses import split_listen
 Json = dict[str, Any]
 
 ANSWER_TIMEOUT_S = 10.0
-_OK = 200
+ANSWER_BYTES = 64 * 1024 * 1024
+"""More than `/status` says of ten thousand models: what goes on is another program."""
+_PIECE = 65536
+_OK, _NOT_FOUND = 200, 404
+_UNREADABLE = "cannot read the order"
+"""How a daemon begins when it does not understand an order (`orchd/control/`)."""
 _ENDED = "cannot tell what became of it: orchd ended before it said so"
 
 
@@ -37,12 +44,12 @@ def get_status(listen: str, model: str | None = None) -> Json:
     host, port = split_listen(listen)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - that is what we turn into loopback
     where = f"http://[{host}]:{port}/status" if ":" in host else f"http://{host}:{port}/status"
-    query = f"?{urlencode({'model': model})}" if model else ""
+    query = f"?{urlencode({'model': model}, errors='backslashreplace')}" if model else ""
     try:
         with closing(http.client.HTTPConnection(host, port, timeout=ANSWER_TIMEOUT_S)) as connection:
             connection.request("GET", f"/status{query}")
-            answer = connection.getresponse()
-            return _body(answer.read(), answer.status)
+            with closing(connection.getresponse()) as answer:
+                return _status(_body(_read(answer), answer.status))
     except (http.client.HTTPException, OSError, ValueError) as exc:
         raise _unreachable(f"orchd at {where}", "name its admin address with --admin-listen", exc) from exc
 
@@ -62,10 +69,16 @@ def order(state_dir: Path, name: str, body: Mapping[str, Any]) -> Iterator[Json]
     connection = UnixConnection(path)
     try:
         connection.request("POST", f"/{name}", json.dumps({"by": _who(), **body}), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        if answer.status != _OK:
-            _body(answer.read(), answer.status)
-        yield from _lines(answer)
+        with closing(connection.getresponse()) as answer:
+            if answer.status == _NOT_FOUND:  # This version says why not, with another status.
+                raise DaemonUnreachable(_other_version(f"it does not know `orchd {name}`"))
+            if answer.status != _OK:
+                _body(_read(answer), answer.status)
+            yield from _lines(answer)
+    except OrchdError as exc:
+        if exc.message.startswith(_UNREADABLE):
+            raise DaemonUnreachable(_other_version(f"it expects `orchd {name}` to ask in another way")) from exc
+        raise
     except (http.client.HTTPException, OSError, ValueError) as exc:
         raise _unreachable(f"orchd at {path}", advice, exc) from exc
     finally:
@@ -137,8 +150,47 @@ def _unreachable(what: str, advice: str, exc: Exception) -> DaemonUnreachable:
     return DaemonUnreachable(f"cannot reach {what}: {reason}; is it running? If so, {advice}")
 
 
+def _other_version(why: str) -> str:
+    return (
+        f"cannot do that: {why}, so the daemon that runs is of another version than this command ({__version__}); "
+        "restart it (systemctl restart orchd)"
+    )
+
+
+def _read(answer: http.client.HTTPResponse) -> bytes:
+    """Return the body of an answer.
+
+    Raises:
+        TimeoutError: it comes too slowly.
+        ValueError: it is not an answer of orchd, but too long.
+    """
+    text, until = bytearray(), time.monotonic() + ANSWER_TIMEOUT_S
+    while piece := answer.read1(_PIECE):
+        text += piece
+        if len(text) > ANSWER_BYTES:
+            raise ValueError("it is too long")
+        if time.monotonic() > until:
+            raise TimeoutError("timed out")
+    return bytes(text)
+
+
+def _status(body: Json) -> Json:
+    """Return what `/status` says: daemons of all versions list their models.
+
+    Raises:
+        ValueError: it is not an answer of orchd.
+    """
+    models = body.get("models")
+    if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
+        raise ValueError("it is not orchd")
+    return body
+
+
 def _body(text: bytes, status: int) -> Json:
-    body = json.loads(text)
+    try:
+        body = json.loads(text)
+    except RecursionError as exc:
+        raise ValueError("it is not orchd") from exc
     if not isinstance(body, dict):
         raise ValueError("what answers there is not orchd")
     if status == _OK:

@@ -19,6 +19,8 @@ def warn(message: str) -> None:
 
 
 def _say(priority: str, message: str) -> None:
+    from orchd.text import printable  # Only now: most commands have nothing to say.
+
     prefix = priority if is_journal(sys.stderr, os.environ) else ""
     for line in message.splitlines():
-        print(prefix + line, file=sys.stderr)
+        print(prefix + printable(line), file=sys.stderr)

@@ -14,6 +14,7 @@ from orchd.errors import DaemonUnreachable
 from orchd.logs import configure_logs
 from orchd.settings.files import resolve_state_dir
 from orchd.settings.tree import Settings
+from orchd.text import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def run(_args: argparse.Namespace, settings: Settings) -> int:
     state_dir = resolve_state_dir(settings.state_dir, os.environ)
     try:
         for news in order(state_dir, "down", {}):
-            _say(news["line"])
+            _say(printable(news["line"]))
     except DaemonUnreachable:
         _say(f"no daemon runs on the state directory {state_dir}; looking for what it left behind")
         configure_logs(settings.log.format, "warning", sys.stderr)

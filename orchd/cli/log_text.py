@@ -9,6 +9,8 @@ import sys
 import time
 from typing import Any
 
+from orchd.text import printable
+
 Json = dict[str, Any]
 
 LONGEST_LINE = 65536
@@ -71,7 +73,7 @@ class LogPrinter:
         """Say something that is no part of a log, on stderr."""
         self._whole_line()
         sys.stdout.flush()
-        print(f"orchd: {text}", file=sys.stderr, flush=True)
+        print(f"orchd: {printable(text)}", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Print what is left of lines that have no end."""

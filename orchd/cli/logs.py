@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchd.cli.client import order
+from orchd.cli.client import is_running, order
 from orchd.cli.flags import add_client_flags
 from orchd.cli.since import SINCE_HELP, since_of
 from orchd.errors import Code, DaemonUnreachable, OrchdError
@@ -74,7 +74,8 @@ def _news(state_dir: Path, instance: str, asked: Json, printer: Any) -> Iterator
             ) from exc
         if not (state_dir / _DATABASE).exists():
             raise  # None has ever run there.
-        printer.note(f"no daemon answers on {state_dir}, so this is what is known without one")
+        away = f"{exc.message}; " if is_running(state_dir) else f"no daemon answers on {state_dir}, so "
+        printer.note(f"{away}this is what is known without one")
         from orchd.cli.logs_offline import logs_without_daemon
 
         yield from logs_without_daemon(state_dir, instance, asked)

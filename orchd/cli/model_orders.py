@@ -11,6 +11,7 @@ from orchd.errors import Code, OrchdError
 from orchd.settings.basic import STATE_DIR
 from orchd.settings.client import ClientSettings
 from orchd.settings.files import resolve_state_dir
+from orchd.text import printable
 
 
 def add_order_arguments(parser: argparse.ArgumentParser, every: str, wait: str) -> None:
@@ -50,7 +51,7 @@ def give_order(args: argparse.Namespace, settings: ClientSettings, name: str, le
     failed = count = 0
     try:
         for news in order(resolve_state_dir(settings.state_dir, os.environ), name, body):
-            print(f"{news['model']}: {news['line']}", flush=True)
+            print(printable(f"{news['model']}: {news['line']}"), flush=True)
             count += 1
             failed += news["failed"]
     except KeyboardInterrupt:

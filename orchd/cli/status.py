@@ -46,10 +46,11 @@ def run(args: argparse.Namespace, settings: ClientSettings) -> int:
         complain(exc.message)
         return _without_daemon(settings, args.model)
     # What shows it is imported when the daemon has answered: that takes longer than to ask.
-    from orchd.cli.status_pages import any_unable, printed
+    from orchd.cli.status_pages import any_unable, of_this_version, printed
 
     write(json.dumps(status, indent=2) if args.json else printed(status, args.model))
-    return UNABLE if any_unable(status) else 0
+    with of_this_version():
+        return UNABLE if any_unable(status) else 0
 
 
 def _without_daemon(settings: ClientSettings, model: str | None) -> int:

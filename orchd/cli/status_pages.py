@@ -56,7 +56,8 @@ def of_this_version() -> Iterator[None]:
     except KeyError as exc:
         raise DaemonUnreachable(
             f"cannot read what orchd says: its /status has no field {exc.args[0]!r}, so the daemon that runs is of an "
-            f"older version than this command ({__version__}); restart it (systemctl restart orchd), or use --json"
+            f"older version than this command ({__version__}); restart it (systemctl restart orchd); "
+            "--json prints what it says"
         ) from exc
 
 

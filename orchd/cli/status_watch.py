@@ -13,6 +13,7 @@ from orchd.cli.status_changes import news, told
 from orchd.cli.status_pages import of_this_version, on_screen, page, states
 from orchd.errors import Code, DaemonUnreachable, OrchdError
 from orchd.status_face import Json
+from orchd.text import printable
 
 PERIOD_S = 1.0
 
@@ -38,7 +39,7 @@ def _redraw(screen: Screen, listen: str, model: str | None) -> NoReturn:
             seen = status = _status(listen, model, seen)
             shown = page(status, model if status["models"] else None, screen.style)
         except DaemonUnreachable as exc:
-            shown = "\n".join(screen.style.wrap(f"{exc.message}. It is asked again each second.", ""))
+            shown = "\n".join(screen.style.wrap(f"{printable(exc.message)}. It is asked again each second.", ""))
         screen.draw(on_screen(shown, screen.style, whole))
         screen.wait(PERIOD_S)
 
@@ -49,17 +50,17 @@ def _print_changes(listen: str, model: str | None, *, as_json: bool) -> NoReturn
     while True:
         try:
             status = _status(listen, model, seen)
+            with of_this_version():
+                lines = _news(seen, status) if as_json else told(states(seen) if seen else {}, states(status))
             if away:
                 print("orchd can be reached again", file=sys.stderr, flush=True)
             away = ""
-            with of_this_version():
-                lines = _news(seen, status) if as_json else told(states(seen) if seen else {}, states(status))
             for line in lines:
-                print(line, flush=True)
+                print(printable(line), flush=True)
             seen = status
         except DaemonUnreachable as exc:
             if exc.message != away:
-                print(exc.message, file=sys.stderr, flush=True)
+                print(printable(exc.message), file=sys.stderr, flush=True)
             away = exc.message
         time.sleep(PERIOD_S)
 

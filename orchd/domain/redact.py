@@ -44,7 +44,7 @@ def secret_values(token: str | None, env: Iterable[tuple[str, str]]) -> frozense
 
 def scrub(text: str, secrets: Iterable[str] = ()) -> str:
     """Return `text` without `secrets` and without anything that looks like an `Authorization` value."""
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):  # One may begin as another one that is longer.
         text = text.replace(secret, REDACTED)
     if "bearer" not in text.lower():  # Nearly always, and ten times faster than the search below.
         return text

@@ -53,3 +53,8 @@ def test_a_line_is_shown_at_once() -> None:
 def test_the_greater_part_of_a_secret_is_not_shown_at_the_end_either() -> None:
     assert scrubbed(b"it is abcabc", [8]) == b"it is ***"
     assert scrubbed(b"it is abca", [8]) == b"it is abca"
+
+
+@given(st.permutations(["hunter2", "hunter2-longer", "unter2-longer-still"]))
+def test_of_secrets_that_lie_in_one_another_the_longest_is_taken_out_whole(secrets: list[str]) -> None:
+    assert scrub("it is hunter2-longer.", secrets) == "it is ***."
