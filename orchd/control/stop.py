@@ -37,7 +37,8 @@ class StopModels:
         done = await orders.stop(keys, str(by))
         said = {key: done.follow[key]() for key in keys}
         for key in keys:
-            text = f"is stopped already, {before[key]}" if key in before else said[key].text
+            already = key in before and before[key] == orders.stopped.get(key)
+            text = f"is stopped already, {before[key]}" if already else said[key].text
             yield told(key, Progress(text + ("" if orders.in_file(key) else _NOT_IN_FILE)))
         for line in _not_kept(done, "its stop holds only until orchd is restarted"):
             yield line

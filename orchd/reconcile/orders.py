@@ -25,7 +25,8 @@ log = structlog.get_logger("orchd.reconcile")
 
 
 class OrderBook:
-    """Takes orders. Each is carried out whole, also if who asks leaves in the middle.
+    """Takes orders. Each is carried out whole, also if who asks leaves in the middle; stops and starts one after
+    another, so that the last one that was given holds, however slow the disk is.
 
     An order that can't be kept, since the disk is full for example, is carried out all the same: it may be what makes
     room.
@@ -34,6 +35,7 @@ class OrderBook:
     def __init__(self, loop: Loop, table: StoppedTable) -> None:
         self._loop = loop
         self._table = table
+        self._turn = asyncio.Lock()
 
     @property
     def stopped(self) -> Mapping[ModelKey, Stopped]:
@@ -50,17 +52,12 @@ class OrderBook:
 
     async def stop(self, keys: Collection[ModelKey], by: str) -> Orders:
         """As `ports.ModelOrders.stop`."""
-        now = Stopped(by, time.time())
-        fresh = {key: now for key in keys if key not in self._loop.state.stopped}
-        _log("stop_asked", fresh, by)
-        not_kept = await _whole(self._carry_out(self._table.save(fresh), fresh))
+        not_kept = await _whole(self._stop(keys, by))
         return Orders({key: partial(progress.of_stop, self._loop.state, key) for key in keys}, not_kept)
 
     async def start(self, keys: Collection[ModelKey], by: str) -> Orders:
         """As `ports.ModelOrders.start`."""
-        stopped = [key for key in keys if key in self._loop.state.stopped]
-        _log("start_asked", stopped, by)
-        not_kept = await _whole(self._carry_out(self._table.forget(stopped), dict.fromkeys(stopped)))
+        not_kept = await _whole(self._start(keys, by))
         return Orders({key: partial(progress.of_start, self._loop.state, key) for key in keys}, not_kept)
 
     async def restart(self, keys: Collection[ModelKey], by: str) -> Orders:
@@ -72,6 +69,19 @@ class OrderBook:
             self._loop.post(RestartAsked(key))
         await self._loop.changed()
         return Orders(follow)
+
+    async def _stop(self, keys: Collection[ModelKey], by: str) -> str:
+        async with self._turn:
+            now = Stopped(by, time.time())
+            fresh = {key: now for key in keys if key not in self._loop.state.stopped}
+            _log("stop_asked", fresh, by)
+            return await self._carry_out(self._table.save(fresh), fresh)
+
+    async def _start(self, keys: Collection[ModelKey], by: str) -> str:
+        async with self._turn:
+            stopped = [key for key in keys if key in self._loop.state.stopped]
+            _log("start_asked", stopped, by)
+            return await self._carry_out(self._table.forget(stopped), dict.fromkeys(stopped))
 
     async def _carry_out(self, keep: Coroutine[Any, Any, None], changes: Mapping[ModelKey, Stopped | None]) -> str:
         """Keep and tell what is stopped (None: started); return why it could not be kept, empty = it could."""

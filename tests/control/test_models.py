@@ -274,3 +274,22 @@ async def test_a_model_that_is_leaving_the_file_is_stopped_for_its_return_and_th
         world.table.end(session, Outcome.OK)
         await world.until("gone", holds=lambda: a.key not in world.snapshot().models)
         assert list(world.snapshot().stopped_elsewhere) == [a.key]
+
+
+@virtual_time
+@pytest.mark.parametrize("orders", [("stop", "start"), ("start", "stop")])
+async def test_of_two_orders_at_once_the_later_one_holds_however_slow_the_disk_is(orders: tuple[str, str]) -> None:
+    async with World().orchd(a := named("a")) as world:
+        await world.until_quiet()
+        if orders[0] == "start":
+            await ask(world, "stop", "a").all()
+        world.keeps_in_s = 5.0
+        first = ask(world, orders[0], "a")
+        await asyncio.sleep(1)
+        second = ask(world, orders[1], "a")
+        await first.all()
+        lines = await second.all()
+        await world.until_quiet()
+        stopped = orders[1] == "stop"
+        assert (a.key in world.orders.stopped, a.key in world.stopped) == (stopped, stopped)
+        assert "already" not in lines[0]

@@ -40,15 +40,16 @@ class _KeptStops(StoppedTable):
         self._world = world
 
     async def save(self, stopped: Mapping[ModelKey, Stopped]) -> None:
-        self._room()
+        await self._room()
         self._world.stopped = {**stopped, **self._world.stopped}
 
     async def forget(self, keys: Iterable[ModelKey]) -> None:
-        self._room()
+        await self._room()
         for key in keys:
             self._world.stopped.pop(key, None)
 
-    def _room(self) -> None:
+    async def _room(self) -> None:
+        await asyncio.sleep(self._world.keeps_in_s)
         if self._world.disk_is_full:
             raise StoreError("cannot write the database: No space left on device")
 
@@ -65,6 +66,7 @@ class World:
     generations: dict[tuple[ModelKey, str], Model] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=lambda: Metrics(MetricsRegistry(), "test"))
     stopped: dict[ModelKey, Stopped] = field(default_factory=dict)
+    keeps_in_s: float = 0.0
     disk_is_full: bool = False
     _loop: Loop | None = None
     _snapshots: Snapshots | None = None
