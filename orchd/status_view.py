@@ -14,7 +14,7 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.nearest import listed, nearest_model
 from orchd.domain.redact import scrub, secrets_of
-from orchd.domain.state import ModelStatus, Problem, Snapshot
+from orchd.domain.state import ModelStatus, Problem, Severity, Snapshot
 from orchd.errors import Code, OrchdError
 from orchd.status_face import status_faces
 
@@ -52,6 +52,25 @@ def find_model(name: str, keys: Iterable[ModelKey]) -> ModelKey:
     hint = f"did you mean {near}? " if near is not None else ""
     there = f"{hint}there is {listed(known, _FEW if hint else _MOST_NAMED)}" if known else "there is none at all"
     raise OrchdError(f"cannot find model {name[:200]!r}: {there}", code=Code.UNKNOWN_TARGET)
+
+
+def find_shown(name: str, snapshot: Snapshot) -> ModelKey:
+    """Return the key of a model of the snapshot, as `find_model` does.
+
+    Raises:
+        OrchdError: `unknown_target`; of an entry that never was valid it says what is wrong with it.
+    """
+    try:
+        return find_model(name, snapshot.models)
+    except OrchdError as unknown:
+        refused = {one.key: one for one in reversed(snapshot.problems) if one.key and one.severity is Severity.ERROR}
+        try:
+            problem = refused[find_model(name, refused)]
+        except OrchdError:
+            raise unknown from None
+        raise OrchdError(
+            f"cannot show model {problem.key}: its entry never was valid. {problem}", code=Code.UNKNOWN_TARGET
+        ) from None
 
 
 def readiness(snapshot: Snapshot, accepting: bool, ready_when: ReadyWhen) -> tuple[bool, Json]:

@@ -14,9 +14,9 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.offer import NodeStatus
 from orchd.domain.outcomes import Outcome
-from orchd.domain.state import Snapshot, Stopped
+from orchd.domain.state import Problem, Severity, Snapshot, Stopped
 from orchd.errors import JOB_ANSWERS, Code, OrchdError
-from orchd.status_view import ReadyWhen, find_model, model_state, readiness, status, summary
+from orchd.status_view import ReadyWhen, find_model, find_shown, model_state, readiness, status, summary
 from tests.fakes import snapshots
 from tests.fakes.snapshots import NODE, NODE_DOWN, NOW, SECRET, beside, runner, snapshot
 
@@ -48,6 +48,18 @@ class TestFindModel:
         with pytest.raises(OrchdError, match=f"^{re.escape(said)}$") as caught:
             find_model(name, keys)
         assert caught.value.code is Code.UNKNOWN_TARGET
+
+
+def test_an_entry_that_never_was_valid_is_no_unknown_model_its_error_is_told() -> None:
+    models = {KEYS[1]: snapshots.status(snapshots.model("llm", "b"))}
+    problem = Problem(Severity.ERROR, Code.BAD_REQUEST, "no such field", file="f.json", key=KEYS[0])
+    seen = replace(snapshot(), models=models, problems=(problem,))
+    assert find_shown("b", seen) == KEYS[1]
+    with pytest.raises(OrchdError, match=r"^cannot show model llm/org/a: its entry never was valid. ") as caught:
+        find_shown("org/a", seen)
+    assert str(problem) in caught.value.message
+    with pytest.raises(OrchdError, match=r"^cannot find model 'c': there is llm/b$"):
+        find_shown("c", seen)
 
 
 def standing_as(*words: str, leaving: str = "") -> Snapshot:

@@ -13,7 +13,7 @@ from itertools import chain
 from orchd.domain.ids import ModelKey
 from orchd.domain.state import ModelStatus, Snapshot
 from orchd.pieces import Measure, Pause, Pauses, Shared, Steps, chunks, with_pauses
-from orchd.status_view import Json, find_model, head, model_json, problem_json, problems_of
+from orchd.status_view import Json, find_shown, head, model_json, problem_json, problems_of
 
 
 class StatusPage:
@@ -45,7 +45,7 @@ class StatusPage:
         """
         if model:
             snapshot = await self._snapshot()
-            return await with_pauses(self._steps(snapshot, find_model(model, snapshot.models)), self._pause)
+            return await with_pauses(self._steps(snapshot, find_shown(model, snapshot)), self._pause)
         return await self._shared.result(self._all)
 
     async def _all(self) -> tuple[bytes, ...]:

@@ -28,8 +28,11 @@ def find_models_file(args: argparse.Namespace, settings: Settings, env: Mapping[
     """
     given = given_for(MODELS_FILE, args, env)
     path, why = Path(settings.models_file), f"as {given.origin} says" if given else "in the working directory"
-    if given is None and not _is_there(path) and _is_there(SERVICE_FILE):
-        path, why = SERVICE_FILE, "where the service has it; there is none in the working directory"
+    if given is None and not _is_there(path):
+        if _is_there(SERVICE_FILE):
+            path, why = SERVICE_FILE, "where the service has it; there is none in the working directory"
+        else:
+            why += f"; there is no {SERVICE_FILE} either"
     if given is None or not given.is_flag:
         print(f"orchd: reading {path}, {why}", file=sys.stderr)
     return path

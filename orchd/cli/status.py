@@ -6,8 +6,9 @@ import argparse
 import json
 import os
 
+from orchd import __version__
 from orchd.cli.client import get_status, is_running
-from orchd.cli.complaints import complain
+from orchd.cli.complaints import complain, warn
 from orchd.cli.flags import add_client_flags
 from orchd.errors import DaemonUnreachable, StoreError
 from orchd.settings.basic import ADMIN_LISTEN, STATE_DIR
@@ -49,6 +50,9 @@ def run(args: argparse.Namespace, settings: ClientSettings) -> int:
     from orchd.cli.status_pages import any_unable, of_this_version, printed
 
     write(json.dumps(status, indent=2) if args.json else printed(status, args.model))
+    version = (status.get("daemon") or {}).get("version", __version__)
+    if not args.json and version != __version__:
+        warn(f"the daemon that runs is {version}, this command {__version__}: restart it (systemctl restart orchd)")
     with of_this_version():
         return UNABLE if any_unable(status) else 0
 

@@ -50,9 +50,8 @@ def page(
         if daemon.ended_at is not None or runs is False
         else "Look whether it runs with `systemctl status orchd`"
     )
-    next_steps = (
-        f"{first}; `orchd events{about}` shows what happened, `orchd logs {model or 'MODEL'}` what a model said."
-    )
+    said = f"`orchd logs {model}` what it said" if model else "`orchd logs MODEL` what a model said"
+    next_steps = f"{first}; `orchd events{about}` shows what happened, {said}."
     return [*lines, "", *style.hang(printable(next_steps))]
 
 

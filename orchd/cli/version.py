@@ -24,7 +24,7 @@ from orchd.settings.basic import ADMIN_LISTEN
 from orchd.settings.client import ClientSettings
 from orchd.settings.files import reason
 from orchd.streams import write
-from orchd.text import printable
+from orchd.text import TextStyle, printable, style_of
 
 TIMEOUT_S = 2.0
 """Timeout for the daemon and the engine, which are asked at the same time."""
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, settings: ClientSettings) -> int:
         "engine": _or_error(lambda: engine.result(TIMEOUT_S)),
     }
     told["daemon"], told["node"] = _daemon(_or_error(lambda: status.result(TIMEOUT_S)), settings.admin.listen)
-    write(json.dumps(told, indent=2) if args.json else "\n".join(_lines(told)))
+    write(json.dumps(told, indent=2) if args.json else "\n".join(_lines(told, style_of(sys.stdout))))
     return 0
 
 
@@ -118,18 +118,18 @@ def _or_error(work: Callable[[], Json]) -> Json:
         return {"error": f"no answer within {TIMEOUT_S:g} s"}
 
 
-def _lines(told: Json) -> Iterator[str]:
+def _lines(told: Json, style: TextStyle) -> Iterator[str]:
     engine, daemon, node = told["engine"], told["daemon"], told["node"]
-    yield _line("orchd", told["orchd"])
-    yield _line("Python", f"{told['python']['version']} ({told['python']['path']})")
+    yield from _line(style, "orchd", told["orchd"])
+    yield from _line(style, "Python", f"{told['python']['version']} ({told['python']['path']})")
     for number, (name, version) in enumerate(told["libraries"].items()):
-        yield _line("" if number else "libraries", f"{name} {version}")
-    yield _line("engine", engine.get("error") or f"Docker {engine['version']} at {engine['at']}")
-    yield _line("daemon", daemon.get("error") or _daemon_said(daemon))
+        yield from _line(style, "" if number else "libraries", f"{name} {version}")
+    yield from _line(style, "engine", engine.get("error") or f"Docker {engine['version']} at {engine['at']}")
+    yield from _line(style, "daemon", daemon.get("error") or _daemon_said(daemon))
     if node:
-        yield _line("node", f"{node['version'] or 'version not known'}, {'up' if node['up'] else 'down'}")
+        yield from _line(style, "node", f"{node['version'] or 'version not known'}, {'up' if node['up'] else 'down'}")
     else:
-        yield _line("node", "not known without the daemon" if "error" in daemon else "none is set")
+        yield from _line(style, "node", "not known without the daemon" if "error" in daemon else "none is set")
 
 
 def _daemon_said(daemon: Json) -> str:
@@ -140,5 +140,6 @@ def _daemon_said(daemon: Json) -> str:
     return f"{runs} at {at}, not {__version__}: restart it (systemctl restart orchd)"
 
 
-def _line(title: str, text: str) -> str:
-    return f"{title:<11}{printable(text)}"
+def _line(style: TextStyle, title: str, text: str) -> list[str]:
+    first, *more = style.wrap(printable(text), " " * 11)
+    return [f"{title:<11}{first.lstrip()}", *more]

@@ -65,6 +65,12 @@ def test_without_a_setting_it_is_the_one_here_or_else_the_services(
     assert err == "orchd: reading aiModels.json, in the working directory\n"
 
 
+def test_where_there_is_none_both_places_are_named(etc: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = read(capsys, "check")
+    assert "cannot read the file" in out
+    assert err == f"orchd: reading aiModels.json, in the working directory; there is no {etc}/aiModels.json either\n"
+
+
 def test_a_variable_names_it(etc: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     models(etc / "other.json", "org/other")
     monkeypatch.setenv("ORCHD_MODELS_FILE", str(etc / "other.json"))

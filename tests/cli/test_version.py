@@ -19,6 +19,9 @@ import pytest
 
 from orchd import __version__
 from orchd.cli import main, version
+from orchd.status_view import status
+from orchd.text import TextStyle
+from tests.fakes.snapshots import snapshot
 
 NOBODY = "127.0.0.1:1"
 
@@ -89,6 +92,30 @@ def test_with_nothing_running_it_says_so_and_is_content(capsys: pytest.CaptureFi
     assert said["engine"] == f"cannot reach unix://{tmp_path}/none.sock: No such file or directory"
     assert said["daemon"].startswith(f"cannot reach orchd at http://{NOBODY}/status: Connection refused")
     assert said["node"] == "not known without the daemon"
+
+
+def test_on_a_terminal_no_line_is_wider_than_the_window(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(version, "style_of", lambda _: TextStyle(80))
+    assert max(map(len, lines(capsys).values())) + 11 <= 80
+    main(["version"])
+    assert "--admin-listen" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_status_warns_of_a_daemon_of_another_version(
+    other: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = status(snapshot())
+    shown["daemon"]["version"] = "0.0.9" if other else __version__
+    with daemon(monkeypatch, shown):
+        main(["status"])
+        said = capsys.readouterr().err
+        main(["status", "--json"])
+    warning = f"orchd: warning: the daemon that runs is 0.0.9, this command {__version__}: restart it"
+    assert said.startswith(warning) if other else said == ""
+    assert capsys.readouterr().err == ""
 
 
 def test_the_libraries_are_those_that_the_package_asks_for(
