@@ -79,7 +79,7 @@ def served(server: HTTPServer | UnixStreamServer) -> Iterator[None]:
 
 @contextmanager
 def daemon(monkeypatch: pytest.MonkeyPatch, status: Mapping[str, object]) -> Iterator[None]:
-    server = HTTPServer(("127.0.0.1", 0), answering(json.dumps(status).encode()))
+    server = HTTPServer(("127.0.0.1", 0), answering(json.dumps({"models": [], **status}).encode()))
     monkeypatch.setenv("ORCHD_ADMIN_LISTEN", f"127.0.0.1:{server.server_port}")
     with served(server):
         yield
