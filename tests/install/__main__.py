@@ -1,4 +1,4 @@
-"""README and docs/how-to/service.md are pasted as they stand, on a bare Debian with systemd: `make test-install`.
+"""README, docs/how-to/service.md and day-two.md are pasted as they stand, on a bare Debian with systemd: `make test-install`.
 
 Needs root, Docker Engine, debootstrap and the package registries; takes minutes, so it is not a part of `make test`.
 Ubuntu and older systems are not tried. Where this machine lacks a capability, the container gets the others.
@@ -12,6 +12,11 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from tests.day_two.local import make_image as make_paint
+from tests.day_two.local import remove_containers
+from tests.day_two.walk import PAGE as DAY_TWO
+from tests.day_two.walk import Machine, check
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -106,6 +111,7 @@ def start() -> None:
     here(
         *("docker", "run", "--detach", "--name", NAME, *caps, "--network", "host", "--cgroupns=host"),
         *("--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--tmpfs", "/run", "--tmpfs", "/tmp:exec"),
+        *("--volume", "/var/run/docker.sock:/run/docker.sock"),
         *("--env", "container=docker", IMAGE, "/sbin/init"),
     )
     for file in HOST_FILES:
@@ -179,15 +185,33 @@ def service() -> None:
     expect(paste("systemctl stop orchd; systemctl is-active orchd || true"), "inactive")
 
 
+def day_two() -> None:
+    """Walk the page; its container runs in this machine's engine, as a Debian in a container can have none of its own."""
+    make_paint()
+    paste(f"""\
+groupmod --gid "$(stat -c %g /run/docker.sock)" docker
+install -m 644 tests/day_two/model.py tests/day_two/aiModels.json /etc/orchd
+printf 'instance = "{NAME}"\\n[docker]\\nnetwork = "{NAME}"\\n' > /etc/orchd/orchd.toml
+systemctl start orchd""")
+    env = {"ETC": "/etc/orchd", "JOBS": "http://127.0.0.1:8737"}
+    there = Machine(["docker", "exec", "-i", NAME, "bash", "-s"], env, {NAME: "orchd"})
+    for command in check(there, DAY_TWO.read_text()):
+        print(f"$ {command}", flush=True)
+    expect(paste("orchd down"), "all runners are gone")
+
+
 def main() -> None:
     make_image()
     try:
         start()
         quickstart()
         service()
+        day_two()
     finally:
         subprocess.run(["docker", "rm", "--force", NAME], stdout=subprocess.DEVNULL, check=False)
-    print("The README's quickstart and docs/how-to/service.md work as pasted.")
+        remove_containers(NAME)
+        subprocess.run(["docker", "network", "rm", NAME], capture_output=True, check=False)
+    print("The README's quickstart, docs/how-to/service.md and docs/how-to/day-two.md work as pasted.")
 
 
 if __name__ == "__main__":
