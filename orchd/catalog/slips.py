@@ -164,5 +164,5 @@ def _tell(draft: Draft, slip: UnknownKey) -> None:
     draft.escalate(
         slip,
         f"cannot use the unknown key {written}: did you mean {meant}? Until this is mended, {meant} keeps its last "
-        "good value; a note of yours begins with _",
+        "good value. If it is a note of yours, begin its name with _",
     )

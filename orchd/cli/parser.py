@@ -80,11 +80,9 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             choices = [str(choice) for choice in action.choices]
+            near = nearest_name(str(value), choices)
             what = "/".join(action.option_strings) or "a command"
-            self.error(
-                f"cannot use {value!r} as {what}: the nearest one is {nearest_name(str(value), choices)},"
-                f" of {', '.join(choices)}"
-            )
+            self.error(f"cannot use {value!r} as {what}: did you mean {near}? Possible are {', '.join(choices)}")
 
     def flags(self) -> list[str]:
         """Return the flags by their long names."""

@@ -49,7 +49,7 @@ def _code(code: int, body: bytes, location: str, health: HealthSpec) -> str:
     if code == 405:
         return f"{ok}: this route takes no GET; set health.path to one that does"
     if code >= 500:
-        return f"{ok}: its own log may say why; if it says so only while it loads, add {code} to health.loading_codes"
+        return f"its own log may say why; if it says so only while it loads, add {code} to health.loading_codes"
     return f"{ok}: add it there, if it means well"
 
 
@@ -68,7 +68,9 @@ def _no_word(body: bytes, health: HealthSpec) -> str:
 
 
 def _shown(code: int, body: bytes) -> str:
-    text = one_line(body.decode(errors="replace"), _WORD_CHARS)
+    text = one_line(body.decode(errors="replace"), EVIDENCE_CHARS + 1)
+    if len(text) > EVIDENCE_CHARS:
+        text = f"{text[:EVIDENCE_CHARS]}..."
     return f"{code} {text}".rstrip()
 
 

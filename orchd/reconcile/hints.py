@@ -95,10 +95,15 @@ def _is_root(launch: ContainerLaunch) -> bool:
 
 def how_it_stopped(model: Model, report: StopReport) -> str:
     """Return which of the stop's steps ended it, in words."""
-    code = f", exit code {report.exit_code}" if report.exit_code is not None else ""
-    if report.how != "killed":
-        return report.how + code
     stop = model.stop
+    if report.how != "killed":
+        asked = report.how == "signal"
+        # A process that its signal has ended has that as its exit code, which says nothing more.
+        told = report.exit_code is not None and not (asked and report.exit_code < 0)
+        return (f"it ended on {stop.signal}" if asked else "it had ended already") + (
+            f" with exit code {report.exit_code}" if told else ""
+        )
+    code = f", exit code {report.exit_code}" if report.exit_code is not None else ""
     words = f"killed{code}: it did not end within {stop.grace_s:g} s of {stop.signal} (`stop.grace_s`)"
     if isinstance(model.launch, ContainerLaunch) and not model.launch.init:
         words += (
@@ -110,12 +115,6 @@ def how_it_stopped(model: Model, report: StopReport) -> str:
 
 def how_it_ended(runner: Runner, report: StopReport) -> str:
     """Return why a run has ended and by what, in words that can be read without knowing orchd's states."""
-    code = f" with exit code {report.exit_code}" if report.exit_code is not None else ""
-    match report.how:
-        case "signal":
-            how = f"it ended on {runner.model.stop.signal}{code}"
-        case "killed":
-            how = how_it_stopped(runner.model, report)
-        case _:
-            how = "" if runner.fault else f"it had ended already{code}"
+    by_itself = report.how not in ("signal", "killed")
+    how = "" if runner.fault and by_itself else how_it_stopped(runner.model, report)
     return "; ".join(filter(None, (runner.fault or runner.leaving_why or "it was stopped", how)))

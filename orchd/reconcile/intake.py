@@ -137,8 +137,8 @@ class Intake:
             self._table.gone(runner.id)
         now = asyncio.get_running_loop().time()
         stop = how_it_stopped(runner.model, event.report)
-        if event.streams:
-            stop += f"; streams: {event.streams}"
+        if event.streams and not event.streams.endswith(": 200"):
+            stop += f"; its streams were not ended: {event.streams}"
         changes: dict[str, Any] = {
             "handle": None,
             "checked": runner.checked and not runner.fault,
@@ -151,7 +151,7 @@ class Intake:
             "last_stop": stop,
         }
         if not runner.fault:
-            self._fleet.move(runner.id, E.STOPPED, f"stopped ({stop})", **changes)
+            self._fleet.move(runner.id, E.STOPPED, stop, **changes)
             return
         if hint := why_it_failed(runner.model, event.last_log):
             runner = replace(runner, fault=f"{runner.fault}; {hint}")
@@ -168,7 +168,7 @@ class Intake:
         unready = runner.unready_failures + 1
         changes |= {"failures": failures, "unready_failures": unready, "last_log": event.last_log}
         changes |= {"fault": runner.fault, "detail": runner.fault, "restarts": runner.restarts + 1}
-        tail = " | ".join(event.last_log[-3:])
+        tail = " | ".join(line.strip() for line in event.last_log[-3:])
         if backoff.given_up(failures, unready, rules):
             why = f"failed {len(failures)} times, the last time: {runner.fault}"
             self._fleet.move(runner.id, E.STOPPED_TOO_OFTEN, why, tail, **changes)

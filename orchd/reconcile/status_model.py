@@ -62,7 +62,7 @@ def _whereabouts(runner: Json) -> dict[str, object]:
             "container": container["name"],
             "id": container["id"][:12],
             "image": container["image"],
-            "sha256": container["digest"].rpartition(":")[2] or "of no registry: the image was built or loaded here",
+            "digest": container["digest"].rpartition(":")[2] or "none: the image was built or loaded here",
             "port": port,
             "address": runner["address"],
         }
@@ -76,7 +76,7 @@ def logs(status: Json, style: TextStyle) -> list[str]:
     lines = []
     for runner in status["models"][0]["runners"]:
         if runner["last_log"]:
-            lines += ["", f"Last log lines of replica {runner['replica']}"]
+            lines += ["", f"What replica {runner['replica']} said before it last failed"]
             lines += [style.paint(f"    {printable(line)}", DIM) for line in runner["last_log"][-LOG_LINES:]]
     return lines
 

@@ -54,10 +54,10 @@ def test_a_flag_of_another_command_is_named_as_that(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (("statsu",), "cannot use 'statsu' as a command: the nearest one is status, of status, "),
-        (("demo", "--runtime", "dokcer"), "cannot use 'dokcer' as --runtime: the nearest one is docker"),
+        (("statsu",), "cannot use 'statsu' as a command: did you mean status? Possible are status, "),
+        (("demo", "--runtime", "dokcer"), "cannot use 'dokcer' as --runtime: did you mean docker?"),
         (("schema", "x"), "cannot use 'x': `orchd schema` takes no more arguments"),
-        (("help", "statsu"), "cannot use 'statsu' as a command: the nearest one is status, of "),
+        (("help", "statsu"), "cannot use 'statsu' as a command: did you mean status? "),
         (("status", "--admin", "x"), "the nearest one of `orchd status` is --admin-listen"),
         (("run", "--listen", "x"), "is --jobs-listen"),
         (

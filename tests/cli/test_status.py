@@ -231,7 +231,7 @@ class TestModelPage:
         assert page.startswith(f"{LLM}\n  state     failed\n  why       replica 0 failed: exited with code 137")
         assert "  runs      ghcr.io/acme/runner:1.2 (container, profile batch)\n" in page
         assert "  price     3/2 wei per second\n" in page
-        assert "\nLast log lines of replica 0\n    loading shards 3/4\n    token=***\n" in page
+        assert "\nWhat replica 0 said before it last failed\n    loading shards 3/4\n    token=***\n" in page
 
     def test_a_container_and_a_process_are_named_as_other_tools_name_them(self) -> None:
         page = self.page(key=ModelKey("text-to-image", "stabilityai/sdxl-turbo"))
@@ -241,7 +241,7 @@ Replica 0 is
   container default-sdxl-0
   id        3f2a3f2a3f2a
   image     ghcr.io/acme/runner:1.2
-  sha256    5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d
+  digest    5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d
   port      8000 inside, 32768 on this machine
   address   http://127.0.0.1:32768
 """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,10 +58,9 @@ def remove_containers(instance: str) -> None:
 def machine(instance: str, network: str) -> Iterator[Machine]:
     """Yield this machine, with a folder for `/etc/orchd`, and a `systemctl` that starts and stops orchd."""
     make_image()
-    # As long as the name that it stands for: on a terminal, messages are cut to its width.
-    etc = Path("/tmp") / secrets.token_hex(3)[:5]
+    etc = Path(tempfile.mkdtemp(dir="/tmp"))
     programs = etc / "bin"
-    programs.mkdir(parents=True)
+    programs.mkdir()
     jobs, admin = free_port(), free_port()
     (etc / "orchd.toml").write_text(
         f'state_dir = "{etc}/state"\ninstance = "{instance}"\nmodels_file = "aiModels.json"\n'

@@ -38,6 +38,7 @@ job() { curl -s -m 20 -d "$2" -H "X-Model-Id: ${1#*/}" "$JOBS/${1%%/*}" </dev/nu
 until_() { local text=$1; shift; while ! "$@" 2>&1 | grep -qE -e "$text"; do sleep 0.2; done; }
 """
 _VARY = {
+    r"(?m)^( +\S.{29}).*(\n +\S.*)*\.\.\.$": r"\1 CUT",
     r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d( UTC)?|\b[A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d": "TIME",
     r"\bsha256 +\w{64}\b|\b[0-9a-f]{12}\b": "ID",
     r"\b[0-9a-f]{8}-0-ID": "ID",

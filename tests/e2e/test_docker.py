@@ -316,7 +316,7 @@ async def test_a_cold_model_starts_on_its_first_job_and_stops_when_idle(
         answers = await asyncio.gather(*(daemon.job("m", body=b"x" * 1000) for _ in range(4)))
         assert [(status, json.loads(body)["length"]) for status, body, _ in answers] == [(200, 1000)] * 4
         model = await daemon.until_state("m", "cold")
-        assert model["runners"][0]["last_stop"].startswith("signal")
+        assert model["runners"][0]["last_stop"].startswith("it ended on SIG")
         assert ours(api, instance) == {}
         assert (await daemon.job("m"))[0] == 200, "and again"
 

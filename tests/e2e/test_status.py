@@ -48,7 +48,7 @@ async def test_processes_that_serve_and_crash_are_shown_worst_first_and_known_af
         assert f"ORCHD_INSTANCE={daemon.instance}" in environment_of(runner["process"]["pid"])
         crashed = await until_shown(daemon, "it exited with code 3", "crash")
         assert f"orchd logs {PIPELINE}/crash" in crashed
-        assert "CUDA error, ***" in await until_shown(daemon, "Last log lines", "crash")
+        assert "CUDA error, ***" in await until_shown(daemon, "before it last failed", "crash")
         await daemon.kill()
         code, known = await status(daemon)
         assert code == 3

@@ -1,6 +1,7 @@
-"""README, docs/how-to/service.md and day-two.md are pasted as they stand, on a bare Debian with systemd: `make test-install`.
+"""README, service.md and day-two.md of docs/how-to are pasted as they stand, on a bare Debian with systemd.
 
-Needs root, Docker Engine, debootstrap and the package registries; takes minutes, so it is not a part of `make test`.
+`make test-install` does it. Needs root, Docker Engine, debootstrap and the package registries; takes minutes, so it is
+not a part of `make test`.
 Ubuntu and older systems are not tried. Where this machine lacks a capability, the container gets the others.
 """
 
@@ -186,7 +187,7 @@ def service() -> None:
 
 
 def day_two() -> None:
-    """Walk the page; its container runs in this machine's engine, as a Debian in a container can have none of its own."""
+    """Walk the page; its container runs in this machine's engine."""
     make_paint()
     paste(f"""\
 groupmod --gid "$(stat -c %g /run/docker.sock)" docker

@@ -113,8 +113,9 @@ def test_a_stop_that_took_the_whole_grace_says_what_was_ignored_and_what_to_do()
     assert "`init`: true" in said
     assert "process 1" not in how_it_stopped(model(init=True), killed)
     assert "process 1" not in how_it_stopped(model_of("true"), StopReport("killed", -9))
-    assert how_it_stopped(model(), StopReport("signal", 0)) == "signal, exit code 0"
-    assert how_it_stopped(model(), StopReport("already_gone")) == "already_gone"
+    assert how_it_stopped(model(), StopReport("signal", 0)) == "it ended on SIGTERM with exit code 0"
+    assert how_it_stopped(model(), StopReport("signal", -15)) == "it ended on SIGTERM"
+    assert how_it_stopped(model(), StopReport("already_gone")) == "it had ended already"
 
 
 @pytest.mark.parametrize(
