@@ -28,8 +28,9 @@ class Position(IntEnum):
     JOBS = 11
     NODE = 12
     OFFERS = 13
-    FILE = 14
-    TOTALS = 15
+    HOOKS = 14
+    FILE = 15
+    TOTALS = 16
     RUNTIMES = 20
     MODELS = 30
     """Made last, with the room that the others leave as the style's height."""

@@ -17,6 +17,7 @@ from orchd.domain.money import Currency, Price, PriceUnit
 from orchd.domain.offer import NodeStatus
 from orchd.domain.state import BY_OPERATOR, RuntimeStatus, Snapshot, Stopped
 from orchd.errors import Code
+from orchd.hooks.settings import BUILT_IN
 from orchd.node.status import node_line
 from orchd.reconcile.status_list import can_serve, totals, wanted
 from orchd.status_view import status
@@ -56,6 +57,15 @@ Problems of the models file
   warning  /etc/orchd/aiModels.json:12: entry 1: unknown key maxSesions; did you
            mean maxSessions?"""
 WHOLE = f"{HEAD}\n{FILE}\n{OVERVIEW}"
+
+
+def test_hooks_are_named_where_there_are_others_than_those_of_orchd() -> None:
+    def shown(*hooks: str) -> str:
+        return overview(status(replace(snapshot(), hooks=hooks)), TERMINAL)
+
+    assert "\nHooks: node-token, credit\nModels file: " in shown("node-token", "credit")
+    assert "Hooks" not in shown()
+    assert "Hooks" not in shown(*BUILT_IN)
 
 
 def test_the_overview_at_80_columns_begins_with_those_that_need_somebody() -> None:
