@@ -15,6 +15,13 @@ STEP = 25
 """Most entries that are compared before others run."""
 MOST_TOLD = 200
 """Most problems of one reading that are told one by one."""
+_IN_THE_FILE = {
+    "launch.argv": "command",
+    "launch.memory_bytes": "memory",
+    "launch.shm_bytes": "shm_size",
+    "launch.stop_signal": "stop.signal",
+}
+"""Fields of a launch that have another name in the models file."""
 
 
 class EditsTold:
@@ -75,7 +82,8 @@ def _difference(before: Model | None, now: Model | None) -> tuple[Kind | None, s
         return Kind.ADDED, now.source
     if now == before:
         return None, ""
-    return Kind.CHANGED, ", ".join(changed_fields(before, now))
+    names = (_IN_THE_FILE.get(name, name.removeprefix("launch.")) for name in changed_fields(before, now))
+    return Kind.CHANGED, ", ".join(names)
 
 
 def changed_fields(before: object, now: object, within: str = "") -> Iterator[str]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from orchd.catalog.told import EditsTold
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import ContainerLaunch, Model, Secret
+from orchd.domain.model import ContainerLaunch, Model, ProcessLaunch, Secret
 from orchd.domain.state import DesiredState, Problem, Severity
 from orchd.errors import Code
 from orchd.history.ports import Kind
@@ -35,10 +35,18 @@ async def test_what_was_added_changed_and_removed_is_told_by_name() -> None:
     assert history.noted == [
         Noted(Kind.ADDED, "image:1", A.key),
         Noted(Kind.FILE_APPLIED, "models: 2; 1 added"),
-        Noted(Kind.CHANGED, "launch.image, replicas, token", A.key),
+        Noted(Kind.CHANGED, "image, replicas, token", A.key),
         Noted(Kind.REMOVED, "", B.key),
         Noted(Kind.FILE_APPLIED, "models: 1; 1 changed, 1 removed"),
     ]
+
+
+async def test_what_was_changed_is_told_as_the_models_file_calls_it() -> None:
+    history = FakeHistory()
+    before = replace(A, launch=ProcessLaunch(("serve",), "/"))
+    told = EditsTold(history, {A.key: before})
+    await told.tell(desired(replace(before, launch=ProcessLaunch(("serve", "--fast"), "/"))))
+    assert history.noted[0] == Noted(Kind.CHANGED, "command", A.key)
 
 
 async def test_another_kind_of_runner_is_a_change_of_its_launch() -> None:

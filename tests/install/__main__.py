@@ -25,6 +25,7 @@ SERVICE = (ROOT / "docs" / "how-to" / "service.md").read_text()
 IMAGE = "orchd-test-bare:latest"
 CACHE = Path(os.environ.get("ORCHD_TEST_CACHE", "/var/cache/orchd-test")) / "bare.tar"
 NAME = f"orchd-test-install-{os.getpid()}"
+INSTANCE = f"bare{os.getpid()}"
 FOLDER = "/root/orchd"
 PATIENCE_S = 120.0
 
@@ -192,10 +193,10 @@ def day_two() -> None:
     paste(f"""\
 groupmod --gid "$(stat -c %g /run/docker.sock)" docker
 install -m 644 tests/day_two/model.py tests/day_two/aiModels.json /etc/orchd
-printf 'instance = "{NAME}"\\n[docker]\\nnetwork = "{NAME}"\\n' > /etc/orchd/orchd.toml
+printf 'instance = "{INSTANCE}"\\n[docker]\\nnetwork = "{INSTANCE}"\\n' > /etc/orchd/orchd.toml
 systemctl start orchd""")
     env = {"ETC": "/etc/orchd", "JOBS": "http://127.0.0.1:8737"}
-    there = Machine(["docker", "exec", "-i", NAME, "bash", "-s"], env, {NAME: "orchd"})
+    there = Machine(["docker", "exec", "-i", NAME, "bash", "-s"], env, {INSTANCE: "orchd"})
     for command in check(there, DAY_TWO.read_text()):
         print(f"$ {command}", flush=True)
     expect(paste("orchd down"), "all runners are gone")
@@ -210,8 +211,8 @@ def main() -> None:
         day_two()
     finally:
         subprocess.run(["docker", "rm", "--force", NAME], stdout=subprocess.DEVNULL, check=False)
-        remove_containers(NAME)
-        subprocess.run(["docker", "network", "rm", NAME], capture_output=True, check=False)
+        remove_containers(INSTANCE)
+        subprocess.run(["docker", "network", "rm", INSTANCE], capture_output=True, check=False)
     print("The README's quickstart, docs/how-to/service.md and docs/how-to/day-two.md work as pasted.")
 
 
