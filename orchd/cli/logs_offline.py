@@ -31,9 +31,10 @@ def logs_without_daemon(state_dir: Path, instance: str, asked: Json) -> Iterator
     """
     kept = KeptLogs(state_dir / FOLDER)
     try:
-        definitions = _definitions(state_dir)
+        definitions, unknown = _definitions(state_dir)
         key = find_model(asked["model"], {*definitions, *kept.models()})
         ended = kept.runs(key)
+        files = _files(state_dir, key)
     except OSError as exc:
         raise OrchdError(f"cannot look for logs in {state_dir}: {reason_of(exc)}") from exc
     mine = definitions.get(key, [])
@@ -41,7 +42,6 @@ def logs_without_daemon(state_dir: Path, instance: str, asked: Json) -> Iterator
         raise OrchdError(f"cannot show logs of {key}: orchd does not run it; look where it runs", code=Code.BAD_REQUEST)
     secrets = {value for definition in mine for value in _secrets_in(definition)}
     view = LogView(asked["tail"], asked["since"])
-    files = _files(state_dir, key)
     containers: dict[int, str] = {}
     if any(definition["launch"]["kind"] == "container" for definition in mine):
         containers, note = _containers(instance, key)
@@ -62,6 +62,12 @@ def logs_without_daemon(state_dir: Path, instance: str, asked: Json) -> Iterator
             yield {"note": f"{name} is the container {containers[replica][:12]}"}
             yield from _data(replica, _of_container(containers[replica], view), secrets)
         elif replica in files and not asked["previous"]:
+            if not mine:
+                yield {
+                    "note": f"{name} is a process, whose log is not shown, since it may hold secrets that are not "
+                    f"known: {unknown}; it is {files[replica]}"
+                }
+                continue
             at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(files[replica].stat().st_mtime))
             yield {"note": f"{name} is a process, which wrote this until {at}; whether it still runs is not known"}
             yield from _data(replica, _of_file(files[replica], 0, view), secrets)
@@ -70,15 +76,15 @@ def logs_without_daemon(state_dir: Path, instance: str, asked: Json) -> Iterator
             yield from _ended(key, replica, runs if running or not asked["previous"] else runs[:-1], view)
 
 
-def _definitions(state_dir: Path) -> dict[ModelKey, list[Json]]:
-    """Return what the store has of each model, the current definition last; nothing where it can't be read."""
+def _definitions(state_dir: Path) -> tuple[dict[ModelKey, list[Json]], str]:
+    """Return what the store has of each model, the current definition last, and why it may have nothing of one."""
     try:
         rows = read_beside(
             state_dir / DATABASE,
             lambda sql: sql.rows("SELECT pipeline, model_id, definition FROM models ORDER BY current, saved_at"),
         )
-    except StoreError:
-        return {}
+    except StoreError as exc:
+        return {}, exc.message
     found: dict[ModelKey, list[Json]] = {}
     for pipeline, model_id, definition in rows:
         try:
@@ -87,7 +93,7 @@ def _definitions(state_dir: Path) -> dict[ModelKey, list[Json]]:
         except (ValueError, KeyError, TypeError):
             continue  # A row of another version.
         found.setdefault(ModelKey(pipeline, model_id), []).append(read)
-    return found
+    return found, f"its entry is not in {state_dir / DATABASE}"
 
 
 def _secrets_in(definition: Json) -> Iterable[str]:
@@ -98,7 +104,8 @@ def _secrets_in(definition: Json) -> Iterable[str]:
 def _files(state_dir: Path, key: ModelKey) -> dict[int, Path]:
     """Return the log of each replica's process that was written last."""
     found: dict[int, Path] = {}
-    for path in sorted((state_dir / "logs").glob(f"{key.slug}-*.log"), key=lambda path: path.stat().st_mtime):
+    paths = [path for path in (state_dir / "logs").glob(f"{key.slug}-*.log") if path.is_file()]
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime):
         replica = path.stem.removeprefix(f"{key.slug}-").partition("-")[0]
         generation = path.stem.rpartition("-")[2]
         ours = replica.isdecimal() and path.stem == RunnerId(key, int(replica), generation).name

@@ -12,7 +12,7 @@ from orchd.domain.ports import Runtime
 from orchd.domain.redact import Scrubber, secrets_of
 from orchd.domain.runs import KeptRun, LogView
 from orchd.domain.state import ModelStatus, RunnerStatus
-from orchd.errors import Code, OrchdError
+from orchd.errors import Code, LogGone, OrchdError
 from orchd.reasons import why
 from orchd.reconcile.ports import Reconciler
 from orchd.runtime.ports import Runtimes
@@ -92,8 +92,9 @@ class LogSources:
         return next(runtime for id, runtime in self._runtimes.by_id.items() if id.kind is kind)
 
     async def _scrubbed(self, id: RunnerId, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        model = self._reconcile.loop.model_of(id)
-        scrubber = Scrubber(secrets_of(model) if model is not None else ())
+        if (model := self._reconcile.loop.model_of(id)) is None:  # Without it, its secrets are not known.
+            raise LogGone(f"cannot find a log of {id}: it was removed")
+        scrubber = Scrubber(secrets_of(model))
         async for piece in pieces:
             if text := scrubber.feed(piece):
                 yield text

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ class KeptLogs:
         found = []
         with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
-                if name := _NAME.fullmatch(entry.name):
+                if (name := _NAME.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
                     with contextlib.suppress(FileNotFoundError):
                         size = entry.stat().st_size
                         found.append(_File(Path(entry.path), name["replica"], int(name["number"]), size))
@@ -147,7 +148,9 @@ def _read(file: _File) -> KeptRun | None:
         head = json.loads(line)
         pipeline, model_id, replica, generation = head["runner"]
         runner = RunnerId(ModelKey(str(pipeline), str(model_id)), int(replica), str(generation))
-        run = EndedRun(runner, float(head["ended_at"]), str(head["how"]))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        ended_at = float(head["ended_at"])
+        time.localtime(ended_at)
+        run = EndedRun(runner, ended_at, str(head["how"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):  # Not written by us.
         return None
     return KeptRun(run, file.number, str(file.path), len(line)) if _replica_name(runner) == file.replica else None

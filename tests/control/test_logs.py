@@ -127,6 +127,14 @@ async def test_secrets_are_taken_out_even_across_two_pieces() -> None:
     assert text_in(await world.told()) == b"it is ***.\n"
 
 
+async def test_a_log_whose_secrets_are_not_known_any_more_is_not_shown(world: World) -> None:
+    world.runs_now("h")
+    world.logs["h"] = says(b"it is hunter2-hunter2.\n")
+    world.keep("it is ***.", "a")
+    world.loop.model_of = lambda _: None
+    assert text_in(await world.told()) == b"it is ***."
+
+
 async def test_of_one_that_is_down_the_last_run_is_shown_and_before_that_the_one_before(world: World) -> None:
     world.runs_now(None, S.BACKOFF, detail="it exited with code 3")
     world.keep("one", "a")

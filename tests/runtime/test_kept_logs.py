@@ -113,6 +113,27 @@ def test_a_file_that_cannot_be_read_is_left_out(tmp_path: Path, content: bytes) 
     assert logs_of(kept) == [b"good"]
 
 
+@pytest.mark.parametrize("ended_at", ["NaN", "1e300", "Infinity"])
+def test_a_run_that_ended_at_no_time_is_left_out(tmp_path: Path, ended_at: str) -> None:
+    kept = KeptLogs(tmp_path)
+    kept.keep(run_of(), b"x")
+    [file] = tmp_path.iterdir()
+    file.write_text(file.read_text().replace("1000.0", ended_at))
+    assert kept.runs(KEY) == []
+
+
+def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
+    kept = KeptLogs(tmp_path, per_replica=1)
+    loop, folder = (tmp_path / f"{KEY.slug}-0.00000000000000{number}.log" for number in (1, 2))
+    loop.symlink_to(loop)
+    folder.mkdir()
+    for log in (b"a", b"b"):
+        kept.keep(run_of(), log)
+    assert logs_of(kept) == [b"b"]
+    assert loop.is_symlink()
+    assert folder.is_dir()
+
+
 async def pieces(*texts: bytes) -> AsyncGenerator[bytes, None]:
     for text in texts:
         yield text
