@@ -51,10 +51,16 @@ class TextStyle:
 
 def style_of(stream: TextIO) -> TextStyle:
     """Return the style for `stream`: colours only on a terminal, and not where $NO_COLOR is set (no-color.org)."""
+    colour = not os.environ.get("NO_COLOR") and not is_dumb()
     if not stream.isatty():
         return TextStyle()
     size = shutil.get_terminal_size()
-    return TextStyle(width=size.columns, colour=not os.environ.get("NO_COLOR"), height=size.lines)
+    return TextStyle(width=size.columns, colour=colour, height=size.lines)
+
+
+def is_dumb() -> bool:
+    """Return whether the terminal shows escape sequences instead of following them, such as the shell of an editor."""
+    return os.environ.get("TERM") == "dumb"
 
 
 @dataclass(frozen=True, slots=True)

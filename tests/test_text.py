@@ -62,3 +62,6 @@ def test_colour_and_width_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) ->
     assert style_of(Terminal()) == TextStyle(90, colour=True, height=30)
     monkeypatch.setenv("NO_COLOR", "1")
     assert style_of(Terminal()) == TextStyle(90, colour=False, height=30)
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert style_of(Terminal()) == TextStyle(90, colour=False, height=30)

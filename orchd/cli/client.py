@@ -66,8 +66,10 @@ def order(state_dir: Path, name: str, body: Mapping[str, Any]) -> Iterator[Json]
     """
     path = state_dir / SOCKET_NAME
     advice = "run this as the user that runs orchd, and name its state directory with --state-dir"
-    connection = UnixConnection(path)
+    connection, connected = UnixConnection(path), False
     try:
+        connection.connect()
+        connected = True
         connection.request("POST", f"/{name}", json.dumps({"by": _who(), **body}), {"Content-Type": "application/json"})
         with closing(connection.getresponse()) as answer:
             if answer.status == _NOT_FOUND:  # This version says why not, with another status.
@@ -80,6 +82,8 @@ def order(state_dir: Path, name: str, body: Mapping[str, Any]) -> Iterator[Json]
             raise DaemonUnreachable(_other_version(f"it expects `orchd {name}` to ask in another way")) from exc
         raise
     except (http.client.HTTPException, OSError, ValueError) as exc:
+        if connected and isinstance(exc, ConnectionError):  # It was there, and may have begun.
+            raise DaemonUnreachable(_ENDED) from exc
         raise _unreachable(f"orchd at {path}", advice, exc) from exc
     finally:
         connection.close()

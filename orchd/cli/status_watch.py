@@ -13,7 +13,7 @@ from orchd.cli.status_changes import news, told
 from orchd.cli.status_pages import of_this_version, on_screen, page, states
 from orchd.errors import Code, DaemonUnreachable, OrchdError
 from orchd.status_face import Json
-from orchd.text import printable
+from orchd.text import is_dumb, printable
 
 PERIOD_S = 1.0
 
@@ -25,7 +25,7 @@ def watch(listen: str, model: str | None, *, as_json: bool) -> NoReturn:
         KeyboardInterrupt: it ends by an interrupt.
         OrchdError: `unknown_target`: there is no such model at the beginning.
     """
-    if sys.stdout.isatty() and not as_json:
+    if sys.stdout.isatty() and not is_dumb() and not as_json:
         with Screen.entered() as screen:
             _redraw(screen, listen, model)
     _print_changes(listen, model, as_json=as_json)

@@ -74,5 +74,5 @@ def test_what_is_no_file_is_no_log(tmp_path: Path, log: Path) -> None:
 def test_a_folder_that_cannot_be_looked_into_is_said_in_words(tmp_path: Path) -> None:
     store(tmp_path, "org/a")
     (tmp_path / FOLDER).touch()
-    with pytest.raises(OrchdError, match="^cannot look for logs in .*: Not a directory"):
+    with pytest.raises(OrchdError, match=r"^cannot look for logs in .*: Not a directory"):
         shown(tmp_path)

@@ -202,3 +202,15 @@ def test_a_name_that_is_no_utf8_is_no_traceback(tmp_path: Path) -> None:
 
 def _interrupt(_s: float) -> None:
     raise KeyboardInterrupt
+
+
+def test_of_an_order_that_orchd_took_before_it_ended_it_is_not_said_that_nothing_was_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Dies(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+
+    with serving(socketserver.UnixStreamServer(str(tmp_path / "control.sock"), Dies)):
+        assert main(["stop", "m", f"--state-dir={tmp_path}"]) == 3
+    assert capsys.readouterr().err == "orchd: cannot tell what became of it: orchd ended before it said so\n"

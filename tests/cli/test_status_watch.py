@@ -96,7 +96,7 @@ class Terminal:
 
 
 @contextmanager
-def watched(listen: str, *words: str) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
+def watched(listen: str, *words: str, term: str = "xterm") -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
     terminal = Terminal()
     env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     command = subprocess.Popen(
@@ -105,7 +105,7 @@ def watched(listen: str, *words: str) -> Iterator[tuple[Terminal, subprocess.Pop
         stdout=terminal.theirs,
         stderr=terminal.theirs,
         start_new_session=True,
-        env={**env, "TERM": "xterm"},
+        env={**env, "TERM": term},
     )
     os.close(terminal.theirs)
     try:
@@ -126,6 +126,12 @@ def test_it_is_drawn_in_the_alternate_screen_as_large_as_the_window(daemon: Daem
         assert len(first) <= 24
         assert max(map(cells, first)) <= 80
         assert "\x1b[2J" not in terminal.written, "nothing is blank in between"
+
+
+def test_on_a_terminal_that_knows_no_escape_sequences_what_changes_is_printed(daemon: Daemon) -> None:
+    with watched(daemon.listen, term="dumb") as (terminal, _):
+        terminal.until(": ready, sessions 1/4, replicas 1/1\r\n")
+        assert "\x1b" not in terminal.written
 
 
 def test_it_follows_what_happens_and_the_size_of_the_window(daemon: Daemon) -> None:
