@@ -29,7 +29,7 @@ class OrderBook:
     another, so that the last one that was given holds, however slow the disk is.
 
     An order that can't be kept, since the disk is full for example, is carried out all the same: it may be what makes
-    room.
+    room. Given again, it is kept then.
     """
 
     def __init__(self, loop: Loop, table: StoppedTable) -> None:
@@ -72,16 +72,16 @@ class OrderBook:
 
     async def _stop(self, keys: Collection[ModelKey], by: str) -> str:
         async with self._turn:
-            now = Stopped(by, time.time())
-            fresh = {key: now for key in keys if key not in self._loop.state.stopped}
+            before, now = self._loop.state.stopped, Stopped(by, time.time())
+            fresh = {key: now for key in keys if key not in before}
             _log("stop_asked", fresh, by)
-            return await self._carry_out(self._table.save(fresh), fresh)
+            return await self._carry_out(self._table.save({key: before.get(key, now) for key in keys}), fresh)
 
     async def _start(self, keys: Collection[ModelKey], by: str) -> str:
         async with self._turn:
             stopped = [key for key in keys if key in self._loop.state.stopped]
             _log("start_asked", stopped, by)
-            return await self._carry_out(self._table.forget(stopped), dict.fromkeys(stopped))
+            return await self._carry_out(self._table.forget(keys), dict.fromkeys(stopped))
 
     async def _carry_out(self, keep: Coroutine[Any, Any, None], changes: Mapping[ModelKey, Stopped | None]) -> str:
         """Keep and tell what is stopped (None: started); return why it could not be kept, empty = it could."""

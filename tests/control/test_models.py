@@ -293,3 +293,22 @@ async def test_of_two_orders_at_once_the_later_one_holds_however_slow_the_disk_i
         stopped = orders[1] == "stop"
         assert (a.key in world.orders.stopped, a.key in world.stopped) == (stopped, stopped)
         assert "already" not in lines[0]
+
+
+@virtual_time
+async def test_an_order_that_could_not_be_kept_is_kept_when_it_is_given_again() -> None:
+    async with World().orchd(a := named("a"), named("b")) as world:
+        await world.until_quiet()
+        world.disk_is_full = True
+        assert "its stop holds only until orchd is restarted" in "\n".join(await ask(world, "stop", "a").all())
+        assert a.key not in world.stopped
+        world.disk_is_full = False
+        [line] = await ask(world, "stop", "a").all()
+        assert "is stopped already, by alice" in line
+        assert world.stopped == dict(world.orders.stopped)
+        world.disk_is_full = True
+        assert "it is stopped again when orchd is restarted" in "\n".join(await ask(world, "start", "a").all())
+        assert a.key in world.stopped
+        world.disk_is_full = False
+        await ask(world, "start", "a").all()
+        assert not world.stopped
