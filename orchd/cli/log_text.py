@@ -16,7 +16,8 @@ Json = dict[str, Any]
 LONGEST_LINE = 65536
 """Bytes; of several replicas, a longer line is broken up, so that one that never ends is shown, too."""
 _KEPT = re.compile(r"\x1b\[[0-9;:]*m")
-_CONTROL = re.compile(r"\x1b\[[0-9;:]*m|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"\x1b\[[0-9;:]*m|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""With what turns the direction of text, which would show words in another order than they stand."""
 _BEGUN = re.compile(r"\x1b(?:\[[0-9;:]{0,64})?\Z")
 _RESET = "\x1b[0m"
 
@@ -43,6 +44,8 @@ def _shown(found: re.Match[str]) -> str:
     if _KEPT.fullmatch(text):
         return text
     code = ord(text[0])
+    if code > 0xFF:
+        return f"\\u{code:04x}"
     return f"\\x{code:02x}" if code >= 0x80 else f"^{chr(code ^ 0x40)}"
 
 

@@ -84,15 +84,20 @@ class Scrubber:
 
     def _begun(self, text: bytes) -> int:
         """Return how many bytes at the end of `text` could be the beginning of a secret."""
-        most = 0
-        for secret in self._secrets:
-            for size in range(min(len(secret) - 1, len(text)), most, -1):
-                if text.endswith(secret[:size]):
-                    most = size
-                    break
-        return most
+        return max((_begun_of(secret, text) for secret in self._secrets), default=0)
 
     @staticmethod
     def _bearer_begun(text: bytes) -> int:
         found = _BEARER_BEGUN.search(text, max(0, len(text) - _LONGEST_BEARER))
         return len(text) - found.start() if found else 0
+
+
+def _begun_of(secret: bytes, text: bytes) -> int:
+    """Return how many bytes at the end of `text` a secret begins with; a long secret costs no more than a short one."""
+    start = secret[:_SHORTEST]
+    at = text.find(start, max(0, len(text) - len(secret) + 1))
+    while at >= 0 and not secret.startswith(text[at:]):
+        at = text.find(start, at + 1)
+    if at >= 0:
+        return len(text) - at
+    return next((size for size in range(_SHORTEST - 1, 0, -1) if text.endswith(secret[:size])), 0)

@@ -30,6 +30,7 @@ def on_terminal(*pieces: bytes) -> str:
         ("\x9b31m".encode(), "\\x9b31m"),
         (b"\xff\xfe caf\xc3\xa9", "\\xff\\xfe café"),
         (b"\x1b", "^["),
+        ("a \u202eb\u2066".encode(), "a \\u202eb\\u2066"),
     ],
 )
 def test_on_a_terminal_colours_stay_and_what_steers_it_is_made_visible(written: bytes, shown: str) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from itertools import pairwise
+from types import FrameType
+from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -58,3 +61,30 @@ def test_the_greater_part_of_a_secret_is_not_shown_at_the_end_either() -> None:
 @given(st.permutations(["hunter2", "hunter2-longer", "unter2-longer-still"]))
 def test_of_secrets_that_lie_in_one_another_the_longest_is_taken_out_whole(secrets: list[str]) -> None:
     assert scrub("it is hunter2-longer.", secrets) == "it is ***."
+
+
+@given(st.text("xy", min_size=6, max_size=12), st.text("xy", max_size=20))
+def test_what_is_held_back_is_the_longest_beginning_of_a_secret(secret: str, text: str) -> None:
+    shown = text.replace(secret, "***")
+    longest = max(size for size in range(min(len(secret) - 1, len(shown)) + 1) if shown.endswith(secret[:size]))
+    assert Scrubber([secret]).feed(text.encode()).decode() == shown[: len(shown) - longest]
+
+
+def test_a_long_secret_costs_no_more_steps_than_a_short_one() -> None:
+    def steps(secret: str) -> int:
+        count = 0
+
+        def trace(_frame: FrameType, event: str, _arg: Any) -> Any:
+            nonlocal count
+            count += event == "line"
+            return trace
+
+        scrubber, before = Scrubber([secret]), sys.gettrace()
+        sys.settrace(trace)
+        try:
+            scrubber.feed(b"a line of a log, nothing else\n" * 2000)
+        finally:
+            sys.settrace(before)
+        return count
+
+    assert steps("x" * 50_000) == steps("x" * 50)
