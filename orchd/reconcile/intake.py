@@ -71,7 +71,7 @@ class Intake:
         self._fleet.move(
             runner.id,
             move,
-            f"health is {event.verdict}",
+            "its health probes fail" if move is E.PROBE_FAILED else f"health is {event.verdict}",
             event.evidence,
             detail="" if event.verdict is Verdict.READY else said,
             loading_since=loading_since,

@@ -63,7 +63,7 @@ def machine(instance: str, network: str) -> Iterator[Machine]:
     programs.mkdir()
     jobs, admin = free_port(), free_port()
     (etc / "orchd.toml").write_text(
-        f'state_dir = "{etc}/state"\ninstance = "{instance}"\nmodels_file = "aiModels.json"\n'
+        f'models_file = "aiModels.json"\nstate_dir = "{etc}/state"\ninstance = "{instance}"\n'
         f'[jobs]\nlisten = ["127.0.0.1:{jobs}"]\n[admin]\nlisten = "127.0.0.1:{admin}"\n'
         f'[docker]\nnetwork = "{network}"\n'
     )
@@ -77,7 +77,7 @@ def machine(instance: str, network: str) -> Iterator[Machine]:
         "ETC": str(etc),
         "JOBS": f"http://127.0.0.1:{jobs}",
     }
-    varies = {str(etc): "/etc/orchd", instance: "orchd", sys.executable: "/opt/orchd/bin/python"}
+    varies = {str(etc): "/etc/orchd", instance: "orchd", sys.executable: "/opt/orchd/bin/python3"}
     varies |= {f":{jobs}": ":8737", f":{admin}": ":8738"}
     try:
         here = Machine(["bash", "-s"], env, varies)

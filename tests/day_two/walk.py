@@ -44,6 +44,7 @@ _VARY = {
     r"\b[0-9a-f]{8}-0-ID": "ID",
     r"\b\d+(\.\d+){1,3}(\+\w+)?\b(?! s)": "NUMBER",
     r"(NUMBER|127\.0\.0\.1):\d+": "ADDRESS",
+    r"\(/\S*/python[\d.]*\)": "(PYTHON)",
     r"\b(process|port) +\d+": r"\1 NUMBER",
     r"\b\d+(\.\d+)? ?(ms|s|m|h|d)\b": "TIME",
 }

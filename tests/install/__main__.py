@@ -193,7 +193,11 @@ def day_two() -> None:
     paste(f"""\
 groupmod --gid "$(stat -c %g /run/docker.sock)" docker
 install -m 644 tests/day_two/model.py tests/day_two/aiModels.json /etc/orchd
-printf 'instance = "{INSTANCE}"\\n[docker]\\nnetwork = "{INSTANCE}"\\n' > /etc/orchd/orchd.toml
+cat > /etc/orchd/orchd.toml <<EOF
+models_file = "aiModels.json"
+instance = "{INSTANCE}"
+docker.network = "{INSTANCE}"
+EOF
 systemctl start orchd""")
     env = {"ETC": "/etc/orchd", "JOBS": "http://127.0.0.1:8737"}
     there = Machine(["docker", "exec", "-i", NAME, "bash", "-s"], env, {INSTANCE: "orchd"})
