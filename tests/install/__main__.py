@@ -7,11 +7,15 @@ Ubuntu and older systems are not tried. Where this machine lacks a capability, t
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.day_two.local import make_image as make_paint
@@ -28,6 +32,7 @@ NAME = f"orchd-test-install-{os.getpid()}"
 INSTANCE = f"bare{os.getpid()}"
 FOLDER = "/root/orchd"
 PATIENCE_S = 120.0
+LOCK = Path(tempfile.gettempdir()) / "orchd-test-install.lock"
 
 CAP_SYS_RESOURCE = 24
 HOST_FILES = ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt", "/etc/apt/sources.list.d/debian.sources")
@@ -206,7 +211,33 @@ systemctl start orchd""")
     expect(paste("orchd down"), "all runners are gone")
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait for other runs on this machine: the container has its network, and orchd its default ports.
+
+    Raises:
+        SystemExit: something else has one of the ports.
+    """
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for port in (8737, 8738):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError as exc:
+                    raise SystemExit(
+                        f"cannot run: 127.0.0.1:{port} is taken ({exc.strerror}); end what has it"
+                    ) from exc
+        yield
+
+
 def main() -> None:
+    with alone():
+        run()
+
+
+def run() -> None:
     make_image()
     try:
         start()
