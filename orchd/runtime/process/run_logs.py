@@ -1,4 +1,4 @@
-"""Reads what a process writes while it runs, and keeps it when it has ended."""
+"""Reads and bounds what a process writes while it runs, and keeps it when it has ended."""
 
 from __future__ import annotations
 
@@ -40,6 +40,25 @@ class RunLogs:
         self._keeper = keeper
         self._disk = disk
         self._timeout_s = timeout_s
+        self._told_slow = False
+
+    async def bound(self, alive: frozenset[str]) -> None:
+        """Keep the files within their bound. A disk that does not answer is said once, and nothing waits for it."""
+        try:
+            await self._run(lambda: self._logs.bound(alive))
+            self._told_slow = False
+        except TimeoutError:
+            if not self._told_slow:
+                log.warning("runner_logs_not_bounded", folder=str(self._logs.folder), why="the disk does not answer")
+            self._told_slow = True
+
+    async def tail(self, name: str, since: int, lines: int) -> tuple[str, ...]:
+        """Return the last lines of a run's log from the place `since` on; none if it can't be read."""
+        try:
+            return await self._run(lambda: self._logs.tail(name, lines, since))
+        except OSError as exc:
+            log.warning("runner_log_not_read", runner=name, error=why(exc))
+            return ()
 
     async def read(self, name: str, since: int, view: LogView, ended: asyncio.Event) -> AsyncGenerator[bytes, None]:
         """Yield a run's log from the place `since` on. As `ports.Runtime.log`."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import signal
 import subprocess
 from collections import deque
@@ -40,9 +39,10 @@ from orchd.runtime import listening
 from orchd.runtime.keep import LogKeeper
 from orchd.runtime.process.child import ChildRunner
 from orchd.runtime.process.coalesced import Coalesced
+from orchd.runtime.process.endings import Endings, oom_kills, signal_leader
 from orchd.runtime.process.launch import check, environment_of, free_port, silent_disk, spawn
 from orchd.runtime.process.logs import Logs
-from orchd.runtime.process.marks import Marks, Process, end_of, lives, open_pidfd, send
+from orchd.runtime.process.marks import Marks, Process, lives, open_pidfd
 from orchd.runtime.process.records import Leader, Records, stat_of
 from orchd.runtime.process.run_logs import RunLogs
 from orchd.runtime.process.settings import ProcessSettings
@@ -54,8 +54,6 @@ CALL_TIMEOUT_S = 10.0
 """Looking through /proc, or at a program's file, takes milliseconds; longer means that a disk or the kernel hangs."""
 LAUNCHES = 4
 """Programs that are started, or looked at before, at the same time."""
-KILL_WAIT_S = 5.0
-"""A killed process ends within milliseconds, except one that hangs in the kernel, which nobody can help."""
 
 
 class ProcessRuntime:
@@ -79,10 +77,9 @@ class ProcessRuntime:
         self._keeper = LogKeeper(state_dir)
         self._run_logs = RunLogs(self._logs, self._keeper, self._disk, CALL_TIMEOUT_S)
         self._scans = Coalesced(self._look, "look for processes")
-        self._told_slow = False
-        self._oom_kills = deque(
-            [oom_kills()] * 2, maxlen=2
-        )  # at the last looks: a look may come before an exit is seen
+        self._endings = Endings(self._runners, self._scans.get)
+        # At the last two looks: a look may come before an exit is seen.
+        self._oom_kills = deque([oom_kills()] * 2, maxlen=2)
 
     async def open(self) -> None:
         """Read what an earlier orchd kept of its runners; the state directory's lock is the app's."""
@@ -114,18 +111,8 @@ class ProcessRuntime:
                 found.append(Sighting(processes[0].runner, name, SightedAs.EXITED))  # Only a rest of it is left.
         paused = {process.pid for processes in seen.values() for process in processes if process.paused}
         found += [runner.sighting(name, paused) for name, runner in self._runners.items()]
-        await self._bound_logs(frozenset(sighting.handle for sighting in found))
+        await self._run_logs.bound(frozenset(sighting.handle for sighting in found))
         return tuple(found)
-
-    async def _bound_logs(self, alive: frozenset[str]) -> None:
-        """Not a part of what can be seen: a disk that does not answer is said once, and nothing waits for it."""
-        try:
-            await self._disk.run(lambda: self._logs.bound(alive), CALL_TIMEOUT_S)
-            self._told_slow = False
-        except TimeoutError:
-            if not self._told_slow:
-                log.warning("runner_logs_not_bounded", folder=str(self._logs.folder), why="the disk does not answer")
-            self._told_slow = True
 
     def _adopt(self, processes: list[Process]) -> bool:
         """Take over a runner from before our start; its leader is the oldest that leads a session."""
@@ -224,91 +211,24 @@ class ProcessRuntime:
         runner.child, runner.pid, runner.port, runner.log_from = child, child.pid, port, log_from
         self._track(runner, pidfd)
         if self._runners.get(handle) is not runner:  # It was removed while its program's disk did not answer.
-            self._signal_group(runner, signal.SIGKILL)
+            signal_leader(runner, signal.SIGKILL)
         return None
 
     async def resume(self, handle: str) -> None:
-        self._signal(handle, signal.SIGCONT)
+        self._endings.signal_group(handle, signal.SIGCONT)
 
     async def stop(self, handle: str, stop: StopSpec) -> StopReport:
-        """Signal the group and the runner's processes that have left it, wait for all of them, kill what is left."""
-        runner = self._runners.get(handle)
-        if runner is None or runner.pidfd is None:
-            return StopReport("already_gone", runner.exit_code if runner else None)
-        number = signal.Signals[stop.signal]
-        strays = [process for process in await self._processes(handle) if process.session != runner.pid]
-        self._signal(handle, number)
-        for process in strays:
-            send(process, number)
-        how = "signal"
-        try:
-            async with asyncio.timeout(stop.grace_s):
-                await runner.ended.wait()
-                await self._all_gone(handle)
-        except TimeoutError:
-            how = "killed"
-            await self._kill(handle)
-        return StopReport(how, runner.exit_code)
+        return await self._endings.stop(handle, stop)
 
     async def remove(self, handle: str) -> None:
         """End whatever is left of it, and forget it. A log that was not kept stays until newer ones push it out."""
-        await self._kill(handle)
+        await self._endings.kill(handle)
         if runner := self._runners.pop(handle, None):
             self._let_go(runner)
         try:
             await self._disk.run(lambda: self._records.forget(handle), CALL_TIMEOUT_S)
         except TimeoutError:
             log.warning("runner_record_not_removed", runner=handle, error="the disk does not answer")
-
-    async def _kill(self, handle: str) -> None:
-        runner = self._runners.get(handle)
-        if runner is not None and runner.all_ended:
-            return
-        self._signal(handle, signal.SIGKILL)
-        try:
-            async with asyncio.timeout(KILL_WAIT_S):
-                if runner is not None and runner.pid:
-                    await runner.ended.wait()
-                await self._all_gone(handle, signal.SIGKILL)
-        except TimeoutError:
-            raise EngineUnavailable(f"cannot end {handle}: it hangs in the kernel; look at it with ps") from None
-
-    def _signal(self, handle: str, number: signal.Signals) -> None:
-        """Signal the leader's group, if the leader lives (and the group's id is still its own)."""
-        runner = self._runners.get(handle)
-        if runner is None or runner.pidfd is None:
-            return
-        try:
-            self._signal_group(runner, number)
-        except PermissionError as exc:
-            raise EngineUnavailable(f"cannot send {number.name} to {handle}: it runs as another user") from exc
-
-    @staticmethod
-    def _signal_group(runner: ChildRunner, number: signal.Signals) -> None:
-        assert runner.pidfd is not None, "the caller has looked"
-        runner.killed = runner.killed or number is signal.SIGKILL
-        try:
-            signal.pidfd_send_signal(runner.pidfd, 0)
-            os.killpg(runner.pid, number)
-        except ProcessLookupError:
-            pass  # Ended just now.
-
-    async def _all_gone(self, handle: str, number: signal.Signals | None = None) -> None:
-        """Wait until no process of the runner lives; with `number`, send it to each of them."""
-        while processes := await self._processes(handle):
-            for process in processes:
-                if number is not None:
-                    send(process, number)
-                await end_of(process)
-        if (runner := self._runners.get(handle)) is not None and runner.ended.is_set():
-            runner.all_ended = True
-
-    async def _processes(self, handle: str) -> list[Process]:
-        """Return what lives of the runner, by a look that begins now."""
-        found = {process.pid: process for process in await self._scans.get() if process.runner.name == handle}
-        if (runner := self._runners.get(handle)) is not None:
-            found = {pid: process for pid, process in runner.members.items() if lives(process)} | found
-        return [*found.values()]
 
     async def _look(self) -> list[Process]:
         """Look through /proc: for all who ask at the same time together, since it costs as much as all processes."""
@@ -329,12 +249,7 @@ class ProcessRuntime:
 
     async def tail(self, handle: str, lines: int) -> tuple[str, ...]:
         runner = self._runners.get(handle)
-        since = runner.log_from if runner else 0
-        try:
-            return await self._disk.run(lambda: self._logs.tail(handle, lines, since), CALL_TIMEOUT_S)
-        except (TimeoutError, OSError) as exc:
-            log.warning("runner_log_not_read", runner=handle, error=why(exc))
-            return ()
+        return await self._run_logs.tail(handle, runner.log_from if runner else 0, lines)
 
     async def log(self, handle: str, view: LogView) -> AsyncGenerator[bytes, None]:
         runner = self._runners.get(handle)
@@ -374,15 +289,6 @@ class ProcessRuntime:
             self._let_go(runner)
         for threads in (self._looks, self._disk, self._launches, self._keeper):
             threads.close()
-
-
-def oom_kills() -> int:
-    """Return how many processes the kernel has killed for want of memory since boot; 0 where it does not tell."""
-    try:
-        found = re.search(rb"^oom_kill (\d+)$", Path("/proc/vmstat").read_bytes(), re.MULTILINE)
-    except OSError:
-        return 0
-    return int(found[1]) if found else 0
 
 
 def _nobody() -> None:

@@ -27,6 +27,7 @@ from orchd.domain.whereabouts import Whereabouts
 from orchd.errors import EngineUnavailable, LaunchError
 from orchd.runtime.kept_logs import FOLDER, KeptLogs
 from orchd.runtime.process import runtime as process
+from orchd.runtime.process.endings import oom_kills
 from orchd.runtime.process.launch import free_port
 from orchd.runtime.process.launch import spawn as spawn_child
 from orchd.runtime.process.logs import Logs
@@ -335,7 +336,7 @@ async def test_one_that_the_kernel_killed_for_want_of_memory_is_seen_as_such(
     """The kernel counts its kills; a runner that was killed while they grew was most likely one of them."""
     async with talk(await start(runtime)) as runner:
         await runtime.sightings()
-        counted = process.oom_kills() + kills
+        counted = oom_kills() + kills
         monkeypatch.setattr(process, "oom_kills", lambda: counted)
         os.kill(runner.pid, signal.SIGKILL)
     assert (await ended(runtime)).oom_killed is bool(kills)
@@ -345,7 +346,7 @@ async def test_one_that_we_killed_did_not_run_out_of_memory(
     runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with talk(await start(runtime, term="ignore")):
-        counted = process.oom_kills() + 1
+        counted = oom_kills() + 1
         monkeypatch.setattr(process, "oom_kills", lambda: counted)
         assert (await runtime.stop(RUNNER.name, StopSpec(grace_s=0))).how == "killed"
     assert not (await sight(runtime)).oom_killed
@@ -644,7 +645,7 @@ async def test_one_that_writes_its_title_over_its_environment_is_adopted_and_end
         assert Marks(INSTANCE, tmp_path).scan() == [], "they can be told by what they were given"
         found = await sight(runtime)
         assert (found.handle, found.status) == (RUNNER.name, SightedAs.RUNNING)
-        processes = await runtime._processes(RUNNER.name)
+        processes = await runtime._endings._processes(RUNNER.name)
         assert len(processes) == 2
         leader = next(each for each in processes if each.leads)
         os.kill(leader.pid, signal.SIGKILL)
