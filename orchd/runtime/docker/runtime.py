@@ -11,7 +11,7 @@ import structlog
 
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import ContainerLaunch, GpuRequest, Model, RunnerKind, StopSpec
-from orchd.domain.ports import SightedAs, Sighting, StopReport
+from orchd.domain.ports import Sighting, StopReport
 from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.whereabouts import Whereabouts
@@ -27,6 +27,7 @@ from orchd.runtime.docker.images import Images
 from orchd.runtime.docker.network import SharedNetwork
 from orchd.runtime.docker.reach import Reach, address_of, choose_reach, is_routed
 from orchd.runtime.docker.settings import DockerSettings
+from orchd.runtime.docker.sightings import STATUS, Sightings
 from orchd.runtime.docker.stop import stop_container
 from orchd.runtime.docker.unreachable import why_unreachable
 from orchd.runtime.docker.volumes import host_path
@@ -35,12 +36,6 @@ from orchd.runtime.keep import KEEP_TIMEOUT_S, LogKeeper
 
 log = structlog.get_logger("orchd.runtime")
 
-_STATUS = {
-    "created": SightedAs.CREATED,
-    "running": SightedAs.RUNNING,
-    "restarting": SightedAs.RUNNING,
-    "paused": SightedAs.PAUSED,
-}
 _LINE_LENGTH = 500
 _RELEASE_TIMEOUT_S = 5.0
 """A courtesy at the end, and no reason to wait for an engine that hangs."""
@@ -87,9 +82,7 @@ class DockerRuntime:
         # Held from the choice of GPUs until the label that tells of it exists.
         self._choosing = asyncio.Lock()
         self._network = SharedNetwork(self._engine, settings.network, {spec.INSTANCE: instance})
-        self._unread: set[str] = set()
-        # Heard to die and not looked at since: the engine's list calls them running until their network is taken down.
-        self._died: set[str] = set()
+        self._sightings = Sightings(self._engine, self._whereabouts, self._address)
 
     @property
     def _ours(self) -> str:
@@ -137,29 +130,7 @@ class DockerRuntime:
 
     async def sightings(self) -> tuple[Sighting, ...]:
         await self._keep_claim()
-        entries = await self._engine.containers(self._ours)
-        there = {entry["Id"] for entry in entries}
-        self._unread &= there
-        self._died &= there
-        self._whereabouts.keep_only(there)
-        found = [await self._readable(entry) for entry in entries]
-        return tuple(sighting for sighting in found if sighting is not None)
-
-    async def _readable(self, entry: dict[str, Any]) -> Sighting | None:
-        """One container that can't be read is named, and none of the others is lost for it."""
-        try:
-            sighting = await self._sighting(entry)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            self._tell_unread(entry, f"the engine's answer about it can't be read: {error!r}")
-            return None
-        if sighting is not None:
-            self._unread.discard(sighting.handle)
-        return sighting
-
-    def _tell_unread(self, entry: dict[str, Any], why: str) -> None:
-        if entry["Id"] not in self._unread:
-            log.warning("container_not_ours", container=entry.get("Names"), why=why)
-        self._unread.add(entry["Id"])
+        return await self._sightings.of(await self._engine.containers(self._ours))
 
     async def _keep_claim(self) -> None:
         """Take the claim again if somebody pruned it; if another daemon was quicker, touch nothing from now on."""
@@ -169,35 +140,6 @@ class DockerRuntime:
             await self._claim.take()
         except AlreadyRunning as error:
             raise EngineUnavailable(error.message, code=Code.ALREADY_RUNNING) from error
-
-    async def _sighting(self, entry: dict[str, Any]) -> Sighting | None:
-        handle, labels = entry["Id"], entry["Labels"] or {}
-        runner = spec.runner_of(spec.own_name(entry["Names"] or ()), labels)
-        if runner is None:
-            self._tell_unread(entry, "its name and our labels do not agree")
-            return None
-        status = _STATUS.get(entry["State"], SightedAs.EXITED)
-        gpu_ids = spec.gpu_ids_of(labels)
-        if status is SightedAs.EXITED or handle in self._died:
-            self._died.discard(handle)
-            inspected = await self._engine.inspect(handle)
-            if inspected is None:
-                return None
-            state = inspected["State"]
-            if state["Status"] not in _STATUS:
-                return Sighting(
-                    runner,
-                    handle,
-                    SightedAs.EXITED,
-                    exit_code=state["ExitCode"],
-                    oom_killed=state["OOMKilled"],
-                    gpu_ids=gpu_ids,
-                )
-            status = _STATUS[state["Status"]]  # It runs again.
-        address = self._address(entry, labels) if status is not SightedAs.CREATED else None
-        if address is not None:
-            await self._whereabouts.listed(entry)
-        return Sighting(runner, handle, status, address=address, gpu_ids=gpu_ids)
 
     def _address(self, container: dict[str, Any], labels: dict[str, str]) -> Address | None:
         port = spec.port_of(labels)
@@ -256,7 +198,7 @@ class DockerRuntime:
                 f"cannot create the container {name} of {runner.key}: somebody else's container has this name; "
                 "rename or remove that one"
             )
-        if found["State"]["Status"] in _STATUS:
+        if found["State"]["Status"] in STATUS:
             return str(found["Id"])
         await self._engine.remove(found["Id"])
         return None
@@ -275,7 +217,7 @@ class DockerRuntime:
         taken = [
             spec.gpu_ids_of(entry["Labels"] or {})
             for entry in entries
-            if entry["State"] in _STATUS and not spec.same_replica(entry["Labels"] or {}, runner)
+            if entry["State"] in STATUS and not spec.same_replica(entry["Labels"] or {}, runner)
         ]
         return spec.choose_gpus(request.count, gpus, taken)
 
@@ -335,7 +277,7 @@ class DockerRuntime:
     async def watch(self, hurry: Callable[[], None]) -> None:
         def noted(event: str, handle: str) -> None:
             if event == "die":
-                self._died.add(handle)
+                self._sightings.heard_to_die(handle)
             self._on_event(str(self.id), event)
 
         await follow_events(self._engine, self._ours, noted, hurry)
