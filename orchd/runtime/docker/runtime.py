@@ -27,7 +27,7 @@ from orchd.runtime.docker.images import Images
 from orchd.runtime.docker.network import SharedNetwork
 from orchd.runtime.docker.reach import Reach, address_of, choose_reach, is_routed
 from orchd.runtime.docker.settings import DockerSettings
-from orchd.runtime.docker.sightings import STATUS, Sightings
+from orchd.runtime.docker.sightings import STATUS, ContainerSightings
 from orchd.runtime.docker.stop import stop_container
 from orchd.runtime.docker.unreachable import why_unreachable
 from orchd.runtime.docker.volumes import host_path
@@ -82,7 +82,7 @@ class DockerRuntime:
         # Held from the choice of GPUs until the label that tells of it exists.
         self._choosing = asyncio.Lock()
         self._network = SharedNetwork(self._engine, settings.network, {spec.INSTANCE: instance})
-        self._sightings = Sightings(self._engine, self._whereabouts, self._address)
+        self._sightings = ContainerSightings(self._engine, self._whereabouts, self._address)
 
     @property
     def _ours(self) -> str:

@@ -24,7 +24,7 @@ STATUS: Mapping[str, SightedAs] = {
 """Of a container that is of use, by the engine's word for its state."""
 
 
-class Sightings:
+class ContainerSightings:
     """Made of the engine's list, and of a closer look at those that have ended.
 
     Args:
