@@ -64,7 +64,7 @@ class FakeEngine:
 def looked(entries: list[Any]) -> tuple[tuple[Sighting, ...], list[Any]]:
     """Return what one look at these shows, and what a second one has logged."""
     runtime: Any = DockerRuntime(DockerSettings(network="orchd"), instance="t", state_dir="/s")
-    runtime._engine = FakeEngine(entries)
+    runtime._engine = runtime._sightings._engine = FakeEngine(entries)
     runtime._claim = claim_on(FakeEngine())
     found = asyncio.run(runtime.sightings())
     with capture_logs() as said:
