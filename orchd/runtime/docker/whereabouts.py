@@ -52,7 +52,8 @@ class ContainerWhereabouts:
         known = self._whereabouts.get(entry["Id"])
         if known is None or known.host_port != host_port:  # Somebody has started it again by hand.
             name = spec.own_name(entry["Names"] or ())
-            await self._keep(entry["Id"], name, (entry["Image"], entry["ImageID"]), labels, host_port)
+            image = entry.get("Image") or "", entry.get("ImageID") or ""
+            await self._keep(entry["Id"], name, image, labels, host_port)
 
     async def _keep(
         self, handle: str, name: str, image: tuple[str, str], labels: Mapping[str, str], host_port: int
@@ -70,6 +71,8 @@ class ContainerWhereabouts:
 
     async def _digest(self, image_id: str, name: str) -> str:
         """Return the digest under which a registry has the image; of several that of the registry that is named."""
+        if not image_id:
+            return ""
         if image_id not in self._digests:
             try:
                 digests = await self._engine.digests(image_id)
