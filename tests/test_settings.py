@@ -397,3 +397,10 @@ def test_an_error_shows_neither_what_tables_hold_nor_credentials_in_a_url(tmp_pa
         load_settings(argv={}, env={}, file=file)
     assert said in caught.value.message
     assert "S3CRET" not in caught.value.message
+
+
+def test_a_state_directory_that_no_path_can_name_is_refused_in_words() -> None:
+    with pytest.raises(
+        SettingsError, match=r"^cannot use the setting state_dir 'a\\x00b': no path has a NUL character"
+    ):
+        resolve_state_dir("a\0b", {})

@@ -26,8 +26,9 @@ def add_order_arguments(parser: argparse.ArgumentParser, every: str, wait: str) 
     parser.add_argument("--wait", action="store_true", help=wait)
     add_client_flags(parser, STATE_DIR)
     parser.epilog = (
-        "Exit codes: 0 = done, or begun without --wait; 1 = it could not be done for one of the models; 2 = the "
-        "command is wrong, and nothing was done; 3 = the daemon can't be reached; 130 = interrupted: the order stands."
+        "Exit codes: 0 = done, or begun without --wait; 1 = it could not be done, or not be kept, for one of the "
+        "models; 2 = the command is wrong, and nothing was done; 3 = the daemon can't be reached; 130 = interrupted: "
+        "the order stands."
     )
 
 

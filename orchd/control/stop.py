@@ -85,4 +85,4 @@ def _not_stopped(key: ModelKey, now: Progress) -> Progress:
 def _not_kept(done: Orders, so: str) -> list[Json]:
     if not done.not_kept:
         return []
-    return [told(key, Progress(f"{so}: {done.not_kept}")) for key in done.follow]
+    return [told(key, Progress(f"{so}: {done.not_kept}", failed=True)) for key in done.follow]

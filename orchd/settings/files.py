@@ -45,8 +45,10 @@ def resolve_state_dir(state_dir: str, env: Mapping[str, str]) -> Path:
     there, else ~/.local/state/orchd.
 
     Raises:
-        SettingsError: a home is needed, and this user has none.
+        SettingsError: a home is needed, and this user has none; or no path can be so.
     """
+    if "\0" in state_dir:
+        raise SettingsError(f"cannot use the setting state_dir {state_dir!r}: no path has a NUL character")
     if state_dir:
         return _at_home(state_dir).absolute()
     if given := env.get("STATE_DIRECTORY", "").split(":")[0]:

@@ -179,12 +179,13 @@ async def test_a_stopped_name_that_is_not_in_the_file_can_be_started_and_says_so
 async def test_an_order_that_cannot_be_kept_says_so() -> None:
     async with World(disk_is_full=True).orchd(a := named("a")) as world:
         await world.until_quiet()
-        lines = await ask(world, "stop", "a").all()
-        assert lines == [
+        order = ask(world, "stop", "a")
+        assert await order.all() == [
             f"{a.key}: stopping",
             f"{a.key}: its stop holds only until orchd is restarted: cannot write the database: "
             "No space left on device",
         ]
+        assert order.failed == [str(a.key)], "the command ends with 1"
 
 
 @virtual_time
