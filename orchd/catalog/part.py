@@ -14,9 +14,9 @@ from orchd.catalog.told import EditsTold
 from orchd.catalog.watch import ModelsFile
 from orchd.database.database import HasDatabase
 from orchd.domain.ids import ModelKey
-from orchd.domain.ports import ModelStore, StoredModel
 from orchd.domain.signal import Signal
 from orchd.domain.state import DesiredState, Severity
+from orchd.domain.stores import ModelStore, StoredModel
 from orchd.errors import StoreError
 from orchd.history.ports import History
 from orchd.part import Context, Part, Roots

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from orchd.domain.ids import ModelKey
-from orchd.domain.ports import StoredModel
 from orchd.domain.signal import Signal
 from orchd.domain.state import DesiredState
+from orchd.domain.stores import StoredModel
 
 
 class DesiredModels(Protocol):

@@ -14,7 +14,7 @@ from orchd.database.database import Database
 from orchd.database.sql import Row, Sql
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
-from orchd.domain.ports import StoredModel
+from orchd.domain.stores import StoredModel
 from orchd.errors import StoreError
 
 log = structlog.get_logger("orchd.catalog")
@@ -24,7 +24,7 @@ UNREADABLE = (StoreError, ValueError, KeyError, TypeError)
 
 
 class ModelTable:
-    """`ports.ModelStore` over the shared database."""
+    """`stores.ModelStore` over the shared database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -8,7 +8,7 @@ import structlog
 
 from orchd.database.database import HasDatabase
 from orchd.domain.ids import ModelKey
-from orchd.domain.ports import SecretStore
+from orchd.domain.stores import SecretStore
 from orchd.node.client import NodeClient
 from orchd.node.metrics import NodeCollector
 from orchd.node.ports import NodeAccess

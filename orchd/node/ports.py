@@ -13,8 +13,8 @@ from typing import Any, NoReturn, Protocol
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.offer import NodeStatus
-from orchd.domain.ports import SecretStore
 from orchd.domain.signal import Signal
+from orchd.domain.stores import SecretStore
 from orchd.errors import Code, OrchdError
 from orchd.node.route_secrets import RouteSecrets
 from orchd.reasons import one_line

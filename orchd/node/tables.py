@@ -7,7 +7,7 @@ from orchd.database.sql import Sql
 
 
 class SecretTable:
-    """`ports.SecretStore` over the shared database."""
+    """`stores.SecretStore` over the shared database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -17,8 +17,8 @@ from dataclasses import replace
 import structlog
 
 from orchd.domain.offer import NodeStatus
-from orchd.domain.ports import SecretStore
 from orchd.domain.signal import Signal
+from orchd.domain.stores import SecretStore
 from orchd.node.identity import NodeIdentity, NodeSighting, is_new
 from orchd.node.ports import NodeCalls, NodeError
 from orchd.node.settings import NodeSettings

@@ -17,8 +17,8 @@ from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamEvent, StreamPhase
-from orchd.domain.ports import StreamStore
 from orchd.domain.signal import Signal
+from orchd.domain.stores import StreamStore
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.over import NamesOver
 from orchd.realtime.records import StreamRecords

@@ -21,9 +21,10 @@ from orchd.domain.model import Model
 from orchd.domain.origins import AT_NODE, Origin
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamEvent, StreamPhase
-from orchd.domain.ports import ProbeWord, StreamStore
+from orchd.domain.ports import ProbeWord
 from orchd.domain.signal import Signal
 from orchd.domain.state import ModelStatus, StreamStatus
+from orchd.domain.stores import StreamStore
 from orchd.errors import JobRefused
 from orchd.hooks.account import Account
 from orchd.realtime.endings import Containers, KnownRunners, StreamEndings

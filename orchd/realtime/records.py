@@ -10,7 +10,7 @@ import structlog
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.origins import Origin
-from orchd.domain.ports import StoredStream, StreamStore
+from orchd.domain.stores import StoredStream, StreamStore
 from orchd.errors import StoreError
 from orchd.hooks.account import Account
 from orchd.realtime.stream import Stream

@@ -7,7 +7,7 @@ import structlog
 from orchd.database.database import Database
 from orchd.database.sql import Row, Sql
 from orchd.domain.ids import ModelKey, RunnerId
-from orchd.domain.ports import StoredStream
+from orchd.domain.stores import StoredStream
 
 log = structlog.get_logger("orchd.streams")
 
@@ -15,7 +15,7 @@ _TYPES = (str, str, str, str, int, str, float)
 
 
 class StreamTable:
-    """`ports.StreamStore` over the shared database."""
+    """`stores.StreamStore` over the shared database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from orchd.catalog.tables import ModelTable, last_good
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model, RunnerKind
-from orchd.domain.ports import ModelStore, StoredModel
+from orchd.domain.stores import ModelStore, StoredModel
 from tests.database.parts import opened_own
 from tests.fakes.models import container_model
 

@@ -23,8 +23,9 @@ from orchd.app import Instead
 from orchd.catalog.part import CatalogPart
 from orchd.cli import main
 from orchd.domain.model import RunnerKind
-from orchd.domain.ports import ModelStore, Runtime
+from orchd.domain.ports import Runtime
 from orchd.domain.runtime_id import RuntimeId
+from orchd.domain.stores import ModelStore
 from orchd.runtime.part import RuntimesPart
 
 CALLS = frozenset(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from orchd.domain.ids import ModelKey
-from orchd.domain.ports import StoredStream
+from orchd.domain.stores import StoredStream
 
 
 class FakeSecretStore:
-    """`ports.SecretStore`, in memory."""
+    """`stores.SecretStore`, in memory."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, str] = {}
@@ -23,7 +23,7 @@ class FakeSecretStore:
 
 
 class FakeStreamStore:
-    """`ports.StreamStore`, in memory."""
+    """`stores.StreamStore`, in memory."""
 
     def __init__(self) -> None:
         self.kept: dict[tuple[ModelKey, str], StoredStream] = {}

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from orchd.domain.ports import SecretStore
+from orchd.domain.stores import SecretStore
 from orchd.node.tables import SecretTable
 from tests.database.parts import opened_own
 

@@ -16,7 +16,8 @@ from orchd.domain.model import HealthSpec, Model, StreamSpec
 from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
-from orchd.domain.ports import ProbeWord, StoredStream
+from orchd.domain.ports import ProbeWord
+from orchd.domain.stores import StoredStream
 from orchd.errors import Code, JobRefused, StoreError
 from orchd.realtime import over
 from orchd.realtime.container import ContainerSilent

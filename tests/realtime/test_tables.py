@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchd.domain.ids import ModelKey, RunnerId
-from orchd.domain.ports import StoredStream, StreamStore
+from orchd.domain.stores import StoredStream, StreamStore
 from orchd.realtime.tables import StreamTable
 from orchd.tasks import cancel, spawn
 from tests.database.parts import opened_own

@@ -25,11 +25,15 @@ from orchd.catalog.tables import ModelTable
 from orchd.database.database import Database
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import ContainerLaunch, Model
-from orchd.domain.ports import StoredStream
 from orchd.node.tables import SecretTable
 from orchd.realtime.tables import StreamTable
 from orchd.runtime.docker import spec
 from orchd.runtime.docker.settings import DockerSettings
+
+try:
+    from orchd.domain.stores import StoredStream
+except ImportError:  # 0.1.0 had it elsewhere.
+    from orchd.domain.ports import StoredStream  # type: ignore[attr-defined, no-redef]
 
 FOLDER = "/etc/orchd"
 INSTANCE = "orchd"

@@ -9,7 +9,7 @@ import structlog
 
 from orchd.advertise.byoc import wire
 from orchd.advertise.byoc.registration import Capability
-from orchd.domain.ports import SecretStore
+from orchd.domain.stores import SecretStore
 from orchd.errors import StoreError
 
 log = structlog.get_logger("orchd.advertise.byoc")

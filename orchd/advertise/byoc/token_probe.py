@@ -13,7 +13,7 @@ import secrets
 from typing import Any
 
 from orchd.advertise.byoc.registration import TokenSighting
-from orchd.domain.ports import SecretStore
+from orchd.domain.stores import SecretStore
 from orchd.errors import Code
 from orchd.node.ports import NodeAnswer, NodeCalls, NodeError
 
