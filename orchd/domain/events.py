@@ -18,12 +18,17 @@ class DesiredChanged:
 
 @dataclass(frozen=True, slots=True)
 class HealthChanged:
-    """A runner's verdict changed. `word` and `evidence` are the last probe's."""
+    """A runner's verdict changed, or what is to be said of it. `word` and `evidence` are the last probe's.
+
+    Attributes:
+        doubt: why one that is ready may not be well, in plain words; empty = it is.
+    """
 
     runner: RunnerId
     verdict: Verdict
     word: ProbeWord
     evidence: str
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

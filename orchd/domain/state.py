@@ -124,6 +124,7 @@ class RunnerStatus:
         retry_at: Unix time of the next start; None = none planned.
         source: image, program or URL that it was made from; an edit may ask for another one by now.
         whereabouts: how a person finds it with other tools; None = not started, or somebody else runs it.
+        doubt: why it may not be well although it is ready; empty = nothing is known. `detail` has it, too.
     """
 
     runner: RunnerId
@@ -141,6 +142,7 @@ class RunnerStatus:
     source: str = ""
     letting_go: int = 0
     whereabouts: Whereabouts | None = None
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

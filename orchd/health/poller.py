@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,7 @@ from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.domain.ports import Prober, ProbeResult, ProbeWord, Verdict
 from orchd.domain.redact import scrub, secrets_of
+from orchd.health.doubt import NONE_FAILED, ToleratedProbes, doubt
 from orchd.health.verdict import FAILURES, SILENCE, Streak, judge
 from orchd.tasks import cancel, spawn
 
@@ -55,6 +57,7 @@ class _ProbedRunner:
         hint: why it may be unreachable, as of `hinted_at` (loop clock); `told_hint`: as it was reported last.
         spoke: it has answered at least once, so that a hint makes no news of its own.
         told: evidence of the last report, at `told_at` (loop clock).
+        doubt: what is odd about one that is ready.
         wake: ends the pause between two probes.
     """
 
@@ -71,6 +74,7 @@ class _ProbedRunner:
     spoke: bool = False
     told: str = ""
     told_at: float = 0.0
+    doubt: ToleratedProbes = NONE_FAILED
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -188,28 +192,50 @@ class Poller:
             key = model.key
             log.warning("health_unknown", pipeline=key.pipeline, model_id=key.model_id, evidence=result.evidence)
         progress_at = self._facts.progress_at(watched.runner)
-        watched.streak = judge(
-            before,
-            result.word,
-            model.health,
-            early=early,
-            tolerated=model.health.tolerate_timeout_while_busy
+        tolerated = (
+            model.health.tolerate_timeout_while_busy
             and progress_at is not None
-            and now() - progress_at < model.inference.timeout_s,
-            letting_go=letting_go or self._facts.letting_go(watched.runner),
+            and now() - progress_at < model.inference.timeout_s
         )
-        verdict = watched.streak.verdict
+        letting_go = letting_go or self._facts.letting_go(watched.runner)
+        watched.streak = judge(
+            before, result.word, model.health, early=early, tolerated=tolerated, letting_go=letting_go
+        )
+        verdict, doubted = watched.streak.verdict, watched.doubt.said
+        self._doubt(watched, result.word, asked_at, progress_at if tolerated else None, letting_go=letting_go)
         spoke_up = (
             verdict is Verdict.LOADING and last is not None and last.word in FAILURES and result.word not in FAILURES
         )
         watched.spoke = watched.spoke or result.word not in SILENCE
         hinted = not watched.spoke and watched.hint not in ("", watched.told_hint)
         if verdict is not None and (
-            verdict is not before.verdict or spoke_up or hinted or self._says_other(watched, result)
+            verdict is not before.verdict
+            or spoke_up
+            or hinted
+            or watched.doubt.said != doubted
+            or self._says_other(watched, result)
         ):
             watched.told_hint = watched.hint
             watched.told, watched.told_at = result.evidence, now()
-            self._report(HealthChanged(watched.runner, verdict, result.word, result.evidence))
+            self._report(HealthChanged(watched.runner, verdict, result.word, result.evidence, watched.doubt.said))
+
+    @staticmethod
+    def _doubt(
+        watched: _ProbedRunner, word: ProbeWord, asked_at: float, progress_at: float | None, *, letting_go: bool
+    ) -> None:
+        """Note what is odd about a runner that is ready. `progress_at`: None = no job makes a timeout tolerable."""
+        if watched.streak.verdict is not Verdict.READY:
+            watched.doubt = NONE_FAILED
+            return
+        why = ""
+        if word is ProbeWord.TIMEOUT and progress_at is not None:
+            still = progress_at < (asked_at if watched.doubt.since is None else watched.doubt.since)
+            why = f"a job runs, {'of which no byte has moved since then' if still else 'whose bytes still move'}"
+        elif letting_go:
+            why = "it may still be at work for a caller who has left"
+        ago_s = asyncio.get_running_loop().time() - asked_at
+        at = time.strftime("%H:%M:%S UTC", time.gmtime(time.time() - ago_s))
+        watched.doubt = doubt(watched.doubt, word, (asked_at, at), why, watched.model.health.failures)
 
     @staticmethod
     def _says_other(watched: _ProbedRunner, result: ProbeResult) -> bool:

@@ -50,6 +50,9 @@ class Intake:
         runner = self._fleet.runners.get(event.runner)
         if runner is None or runner.state not in PROBED:
             return
+        if runner.state is S.READY and event.verdict is Verdict.READY:
+            self._fleet.note(runner.id, doubt=event.doubt)
+            return
         now = asyncio.get_running_loop().time()
         said = f"probe: {event.evidence}"
         loading_since = None
@@ -74,6 +77,7 @@ class Intake:
             "its health probes fail" if move is E.PROBE_FAILED else f"health is {event.verdict}",
             event.evidence,
             detail="" if event.verdict is Verdict.READY else said,
+            doubt=event.doubt,
             loading_since=loading_since,
             failures=self._executor.forgiven(runner),
             **changes,

@@ -38,6 +38,7 @@ class Runner:
         fault: why it goes down by itself; empty = on purpose, or not its own fault.
         passing: the cause of `fault` will pass by itself: it counts for nothing, and is tried again for ever.
         detail: the newest word on it, for people.
+        doubt: why it may not be well although it is ready; empty = nothing is known, or it is not ready.
         failures: when it failed, as far as not forgotten since.
         unready_failures: how often in a row without having been ready.
         failed_starts: how many starts in a row ended before it was ready, for whatever cause.
@@ -69,6 +70,7 @@ class Runner:
     fault: str = ""
     passing: bool = False
     detail: str = ""
+    doubt: str = ""
     failures: tuple[float, ...] = ()
     unready_failures: int = 0
     failed_starts: int = 0

@@ -86,6 +86,7 @@ def _runner_json(runner: RunnerStatus, clean: Callable[[str], str]) -> Json:
         "since": runner.since,
         "wanted": runner.wanted,
         "detail": clean(runner.detail),
+        "doubt": clean(runner.doubt),
         "handle": runner.handle,
         "address": runner.address,
         "sessions": runner.sessions,

@@ -99,6 +99,7 @@ def _advice(model: Json, name: str) -> list[tuple[str, str]]:
     found = []
     states = {runner["state"] for runner in model["runners"] if runner["wanted"]}
     failed = bool(states & {"failed", "backoff"})
+    doubted = any(runner["doubt"] for runner in model["runners"] if runner["wanted"])
     if model["state"] == "stopped":
         return [(f"orchd start {name}", "serve it again")]
     if model["kind"] != "external":
@@ -106,13 +107,13 @@ def _advice(model: Json, name: str) -> list[tuple[str, str]]:
             found.append((f"orchd logs {name}", "all that its last run said"))
         elif model["last_failure"]:
             found.append((f"orchd logs {name} --previous", "what it said before it failed"))
-        if states & {"loading", "starting", "unhealthy"}:
+        if states & {"loading", "starting", "unhealthy"} or doubted:
             found.append((f"orchd logs {name} -f", "what it says now"))
     if failed or model["last_failure"]:
         found.append((f"orchd events {name}", "how often it has failed, and why"))
     if "failed" in states:
         found.append((f"orchd restart {name}", "try it again, once the cause is mended"))
-    if model["kind"] != "external" and "unhealthy" in states:
+    if model["kind"] != "external" and (doubted or "unhealthy" in states):
         found.append((f"orchd restart {name}", "if it does not recover by itself"))
     if model["held_over"]:
         found.append(("orchd check", "what is wrong with its entry"))

@@ -46,12 +46,15 @@ def _runner(
     table = state.table
     runtime = state.by_id.get(runner.runtime) if runner.runtime is not None else None
     whereabouts = runtime.whereabouts(runner.handle) if runtime is not None and runner.handle is not None else None
+    doubt = runner.doubt if runner.state is RunnerState.READY else ""
+    detail = waits_for(runner, runners, spared) or runner.detail or runner.fault
     return RunnerStatus(
         runner=runner.id,
         state=runner.state,
         since=runner.since_date,
         wanted=not leaving and runner.id.generation == model.generation,
-        detail=waits_for(runner, runners, spared) or runner.detail or runner.fault,
+        detail="; ".join(filter(None, (doubt, detail))),
+        doubt=doubt,
         handle=runner.handle,
         address=runner.address.url if runner.address else None,
         sessions=table.active_on(runner.id),

@@ -335,6 +335,16 @@ Replica 0 is
         assert page.count("2 letting go") == 2, "of the model, and of its replica"
         assert " 3/8, 2 letting go " in overview(shown, TERMINAL)
 
+    def test_a_ready_model_that_does_not_answer_says_so_and_what_helps(self) -> None:
+        shown = status(snapshot(), ModelKey("live/video-to-video", "green-tint-cpu"))
+        assert "orchd restart" not in model_page(shown, TERMINAL)
+        (model,) = shown["models"]
+        said = "its probes get no answer since 22:40:07 UTC"
+        model["runners"][0]["doubt"] = model["runners"][0]["detail"] = said
+        helps = "  orchd restart live/video-to-video/green-tint-cpu\n      if it does not recover by itself"
+        assert helps in model_page(shown, TERMINAL)
+        assert said in overview(shown, TERMINAL)
+
     def test_slots_that_are_pending_are_told(self) -> None:
         shown = status(snapshot(), ModelKey("text-to-image", "stabilityai/sdxl-turbo"))
         assert "pending" not in model_page(shown, TERMINAL) + overview(shown, TERMINAL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -95,7 +96,15 @@ class Bench:
         self.prober.word = word
         known = len(self.events)
         await asyncio.sleep(for_s)
-        return [event.verdict for event in self.events[known:]]
+        return [event.verdict for event in self.events[known:] if not event.doubt]
+
+    async def doubts(self, word: ProbeWord, for_s: float) -> list[str]:
+        """Let it say `word` for so long; return what was said of one that is ready meanwhile, times as `T`."""
+        self.prober.word = word
+        known = len(self.events)
+        await asyncio.sleep(for_s)
+        said = [event.doubt for event in self.events[known:] if event.verdict is Verdict.READY]
+        return [re.sub(r"\d\d:\d\d:\d\d UTC", "T", doubt) for doubt in said]
 
 
 def gaps(times: list[float]) -> list[float]:
@@ -463,7 +472,31 @@ def test_a_probe_during_part_of_which_the_runner_let_go_does_not_count(before: b
         assert bench.prober.under_way == 1
         bench.letting_go = not before
         await asyncio.sleep(2.0)
-        assert [event.verdict for event in bench.events] == [Verdict.READY]
+        assert {event.verdict for event in bench.events} == {Verdict.READY}
         await bench.poller.close()
 
     run()
+
+
+@virtual_time
+async def test_probes_that_are_tolerated_are_told_once_and_so_is_their_end() -> None:
+    bench = Bench()
+    bench.watch()
+    await settle()
+    bench.progress = asyncio.get_running_loop().time()
+    still = "its probes get no answer since T; tolerated, since a job runs, of which no byte has moved since then"
+    assert await bench.doubts(ProbeWord.TIMEOUT, 4) == [], "one alone is often late"
+    assert await bench.doubts(ProbeWord.TIMEOUT, 40) == [still]
+    bench.progress = asyncio.get_running_loop().time()
+    moves = "its probes get no answer since T; tolerated, since a job runs, whose bytes still move"
+    assert await bench.doubts(ProbeWord.TIMEOUT, 40) == [moves]
+    assert await bench.doubts(ProbeWord.READY, 40) == [""]
+    assert await bench.doubts(ProbeWord.READY, 40) == []
+    bench.progress, bench.letting_go = None, True
+    assert await bench.doubts(ProbeWord.FAILED, 40) == [
+        "its probes fail since T; tolerated, since it may still be at work for a caller who has left"
+    ]
+    bench.letting_go = False
+    assert await bench.doubts(ProbeWord.TIMEOUT, 20) == ["its probes get no answer since T"], "it counts now"
+    assert (bench.events[-1].verdict, bench.events[-1].doubt) == (Verdict.FAILED, "")
+    await bench.poller.close()

@@ -279,6 +279,26 @@ async def test_a_runner_that_answers_with_failures_while_it_loads_is_waited_for_
 
 
 @virtual_time
+async def test_a_ready_runner_whose_probes_are_tolerated_says_so_and_its_history_does_not() -> None:
+    async with World().orchd(a := container_model()) as world:
+        await world.until_quiet()
+        container, before = world.running()[0], world.status(a)
+        assert container.address is not None
+        session = world.begin(a)
+        world.prober.words[container.address] = ProbeWord.TIMEOUT
+        await world.until("doubted", 60, holds=lambda: "tolerated, since a job runs" in world.runners(a)[0].detail)
+        assert world.states(a) == [S.READY]
+        assert world.runners(a)[0].doubt
+        world.table.end(session, Outcome.OK)
+        await world.until("unhealthy once no job runs", 60, holds=lambda: world.states(a) == [S.UNHEALTHY])
+        assert not world.runners(a)[0].doubt
+        del world.prober.words[container.address]
+        await world.until_states(a, [S.READY])
+        assert not world.runners(a)[0].detail
+        assert [each.after for each in world.status(a).history[len(before.history) :]] == [S.UNHEALTHY, S.READY]
+
+
+@virtual_time
 async def test_an_unhealthy_runner_keeps_its_sessions_and_is_replaced_if_it_stays_so() -> None:
     async with World().orchd(a := container_model(max_sessions=2)) as world:
         await world.until_quiet()
