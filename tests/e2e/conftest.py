@@ -71,7 +71,7 @@ def docked(api: docker.APIClient, network: str, instance: str, make: Start) -> I
     yield one
     for found in api.containers(all=True, filters={"label": "orchd.instance"}):
         if found["Labels"]["orchd.instance"].startswith(instance):
-            with contextlib.suppress(docker.errors.NotFound):
+            with contextlib.suppress(docker.errors.APIError):  # It is gone, or being removed.
                 api.remove_container(found["Id"], v=True, force=True)
     for volume in api.volumes(filters={"label": "orchd.instance"})["Volumes"] or ():
         if volume["Labels"]["orchd.instance"].startswith(instance):

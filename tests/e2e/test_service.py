@@ -192,11 +192,13 @@ async def test_a_stop_ends_with_0(make: Start, number: signal.Signals) -> None:
 async def test_commands_without_a_daemon_exit_with_3(make: Start) -> None:
     daemon = make()
     daemon.state.mkdir(parents=True)
-    for words in (("status", *daemon.flags("admin.listen")), ("restart", "m", *daemon.flags("state_dir"))):
-        code, said = await daemon.command(*words)
+    restart = await daemon.command("restart", "m", *daemon.flags("state_dir"))
+    status = await daemon.command("status", *daemon.flags("admin.listen", "state_dir"))
+    for code, said in (restart, status):
         assert code == 3
         assert said.startswith("orchd: cannot reach orchd at ")
-        assert said.count("\n") == 1, said
+    assert restart[1].count("\n") == 1, restart
+    assert "so no orchd has run on that state directory" in status[1]
 
 
 async def test_orders_for_a_model_that_does_not_exist_name_those_that_do(make: Start) -> None:

@@ -33,6 +33,7 @@ from orchd.runtime.docker.unreachable import why_unreachable
 from orchd.runtime.docker.volumes import host_path
 from orchd.runtime.docker.whereabouts import ContainerWhereabouts
 from orchd.runtime.keep import KEEP_TIMEOUT_S, LogKeeper
+from orchd.runtime.out_of_memory import OutOfMemory
 
 log = structlog.get_logger("orchd.runtime")
 
@@ -82,7 +83,9 @@ class DockerRuntime:
         # Held from the choice of GPUs until the label that tells of it exists.
         self._choosing = asyncio.Lock()
         self._network = SharedNetwork(self._engine, settings.network, {spec.INSTANCE: instance})
-        self._sightings = ContainerSightings(self._engine, self._whereabouts, self._address)
+        self._sightings = ContainerSightings(
+            self._engine, self._whereabouts, self._address, OutOfMemory() if self._engine.local else None
+        )
 
     @property
     def _ours(self) -> str:

@@ -12,6 +12,7 @@ from orchd.domain.ports import SightedAs, Sighting
 from orchd.runtime.docker import spec
 from orchd.runtime.docker.engine import Engine
 from orchd.runtime.docker.whereabouts import ContainerWhereabouts
+from orchd.runtime.out_of_memory import OutOfMemory
 
 log = structlog.get_logger("orchd.runtime")
 
@@ -22,6 +23,8 @@ STATUS: Mapping[str, SightedAs] = {
     "paused": SightedAs.PAUSED,
 }
 """Of a container that is of use, by the engine's word for its state."""
+_KILLED = 137
+"""Exit code after SIGKILL."""
 
 
 class ContainerSightings:
@@ -29,6 +32,7 @@ class ContainerSightings:
 
     Args:
         address: returns where a container of these labels is reached; None = nowhere.
+        out_of_memory: what the kernel says; None = the engine is on another machine.
     """
 
     def __init__(
@@ -36,10 +40,12 @@ class ContainerSightings:
         engine: Engine,
         whereabouts: ContainerWhereabouts,
         address: Callable[[dict[str, Any], dict[str, str]], Address | None],
+        out_of_memory: OutOfMemory | None = None,
     ) -> None:
         self._engine = engine
         self._whereabouts = whereabouts
         self._address = address
+        self._out_of_memory = out_of_memory
         self._unread: set[str] = set()
         # Not looked at since: the engine's list calls them running until their network is taken down.
         self._died: set[str] = set()
@@ -50,6 +56,8 @@ class ContainerSightings:
 
     async def of(self, entries: Sequence[dict[str, Any]]) -> tuple[Sighting, ...]:
         """Return what is seen in the engine's list of our containers, and forget those that are not in it."""
+        if self._out_of_memory is not None:
+            self._out_of_memory.look()
         there = {entry["Id"] for entry in entries}
         self._unread &= there
         self._died &= there
@@ -93,7 +101,7 @@ class ContainerSightings:
                     handle,
                     SightedAs.EXITED,
                     exit_code=state["ExitCode"],
-                    oom_killed=state["OOMKilled"],
+                    oom_killed=state["OOMKilled"] or self._killed_by_the_kernel(state["ExitCode"]),
                     gpu_ids=gpu_ids,
                 )
             status = STATUS[state["Status"]]  # It runs again.
@@ -101,3 +109,7 @@ class ContainerSightings:
         if address is not None:
             await self._whereabouts.listed(entry)
         return Sighting(runner, handle, status, address=address, gpu_ids=gpu_ids)
+
+    def _killed_by_the_kernel(self, exit_code: int) -> bool:
+        """Whether it seems so. Engines of cgroup v1 on newer kernels don't notice it, and say that it was not."""
+        return exit_code == _KILLED and self._out_of_memory is not None and self._out_of_memory.lately()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 
 from orchd.domain.model import StopSpec
 from orchd.domain.ports import StopReport
@@ -106,12 +104,3 @@ def signal_leader(runner: ChildRunner, number: signal.Signals) -> None:
         os.killpg(runner.pid, number)
     except ProcessLookupError:
         pass  # Ended just now.
-
-
-def oom_kills() -> int:
-    """Return how many processes the kernel has killed for want of memory since boot; 0 where it does not tell."""
-    try:
-        found = re.search(rb"^oom_kill (\d+)$", Path("/proc/vmstat").read_bytes(), re.MULTILINE)
-    except OSError:
-        return 0
-    return int(found[1]) if found else 0

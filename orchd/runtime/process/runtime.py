@@ -18,7 +18,6 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing
 from pathlib import Path
@@ -37,9 +36,10 @@ from orchd.errors import EngineUnavailable, LaunchError, LogGone
 from orchd.reasons import why
 from orchd.runtime import listening
 from orchd.runtime.keep import LogKeeper
+from orchd.runtime.out_of_memory import OutOfMemory
 from orchd.runtime.process.child import ChildRunner
 from orchd.runtime.process.coalesced import Coalesced
-from orchd.runtime.process.endings import Endings, oom_kills, signal_leader
+from orchd.runtime.process.endings import Endings, signal_leader
 from orchd.runtime.process.launch import check, environment_of, free_port, silent_disk, spawn
 from orchd.runtime.process.logs import Logs
 from orchd.runtime.process.marks import Marks, Process, lives, open_pidfd
@@ -78,8 +78,7 @@ class ProcessRuntime:
         self._run_logs = RunLogs(self._logs, self._keeper, self._disk, CALL_TIMEOUT_S)
         self._scans = Coalesced(self._look, "look for processes")
         self._endings = Endings(self._runners, self._scans.get)
-        # At the last two looks: a look may come before an exit is seen.
-        self._oom_kills = deque([oom_kills()] * 2, maxlen=2)
+        self._out_of_memory = OutOfMemory()
 
     async def open(self) -> None:
         """Read what an earlier orchd kept of its runners; the state directory's lock is the app's."""
@@ -102,7 +101,7 @@ class ProcessRuntime:
     async def sightings(self) -> tuple[Sighting, ...]:
         """Look through /proc, adopt what is new there, and keep the logs within their bound."""
         seen: dict[str, list[Process]] = {}
-        self._oom_kills.append(oom_kills())
+        self._out_of_memory.look()
         for process in await self._scans.get():
             seen.setdefault(process.runner.name, []).append(process)
         found = []
@@ -138,7 +137,7 @@ class ProcessRuntime:
         if runner.child is not None:
             runner.exit_code = runner.child.poll()
         if runner.exit_code == -signal.SIGKILL and not runner.killed:
-            runner.out_of_memory = oom_kills() > self._oom_kills[0]
+            runner.out_of_memory = self._out_of_memory.lately()
         runner.ended.set()
         self._hurry()
 

@@ -25,9 +25,9 @@ from orchd.domain.ports import Runtime, SightedAs, Sighting
 from orchd.domain.runs import EndedRun, KeptRun
 from orchd.domain.whereabouts import Whereabouts
 from orchd.errors import EngineUnavailable, LaunchError
+from orchd.runtime import out_of_memory
 from orchd.runtime.kept_logs import FOLDER, KeptLogs
 from orchd.runtime.process import runtime as process
-from orchd.runtime.process.endings import oom_kills
 from orchd.runtime.process.launch import free_port
 from orchd.runtime.process.launch import spawn as spawn_child
 from orchd.runtime.process.logs import Logs
@@ -336,8 +336,8 @@ async def test_one_that_the_kernel_killed_for_want_of_memory_is_seen_as_such(
     """The kernel counts its kills; a runner that was killed while they grew was most likely one of them."""
     async with talk(await start(runtime)) as runner:
         await runtime.sightings()
-        counted = oom_kills() + kills
-        monkeypatch.setattr(process, "oom_kills", lambda: counted)
+        counted = out_of_memory.oom_kills() + kills
+        monkeypatch.setattr(out_of_memory, "oom_kills", lambda: counted)
         os.kill(runner.pid, signal.SIGKILL)
     assert (await ended(runtime)).oom_killed is bool(kills)
 
@@ -346,8 +346,8 @@ async def test_one_that_we_killed_did_not_run_out_of_memory(
     runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with talk(await start(runtime, term="ignore")):
-        counted = oom_kills() + 1
-        monkeypatch.setattr(process, "oom_kills", lambda: counted)
+        counted = out_of_memory.oom_kills() + 1
+        monkeypatch.setattr(out_of_memory, "oom_kills", lambda: counted)
         assert (await runtime.stop(RUNNER.name, StopSpec(grace_s=0))).how == "killed"
     assert not (await sight(runtime)).oom_killed
 
