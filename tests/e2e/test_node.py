@@ -142,14 +142,16 @@ async def test_status_shows_the_node_and_what_it_was_seen_to_offer(stage: Stage)
     await stage.daemon.until_model(
         "batch", "is confirmed", lambda model: all(one["confirmed"] for one in model["registries"].values())
     )
+    await stage.offered()
     status = await stage.daemon.status()
     assert status["node"]["up"]
     assert status["node"]["registries"] == ["byoc", "live-runner"]
     code, text = await stage.daemon.command("status", *stage.daemon.flags("admin.listen"))
     assert code == 1, "one of the models is wanted and never ready"
     assert "byoc + live-runner" in text
-    line = next(line for line in text.splitlines() if line.startswith(name("batch")) and "confirmed" in line)
-    assert line.count("confirmed") == 2, text
+    assert "offers 5 of 5 by byoc, 5 of 5 by live-runner" in text
+    _, _, amiss = text.partition("Not offered as they should be")
+    assert [line.split()[:3] for line in amiss.splitlines()[2:]] == [[name("unpriced"), "no", "no"]], text
 
 
 async def test_a_model_that_comes_to_life_is_offered_and_one_that_leaves_the_file_is_withdrawn(stage: Stage) -> None:
