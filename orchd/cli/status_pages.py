@@ -17,7 +17,7 @@ from orchd.reconcile.status_list import can_serve, model_name, state_colour, wan
 from orchd.status_face import Json, Position, Section, status_faces
 from orchd.text import BOLD, DIM, TextStyle, printable, style_of
 
-FACTS = ("state", "why", "wanted", "runs", "start", "sessions", "jobs", "errors", "price", "offered")
+FACTS = ("state", "why", "wanted", "runs", "failed", "start", "sessions", "jobs", "errors", "price", "offered")
 """The order of those lines at the head of a model's page; those of other names stand below them."""
 
 

@@ -12,6 +12,12 @@ from orchd.text import DIM, Cell, TextStyle, ago, printable, table, units
 LOG_LINES = 10
 MOST_EVENTS = 5
 """Events on a terminal, so that what stands above them is not scrolled away."""
+EVERY_START = (
+    *(("cold", "pulling"), ("backoff", "pulling"), ("pulling", "prepared")),
+    *(("prepared", "starting"), ("starting", "loading")),
+)
+"""Moves that are left out on a terminal: none of them says why anything is as it is."""
+FAILING = ("unhealthy", "backoff", "failed")
 
 
 def facts(model: Json, status: Json) -> dict[str, str]:
@@ -24,10 +30,20 @@ def facts(model: Json, status: Json) -> dict[str, str]:
         "why": why(model),
         "wanted": source if runs else "",
         "runs": runs or source,
+        "failed": "" if model["state"] in FAILING else _last_failed(model["history"], status["at"]),
         "start": "" if model["kind"] == "external" else start,
         "sessions": f"{sessions['active']} of {sessions['max']}, {sessions['waiting']} waiting{kept(sessions)}",
         "price": _price(model["price"]),
     }
+
+
+def _last_failed(history: list[Json], now: float) -> str:
+    """Return when and why one of its runners last failed, as far as its history goes; empty = none did."""
+    failed = next((one for one in reversed(history) if one["after"] in FAILING), None)
+    if failed is None:
+        return ""
+    why = f"{failed['why']}: {failed['evidence']}" if failed["after"] == "unhealthy" else failed["why"]
+    return f"last {ago(now - failed['at'])} ago: {why}"
 
 
 def replicas(status: Json, style: TextStyle) -> list[str]:
@@ -126,10 +142,12 @@ def events(status: Json, style: TextStyle) -> list[str]:
     history = model["history"]
     if not history:
         return []
-    shown = history if style.height is None else history[-MOST_EVENTS:]
+    shown = history
+    if style.height is not None:
+        shown = [one for one in history if (one["before"], one["after"]) not in EVERY_START][-MOST_EVENTS:]
     lines = ["", "Events, latest first", *_moves(shown, style)]
     if len(shown) < len(history):
-        lines.append(style.paint(f"  older ones: `orchd events {shlex.quote(printable(model_name(model)))}`", DIM))
+        lines.append(style.paint(f"  more of them: `orchd events {shlex.quote(printable(model_name(model)))}`", DIM))
     return lines
 
 

@@ -296,10 +296,31 @@ Replica 0 is
         assert "      the container ended by itself\n      exit code 137, OOM killed; Bearer ***\n" in events
 
     def test_on_a_terminal_the_latest_events_leave_room_and_the_others_are_pointed_to(self) -> None:
-        assert "older ones" not in self.page()
+        assert "more of them" not in self.page()
         page = self.page(TextStyle(80, height=24))
-        assert re.findall(r"#0  (\w+) ->", page) == ["stopping", "loading", "starting", "prepared", "pulling"]
-        assert page.endswith(f"\n  older ones: `orchd events {LLM}`")
+        assert re.findall(r"#0  (\w+ -> \w+)", page) == ["stopping -> failed", "loading -> stopping"]
+        assert page.endswith(f"\n  more of them: `orchd events {LLM}`")
+
+    def test_a_model_that_is_ready_again_says_when_and_why_it_last_failed(self) -> None:
+        assert "\n  failed    " not in self.page(), "what it fails of now is its reason"
+        shown = status(snapshot(), LLM)
+        [model] = shown["models"]
+        failure = {
+            "before": "stopping",
+            "after": "backoff",
+            "why": "it exited with code 1",
+            "evidence": "",
+            "at": NOW - 65,
+        }
+        later = [{**failure, "before": "loading", "after": "ready", "at": NOW - 5}] * 6
+        model |= {
+            "state": "ready",
+            "ready": True,
+            "history": [{**model["history"][-1], **one} for one in (failure, *later)],
+        }
+        assert "\n  failed    last 1m ago: it exited with code 1\n" in model_page(shown, TextStyle(80, height=24))
+        model["history"] = model["history"][1:]
+        assert "\n  failed    " not in model_page(shown, TextStyle(80, height=24))
 
     def test_one_that_crashes_again_and_again_says_so_while_it_is_started_again(self) -> None:
         shown = status(snapshot(), next(iter(snapshot().models)))
