@@ -23,13 +23,17 @@ def _problems(status: Json, style: TextStyle) -> list[str]:
         return []
     problems = sorted(status["problems"], key=lambda problem: problem["severity"] != "error")
     most = None if style.height is None else max(2, style.height // 8)
-    lines = ["", "Problems of the models file"]
+    lines, cut = ["", "Problems of the models file"], False
     for problem in problems[:most]:
-        first, *more = cut_lines(style.wrap(printable(problem["text"]), "           "), most and MOST_LINES)
+        whole = style.wrap(printable(problem["text"]), "           ")
+        first, *more = cut_lines(whole, most and MOST_LINES)
+        cut = cut or 1 + len(more) < len(whole)
         colour = RED if problem["severity"] == "error" else YELLOW
         lines += [f"  {style.paint(pad(problem['severity'], 7), colour)}  {first.strip()}", *more]
     if left := len(problems) - len(problems[:most]):
         lines.append(style.paint(f"  {left} more; see `orchd check`, or `orchd status | less`", DIM))
+    elif cut:
+        lines.append(style.paint("  `orchd check` shows all of it", DIM))
     return lines
 
 

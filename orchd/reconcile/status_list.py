@@ -77,7 +77,7 @@ def models(status: Json, style: TextStyle) -> list[str]:
         return ["", "No models. Add an entry to the models file."]
     ordered = sorted(status["models"], key=_badness)
     head = ("MODEL", "STATE", "SESSIONS", "REPLICAS", "SINCE", "DETAIL")
-    rows = [_row(model, status["at"]) for model in ordered]
+    rows = [_row(model, status) for model in ordered]
     if style.width is None or style.height is None:
         return ["", *table(head, rows, style)]
     room = style.height - 1
@@ -120,12 +120,12 @@ def _at_its_best(model: Json) -> bool:
 
 def model_changes(model: Json, status: Json) -> dict[str, str]:
     """Return how a model stands in one line, by its name."""
-    name, state, sessions, replicas, *_ = (cell.text for cell in _row(model, status["at"]))
-    reason = why(model)
+    name, state, sessions, replicas, *_ = (cell.text for cell in _row(model, status))
+    reason = why(model, status)
     return {name: f"{name}: {state}, sessions {sessions}, replicas {replicas}" + (f": {reason}" if reason else "")}
 
 
-def _row(model: Json, now: float) -> list[Cell]:
+def _row(model: Json, status: Json) -> list[Cell]:
     runners = [runner for runner in model["runners"] if runner["wanted"]]
     ready = sum(runner["state"] == "ready" for runner in runners)
     sessions = model["sessions"]
@@ -139,8 +139,8 @@ def _row(model: Json, now: float) -> list[Cell]:
         Cell(model["state"], state_colour(model["state"])),
         Cell(f"{sessions['active']}/{sessions['max']}{waiting}{kept(sessions)}"),
         Cell(f"{ready}/{model['replicas']}", YELLOW if ready < model["replicas"] and model["ready"] else None),
-        Cell(ago(now - since) if since is not None else "-"),
-        Cell("" if _plainly_cold(model) else why(model)),
+        Cell(ago(status["at"] - since) if since is not None else "-"),
+        Cell("" if _plainly_cold(model) else why(model, status)),
     ]
 
 
@@ -150,7 +150,7 @@ def _plainly_cold(model: Json) -> bool:
     return model["state"] == "cold" and model["startable"] and not odd
 
 
-def why(model: Json) -> str:
+def why(model: Json, status: Json) -> str:
     """Return in one line what is to be known of a model beside its state."""
     notes = [model["reason"]]
     if stopped := model["stopped"]:
@@ -158,7 +158,8 @@ def why(model: Json) -> str:
     if model["leaving"] and not model["reason"]:
         notes.append("no longer in the file")
     if model["held_over"]:
-        notes.append("going by its last good definition, since its entry, or the whole file, has an error")
+        bad = "its entry has an error" if status["file"]["ok"] else "the whole models file can't be used"
+        notes.append(f"going by its last good definition, since {bad}")
     if model["ready"] or not model["reason"]:
         if runs := former(model):
             notes.append(f"{model['source']} is wanted, and this runs: {runs}")

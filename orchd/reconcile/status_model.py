@@ -27,7 +27,7 @@ def facts(model: Json, status: Json) -> dict[str, str]:
     start = "at once (warm)" if model["warm"] else "by its first job (cold)"
     return {
         "state": model["state"],
-        "why": why(model),
+        "why": why(model, status),
         "wanted": source if runs else "",
         "runs": runs or source,
         "failed": "" if model["state"] in FAILING else _last_failed(model["history"], status["at"]),
@@ -101,7 +101,7 @@ def next_commands(status: Json, style: TextStyle) -> list[str]:
     """Return the commands that help with a model that needs help."""
     [model] = status["models"]
     name = shlex.quote(printable(model_name(model)))
-    advice = _advice(model, name)
+    advice = _advice(model, name, status["file"]["ok"])
     width = max((len(command) for command, _ in advice), default=0)
     if style.width is None or all(4 + width + len(reason) <= style.width for _, reason in advice):
         lines = [f"  {command:<{width}}  {reason}" for command, reason in advice]
@@ -110,7 +110,7 @@ def next_commands(status: Json, style: TextStyle) -> list[str]:
     return ["", "What helps next", *lines] if lines else []
 
 
-def _advice(model: Json, name: str) -> list[tuple[str, str]]:
+def _advice(model: Json, name: str, file_ok: bool) -> list[tuple[str, str]]:
     """Return commands, each with what it is for."""
     found = []
     states = {runner["state"] for runner in model["runners"] if runner["wanted"]}
@@ -132,7 +132,7 @@ def _advice(model: Json, name: str) -> list[tuple[str, str]]:
     if model["kind"] != "external" and (doubted or "unhealthy" in states):
         found.append((f"orchd restart {name}", "if it does not recover by itself"))
     if model["held_over"]:
-        found.append(("orchd check", "what is wrong with its entry"))
+        found.append(("orchd check", f"what is wrong with {'its entry' if file_ok else 'the models file'}"))
     return found
 
 

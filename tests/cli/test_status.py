@@ -204,13 +204,24 @@ def test_a_bad_file_says_what_runs_instead() -> None:
     )
 
 
+def test_where_a_problem_is_cut_the_command_that_shows_it_whole_is_named() -> None:
+    long = replace(snapshot().problems[0], message="x y " * 100)
+    cut = replace(snapshot(), problems=(long,))
+    assert overview(status(cut), TextStyle(80, height=40)).endswith("...\n  `orchd check` shows all of it")
+    assert "orchd check" not in overview(status(cut), TERMINAL), "all of it is there"
+    short = replace(snapshot(), problems=(replace(long, message="x y"),))
+    assert "orchd check" not in overview(status(short), TextStyle(80, height=40))
+
+
 def test_held_over_and_leaving_models_say_so() -> None:
     leaving = {"leaving": True, "reason": ""}
     models = {
         key: replace(one, **({"held_over": True} if key == LLM else leaving)) for key, one in snapshot().models.items()
     }
     lines = states(status(replace(snapshot(), models=models)))
-    assert "going by its last good definition, since its entry, or the whole file, has an error" in lines[str(LLM)]
+    assert "going by its last good definition, since its entry has an error" in lines[str(LLM)]
+    of_bad_file = states(status(replace(snapshot(), models=models, reload_ok=False)))
+    assert "going by its last good definition, since the whole models file can't be used" in of_bad_file[str(LLM)]
     assert lines["audio-to-text/openai/whisper-large-v3"].endswith("no longer in the file")
 
 
