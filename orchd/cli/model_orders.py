@@ -13,6 +13,9 @@ from orchd.settings.client import ClientSettings
 from orchd.settings.files import resolve_state_dir
 from orchd.text import printable
 
+DONE = {"stop": "stopped", "start": "started", "restart": "restarted"}
+"""What became of a model, by the order."""
+
 
 def add_order_arguments(parser: argparse.ArgumentParser, every: str, wait: str) -> None:
     """Add the arguments; `every` and `wait` are the help of `--all` and `--wait`."""
@@ -49,15 +52,27 @@ def give_order(args: argparse.Namespace, settings: ClientSettings, name: str, le
             code=Code.BAD_REQUEST,
         )
     body = {"models": args.models, "all": args.all, "wait": args.wait}
-    failed = count = 0
+    left_alone, failed, every = set[str](), set[str](), dict[str, None]()
     try:
         for news in order(resolve_state_dir(settings.state_dir, os.environ), name, body):
             print(printable(f"{news['model']}: {news['line']}"), flush=True)
-            count += 1
-            failed += news["failed"]
+            every[news["model"]] = None
+            if news["failed"]:
+                failed.add(news["model"])
+            if news.get("left_alone", False):  # A daemon of an older version does not say so.
+                left_alone.add(news["model"])
     except KeyboardInterrupt:
         print(left, flush=True)
         raise
-    if not count:
+    if not every:
         print(f"there is no model to {name}")
+    elif args.wait and len(every) > 1:
+        print(_summary(DONE[name], len(every), len(failed), len(left_alone - failed)))
     return 1 if failed else 0
+
+
+def _summary(done: str, every: int, failed: int, left_alone: int) -> str:
+    count = every - failed - left_alone
+    said = f"{count} model{'s'[: count != 1]} {done}"
+    said += f", {failed} could not be" if failed else ""
+    return said + (f", {left_alone} left alone" if left_alone else "")

@@ -33,9 +33,9 @@ def meant(order: Json, keys: Collection[ModelKey]) -> tuple[ModelKey, ...]:
     return find_models(names, keys)
 
 
-def told(key: ModelKey, progress: Progress) -> Json:
-    """Return one line of news about a model."""
-    return {"model": str(key), "line": progress.text, "failed": progress.failed}
+def told(key: ModelKey, progress: Progress, *, left_alone: bool = False) -> Json:
+    """Return one line of news about a model. `left_alone`: there was nothing to do for it."""
+    return {"model": str(key), "line": progress.text, "failed": progress.failed, "left_alone": left_alone}
 
 
 async def followed(

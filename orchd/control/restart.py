@@ -31,7 +31,7 @@ class Restart:
             if (why_not := self._why_not(key, every)) is None:
                 keys.append(key)
             else:
-                yield told(key, why_not)
+                yield told(key, why_not, left_alone=not why_not.failed)
         if order.get("wait") is True:
             async for line in self._one_by_one(keys, by):
                 yield line

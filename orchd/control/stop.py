@@ -39,7 +39,7 @@ class StopModels:
         for key in keys:
             already = key in before and before[key] == orders.stopped.get(key)
             text = f"is stopped already, {before[key]}" if already else said[key].text
-            yield told(key, Progress(text + ("" if orders.in_file(key) else _NOT_IN_FILE)))
+            yield told(key, Progress(text + ("" if orders.in_file(key) else _NOT_IN_FILE)), left_alone=already)
         for line in _not_kept(done, "its stop holds only until orchd is restarted"):
             yield line
         if order.get("wait") is True:
@@ -69,7 +69,7 @@ class StartModels:
         done = await orders.start(keys, str(by))
         said = {key: done.follow[key]() for key in keys}
         for key, now in said.items():
-            yield told(key, now if key in before else _not_stopped(key, now))
+            yield told(key, now if key in before else _not_stopped(key, now), left_alone=key not in before)
         for line in _not_kept(done, "it is stopped again when orchd is restarted"):
             yield line
         if order.get("wait") is True:

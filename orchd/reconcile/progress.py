@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerState
+from orchd.domain.model import RunnerKind
 from orchd.domain.progress import Progress
 from orchd.reconcile.runner import Runner
 from orchd.reconcile.standing import COLD, drained_at
@@ -97,7 +98,18 @@ def _coming(state: ReconcileState, key: ModelKey, waits: Sequence[Runner]) -> Pr
         return Progress(f"waits, since {down}")
     ready = sum(runner.state is S.READY for runner in ours)
     count = f", {ready} of {len(ours)} replicas ready" if len(ours) > 1 else ""
-    return Progress(("about to be started" if slowest.state is S.COLD else str(slowest.state)) + count)
+    return Progress(_word(slowest) + count)
+
+
+def _word(runner: Runner) -> str:
+    """Return how far a runner is that is not ready; what is got for it has been told by now if there is any."""
+    match runner.state:
+        case S.COLD:
+            return "about to be started"
+        case S.PULLING if not (runner.model.kind is RunnerKind.CONTAINER and runner.detail):
+            return "preparing"
+        case _:
+            return str(runner.state)
 
 
 def _more(key: ModelKey) -> str:

@@ -136,7 +136,7 @@ def _row(model: Json, status: Json) -> list[Cell]:
     waiting = f" (+{sessions['waiting']})" if sessions["waiting"] else ""
     return [
         Cell(printable(model_name(model))),
-        Cell(model["state"], state_colour(model["state"])),
+        Cell(state_word(model["state"], model), state_colour(model["state"])),
         Cell(f"{sessions['active']}/{sessions['max']}{waiting}{kept(sessions)}"),
         Cell(f"{ready}/{model['replicas']}", YELLOW if ready < model["replicas"] and model["ready"] else None),
         Cell(ago(status["at"] - since) if since is not None else "-"),
@@ -204,6 +204,11 @@ def letting_go(counts: Json) -> str:
 def model_name(model: Json) -> str:
     """Return the name under which commands take it."""
     return f"{model['pipeline']}/{model['model_id']}"
+
+
+def state_word(state: str, model: Json) -> str:
+    """Return how a state of a model, or of a runner of it, is called on a page: a process is not pulled."""
+    return "preparing" if state == "pulling" and model["kind"] == "process" else state
 
 
 def state_colour(state: str) -> str:

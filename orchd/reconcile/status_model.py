@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from datetime import datetime
 
-from orchd.reconcile.status_list import former, kept, letting_go, model_name, state_colour, why
+from orchd.reconcile.status_list import former, kept, letting_go, model_name, state_colour, state_word, why
 from orchd.status_face import Json
 from orchd.text import DIM, Cell, TextStyle, ago, printable, table, units
 
@@ -26,7 +26,7 @@ def facts(model: Json, status: Json) -> dict[str, str]:
     source, runs = f"{model['source']} ({model['kind']}, profile {model['profile']})", former(model)
     start = "at once (warm)" if model["warm"] else "by its first job (cold)"
     return {
-        "state": model["state"],
+        "state": state_word(model["state"], model),
         "why": why(model, status),
         "wanted": source if runs else "",
         "runs": runs or source,
@@ -52,7 +52,7 @@ def replicas(status: Json, style: TextStyle) -> list[str]:
     if not model["runners"]:
         return []
     head = ("REPLICA", "STATE", "SESSIONS", "RESTARTS", "SINCE", "DETAIL")
-    return ["", *table(head, (_runner_row(runner, status["at"]) for runner in model["runners"]), style)]
+    return ["", *table(head, (_runner_row(runner, model, status["at"]) for runner in model["runners"]), style)]
 
 
 def whereabouts(status: Json, style: TextStyle) -> list[str]:
@@ -163,13 +163,13 @@ def _moves(history: list[Json], style: TextStyle) -> list[str]:
     return lines
 
 
-def _runner_row(runner: Json, now: float) -> list[Cell]:
+def _runner_row(runner: Json, model: Json, now: float) -> list[Cell]:
     detail = runner["detail"]
     if runner["retry_at"] is not None:
         detail = f"next start in {ago(runner['retry_at'] - now)}; {detail}"
     return [
         Cell(str(runner["replica"]) + ("" if runner["wanted"] else " (leaving)")),
-        Cell(runner["state"], state_colour(runner["state"])),
+        Cell(state_word(runner["state"], model), state_colour(runner["state"])),
         Cell(str(runner["sessions"]) + letting_go(runner)),
         Cell(str(runner["restarts"])),
         Cell(ago(now - runner["since"])),

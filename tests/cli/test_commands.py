@@ -42,6 +42,7 @@ class Daemon:
         self.state_dir = state_dir
         self.snapshot = snapshot()
         self.restarted: list[ModelKey] = []
+        self.of_restart: dict[str, Json] = {}
         self.asked: Json = {}
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
@@ -84,7 +85,7 @@ class Daemon:
     async def _restart(self, order: Json, _by: Asker) -> AsyncGenerator[Json, None]:
         for key in find_models(order["models"], self.snapshot.models.keys()):
             self.restarted.append(key)
-            yield {"model": str(key), "line": "restart begun", "failed": False}
+            yield {"model": str(key), "line": "restart begun", "failed": False, **self.of_restart.get(str(key), {})}
 
     async def _stop_models(self, order: Json, _by: Asker) -> AsyncGenerator[Json, None]:
         self.asked = order
@@ -180,6 +181,22 @@ def test_stop_names_models_or_all_waits_if_asked_and_fails_if_one_could_not(
 def test_start_of_nothing_says_so(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["start", "--all", "--state-dir", str(daemon.state_dir)]) == 0
     assert capsys.readouterr().out == "there is no model to start\n"
+
+
+def test_a_wait_for_several_models_ends_with_what_became_of_them(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = ("--state-dir", str(daemon.state_dir))
+    every = [f"{key.pipeline}/{key.model_id}" for key in daemon.snapshot.models]
+    daemon.of_restart = {every[0]: {"failed": True}, every[1]: {"left_alone": True}}
+    assert main(["restart", *every, *at, "--wait"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"{len(every) - 2} models restarted, 1 could not be, 1 left alone"
+    daemon.of_restart = {}
+    assert main(["restart", *every, *at, "--wait"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"{len(every)} models restarted"
+    assert main(["restart", MODEL, *at, "--wait"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"{MODEL}: restart begun", "of one, its line says it"
 
 
 @pytest.mark.parametrize("command", ["stop", "start", "restart"])

@@ -33,6 +33,7 @@ class Told:
     def __init__(self, order: AsyncGenerator[Json, None]) -> None:
         self.lines: list[str] = []
         self.failed: list[str] = []
+        self.left_alone: list[str] = []
         self._task = tasks.spawn(self._read(order), name="read an order's news")
 
     async def _read(self, order: AsyncGenerator[Json, None]) -> None:
@@ -40,6 +41,8 @@ class Told:
             self.lines.append(f"{line['model']}: {line['line']}")
             if line["failed"]:
                 self.failed.append(line["model"])
+            if line["left_alone"]:
+                self.left_alone.append(line["model"])
 
     async def all(self) -> list[str]:
         await self._task
@@ -203,11 +206,21 @@ async def test_restart_all_that_is_waited_for_goes_one_after_another_and_leaves_
         assert max(down) == 1, "never two at once"
         assert not before & {c.handle for c in world.running()}
         assert not told.failed
+        assert told.left_alone == [str(model.key) for model in models[2:]]
         name = "text-to-image/"
         assert told.lines[0] == f"{name}c: cold: its first job starts it; there is nothing to restart"
         assert told.lines[1].startswith(f"{name}d: is stopped, by alice since ")
         assert [line for line in told.lines if line.endswith("ready")] == [f"{name}a: ready", f"{name}b: ready"]
         assert (world.states(models[2]), world.states(models[3])) == ([S.COLD], [S.COLD])
+
+
+@virtual_time
+async def test_a_container_is_said_to_be_pulled_once_there_is_word_of_it() -> None:
+    async with World().orchd(a := named("a")) as world:
+        await world.until_quiet()
+        lines = await ask(world, "restart", "a", wait=True).all()
+        first = lines.index(f"{a.key}: preparing")
+        assert lines[first : first + 3] == [f"{a.key}: {word}" for word in ("preparing", "pulling", "starting")]
 
 
 @virtual_time
