@@ -7,7 +7,7 @@ takes longer than the command itself.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from orchd.settings.basic import BASIC, BasicSetting
@@ -29,21 +29,32 @@ def add_client_flags(parser: argparse.ArgumentParser, *settings: BasicSetting) -
     parser.set_defaults(settings_of=client_settings_of)
 
 
-def add_settings_flags(parser: argparse.ArgumentParser, only: Iterable[str] | None = None) -> None:
-    """Give `parser` the flag `--config` and those of the settings named in `only`, or of all; it gets `Settings`."""
+def add_settings_flags(
+    parser: argparse.ArgumentParser, only: Iterable[str] | None = None, shown: Collection[str] | None = None
+) -> None:
+    """Give `parser` the flag `--config` and those of the settings named in `only`, or of all; it gets `Settings`.
+
+    Args:
+        shown: those that the help names; None = all that can be given.
+    """
     from orchd.settings.tree import SETTINGS
 
-    _add_flags(parser, SETTINGS, [*SETTINGS] if only is None else [*only])
+    _add_flags(parser, SETTINGS, [*SETTINGS] if only is None else [*only], shown)
     parser.set_defaults(settings_of=settings_of)
 
 
 def _add_flags(
-    parser: argparse.ArgumentParser, of: Mapping[str, Setting] | Mapping[str, BasicSetting], names: Iterable[str]
+    parser: argparse.ArgumentParser,
+    of: Mapping[str, Setting] | Mapping[str, BasicSetting],
+    names: Iterable[str],
+    helped: Collection[str] | None = None,
 ) -> None:
     group = parser.add_argument_group("settings", "also read from the environment (ORCHD_...) and a file")
     group.add_argument("--config", metavar="PATH", help="settings file (default: $ORCHD_CONFIG, /etc/orchd/orchd.toml)")
     for name in names:
         shown = f"{of[name].description} (default: {of[name].default or 'empty'})".replace("%", "%%")
+        if helped is not None and name not in helped:
+            shown = argparse.SUPPRESS
         group.add_argument(flag_name(name), dest=f"setting:{name}", metavar="VALUE", help=shown, default=None)
     for former, name in RENAMED.items():
         if name in names:

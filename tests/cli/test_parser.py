@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from importlib import import_module
 
 import pytest
@@ -129,3 +130,13 @@ def test_a_setting_is_found_by_its_misspelling_wherever_it_is_written() -> None:
     assert nearest_name("hold_limit", names) == "jobs.hold_limit"
     assert nearest_name("admin.hold_limit", names) == "jobs.hold_limit"
     assert nearest_name("job.listen", names) == "jobs.listen"
+
+
+def test_the_help_of_down_names_only_the_settings_that_it_needs_and_takes_all(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = printed(capsys, "down", "--help")
+    assert set(re.findall(r"--[a-z-]+", out)) == {
+        *("--help", "--config", "--state-dir", "--instance", "--docker-enabled")
+    }
+    parse(build_parser(), ["down", "--jobs-listen", "127.0.0.1:1"])
