@@ -50,13 +50,24 @@ def resolve_state_dir(state_dir: str, env: Mapping[str, str]) -> Path:
     if "\0" in state_dir:
         raise SettingsError(f"cannot use the setting state_dir {state_dir!r}: no path has a NUL character")
     if state_dir:
-        return _at_home(state_dir).absolute()
+        return tidy(_at_home(state_dir).absolute())
     if given := env.get("STATE_DIRECTORY", "").split(":")[0]:
         return Path(given)
     system = Path("/var/lib/orchd")
     if os.access(system if system.exists() else system.parent, os.W_OK | os.X_OK):
         return system
     return _at_home("~/.local/state/orchd")
+
+
+def tidy(path: Path) -> Path:
+    """Return a full path without `..`, to be shown; as it is where a link on the way makes that another place."""
+    shown = Path(os.path.normpath(path))
+    if shown == path:
+        return path
+    try:
+        return shown if call(lambda: os.path.realpath(shown) == os.path.realpath(path)) else path
+    except OSError:
+        return path
 
 
 def _at_home(path: str) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchd.settings.basic import IsPath
-from orchd.settings.files import call
+from orchd.settings.files import call, tidy
 from orchd.settings.names import FORMER_UNTIL
 
 
@@ -33,7 +33,7 @@ def from_file(text: str, rule: IsPath, file: Path, env: Mapping[str, str]) -> tu
             f"is relative to the settings file now, and there is no {beside}: {before} is used, as before. Write that "
             f"path in full, since it is looked for there until version {FORMER_UNTIL} only"
         )
-    return f"{prefix}{beside}", ""
+    return f"{prefix}{tidy(beside)}", ""
 
 
 def _is_there(path: Path) -> bool:

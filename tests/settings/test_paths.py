@@ -10,6 +10,7 @@ import pytest
 from orchd.errors import SettingsError
 from orchd.settings.client import PATHS as CLIENT_PATHS
 from orchd.settings.client import load_client_settings
+from orchd.settings.files import resolve_state_dir
 from orchd.settings.load import PATHS, load_settings, value_of
 from orchd.settings.tree import Settings
 
@@ -17,7 +18,7 @@ HOLD_PATHS = {
     "models_file": ("m/a.json", "{}/m/a.json"),
     "state_dir": ("state", "{}/state"),
     "orchestrator.secret_file": ("secret", "{}/secret"),
-    "orchestrator.rpc_url_file": ("../rpc", "{}/../rpc"),
+    "orchestrator.rpc_url_file": ("../rpc", "{0.parent}/rpc"),
     "orchestrator.certificate": ("pin:node/cert.pem", "pin:{}/node/cert.pem"),
     "hooks.path": (["hooks", "/opt/hooks"], ("{}/hooks", "/opt/hooks")),
     "jobs.listen": (["unix:run/jobs.sock", "127.0.0.1:0"], ("unix:{}/run/jobs.sock", "127.0.0.1:0")),
@@ -65,6 +66,15 @@ def test_a_relative_path_of_the_file_is_relative_to_the_file(name: str, etc: Pat
     settings, warnings = read(f"{name} = {written!r}", etc)
     full = meant.format(etc) if isinstance(meant, str) else tuple(each.format(etc) for each in meant)
     assert (value_of(settings, name), warnings) == (full, [])
+
+
+def test_a_path_beside_the_file_is_shown_without_dots_unless_a_link_makes_that_another_place(
+    etc: Path, here: Path
+) -> None:
+    assert read("state_dir = '../state'", etc)[0].state_dir == f"{etc.parent}/state"
+    assert resolve_state_dir("../state", {}) == etc.parent / "state"
+    (etc / "link").symlink_to(here)
+    assert read("state_dir = 'link/../state'", etc)[0].state_dir == f"{etc}/link/../state"
 
 
 def test_a_list_may_be_one_text_with_commas(etc: Path, here: Path) -> None:
