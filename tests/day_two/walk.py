@@ -138,10 +138,9 @@ def _check(machine: Machine, one: Shown) -> None:
     """Type it until it prints what the page says; once if it changes something."""
     deadline = time.monotonic() + (0.0 if _CHANGES_SOMETHING.match(one.command) else SETTLE_S)
     wanted = machine.same(one.output)
-    while (printed := machine.run(one.typed)) and machine.same(printed) != wanted:
-        if time.monotonic() > deadline:
-            assert machine.same(printed) == wanted, f"{one.command} printed:\n{printed}\nThe page says:\n{one.output}"
-    assert printed or not wanted, one.command
+    while machine.same(printed := machine.run(one.typed)) != wanted:
+        late = time.monotonic() > deadline
+        assert not late, f"{one.command} printed:\n{printed}\nThe page says:\n{one.output}"
 
 
 def written(machine: Machine, page: str) -> str:
