@@ -117,7 +117,12 @@ def rules_test(metrics: Metrics, happens: Callable[[], None], alert: str, model:
                 labels = name.replace("{", '{job="orchd",instance="here",')
                 series.setdefault(labels, ["_"] * minute).append(value)
         happens()
-    shown = {"instance": "here", "pipeline": model.pipeline, "model_id": model.model_id}
+    shown = {"instance": "here", "pipeline": model.pipeline, "model_id": model.model_id, "severity": "critical"}
+    told = {
+        "summary": f"More than 5 % of the jobs of {model} fail.",
+        "description": "The model answers with 5xx, breaks off, or does not answer in time.",
+        "runbook_url": "docs/how-to/alerts.md#orchdjobsfail",
+    }
     return json.dumps(
         {
             "rule_files": [str(DEPLOY / "alerts.yml")],
@@ -130,12 +135,7 @@ def rules_test(metrics: Metrics, happens: Callable[[], None], alert: str, model:
                         {
                             "eval_time": f"{minutes - 1}m",
                             "alertname": alert,
-                            "exp_alerts": [
-                                {
-                                    "exp_labels": shown,
-                                    "exp_annotations": {"summary": f"More than 5 % of the jobs of {model} fail."},
-                                }
-                            ],
+                            "exp_alerts": [{"exp_labels": shown, "exp_annotations": told}],
                         }
                     ],
                 }
