@@ -75,6 +75,11 @@ def stream_route(model: Model, method: bytes, path: str) -> bool:
     if not has_streams(model.stream):
         return False
     below, exact = _routes(model, method)
+    # To servers that split a path before they decode it, `/stream/%2f` is something in `/stream/`.
+    for pieces in (path.split("/"), _SLASHES.split(path)):
+        split_first = [decoded(piece).strip(_NOT_SEEN) or piece for piece in pieces]
+        if any(_is_below(route, split_first) for route in below):
+            return True
     return any(_is_route(read, below, exact) for read in _readings(path))
 
 
