@@ -62,15 +62,9 @@ def logs_without_daemon(state_dir: Path, instance: str, asked: Json) -> Iterator
             yield {"note": f"{name} is the container {containers[replica][:12]}"}
             yield from _data(replica, _of_container(containers[replica], view), secrets)
         elif replica in files and not asked["previous"]:
-            if not mine:
-                yield {
-                    "note": f"{name} is a process, whose log is not shown, since it may hold secrets that are not "
-                    f"known: {unknown}; it is {files[replica]}"
-                }
-                continue
-            at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(files[replica].stat().st_mtime))
-            yield {"note": f"{name} is a process, which wrote this until {at}; whether it still runs is not known"}
-            yield from _data(replica, _of_file(files[replica], 0, view), secrets)
+            yield {"note": f"{name} is a process, {_about_process(files[replica], '' if mine else unknown)}"}
+            if mine:
+                yield from _data(replica, _of_file(files[replica], 0, view), secrets)
         else:
             running = replica in files or replica in containers
             yield from _ended(key, replica, runs if running or not asked["previous"] else runs[:-1], view)
@@ -112,6 +106,14 @@ def _files(state_dir: Path, key: ModelKey) -> dict[int, Path]:
         if ours and path.stat().st_size:
             found[int(replica)] = path
     return found
+
+
+def _about_process(file: Path, unknown: str) -> str:
+    """Return what to say of a process's log. `unknown`: why its secrets are not known; empty = they are."""
+    if unknown:
+        return f"whose log is not shown, since it may hold secrets that are not known: {unknown}; it is {file}"
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(file.stat().st_mtime))
+    return f"which wrote this until {at}; whether it still runs is not known"
 
 
 def _ended(key: ModelKey, replica: int, runs: list[KeptRun], view: LogView) -> Iterator[Json]:
