@@ -12,7 +12,7 @@ import pytest
 from tests.doubles.golivepeer import stages, stages_onchain
 from tests.doubles.golivepeer.replay import Replay, Stage, picked
 from tests.doubles.golivepeer.steps_left_out import LEFT_OUT, reason
-from tests.doubles.shared.recordings import TRANSCRIPTS, load, watched
+from tests.doubles.shared.recordings import TRANSCRIPTS, load, played_steps, watched
 
 FILES = sorted(path.name for path in TRANSCRIPTS.glob("*.json") if not path.name.startswith("node-"))
 STAGES = stages.STAGES | stages_onchain.STAGES
@@ -32,16 +32,7 @@ def outcomes(file: str) -> list[str | None]:
     return replayed(file, load(file))
 
 
-def steps() -> list[Any]:
-    return [
-        pytest.param(file, index, id=f"{file.removesuffix('.json')}-{index}-{step['step']}")
-        for file in FILES
-        for index, step in enumerate(load(file))
-        if reason(file, step) is None
-    ]
-
-
-@pytest.mark.parametrize(("file", "index"), steps())
+@pytest.mark.parametrize(("file", "index"), played_steps(FILES, reason))
 def test_the_double_does_as_the_recorded_node_did(file: str, index: int) -> None:
     assert outcomes(file)[index] is None
 

@@ -12,7 +12,7 @@ import pytest
 from tests.doubles.livepeer_node.replay import Replay, Stage
 from tests.doubles.livepeer_node.stages import STAGES
 from tests.doubles.livepeer_node.steps_left_out import LEFT_OUT, reason
-from tests.doubles.shared.recordings import TRANSCRIPTS, load
+from tests.doubles.shared.recordings import TRANSCRIPTS, load, played_steps
 
 FILES = sorted(path.name for path in TRANSCRIPTS.glob("node-*.json"))
 
@@ -27,16 +27,7 @@ def outcomes(file: str) -> list[str | None]:
     return replayed(file, load(file))
 
 
-def steps() -> list[Any]:
-    return [
-        pytest.param(file, index, id=f"{file.removesuffix('.json')}-{index}-{step['step']}")
-        for file in FILES
-        for index, step in enumerate(load(file))
-        if reason(file, step) is None
-    ]
-
-
-@pytest.mark.parametrize(("file", "index"), steps())
+@pytest.mark.parametrize(("file", "index"), played_steps(FILES, reason))
 def test_the_double_does_as_the_recorded_node_did(file: str, index: int) -> None:
     assert outcomes(file)[index] is None
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 
@@ -31,6 +33,20 @@ class Differs(Exception):
 def load(file: str) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = json.loads((TRANSCRIPTS / file).read_text())
     return steps
+
+
+def played_steps(files: Iterable[str], left_out: Callable[[str, Step], str | None]) -> list[Any]:
+    """Return file and number of each step that a double plays, as parameters of a test.
+
+    Args:
+        left_out: returns why a step of a file is not played; None = it is.
+    """
+    return [
+        pytest.param(file, index, id=f"{file.removesuffix('.json')}-{index}-{step['step']}")
+        for file in files
+        for index, step in enumerate(load(file))
+        if left_out(file, step) is None
+    ]
 
 
 def watched(step: Step) -> bool:
