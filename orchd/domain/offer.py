@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Price
@@ -63,9 +64,16 @@ class Published:
     price: str = ""
 
 
+class NodeProgram(StrEnum):
+    """Which program the node beside us is. They speak two dialects of Live Runner; BYOC is go-livepeer's alone."""
+
+    GO_LIVEPEER = "go-livepeer"
+    LIVEPEER_NODE = "livepeer-node"
+
+
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """The go-livepeer node, as it was seen last.
+    """The node, as it was seen last.
 
     Attributes:
         up: its service port answers.
@@ -74,6 +82,7 @@ class NodeStatus:
         on_chain: None = not known.
         registries: names of those that are used now, as `orchd.advertise.registries` has them.
         error, code: why it can't be used; empty, None = it can.
+        program: as its answers showed at its last start; None = not seen yet.
     """
 
     up: bool = False
@@ -84,3 +93,4 @@ class NodeStatus:
     registries: tuple[str, ...] = ()
     error: str = ""
     code: Code | None = None
+    program: NodeProgram | None = None
