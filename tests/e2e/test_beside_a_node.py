@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.doubles.golivepeer import certificate
+from tests.doubles.shared import certificate
 from tests.e2e.beside import NodeProcess, job_headers
 from tests.e2e.daemon import Daemon, kill_processes
 from tests.e2e.scripts import PIPELINE, process

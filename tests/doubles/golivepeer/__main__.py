@@ -32,6 +32,7 @@ def _arguments() -> argparse.Namespace:
     flag("-liveAITrickleHostForRunner", "--trickle-host-for-runner", dest="trickle_host_for_runner", help="host:port")
     flag("--service", default="127.0.0.1:0", help="host:port of the service port")
     flag("--service-uri", help="what the node calls itself")
+    flag("--version", default=NodeSettings.version, help="from 0.10 on there is no BYOC")
     flag("--control", default="127.0.0.1:0", help="host:port of the fault switches (see faults.py)")
     flag("--plain-http", action="store_true")
     flag("--on-chain", action="store_true")
@@ -57,6 +58,7 @@ async def _run(given: argparse.Namespace) -> None:
         use_live_runners=given.use_live_runners,
         live_runner_config=given.live_runner_config,
         trickle_host_for_runner=given.trickle_host_for_runner,
+        version=given.version,
         on_chain=Chain(eth_usd=given.eth_usd) if on_chain else None,
     )
     if given.datadir is not None:

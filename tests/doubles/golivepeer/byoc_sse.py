@@ -15,7 +15,7 @@ from tests.doubles.golivepeer.byoc_creds import Job
 from tests.doubles.golivepeer.go_client import Answer, BodyBroken
 from tests.doubles.shared.clock import Clock
 
-# A line of this length or more ends the relay (bufio.Scanner).
+# A line of this length or more ends the relay (bufio.Scanner) as the worker's end does.
 LINE_LIMIT = 64 * 1024
 # Every so many seconds a priced stream pays for as many.
 CHARGE_S = 5
@@ -26,7 +26,7 @@ BLANK_STEP_S = 0.01
 
 
 async def relay(byoc: Byoc, request: web.Request, job: Job, answer: Answer) -> web.StreamResponse:
-    """Relay until `timeout_seconds` after the headers, the caller's leaving (cancels) or an overlong line."""
+    """Relay until `timeout_seconds` after the headers, or until the caller leaves (cancels)."""
     response = web.StreamResponse(
         headers={
             "Content-Type": "text/event-stream",
@@ -64,7 +64,7 @@ async def relay(byoc: Byoc, request: web.Request, job: Job, answer: Answer) -> w
 async def _lines(byoc: Byoc, job: Job, answer: Answer, response: web.StreamResponse) -> None:
     async for line in _scan(answer):
         if len(line) >= LINE_LIMIT:
-            return
+            break
         if b"[DONE]" in line:
             wei = int(byoc.balance(job))
             await response.write(b'data: {"balance": %.3f}\n\n\n' % wei)
@@ -93,7 +93,7 @@ async def _scan(answer: Answer) -> AsyncIterator[bytes]:
 
 
 async def _blanks(clock: Clock, response: web.StreamResponse) -> None:
-    """The node doesn't notice that the worker has ended."""
+    """The node doesn't notice that nothing more will come."""
     while True:
         await response.write(b"\n" * BLANK_LINES)
         await clock.sleep(BLANK_STEP_S)

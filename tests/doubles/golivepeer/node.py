@@ -14,14 +14,14 @@ from types import TracebackType
 
 from aiohttp import web
 
-from tests.doubles.golivepeer import certificate, cli
+from tests.doubles.golivepeer import cli
 from tests.doubles.golivepeer.byoc import Byoc
 from tests.doubles.golivepeer.chain import Chain
 from tests.doubles.golivepeer.grpc_listing import GrpcPort
 from tests.doubles.golivepeer.live_runner import LiveRunners
 from tests.doubles.golivepeer.price import BasePrices
 from tests.doubles.golivepeer.trickle import Trickle
-from tests.doubles.shared import alpn
+from tests.doubles.shared import alpn, certificate
 from tests.doubles.shared.clock import Clock
 from tests.doubles.shared.faults import Faults
 from tests.doubles.shared.go_http import application
@@ -47,6 +47,12 @@ class NodeSettings:
     on_chain: Chain | None = None
     monitor: bool = True
     version: str = "0.9.x"
+
+    @property
+    def has_byoc(self) -> bool:
+        """Return whether the version has BYOC: 0.10 has Live Runner alone."""
+        major, minor, *_ = self.version.split(".")
+        return (int(major), int(minor)) < (0, 10)
 
 
 class Node:
@@ -150,7 +156,7 @@ class Node:
     async def _open_service(self) -> None:
         routes = [
             web.route("*", "/healthz", _healthz),
-            *self.byoc.routes(),
+            *(self.byoc.routes() if self.settings.has_byoc else ()),
             *self.live_runners.routes(),
             *self.trickle.routes(),
         ]

@@ -247,14 +247,23 @@ async def test_the_status_of_an_sse_answer_is_lost(off: Kit) -> None:
 
 
 @pytest.mark.parametrize(("length", "passes"), [(LINE_LIMIT - 1, True), (LINE_LIMIT, False)])
-async def test_a_line_of_64_kib_ends_the_answer(off: Kit, length: int, passes: bool) -> None:
-    async with answering(off, b"a\n" + b"x" * length + b"\nb\n", closes=False):
+async def test_of_a_line_of_64_kib_and_of_what_follows_only_empty_lines_come_until_the_time_is_over(
+    off: Kit, length: int, passes: bool
+) -> None:
+    """The worker is still there: nobody tells it that the node reads no more."""
+    text = b"a\n" + b"x" * length + b"\nb\n"
+    async with answering(off, text, closes=False):
         reading = Reading(off, timeout_s=1)
-        if passes:
-            await reading.received(length + 5)
-            await off.clock.advance(1)
+        await reading.received(len(text) if passes else 1000)
+        assert off.capability.load == 1
+        await off.clock.advance(1)
         answer = await reading.task
-    assert answer.body == (b"a\n" + b"x" * length + b"\nb\n" if passes else b"a\n")
+    if passes:
+        assert answer.body == text
+    else:
+        assert answer.body.startswith(b"a\n\n")
+        assert set(answer.body[1:]) == {ord("\n")}
+    assert off.capability.load == 0
 
 
 # 11. The pool

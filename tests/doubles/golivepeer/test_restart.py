@@ -10,6 +10,7 @@ import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from cryptography import x509
 
 from orchd.tasks import spawn
-from tests.doubles.golivepeer.kit import NAME, Kit, kit
+from tests.doubles.golivepeer.kit import NAME, SECRET, Kit, kit
 from tests.doubles.golivepeer.node import Node, NodeSettings
 from tests.doubles.shared import caller
 from tests.doubles.shared.clock import Clock
@@ -67,6 +68,36 @@ async def test_plain_http_has_no_certificate() -> None:
         assert running.node.service_url.startswith("http://")
         assert (await running.call("GET", "/healthz")).status == 200
         assert not running.node.certificate_path.exists()
+
+
+BYOC_REQUESTS = (
+    ("POST", "/capability/register"),
+    ("POST", "/capability/unregister"),
+    ("GET", "/process/token"),
+    ("POST", "/process/request/x"),
+    ("POST", "/ai/stream/start"),
+    ("POST", "/ai/stream/stop"),
+)
+
+
+async def test_0_10_has_live_runner_and_no_byoc() -> None:
+    async with kit(version="0.10.0", use_live_runners=True) as running:
+        for method, target in BYOC_REQUESTS:
+            answer = await running.call(method, target, SECRET)
+            assert (answer.status, answer.text) == (404, "404 page not found\n"), target
+        probed = await running.call("POST", "/runners/heartbeat", {}, "{}")
+        assert (probed.status, probed.text) == (400, "invalid runner_url\n")
+        assert (await running.call("GET", "/healthz")).status == 200
+        assert json.loads((await running.cli("/status")).text)["Version"] == "0.10.0"
+
+
+async def test_a_node_can_come_back_as_another_version_on_its_ports(node: Kit) -> None:
+    urls = node.node.service_url, node.node.cli_url
+    await node.node.stop()
+    node.node.settings = replace(node.node.settings, version="0.10.0")
+    await node.node.start()
+    assert (node.node.service_url, node.node.cli_url) == urls
+    assert (await node.register()).status == 404
 
 
 async def test_stopping_cuts_a_running_job(node: Kit) -> None:
@@ -170,7 +201,7 @@ async def process(folder: Path, *flags: str) -> AsyncIterator[tuple[asyncio.subp
         ready.unlink(missing_ok=True)
 
 
-async def test_the_process_can_be_steered_killed_and_started_again_on_its_ports(tmp_path: Path) -> None:
+async def test_the_process_can_be_steered_killed_and_started_again_on_its_ports_also_upgraded(tmp_path: Path) -> None:
     async with process(tmp_path, "--orch-secret", "s") as (running, at):
         body = json.dumps({"name": "a/b", "url": "http://127.0.0.1:9", "capacity": 2})
         answer = await caller.call(at["service_url"], "POST", "/capability/register", {"Authorization": "s"}, body)
@@ -185,9 +216,10 @@ async def test_the_process_can_be_steered_killed_and_started_again_on_its_ports(
     flags = [
         part for name, port in zip(("--service", "--cli", "--control"), ports, strict=True) for part in (name, port)
     ]
-    async with process(tmp_path, *flags) as (running, again):
+    async with process(tmp_path, *flags, "--version", "0.10.0") as (running, again):
         assert again["service_url"] == at["service_url"]
         assert (tmp_path / "cert.pem").read_text() != certificate
+        assert (await caller.call(again["service_url"], "POST", "/capability/register")).status == 404
         state = json.loads((await caller.call(again["control_url"], "GET", "/_control")).text)
         assert state["capabilities"] == {}
         running.terminate()

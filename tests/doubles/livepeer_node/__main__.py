@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     flag("--heartbeat-interval", type=_seconds, default=5.0, help="such as 5s")
     flag("--heartbeat-ttl", type=_seconds, default=30.0)
     flag("--network", default=OFFCHAIN)
+    flag("--version", default=NodeSettings.version, help="from 1.0.1 on a grant is an IP, with or without a port")
     for key in _PAYMENT_KEYS:
         flag(f"--{key}", help="refused: this double has no paid mode")
     flag("--control", default="127.0.0.1:0", help="IP and port of the fault switches (see shared/faults.py)")
@@ -70,6 +71,7 @@ def settings_of(given: argparse.Namespace) -> NodeSettings:
         heartbeat_interval_s=given.heartbeat_interval,
         heartbeat_ttl_s=given.heartbeat_ttl,
         network=given.network,
+        version=given.version,
         payment_keys=tuple(key for key in _PAYMENT_KEYS if vars(given)[key.replace("-", "_")] is not None),
     )
 

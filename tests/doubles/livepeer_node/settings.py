@@ -39,6 +39,8 @@ class NodeSettings:
     network: str = OFFCHAIN
     payment_keys: tuple[str, ...] = ()
     """Names of those that are set, such as `chain-id`. This double has no paid mode."""
+    version: str = "1.0.0"
+    """From 1.0.1 on grants have another form; nothing else that changed there is known."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,11 @@ def check(settings: NodeSettings) -> Policies:
         raise BadStart(
             "--heartbeat-interval must be positive and --heartbeat-ttl must be greater than --heartbeat-interval"
         )
+    literals = tuple(map(int, settings.version.split("."))) >= (1, 0, 1)
     return Policies(
-        _grants("runner-grants", settings.runner_grants),
-        _grants("session-proxy-grants", settings.session_proxy_grants),
-        _grants("health-grants", settings.health_grants),
+        _grants("runner-grants", settings.runner_grants, literals),
+        _grants("session-proxy-grants", settings.session_proxy_grants, literals),
+        _grants("health-grants", settings.health_grants, literals),
     )
 
 
@@ -107,8 +110,8 @@ def _ip(name: str, address: str) -> str:
     return host
 
 
-def _grants(name: str, grants: tuple[str, ...]) -> Grants:
+def _grants(name: str, grants: tuple[str, ...], literals: bool) -> Grants:
     try:
-        return Grants(grants)
+        return Grants(grants, literals=literals)
     except BadGrant as error:
         raise BadStart(f"invalid --{name} destination grant: {error}") from None

@@ -14,11 +14,12 @@ from tests.doubles.livepeer_node.grants import Grants
 from tests.doubles.livepeer_node.kit import RUNNER, SECRET, TOKEN, Kit, kit
 from tests.doubles.livepeer_node.node import Node
 from tests.doubles.livepeer_node.places import CONTROL, MOST, STREAM
-from tests.doubles.livepeer_node.settings import NodeSettings
+from tests.doubles.livepeer_node.settings import BadStart, NodeSettings
 from tests.doubles.livepeer_node.worker import Worker
-from tests.doubles.shared.caller import Answer, Exchange
-from tests.doubles.shared.clock import RealClock
+from tests.doubles.shared.caller import Answer, Exchange, call
+from tests.doubles.shared.clock import Clock, RealClock
 from tests.doubles.shared.recordings import eventually
+from tests.doubles.shared.tls_front import TlsFront
 
 
 @pytest.fixture
@@ -193,6 +194,48 @@ async def test_a_channel_without_data_is_never_closed(node: Kit) -> None:
 def test_public_addresses_need_no_grant(address: str, public: bool) -> None:
     assert Grants().allow("some.name", 80, [address]) is public
     assert not Grants().allow("some.name", 80, ["8.8.8.8", "127.0.0.1"])
+
+
+@pytest.mark.parametrize(
+    ("grant", "granted", "refused"),
+    [
+        ("127.0.0.1", [("127.0.0.1", 80), ("127.0.0.1", 443), ("127.0.0.1", 9000)], [("localhost", 9000)]),
+        ("127.0.0.1:9000", [("127.0.0.1", 9000)], [("127.0.0.1", 9001), ("localhost", 9000), ("127.1", 9000)]),
+        ("::1", [("::1", 9000), ("[::1]", 80)], [("127.0.0.1", 80)]),
+        ("[::1]:9000", [("::1", 9000)], [("::1", 80)]),
+    ],
+)
+def test_a_grant_of_1_0_1_is_an_ip_and_without_a_port_it_is_for_every_port(
+    grant: str, granted: list[tuple[str, int]], refused: list[tuple[str, int]]
+) -> None:
+    grants = Grants([grant], literals=True)
+    assert [at for at in granted if not grants.allow(*at, ["127.0.0.1"])] == []
+    assert [at for at in refused if grants.allow(*at, ["127.0.0.1"])] == []
+
+
+@pytest.mark.parametrize("grant", ["localhost:9000", "http://127.0.0.1", "127.0.0.1:0", "127.0.0.0/8", "*", ""])
+def test_a_node_of_1_0_1_starts_with_no_other_grant(grant: str) -> None:
+    with pytest.raises(BadStart, match="invalid --runner-grants destination grant"):
+        Node(NodeSettings(version="1.0.1", runner_grants=(grant,)), Clock())
+
+
+@pytest.mark.parametrize(("version", "status"), [("1.0.0", 502), ("1.0.10", 200)])
+async def test_a_grant_without_a_port_lets_jobs_through_from_1_0_1_on(version: str, status: int) -> None:
+    async with kit(version=version, runner_grants=("127.0.0.1",)) as running:
+        await running.heartbeat(mode="single-shot")
+        assert (await running.post(f"/apps/{RUNNER}/app/x", {})).status == status
+
+
+async def test_a_front_with_tls_changes_nothing_and_outlives_the_node(node: Kit) -> None:
+    await node.heartbeat(mode="single-shot")
+    async with TlsFront(node.node.service_url.removeprefix("http://")) as front:
+        shown = await call(front.url, "GET", "/discovery")
+        assert json.loads(shown.text)[0]["address"] == node.node.service_uri
+        assert (await call(front.url, "POST", f"/apps/{RUNNER}/app/x", {}, "{}")).status == 200
+        await node.node.leave()
+        assert (await call(front.url, "GET", "/discovery")).status == 0
+        await node.node.come_back()
+        assert (await call(front.url, "GET", "/discovery")).status == 200
 
 
 async def test_the_node_can_be_busy_and_discovery_answers_as_long_as_control_places_are_free(node: Kit) -> None:

@@ -1,4 +1,4 @@
-"""The certificate that the node makes anew at every start. Source: byoc.md 1."""
+"""A certificate that signs itself, as go-livepeer makes one at every start. Source: byoc.md 1."""
 
 from __future__ import annotations
 
