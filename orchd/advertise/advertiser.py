@@ -26,7 +26,7 @@ from orchd.domain.ports import NodeSessions
 from orchd.domain.snapshots import SnapshotSource
 from orchd.domain.state import ModelStatus
 from orchd.errors import OrchdError
-from orchd.node.ports import NodeAccess, NodeCalls
+from orchd.node.ports import NodeAccess, NodeCalls, Probed
 
 log = structlog.get_logger("orchd.advertise")
 
@@ -36,7 +36,7 @@ WITHDRAW_S = 5.0
 """Timeout for withdrawing everything when orchd stops; the node's own timeouts drop what is left."""
 
 
-async def _as_set(client: NodeCalls, settings: OrchestratorSettings) -> bool:
+async def _as_set(client: NodeCalls, settings: OrchestratorSettings, node: Probed) -> bool:
     """Take the settings' word for it that the node has a registry."""
     return True
 

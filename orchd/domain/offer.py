@@ -70,6 +70,11 @@ class NodeProgram(StrEnum):
     GO_LIVEPEER = "go-livepeer"
     LIVEPEER_NODE = "livepeer-node"
 
+    @property
+    def in_words(self) -> str:
+        """Its name for people."""
+        return "Livepeer Node" if self is NodeProgram.LIVEPEER_NODE else "go-livepeer"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
@@ -94,3 +99,8 @@ class NodeStatus:
     error: str = ""
     code: Code | None = None
     program: NodeProgram | None = None
+
+    @property
+    def name(self) -> str:
+        """What the node is called in texts for people, in the middle of a sentence."""
+        return self.program.in_words if self.program else "the node"

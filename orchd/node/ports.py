@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
-from orchd.domain.offer import NodeStatus
+from orchd.domain.offer import NodeProgram, NodeStatus
 from orchd.domain.signal import Signal
 from orchd.domain.stores import SecretStore
 from orchd.errors import Code, OrchdError
@@ -68,6 +68,20 @@ class NodeAnswer:
                 f"cannot read go-livepeer's answer: it should be JSON, but is {self.text()!r}", code=Code.NODE_REFUSED
             ) from exc
 
+    def json_error(self) -> str | None:
+        """Return the reason of a refusal that is worded as Livepeer Node does, in JSON; None = it is not."""
+        try:
+            said = json.loads(self.body[:TEXT_BYTES])
+        except (ValueError, RecursionError):
+            return None
+        reason = said.get("error") if isinstance(said, dict) else None
+        return one_line(reason, 300) if isinstance(reason, str) else None
+
+    def error_text(self) -> str:
+        """Return the reason of a refusal, however it is worded, in one line; for people."""
+        reason = self.json_error()
+        return self.text() if reason is None else reason
+
     def has_route(self) -> bool:
         """Return whether the node has the route that was asked, however it answered.
 
@@ -77,6 +91,18 @@ class NodeAnswer:
         if self.status >= 500:
             raise NodeError(f"cannot ask go-livepeer what it speaks: it answered {self.status}", code=Code.NODE_REFUSED)
         return self.status != 404
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a node is, as it has shown itself.
+
+    Attributes:
+        live_runner: it has the registry of Live Runner.
+    """
+
+    program: NodeProgram
+    live_runner: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +193,11 @@ class RestartWatch(Protocol):
     def suspect(self) -> None:
         """The node seems to have been restarted: poll now."""
 
-    def ask(self, registry: str, spoken: Callable[[], Awaitable[bool]]) -> None:
+    def ask(self, registry: str, spoken: Callable[[Probed], Awaitable[bool]]) -> None:
         """Have the node asked, at each of its starts, whether it has this registry; not after `run` has begun.
 
         Args:
-            spoken: raises NodeError if the node did not say.
+            spoken: is told what the node is; raises NodeError if the node did not say.
         """
 
     async def run(self) -> None:

@@ -16,11 +16,12 @@ from dataclasses import replace
 
 import structlog
 
-from orchd.domain.offer import NodeStatus
+from orchd.domain.offer import NodeProgram, NodeStatus
 from orchd.domain.signal import Signal
 from orchd.domain.stores import SecretStore
 from orchd.node.identity import NodeIdentity, NodeSighting, is_new
-from orchd.node.ports import NodeCalls, NodeError
+from orchd.node.ports import NodeCalls, NodeError, Probed
+from orchd.node.probe import BODY, PATH, NoVerdict, is_busy, neither, quoted, read_probe
 from orchd.node.settings import NodeSettings
 from orchd.reasons import one_line
 
@@ -46,13 +47,14 @@ class NodeWatch:
         self._client = client
         self._store = store
         self._settings = settings
-        self._spoken: dict[str, Callable[[], Awaitable[bool]]] = {}
+        self._spoken: dict[str, Callable[[Probed], Awaitable[bool]]] = {}
+        self._probed: Probed | None = None
         self._address = ""
         self._known: NodeIdentity | None = None
         self._started_at = 0.0
         self._suspected = asyncio.Event()
 
-    def ask(self, registry: str, spoken: Callable[[], Awaitable[bool]]) -> None:
+    def ask(self, registry: str, spoken: Callable[[Probed], Awaitable[bool]]) -> None:
         """See `RestartWatch.ask`."""
         self._spoken[registry] = spoken
 
@@ -87,13 +89,14 @@ class NodeWatch:
         Raises:
             NodeError: it can't be used.
         """
-        await self._healthy()
-        seen = NodeSighting(await self._client.fingerprint(), *await self._cli_status())
         before = self.status
         gone = not before.up
+        probed = await self._alive(ask=gone or suspected)
+        seen = NodeSighting(await self._client.fingerprint(), *await self._cli_status())
         # Several registries may learn of one loss, and some of them late.
         settled = asyncio.get_running_loop().time() - self._started_at > self._settings.call_timeout_s
-        if is_new(self._known, seen, self._address, gone=gone, suspected=suspected and settled):
+        replaced = probed != self._probed
+        if replaced or is_new(self._known, seen, self._address, gone=gone, suspected=suspected and settled):
             return await self._started(seen)
         assert self._known is not None
         self._known = replace(self._known, certificate=seen.certificate)
@@ -113,24 +116,58 @@ class NodeWatch:
 
     async def _started(self, seen: NodeSighting) -> NodeStatus:
         """Return the status of a process that was not seen before."""
-        await self._healthy()  # The CLI port may be ahead of it.
+        probed = await self._probe()  # The CLI port may have been ahead of it.
         certificate = await self._client.fingerprint()
-        registries = await self._registries()
+        registries = tuple([name for name, ask in self._spoken.items() if await ask(probed)])
         on_chain = await self._on_chain()
         self._known = NodeIdentity(certificate, await self._set_sentinel())
+        self._probed = probed
         self._started_at = asyncio.get_running_loop().time()
-        return NodeStatus(True, self.status.epoch + 1, time.time(), on_chain, seen.version, registries)
+        epoch = self.status.epoch + 1
+        return NodeStatus(True, epoch, time.time(), on_chain, seen.version, registries, program=probed.program)
 
     def _down(self, exc: NodeError) -> NodeStatus:
         before = self.status
         since = time.time() if before.up else before.since
         return replace(before, up=False, since=since, error=exc.message, code=exc.code)
 
-    async def _healthy(self) -> None:
-        answer = await self._client.service("GET", "/healthz")
-        if answer.status != 200:
-            url = self._settings.service_url
-            raise NodeError(f"cannot use go-livepeer at {url}: /healthz answered {answer.status}")
+    async def _alive(self, *, ask: bool) -> Probed:
+        """Return what the node is, once it has shown a sign of life.
+
+        Args:
+            ask: it may be another program than at the last look.
+
+        Raises:
+            NodeError: it shows none.
+        """
+        known = self._probed
+        if known is None or ask:
+            return await self._probe()
+        path = "/discovery" if known.live_runner else "/healthz"
+        answer = await self._client.service("GET", path)
+        if answer.status == 200 or is_busy(answer):
+            return known
+        return await self._probe(quoted(path, answer))
+
+    async def _probe(self, other: str = "") -> Probed:
+        """Ask the node which program it is.
+
+        Args:
+            other: another answer of it in words, to be shown beside one that says nothing.
+        """
+        answer = await self._client.service("POST", PATH, body=BODY)
+        match read_probe(answer):
+            case NoVerdict.NO_LIVE_RUNNER:
+                health = await self._client.service("GET", "/healthz")
+                if health.status != 200:
+                    raise neither(answer, quoted("/healthz", health))
+                return Probed(NodeProgram.GO_LIVEPEER, live_runner=False)
+            case NoVerdict.BUSY:
+                if self._probed is None:
+                    raise neither(answer, other)
+                return self._probed
+            case Probed() as found:
+                return found
 
     async def _cli_status(self) -> tuple[dict[str, str] | None, str]:
         """Return the base prices by address, and the version; None and empty where there is no usable CLI port."""
@@ -168,19 +205,12 @@ class NodeWatch:
             await self._store.save_secret(ADDRESS_NAME, address)
         return address
 
-    async def _registries(self) -> tuple[str, ...]:
-        """Return those that the node speaks.
-
-        Raises:
-            NodeError: it did not say.
-        """
-        return tuple([name for name, ask in self._spoken.items() if await ask()])
-
 
 def _log_change(before: NodeStatus, now: NodeStatus) -> None:
     if now.epoch != before.epoch:
         log.info(
             "node_started",
+            program=now.program,
             epoch=now.epoch,
             version=now.version,
             on_chain=now.on_chain,

@@ -18,7 +18,10 @@ from orchd.domain.money import Price
 from orchd.domain.offer import NodeStatus, Offer, Offers
 from orchd.domain.signal import Signal
 from orchd.node.client import NodeClient
+from orchd.node.ports import Probed
 from tests.doubles.golivepeer.node import Node, NodeSettings
+from tests.doubles.livepeer_node.node import Node as LivepeerNode
+from tests.doubles.livepeer_node.settings import NodeSettings as LivepeerNodeSettings
 from tests.doubles.shared.clock import RealClock
 
 BOUND_S = 20.0
@@ -88,7 +91,7 @@ class FakeWatch:
     def suspect(self) -> None:
         self.suspicions += 1
 
-    def ask(self, registry: str, spoken: Callable[[], Awaitable[bool]]) -> None:
+    def ask(self, registry: str, spoken: Callable[[Probed], Awaitable[bool]]) -> None:
         """The tests say what is spoken."""
 
     async def run(self) -> None:
@@ -118,16 +121,26 @@ class NodeSessionsSeen:
         self.held[key] = set(sessions)
 
 
-def settings_for(node: Node, *, cli: bool = True, **changes: Any) -> OrchestratorSettings:
+def settings_for(node: Node | LivepeerNode, *, cli: bool = True, **changes: Any) -> OrchestratorSettings:
+    """Return quick settings for either program; `cli` has no meaning for Livepeer Node, which has no such port."""
     quick = {"poll_s": 0.02, "call_timeout_s": 2.0, "check_s": 0.05}
+    cli_url = node.cli_url if cli and isinstance(node, Node) else ""
     return OrchestratorSettings.model_validate(
-        {"service_url": node.service_url, "cli_url": node.cli_url if cli else "", **quick, **changes}
+        {"service_url": node.service_url, "cli_url": cli_url, **quick, **changes}
     )
 
 
 @asynccontextmanager
 async def node(**settings: Any) -> AsyncIterator[Node]:
+    """Run go-livepeer's double."""
     async with Node(NodeSettings(**settings), RealClock()) as running:
+        yield running
+
+
+@asynccontextmanager
+async def livepeer_node(**settings: Any) -> AsyncIterator[LivepeerNode]:
+    """Run the double of Livepeer Node."""
+    async with LivepeerNode(LivepeerNodeSettings(**settings), RealClock()) as running:
         yield running
 
 

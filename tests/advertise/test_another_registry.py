@@ -28,7 +28,7 @@ class EchoRegistry:
         pass
 
 
-async def spoken(client, settings):
+async def spoken(client, settings, node):
     return True
 
 

@@ -5,40 +5,46 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from fractions import Fraction
-from functools import partial
 from itertools import product
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from orchd.domain.offer import NodeProgram
 from orchd.errors import Code
 from orchd.node.identity import NodeIdentity, NodeSighting, is_new
+from orchd.node.ports import Probed
 from orchd.node.watch import NodeWatch
 from orchd.tasks import cancel, spawn
-from tests.advertise.rig import BOUND_S, CountingListings, Jobs, client_of, node, settings_for, until
+from tests.advertise.rig import BOUND_S, CountingListings, Jobs, client_of, livepeer_node, node, settings_for, until
 from tests.doubles.golivepeer.chain import Chain
 from tests.doubles.golivepeer.node import Node
+from tests.doubles.livepeer_node.node import Node as LivepeerNode
 from tests.fakes.stored import FakeSecretStore
 
 BYOC, LIVE = "byoc", "live-runner"
 
 
-async def _says(spoken: Callable[[], bool]) -> bool:
-    return spoken()
+async def _is_go_livepeer(found: Probed) -> bool:
+    return found.program is NodeProgram.GO_LIVEPEER
+
+
+async def _has_live_runner(found: Probed) -> bool:
+    return found.live_runner
 
 
 @asynccontextmanager
 async def watching(
-    double: Node, *, cli: bool = True, store: FakeSecretStore | None = None, **changes: Any
+    double: Node | LivepeerNode, *, cli: bool = True, store: FakeSecretStore | None = None, **changes: Any
 ) -> AsyncIterator[tuple[CountingListings, NodeWatch]]:
     """Run a watch; leave when it was cancelled."""
     settings = settings_for(double, cli=cli, **changes)
     listings = Jobs().listings()
     async with client_of(settings) as client:
         watch = NodeWatch(client, store or FakeSecretStore(), settings)
-        watch.ask(BYOC, partial(_says, lambda: True))
-        watch.ask(LIVE, partial(_says, lambda: double.settings.use_live_runners))
+        watch.ask(BYOC, _is_go_livepeer)
+        watch.ask(LIVE, _has_live_runner)
         watch.polled.connect(listings.set_node)
         task = spawn(watch.run(), name="watch")
         try:
@@ -61,6 +67,46 @@ async def test_first_sight_of_the_node() -> None:
         assert (status.epoch, status.on_chain, status.version) == (1, False, "0.9.2")
         assert (status.registries, status.error, status.code) == ((BYOC, LIVE), "", None)
         assert status.since > 1_600_000_000
+        assert status.program is NodeProgram.GO_LIVEPEER
+
+
+async def test_first_sight_of_livepeer_node() -> None:
+    async with livepeer_node() as double, watching(double) as (listings, _):
+        await until("it is up", lambda: listings.node.up)
+        status = listings.node
+        assert (status.epoch, status.on_chain, status.version) == (1, None, "")
+        assert (status.registries, status.error, status.code) == ((LIVE,), "", None)
+        assert status.program is NodeProgram.LIVEPEER_NODE
+        await looks(listings)
+        assert listings.node.epoch == 1
+
+
+async def test_a_node_without_a_free_place_is_alive_and_the_same() -> None:
+    async with livepeer_node() as double, watching(double) as (listings, watch):
+        await until("it is up", lambda: listings.node.up)
+        before = listings.node
+        double.places.occupied["control"] = 64
+        watch.suspect()
+        await looks(listings)
+        assert listings.node == before
+
+
+async def test_a_node_that_is_busy_at_first_sight_is_known_once_it_is_not() -> None:
+    async with livepeer_node() as double:
+        double.places.occupied["control"] = 64
+        async with watching(double) as (listings, _):
+            await until("it is told", lambda: "server busy" in listings.node.error)
+            assert not listings.node.up
+            double.places.occupied["control"] = 0
+            await until("it is up", lambda: listings.node.up)
+            assert listings.node.epoch == 1
+
+
+async def test_a_base_path_that_is_missing_is_told() -> None:
+    async with livepeer_node(service_url="http://127.0.0.1:8935/base") as double, watching(double) as (listings, _):
+        await until("it is told", lambda: listings.node.error)
+        assert "'route not found'" in listings.node.error
+        assert not listings.node.up
 
 
 async def test_on_chain_is_seen() -> None:

@@ -41,9 +41,9 @@ from orchd.advertise.byoc.token_probe import TokenProbe
 from orchd.advertise.registry import RegistryContext
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
-from orchd.domain.offer import Offer, Published
+from orchd.domain.offer import NodeProgram, Offer, Published
 from orchd.errors import OrchdError
-from orchd.node.ports import NodeAnswer, NodeCalls, NodeError
+from orchd.node.ports import NodeAnswer, NodeCalls, NodeError, Probed
 from orchd.tasks import cancel, spawn
 
 log = structlog.get_logger("orchd.advertise.byoc")
@@ -52,12 +52,14 @@ AT_ONCE = 8
 """Calls to the node."""
 
 
-async def spoken(client: NodeCalls, settings: OrchestratorSettings) -> bool:
+async def spoken(client: NodeCalls, settings: OrchestratorSettings, node: Probed) -> bool:
     """Return whether the node has this registry.
 
     Raises:
         NodeError: it did not say.
     """
+    if node.program is not NodeProgram.GO_LIVEPEER:
+        return False
     # Unregistering what was never there changes nothing, and only the secret decides whether it is refused
     # (docs/protocol/byoc.md, 2.4).
     name = f"orchd-probe-{secrets.token_hex(8)}".encode()

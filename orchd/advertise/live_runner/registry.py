@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from typing import Protocol
 from urllib.parse import quote
 
@@ -20,7 +19,8 @@ from orchd.advertise.live_runner.static import StaticRunners
 from orchd.advertise.registry import RegistryContext
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
-from orchd.node.ports import NodeCalls, NodeError
+from orchd.domain.offer import NodeProgram
+from orchd.node.ports import NodeCalls, NodeError, Probed
 from orchd.tasks import cancel, spawn
 
 log = structlog.get_logger("orchd.live_runner")
@@ -49,16 +49,10 @@ class LiveRunners(Protocol):
     def stopped(self, key: ModelKey, session: str) -> None: ...
 
 
-async def spoken(client: NodeCalls, settings: OrchestratorSettings) -> bool:
-    """Return whether the node has this registry, and it can be used the way that the settings want.
-
-    Raises:
-        NodeError: it did not say.
-    """
-    # A heartbeat without a runner_url is refused before the secret is asked for (docs/protocol/live-runner.md, 2.1),
-    # while discovery also answers for runners of another kind (1).
-    answer = await client.service("POST", "/runners/heartbeat", body=json.dumps({"app": "orchd"}).encode())
-    return answer.has_route() and (settings.live_runner == "dynamic" or bool(settings.cli_url))
+async def spoken(client: NodeCalls, settings: OrchestratorSettings, node: Probed) -> bool:
+    """Return whether the node has this registry, and it can be used the way that the settings want."""
+    static = bool(settings.cli_url) and node.program is NodeProgram.GO_LIVEPEER
+    return node.live_runner and (settings.live_runner == "dynamic" or static)
 
 
 class LiveRegistry:

@@ -21,10 +21,10 @@ from orchd.advertise.byoc.registry import ByocRegistry, spoken
 from orchd.advertise.registry import RegistryContext
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Currency, Price
-from orchd.domain.offer import NodeStatus, Offer, Offers, Published
+from orchd.domain.offer import NodeProgram, NodeStatus, Offer, Offers, Published
 from orchd.errors import Code
 from orchd.node.client import NodeClient
-from orchd.node.ports import NodeAccess
+from orchd.node.ports import NodeAccess, Probed
 from orchd.node.route_secrets import RouteSecrets, new_key
 from orchd.tasks import cancel, spawn
 from tests.advertise.rig import (
@@ -449,5 +449,5 @@ async def test_a_node_without_byoc_is_not_told_and_what_it_had_is_taken_back() -
 @pytest.mark.parametrize("secret", ["s3cret", "another", None])
 async def test_whether_the_node_has_byoc_is_asked_without_a_trace(secret: str | None) -> None:
     async with node() as double, client_of(settings_for(double), secret) as client:
-        assert await spoken(client, settings_for(double))
+        assert await spoken(client, settings_for(double), Probed(NodeProgram.GO_LIVEPEER, live_runner=False))
         assert not double.byoc.capabilities

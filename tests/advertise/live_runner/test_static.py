@@ -11,7 +11,9 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from orchd.advertise.live_runner.registry import spoken
+from orchd.domain.offer import NodeProgram
 from orchd.errors import Code
+from orchd.node.ports import Probed
 from tests.advertise.live_runner.world import (
     SECRET,
     World,
@@ -230,5 +232,6 @@ async def test_whether_live_runner_can_be_used(live: bool, cli: bool, way: str) 
     async with node(use_live_runners=live) as double:
         settings = settings_for(double, cli=cli, live_runner=way)
         async with client_of(settings) as client:
-            assert await spoken(client, settings) is (live and (way == "dynamic" or cli))
+            seen = Probed(NodeProgram.GO_LIVEPEER, live_runner=live)
+            assert await spoken(client, settings, seen) is (live and (way == "dynamic" or cli))
             assert not double.live_runners.offered()

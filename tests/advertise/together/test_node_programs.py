@@ -1,0 +1,67 @@
+"""The watch and a registry, beside each node program: what is offered is listed, without a setting that names it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import pytest
+
+from orchd.advertise.live_runner import NAME
+from orchd.advertise.live_runner.registry import LiveRegistry, spoken
+from orchd.advertise.registry import RegistryContext
+from orchd.domain.money import Currency, Price
+from orchd.node.ports import NodeAccess
+from orchd.node.route_secrets import RouteSecrets, new_key
+from orchd.node.watch import NodeWatch
+from orchd.tasks import cancel, spawn
+from tests.advertise.rig import (
+    CountingListings,
+    Jobs,
+    NodeSessionsSeen,
+    client_of,
+    key,
+    livepeer_node,
+    node,
+    offer,
+    offers,
+    settings_for,
+    until,
+)
+from tests.doubles.golivepeer.node import Node
+from tests.doubles.livepeer_node.node import Node as LivepeerNode
+from tests.fakes.stored import FakeSecretStore
+
+
+@asynccontextmanager
+async def orchd(double: Node | LivepeerNode, **changes: Any) -> AsyncIterator[CountingListings]:
+    """Run what tells Live Runner, as the daemon does."""
+    settings, store = settings_for(double, **changes), FakeSecretStore()
+    listings = Jobs().listings()
+    async with client_of(settings) as client:
+        watch = NodeWatch(client, store, settings)
+        access = NodeAccess(client, RouteSecrets(new_key(), 3600.0), store, watch)
+        context = RegistryContext(access, listings, settings, lambda: None, NodeSessionsSeen(), "test")
+        watch.ask(NAME, partial(spoken, client, settings))
+        watch.polled.connect(listings.set_node)
+        tasks = [spawn(watch.run(), name="watch"), spawn(LiveRegistry(context).run(), name="registry")]
+        try:
+            yield listings
+            assert not any(task.done() for task in tasks)
+        finally:
+            await cancel(*tasks)
+
+
+@pytest.mark.parametrize("program", ["go-livepeer", "livepeer-node"])
+async def test_what_is_offered_is_listed(program: str) -> None:
+    async with (
+        livepeer_node() if program == "livepeer-node" else node(use_live_runners=True) as double,
+        orchd(double) as listings,
+    ):
+        listings.set_offers(offers(offer("a", price=Price(Fraction(1), 3600, Currency.USD))))
+        await until("it is listed", lambda: double.live_runners.offered())
+        await until("orchd knows", lambda: listings.published[NAME][key("a")].published)
+        assert listings.node.program == program
