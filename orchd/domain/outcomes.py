@@ -18,6 +18,6 @@ class Outcome(StrEnum):
     BACKEND_FAILED = "backend_failed"
     TIMEOUT = "timeout"
     ABORTED = "aborted"
-    """Cut by orchd: drain deadline, runner gone, shutdown."""
+    """Cut by orchd: drain deadline, runner gone, the node gone that had reserved the session, shutdown."""
     ERROR = "error"
     """A bug of ours."""

@@ -214,6 +214,9 @@ class NodeSessions(Protocol):
         Those that are new are reserved; those of ours that it lacks and that began before `asked_at` are released.
         """
 
+    def forgotten(self, key: ModelKey, asked_at: float) -> None:
+        """The node was restarted, or has not heard of us for too long: its sessions of before `asked_at` are gone."""
+
 
 class Prober(Protocol):
     async def probe(

@@ -178,25 +178,34 @@ class Keeper(StreamEndings):
         got.resolve = resolve
 
     def released(self, key: ModelKey, session: str) -> None:
-        if (queued := self._queued.pop((key, session), None)) is not None:
-            self._table.leave(queued[0])
-        stream = self.streams.find(key, session)
-        if stream is not None and stream.origin.at_node:
-            stream.node_knows = True
-            self.end_soon(stream, Outcome.OK, "the node has released it")
-        elif stream is None:
-            self.stopped(key, session)
+        self._release(key, session, Outcome.OK, "the node has released it")
 
     def listed(self, key: ModelKey, sessions: frozenset[str], asked_at: float) -> None:
         for session in sorted(sessions):
             if self.over.at(key, session) < asked_at:
                 self.reserved(key, session)
-        for stream in self.streams.of(key):
-            if stream.origin.at_node and stream.began_at < asked_at and stream.id not in sessions:
-                self.released(key, stream.id)
-        for (queued_for, session), (_, since) in list(self._queued.items()):
-            if queued_for == key and since < asked_at and session not in sessions:
-                self.released(key, session)
+        for session in self._older(key, asked_at) - sessions:
+            self.released(key, session)
+
+    def forgotten(self, key: ModelKey, asked_at: float) -> None:
+        for session in self._older(key, asked_at):
+            self._release(key, session, Outcome.ABORTED, "the node went, and the session with it")
+
+    def _older(self, key: ModelKey, asked_at: float) -> set[str]:
+        """Return the node's sessions that we have known since before then."""
+        streams = {s.id for s in self.streams.of(key) if s.origin.at_node and s.began_at < asked_at}
+        return streams | {name for (of, name), (_, since) in self._queued.items() if of == key and since < asked_at}
+
+    def _release(self, key: ModelKey, session: str, outcome: Outcome, why: str) -> None:
+        """The node does not have it any more."""
+        if (queued := self._queued.pop((key, session), None)) is not None:
+            self._table.leave(queued[0])
+        stream = self.streams.find(key, session)
+        if stream is not None and stream.origin.at_node:
+            stream.node_knows = True
+            self.end_soon(stream, outcome, why)
+        elif stream is None:
+            self.stopped(key, session)
 
     def count(self, key: ModelKey, origin: Origin) -> int:
         """Return how many streams of a model there are, those that are still to be found again included."""

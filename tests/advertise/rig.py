@@ -120,6 +120,11 @@ class NodeSessionsSeen:
         assert asked_at <= asyncio.get_running_loop().time()
         self.held[key] = set(sessions)
 
+    def forgotten(self, key: ModelKey, asked_at: float) -> None:
+        assert asked_at <= asyncio.get_running_loop().time()
+        self.told.append(("forgotten", str(key)))
+        self.held[key] = set()
+
 
 def settings_for(node: Node | LivepeerNode, *, cli: bool = True, **changes: Any) -> OrchestratorSettings:
     """Return quick settings for either program; `cli` has no meaning for Livepeer Node, which has no such port."""

@@ -11,9 +11,11 @@ import hashlib
 from dataclasses import replace
 from math import inf
 
-from orchd.advertise.live_runner import event_channel, plan, refusals, wire
+from orchd.advertise.live_runner import plan, refusals, wire
+from orchd.advertise.live_runner.event_channel import MOST_READERS, SessionEvent
 from orchd.advertise.live_runner.listings import LiveListings
 from orchd.advertise.live_runner.plan import Listing, RunnerRecord
+from orchd.advertise.live_runner.session_news import SessionNews
 from orchd.advertise.live_runner.states import BEATING, ListingEvent, ListingState
 from orchd.advertise.live_runner.wire import HeartbeatAnswer, KeptRegistration
 from orchd.advertise.registry import RegistryContext
@@ -32,6 +34,7 @@ class DynamicRunners:
         self._live = live
         self._runners: dict[ModelKey, DynamicRunner] = {}
         self._tasks: dict[ModelKey, asyncio.Task[None]] = {}
+        self._readers = asyncio.Semaphore(MOST_READERS)
 
     async def run(self) -> None:
         """Keep every model registered, and unregistered, until cancelled."""
@@ -43,7 +46,8 @@ class DynamicRunners:
                 offers = self._context.listings.offers
                 for key in offers.now.keys() | offers.why_not.keys():
                     if key not in self._tasks:
-                        runner = self._runners[key] = DynamicRunner(key, self.runner_id(key), self._context, self._live)
+                        runner = DynamicRunner(key, self.runner_id(key), self._context, self._live, self._readers)
+                        self._runners[key] = runner
                         self._tasks[key] = spawn(runner.run(), name=f"live runner {key}")
                         self._tasks[key].add_done_callback(lambda _: changed.set())
                 for runner in self._runners.values():
@@ -77,7 +81,7 @@ class DynamicRunners:
     def stopped(self, key: ModelKey, session: str) -> None:
         """The node has ended a session at our request."""
         if runner := self._runners.get(key):
-            runner.hear(session, begins=False)
+            runner.hear(SessionEvent(session, begins=False))
 
 
 class DynamicRunner:
@@ -87,7 +91,14 @@ class DynamicRunner:
         wake: set when there may be something new to say.
     """
 
-    def __init__(self, key: ModelKey, runner_id: str, context: RegistryContext, live: LiveListings) -> None:
+    def __init__(
+        self,
+        key: ModelKey,
+        runner_id: str,
+        context: RegistryContext,
+        live: LiveListings,
+        readers: asyncio.Semaphore,
+    ) -> None:
         self.wake = asyncio.Event()
         self._key = key
         self._id = runner_id
@@ -101,7 +112,7 @@ class DynamicRunner:
         self._error: OrchdError | None = None
         self._taken_in: int | None = None
         """The node's epoch when it last took a record."""
-        self._following: tuple[Secret, asyncio.Task[None]] | None = None
+        self._news = SessionNews(key, context, readers, self.hear, self._channel_over)
 
     @property
     def listed(self) -> RunnerRecord | None:
@@ -127,7 +138,7 @@ class DynamicRunner:
                         async with asyncio.timeout_at(due if due < inf else None):
                             await self.wake.wait()
         finally:
-            await self._follow(None)
+            await self._news.follow(None)
 
     async def withdraw(self) -> None:
         """Unregister; if the node has sessions on it, only see to it that there will be no more.
@@ -142,17 +153,17 @@ class DynamicRunner:
                 async with self._live.turns:
                     await self._call()
         finally:
-            await self._follow(None)
+            await self._news.follow(None)
 
     def hurry(self) -> None:
         if self._listing.state in BEATING:
             self._listing = replace(self._listing, due=self._now())
             self.wake.set()
 
-    def hear(self, session: str, *, begins: bool) -> None:
+    def hear(self, event: SessionEvent) -> None:
         """The node has begun or ended a session."""
         before = self._listing.sessions
-        after = before | {session} if begins else before - {session}
+        after = before | {event.session} if event.begins else before - {event.session}
         self._listing = plan.told(self._listing, after, self._now())
         self.wake.set()
 
@@ -189,6 +200,7 @@ class DynamicRunner:
         secret = self._kept.secret if beating and self._kept else self._context.node.calls.secret
         self._listing = plan.tried(self._listing)
         asked_at, welcome = self._now(), None
+        before = self._kept.record if beating and self._kept else record
         try:
             if secret is None:
                 raise refusals.no_secret()
@@ -215,7 +227,7 @@ class DynamicRunner:
             welcome.pace if welcome else None,
         )
         self._error = error
-        self._tell_sessions(event, asked_at)
+        self._tell_sessions(event, asked_at, beating=beating, before=before)
         await self._settle()
 
     async def _post(self, path: str, secret: Secret, body: bytes | None = None) -> NodeAnswer:
@@ -262,17 +274,22 @@ class DynamicRunner:
             self._saved = kept
         return None
 
-    def _tell_sessions(self, event: ListingEvent, asked_at: float) -> None:
-        """Pass on which sessions there are. A single-shot request takes a slot of its own, by itself."""
-        if event in (
-            ListingEvent.TAKEN,
-            ListingEvent.IDLE,
-            ListingEvent.GONE,
-            ListingEvent.UNKNOWN,
-            ListingEvent.EXPIRED,
-        ):
-            sessions = self._listing.sessions if self._persistent else frozenset()
-            self._context.sessions.listed(self._key, sessions, asked_at)
+    def _tell_sessions(
+        self, event: ListingEvent, asked_at: float, *, beating: bool, before: RunnerRecord | None
+    ) -> None:
+        """Pass on which sessions there are.
+
+        Args:
+            before: what the node had of the model until then.
+        """
+        match event:
+            case ListingEvent.TAKEN | ListingEvent.IDLE:
+                persistent = before is not None and before.persistent
+                self._news.listed(self._listing.sessions, asked_at, persistent=persistent)
+            case ListingEvent.SILENCE | ListingEvent.REFUSED:
+                self._news.unheard(self._now(), self._listing.pace.ttl_s)
+            case _ if beating:
+                self._news.forgotten(asked_at)
 
     async def _settle(self) -> None:
         """Bring the status, the store and the event channel in line with where we are."""
@@ -282,24 +299,13 @@ class DynamicRunner:
             with contextlib.suppress(StoreError):  # A secret too many does no harm.
                 await self._context.node.store.forget_secret(self._secret_name)
         listening = self._kept is not None and self._listing.state in BEATING and self._persistent
-        await self._follow(self._kept.events if self._kept and listening else None)
+        await self._news.follow(self._kept.events if self._kept and listening else None)
 
     @property
     def _persistent(self) -> bool:
         return self._listing.wanted is not None and self._listing.wanted.persistent
 
-    async def _follow(self, events: Secret | None) -> None:
-        """Listen to this event channel, and to no other."""
-        if self._following is not None:
-            if self._following[0] == events:
-                return
-            await cancel(self._following[1])
-            self._following = None
-        if events is not None:
-            self._following = events, spawn(self._listen(events), name=f"live runner events {self._key}")
-
-    async def _listen(self, events: Secret) -> None:
-        async for event in event_channel.follow(self._context.node.calls, events):
-            self.hear(event.session, begins=event.begins)
-            tell = self._context.sessions.reserved if event.begins else self._context.sessions.released
-            tell(self._key, event.session)
+    def _channel_over(self, channel: Secret) -> None:
+        """Forget an event channel; the next answer to a heartbeat has this written down, too."""
+        if self._kept is not None and self._kept.events == channel:
+            self._kept = replace(self._kept, events=None)

@@ -31,6 +31,10 @@ CHECK_GAP_S = 0.5
 STOP_TRIES = 5
 STOP_RETRY_S = 1.0
 """Seconds before the second try; doubles. If all fail, the node's own list of sessions shows it again later."""
+GONE = (404,)
+"""With these the node says that there is no such session any more."""
+FORBIDDEN = (401, 403)
+"""The two programs say so in their own ways."""
 
 
 class LiveRunners(Protocol):
@@ -96,10 +100,12 @@ class LiveRegistry:
             except NodeError as exc:
                 why = exc.message
             else:
-                if answer.status in (204, 404):
+                if answer.status in GONE or 200 <= answer.status <= 299:
                     self._runners.stopped(key, session_id)
                     return
-                why = f"go-livepeer answered {answer.status}"
+                why = f"the node answered {answer.status}"
+                if answer.status in FORBIDDEN:
+                    break  # Another try would hear the same.
         log.warning("session_not_stopped", pipeline=key.pipeline, model_id=key.model_id, session=session_id, reason=why)
 
     async def _check(self) -> None:

@@ -378,11 +378,21 @@ async def test_a_store_that_cannot_be_written_keeps_nothing_from_being_listed(be
             assert beside.standing().published
 
 
-async def test_a_model_that_becomes_single_shot_has_no_sessions_any_more(beside: World) -> None:
+async def test_sessions_outlive_a_change_of_the_models_mode_and_single_shot_requests_never_become_sessions(
+    beside: World,
+) -> None:
     async with beside.orchd():
         await _registered(beside)
         session = beside.reserve()
-        beside.post(offer(capacity=3))
-        await until("the session is known", lambda: beside.sessions.of(key()) == {session})
-        beside.post(offer(persistent=False))
+        beside.post(offer(persistent=False, capacity=3))
+        await until("it is listed with capacity 3", lambda: beside.capacity() == 3)
+        request = beside.reserve()
+        beside.post(offer(persistent=False, capacity=4))
+        await until("it is listed with capacity 4", lambda: beside.capacity() == 4)
+        assert beside.sessions.of(key()) == {session}
+        beside.post(offer(capacity=5))
+        await until("it is listed with capacity 5", lambda: beside.capacity() == 5)
+        beside.release(session)
+        beside.post(offer(capacity=6))
         await until("the session is over", lambda: not beside.sessions.of(key()))
+        assert request in {each.session_id for each in beside.runner().sessions.values()}, "it still runs"  # type: ignore[union-attr]

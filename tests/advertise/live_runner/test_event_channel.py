@@ -12,7 +12,7 @@ from aiohttp import web
 
 from orchd import tasks
 from orchd.advertise.live_runner import event_channel
-from orchd.advertise.live_runner.event_channel import SessionEvent, follow, parse
+from orchd.advertise.live_runner.event_channel import ChannelEnd, SessionEvent, follow, parse
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.model import Secret
 from orchd.node.client import NodeClient
@@ -43,9 +43,8 @@ def test_a_segment_is_about_a_session_or_nothing(segment: bytes, event: SessionE
     assert parse(segment) == event
 
 
-async def _collect(client: NodeClient, heard: list[SessionEvent], url: str) -> None:
-    async for event in follow(client, Secret(url)):
-        heard.append(event)  # noqa: PERF401 - others look at it meanwhile
+async def _collect(client: NodeClient, heard: list[SessionEvent], url: str) -> ChannelEnd:
+    return await follow(client, Secret(url), heard.append)
 
 
 async def test_events_are_heard_in_order_until_the_channel_is_closed() -> None:
@@ -73,14 +72,14 @@ async def test_events_are_heard_in_order_until_the_channel_is_closed() -> None:
         assert [event for event in heard if event.session != "a"] == wanted
         node.trickle.close(CHANNEL)
         await rig.until("the end is noticed", following.done)
-        assert following.exception() is None
+        assert following.result() is ChannelEnd.GONE
 
 
 async def test_a_channel_that_is_not_there_ends_at_once() -> None:
     async with rig.node(plain_http=True) as node, rig.client_of(rig.settings_for(node)) as client:
         heard: list[SessionEvent] = []
-        await _collect(client, heard, f"{node.service_url}/ai/trickle/{CHANNEL}")
-        assert heard == []
+        end = await _collect(client, heard, f"{node.service_url}/ai/trickle/{CHANNEL}")
+        assert (heard, end) == ([], ChannelEnd.GONE)
 
 
 Script = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -129,17 +128,28 @@ async def test_what_was_missed_is_skipped_and_failures_are_tried_again(monkeypat
     assert asked == ["-1", "4", "4", "9", "10", "11"]
 
 
-async def test_a_channel_that_fell_silent_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_channel, "RETRY_MIN_S", 0.01)
-    monkeypatch.setattr(event_channel, "SILENCE_S", 0.05)
+async def test_a_channel_that_fell_silent_is_left_and_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_channel, "SILENCE_S", 0.2)
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
         asked.append(request.match_info["seq"])
-        if len(asked) < 3:
-            await asyncio.Event().wait()
-        return web.Response(status=404)
+        if len(asked) == 1:
+            return web.Response(body=b'{"keep":"alive"}', headers={"Lp-Trickle-Seq": "7"})
+        await asyncio.Event().wait()
+        raise AssertionError
 
     async with _scripted(answer) as client:
-        await _collect(client, [], f"http://node/ai/trickle/{CHANNEL}")
-    assert asked == ["-1", "-1", "-1"]
+        assert await _collect(client, [], f"http://node/ai/trickle/{CHANNEL}") is ChannelEnd.SILENT
+    assert asked == ["-1", "8"]
+
+
+async def test_a_channel_that_fails_for_long_is_left_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_channel, "RETRY_MIN_S", 0.01)
+    monkeypatch.setattr(event_channel, "SILENCE_S", 0.2)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=500)
+
+    async with _scripted(answer) as client:
+        assert await _collect(client, [], f"http://node/ai/trickle/{CHANNEL}") is ChannelEnd.SILENT
