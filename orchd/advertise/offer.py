@@ -81,7 +81,7 @@ class OfferBook:
         if not in_grace:
             self._in_grace.pop(key, None)
         why_not = _why_not(status, able or in_grace, self._offer_cold)
-        capability = status.model.capability or self._name.format(pipeline=key.pipeline, model_id=key.model_id)
+        capability = status.model.name_for_gateways(self._name)
         judged = _Judged(able, why_not, capability, None if why_not else _offer(status.model, capability))
         if judged == before:
             return False

@@ -241,6 +241,10 @@ class Model:
     capability: str | None = None
     persistent: bool = False
 
+    def name_for_gateways(self, pattern: str) -> str:
+        """Return what gateways ask for: its own name, or `pattern` with {pipeline} and {model_id} filled in."""
+        return self.capability or pattern.format(pipeline=self.key.pipeline, model_id=self.key.model_id)
+
     @property
     def kind(self) -> RunnerKind:
         return self.launch.kind

@@ -10,10 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+from urllib.parse import quote
 
-from orchd.domain.ids import ModelKey
+from orchd.domain.ids import Address, ModelKey
 from orchd.domain.model import Model
 from orchd.domain.origins import Origin
+from orchd.doors.location import for_caller
 from orchd.doors.refusal import rendered
 from orchd.doors.routes import AskBody, HealthAsked, Route, Served, ToRunner, origin_form
 from orchd.errors import Code, JobRefused
@@ -43,6 +45,7 @@ class AnswerShape:
 
 
 AS_IT_IS = AnswerShape()
+LOCATION = frozenset({b"location"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +146,26 @@ class Door(ABC):
             JobRefused: BACKEND_UNUSABLE.
         """
 
-    def shape(self, answer: AnswerHead, request: RequestHead, key: ModelKey) -> AnswerShape:
+    def shape(self, answer: AnswerHead, request: RequestHead, way: ToRunner, address: Address) -> AnswerShape:
         """Return how a runner's answer goes on.
+
+        Args:
+            address: of the runner.
 
         Raises:
             JobRefused: BACKEND_UNUSABLE.
         """
-        return AS_IT_IS
+        status = answer.status
+        if status == 200:
+            return AS_IT_IS
+        self.check_status(status, way.key)
+        if not 200 < status < 400 or (leads := for_caller(answer, way.key, address, self.root(request, way))) is None:
+            return AS_IT_IS
+        return AnswerShape(without=LOCATION, extra=b"Location: %b\r\n" % leads)
+
+    def root(self, request: RequestHead, way: ToRunner) -> str:
+        """Return what leads from the URL of this request to the root of its runner; ends with a slash."""
+        return f"/models/{quote(way.key.pipeline, safe='')}/{quote(way.key.model_id, safe='')}/"
 
     def readiness(
         self, key: ModelKey, ours: Callable[[ModelKey], Readiness], for_node: Callable[[ModelKey], bool]

@@ -12,6 +12,7 @@ from dataclasses import field as attribute
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
+from orchd.domain.offer import NodeProgram
 from orchd.errors import Code, JobRefused
 
 PATH_SAFE = "/?%:@!$&'()*+,;="
@@ -20,18 +21,35 @@ READ_AHEAD_BYTES = 64 * 1024
 """How much of a body is read where only the body can name the model."""
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The node program beside orchd, as far as the ways in depend on it.
+
+    Attributes:
+        program: which one it is now; None = not known.
+        asks_health: it asks for the health of models below the URLs that it has, since they are registered as static.
+        capability: pattern of the name under which gateways ask for a model.
+    """
+
+    program: NodeProgram | None = None
+    asks_health: bool = False
+    capability: str = "{pipeline}/{model_id}"
+
+
 class Served:
-    """The models that are served now.
+    """The models that are served now, and to which node.
 
     Attributes:
         models: by key; the same mapping as long as nothing changes.
         slugs: the key of each, by `ModelKey.slug`.
+        beside: the node.
     """
 
-    __slots__ = ("models", "slugs")
+    __slots__ = ("beside", "models", "slugs")
 
-    def __init__(self, models: Mapping[ModelKey, Model]) -> None:
+    def __init__(self, models: Mapping[ModelKey, Model], beside: Beside | None = None) -> None:
         self.models = models
+        self.beside = beside or Beside()
         self.slugs: Mapping[str, ModelKey] = {key.slug: key for key in models}
 
 

@@ -33,8 +33,7 @@ def terms_of(model: Model, payer: str = "", *, name: str = CAPABILITY, eth_usd: 
         name: pattern of capability names, with {pipeline} and {model_id}.
         eth_usd: USD that an ETH costs; None = not known.
     """
-    key = model.key
-    capability = model.capability or name.format(pipeline=key.pipeline, model_id=key.model_id)
+    capability = model.name_for_gateways(name)
     wanted = payer.lower()
     price = next((price for gateway, price in model.gateway_prices if gateway.lower() == wanted), model.price)
     if price is None:

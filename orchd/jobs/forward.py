@@ -100,7 +100,8 @@ class Forwarder:
         Raises:
             JobRefused: the caller must not see this answer.
         """
-        shape = plan.door.shape(answer, run.head, session.key)
+        assert plan.job is not None
+        shape = plan.door.shape(answer, run.head, plan.job, session.address)
         return AnswerToCaller(
             answer, run.head, keep_alive=keep_alive, events=shape.events, without=shape.without, extra=shape.extra
         )

@@ -12,13 +12,12 @@ freed, or lets go: it stays taken while the runner may still be at work (`sessio
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from orchd.domain.ids import ModelKey, new_ids
-from orchd.domain.model import Model
+from orchd.domain.ids import new_ids
 from orchd.domain.outcomes import Outcome
 from orchd.doors.base import Door, enter
-from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, HealthAsked, Served
+from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, Beside, HealthAsked, Served
 from orchd.errors import Code, JobRefused
 from orchd.hooks.calls import HookCalls, awaited
 from orchd.jobs.accounts import Accounts
@@ -90,6 +89,10 @@ class Handler:
         """From now on, new jobs get 503 SHUTTING_DOWN."""
         self._leaving = True
 
+    def use_node(self, beside: Beside) -> None:
+        """From now on, this is the node program beside orchd."""
+        self._served = Served(self._served.models, beside)
+
     def abort_all(self, reason: str) -> None:
         """Cut every job; each ends as soon as it is its turn."""
         for run in self._running:
@@ -152,10 +155,12 @@ class Handler:
         """Raises: JobRefused, CallerGone, and what `verdict.judged` knows. Anything else is a bug."""
         if self._leaving:
             raise JobRefused(Code.SHUTTING_DOWN, "cannot take the job: orchd is shutting down")
-        models, head, doors = self._models(), run.head, run.caller.listener
+        models, served, head, doors = self._models(), self._served, run.head, run.caller.listener
+        if served.models is not models:
+            served = self._served = Served(models, served.beside)
         plan = head.memo
-        if not isinstance(plan, Plan) or plan.served.models is not models or plan.doors is not doors:
-            plan = head.memo = await self._plan(run, models, doors)
+        if not isinstance(plan, Plan) or plan.served is not served or plan.doors is not doors:
+            plan = head.memo = await self._plan(run, served, doors)
         run.door = plan.door
         if self._hooks.arriving:
             await self._arrive(run, plan)
@@ -228,15 +233,13 @@ class Handler:
         headers = [(b"Content-Type", b"application/json"), (b"Livepeer-Request-Id", run.request_id.encode())]
         run.caller.answer(200, headers, b'{"status":"ok"}')
 
-    async def _plan(self, run: Run, models: Mapping[ModelKey, Model], doors: Sequence[Door]) -> Plan:
+    async def _plan(self, run: Run, served: Served, doors: Sequence[Door]) -> Plan:
         """Return what follows from the head. `run.door` is known after that, unless no door takes the request.
 
         Raises:
             JobRefused: the head leads nowhere, or a hook refuses what came.
         """
-        head, served = run.head, self._served
-        if served.models is not models:
-            served = self._served = Served(models)
+        head = run.head
         target = head.target.decode("latin-1")
         try:
             run.door = door = enter(doors, target)

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
+from orchd.domain.offer import NodeStatus
+from orchd.doors.routes import Beside
 from orchd.hooks.calls import HookCalls
 from orchd.hooks.terms import Terms, terms_of
 from orchd.jobs.ending import JobListeners
@@ -18,6 +20,7 @@ from orchd.jobs.needs import ModelFacts, SessionKeepers, Surroundings
 from orchd.jobs.server import JobServer
 from orchd.limits import open_files
 from orchd.logs import LineBuffer
+from orchd.node.ports import NodeAccess
 from orchd.part import Context, Part
 from orchd.realtime.ports import RealtimeStreams
 from orchd.reconcile.ports import Reconciler
@@ -33,6 +36,11 @@ class NodeSide(Protocol):
 
     def healthy(self, key: ModelKey) -> bool:
         """Return whether the node is to take a model for healthy."""
+        ...
+
+    @property
+    def access(self) -> NodeAccess:
+        """What is known of the node."""
         ...
 
 
@@ -78,6 +86,7 @@ class JobsPart(Part):
         self._hooks = hooks
         self._lines = lines
         self._server: JobServer | None = None
+        self._beside = Beside()
 
     async def open(self) -> None:
         context, settings = self._context, self._context.settings.jobs
@@ -96,6 +105,10 @@ class JobsPart(Part):
         self._realtime.ended.connect(server.stream_ended)
         self._realtime.keeper.found.connect(server.stream_found)
         self._realtime.keeper.lost.connect(server.stream_lost)
+        if self._node is not None:
+            watch = self._node.access.watch
+            self._see_node(watch.status)
+            watch.polled.connect(self._see_node)
         ConnectionCollector(context.metrics, server.connections)
         await server.start()
         names, listen = self._hooks.names, server.listen
@@ -132,6 +145,14 @@ class JobsPart(Part):
         """Return name and price of a model for a payer, at today's rate."""
         name = self._context.settings.orchestrator.capability
         return terms_of(model, payer, name=name, eth_usd=None if self._node is None else self._node.eth_usd())
+
+    def _see_node(self, status: NodeStatus) -> None:
+        """The doors do as the node program expects that is beside orchd now."""
+        rules = self._context.settings.orchestrator
+        beside = Beside(status.program, rules.live_runner == "static", rules.capability)
+        if beside != self._beside:
+            self._beside = beside
+            self._opened.use_node(beside)
 
     @property
     def _opened(self) -> JobServer:

@@ -10,6 +10,7 @@ import structlog
 
 from orchd.domain.ids import RunnerId
 from orchd.doors.refusal import rendered
+from orchd.doors.routes import Beside
 from orchd.errors import JobRefused
 from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls
@@ -124,6 +125,10 @@ class JobServer:
         self.callers.stop_timer()
 
     # What others tell.
+
+    def use_node(self, beside: Beside) -> None:
+        """From now on, this is the node program beside orchd."""
+        self._handler.use_node(beside)
 
     def runner_closed(self, runner: RunnerId) -> None:
         """Jobs may no longer begin on this runner: its idle connections are of no use."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from orchd.domain.ids import ModelKey
+from orchd.domain.ids import Address
 from orchd.domain.model import InferenceSpec
 from orchd.domain.origins import Origin
 from orchd.doors import listed
@@ -48,7 +48,7 @@ class TradeDoor(Door):
             raise JobRefused(Code.BAD_REQUEST, "cannot trade: name a model in the header X-Trade")
         return ToRunner(next(iter(served.models)), "/traded")
 
-    def shape(self, answer: AnswerHead, request: RequestHead, key: ModelKey) -> AnswerShape:
+    def shape(self, answer: AnswerHead, request: RequestHead, way: ToRunner, address: Address) -> AnswerShape:
         return AnswerShape(extra=b"X-Traded: yes\r\n") if answer.status == 200 else AS_IT_IS
 
     def refusal(self, why: JobRefused, request_id: str, secrets: object = ()) -> tuple[int, list[Header], bytes]:

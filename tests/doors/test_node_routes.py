@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import unquote
 
 import pytest
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import InferenceSpec, Model
+from orchd.domain.offer import NodeProgram
 from orchd.domain.origins import Origin
 from orchd.doors.base import enter
+from orchd.doors.byoc.door import ByocDoor
 from orchd.doors.listed import DOORS
-from orchd.doors.routes import HealthAsked, Route, Served, ToRunner
+from orchd.doors.routes import Beside, HealthAsked, Route, Served, ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.http1.rules import RequestHead
 from tests.jobs.model import a_model
@@ -27,13 +30,14 @@ MODELS: dict[ModelKey, Model] = {
 }
 SLUGS = {key.slug: key for key in (*MODELS, GONE)}
 PROOF = "s3cret"
+STATIC, GO = Beside(asks_health=True), Beside(NodeProgram.GO_LIVEPEER)
 
 
 class ServedOnce(Served):
     """With the slug of a model that has left."""
 
-    def __init__(self) -> None:
-        super().__init__(MODELS)
+    def __init__(self, beside: Beside | None = None) -> None:
+        super().__init__(MODELS, beside)
         self.slugs = SLUGS
 
 
@@ -41,11 +45,11 @@ def came_by(target: str) -> Origin:
     return enter(DOORS, target).origin
 
 
-def routed(target: str) -> Route | None:
+def routed(target: str, beside: Beside | None = None) -> Route | None:
     """Return where a request of the node's goes; None = it is not the node's."""
     door = enter(DOORS, target)
     head = RequestHead(b"POST", target.encode("latin-1"), "1.1", [(b"Host", b"x")])
-    return door.route(head, target, ServedOnce()) if door.of_node else None
+    return door.route(head, target, ServedOnce(beside)) if door.of_node else None
 
 
 @pytest.mark.parametrize(
@@ -76,12 +80,53 @@ def test_a_slug_names_the_model_and_the_rest_is_the_containers(
     assert (came_by(byoc + rest + query), came_by(live + rest + query)) == (Origin.BYOC, Origin.LIVE_RUNNER)
 
 
-def test_health_is_ours_on_live_runners_routes_alone() -> None:
+def test_health_is_ours_on_live_runners_routes_alone_and_where_the_node_asks_for_it() -> None:
     asked = HealthAsked(IMAGE, IMAGE.slug, PROOF.encode())
-    assert routed(f"/live/{IMAGE.slug}/{PROOF}/health") == asked
-    assert routed(f"/live/{IMAGE.slug}/{PROOF}/health?x") == asked
-    assert isinstance(routed(f"/live/{IMAGE.slug}/{PROOF}/health/deep"), ToRunner)
-    assert isinstance(routed(f"/byoc/{IMAGE.slug}/health"), ToRunner)
+    assert routed(f"/live/{IMAGE.slug}/{PROOF}/health", STATIC) == asked
+    assert routed(f"/live/{IMAGE.slug}/{PROOF}/health?x", STATIC) == asked
+    assert isinstance(routed(f"/live/{IMAGE.slug}/{PROOF}/health/deep", STATIC), ToRunner)
+    assert isinstance(routed(f"/byoc/{IMAGE.slug}/health", STATIC), ToRunner)
+
+
+@pytest.mark.parametrize("program", [None, *NodeProgram])
+def test_the_containers_health_is_its_own_where_the_node_asks_for_none(program: NodeProgram | None) -> None:
+    """A client's `GET {app_url}/health`."""
+    way = routed(f"/live/{IMAGE.slug}/{PROOF}/health?deep=1", Beside(program))
+    assert way == ToRunner(IMAGE, "/health?deep=1", IMAGE.slug, PROOF.encode())
+
+
+@pytest.mark.parametrize("rest", ["llm/模型 é/x", "/llm/模型 é/x/", "llm/%E6%A8%A1%E5%9E%8B%20%C3%A9/x"])
+def test_over_byoc_a_path_that_is_the_capabilitys_name_counts_as_none(rest: str) -> None:
+    """The SDK's client posts to `/process/request/CAPABILITY`."""
+    arrives = rest.encode().decode("latin-1")
+    assert routed(f"/byoc/{LLM.slug}/{arrives}?a=1") == ToRunner(LLM, "/v1/chat%20completions?a=1", LLM.slug)
+    named = Beside(capability="{model_id}")
+    assert routed(f"/byoc/{LLM.slug}/{arrives}", named) == ToRunner(LLM, f"/{arrives}", LLM.slug)
+    short = "模型 é/x".encode().decode("latin-1")
+    assert routed(f"/byoc/{LLM.slug}/{short}", named) == ToRunner(LLM, "/v1/chat%20completions", LLM.slug)
+    live = routed(f"/live/{LLM.slug}/{PROOF}/{arrives}")
+    assert live == ToRunner(LLM, f"/{arrives}", LLM.slug, PROOF.encode())
+
+
+def test_an_entrys_own_capability_name_counts_before_the_pattern() -> None:
+    model = replace(MODELS[IMAGE], capability="v1/images")
+    served = Served({IMAGE: model})
+    for rest, target in (("v1/images", "/image"), ("image/org/one", "/image/org/one"), ("v1/images/x", "/v1/images/x")):
+        head = RequestHead(b"POST", f"/byoc/{IMAGE.slug}/{rest}".encode(), "1.1", [(b"Host", b"x")])
+        way = ByocDoor().route(head, head.target.decode(), served)
+        assert way == ToRunner(IMAGE, target, IMAGE.slug)
+
+
+@pytest.mark.parametrize(
+    ("arrives", "meant"),
+    [("/a%2520b/c?x=%2520", "/a%20b/c?x=%2520"), ("/price%252525", "/price%2525"), ("/a%21%5B%5D", "/a![]")],
+)
+def test_go_livepeers_second_escaping_is_undone_and_nothing_else(arrives: str, meant: str) -> None:
+    for program in (None, *NodeProgram):
+        way = routed(f"/live/{IMAGE.slug}/{PROOF}{arrives}", Beside(program))
+        assert isinstance(way, ToRunner)
+        assert way.target == (meant if program is NodeProgram.GO_LIVEPEER else arrives)
+    assert routed(f"/byoc/{IMAGE.slug}{arrives}", GO) == ToRunner(IMAGE, arrives, IMAGE.slug)
 
 
 @pytest.mark.parametrize("slug", [GONE.slug, "none-01234567", "", "IMAGE-ORG-ONE", "%2e", "x" * 5000, "\xff"])
@@ -110,7 +155,7 @@ def test_an_absolute_url_is_understood_as_well() -> None:
 
 
 def test_a_way_does_not_show_its_proof() -> None:
-    shown = f"{routed(f'/live/{IMAGE.slug}/{PROOF}/x')!r} {routed(f'/live/{IMAGE.slug}/{PROOF}/health')!r}"
+    shown = f"{routed(f'/live/{IMAGE.slug}/{PROOF}/x')!r} {routed(f'/live/{IMAGE.slug}/{PROOF}/health', STATIC)!r}"
     assert PROOF not in shown
 
 

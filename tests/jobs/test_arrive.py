@@ -10,6 +10,7 @@ import pytest
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.origins import Origin
+from orchd.doors.routes import Beside
 from orchd.errors import Code, JobRefused
 from orchd.hooks.hook import JobHook, Waits
 from orchd.hooks.job import Job
@@ -134,6 +135,7 @@ async def test_health_is_nobodys_job_and_asks_for_no_arrival() -> None:
     bench = bench_with(gate)
     assert (await bench.serve(request(target=f"{ONE}/health", method="GET"))).messages[0].status == 200
     assert gate.order == []
+    bench.server.use_node(Beside(asks_health=True))
     assert code_of(await bench.serve(request(target=f"{LIVE}/{WRONG}/health", method="GET"))) is Code.FORBIDDEN
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar
+from urllib.parse import unquote
 
-from orchd.domain.ids import ModelKey
+from orchd.domain.ids import Address, ModelKey
 from orchd.domain.model import Model
 from orchd.domain.origins import Origin
 from orchd.doors.base import BY_STREAM_ID, AnswerShape, Door, StreamNaming
 from orchd.doors.byoc.answers import check_status, shape
 from orchd.doors.node_paths import BYOC, is_byoc, oddly_spelled, on_runner
 from orchd.doors.paths import stream_route
-from orchd.doors.routes import HealthAsked, Route, Served, ToRunner, by_slug, origin_form
+from orchd.doors.routes import Beside, HealthAsked, Route, Served, ToRunner, by_slug, origin_form
 from orchd.errors import Code, JobRefused
 from orchd.hooks.job import NodeProof
 from orchd.http1.names import Header, Memo
@@ -22,6 +23,8 @@ from orchd.realtime.routes import StreamCall
 from orchd.relay.headers import may_reach_runner
 
 BEARER = b"Bearer "
+MAX_NAME_LENGTH = 4096
+"""Longest path that is compared with the name of a capability."""
 
 
 class ByocDoor(Door):
@@ -46,7 +49,9 @@ class ByocDoor(Door):
         path, mark, query = origin_form(target).partition("?")
         slug, _, rest = path.removeprefix(BYOC).partition("/")
         key = by_slug(slug, served)
-        return ToRunner(key, on_runner(rest, served.models[key]) + mark + query, slug)
+        model = served.models[key]
+        rest = "" if _names(rest, model, served.beside) else rest
+        return ToRunner(key, on_runner(rest, model) + mark + query, slug)
 
     def proof(self, head: RequestHead, way: ToRunner | HealthAsked) -> NodeProof | None:
         """The bearer token."""
@@ -74,11 +79,21 @@ class ByocDoor(Door):
         """See `answers`."""
         check_status(status, key)
 
-    def shape(self, answer: AnswerHead, request: RequestHead, key: ModelKey) -> AnswerShape:
+    def shape(self, answer: AnswerHead, request: RequestHead, way: ToRunner, address: Address) -> AnswerShape:
         """See `answers`."""
-        return shape(answer, request, key)
+        return shape(answer, request, way.key)
 
     def refusal(self, why: JobRefused, request_id: str, secrets: Iterable[str] = ()) -> tuple[int, list[Header], bytes]:
         """Never a 401: the node drops the model for good at one (docs/protocol/byoc.md, 5.6)."""
         status, headers, body = super().refusal(why, request_id, secrets)
         return 403 if status == 401 else status, headers, body
+
+
+def _names(rest: str, model: Model, beside: Beside) -> bool:
+    """Return whether a path is just the name of the capability: the SDK's client posts to
+    `/process/request/CAPABILITY`, and means no path by that.
+    """
+    name = model.name_for_gateways(beside.capability)
+    if len(rest) > MAX_NAME_LENGTH:
+        return False
+    return unquote(rest.encode("latin-1").decode("utf-8", "replace"), errors="replace").strip("/") == name.strip("/")

@@ -7,8 +7,11 @@ from typing import ClassVar
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
+from orchd.domain.offer import NodeProgram
 from orchd.domain.origins import Origin
 from orchd.doors.base import Door, Readiness, StreamNaming
+from orchd.doors.escaping import escaped_once
+from orchd.doors.live_runner.answers import check_status
 from orchd.doors.node_paths import LIVE, is_live, oddly_spelled, on_runner
 from orchd.doors.routes import HealthAsked, Route, Served, ToRunner, by_slug, origin_form
 from orchd.errors import Code
@@ -41,12 +44,14 @@ class LiveRunnerDoor(Door):
         return is_live(path)
 
     def route(self, head: RequestHead, target: str, served: Served) -> Route:
-        """By slug; `health` is ours."""
+        """By slug; `health` is ours where the node asks for it."""
         path, mark, query = origin_form(target).partition("?")
         slug, _, rest = path.removeprefix(LIVE).partition("/")
         segment, _, rest = rest.partition("/")
         key, proof = by_slug(slug, served), segment.encode("latin-1")
-        if rest == "health":
+        if served.beside.program is NodeProgram.GO_LIVEPEER:
+            rest = escaped_once(rest)
+        if rest == "health" and served.beside.asks_health:
             return HealthAsked(key, slug, proof)
         return ToRunner(key, on_runner(rest, served.models[key]) + mark + query, slug, proof)
 
@@ -63,6 +68,15 @@ class LiveRunnerDoor(Door):
     def in_session(self, model: Model) -> bool:
         """The node opens sessions of persistent models, and sends every request within one."""
         return model.persistent
+
+    def check_status(self, status: int, key: ModelKey) -> None:
+        """See `answers`."""
+        check_status(status, key)
+
+    def root(self, request: RequestHead, way: ToRunner) -> str:
+        """Relative, as what comes before it is the node's: below `/live/SLUG/SEGMENT/` the depth is the client's."""
+        path = origin_form(request.target.decode("latin-1")).partition("?")[0]
+        return "../" * (path.count("/") - 4) or "./"
 
     def readiness(
         self, key: ModelKey, ours: Callable[[ModelKey], Readiness], for_node: Callable[[ModelKey], bool]
