@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from fractions import Fraction
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
@@ -20,11 +20,13 @@ from orchd.jobs.needs import ModelFacts, SessionKeepers, Surroundings
 from orchd.jobs.server import JobServer
 from orchd.limits import open_files
 from orchd.logs import LineBuffer
-from orchd.node.ports import NodeAccess
 from orchd.part import Context, Part
 from orchd.realtime.ports import RealtimeStreams
 from orchd.reconcile.ports import Reconciler
 from orchd.sessions.ports import Sessions
+
+if TYPE_CHECKING:  # Where there is no node, nothing of its part is imported.
+    from orchd.node.ports import NodeAccess
 
 
 class NodeSide(Protocol):
