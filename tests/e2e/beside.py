@@ -1,4 +1,4 @@
-"""A go-livepeer node (the double) as a child of a test, and what a gateway says to it."""
+"""A node (one of the doubles) as a child of a test, and what a gateway says to it."""
 
 from __future__ import annotations
 
@@ -29,34 +29,83 @@ Answer = tuple[int, str]
 """Status and body."""
 
 
+@dataclass(frozen=True)
+class Program:
+    """A node program in one version.
+
+    Attributes:
+        double: the folder in `tests/doubles` that stands in for it.
+        flags: what is said to it besides its addresses and its secret.
+    """
+
+    double: str
+    version: str
+    scheme: str
+    flags: tuple[str, ...] = ()
+
+
+LIVE_RUNNERS = "--use-live-runners"
+GO_LIVEPEER = Program("golivepeer", "0.9.x", "https")
+GO_LIVEPEER_0_9 = Program("golivepeer", "0.9.x", "https", (LIVE_RUNNERS,))
+GO_LIVEPEER_0_10 = Program("golivepeer", "0.10.0", "https", (LIVE_RUNNERS,))
+LIVEPEER_NODE = Program(
+    "livepeer_node", "1.0.10", "http", ("--runner-grants", "127.0.0.1", "--session-proxy-grants", "127.0.0.1")
+)
+
+
 class NodeProcess:
     """The node. It keeps its ports over restarts; `async with` starts and ends it.
 
     Args:
-        flags: of `python -m tests.doubles.golivepeer`.
+        flags: of `python -m tests.doubles.DOUBLE`, besides the program's own.
         host: where the service port listens; orchd and gateways use 127.0.0.1 all the same.
         runners_say: host by which runners reach the node's media, if it is another one.
+
+    Attributes:
+        program: what runs here; another one may be set between `kill` and `start`.
+        flags: likewise.
     """
 
-    def __init__(self, folder: Path, *flags: str, host: str = "127.0.0.1", runners_say: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        program: Program = GO_LIVEPEER,
+        host: str = "127.0.0.1",
+        runners_say: str = "",
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        self.folder, self.program, self.flags = folder, program, flags
         self.secret_file = folder / "orch-secret"
-        self.secret_file.write_text(SECRET + "\n")
+        self.secret_file.write_text(SECRET)
         self.port, self._cli_port = free_port(), free_port()
-        self.url, self.cli_url = f"https://127.0.0.1:{self.port}", f"http://127.0.0.1:{self._cli_port}"
+        self.cli_url = f"http://127.0.0.1:{self._cli_port}"
         self.certificate = folder / "data" / "cert.pem"
-        self._flags = (
-            *("--service", f"{host}:{self.port}", "--service-uri", self.url),
-            *("--cli", f"127.0.0.1:{self._cli_port}", "--orch-secret", SECRET),
-            *("--datadir", str(folder / "data"), *flags),
-            *(("--trickle-host-for-runner", f"{runners_say}:{self.port}") if runners_say else ()),
-        )
+        self._host, self._runners_say = host, runners_say
         self._process: asyncio.subprocess.Process | None = None
         self._control_url = ""
         self.client = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=trusting(), force_close=True),
             timeout=aiohttp.ClientTimeout(total=PATIENCE_S),
+        )
+
+    @property
+    def url(self) -> str:
+        """Base URL of the service port."""
+        return f"{self.program.scheme}://127.0.0.1:{self.port}"
+
+    def command_line(self) -> list[str]:
+        """Return what is said to the program: version, ports, secret, and its flags."""
+        return ["--version", self.program.version, *self._addresses(), *self.program.flags, *self.flags]
+
+    def _addresses(self) -> tuple[str, ...]:
+        service = f"{self._host}:{self.port}"
+        if self.program.double == LIVEPEER_NODE.double:
+            return ("--listen", service, "--service-url", self.url, "--bootstrap-secret-file", str(self.secret_file))
+        media = ("--trickle-host-for-runner", f"{self._runners_say}:{self.port}") if self._runners_say else ()
+        return (
+            *("--service", service, "--service-uri", self.url, "--orch-secret", SECRET),
+            *("--cli", f"127.0.0.1:{self._cli_port}", "--datadir", str(self.folder / "data"), *media),
         )
 
     async def __aenter__(self) -> Self:
@@ -70,12 +119,19 @@ class NodeProcess:
         await self.client.close()
 
     async def start(self) -> None:
-        """Return as soon as both its ports answer."""
-        ready = self.folder / "ready.json"
+        """Return as soon as its ports answer."""
+        program, ready = self.program, self.folder / "ready.json"
         ready.unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.doubles.golivepeer", *self._flags, "--ready-file", str(ready)),
+                *(
+                    sys.executable,
+                    "-m",
+                    f"tests.doubles.{program.double}",
+                    *self.command_line(),
+                    "--ready-file",
+                    str(ready),
+                ),
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
@@ -95,10 +151,11 @@ class NodeProcess:
 
     def settings(self, jobs_port: int) -> dict[str, str]:
         """Return the settings of an orchd beside it that has this job port."""
+        has_cli = self.program.double == GO_LIVEPEER.double
         return {
             "jobs.listen": f"127.0.0.1:{jobs_port}",
             "orchestrator.service_url": self.url,
-            "orchestrator.cli_url": self.cli_url,
+            **({"orchestrator.cli_url": self.cli_url} if has_cli else {}),
             "orchestrator.secret_file": str(self.secret_file),
             "orchestrator.callback_url": f"http://127.0.0.1:{jobs_port}",
             "orchestrator.poll_s": "0.2",
@@ -112,12 +169,12 @@ class NodeProcess:
             return found
 
     async def capabilities(self) -> dict[str, dict[str, Any]]:
-        """Return the BYOC registry: by name url, capacity, load ..."""
+        """Return the BYOC registry, which go-livepeer before 0.10 has: by name url, capacity, load ..."""
         found: dict[str, dict[str, Any]] = (await self.state())["capabilities"]
         return found
 
     async def fault(self, action: str, **how: object) -> None:
-        """Use a switch of its control port; see `tests/doubles/golivepeer/faults.py`."""
+        """Use a switch of its control port; see `faults.py` of its double."""
         query = {name: str(value) for name, value in how.items()}
         async with self.client.post(f"{self._control_url}/_control/{action}", params=query) as answer:
             assert answer.status == 200
@@ -125,9 +182,7 @@ class NodeProcess:
     # What a gateway says.
 
     async def call(self, method: str, path: str, **options: Any) -> Answer:
-        async with self.client.request(
-            method, path if path.startswith("https:") else self.url + path, **options
-        ) as got:
+        async with self.client.request(method, path if path.startswith("http") else self.url + path, **options) as got:
             return got.status, await got.text()
 
     async def runners(self) -> dict[str, dict[str, Any]]:

@@ -86,9 +86,12 @@ class NodeOfThePage(NodeProcess):
 
     def __init__(self, place: Place, *changes: str) -> None:
         super().__init__(place.folder / "node")
-        self.url = place.put("https://127.0.0.1:8935")
+        self.port = int(place.instead["8935"])
         self.cli_url = place.put("http://127.0.0.1:7935")
-        self._flags = (*place.node_flags, *changes)
+        self.said = [*place.node_flags, *changes]
+
+    def command_line(self) -> list[str]:
+        return self.said
 
 
 @asynccontextmanager
@@ -203,7 +206,7 @@ async def the_node_knows_a_runner_whose_secret_was_lost(place: Place) -> AsyncIt
 @asynccontextmanager
 async def the_node_has_no_live_runner(place: Place) -> AsyncIterator[Daemon]:
     node = NodeOfThePage(place)
-    node._flags = tuple(flag for flag in node._flags if flag != "-useLiveRunners")
+    node.said = [flag for flag in node.said if flag != "-useLiveRunners"]
     async with node, orchd(place, MODEL, register="live-runner") as daemon:
         yield daemon
 
