@@ -32,7 +32,6 @@ class Code(StrEnum):
     STREAM_RUNNING = "stream_running"
     STREAM_UNKNOWN = "stream_unknown"
     STREAM_ROUTE = "stream_route"
-    CHANNELS_UNAVAILABLE = "channels_unavailable"
     HOOK_FAILED = "hook_failed"
     HOOK_REFUSED = "hook_refused"
     PAYMENT_REQUIRED = "payment_required"
@@ -79,6 +78,8 @@ class Code(StrEnum):
     NODE_REFUSED = "node_refused"
     NODE_SECRET = "node_secret"  # noqa: S105 - a code, not a secret
     NODE_CURRENCY = "node_currency"
+    NODE_GRANT = "node_grant"
+    CALLBACK_UNREACHABLE = "callback_unreachable"
     NOT_SPOKEN = "registry_not_spoken"
     PRICE_UNPUBLISHABLE = "price_unpublishable"
     RATE_UNAVAILABLE = "rate_unavailable"
@@ -202,7 +203,6 @@ JOB_ANSWERS: dict[Code, int] = {
     Code.STREAM_RUNNING: 503,
     Code.STREAM_UNKNOWN: 404,
     Code.STREAM_ROUTE: 403,
-    Code.CHANNELS_UNAVAILABLE: 503,
     Code.HOOK_FAILED: 503,
     Code.HOOK_REFUSED: 403,
     Code.PAYMENT_REQUIRED: 402,

@@ -54,10 +54,13 @@ class Unanswered(Exception):
     """There was no whole answer. The text says why, in one line, and holds no URL: that may be a secret."""
 
 
-async def post_json(url: str, document: object, names: Names, *, timeout_s: float, most: int) -> tuple[int, bytes]:
-    """POST over a connection of its own, and return the status and at most `most` bytes of the answer.
+async def ask_once(
+    method: str, url: str, names: Names, *, document: object = None, timeout_s: float, most: int
+) -> tuple[int, bytes]:
+    """Ask over a connection of its own, and return the status and at most `most` bytes of the answer.
 
     Args:
+        document: sent as JSON; None = no body.
         timeout_s: seconds, for the whole of it.
 
     Raises:
@@ -69,7 +72,7 @@ async def post_json(url: str, document: object, names: Names, *, timeout_s: floa
                 connector=connector(names), cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "orchd"}
             ) as session,
             asyncio.timeout(timeout_s),
-            session.post(url, json=document, allow_redirects=False) as response,
+            session.request(method, url, json=document, allow_redirects=False) as response,
         ):
             return response.status, await read_at_most(response, most)
     except TimeoutError as exc:

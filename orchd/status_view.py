@@ -86,6 +86,8 @@ def readiness(snapshot: Snapshot, accepting: bool, ready_when: ReadyWhen) -> tup
     if not accepting:
         reasons.append("orchd does not take jobs: it is starting or shutting down")
     if ready_when != "listening":
+        if snapshot.node and snapshot.node.callback and snapshot.node.callback.blocks:
+            reasons.append(snapshot.node.callback.error)
         if not snapshot.file_hash and not snapshot.models:
             reasons.append("no models file has applied yet")
         if wanted and ready_when == "any" and not serving:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from orchd.advertise.metrics import RegistryErrors, StandingsCollector
+from orchd.advertise.metrics import CallbackCollector, RegistryErrors, StandingsCollector
 from orchd.catalog.metrics import CatalogCollector
 from orchd.daemon_metrics import DaemonCollector
 from orchd.domain.ids import ModelKey
-from orchd.domain.offer import NodeStatus, Published
+from orchd.domain.offer import Callback, NodeStatus, Published
 from orchd.exposition import MetricsRegistry
 from orchd.health.metrics import HealthCollector
 from orchd.jobs.metrics import ConnectionCollector, JobCollector
@@ -52,6 +52,8 @@ class Metrics:
         NodeCollector(registry, lambda: self._node())
         self._published: Callable[[], Mapping[str, Mapping[ModelKey, Published]]] = dict
         StandingsCollector(registry, lambda: self._node(), lambda: self._published())
+        self.callback = Callback("http://127.0.0.1:8737")
+        CallbackCollector(registry, lambda: self.callback)
         self.registry_error = RegistryErrors(registry).registry_error
         self.reloaded = CatalogCollector(registry).reloaded
 

@@ -21,7 +21,7 @@ from orchd.advertise import registries
 from orchd.advertise.metrics import REGISTRIES, REGISTRY_CODES
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
-from orchd.domain.offer import NodeStatus, Published
+from orchd.domain.offer import Callback, NodeStatus, Published
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
 from orchd.domain.state import Problem, Severity, Snapshot
@@ -46,6 +46,7 @@ INTERFACE = {
     "byoc_frame_latency_ms": ("histogram", {"source", "pipeline", "model_id"}),
     "byoc_sessions_active": ("gauge", {"source", "pipeline", "model_id"}),
     "orchd_build_info": ("gauge", {"version", "python"}),
+    "orchd_callback_reached": ("gauge", {"by"}),
     "orchd_connections": ("gauge", {"side"}),
     "orchd_connections_closed": ("counter", {"reason"}),
     "orchd_converged": ("gauge", set()),
@@ -149,6 +150,7 @@ def use_all(metrics: Metrics) -> None:
     metrics.registries_from(lambda: standings)
     metrics.streams_from(lambda: {KEY: {"running": 2, "held": 1}})
     metrics.registry_error("live-runner", Code.NODE_SECRET)
+    metrics.callback = Callback("http://127.0.0.1:8737", by_us=True, by_node=False)
 
 
 def test_families_types_and_labels_are_the_documented_ones(metrics: Metrics) -> None:
@@ -331,6 +333,7 @@ def test_a_forgotten_model_leaves_no_series_and_late_news_of_it_make_none(metric
     metrics.probed(KEY, "ready", 0.1)
     metrics.job_finished(KEY, "aborted", "", 1.0, None, 0.0)
     kept = {"orchd_runtime_up", "orchd_connections", "orchd_node_up", "orchd_node_starts_total"}
+    kept.add("orchd_callback_reached")
     assert {name for name, _ in set(samples(metrics)) - before} == kept
     assert value(metrics, "orchd_jobs_total", ModelKey("", ""), outcome="aborted") == 1
 

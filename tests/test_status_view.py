@@ -206,6 +206,17 @@ class TestStatus:
             "registries": ["byoc", "live-runner"],
             "error": "cannot reach go-livepeer at https://127.0.0.1:8935: connection refused; is it running?",
             "code": "node_unreachable",
+            "program": None,
+            "callback": {
+                "url": "http://127.0.0.1:8737",
+                "by_us": True,
+                "by_node": True,
+                "since": NOW - 11_000,
+                "error": "",
+                "code": None,
+                "note": "",
+                "blocks": False,
+            },
         }
         assert status(beside(NodeStatus()))["node"]["on_chain"] is None
 

@@ -49,6 +49,9 @@ class Advertiser:
         rate: None = USD and ETH can't be converted.
         sessions: is told of the sessions that gateways reserve at the node.
         instance: as in the settings.
+
+    Attributes:
+        registries: by name, those that the node does not speak as well.
     """
 
     def __init__(
@@ -74,12 +77,12 @@ class Advertiser:
             if auto or name in settings.registries:
                 node.watch.ask(name, partial(found.spoken if auto else _as_set, node.calls, settings))
         context = RegistryContext(node, listings, settings, self._rate_now, sessions, instance)
-        self._registries: dict[str, Registry] = {name: found.make(context) for name, found in modules.items()}
+        self.registries: dict[str, Registry] = {name: found.make(context) for name, found in modules.items()}
         self._priced: dict[ModelKey, Price] = {}
 
     def roots(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what runs as long as orchd does, by name."""
-        return {"rate": self._follow_rate()} | {name: each.run() for name, each in self._registries.items()}
+        return {"rate": self._follow_rate()} | {name: each.run() for name, each in self.registries.items()}
 
     async def open(self) -> None:
         """Learn the rate, or the first prices that need it would be refused."""
@@ -136,7 +139,7 @@ class Advertiser:
 
     async def stop_session(self, key: ModelKey, session: str) -> None:
         """End a session that a gateway has reserved at the node."""
-        for registry in self._registries.values():
+        for registry in self.registries.values():
             if isinstance(registry, SessionRegistry):
                 await registry.stop_session(key, session)
 
@@ -144,7 +147,7 @@ class Advertiser:
         """Offer nothing any more, after the registries' tasks have ended."""
         try:
             async with asyncio.timeout(WITHDRAW_S):
-                await asyncio.gather(*(registry.withdraw_all() for registry in self._registries.values()))
+                await asyncio.gather(*(registry.withdraw_all() for registry in self.registries.values()))
         except TimeoutError:
             log.warning("not_all_withdrawn", waited_s=WITHDRAW_S)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orchd.advertise import registries
 from orchd.domain.ids import ModelKey
-from orchd.domain.offer import NodeStatus, Published
+from orchd.domain.offer import Callback, NodeStatus, Published
 from orchd.errors import Code
 from orchd.exposition import MetricsRegistry
 from orchd.metric_lines import MODEL_LABELS, Family, Page, model_labels, sample
@@ -71,6 +71,15 @@ FAILING = Family(
     good_for="why a model is not on offer",
 )
 
+CALLBACK = Family(
+    "orchd_callback_reached",
+    "gauge",
+    "1 = a trial has reached orchd at orchestrator.callback_url, 0 = it has not; absent = not tried, or it can't be.",
+    labels=("by",),
+    unit="0 or 1",
+    good_for="can jobs arrive at all?",
+)
+
 _NOTHING = Published(wanted=False, published=False, confirmed=None, since=0.0)
 
 _Texts = tuple[Published, Sequence[str]]
@@ -92,6 +101,25 @@ class RegistryErrors:
     def pieces(self, page: Page) -> Iterator[Sequence[str]]:
         errors = self._errors.items()
         yield ("".join(sample(ERRORS.name, n, registry=name, code=code) for (name, code), n in errors),)
+
+
+class CallbackCollector:
+    """`exposition.Collector` of the trials of the callback URL.
+
+    Args:
+        status: returns what is known.
+    """
+
+    families = (CALLBACK,)
+
+    def __init__(self, registry: MetricsRegistry, status: Callable[[], Callback]) -> None:
+        self._status = status
+        registry.register(self)
+
+    def pieces(self, page: Page) -> Iterator[Sequence[str]]:
+        found = self._status()
+        known = {"orchd": found.by_us, "node": found.by_node}
+        yield ("".join(sample(CALLBACK.name, int(ok), by=by) for by, ok in known.items() if ok is not None),)
 
 
 class StandingsCollector:

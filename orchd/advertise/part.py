@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from orchd import tasks
 from orchd.advertise.advertiser import Advertiser
+from orchd.advertise.callback import CallbackTrials
 from orchd.advertise.listings import Listings
-from orchd.advertise.metrics import RegistryErrors, StandingsCollector
+from orchd.advertise.metrics import CallbackCollector, RegistryErrors, StandingsCollector
 from orchd.advertise.rate import EthUsd, eth_usd_source
 from orchd.advertise.told import OffersTold
 from orchd.domain.ids import ModelKey
@@ -60,6 +61,7 @@ class AdvertisePart(Part):
         self._sessions = sessions
         self._realtime = realtime
         self._reconcile = reconcile
+        self._history = history
         self._told = OffersTold(history)
         self._stops: set[asyncio.Task[Any]] = set()
 
@@ -82,7 +84,12 @@ class AdvertisePart(Part):
             rpc_url, lambda url: advertiser.use_rate(self._rate(url))
         )
         keeper.over_at_node.connect(self._stop_session)
-        self._reconcile.snapshots.contribute(advertiser, lambda snapshot: replace(snapshot, node=node.watch.status))
+        trials = CallbackTrials(rules, listings, node, context.names, advertiser.registries, self._history)
+        self._callback = trials
+        self._reconcile.snapshots.contribute(
+            advertiser, lambda snapshot: replace(snapshot, node=replace(node.watch.status, callback=trials.status))
+        )
+        CallbackCollector(context.metrics, lambda: trials.status)
         StandingsCollector(context.metrics, lambda: node.watch.status, lambda: listings.published)
 
     async def start(self) -> None:
@@ -92,7 +99,8 @@ class AdvertisePart(Part):
         advertiser = self.advertiser
         # Until something else needs it, the watch runs for the registries alone.
         watch = self._node.access.watch.run()
-        return {"node": watch, "offers": advertiser.follow(self._reconcile.snapshots), **advertiser.roots()}
+        offers = advertiser.follow(self._reconcile.snapshots)
+        return {"node": watch, "offers": offers, "callback": self._callback.run(), **advertiser.roots()}
 
     async def withdraw(self) -> None:
         await self.advertiser.withdraw()

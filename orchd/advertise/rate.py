@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from orchd.domain.model import Secret
 from orchd.errors import Code, OrchdError, SettingsError
-from orchd.http_client import Unanswered, post_json
+from orchd.http_client import Unanswered, ask_once
 from orchd.names import Names
 
 MAX_AGE_S = 25 * 3600.0
@@ -140,8 +140,13 @@ class ChainlinkFeed:
         call = {"to": self._feed, "data": selector}
         body = {"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [call, "latest"]}
         try:
-            status, text = await post_json(
-                self._rpc_url.value, body, self._names, timeout_s=self._call_timeout_s, most=_MAX_ANSWER_BYTES
+            status, text = await ask_once(
+                "POST",
+                self._rpc_url.value,
+                self._names,
+                document=body,
+                timeout_s=self._call_timeout_s,
+                most=_MAX_ANSWER_BYTES,
             )
         except Unanswered as exc:
             raise self._error(str(exc)) from exc

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from orchd.advertise.listings import Listings
 from orchd.advertise.settings import OrchestratorSettings
@@ -22,6 +23,45 @@ class Registry(Protocol):
 
     async def withdraw_all(self) -> None:
         """Take back everything that is offered there, after `run` has ended. What the node refuses stays."""
+
+
+class TrialResult(StrEnum):
+    """What came of a job that orchd sent to itself through the node."""
+
+    ARRIVED = "arrived"
+    REFUSED = "refused"
+    """The node answered that it can't pass the job on."""
+    ELSEWHERE = "elsewhere"
+    """Another server got it."""
+    SILENCE = "silence"
+    """The node took the runner, and has not answered the job in time."""
+    UNTESTABLE = "untestable"
+    """It would have to be paid for, or the registry is not used so that it can be tried."""
+    AGAIN = "again"
+    """Something else went wrong."""
+
+
+class NodeTrial(NamedTuple):
+    """What came of a trial through the node.
+
+    Attributes:
+        said: by the node, in one line; empty = nothing that helps.
+    """
+
+    result: TrialResult
+    said: str = ""
+
+
+@runtime_checkable
+class TriedRegistry(Registry, Protocol):
+    """A registry through which orchd can send a job to itself."""
+
+    async def try_way(self) -> NodeTrial:
+        """Send one by a runner made for it, which takes no slot of a model and is unregistered at once.
+
+        Never raises.
+        """
+        ...
 
 
 @runtime_checkable

@@ -57,6 +57,15 @@ def offers_lines(status: Json, style: TextStyle) -> list[str]:
     return style.wrap(("offers " if node["up"] else "offered when it was up: ") + offers, "    ")
 
 
+def callback_lines(status: Json, style: TextStyle) -> list[str]:
+    """Return why jobs do not reach orchd, or what could not be tried; empty if all is well."""
+    found = status["node"]["callback"]
+    if not found or not (found["error"] or found["note"]):
+        return []
+    colour = RED if found["by_node"] is False else YELLOW
+    return [style.paint(line, colour) for line in style.wrap(printable(found["error"] or found["note"]), "    ")]
+
+
 def models_lines(status: Json, style: TextStyle) -> list[str]:
     """Return a line for each model that is not found as it should be; empty if there is none."""
     node, now = status["node"], status["at"]
@@ -146,7 +155,7 @@ def _of_model(status: ModelStatus) -> Json:
 
 
 def _offers(status: Json, style: TextStyle) -> list[str]:
-    return offers_lines(status, style) if status["node"] is not None else []
+    return offers_lines(status, style) + callback_lines(status, style) if status["node"] is not None else []
 
 
 def _overview(status: Json, style: TextStyle) -> list[str]:
@@ -154,7 +163,7 @@ def _overview(status: Json, style: TextStyle) -> list[str]:
 
 
 def _model_page(status: Json, style: TextStyle) -> list[str]:
-    return model_lines(status, style) if status["node"] is not None else []
+    return model_lines(status, style) + callback_lines(status, style) if status["node"] is not None else []
 
 
 def _facts(model: Json, status: Json) -> dict[str, str]:
@@ -171,8 +180,14 @@ def _model_changes(model: Json, status: Json) -> dict[str, str]:
     return {f"{name}{OFFERED}": offered + (f": {why}" if why else "")}
 
 
+def _changes(status: Json) -> dict[str, str]:
+    found = status["node"] and status["node"]["callback"]
+    return {"callback": printable(found["error"])} if found and found["error"] else {}
+
+
 FACE = StatusFace(
     of_model=_of_model,
+    changes=_changes,
     overview={Position.OFFERS: _offers, Position.REGISTRIES: _overview},
     model_page={Position.REGISTRIES: _model_page},
     facts=_facts,

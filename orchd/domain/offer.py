@@ -77,6 +77,30 @@ class NodeProgram(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Callback:
+    """Whether jobs find the way from the node to orchd, which is the setting `orchestrator.callback_url`.
+
+    Attributes:
+        url: the setting.
+        by_us: orchd has reached itself there; None = not tried yet.
+        by_node: a trial through the node came back to orchd; None = not tried, or it can't be.
+        since: Unix time of the last change of these two; 0 = none was tried yet.
+        error, code: what is wrong, and what to do; empty, None = nothing is known to be.
+        note: what could not be tried, and what the node needs; empty = nothing.
+        blocks: it is proved that no job can arrive.
+    """
+
+    url: str
+    by_us: bool | None = None
+    by_node: bool | None = None
+    since: float = 0.0
+    error: str = ""
+    code: Code | None = None
+    note: str = ""
+    blocks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """The node, as it was seen last.
 
@@ -88,6 +112,7 @@ class NodeStatus:
         registries: names of those that are used now, as `orchd.advertise.registries` has them.
         error, code: why it can't be used; empty, None = it can.
         program: as its answers showed at its last start; None = not seen yet.
+        callback: whether its jobs reach us; None = not known here (the advertiser keeps it).
     """
 
     up: bool = False
@@ -99,6 +124,7 @@ class NodeStatus:
     error: str = ""
     code: Code | None = None
     program: NodeProgram | None = None
+    callback: Callback | None = None
 
     @property
     def name(self) -> str:

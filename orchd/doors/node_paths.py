@@ -16,6 +16,13 @@ from orchd.errors import Code
 from orchd.realtime.routes import StreamCall
 
 BYOC, LIVE = "/byoc/", "/live/"
+TRIAL_SLUG = "orchd"
+"""In the place of a model's slug, which never is so: the path is one of orchd's own trials."""
+
+
+def trial_path(word: str) -> str:
+    """Return the path of a trial."""
+    return f"{LIVE}{TRIAL_SLUG}/{word}"
 
 
 def is_byoc(path: str) -> bool:

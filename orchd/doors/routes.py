@@ -82,13 +82,20 @@ class HealthAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class TrialAsked:
+    """Orchd asks itself, through the node or not, whether its job listener is reached by the URL that the node has."""
+
+    word: bytes = attribute(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class AskBody:
     """Only the body can name the model, among those of these pipelines."""
 
     pipelines: frozenset[str]
 
 
-Route = ToRunner | HealthAsked | AskBody
+Route = ToRunner | HealthAsked | TrialAsked | AskBody
 
 
 def origin_form(target: str) -> str:

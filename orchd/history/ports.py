@@ -60,6 +60,8 @@ class Kind(StrEnum):
     NOT_REGISTERED = "not_registered", "the node did not take it, or could not be asked; it is tried again"
     NODE_UP = "node_up", "the node answers; its version"
     NODE_DOWN = "node_down", "the node can't be used; why"
+    CALLBACK_FAILED = "callback_failed", "jobs can't reach orchd at `orchestrator.callback_url`; why, and what to do"
+    CALLBACK_REACHED = "callback_reached", "orchd is reached there again"
     RUNTIME_UP = "runtime_up", "Docker, or what launches processes, can be used"
     RUNTIME_DOWN = "runtime_down", "Docker can't be used; why"
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from orchd.domain.ids import new_ids
 from orchd.domain.outcomes import Outcome
 from orchd.doors.base import Door, enter
-from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, Beside, HealthAsked, Served
+from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, Beside, HealthAsked, Served, TrialAsked
 from orchd.errors import Code, JobRefused
 from orchd.hooks.calls import HookCalls, awaited
 from orchd.jobs.accounts import Accounts
@@ -79,7 +79,6 @@ class Handler:
             slot=self._slots.for_stream,
             admit=self._admit,
             began=accounts.charge_stream,
-            node=sessions.node,
         )
         self.ending = JobEnding(sessions, accounts, self._realtime, listeners, hooks, now)
         self._running: set[Run] = set()
@@ -163,6 +162,8 @@ class Handler:
         if not isinstance(plan, Plan) or plan.served is not served or plan.doors is not doors:
             plan = head.memo = await self._plan(run, served, doors)
         run.door = plan.door
+        if isinstance(plan.way, TrialAsked):
+            return self._answer_trial(run, plan.way)
         if self._hooks.arriving:
             await self._arrive(run, plan)
         if plan.model is None:
@@ -233,6 +234,14 @@ class Handler:
             raise JobRefused(Code.NOT_READY, f"cannot begin a session of {key}: {reason}")
         headers = [(b"Content-Type", b"application/json"), (b"Livepeer-Request-Id", run.request_id.encode())]
         run.caller.answer(200, headers, b'{"status":"ok"}')
+
+    def _answer_trial(self, run: Run, way: TrialAsked) -> None:
+        """Answer what only orchd knows; nobody but orchd has the word that asks for it, so no hook is asked."""
+        run.counts = False
+        answer = self._facts.trial(way.word)
+        if answer is None:
+            raise JobRefused(Code.NOT_OFFERED, "cannot serve the request: no such model is offered here now")
+        run.caller.answer(200, [(b"Content-Type", b"text/plain")], answer)
 
     async def _plan(self, run: Run, served: Served, doors: Sequence[Door]) -> Plan:
         """Return what follows from the head. `run.door` is known after that, unless no door takes the request.

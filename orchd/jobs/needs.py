@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
@@ -18,9 +17,6 @@ from orchd.realtime.keeper import Keeper
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
 
-if TYPE_CHECKING:
-    from orchd.node.ports import NodeCalls
-
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
@@ -31,12 +27,14 @@ class ModelFacts:
         readiness: (ready, why not) of a model, for `/models/.../health`.
         for_node: whether the node is to take a model for healthy, for `/live/.../health`.
         terms: name and price of a model for a payer.
+        trial: what to answer to a trial of orchd's own, by its word; None = it is not one.
     """
 
     served: Callable[[], Mapping[ModelKey, Model]]
     readiness: Callable[[ModelKey], tuple[bool, str]]
     for_node: Callable[[ModelKey], bool]
     terms: Callable[[Model, str], Terms] = terms_of
+    trial: Callable[[bytes], bytes | None] = lambda word: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +45,11 @@ class SessionKeepers:
         table: who holds which slot.
         letting_go: keeps the slots of jobs that were cut while their runners may be at work.
         streams: keeps realtime sessions.
-        node: where those of Live Runner's have their channels; None = there is no node.
     """
 
     table: SessionTable
     letting_go: LettingGo
     streams: Keeper
-    node: NodeCalls | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,15 +95,11 @@ class JobsPart(Part):
         table = self._sessions.table
         collector = JobCollector(context.metrics, table.slots)
         for_node = (lambda key: False) if self._node is None else self._node.healthy
+        trial = (lambda word: None) if self._node is None else self._node.access.trials.answer
         self._server = server = JobServer(
             settings,
-            ModelFacts(self._reconcile.loop.models, self._reconcile.readiness, for_node, self._terms),
-            SessionKeepers(
-                table,
-                self._sessions.letting_go,
-                self._realtime.keeper,
-                None if self._node is None else self._node.access.calls,
-            ),
+            ModelFacts(self._reconcile.loop.models, self._reconcile.readiness, for_node, self._terms, trial),
+            SessionKeepers(table, self._sessions.letting_go, self._realtime.keeper),
             self._hooks.calls,
             JobListeners(collector, JobLines(self._lines), self._reconcile.hurry),
             Surroundings(context.env, context.names, context.lag, open_files()),

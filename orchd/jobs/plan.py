@@ -8,7 +8,7 @@ from orchd.domain.ids import Address
 from orchd.domain.model import ExternalLaunch, Model
 from orchd.doors.base import Door
 from orchd.doors.paths import MAX_PATH_LENGTH, climbs
-from orchd.doors.routes import AskBody, HealthAsked, Route, Served, ToRunner
+from orchd.doors.routes import AskBody, HealthAsked, Route, Served, ToRunner, TrialAsked
 from orchd.errors import Code
 from orchd.http1.rules import RequestHead
 from orchd.jobs.heads import AnswerToCaller
@@ -57,7 +57,7 @@ class Plan:
         self.doors = doors
         self.door = door
         self.way = way
-        self.known: ToRunner | HealthAsked | None = None if isinstance(way, AskBody) else way
+        self.known: ToRunner | HealthAsked | None = None if isinstance(way, AskBody | TrialAsked) else way
         self.model: Model | None = None
         self.target = ""
         self.most = 0

@@ -17,6 +17,7 @@ from orchd.domain.signal import Signal
 from orchd.domain.stores import SecretStore
 from orchd.errors import Code, OrchdError
 from orchd.node.route_secrets import RouteSecrets
+from orchd.node.trials import Trials
 from orchd.reasons import one_line
 
 TEXT_BYTES = 4096
@@ -226,6 +227,7 @@ class NodeAccess:
         healthy: models that the node is to take for healthy when it asks us. A registry writes it, the job listener
             reads it.
         rate: the registries write it, the accounts of jobs read it.
+        trials: the advertiser begins them, the job listener answers them.
     """
 
     calls: NodeCalls
@@ -234,6 +236,7 @@ class NodeAccess:
     watch: RestartWatch
     healthy: set[ModelKey] = field(default_factory=set)
     rate: KnownRate = field(default_factory=KnownRate)
+    trials: Trials = field(default_factory=Trials)
 
 
 def _no_number(name: str) -> NoReturn:

@@ -29,6 +29,7 @@ TOO_LONG = (
     "test_static",
     "test_pace",
     "test_token_probe",
+    "test_trial",
     "test_*prices",
 )
 """Long tests, most of them against a whole node: they run by themselves."""

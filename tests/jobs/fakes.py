@@ -28,7 +28,6 @@ from orchd.jobs.needs import ModelFacts, SessionKeepers, Surroundings
 from orchd.jobs.run import Run
 from orchd.jobs.server import JobServer
 from orchd.jobs.settings import JobsSettings
-from orchd.node.ports import NodeCalls
 from orchd.relay.caller import CallerConnection
 from orchd.relay.wire import Wire
 from orchd.sessions.session import Session
@@ -254,7 +253,6 @@ class Bench:
         is_open: bool = True,
         on_count: Callable[[ModelKey, int], None] = lambda key, active: None,
         store: FakeStreamStore | None = None,
-        node: NodeCalls | None = None,
         **settings: Any,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -289,7 +287,7 @@ class Bench:
         self.server = JobServer(
             self.settings,
             ModelFacts(lambda: self.models, lambda key: self.health, lambda key: self.node_health),
-            SessionKeepers(self.table, self.letting_go, self.keeper, node),
+            SessionKeepers(self.table, self.letting_go, self.keeper),
             HookCalls(self.hooks, timeout_s=self.settings.hook_timeout_s),
             JobListeners(self.metrics, self.log, self.hurried.append),
             Surroundings({}),

@@ -16,7 +16,8 @@ from orchd.advertise.live_runner.dynamic import DynamicRunners
 from orchd.advertise.live_runner.listings import LiveListings
 from orchd.advertise.live_runner.plan import RunnerRecord
 from orchd.advertise.live_runner.static import StaticRunners
-from orchd.advertise.registry import RegistryContext
+from orchd.advertise.live_runner.trial import try_way
+from orchd.advertise.registry import NodeTrial, RegistryContext, TrialResult
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import NodeProgram
@@ -71,6 +72,7 @@ class LiveRegistry:
         self._live = LiveListings(context)
         runners = StaticRunners if context.settings.live_runner == "static" else DynamicRunners
         self._runners: LiveRunners = runners(context, self._live)
+        self._context = context
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -87,6 +89,12 @@ class LiveRegistry:
     def runner_id(self, key: ModelKey) -> str:
         """Return the route under which clients find the model at the node."""
         return self._runners.runner_id(key)
+
+    async def try_way(self) -> NodeTrial:
+        """See `TriedRegistry.try_way`. By heartbeats only: the static way has the node ask our health URL."""
+        if self._context.settings.live_runner != "dynamic":
+            return NodeTrial(TrialResult.UNTESTABLE)
+        return await try_way(self._context)
 
     async def stop_session(self, key: ModelKey, session_id: str) -> None:
         """End a session at the node; what it does not know is fine. Never raises; gives up after a few tries."""

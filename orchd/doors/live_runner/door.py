@@ -12,8 +12,8 @@ from orchd.domain.origins import Origin
 from orchd.doors.base import Door, Readiness, StreamNaming
 from orchd.doors.escaping import escaped_once
 from orchd.doors.live_runner.answers import check_status
-from orchd.doors.node_paths import LIVE, is_live, oddly_spelled, on_runner
-from orchd.doors.routes import HealthAsked, Route, Served, ToRunner, by_slug, origin_form
+from orchd.doors.node_paths import LIVE, TRIAL_SLUG, is_live, oddly_spelled, on_runner
+from orchd.doors.routes import HealthAsked, Route, Served, ToRunner, TrialAsked, by_slug, origin_form
 from orchd.errors import Code
 from orchd.hooks.job import NodeProof
 from orchd.http1.names import Memo
@@ -44,10 +44,12 @@ class LiveRunnerDoor(Door):
         return is_live(path)
 
     def route(self, head: RequestHead, target: str, served: Served) -> Route:
-        """By slug; `health` is ours where the node asks for it."""
+        """By slug; trials are ours, and `health` where the node asks for it."""
         path, mark, query = origin_form(target).partition("?")
         slug, _, rest = path.removeprefix(LIVE).partition("/")
         segment, _, rest = rest.partition("/")
+        if slug == TRIAL_SLUG:
+            return TrialAsked(segment.encode("latin-1"))
         key, proof = by_slug(slug, served), segment.encode("latin-1")
         if served.beside.program is NodeProgram.GO_LIVEPEER:
             rest = escaped_once(rest)
