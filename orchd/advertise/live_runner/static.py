@@ -78,6 +78,7 @@ class StaticRunners:
         self._models: dict[ModelKey, StaticRunner] = {}
         self._changed = context.listings.subscribe()
         self._up_since = 0.0
+        self._epoch = 0
         self._batch = BATCH
 
     async def run(self) -> None:
@@ -124,6 +125,10 @@ class StaticRunners:
     async def _update(self) -> bool:
         """Update what is wanted of each model; return whether one stays listed for its sessions."""
         node, offers = self._live.node, self._context.listings.offers
+        if self._epoch and node.epoch != self._epoch:
+            for key in self._models:
+                self._context.sessions.forgotten(key, self._now())
+        self._epoch = node.epoch
         if node.up and node.since != self._up_since:
             self._up_since = node.since
             for model in self._models.values():  # It may have forgotten us.

@@ -149,6 +149,22 @@ async def test_a_restarted_node_gets_everything_again_but_what_was_hidden(beside
         assert beside.runner("other") is None
 
 
+async def test_the_sessions_of_a_node_that_has_ended_are_over_and_those_of_one_that_was_away_are_not(
+    beside: World,
+) -> None:
+    """The static way names no session: nothing else would give their slots back."""
+    async with beside.orchd():
+        await _listed(beside)
+        beside.sessions.reserved(key(), "cam1")
+        beside.node_is_back()
+        beside.post(offer(capacity=3))
+        await until("the node's return was noticed", lambda: beside.capacity() == 3)
+        assert beside.sessions.of(key()) == {"cam1"}
+        await beside.node.restart()
+        beside.node_is_up()
+        await until("it is over", lambda: not beside.sessions.of(key()))
+
+
 async def test_a_loss_that_nobody_noticed_is_found() -> None:
     async with static(check_s=0.05) as beside, beside.orchd():
         await _listed(beside)
