@@ -32,6 +32,7 @@ class Code(StrEnum):
     STREAM_RUNNING = "stream_running"
     STREAM_UNKNOWN = "stream_unknown"
     STREAM_ROUTE = "stream_route"
+    CHANNELS_UNAVAILABLE = "channels_unavailable"
     HOOK_FAILED = "hook_failed"
     HOOK_REFUSED = "hook_refused"
     PAYMENT_REQUIRED = "payment_required"
@@ -203,6 +204,7 @@ JOB_ANSWERS: dict[Code, int] = {
     Code.STREAM_RUNNING: 503,
     Code.STREAM_UNKNOWN: 404,
     Code.STREAM_ROUTE: 403,
+    Code.CHANNELS_UNAVAILABLE: 503,
     Code.HOOK_FAILED: 503,
     Code.HOOK_REFUSED: 403,
     Code.PAYMENT_REQUIRED: 402,

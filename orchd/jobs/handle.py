@@ -79,6 +79,7 @@ class Handler:
             slot=self._slots.for_stream,
             admit=self._admit,
             began=accounts.charge_stream,
+            node=sessions.node,
         )
         self.ending = JobEnding(sessions, accounts, self._realtime, listeners, hooks, now)
         self._running: set[Run] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
@@ -16,6 +17,9 @@ from orchd.names import Names
 from orchd.realtime.keeper import Keeper
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
+
+if TYPE_CHECKING:
+    from orchd.node.ports import NodeCalls
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,13 @@ class SessionKeepers:
         table: who holds which slot.
         letting_go: keeps the slots of jobs that were cut while their runners may be at work.
         streams: keeps realtime sessions.
+        node: where those of Live Runner's have their channels; None = there is no node.
     """
 
     table: SessionTable
     letting_go: LettingGo
     streams: Keeper
+    node: NodeCalls | None = None
 
 
 @dataclass(frozen=True, slots=True)

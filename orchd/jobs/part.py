@@ -99,7 +99,12 @@ class JobsPart(Part):
         self._server = server = JobServer(
             settings,
             ModelFacts(self._reconcile.loop.models, self._reconcile.readiness, for_node, self._terms, trial),
-            SessionKeepers(table, self._sessions.letting_go, self._realtime.keeper),
+            SessionKeepers(
+                table,
+                self._sessions.letting_go,
+                self._realtime.keeper,
+                None if self._node is None else self._node.access.calls,
+            ),
             self._hooks.calls,
             JobListeners(collector, JobLines(self._lines), self._reconcile.hurry),
             Surroundings(context.env, context.names, context.lag, open_files()),

@@ -14,23 +14,26 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import Model
+from orchd.domain.model import Model, Secret
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
-from orchd.doors.base import StreamNaming
 from orchd.doors.routes import ToRunner
 from orchd.errors import Code, JobRefused
-from orchd.http1.names import LOWER, Header
 from orchd.jobs.run import Run
-from orchd.jobs.stream_body import check_start, id_in, said_id, stream_id
+from orchd.jobs.stream_body import check_start, id_in, said_id
+from orchd.jobs.stream_head import name_in, nameless, passing_headers, session_pass
+from orchd.realtime.channels import brings_media
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.routes import StreamCall
+from orchd.realtime.session_channels import NoChannels, SessionChannels
 from orchd.realtime.stream import Stream
 from orchd.sessions.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
+
+    from orchd.node.ports import NodeCalls
 
 MIB = 1024 * 1024
 MAX_BODY_BYTES = 16 * MIB
@@ -47,6 +50,7 @@ class Realtime:
         slot: takes one for a stream of this model, waiting for a cold one.
         admit: asks the hooks that take what a stream costs.
         began: a stream has begun to run: it is charged for from now on.
+        node: has the channels of its sessions made; None = there is no node.
     """
 
     def __init__(
@@ -57,12 +61,14 @@ class Realtime:
         slot: Callable[[Run, ModelKey], Awaitable[Session]],
         admit: Callable[[Run], Awaitable[None]],
         began: Callable[[Stream], None],
+        node: NodeCalls | None = None,
     ) -> None:
         self._keeper = keeper
         self._body_timeout_s = body_timeout_s
         self._slot = slot
         self._admit = admit
         self._began = began
+        self._node = node
 
     async def serve(self, run: Run, call: StreamCall, way: ToRunner, model: Model) -> None:
         """Answer a call about a stream.
@@ -73,15 +79,17 @@ class Realtime:
         # A stream counts as a job when it has ended; see `Handler.stream_ended`. One that can't begin counts here.
         run.counts = call is StreamCall.START
         body = await self._body(run, model)
-        name = _name(run)
+        name = name_in(run.head, run.door.naming)
         said = check_start(body) if call is StreamCall.START else None
         if run.door.naming.in_body:
             name = name or (said_id(body) if said is None else id_in(said))
         elif not name:
-            raise _nameless(run.door.naming)
+            raise nameless(run.door.naming)
         match call:
             case StreamCall.START:
-                await self._start(run, way, model, name or run.request_id, body)
+                await self._start(
+                    run, way, model, name or run.request_id, body, own_media=brings_media(said or {}, body)
+                )
             case StreamCall.STOP:
                 await self._stop(run, way, model, name, body)
             case StreamCall.UPDATE:
@@ -100,9 +108,9 @@ class Realtime:
         Raises:
             JobRefused: the request names none, or one that is over; or there is no slot.
         """
-        name = _name(run)
+        name = name_in(run.head, run.door.naming)
         if not name:
-            raise _nameless(run.door.naming)
+            raise nameless(run.door.naming)
         stream = self._keeper.claim(way.key, name, run.door.origin) or await self._hold(run, way, name)
         if not stream.live:
             raise JobRefused(Code.STREAM_UNKNOWN, f"cannot go on with session {name} of {way.key}: it has ended")
@@ -126,8 +134,13 @@ class Realtime:
                 self._keeper.refused(stream, "its start was not admitted")
         self._keeper.request_ended(stream, run.abort)
 
-    async def _start(self, run: Run, way: ToRunner, model: Model, name: str, body: bytes) -> None:
+    async def _start(self, run: Run, way: ToRunner, model: Model, name: str, body: bytes, *, own_media: bool) -> None:
         key, keeper = model.key, self._keeper
+        if run.door.origin.at_node and not own_media and not model.persistent:
+            raise JobRefused(
+                Code.BAD_REQUEST,
+                f"cannot start a stream of {key}: its sessions end with each request (the entry's mode is single-shot)",
+            )
         stream = keeper.streams.find(key, name) or await self._hold(run, way, name)
         if stream.phase is not StreamPhase.HELD:
             # The container would silently replace the running one (docs/protocol/container.md, 2.3).
@@ -138,7 +151,14 @@ class Realtime:
         await self._admit(run)
         _check_not_stopped(stream)
         run.admitted = True
-        reply = await self._asked(run, StreamCall.START, model, keeper.start(stream, model, _headers(run), body))
+        headers = passing_headers(run.head, run.door.naming)
+        try:
+            channels = None if own_media else self._channels(run, stream)
+            start = keeper.start(stream, model, headers, body, channels)
+            reply = await self._asked(run, StreamCall.START, model, start)
+        except NoChannels as exc:
+            keeper.refused(stream, "the node has made no channels for it")
+            raise JobRefused(Code.CHANNELS_UNAVAILABLE, f"cannot start a stream of {key}: {exc}") from exc
         _check_not_stopped(stream)
         if reply is None:
             raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot start a stream of {key}: its container has no such route")
@@ -158,7 +178,9 @@ class Realtime:
         stream = self._which(run, way, name)
         reply = None
         if stream is not None:
-            headers = _headers(run)
+            headers = passing_headers(run.head, run.door.naming)
+            if stream.found and stream.channels is None:
+                stream.channels = self._channels(run, stream)
             ending = self._keeper.end(stream, Outcome.OK, "it was stopped", headers=headers, body=body)
             reply = await run.outside(ending)
         elif name:
@@ -177,7 +199,7 @@ class Realtime:
 
     async def _ask(self, run: Run, stream: Stream, call: StreamCall, way: ToRunner, model: Model, body: bytes) -> None:
         self._own(run, stream)
-        asking = self._keeper.ask(stream, call, model, _headers(run), body)
+        asking = self._keeper.ask(stream, call, model, passing_headers(run.head, run.door.naming), body)
         reply = await self._asked(run, call, model, asking)
         if reply is None:
             raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot {call}: the container of {model.key} has no such route")
@@ -190,6 +212,13 @@ class Realtime:
             return await run.outside(asking)
         except ContainerSilent as exc:
             raise JobRefused(Code.BACKEND_UNAVAILABLE, f"cannot {call}: the runner of {model.key} {exc}") from exc
+
+    def _channels(self, run: Run, stream: Stream) -> SessionChannels | None:
+        """Return how to have channels made for a stream; None = it is no session of the node's."""
+        if self._node is None or not stream.origin.at_node:
+            return None
+        route, token = session_pass(run.head)
+        return SessionChannels(self._node, route, stream.id, Secret(token)) if route and token else None
 
     def _own(self, run: Run, stream: Stream) -> None:
         run.stream, run.session = stream, stream.session
@@ -248,53 +277,3 @@ def _check_not_stopped(stream: Stream) -> None:
 
 def _id(run: Run) -> tuple[bytes, bytes]:
     return b"Livepeer-Request-Id", run.request_id.encode()
-
-
-def _nameless(naming: StreamNaming) -> JobRefused:
-    return JobRefused(Code.BAD_REQUEST, f"cannot tell the {naming.word}: the request has no {naming.shown}")
-
-
-def _name(run: Run) -> str:
-    """Return how the request's head names the stream; empty = not at all.
-
-    Raises:
-        JobRefused: BAD_REQUEST.
-    """
-    header, where = run.door.naming.header, run.door.naming.shown
-    return stream_id(_text(_only(run, frozenset({header})).get(header, (b"", b""))[1], where), where)
-
-
-def _only(run: Run, names: frozenset[bytes]) -> dict[bytes, Header]:
-    """Return the headers of these lower-case names, without those that say nothing.
-
-    Raises:
-        JobRefused: BAD_REQUEST: one is given twice, with different values: orchd and the container could differ on it.
-    """
-    found: dict[bytes, Header] = {}
-    for name, value in run.head.headers:
-        lower, text = LOWER[name], value.strip(b" \t")
-        if lower in names and text and found.setdefault(lower, (name, text))[1] != text:
-            raise JobRefused(
-                Code.BAD_REQUEST, f"cannot take {name.decode('latin-1')}: it is given twice, with different values"
-            )
-    return found
-
-
-def _text(value: bytes, where: str) -> str:
-    """Return a header's value so that it reaches the container byte for byte.
-
-    Raises:
-        JobRefused: BAD_REQUEST.
-    """
-    try:
-        return value.decode()
-    except UnicodeDecodeError as exc:
-        raise JobRefused(Code.BAD_REQUEST, f"cannot take {where}: its bytes are not UTF-8") from exc
-
-
-def _headers(run: Run) -> dict[str, str]:
-    passing = _only(run, run.door.naming.passing).values()
-    headers = {name.decode("latin-1"): _text(value, name.decode("latin-1")) for name, value in passing}
-    if not any(name.lower() == "content-type" for name in headers):
-        headers["Content-Type"] = "application/json"
-    return headers

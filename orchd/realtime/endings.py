@@ -23,6 +23,7 @@ from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.over import NamesOver
 from orchd.realtime.records import StreamRecords
 from orchd.realtime.routes import Learnt, StreamCall, stream_routes
+from orchd.realtime.session_channels import NoChannels, SessionChannels
 from orchd.realtime.stream import Stream, StreamEnd, Streams
 from orchd.sessions.letting_go import LettingGo
 from orchd.tasks import cancel, spawn
@@ -66,7 +67,7 @@ class StreamEndings:
         self.over = NamesOver()
         self.ended: Signal[StreamEnd] = Signal()
         self.over_at_node: Signal[ModelKey, str] = Signal()
-        self._starts: dict[Stream, asyncio.Task[Reply | ContainerSilent | None]] = {}
+        self._starts: dict[Stream, asyncio.Task[Reply | ContainerSilent | NoChannels | None]] = {}
         self._stops: dict[Stream, asyncio.Task[Reply | None]] = {}
         self._ended: dict[Stream, StreamEnd] = {}
 
@@ -76,26 +77,47 @@ class StreamEndings:
         await self._records.close()
 
     def start(
-        self, stream: Stream, model: Model, headers: Mapping[str, str], body: bytes
+        self,
+        stream: Stream,
+        model: Model,
+        headers: Mapping[str, str],
+        body: bytes,
+        channels: SessionChannels | None = None,
     ) -> Coroutine[Any, Any, Reply | None]:
         """Note it on the disk and ask the container to start it. The answer can be awaited; None = no such route.
 
         This goes on when the one who waits for it leaves: a stop must not overtake the start.
 
+        Args:
+            channels: its media are to go through these; None = the body names them.
+
         Raises:
             ContainerSilent: when awaited.
+            NoChannels: when awaited; the container was not asked.
         """
-        stream.asked = True
-        start = self._starts[stream] = spawn(self._ask_to_start(stream, model, headers, body), name="start a stream")
+        stream.asked, stream.channels = True, channels
+        asking = self._ask_to_start(stream, model, headers, body)
+        start = self._starts[stream] = spawn(asking, name="start a stream")
         return _answer_to(start)
 
     async def _ask_to_start(
         self, stream: Stream, model: Model, headers: Mapping[str, str], body: bytes
-    ) -> Reply | ContainerSilent | None:
+    ) -> Reply | ContainerSilent | NoChannels | None:
+        channels = stream.channels
         try:
+            made = None if channels is None else await channels.make()
             await self._records.save(stream)
-            return await self.ask(stream, StreamCall.START, model, headers, body)
+            if channels is None or made is None:
+                return await self.ask(stream, StreamCall.START, model, headers, body)
+            reply = await self.ask(stream, StreamCall.START, model, headers, made.start(body, stream.id, model))
+            if reply is not None and reply.status < 300:
+                return Reply(200, ((b"Content-Type", b"application/json"),), made.answer(stream.id))
+            await self._remove_channels(stream)
+            return reply
         except ContainerSilent as exc:
+            return exc
+        except NoChannels as exc:
+            stream.asked, stream.channels = False, None
             return exc
         finally:
             del self._starts[stream]
@@ -170,16 +192,25 @@ class StreamEndings:
                 if not stream_routes(model, StreamCall.STOP, Learnt()):
                     # It ends by itself once its input has, which is the node's; see `_sweep`.
                     stream.idle_since = _now()
+                    await self._remove_channels(stream)
                     self._end_at_node(stream)
                     return None
                 reply = await self.ask(stream, StreamCall.STOP, model, headers, body)
                 confirmed = reply is not None and (reply.status < 300 or reply.status in NOTHING_TO_STOP)
+                await self._remove_channels(stream)
         except ContainerSilent as exc:
             log.warning("stream_not_stopped", stream=stream.id, reason=f"the container {exc}")
+            await self._remove_channels(stream)
         finally:
             self._stops.pop(stream, None)
         self._finish(stream, outcome, why, confirmed=confirmed)
         return reply
+
+    async def _remove_channels(self, stream: Stream) -> None:
+        """Behind the container's last word: it has something to say there. The end of its session removes them, too."""
+        channels, stream.channels = stream.channels, None
+        if channels is not None and not stream.node_knows:
+            await channels.remove()
 
     def _finish(self, stream: Stream, outcome: Outcome, why: str, *, confirmed: bool = True) -> None:
         """Free the slot, or let it go; once. `confirmed`: its container has said that it is not at work on it."""
@@ -229,9 +260,9 @@ class StreamEndings:
                 self.over_at_node.emit(stream.key, stream.id)
 
 
-async def _answer_to(start: asyncio.Task[Reply | ContainerSilent | None]) -> Reply | None:
-    answer: Reply | ContainerSilent | None = await asyncio.shield(start)
-    if isinstance(answer, ContainerSilent):
+async def _answer_to(start: asyncio.Task[Reply | ContainerSilent | NoChannels | None]) -> Reply | None:
+    answer: Reply | ContainerSilent | NoChannels | None = await asyncio.shield(start)
+    if isinstance(answer, Exception):
         raise answer
     return answer
 

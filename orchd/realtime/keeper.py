@@ -256,6 +256,7 @@ class Keeper(StreamEndings):
         if stream.session.account is None:
             stream.session.account = expected.account
         stream.began_at, stream.asked, stream.ran = expected.began_at, True, True
+        stream.found = True
         self.streams.move(stream, StreamEvent.FOUND)
         log.info("stream_found", pipeline=key.pipeline, model_id=key.model_id, stream=name, origin=expected.origin)
         if (key, name) in self.over:

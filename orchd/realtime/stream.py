@@ -13,6 +13,7 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamEvent, StreamPhase, next_phase
+from orchd.realtime.session_channels import SessionChannels
 from orchd.sessions.session import Session
 
 
@@ -30,6 +31,8 @@ class Stream:
         asked: its container was asked to start it, and may be at work on it.
         ran: its container has said yes to a start.
         node_knows: the node was the first to know that it is over.
+        channels: those that orchd has had the node make for it; None = none, or their session's token is not known.
+        found: it runs since an earlier orchd, which may have had channels made.
         riders: cuts each request that is under way.
     """
 
@@ -45,6 +48,8 @@ class Stream:
     asked: bool = False
     ran: bool = False
     node_knows: bool = False
+    channels: SessionChannels | None = field(default=None, repr=False)
+    found: bool = False
     riders: set[Callable[[str], None]] = field(default_factory=set)
 
     @property

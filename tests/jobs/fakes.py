@@ -28,6 +28,7 @@ from orchd.jobs.needs import ModelFacts, SessionKeepers, Surroundings
 from orchd.jobs.run import Run
 from orchd.jobs.server import JobServer
 from orchd.jobs.settings import JobsSettings
+from orchd.node.ports import NodeCalls
 from orchd.relay.caller import CallerConnection
 from orchd.relay.wire import Wire
 from orchd.sessions.session import Session
@@ -253,6 +254,7 @@ class Bench:
         is_open: bool = True,
         on_count: Callable[[ModelKey, int], None] = lambda key, active: None,
         store: FakeStreamStore | None = None,
+        node: NodeCalls | None = None,
         **settings: Any,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -287,7 +289,7 @@ class Bench:
         self.server = JobServer(
             self.settings,
             ModelFacts(lambda: self.models, lambda key: self.health, lambda key: self.node_health),
-            SessionKeepers(self.table, self.letting_go, self.keeper),
+            SessionKeepers(self.table, self.letting_go, self.keeper, node),
             HookCalls(self.hooks, timeout_s=self.settings.hook_timeout_s),
             JobListeners(self.metrics, self.log, self.hurried.append),
             Surroundings({}),
