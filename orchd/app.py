@@ -111,7 +111,7 @@ class App:
             node = self._add(NodePart)(context, database)
             secrets = node.secrets
         hooks = self._add(HooksPart)(context, database, BuiltInHooks(context, node))
-        self._add(JobsPart)(context, sessions, reconcile, realtime, node, hooks, self._lines)
+        jobs = self._add(JobsPart)(context, sessions, reconcile, realtime, node, hooks, self._lines)
         self._add(AdminPart)(context, reconcile, self._lifetime.is_running)
         drain = partial(self._lifetime.drain, above=reconcile)
         control = self._add(ControlPart)(context, reconcile, runtimes, drain, self.stop, history)
@@ -122,7 +122,7 @@ class App:
         if node is not None:
             from orchd.advertise.part import AdvertisePart
 
-            self._add(AdvertisePart)(context, node, sessions, realtime, reconcile, history)
+            self._add(AdvertisePart)(context, node, sessions, realtime, reconcile, jobs, history)
         self._notify, self._reload, self._reconcile, self._history = notify, reload, reconcile, history
 
     def _add(self, part: Callable[P, T]) -> Callable[P, T]:

@@ -145,6 +145,8 @@ class Advertiser:
 
     async def withdraw(self) -> None:
         """Offer nothing any more, after the registries' tasks have ended."""
+        offers = self.listings.offers
+        self.listings.set_offers(Offers({}, offers.why_not | dict.fromkeys(offers.now, "orchd is ending")))
         try:
             async with asyncio.timeout(WITHDRAW_S):
                 await asyncio.gather(*(registry.withdraw_all() for registry in self.registries.values()))

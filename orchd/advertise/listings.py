@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from orchd.advertise import registries
+from orchd.advertise.leaks import LeakedSlots
 from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import NodeStatus, Offers, Published
@@ -43,6 +44,11 @@ class _PublishedModels(dict[ModelKey, Published]):
         return found
 
 
+def _no_jobs(key: ModelKey, door: str) -> int:
+    """No job runs."""
+    return 0
+
+
 def _uncounted(registry: str, code: str) -> None:
     """Errors are counted nowhere."""
 
@@ -60,10 +66,12 @@ class Listings:
         active: sessions of a model that run now, of all kinds; the node knows nothing of those that let go.
         begun: sessions of a model that began since orchd started.
         streams: realtime sessions of a model that came by a door (`byoc`) and run now.
+        jobs: its jobs that came by that door and run now, those that wait for a slot included.
         on_error: called with registry and code at each call that failed.
         told: called with each change of `published`.
 
     Attributes:
+        leaks: slots that the node keeps although their jobs are over.
         changes: models of which something else is shown now: in a registry, or why they are not offered.
         offers: what gateways are to find now; see `set_offers`.
         node: how the node was seen last.
@@ -76,12 +84,15 @@ class Listings:
         active: Callable[[ModelKey], int],
         begun: Callable[[ModelKey], int],
         streams: Callable[[ModelKey, str], int],
+        jobs: Callable[[ModelKey, str], int] = _no_jobs,
         on_error: Callable[[str, str], None] = _uncounted,
         told: Told = _untold,
     ) -> None:
         self.active = active
         self.begun = begun
         self.streams = streams
+        self.jobs = jobs
+        self.leaks = LeakedSlots(self.wake)
         self.on_error = on_error
         self.offers = Offers({}, {})
         self.node = NodeStatus()

@@ -17,10 +17,12 @@ from orchd.advertise.told import OffersTold
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.origins import Origin
+from orchd.domain.signal import Signal
 from orchd.history.ports import History
 from orchd.node.ports import NodeAccess
 from orchd.part import Context, Part, Roots
 from orchd.realtime.ports import RealtimeStreams
+from orchd.realtime.stream import StreamEnd
 from orchd.reconcile.ports import Reconciler
 from orchd.sessions.ports import Sessions
 from orchd.settings.secrets import SecretInUse, read_secret
@@ -34,6 +36,15 @@ class NodeBelow(Protocol):
 
     @property
     def secrets(self) -> MutableMapping[str, SecretInUse]: ...
+
+
+class JobsBelow(Protocol):
+    """What the advertiser uses of the part that takes jobs; see `orchd.jobs.part.JobsPart`."""
+
+    @property
+    def unanswered(self) -> Signal[ModelKey, str]: ...
+
+    def running(self, key: ModelKey, door: str) -> int: ...
 
 
 class AdvertisePart(Part):
@@ -54,6 +65,7 @@ class AdvertisePart(Part):
         sessions: Sessions,
         realtime: RealtimeStreams,
         reconcile: Reconciler,
+        jobs: JobsBelow,
         history: History,
     ) -> None:
         self._context = context
@@ -62,6 +74,7 @@ class AdvertisePart(Part):
         self._realtime = realtime
         self._reconcile = reconcile
         self._history = history
+        self._jobs = jobs
         self._told = OffersTold(history)
         self._stops: set[asyncio.Task[Any]] = set()
 
@@ -73,6 +86,7 @@ class AdvertisePart(Part):
             active=table.running,
             begun=table.begun,
             streams=lambda key, door: keeper.count(key, Origin(door)),
+            jobs=self._jobs.running,
             on_error=RegistryErrors(context.metrics).registry_error,
             told=self._told.published,
         )
@@ -90,6 +104,8 @@ class AdvertisePart(Part):
             advertiser, lambda snapshot: replace(snapshot, node=replace(node.watch.status, callback=trials.status))
         )
         CallbackCollector(context.metrics, lambda: trials.status)
+        self._jobs.unanswered.connect(listings.leaks.note)
+        self._realtime.ended.connect(self._stream_ended)
         StandingsCollector(context.metrics, lambda: node.watch.status, lambda: listings.published)
 
     async def start(self) -> None:
@@ -114,6 +130,12 @@ class AdvertisePart(Part):
     def _rate(self, rpc_url: Secret | None) -> EthUsd | None:
         rules = self._context.settings.orchestrator
         return eth_usd_source(rules.eth_usd, rules.eth_usd_feed, rpc_url, rules.call_timeout_s, self._context.names)
+
+    def _stream_ended(self, end: StreamEnd) -> None:
+        """Note the slot of a stream that the node has not ended itself."""
+        stream = end.stream
+        if not stream.node_knows and not stream.origin.at_node:
+            self.advertiser.listings.leaks.note(stream.key, stream.origin)
 
     def _stop_session(self, key: ModelKey, session: str) -> None:
         task = tasks.spawn(self.advertiser.stop_session(key, session), name="stop a session at the node")

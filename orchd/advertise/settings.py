@@ -78,8 +78,8 @@ class OrchestratorSettings(NodeSettings):
     )
     recount_s: Positive = Field(
         600.0,
-        description="How often, in seconds, an idle model that had jobs is registered again, since go-livepeer can "
-        "leak the slots of failed jobs.",
+        description="How often, in seconds, a model is registered again by BYOC where it can't be seen whether "
+        "go-livepeer still has it.",
     )
     token_rotation_h: Positive = Field(
         24.0, description="How often, in hours, the node gets new tokens for our routes; the old ones expire."

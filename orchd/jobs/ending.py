@@ -20,6 +20,7 @@ from orchd.realtime.stream import Stream, StreamEnd
 from orchd.relay.ports import Transfer
 
 OK, RUNNER_ERROR = Outcome.OK, Outcome.RUNNER_ERROR  # Members of enums are slow to look up: each job needs these.
+UNANSWERED = (Outcome.CLIENT_GONE, Outcome.TIMEOUT)
 
 
 class JobMetrics(Protocol):
@@ -51,17 +52,24 @@ class JobLog(Protocol):
         """Write the line of a job that has ended."""
 
 
+def _unheard(key: ModelKey, door: str) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobListeners:
     """Who hears of a job's end.
 
     Attributes:
         hurry: a job failed on this runner; probe it soon.
+        unanswered: a job of this model, by this door, has ended because its caller left or a timeout ran out, before
+            the runner has begun to answer it.
     """
 
     metrics: JobMetrics
     log: JobLog
     hurry: Callable[[RunnerId], None]
+    unanswered: Callable[[ModelKey, str], None] = _unheard
 
 
 class JobEnding:
@@ -87,6 +95,7 @@ class JobEnding:
         self._metrics = listeners.metrics
         self._log = listeners.log
         self._hurry = listeners.hurry
+        self._unanswered = listeners.unanswered
         self._hooks = hooks
         self._now = now
 
@@ -109,6 +118,8 @@ class JobEnding:
             outcome = RUNNER_ERROR
         if session is not None and refusal is not None and refusal.code in RUNNERS_FAULT:
             self._hurry(session.runner)
+        if outcome in UNANSWERED and not run.status and run.stream is None and run.key is not None:
+            self._unanswered(run.key, run.door.name)
         if run.stream is not None:
             self._leave_stream(run, outcome)
             session = None

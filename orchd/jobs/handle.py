@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from orchd.domain.ids import new_ids
+from orchd.domain.ids import ModelKey, new_ids
 from orchd.domain.outcomes import Outcome
 from orchd.doors.base import Door, enter
 from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, Beside, HealthAsked, Served, TrialAsked
@@ -105,6 +105,11 @@ class Handler:
             if self._idle is None:
                 self._idle = asyncio.Event()
             await self._idle.wait()
+
+    def running(self, key: ModelKey, door: str) -> int:
+        """Return how many jobs of a model run that came by this door, those that wait for a slot included."""
+        runs = (run.head.memo for run in self._running if run.key == key and run.door.name == door)
+        return sum(isinstance(plan, Plan) and plan.call is None for plan in runs)
 
     def new_id(self) -> str:
         """Return a request id, for an answer to what is no job."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.offer import NodeStatus
+from orchd.domain.signal import Signal
 from orchd.doors.routes import Beside
 from orchd.hooks.calls import HookCalls
 from orchd.hooks.terms import Terms, terms_of
@@ -66,6 +67,10 @@ class JobsPart(Part):
     Args:
         node: None = there is no node beside orchd.
         lines: where the log lines of jobs are written; None = where all lines go, which is slower.
+
+    Attributes:
+        unanswered: a job of this model, by this door, has ended because its caller left or a timeout ran out, before
+            its runner has begun to answer.
     """
 
     name = "jobs"
@@ -89,6 +94,11 @@ class JobsPart(Part):
         self._lines = lines
         self._server: JobServer | None = None
         self._beside = Beside()
+        self.unanswered: Signal[ModelKey, str] = Signal()
+
+    def running(self, key: ModelKey, door: str) -> int:
+        """Return how many jobs of a model run that came by this door, those that wait for a slot included."""
+        return self._opened.running(key, door)
 
     async def open(self) -> None:
         context, settings = self._context, self._context.settings.jobs
@@ -106,7 +116,7 @@ class JobsPart(Part):
                 None if self._node is None else self._node.access.calls,
             ),
             self._hooks.calls,
-            JobListeners(collector, JobLines(self._lines), self._reconcile.hurry),
+            JobListeners(collector, JobLines(self._lines), self._reconcile.hurry, self.unanswered.emit),
             Surroundings(context.env, context.names, context.lag, open_files()),
         )
         self._sessions.closed.connect(server.runner_closed)

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from orchd.domain.ids import RunnerId
+from orchd.domain.ids import ModelKey, RunnerId
 from orchd.doors.refusal import rendered
 from orchd.doors.routes import Beside
 from orchd.errors import JobRefused
@@ -142,6 +142,10 @@ class JobServer:
 
     def stream_ended(self, end: StreamEnd) -> None:
         self._handler.ending.stream_ended(end)
+
+    def running(self, key: ModelKey, door: str) -> int:
+        """Return how many jobs of a model run that came by this door, those that wait for a slot included."""
+        return self._handler.running(key, door)
 
     def connections(self) -> Mapping[str, int]:
         """Return how many connections are open now, by side."""

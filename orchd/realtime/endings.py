@@ -15,6 +15,7 @@ import structlog
 
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model
+from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamEvent, StreamPhase
 from orchd.domain.signal import Signal
@@ -148,6 +149,8 @@ class StreamEndings:
         Args:
             headers, body: of the stop that a caller has sent.
         """
+        # A stop by BYOC comes from the node, which gives its slot back by itself.
+        stream.node_knows |= headers is not None and stream.origin is Origin.BYOC
         return await asyncio.shield(self._begin_end(stream, outcome, why, headers or {}, body))
 
     def end_soon(self, stream: Stream, outcome: Outcome, why: str) -> None:

@@ -57,12 +57,14 @@ class Jobs:
         self.active: Counter[ModelKey] = Counter()
         self.begun: Counter[ModelKey] = Counter()
         self.streams: Counter[ModelKey] = Counter()
+        self.running: Counter[ModelKey] = Counter()
 
     def listings(self) -> CountingListings:
         return CountingListings(
             active=lambda key: self.active[key],
             begun=lambda key: self.begun[key],
             streams=lambda key, door: self.streams[key],
+            jobs=lambda key, door: self.running[key],
         )
 
 

@@ -280,6 +280,24 @@ async def test_an_event_stream_over_byoc_ends_for_the_caller_and_for_the_node(st
     await stage.daemon.until("the node has given its slot back", counted)
 
 
+async def test_a_caller_that_leaves_takes_no_slot_off_the_market(stage: Stage) -> None:
+    """The node never gives the slot of such a job back by itself (byoc.md 5.2)."""
+    runner = await stage.runner("batch")
+    leaked = "the node keeps the slot of a job or stream that is over"
+
+    def told() -> int:
+        return len([event for event in stage.daemon.events("byoc_registered") if event["why"] == leaked])
+
+    async with stage.job_at_gate("batch"):
+        begun, before = (await runner.seen())["requests"], told()
+        gone = spawn(stage.node.job(name("batch"), "hang"), name="job whose caller leaves")
+        await runner.seen(requests=begun + 1)
+        await cancel(gone)
+        await stage.daemon.until("the node was told", lambda: told() > before)
+        assert int((await stage.node.capabilities())[name("batch")]["load"]) == 1, "the other job goes on"
+    await stage.free("batch")
+
+
 # -- sessions of Live Runner's ---------------------------------------------------------------------------------------
 
 

@@ -261,6 +261,7 @@ class Bench:
         self.models: Mapping[ModelKey, Model] = {model.key: model for model in models}
         self.wanted: list[ModelKey] = []
         self.hurried: list[RunnerId] = []
+        self.unanswered: list[tuple[ModelKey, str]] = []
         self.health: tuple[bool, str] = (True, "")
         self.node_health = True
         defaults = {"hold_limit": 4, "hold_timeout_s": 20, "connect_timeout_s": 3, "between_bytes_timeout_s": 7}
@@ -291,7 +292,9 @@ class Bench:
             ModelFacts(lambda: self.models, lambda key: self.health, lambda key: self.node_health),
             SessionKeepers(self.table, self.letting_go, self.keeper, node),
             HookCalls(self.hooks, timeout_s=self.settings.hook_timeout_s),
-            JobListeners(self.metrics, self.log, self.hurried.append),
+            JobListeners(
+                self.metrics, self.log, self.hurried.append, lambda key, door: self.unanswered.append((key, door))
+            ),
             Surroundings({}),
         )
         self.keeper.found.connect(self.server.stream_found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import structlog
@@ -864,13 +865,13 @@ async def test_a_runner_that_switches_unasked_is_broken() -> None:
     assert code_of(await bench.serve(request())) is Code.BACKEND_BROKE
 
 
-async def until(bench: Bench, where: str) -> FakeTransport:
+async def until(bench: Bench, where: str, **asks: Any) -> FakeTransport:
     """Bring a job there and leave it; return its caller."""
     if where == "connect":
         bench.network.gate = asyncio.Event()
     bench.network.reply = HANGING if where == "answer" else None
     caller = bench.caller(
-        request(body=b"abc")[: -1 if where == "body" else None], room=10 if where == "taken" else None
+        request(body=b"abc", **asks)[: -1 if where == "body" else None], room=10 if where == "taken" else None
     )
     await bench.settle()
     if where == "taken":
@@ -929,6 +930,39 @@ def test_a_caller_that_is_gone_is_one_outcome_and_no_failure_of_the_runner(where
         await asyncio.sleep(60.1)
         assert bench.table.active(KEY) == 0
         assert all(end.lost for end in bench.network.ends)
+
+    run()
+
+
+@pytest.mark.parametrize("where", ["identify", "admit", "connect", "runner", "answer"])
+def test_a_caller_that_leaves_before_its_answer_has_begun_is_told_with_the_door(where: str) -> None:
+    """The node keeps the slot of such a job (docs/protocol/byoc.md, 5.2)."""
+
+    @virtual_time
+    async def run() -> None:
+        bench = Bench(hooks=[FakeHook(hangs={where})])
+        caller = await until(bench, where, target=f"/byoc/{KEY.slug}")
+        assert bench.server.running(KEY, "byoc") == 1
+        assert bench.server.running(KEY, "live-runner") == bench.server.running(OTHER, "byoc") == 0
+        caller.lose()
+        await bench.idle()
+        assert bench.server.running(KEY, "byoc") == 0
+        assert bench.unanswered == ([] if where == "answer" else [(KEY, "byoc")])
+
+    run()
+
+
+@pytest.mark.parametrize(("late", "told"), [(runner_says_nothing, True), (runner_stops, False), (nothing, False)])
+def test_a_job_that_times_out_before_its_answer_is_told_with_the_door(
+    late: Callable[[Bench], None], told: bool
+) -> None:
+    @virtual_time
+    async def run() -> None:
+        bench = Bench(models=(a_model(inference=InferenceSpec("/image", timeout_s=10)),))
+        late(bench)
+        bench.caller(request(target=f"/byoc/{KEY.slug}"))
+        await bench.idle()
+        assert bench.unanswered == ([(KEY, "byoc")] if told else [])
 
     run()
 

@@ -1,29 +1,31 @@
 """What go-livepeer's BYOC registry must be told about one capability next. Pure.
 
-An upsert sets the node's count of busy slots to 0, and jobs that run then push it below 0. So a busy model is upserted
-only where something forces it, and once more when it is idle. The node also leaks slots by itself (5.2). A token shows
-that, where it shows free slots at all (4.3), and an upsert repairs it. Such repairs are made at most once a minute,
-since registering in a tight loop may crash the node (2.3). What is not certain is told again.
+An upsert also says how many slots are taken (`Load`), so jobs and streams that run do not stand in its way. The node
+leaks slots (5.2). Where orchd knows that it has, an upsert repairs it at once; what only a token shows, where it shows
+free slots at all (4.3), is repaired once a minute, since registering in a tight loop may crash the node (2.3). What is
+not certain is told again.
 
 Source: docs/protocol/byoc.md, 2.3, 4.3 and 5.2.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from math import inf
+from typing import NamedTuple
 
+from orchd.advertise.byoc.facts import ByocRules, Facts
 from orchd.advertise.byoc.prices import byoc_price
 from orchd.advertise.byoc.registration import (
+    CERTAIN,
     HIDDEN_CAPACITY,
     AskToken,
     ByocCall,
-    ByocRules,
     ByocStep,
     Capability,
-    Facts,
     Registration,
     Unregister,
     Upsert,
@@ -34,13 +36,13 @@ from orchd.domain.money import Currency
 from orchd.domain.offer import Offer
 
 HEAL_S = 60.0
-"""Least seconds between two upserts of an idle model that only mend the node's count."""
+"""Least seconds between two upserts that mend what a token has shown."""
 
 GAP_S = 1.0
-"""Least seconds between two upserts of a model that comes and goes."""
+"""Least seconds between two upserts of a model. Source: docs/protocol/byoc.md, 2.3."""
 
 POLL_S = 1.0
-"""How often it is checked whether a model is idle, or has no streams any more, where something waits for that."""
+"""How often it is checked whether a hidden model has no streams any more."""
 
 
 _byoc_price = lru_cache(maxsize=1024)(byoc_price)  # asked for every model at every turn
@@ -77,12 +79,10 @@ def _tell(registration: Registration, target: Capability, facts: Facts, rules: B
     if why:
         gap_until = registration.at + GAP_S if registration.epoch == facts.epoch else -inf
         return Upsert(target, why) if facts.now >= gap_until else WaitUntil(gap_until)
-    cure = _cure(registration, facts, rules)
+    cure = min(_cures(registration, facts, rules), key=lambda cure: cure.at, default=None)
     if cure is None:
         return WaitUntil(inf)
-    if cure.at > facts.now:
-        return WaitUntil(cure.at)
-    return WaitUntil(facts.now + POLL_S) if cure.when_idle and facts.active else Upsert(target, cure.why)
+    return Upsert(target, cure.why) if cure.at <= facts.now else WaitUntil(cure.at)
 
 
 def _forced(registration: Registration, target: Capability, facts: Facts, rules: ByocRules) -> str:
@@ -101,36 +101,32 @@ def _forced(registration: Registration, target: Capability, facts: Facts, rules:
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Cure:
+class _Cure(NamedTuple):
     """Attributes:
     at: loop clock; not before.
-    when_idle: and not while sessions are open.
     """
 
     at: float
     why: str
-    when_idle: bool = True
 
 
-def _cure(registration: Registration, facts: Facts, rules: ByocRules) -> _Cure | None:
-    """Return what speaks for telling the same again."""
-    assert registration.record is not None
-    soon = registration.at + HEAL_S
-    certain = registration.odd >= 2
-    if registration.seen and registration.seen.registered is False:
-        return _Cure(soon, "the node has lost it", when_idle=False)
-    if certain and registration.starved:
-        return _Cure(soon, "the node gives out none of its free slots", when_idle=False)
-    if registration.record.period != facts.period:
-        return _Cure(registration.at + GAP_S, "its token is due for a new one")
-    if registration.busy:
-        return _Cure(soon, "it was busy when it was told")
-    if certain:
-        return _Cure(soon, "the node counts its slots otherwise")
-    if registration.seen and registration.seen.free is None and facts.begun > registration.begun:
-        return _Cure(registration.at + rules.recount_s, "the node may have lost slots")
-    return None
+def _cures(registration: Registration, facts: Facts, rules: ByocRules) -> Iterator[_Cure]:
+    """Yield what speaks for telling the same again."""
+    record, seen = registration.record, registration.seen
+    assert record is not None
+    if facts.leaks > registration.leaks:
+        yield _Cure(registration.at + GAP_S, "the node keeps the slot of a job or stream that is over")
+    if record.period != facts.period:
+        yield _Cure(registration.at + GAP_S, "its token is due for a new one")
+    if seen is not None and seen.registered is False:
+        yield _Cure(registration.at + HEAL_S, "the node has lost it")
+    if registration.odd >= CERTAIN:
+        how = "gives out none of its free slots" if registration.starved else "counts its slots otherwise"
+        yield _Cure(registration.at + HEAL_S, f"the node {how}")
+    if seen is None or seen.registered is None:
+        yield _Cure(registration.at + rules.recount_s, "it can't be seen whether the node still has it")
+    if record.price.currency is Currency.USD and facts.eth_usd is None:
+        yield _Cure(registration.at + rules.recount_s, "the node's rate may have moved")
 
 
 def _withdraw(registration: Registration, facts: Facts, why: str) -> ByocCall | WaitUntil:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from math import inf
 from typing import TypeAlias
 
+from orchd.advertise.byoc.facts import ByocRules, Facts, Load, TokenSighting
 from orchd.advertise.byoc.prices import ByocPrice
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Price
@@ -25,20 +26,10 @@ Source: docs/protocol/byoc.md, 2.5.
 RECHECK_S = 2.0
 """Seconds after which a token that shows other free slots than ours is asked for again: the node may only be slower."""
 
+CERTAIN = 2
+"""Tokens in a row that show the same before it counts."""
+
 BACKOFF_MIN_S, BACKOFF_MAX_S = 1.0, 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class ByocRules:
-    """What of the settings decides when the node is told again.
-
-    Attributes:
-        recount_s: seconds between two upserts of an idle model that had jobs, where the token shows no free slots.
-        tolerance: share by which ETH/USD may move until a price in USD is told again.
-    """
-
-    recount_s: float
-    tolerance: Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,44 +49,6 @@ class Capability:
     period: int
     asked: Price | None = None
     eth_usd: Fraction | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What counts besides the offer.
-
-    Attributes:
-        now: loop clock, seconds.
-        up, epoch, on_chain: of `NodeStatus`.
-        eth_usd: USD that an ETH costs; None = not known.
-        period: `RouteSecrets.period()`.
-        active: the model's sessions now, by whichever door they came.
-        begun: its sessions that have begun, ever.
-        streams: its realtime sessions by BYOC now.
-    """
-
-    now: float
-    up: bool
-    epoch: int
-    on_chain: bool | None
-    eth_usd: Fraction | None
-    period: int
-    active: int
-    begun: int
-    streams: int
-
-
-@dataclass(frozen=True, slots=True)
-class TokenSighting:
-    """What a token has shown.
-
-    Attributes:
-        registered: None = can't be told.
-        free: slots that the node would give out; None = it doesn't say.
-    """
-
-    registered: bool | None
-    free: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +115,11 @@ class Registration:
     Attributes:
         record: as told last; None = nothing.
         sure: False = a call went out and we don't know whether it was taken.
-        epoch, at, begun: of `Facts`, when it was told last; -inf = never.
-        busy: sessions were open then.
+        epoch, at, leaks: of `Facts`, when it was told last; -inf = never.
         check_at: when to ask for a token next.
         seen: what a token showed since; None = none was asked for yet.
         odd: tokens in a row that showed another count of slots than ours.
-        starved: and it had no slot to give, though we had.
+        starved: and it had no slot to give, though it should.
         failures: of the last calls: one of each kind at most, the last one last.
     """
 
@@ -175,8 +127,7 @@ class Registration:
     sure: bool = True
     epoch: int = 0
     at: float = -inf
-    begun: int = 0
-    busy: bool = False
+    leaks: int = 0
     check_at: float = inf
     seen: TokenSighting | None = None
     odd: int = 0
@@ -235,8 +186,7 @@ def upserted(registration: Registration, record: Capability, facts: Facts) -> Re
         record,
         epoch=facts.epoch,
         at=facts.now,
-        begun=facts.begun,
-        busy=facts.active > 0,
+        leaks=facts.leaks,
         check_at=facts.now if record.capacity > 0 else inf,
         failures=() if record.capacity > 0 else registration.retried().failures,
     )
@@ -268,6 +218,8 @@ def failed(
     if code is Code.NODE_CURRENCY:
         # On chain its price feed may have failed; off-chain it has none, whatever we wait for.
         wait_s = rules.recount_s if facts.on_chain else inf
+    elif code is Code.NOT_SPOKEN:
+        wait_s = rules.recount_s  # The next start of the node may be another program; this one has no such route.
     else:
         wait_s = min(BACKOFF_MIN_S * 2 ** min(tries - 1, 10), BACKOFF_MAX_S)
     failure = FailedCall(call, error, code, final, tries, facts.epoch, facts.on_chain, facts.now + wait_s)
@@ -276,21 +228,23 @@ def failed(
 
 
 def checked(
-    registration: Registration, seen: TokenSighting, before: Facts, after: Facts, check_s: float
+    registration: Registration, seen: TokenSighting, before: Load, after: Load, now: float, check_s: float
 ) -> Registration:
-    """A token was seen; `check_s` is how long until the next one."""
+    """A token was seen.
+
+    Args:
+        before, after: when it was asked for, and when it came.
+        now: loop clock.
+        check_s: how long until the next one.
+    """
     assert registration.record is not None
-    capacity, now = registration.record.capacity, after.now
-    steady = (before.active, before.begun) == (after.active, after.begun)
-    if not steady or seen.free is None:
-        return replace(registration, seen=seen, odd=0, check_at=now + check_s)
-    starved = seen.free == 0 and after.active < capacity
-    if not starved and (after.active or seen.free == capacity):
-        return replace(registration, seen=seen, odd=0, check_at=now + check_s)
+    due = max(0, registration.record.capacity - after.taken)
+    if before != after or seen.free in (None, due):
+        return replace(registration, seen=seen, odd=0, starved=False, check_at=now + check_s)
     return replace(
         registration,
         seen=seen,
         odd=registration.odd + 1,
-        starved=starved,
+        starved=seen.free == 0,
         check_at=now + (check_s if registration.odd else RECHECK_S),
     )

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import secrets
 import time
 from dataclasses import replace
 from fractions import Fraction
@@ -23,14 +22,14 @@ import structlog
 
 from orchd.advertise.byoc import NAME, plan, wire
 from orchd.advertise.byoc import registration as registrations
+from orchd.advertise.byoc.facts import ByocRules, Facts, Load
 from orchd.advertise.byoc.kept import KeptCapabilities
+from orchd.advertise.byoc.open_registry import OpenRegistry, probe_name
 from orchd.advertise.byoc.registration import (
     AskToken,
     ByocCall,
-    ByocRules,
     ByocStep,
     Capability,
-    Facts,
     Registration,
     Unregister,
     Upsert,
@@ -38,11 +37,12 @@ from orchd.advertise.byoc.registration import (
 )
 from orchd.advertise.byoc.standing import is_gone, standing
 from orchd.advertise.byoc.token_probe import TokenProbe
+from orchd.advertise.byoc.troubles import Troubles
 from orchd.advertise.registry import RegistryContext
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import NodeProgram, Offer, Published
-from orchd.errors import OrchdError
+from orchd.errors import Code, OrchdError
 from orchd.node.ports import NodeAnswer, NodeCalls, NodeError, Probed
 from orchd.tasks import cancel, spawn
 
@@ -60,10 +60,8 @@ async def spoken(client: NodeCalls, settings: OrchestratorSettings, node: Probed
     """
     if node.program is not NodeProgram.GO_LIVEPEER:
         return False
-    # Unregistering what was never there changes nothing, and only the secret decides whether it is refused
-    # (docs/protocol/byoc.md, 2.4).
-    name = f"orchd-probe-{secrets.token_hex(8)}".encode()
-    return (await client.service("POST", wire.UNREGISTER, body=name, authorization=client.secret)).has_route()
+    answer = await client.service("POST", wire.UNREGISTER, body=probe_name(), authorization=client.secret)
+    return answer.has_route()
 
 
 class ByocRegistry:
@@ -73,15 +71,17 @@ class ByocRegistry:
         self._client = context.node.calls
         self._listings = context.listings
         self._secrets = context.node.tokens
+        self._watch = context.node.watch
         self._settings = settings = context.settings
         self._eth_usd = context.eth_usd
+        self._open = OpenRegistry(context.node.calls, settings.service_url)
         self._kept = KeptCapabilities(context.node.store)
         self._probe = TokenProbe(context.node.calls, context.node.store)
         self._rules = ByocRules(settings.recount_s, Fraction(settings.rate_move_pct) / 100)
         self._registrations: dict[str, Registration] = {}
         self._keys: dict[str, ModelKey] = {}
         self._calls: dict[str, asyncio.Task[None]] = {}
-        self._check_error = ""
+        self._troubles = Troubles(context.listings.on_error)
         self._was_up = False
         self._broken: BaseException | None = None
         self._changed = context.listings.subscribe()
@@ -97,6 +97,7 @@ class ByocRegistry:
                     async with asyncio.timeout_at(None if until == inf else until):
                         await self._changed.wait()
         finally:
+            await self._open.close()
             await cancel(*self._calls.values())
 
     async def withdraw_all(self) -> None:
@@ -114,8 +115,13 @@ class ByocRegistry:
 
     def _offers(self) -> dict[str, Offer]:
         """Return what gateways are to find, by capability name."""
-        if NAME not in self._listings.node.registries:
+        node = self._listings.node
+        if NAME not in node.registries:
+            if node.program is NodeProgram.LIVEPEER_NODE and not self._calls:
+                self._registrations.clear()  # It never had such a registry, so nothing is there to be taken back.
             return {}
+        if node.up:
+            self._open.look(node.epoch)
         return {offer.capability: offer for offer in self._listings.offers.now.values()}
 
     async def _turn(self, offers: dict[str, Offer]) -> float:
@@ -138,7 +144,9 @@ class ByocRegistry:
         self._drop_empty(offers)
         await self._remember({name: step.record for name, step in due.items() if isinstance(step, Upsert)})
         for name in sorted(due, key=lambda name: self._turn_of(name, due[name]))[: AT_ONCE - len(self._calls)]:
-            task = self._calls[name] = spawn(self._do(name, due[name]), name=f"byoc {name}")
+            call = due[name]
+            work = self._check(name) if isinstance(call, AskToken) else self._tell(name, call)
+            task = self._calls[name] = spawn(work, name=f"byoc {name}")
             task.add_done_callback(partial(self._done, name))
         self._publish(offers)
         return until
@@ -168,16 +176,13 @@ class ByocRegistry:
             node.on_chain,
             self._eth_usd(),
             self._secrets.period(),
-            self._listings.active(key),
-            self._listings.begun(key),
             self._listings.streams(key, NAME),
+            self._listings.leaks.count(key, NAME),
         )
 
-    async def _do(self, name: str, step: ByocCall | AskToken) -> None:
-        if isinstance(step, AskToken):
-            await self._check(name)
-        else:
-            await self._tell(name, step)
+    def _load(self, key: ModelKey) -> Load:
+        taken = self._listings.jobs(key, NAME) + self._listings.streams(key, NAME)
+        return Load(taken, self._listings.begun(key))
 
     async def _tell(self, name: str, call: ByocCall) -> None:
         """Make a call and note what became of it."""
@@ -190,15 +195,21 @@ class ByocRegistry:
             error = wire.refusal(answer, name, call)
         except NodeError as exc:
             error = wire.unanswered(exc, name, call)
+        if wire.nothing_to_take_back(answer, call):
+            error = None  # A node without BYOC holds nothing.
+            call = Unregister("the node has no BYOC registry any more")
         if error is not None:
             final = wire.is_final(answer, error)
             registration = before if answer else calling
             self._registrations[name] = registrations.failed(
                 registration, call, facts, self._rules, error.message, error.code, final=final
             )
-            log.warning("byoc_failed", capability=name, error=error.message, code=error.code)
-            self._listings.on_error(NAME, error.code)
-        elif isinstance(call, Upsert):
+            self._troubles.failed(name, error)
+            if error.code is Code.NOT_SPOKEN:
+                self._watch.suspect()  # It may be another program by now.
+            return
+        self._troubles.over(name)
+        if isinstance(call, Upsert):
             self._registrations[name] = registrations.upserted(before, call.record, facts)
             self._secrets.told(call.record.key.slug, call.record.period)
             log.info("byoc_registered", capability=name, capacity=call.record.capacity, why=call.why)
@@ -209,7 +220,8 @@ class ByocRegistry:
     async def _send(self, name: str, call: ByocCall) -> NodeAnswer:
         if isinstance(call, Upsert):
             token = self._secrets.token(call.record.key.slug, call.record.period)
-            path, body = wire.REGISTER, wire.body_of(call.record, self._settings.callback_url, token)
+            taken = self._load(call.record.key).taken
+            path, body = wire.REGISTER, wire.body_of(call.record, self._settings.callback_url, token, taken)
         else:
             path, body = wire.UNREGISTER, name.encode()
         return await self._client.service("POST", path, body=body, authorization=self._client.secret)
@@ -218,19 +230,19 @@ class ByocRegistry:
         """Ask for a token and note what it shows."""
         registration, key = self._registrations[name], self._keys[name]
         assert registration.record is not None
-        before = self._facts(key)
+        facts, before = self._facts(key), self._load(key)
         # Not all models at the same time.
         check_s = self._settings.check_s * random.uniform(0.75, 1.25)
         try:
-            charged = registration.record.price.reported(before.eth_usd)
-            seen = await self._probe.ask(name, on_chain=before.on_chain, free_of_charge=charged == 0)
+            charged = registration.record.price.reported(facts.eth_usd)
+            seen = await self._probe.ask(name, on_chain=facts.on_chain, free_of_charge=charged == 0)
         except OrchdError as exc:
-            if exc.message != self._check_error:  # Once, not for each model and minute.
-                log.warning("byoc_check_failed", capability=name, error=exc.message, code=exc.code)
-            self._check_error = exc.message
-            self._registrations[name] = replace(registration, check_at=before.now + check_s)
+            self._troubles.check_failed(name, exc)
+            self._registrations[name] = replace(registration, seen=None, odd=0, check_at=facts.now + check_s)
             return
-        found = self._registrations[name] = registrations.checked(registration, seen, before, self._facts(key), check_s)
+        now = asyncio.get_running_loop().time()
+        found = registrations.checked(registration, seen, before, self._load(key), now, check_s)
+        self._registrations[name] = found
         if is_gone(found) and not is_gone(registration):
             log.warning("byoc_lost", capability=name)
             self._check_all()
@@ -272,7 +284,8 @@ class ByocRegistry:
         shown = self._listings.published[NAME]
         names = {self._keys[name]: name for name, registration in self._registrations.items() if not registration.empty}
         names |= {offer.key: name for name, offer in offers.items()}
-        for key in shown.keys() - names.keys() - self._listings.offers.why_not.keys():
+        known = self._listings.offers.why_not.keys() if NAME in self._listings.node.registries else set[ModelKey]()
+        for key in shown.keys() - names.keys() - known:
             del shown[key]
         for key in names.keys() | shown.keys():
             name = names.get(key, "")

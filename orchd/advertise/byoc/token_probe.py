@@ -12,7 +12,7 @@ import re
 import secrets
 from typing import Any
 
-from orchd.advertise.byoc.registration import TokenSighting
+from orchd.advertise.byoc.facts import TokenSighting
 from orchd.domain.stores import SecretStore
 from orchd.errors import Code
 from orchd.node.ports import NodeAnswer, NodeCalls, NodeError

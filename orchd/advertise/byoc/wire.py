@@ -19,8 +19,12 @@ from orchd.node.ports import NodeAnswer, NodeError
 REGISTER, UNREGISTER = "/capability/register", "/capability/unregister"
 
 
-def body_of(record: Capability, callback_url: str, token: Secret) -> bytes:
-    """Return the body that registers `record`. The URL names the model: nothing else does, in a job (5.3)."""
+def body_of(record: Capability, callback_url: str, token: Secret, load: int) -> bytes:
+    """Return the body that registers `record`. The URL names the model: nothing else does, in a job (5.3).
+
+    Args:
+        load: slots that are taken now. Without it the node would count 0, and end below 0 (2.3).
+    """
     return json.dumps(
         {
             "name": record.name,
@@ -30,6 +34,7 @@ def body_of(record: Capability, callback_url: str, token: Secret) -> bytes:
             "price_scaling": record.price.price_scaling,
             "currency": record.price.currency,
             "token": token.value,
+            "Load": load,
         }
     ).encode()
 
@@ -50,8 +55,16 @@ def refusal(answer: NodeAnswer, name: str, call: ByocCall) -> NodeError | None:
             code=Code.NODE_SECRET,
         )
     if answer.status == 404:
-        return NodeError(f"{what}: it has no BYOC registry ({said})", code=Code.NOT_SPOKEN)
+        return NodeError(
+            f"cannot {_verb(call)} {name!r} with the node: it has no BYOC registry ({said})", code=Code.NOT_SPOKEN
+        )
     return NodeError(f"{what}: it answered {answer.status} {said!r}", code=Code.NODE_REFUSED)
+
+
+def nothing_to_take_back(answer: NodeAnswer | None, call: ByocCall) -> bool:
+    """Return whether a withdrawal met a node that has no BYOC registry, and so holds nothing."""
+    offers = isinstance(call, Upsert) and call.record.capacity > 0
+    return answer is not None and answer.status == 404 and not offers
 
 
 def unanswered(exc: NodeError, name: str, call: ByocCall) -> NodeError:

@@ -10,21 +10,20 @@ from typing import Any
 import pytest
 
 from orchd.advertise.byoc import registration as registrations
+from orchd.advertise.byoc.facts import ByocRules, Facts, Load, TokenSighting
 from orchd.advertise.byoc.plan import GAP_S, HEAL_S, POLL_S, record_of, step
 from orchd.advertise.byoc.registration import (
     HIDDEN_CAPACITY,
     RECHECK_S,
     AskToken,
     ByocCall,
-    ByocRules,
     Capability,
-    Facts,
     Registration,
-    TokenSighting,
     Unregister,
     Upsert,
     WaitUntil,
 )
+from orchd.advertise.byoc.standing import standing
 from orchd.domain.money import Currency, Price
 from orchd.domain.offer import Offer
 from orchd.errors import Code
@@ -32,7 +31,8 @@ from tests.advertise.rig import offer
 
 RULES = ByocRules(recount_s=600.0, tolerance=Fraction(1, 20))
 NOW = 10_000.0
-IDLE = Facts(now=NOW, up=True, epoch=1, on_chain=False, eth_usd=Fraction(3000), period=7, active=0, begun=0, streams=0)
+IDLE = Facts(now=NOW, up=True, epoch=1, on_chain=False, eth_usd=Fraction(3000), period=7, streams=0, leaks=0)
+NO_LOAD = Load(0, 0)
 OFFER = offer("a", capacity=2, price=5)
 FREE = TokenSighting(True, 2)
 
@@ -53,7 +53,7 @@ def held(
     """Return the registration of an offer that was told at `given` and, unless None, seen."""
     registration = registrations.upserted(Registration(), record(found, given), given)
     if seen is not None:
-        registration = registrations.checked(registration, seen, given, given, check_s=inf)
+        registration = registrations.checked(registration, seen, NO_LOAD, NO_LOAD, given.now, check_s=inf)
     return replace(registration, **changes)
 
 
@@ -94,20 +94,19 @@ def test_nothing_is_told_to_a_node_that_is_down() -> None:
     assert decided(held(), None, facts(up=False)) == WaitUntil(inf)
 
 
-def test_a_node_that_was_started_anew_is_told_again_even_while_jobs_run() -> None:
-    assert why(decided(held(), given=facts(epoch=2, active=1))) == "the node was restarted"
+def test_a_node_that_was_started_anew_is_told_again() -> None:
+    assert why(decided(held(), given=facts(epoch=2))) == "the node was restarted"
 
 
-@pytest.mark.parametrize("active", [0, 2])
-def test_changes_are_told_at_once_even_while_jobs_run(active: int) -> None:
-    later = facts(now=NOW + GAP_S, active=active)
+def test_changes_are_told_at_once() -> None:
+    later = facts(now=NOW + GAP_S)
     assert why(decided(held(), offer("a", 3, 5), later)) == "its capacity has changed"
     assert why(decided(held(), offer("a", 2, 6), later)) == "its price has changed"
     assert why(decided(held(), offer("b", 2, 5, capability="llm/a"), later)) == "another model has taken its name"
 
 
 def test_what_is_no_longer_offered_is_unregistered_at_once() -> None:
-    assert isinstance(decided(held(), None, facts(active=2)), Unregister)
+    assert isinstance(decided(held(), None, facts(streams=0)), Unregister)
 
 
 def test_a_model_that_comes_and_goes_is_told_once_a_second_at_most() -> None:
@@ -122,7 +121,7 @@ def test_a_model_that_comes_and_goes_is_told_once_a_second_at_most() -> None:
 
 
 def test_a_model_that_leaves_with_streams_is_hidden_and_unregistered_after_the_last() -> None:
-    open_ = facts(streams=1, active=1)
+    open_ = facts(streams=1)
     made = decided(held(), None, open_)
     assert isinstance(made, Upsert)
     assert made.record == replace(record(), capacity=HIDDEN_CAPACITY)
@@ -140,7 +139,7 @@ def test_hidden_models_are_hidden_again_in_a_new_node() -> None:
 
 def test_a_hidden_model_that_is_offered_again_is_told_at_once() -> None:
     hidden = registrations.upserted(held(), replace(record(), capacity=HIDDEN_CAPACITY), facts(streams=1))
-    made = decided(hidden, OFFER, facts(streams=1, active=1, now=NOW + GAP_S))
+    made = decided(hidden, OFFER, facts(streams=1, now=NOW + GAP_S))
     assert isinstance(made, Upsert)
     assert made.record.capacity == 2
 
@@ -158,7 +157,7 @@ def test_hiding_that_was_not_answered_is_done_again() -> None:
 
 
 def test_a_node_that_will_not_hide_it_is_told_to_drop_it() -> None:
-    open_ = facts(streams=1, active=1)
+    open_ = facts(streams=1)
     hide = decided(held(), None, open_)
     assert isinstance(hide, Upsert)
     registration = failed(held(), hide, open_, Code.NODE_REFUSED, final=True, answered=True)
@@ -168,10 +167,8 @@ def test_a_node_that_will_not_hide_it_is_told_to_drop_it() -> None:
 # Tokens for the node.
 
 
-def test_a_new_token_is_told_when_idle() -> None:
-    later = facts(period=8, now=NOW + GAP_S)
-    assert decided(held(), given=replace(later, active=1)) == WaitUntil(later.now + POLL_S)
-    made = decided(held(), given=later)
+def test_a_new_token_is_told() -> None:
+    made = decided(held(), given=facts(period=8, now=NOW + GAP_S))
     assert isinstance(made, Upsert)
     assert made.record.period == 8
 
@@ -212,7 +209,15 @@ def test_a_usd_price_is_told_otherwise_when_the_node_turns_out_to_be_off_chain()
 def test_a_rate_that_becomes_known_or_is_lost_changes_nothing_on_chain() -> None:
     known, unknown = facts(on_chain=True), facts(on_chain=True, eth_usd=None)
     assert decided(held(USD, unknown), USD, known) == WaitUntil(inf)
-    assert decided(held(USD, known), USD, unknown) == WaitUntil(inf)
+    assert decided(held(USD, known), USD, unknown) == WaitUntil(NOW + 600)
+
+
+def test_a_usd_price_whose_rate_only_the_node_knows_is_told_again_at_times() -> None:
+    """The node converts it when it is told, and never again."""
+    unknown = facts(on_chain=True, eth_usd=None)
+    registration = held(USD, unknown)
+    assert decided(registration, USD, unknown) == WaitUntil(NOW + 600)
+    assert why(decided(registration, USD, replace(unknown, now=NOW + 600))) == "the node's rate may have moved"
 
 
 def test_a_price_that_can_not_be_published_is_no_offer() -> None:
@@ -228,7 +233,7 @@ def test_a_price_that_can_not_be_published_is_no_offer() -> None:
 def test_it_is_looked_at_right_after_it_was_told_and_again_in_time() -> None:
     registration = held(seen=None)
     assert decided(registration) == AskToken()
-    looked = registrations.checked(registration, FREE, IDLE, IDLE, check_s=60.0)
+    looked = registrations.checked(registration, FREE, NO_LOAD, NO_LOAD, NOW, check_s=60.0)
     assert decided(looked) == WaitUntil(NOW + 60)
     assert decided(looked, given=facts(now=NOW + 60)) == AskToken()
 
@@ -242,86 +247,98 @@ def test_what_is_hidden_or_not_sure_is_not_looked_at() -> None:
 @pytest.mark.parametrize("free", [0, 1, 3])
 def test_other_free_slots_than_ours_are_told_again_a_minute_after(free: int) -> None:
     """The node leaks slots, and counts below zero after an upsert. One look may have come too early."""
-    registration = registrations.checked(held(), TokenSighting(free > 0 or None, free), IDLE, IDLE, check_s=60.0)
+    seen = TokenSighting(free > 0 or None, free)
+    registration = registrations.checked(held(), seen, NO_LOAD, NO_LOAD, NOW, check_s=60.0)
     assert decided(registration) == WaitUntil(NOW + RECHECK_S)
     assert decided(registration, given=facts(now=NOW + RECHECK_S)) == AskToken()
     again = facts(now=NOW + RECHECK_S)
-    registration = registrations.checked(
-        registration, TokenSighting(free > 0 or None, free), again, again, check_s=60.0
-    )
+    registration = registrations.checked(registration, seen, NO_LOAD, NO_LOAD, again.now, check_s=60.0)
     assert decided(registration, given=again) == WaitUntil(NOW + HEAL_S)
     assert isinstance(decided(registration, given=facts(now=NOW + HEAL_S)), Upsert)
 
 
 def test_one_odd_look_is_forgotten_after_a_good_one() -> None:
-    registration = registrations.checked(held(), TokenSighting(True, 1), IDLE, IDLE, check_s=60.0)
-    registration = registrations.checked(registration, FREE, IDLE, IDLE, check_s=inf)
+    registration = registrations.checked(held(), TokenSighting(True, 1), NO_LOAD, NO_LOAD, NOW, check_s=60.0)
+    registration = registrations.checked(registration, FREE, NO_LOAD, NO_LOAD, NOW, check_s=inf)
     assert decided(registration, given=facts(now=NOW + HEAL_S)) == WaitUntil(inf)
 
 
-def odd(seen: TokenSighting, given: Facts) -> Registration:
-    registration = held(seen=None)
+def odd(seen: TokenSighting, taken: int = 0) -> Registration:
+    registration, load = held(seen=None), Load(taken, taken)
     for _ in range(2):
-        registration = registrations.checked(registration, seen, given, given, check_s=inf)
+        registration = registrations.checked(registration, seen, load, load, NOW, check_s=inf)
     return registration
 
 
-def test_slots_of_a_busy_model_are_not_compared() -> None:
-    busy = facts(active=1, now=NOW + HEAL_S)
-    assert decided(odd(TokenSighting(True, 1), busy), given=busy) == WaitUntil(inf)
+@pytest.mark.parametrize(("taken", "free", "right"), [(1, 1, True), (1, 0, False), (1, 2, False), (2, 0, True)])
+def test_free_slots_are_compared_with_those_that_jobs_leave(taken: int, free: int, right: bool) -> None:
+    registration = odd(TokenSighting(True if free else None, free), taken)
+    assert registration.odd == (0 if right else 2)
 
 
 def test_a_model_whose_jobs_came_or_went_meanwhile_is_not_compared() -> None:
     registration = held(seen=None)
     for _ in range(3):
-        registration = registrations.checked(registration, TokenSighting(True, 1), IDLE, facts(begun=1), check_s=inf)
+        registration = registrations.checked(
+            registration, TokenSighting(True, 1), Load(0, 0), Load(0, 1), NOW, check_s=inf
+        )
     assert decided(registration, given=facts(now=NOW + HEAL_S)) == WaitUntil(inf)
 
 
-def test_wrong_slots_wait_until_the_model_is_idle() -> None:
-    registration = odd(TokenSighting(True, 1), IDLE)
-    busy = facts(active=1, now=NOW + HEAL_S)
-    assert decided(registration, given=busy) == WaitUntil(busy.now + POLL_S)
-    assert isinstance(decided(registration, given=facts(now=NOW + HEAL_S)), Upsert)
+@pytest.mark.parametrize("taken", [0, 2])
+def test_wrong_slots_are_mended_whether_jobs_run_or_not(taken: int) -> None:
+    registration = odd(TokenSighting(True, 1), taken)
+    assert decided(registration) == WaitUntil(NOW + HEAL_S)
+    assert why(decided(registration, given=facts(now=NOW + HEAL_S))) == "the node counts its slots otherwise"
 
 
-def test_a_busy_model_that_the_node_offers_no_slot_of_is_told_again() -> None:
-    """It is gone or has leaked all, and a long stream may keep it busy for hours."""
-    busy = facts(active=1, now=NOW + HEAL_S)
-    assert why(decided(odd(TokenSighting(None, 0), busy), given=busy)) == "the node gives out none of its free slots"
-    full = facts(active=2, now=NOW + HEAL_S)
-    assert decided(odd(TokenSighting(None, 0), full), given=full) == WaitUntil(inf)
+def test_a_model_that_the_node_offers_no_slot_of_is_told_again() -> None:
+    """It is gone or has leaked all."""
+    registration = odd(TokenSighting(None, 0), taken=1)
+    assert why(decided(registration, given=facts(now=NOW + HEAL_S))) == "the node gives out none of its free slots"
 
 
-def test_a_loss_that_the_token_proves_is_healed_even_while_jobs_run() -> None:
+def test_a_loss_that_the_token_proves_is_healed() -> None:
     registration = held(seen=TokenSighting(False, None))
-    assert decided(registration, given=facts(active=1)) == WaitUntil(NOW + HEAL_S)
-    assert why(decided(registration, given=facts(active=1, now=NOW + HEAL_S))) == "the node has lost it"
+    assert decided(registration) == WaitUntil(NOW + HEAL_S)
+    assert why(decided(registration, given=facts(now=NOW + HEAL_S))) == "the node has lost it"
 
 
-def test_a_model_that_was_told_while_busy_is_told_again_once_idle() -> None:
-    """The jobs that ran then push the node's count below zero."""
-    registration = held(given=facts(active=1))
-    soon = NOW + HEAL_S
-    assert decided(registration, given=facts(active=1, now=soon)) == WaitUntil(soon + POLL_S)
-    assert decided(registration, given=facts(now=soon - 1)) == WaitUntil(soon)
-    assert why(decided(registration, given=facts(now=soon))) == "it was busy when it was told"
+@pytest.mark.parametrize(
+    "seen", [None, TokenSighting(None, None), TokenSighting(None, 0)], ids=["not asked", "says nothing", "full or gone"]
+)
+def test_what_can_not_be_seen_at_the_node_is_told_again_at_times_jobs_or_not(seen: TokenSighting | None) -> None:
+    taken = Load(2, 2)  # All slots, so that a token for a full model is no sign of a leak.
+    registration = held(seen=None)
+    if seen is not None:
+        registration = registrations.checked(registration, seen, taken, taken, NOW, check_s=inf)
+    else:
+        registration = replace(registration, check_at=inf)
+    assert decided(registration) == WaitUntil(NOW + 600)
+    made = decided(registration, given=facts(now=NOW + 600))
+    assert why(made) == "it can't be seen whether the node still has it"
+    assert standing(registration, registration.record, 1).confirmed is None
 
 
-BLIND = TokenSighting(None, None)
+def test_what_is_seen_at_the_node_is_left_alone() -> None:
+    assert decided(held(), given=facts(now=NOW + 10_000)) == WaitUntil(inf)
 
 
-def test_where_slots_do_not_show_a_model_that_had_jobs_is_told_again_at_times() -> None:
-    registration = held(seen=BLIND)
-    assert decided(registration, given=facts(now=NOW + 10_000)) == WaitUntil(inf), "no jobs, no leaks"
-    had = facts(begun=1)
-    assert decided(registration, given=had) == WaitUntil(NOW + 600)
-    assert decided(registration, given=replace(had, now=NOW + 600, active=1)) == WaitUntil(NOW + 600 + POLL_S)
-    assert isinstance(decided(registration, given=replace(had, now=NOW + 600)), Upsert)
+# Slots that the node keeps although their jobs are over.
 
 
-def test_where_slots_show_a_model_that_had_jobs_is_left_alone() -> None:
-    assert decided(held(), given=facts(begun=50, now=NOW + 10_000)) == WaitUntil(inf)
+def test_a_leak_that_orchd_knows_of_is_mended_at_once_but_once_a_second() -> None:
+    registration = held()
+    assert decided(registration, given=facts(leaks=1)) == WaitUntil(NOW + GAP_S)
+    later = facts(leaks=1, now=NOW + GAP_S)
+    made = decided(registration, given=later)
+    assert why(made) == "the node keeps the slot of a job or stream that is over"
+    assert isinstance(made, Upsert)
+    registration = registrations.checked(
+        registrations.upserted(registration, made.record, later), FREE, NO_LOAD, NO_LOAD, later.now, check_s=inf
+    )
+    assert decided(registration, given=later) == WaitUntil(inf)
+    assert decided(registration, given=replace(later, leaks=5)) == WaitUntil(later.now + GAP_S)
 
 
 # Failures.

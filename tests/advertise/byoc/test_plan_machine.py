@@ -11,19 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from orchd.advertise.byoc import registration as registrations
+from orchd.advertise.byoc.facts import ByocRules, Facts, Load, TokenSighting
 from orchd.advertise.byoc.plan import GAP_S, HEAL_S, step
 from orchd.advertise.byoc.prices import ByocPrice
-from orchd.advertise.byoc.registration import (
-    AskToken,
-    ByocRules,
-    Capability,
-    Facts,
-    Registration,
-    TokenSighting,
-    Unregister,
-    Upsert,
-    WaitUntil,
-)
+from orchd.advertise.byoc.registration import AskToken, Capability, Registration, Unregister, Upsert, WaitUntil
 from orchd.domain.money import Currency, Price
 from orchd.domain.offer import Offer
 from orchd.errors import Code
@@ -67,9 +58,9 @@ class TinyNode:
         self.starts += 1
         self.held, self.remembered = None, False
 
-    def take(self, call: Upsert | Unregister) -> None:
+    def take(self, call: Upsert | Unregister, load: int) -> None:
         if isinstance(call, Upsert):
-            self.held, self.remembered = Held(call.record), True
+            self.held, self.remembered = Held(call.record, load), True
             self.upserts += 1
         else:
             self.held = None
@@ -91,7 +82,7 @@ class Plan(RuleBasedStateMachine):
         self.on_chain = False
         self.eth_usd = Fraction(3000)
         self.period = 3
-        self.active = self.begun = self.streams = 0
+        self.active = self.begun = self.streams = self.leaks = 0
         self.told_at = -1e9
         self.told_epoch = 0
 
@@ -102,7 +93,7 @@ class Plan(RuleBasedStateMachine):
         if left_over:
             # An earlier orchd has told the node, with another token, and some of its jobs run on.
             made = Capability("llm/a", offer("a").key, 0, ByocPrice(1, 1, Currency.WEI), 0)
-            self.node.take(Upsert(replace(made, capacity=4), ""))
+            self.node.take(Upsert(replace(made, capacity=4), ""), 0)
             self.registration = Registration(made, sure=False)
         if capacity:
             self.is_offered(capacity, PRICES[0], GAP_S)
@@ -115,9 +106,8 @@ class Plan(RuleBasedStateMachine):
             self.on_chain,
             self.eth_usd,
             self.period,
-            self.active,
-            self.begun,
             self.streams,
+            self.leaks,
         )
 
     def turn(self) -> float:
@@ -128,7 +118,10 @@ class Plan(RuleBasedStateMachine):
                 assert until > self.now, "a wait that is over is no wait"
                 return until
             case AskToken():
-                self.registration = registrations.checked(self.registration, self.node.token(), given, given, CHECK_S)
+                load = Load(self.active, self.begun)
+                self.registration = registrations.checked(
+                    self.registration, self.node.token(), load, load, self.now, CHECK_S
+                )
             case _:
                 self.call(made, given)
         return self.now
@@ -137,7 +130,7 @@ class Plan(RuleBasedStateMachine):
         before, mood = self.registration, self.node.mood
         calling = registrations.calling(before, call)
         if mood in (Mood.WELL, Mood.MUTE):
-            self.node.take(call)
+            self.node.take(call, self.active)
         match mood:
             case Mood.WELL:
                 if isinstance(call, Unregister):
@@ -224,6 +217,7 @@ class Plan(RuleBasedStateMachine):
         assert self.node.held is not None
         self.node.held.load += 1
         self.begun += 1  # it was a job's
+        self.leaks += not self.node.shows_slots  # Else only the token shows it.
 
     @rule()
     def the_node_drops_it(self) -> None:
@@ -279,7 +273,8 @@ class Plan(RuleBasedStateMachine):
             assert self.registration.offered
         before = self.node.upserts
         self.run_for(2 * RECOUNT_S)
-        assert self.node.upserts == before, "then no more"
+        seen = self.node.shows_slots or self.offer is None
+        assert self.node.upserts - before == (0 if seen else 2), "then no more than where nothing can be seen"
 
     def teardown(self) -> None:
         if hasattr(self, "node"):

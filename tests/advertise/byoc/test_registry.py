@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -24,7 +24,7 @@ from orchd.domain.money import Currency, Price
 from orchd.domain.offer import NodeProgram, NodeStatus, Offer, Offers, Published
 from orchd.errors import Code
 from orchd.node.client import NodeClient
-from orchd.node.ports import NodeAccess, Probed
+from orchd.node.ports import NodeAccess, NodeAnswer, Probed
 from orchd.node.route_secrets import RouteSecrets, new_key
 from orchd.tasks import cancel, spawn
 from tests.advertise.rig import (
@@ -67,17 +67,20 @@ class Rig:
     client: NodeClient = field(init=False)
     secrets: RouteSecrets = field(init=False)
     registry: ByocRegistry = field(init=False)
+    watch: FakeWatch = field(default_factory=FakeWatch)
+    refusals: int = 0
 
     @asynccontextmanager
     async def orchd(self, *found: Offer, orch_secret: str = SECRET) -> AsyncIterator[None]:
         """Run an orchd that offers these; it is killed in the end."""
         settings = settings_for(self.double, **self.settings)
         self.listings = self.jobs.listings()
+        self.listings.on_error = self._count
         self.secrets = RouteSecrets(self.key, 3600.0, clock=lambda: self.now)
         async with client_of(settings, orch_secret) as self.client:
             self.registry = ByocRegistry(
                 RegistryContext(
-                    NodeAccess(self.client, self.secrets, self.store, FakeWatch()),
+                    NodeAccess(self.client, self.secrets, self.store, self.watch),
                     self.listings,
                     settings,
                     lambda: self.rate,
@@ -93,6 +96,9 @@ class Rig:
                 assert not task.done(), task
             finally:
                 await cancel(task)
+
+    def _count(self, registry: str, code: str) -> None:
+        self.refusals += 1
 
     def post(self, *found: Offer, why_not: dict[ModelKey, str] | None = None) -> None:
         self.listings.set_offers(offers(*found, why_not=why_not))
@@ -122,6 +128,23 @@ class Rig:
 async def rig(**settings: Any) -> AsyncIterator[Rig]:
     async with node(**settings) as double:
         yield Rig(double)
+
+
+@contextmanager
+def without_byoc(client: NodeClient) -> Iterator[list[str]]:
+    """Answer what is asked of BYOC's registry as a program that has none; return the paths that were asked."""
+    asked: list[str] = []
+    inner = client.service
+
+    async def service(method: str, path: str, **rest: Any) -> NodeAnswer:
+        if path.startswith(("/capability/", "/process/")):
+            asked.append(path)
+            return NodeAnswer(404, b"404 page not found\n", "text/plain")
+        return await inner(method, path, **rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "service", service)
+        yield asked
 
 
 @pytest.fixture
@@ -326,17 +349,43 @@ async def test_a_lost_capability_is_registered_again(quick: None) -> None:
         await until("it is confirmed", lambda: r.shows("a").confirmed)
 
 
-async def test_a_busy_models_count_is_set_right_when_it_is_idle(quick: None) -> None:
+async def test_a_registration_tells_how_many_slots_are_taken() -> None:
+    """Jobs and streams by BYOC; else the node would count 0, and -2 when they have ended."""
     async with rig() as r, r.orchd(offer("a", 2)):
         await r.holds(a=2)
-        r.double.byoc.reserve("llm/a")
-        r.jobs.active[key("a")] = r.jobs.begun[key("a")] = 1
+        for _ in range(2):
+            r.double.byoc.reserve("llm/a")
+        r.jobs.running[key("a")] = r.jobs.streams[key("a")] = 1
         r.post(offer("a", 3))
         await until("it is told", lambda: r.held["llm/a"].capacity == 3)
-        r.double.byoc.release("llm/a")
-        assert r.held["llm/a"].load == -1
-        r.jobs.active[key("a")] = 0
-        await r.holds(a=3)
+        assert r.held["llm/a"].load == 2
+        for _ in range(2):
+            r.double.byoc.release("llm/a")
+        assert r.held["llm/a"].load == 0
+
+
+async def test_a_slot_that_the_node_keeps_is_won_back_at_once() -> None:
+    """Its caller has left: the node leaks the slot, and says nothing. Nothing waits for the next look."""
+    async with rig() as r:
+        r.settings["check_s"] = 1000.0
+        async with r.orchd(offer("a", 2)):
+            await r.holds(a=2)
+            await until("it was looked at", lambda: r.shows("a").confirmed)
+            for _ in range(2):
+                r.double.byoc.reserve("llm/a")
+            r.jobs.running[key("a")] = 1
+            r.listings.leaks.note(key("a"), NAME)
+            await until("one is free again", lambda: r.held["llm/a"].load == 1)
+            assert r.double.byoc.registrations["llm/a"] == 2
+
+
+async def test_a_slot_that_another_registry_keeps_is_none_of_byocs(quick: None) -> None:
+    async with rig() as r, r.orchd(offer("a", 2), offer("b", 1)):
+        await r.holds(a=2, b=1)
+        r.listings.leaks.note(key("a"), "live-runner")
+        r.listings.leaks.note(key("b"), NAME)
+        await until("that of b is told", lambda: r.double.byoc.registrations["llm/b"] == 2)
+        assert r.double.byoc.registrations["llm/a"] == 1
 
 
 async def test_streams_keep_a_leaving_model_hidden_until_the_last_has_ended(quick: None) -> None:
@@ -444,6 +493,73 @@ async def test_a_node_without_byoc_is_not_told_and_what_it_had_is_taken_back() -
         r.listings.set_node(replace(UP, registries=("live-runner",)))
         await r.holds()
         assert r.listings.offers == offers(offer("a", 1)) == Offers({key("a"): offer("a", 1)}, {})
+
+
+async def test_a_node_that_has_no_byoc_any_more_holds_nothing_of_it() -> None:
+    """Its 404 is the end of it, and it is asked once."""
+    async with rig() as r, r.orchd(offer("a", 1), offer("b", 1)):
+        await r.holds(a=1, b=1)
+        r.jobs.streams[key("b")] = 1
+        with without_byoc(r.client) as asked:
+            r.listings.set_node(replace(UP, epoch=2, registries=("live-runner",)))
+            await until("it is forgotten", lambda: r.store.secrets[NAMES] == "{}")
+            await until("nothing is shown of it", lambda: not r.listings.published[NAME])
+            r.listings.wake()
+            await until("it was woken", lambda: not r.registry._changed.is_set())
+        assert sorted(asked) == ["/capability/register", "/capability/unregister"], "the one with a stream was hidden"
+
+
+async def test_beside_livepeer_node_it_does_and_says_nothing() -> None:
+    async with rig() as r:
+        async with r.orchd(offer("a", 1)):
+            await r.holds(a=1)
+        r.status = replace(UP, registries=("live-runner",), program=NodeProgram.LIVEPEER_NODE)
+        with capture_logs() as said:
+            async with r.orchd(offer("a", 1)):
+                with without_byoc(r.client) as asked:
+                    r.listings.leaks.note(key("a"), NAME)
+                    await until("what an earlier orchd told is forgotten", lambda: r.store.secrets[NAMES] == "{}")
+                    assert not r.listings.published[NAME]
+        assert (asked, said) == ([], [])
+
+
+async def test_a_node_that_lacks_the_registry_is_suspected_to_be_another_one() -> None:
+    async with rig() as r:
+        async with r.orchd():
+            with without_byoc(r.client):
+                r.post(offer("a", 1))
+                await until("the error is shown", lambda: r.shows("a").code is Code.NOT_SPOKEN)
+        assert r.watch.suspicions == 1
+        assert r.shows("a").error.startswith("cannot register 'llm/a' with the node: it has no BYOC registry")
+
+
+# What is said in the log.
+
+
+async def test_one_refusal_of_all_models_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchd.advertise.byoc.registration.BACKOFF_MIN_S", 0.01)
+    monkeypatch.setattr("orchd.advertise.byoc.registration.BACKOFF_MAX_S", 0.01)
+    async with rig() as r:
+        with capture_logs() as said:
+            async with r.orchd(offer("a", 1), offer("b", 1), orch_secret="planted-0d41cc"):
+                await until("each was tried", lambda: r.shows("a").error and r.shows("b").error)
+                refused = r.refusals
+                await until("they were tried often", lambda: r.refusals > refused + 5)
+        assert len([each for each in said if each["event"] == "byoc_failed"]) == 1
+
+
+@pytest.mark.parametrize(("theirs", "ours", "open_"), [(None, "", True), (None, SECRET, True), (SECRET, SECRET, False)])
+async def test_a_node_that_takes_registrations_from_anybody_is_worth_a_warning(
+    theirs: str | None, ours: str, open_: bool
+) -> None:
+    async with rig(orch_secret=theirs) as r:
+        with capture_logs() as said:
+            async with r.orchd(offer("a", 1), orch_secret=ours):
+                await until("the node was asked", lambda: r.double.byoc.unregistrations or not open_)
+                await until("a was tried", lambda: r.shows("a").error or r.shows("a").published)
+        found = [each for each in said if each["event"] == "byoc_registry_open"]
+        assert len(found) == int(open_)
+        assert all("has no -orchSecret" in each["reason"] for each in found)
 
 
 @pytest.mark.parametrize("secret", ["s3cret", "another", None])

@@ -12,7 +12,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 
-from orchd.advertise.byoc.registration import TokenSighting
+from orchd.advertise.byoc.facts import TokenSighting
 from orchd.advertise.byoc.token_probe import KEY_NAME, TokenProbe, read, signed
 from orchd.errors import Code
 from orchd.node.ports import NodeAnswer, NodeError
