@@ -179,6 +179,23 @@ class TestAdvice:
         assert self.advised(jobs={"listen": f"0.0.0.0:{port}"}) == []
 
     @pytest.mark.parametrize(
+        ("node", "callback", "told"),
+        [
+            ("http://127.0.0.1:8935", "http://127.0.0.1:8737", False),
+            ("http://[::1]:8935", "http://localhost:8737", False),
+            ("http://10.0.0.7:8935", "http://127.0.0.1:8737", True),
+            ("https://node.example", "http://localhost:8737", True),
+            ("http://10.0.0.7:8935", "http://10.0.0.8:8737", False),
+        ],
+    )
+    def test_a_loopback_callback_url_beside_a_node_elsewhere_is_named(
+        self, node: str, callback: str, told: bool
+    ) -> None:
+        settings = Settings.model_validate({"orchestrator": {"service_url": node, "callback_url": callback}})
+        found = [why for name, why in advice(settings) if name == "orchestrator.callback_url"]
+        assert ["reaches itself by a loopback address" in why for why in found] == [True] * told
+
+    @pytest.mark.parametrize(
         ("listen", "callback", "told"),
         [
             ("127.0.0.1:1234", "http://127.0.0.1:8737", True),

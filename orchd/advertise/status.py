@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 
+from orchd.advertise.limits import NEAR, NodeLoad
+from orchd.domain.offer import NodeProgram
 from orchd.domain.redact import scrub, secrets_of
 from orchd.domain.state import ModelStatus
 from orchd.errors import Code
@@ -64,6 +66,24 @@ def callback_lines(status: Json, style: TextStyle) -> list[str]:
         return []
     colour = RED if found["by_node"] is False else YELLOW
     return [style.paint(line, colour) for line in style.wrap(printable(found["error"] or found["note"]), "    ")]
+
+
+def limits_lines(status: Json, style: TextStyle) -> list[str]:
+    """Return which limits of Livepeer Node are near; empty if none is, and for go-livepeer, which has none."""
+    node, models = status["node"], status["models"]
+    if node["program"] != NodeProgram.LIVEPEER_NODE:
+        return []
+    load = NodeLoad(
+        sum(any(one["published"] for one in model["registries"].values()) for model in models),
+        sum(model["sessions"]["active"] for model in models),
+        sum(len(model["streams"]) for model in models),
+    )
+    near = ", ".join(f"{count} of {most} {what}" for what, count, most in load.reaching(NEAR))
+    return (
+        [style.paint(line, YELLOW) for line in style.wrap(f"near Livepeer Node's limits: {near}", "    ")]
+        if near
+        else []
+    )
 
 
 def models_lines(status: Json, style: TextStyle) -> list[str]:
@@ -155,7 +175,9 @@ def _of_model(status: ModelStatus) -> Json:
 
 
 def _offers(status: Json, style: TextStyle) -> list[str]:
-    return offers_lines(status, style) + callback_lines(status, style) if status["node"] is not None else []
+    if status["node"] is None:
+        return []
+    return offers_lines(status, style) + callback_lines(status, style) + limits_lines(status, style)
 
 
 def _overview(status: Json, style: TextStyle) -> list[str]:

@@ -11,6 +11,7 @@ from orchd.catalog.golivepeer import traps
 from orchd.catalog.launch import FileContext
 from orchd.catalog.parse import parse
 from orchd.catalog.resolve import resolve
+from orchd.catalog.self_registration import self_registering
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.state import Problem, Severity
@@ -44,5 +45,6 @@ def understand(data: bytes, context: FileContext) -> Reading:
     if isinstance(parsed, Problem):
         return Reading(problems=(parsed,))
     resolved = resolve(parsed.entries, context)
-    problems = (*parsed.warnings, *resolved.problems, *traps(parsed.entries, context.file))
+    own = self_registering(resolved.models, parsed.entries, context.file)
+    problems = (*parsed.warnings, *resolved.problems, *traps(parsed.entries, context.file), *own)
     return Reading(resolved.models, problems, hashlib.sha256(data).hexdigest()[:12])

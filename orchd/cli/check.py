@@ -10,9 +10,11 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchd.advertise.file_doubts import doubts
 from orchd.call_within import call_within
 from orchd.catalog.reading import Reading
 from orchd.catalog.reload import read_file
@@ -32,8 +34,30 @@ from orchd.streams import write
 from orchd.text import RED, YELLOW, Cell, TextStyle, pad, printable, style_of, table, units
 
 ABOUT = WHICH_FILE
-Doubts = Sequence[tuple[str, str]]
-"""Settings that are likely to be mistakes, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFindings:
+    """What is wrong, and what is right.
+
+    Attributes:
+        settings: names of those that are likely to be mistakes, and why.
+        hooks: why hooks can't be loaded.
+        offers: what stands against offering all models.
+    """
+
+    reading: Reading
+    settings: Sequence[tuple[str, str]] = ()
+    hooks: Sequence[str] = ()
+    offers: Sequence[str] = ()
+
+    @property
+    def errors(self) -> int:
+        return self.reading.count(Severity.ERROR) + len(self.hooks)
+
+    @property
+    def warnings(self) -> int:
+        return self.reading.count(Severity.WARNING) + len(self.settings) + len(self.offers)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,12 +74,17 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     strict = args.strict or settings.strict_file
     reading = read_file(path, Path(credentials) if credentials else None, strict=strict, last_good=_last_good(settings))
-    doubts, hooks = [*advice(settings), *missing_secrets(settings)], hooks_refused(settings)
+    found = CheckFindings(
+        reading,
+        [*advice(settings), *missing_secrets(settings)],
+        hooks_refused(settings),
+        tuple(doubts(reading.models, settings.orchestrator.capability)),
+    )
     if args.json:
-        write(json.dumps(as_json(reading, str(path), doubts, hooks), indent=2))
+        write(json.dumps(as_json(found, str(path)), indent=2))
     else:
-        write(as_text(reading, style_of(sys.stdout), doubts, hooks))
-    return 1 if reading.count(Severity.ERROR) or hooks else 0
+        write(as_text(found, style_of(sys.stdout)))
+    return 1 if found.errors else 0
 
 
 def missing_secrets(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -97,31 +126,31 @@ def _last_good(settings: Settings) -> tuple[Model, ...]:
         return ()
 
 
-def as_text(reading: Reading, style: TextStyle, doubts: Doubts = (), hooks: Sequence[str] = ()) -> str:
+def as_text(found: CheckFindings, style: TextStyle) -> str:
     """Return the problems line by line, doubtful settings too, a table of the models, and a summary."""
+    reading = found.reading
     lines = [
         f"{style.paint(pad(problem.severity, 7), RED if problem.severity is Severity.ERROR else YELLOW)}  "
         f"{printable(str(problem))}"
         for problem in reading.problems
     ]
-    lines += [f"{style.paint(pad('error', 7), RED)}  {printable(line)}" for line in hooks]
-    lines += [
-        f"{style.paint(pad('warning', 7), YELLOW)}  setting {printable(f'{name} = {why}')}" for name, why in doubts
-    ]
+    lines += [f"{style.paint(pad('error', 7), RED)}  {printable(line)}" for line in found.hooks]
+    warned = [*found.offers, *(f"setting {name} = {why}" for name, why in found.settings)]
+    lines += [f"{style.paint(pad('warning', 7), YELLOW)}  {printable(line)}" for line in warned]
     if reading.models:
         head = ("MODEL", "KIND", "PROFILE", "SESSIONS", "REPLICAS", "START", "PRICE")
         lines += [""] * bool(lines) + table(head, map(_row, reading.models.values()), style) + [""]
-    errors, warnings = reading.count(Severity.ERROR) + len(hooks), reading.count(Severity.WARNING) + len(doubts)
-    counts = {"model": len(reading.models), "error": errors, "warning": warnings}
+    counts = {"model": len(reading.models), "error": found.errors, "warning": found.warnings}
     lines.append(", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items()))
     return "\n".join(lines)
 
 
-def as_json(reading: Reading, file: str, doubts: Doubts = (), hooks: Sequence[str] = ()) -> dict[str, Any]:
+def as_json(found: CheckFindings, file: str) -> dict[str, Any]:
     """Return the same for machines; no secrets, prices as exact text."""
+    reading = found.reading
     return {
         "file": file,
-        "ok": not (reading.count(Severity.ERROR) or hooks),
+        "ok": not found.errors,
         "hash": reading.file_hash,
         "problems": [
             {
@@ -138,8 +167,9 @@ def as_json(reading: Reading, file: str, doubts: Doubts = (), hooks: Sequence[st
             }
             for problem in reading.problems
         ],
-        "hooks": list(hooks),
-        "settings": [{"setting": name, "message": f"{name} = {why}"} for name, why in doubts],
+        "hooks": list(found.hooks),
+        "settings": [{"setting": name, "message": f"{name} = {why}"} for name, why in found.settings],
+        "offers": list(found.offers),
         "models": [
             {
                 "pipeline": model.key.pipeline,

@@ -32,6 +32,13 @@ def _callback(settings: Settings) -> Iterator[tuple[str, str]]:
     """The node calls us at a port of this machine at which nobody listens."""
     rules = settings.orchestrator
     url = urlsplit(rules.callback_url)
+    node = urlsplit(rules.service_url if "://" in rules.service_url else f"//{rules.service_url}").hostname
+    if rules.enabled and url.hostname in LOOPBACK and node not in LOOPBACK:
+        why = (
+            f"{rules.callback_url}: the node at {node} reaches itself by a loopback address, and not orchd; name an "
+            "address of this machine at which the node reaches the job listener"
+        )
+        yield "orchestrator.callback_url", why
     here = [_port(listen) for listen in settings.jobs.listen]
     if not rules.enabled or url.hostname not in LOOPBACK or None in here or 0 in here:
         return  # Elsewhere, or a socket whose port is not known: a proxy may stand between.

@@ -191,3 +191,13 @@ def test_a_secret_that_is_not_there_keeps_orchd_from_starting_and_is_warned_of(
     monkeypatch.setenv("ORCHD_ORCHESTRATOR_SECRET_FILE", "one-of-systemds-credentials")
     assert main(["check", file]) == 0
     assert "0 errors, 0 warnings" in capsys.readouterr().out
+
+
+def test_what_can_not_be_offered_together_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "f.json", entry(model_id="a", capability="c"), entry(model_id="b", capability="c"))
+    assert main(["check", file]) == 0
+    out = capsys.readouterr().out
+    assert "warning  llm/a, llm/b have the same capability name 'c'" in out
+    assert out.endswith("2 models, 0 errors, 1 warning\n")
+    main(["check", file, "--json"])
+    assert len(json.loads(capsys.readouterr().out)["offers"]) == 1
