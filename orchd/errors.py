@@ -49,6 +49,8 @@ class Code(StrEnum):
     BODY_STALLED = "body_stalled"
     BODY_TOO_SLOW = "body_too_slow"
     CALLER_STALLED = "caller_stalled"
+    NODE_TIMEOUT = "node_timeout"
+    EVENT_LINE_TOO_LONG = "event_line_too_long"
     INTERNAL = "internal_error"
 
     # The operator's file and settings.
@@ -213,9 +215,11 @@ JOB_ANSWERS: dict[Code, int] = {
     Code.BACKEND_UNAVAILABLE: 502,
     Code.BACKEND_BROKE: 502,
     Code.BACKEND_UNUSABLE: 502,
+    Code.EVENT_LINE_TOO_LONG: 502,
     Code.BACKEND_CONNECT_TIMEOUT: 504,
     Code.BACKEND_TIMEOUT: 504,
     Code.BACKEND_STALLED: 504,
+    Code.NODE_TIMEOUT: 504,
     Code.INTERNAL: 500,
 }
 """HTTP status of each code with which a job may be refused."""

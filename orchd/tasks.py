@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 log = structlog.get_logger("orchd.tasks")
 
+T = TypeVar("T")
 _alive: set[asyncio.Task[Any]] = set()
 
 
@@ -19,6 +20,16 @@ def spawn(coro: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
     _alive.add(task)
     task.add_done_callback(_done)
     return task
+
+
+async def caught(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:
+    """Return what `work` returns, or the exception that it raises: for who reads that elsewhere."""
+    try:
+        return await work, None
+    except Exception as exc:  # noqa: BLE001 - it is raised again where it is waited for
+        return None, exc
+    except GeneratorExit as exc:  # Of what was awaited; or the loop ends, and nobody waits any more.
+        return None, RuntimeError(repr(exc))
 
 
 def _done(task: asyncio.Task[Any]) -> None:

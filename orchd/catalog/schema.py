@@ -147,6 +147,11 @@ class InferenceFields(Fields):
     max_body_mb: Annotated[int, Field(ge=0, le=1_048_576), WHOLE] | None = Field(
         None, description="MiB; largest body of a job, 0 = unlimited"
     )
+    early_head_s: Annotated[float, Field(ge=0, le=604_800), NUMBER] | None = Field(
+        None,
+        description="seconds after which a job of Live Runner's gets status 200 from orchd while the runner still "
+        "thinks; 0 = never. Livepeer Node waits 60 s: 50 suits it",
+    )
 
 
 class MetricsFields(Fields):

@@ -107,11 +107,13 @@ class InferenceSpec:
         path: where batch jobs go on the runner; `{pipeline}` already filled in.
         timeout_s: from the request sent to the first byte of the answer.
         max_body_mb: MiB; 0 = unlimited.
+        early_head_s: a job of Live Runner's gets a head from us once the runner has had it that long; 0 = never.
     """
 
     path: str
     timeout_s: float = 60.0
     max_body_mb: int = 64
+    early_head_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

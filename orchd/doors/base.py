@@ -17,7 +17,7 @@ from orchd.domain.model import Model
 from orchd.domain.origins import Origin
 from orchd.doors.location import for_caller
 from orchd.doors.refusal import rendered
-from orchd.doors.routes import AskBody, HealthAsked, Route, Served, ToRunner, origin_form
+from orchd.doors.routes import AskBody, Beside, HealthAsked, Route, Served, ToRunner, origin_form
 from orchd.errors import Code, JobRefused
 from orchd.hooks.job import NodeProof
 from orchd.http1.names import Header, Memo
@@ -44,6 +44,7 @@ class AnswerShape:
     extra: bytes = b""
 
 
+NEVER = float("inf")
 AS_IT_IS = AnswerShape()
 LOCATION = frozenset({b"location"})
 
@@ -82,6 +83,8 @@ class Door(ABC):
         naming: how requests name streams.
         passing: whether a header of the caller's reaches the runner, by its name.
         compares_paths: `refuses` reads the path in all the ways in which servers do, so it must not be long.
+        passing_early: the same as `passing`, of a request whose caller may get a head before the runner has sent one;
+            None = nobody gets such a head here.
     """
 
     name: ClassVar[str]
@@ -91,6 +94,7 @@ class Door(ABC):
     naming: ClassVar[StreamNaming] = BY_STREAM_ID
     passing: ClassVar[Memo[bytes, bool]] = TO_RUNNER
     compares_paths: ClassVar[bool] = False
+    passing_early: ClassVar[Memo[bytes, bool] | None] = None
 
     # Requests.
 
@@ -138,6 +142,10 @@ class Door(ABC):
         return False
 
     # Answers.
+
+    def first_byte_s(self, beside: Beside) -> float:
+        """Return within how many seconds of the request's arrival an answer must have begun; infinite = at any time."""
+        return NEVER
 
     def check_status(self, status: int, key: ModelKey) -> None:  # noqa: B027 - most doors pass every status on
         """Check that the caller may see this status of a runner's answer.

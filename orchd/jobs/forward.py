@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from orchd.domain.ids import Address
 from orchd.domain.model import Model
-from orchd.doors.base import Door
+from orchd.doors.base import NEVER
 from orchd.errors import Code
 from orchd.http1.names import Memo
 from orchd.http1.rules import AnswerHead, RequestHead
+from orchd.jobs.early import EVENT_STREAM, accepted, check_late, early_answer
 from orchd.jobs.heads import AnswerToCaller, host_line, to_runner
 from orchd.jobs.needs import JobClock
 from orchd.jobs.plan import Plan
 from orchd.jobs.run import Run
 from orchd.jobs.settings import JobsSettings
-from orchd.jobs.verdict import explain_late
+from orchd.jobs.verdict import explain_first_byte, explain_late
 from orchd.relay.event_stream import EventsEnd
 from orchd.relay.ports import Carrier, Connection, RunnerBroke
 from orchd.sessions.session import Session
@@ -42,11 +45,11 @@ class Forwarder:
             }
         )
 
-    def request(self, head: RequestHead, address: Address, model: Model, target: str, door: Door) -> bytes:
+    def request(self, head: RequestHead, address: Address, model: Model, plan: Plan) -> bytes:
         """Return the head that the runner gets."""
         token = model.token.value if model.token else None
-        path = f"{address.base_path}{target}".encode("latin-1")
-        return to_runner(head, path, self._hosts[address], token=token, fates=door.passing)
+        path = f"{address.base_path}{plan.target}".encode("latin-1")
+        return to_runner(head, path, self._hosts[address], token=token, fates=plan.passing)
 
     async def pass_on(self, run: Run, session: Session, plan: Plan) -> None:
         """Return when the whole answer has reached the caller.
@@ -58,7 +61,7 @@ class Forwarder:
         assert model is not None
         request = plan.requests.get(session.address)
         if request is None:
-            request = self.request(run.head, session.address, model, plan.target, plan.door)
+            request = self.request(run.head, session.address, model, plan)
             plan.requests[session.address] = request
         run.patience_s = self._patience[model.inference.timeout_s]
         connection = self._carrier.take(session.runner)
@@ -66,6 +69,8 @@ class Forwarder:
             if connection is None:
                 connection = await self._connect(run, session)
             run.explain = explain_late
+            if plan.first_byte_s < NEVER or plan.early_s:
+                self._begin_soon(run, plan, model.inference.timeout_s)
             transfer = run.transfer = self._carrier.carry(run, run.caller, connection, plan.most)
             transfer.send(request)
             try:
@@ -73,7 +78,7 @@ class Forwarder:
                 break
             except RunnerBroke as exc:
                 # Once more, on a new connection, if the runner can't have seen the job and we still have all of it.
-                if not (exc.unseen and connection.reused and transfer.retained is not None):
+                if not (exc.unseen and connection.reused and transfer.retained is not None) or run.caller.answered:
                     raise
                 transfer.stop()
                 run.caller.message.put_back(transfer.retained)
@@ -83,6 +88,11 @@ class Forwarder:
         now = self._now()
         run.first_byte_s = now - run.began_at
         session.progress_at = now
+        if plan.early_s and run.caller.answered:
+            check_late(answer, session.key)
+            transfer.start(b"", chunked=True, events=run.events)
+            await run.wait()
+            return
         if answer.switches and not run.head.switches:
             raise RunnerBroke("switched protocols unasked")
         reply, keep_alive = plan.reply, run.caller.keeps_alive(answer)
@@ -93,6 +103,28 @@ class Forwarder:
         head = reply.head(run.request_id, b"" if reply.dated else self._date.line())
         transfer.start(head, chunked=reply.chunked, events=run.events)
         await run.wait()
+
+    def _begin_soon(self, run: Run, plan: Plan, timeout_s: float) -> None:
+        """Bound how long the answer's head may take: by a head of our own, or by a refusal while the node listens."""
+        waited_s = self._now() - run.began_at if run.caller.message.ended else 0.0
+        left_s = max(0.0, plan.first_byte_s - waited_s)
+        first_s = min(left_s, plan.early_s or NEVER)
+        if first_s >= timeout_s:
+            return
+        run.patience_s = {**run.patience_s, Code.BACKEND_TIMEOUT: first_s}
+        run.explain = explain_first_byte
+        if plan.early_s:
+            run.early = partial(self._head_early, run, timeout_s, first_s)
+
+    def _head_early(self, run: Run, timeout_s: float, waited_s: float) -> None:
+        """Send the caller a head of our own. The runner goes on to have as long as its entry says."""
+        answer = early_answer(run.head)
+        reply = AnswerToCaller(answer, run.head, keep_alive=run.caller.keeps_alive(answer))
+        if accepted(run.head).lower() == EVENT_STREAM:
+            run.events = EventsEnd(last=b"", most_line=0)
+        run.patience_s = self._patience[timeout_s]
+        run.within(timeout_s - waited_s, Code.BACKEND_TIMEOUT, explain_late)
+        run.caller.write(reply.head(run.request_id, self._date.line()))
 
     def _reply(self, run: Run, session: Session, plan: Plan, answer: AnswerHead, *, keep_alive: bool) -> AnswerToCaller:
         """Return the head that the caller gets.

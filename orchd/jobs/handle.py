@@ -32,7 +32,7 @@ from orchd.jobs.refused import answer_to, crashed
 from orchd.jobs.run import Aborted, Run
 from orchd.jobs.settings import JobsSettings
 from orchd.jobs.slots import SlotTaker
-from orchd.jobs.verdict import judged, outcome_of
+from orchd.jobs.verdict import judged, node_gave_up, outcome_of
 from orchd.relay.ports import Caller, CallerGone, Carrier, TooMuch
 from orchd.sessions.session import Session, SessionKind
 
@@ -127,17 +127,19 @@ class Handler:
     async def _flow(self, run: Run) -> None:
         caller = run.caller
         refusal: JobRefused | None = None
+        gave_up: JobRefused | None = None
         try:
             await self._serve(run)
             outcome = OK
         except CallerGone:
-            outcome = Outcome.CLIENT_GONE
+            gave_up = node_gave_up(run, self._now())
+            outcome = Outcome.CLIENT_GONE if gave_up is None else outcome_of(gave_up)
         except Exception as exc:  # noqa: BLE001 - judged here, and here alone
             refusal = judged(run, exc) or crashed(run, exc)
             outcome = outcome_of(refusal)
         if outcome is not OK and run.transfer is not None:
             self.ending.cut(run, run.transfer)
-        self.ending.end(run, outcome, refusal)
+        self.ending.end(run, outcome, refusal or gave_up)
         run.transfer = None
         self._running.discard(run)
         if self._idle is not None:
@@ -168,8 +170,9 @@ class Handler:
         if not isinstance(plan, Plan) or plan.served is not served or plan.doors is not doors:
             plan = head.memo = await self._plan(run, served, doors)
         run.door = plan.door
-        if isinstance(plan.way, TrialAsked):
+        if plan.model is None and isinstance(plan.way, TrialAsked):
             return self._answer_trial(run, plan.way)
+        run.begin_by = run.began_at + plan.first_byte_s
         if self._hooks.arriving:
             await self._arrive(run, plan)
         if plan.model is None:

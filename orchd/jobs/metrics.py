@@ -50,7 +50,7 @@ from orchd.metric_lines import (
 OUTCOMES = tuple(Outcome)
 PROCESSING_ERRORS = (
     *(Code.BACKEND_UNAVAILABLE, Code.BACKEND_CONNECT_TIMEOUT, Code.BACKEND_BROKE),
-    *(Code.BACKEND_TIMEOUT, Code.BACKEND_STALLED, Code.INTERNAL),
+    *(Code.BACKEND_TIMEOUT, Code.BACKEND_STALLED, Code.EVENT_LINE_TOO_LONG, Code.INTERNAL),
 )
 """Codes that mean that the model did not do its work: with `RUNNER_ERROR`, the `type` of `byoc_errors_total`."""
 OK, RUNNER_ERROR = Outcome.OK, Outcome.RUNNER_ERROR

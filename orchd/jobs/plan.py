@@ -11,6 +11,7 @@ from orchd.doors.paths import MAX_PATH_LENGTH, climbs
 from orchd.doors.routes import AskBody, HealthAsked, Route, Served, ToRunner, TrialAsked
 from orchd.errors import Code
 from orchd.http1.rules import RequestHead
+from orchd.jobs.early import can_be_early
 from orchd.jobs.heads import AnswerToCaller
 from orchd.realtime.routes import StreamCall, call_of, has_streams
 
@@ -31,6 +32,9 @@ class Plan:
         in_session: the request belongs to a session that outlives it.
         refused: why its path can't be served to anybody; None = it can.
         most: bytes of the body; 0 = no limit.
+        first_byte_s: within how many seconds an answer must have begun; infinite = at any time.
+        early_s: so long the runner may have a job before its caller gets a head; 0 = the head is the runner's.
+        passing: which headers of the caller's reach the runner, by name.
         requests: the head that a runner gets, by its address.
         reply: what the caller got last; None = nothing yet.
     """
@@ -39,11 +43,14 @@ class Plan:
         "call",
         "door",
         "doors",
+        "early_s",
+        "first_byte_s",
         "in_session",
         "job",
         "known",
         "model",
         "most",
+        "passing",
         "refused",
         "reply",
         "requests",
@@ -65,6 +72,9 @@ class Plan:
         self.refused: tuple[Code, str] | None = None
         self.in_session = False
         self.job: ToRunner | None = None
+        self.first_byte_s = door.first_byte_s(served.beside)
+        self.early_s = 0.0
+        self.passing = door.passing
         if isinstance(way, ToRunner):
             self.job = way
             self.model = model = served.models[way.key]
@@ -73,6 +83,8 @@ class Plan:
             self.call = call_of(model, head.method, way.target.partition("?")[0])
             self.in_session = door.in_session(model)
             self.refused = _refused(self.call, way, door, model, head)
+            if door.passing_early is not None and model.inference.early_head_s and can_be_early(head):
+                self.early_s, self.passing = model.inference.early_head_s, door.passing_early
         self.requests: dict[Address, bytes] = {}
         self.reply: AnswerToCaller | None = None
 

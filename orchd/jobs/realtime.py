@@ -208,6 +208,7 @@ class Realtime:
     async def _asked(
         self, run: Run, call: StreamCall, model: Model, asking: Coroutine[Any, Any, Reply | None]
     ) -> Reply | None:
+        run.until_begin()
         try:
             return await run.outside(asking)
         except ContainerSilent as exc:

@@ -25,7 +25,7 @@ from orchd.realtime.stream import Stream
 from orchd.relay.event_stream import EventsEnd
 from orchd.relay.ports import Caller, Transfer
 from orchd.sessions.session import Session
-from orchd.tasks import spawn
+from orchd.tasks import caught, spawn
 
 T = TypeVar("T")
 
@@ -75,15 +75,17 @@ class Run:
     charging: set when the job has ended; None = nobody charges for it.
     stream: the realtime session that the request is about; its slot is not ours to free.
     starts: the request is the start of that session.
-    events: watches an event stream whose end the node must see.
+    events: watches an event stream whose end the caller is told in words.
+    begin_by: when the answer must have begun (loop clock, seconds); infinite = at any time.
+    early: sends the caller a head when the runner has had the job for some time; None = the head is the runner's.
     outer: work outside the flow that was begun last; it may still be ending when the job has ended.
     """
 
     __slots__ = (
         "_fault", "_flow", "_gift", "_job", "_late", "_now", "_patience_s", "_waits", "admitted", "arrived",
-        "began_at", "caller", "charging", "counts", "door", "events", "explain", "first_byte_s", "head", "held_s",
-        "key", "model", "outer", "patience_s", "peer", "request_id", "session", "starts", "status", "stream",
-        "transfer", "way",
+        "began_at", "begin_by", "caller", "charging", "counts", "door", "early", "events", "explain", "first_byte_s",
+        "head", "held_s", "key", "model", "outer", "patience_s", "peer", "request_id", "session", "starts", "status",
+        "stream", "transfer", "way",
     )  # fmt: skip
 
     def __init__(self, caller: Caller, request_id: str, now: Callable[[], float], door: Door) -> None:
@@ -110,6 +112,8 @@ class Run:
         self.stream: Stream | None = None
         self.starts = False
         self.events: EventsEnd | None = None
+        self.begin_by = NEVER
+        self.early: Callable[[], None] | None = None
         self.patience_s: Mapping[Code, float] = NO_PATIENCE
         self.explain: Callable[[Code, Run], str] = _unexplained
         self._now = now
@@ -229,7 +233,7 @@ class Run:
         Args:
             late: gets what it returns all the same, if that can't be stopped any more.
         """
-        self.outer = task = spawn(_caught(work), name=f"for job {self.request_id}")
+        self.outer = task = spawn(caught(work), name=f"for job {self.request_id}")
         over = False
 
         def ended(task: asyncio.Task[tuple[T | None, Exception | None]]) -> None:
@@ -264,6 +268,11 @@ class Run:
         self._patience_s = seconds
         self.caller.deadline = self._now() + seconds
 
+    def until_begin(self) -> None:
+        """Let what is waited for take as long as the node waits for an answer to begin."""
+        if self.begin_by < NEVER:
+            self.within(self.begin_by - self._now(), Code.BACKEND_TIMEOUT, _begins_late)
+
     def without_limit(self) -> None:
         """No timeout runs until the next call."""
         self._late = NOBODY
@@ -284,17 +293,16 @@ class Run:
             self.session.progress_at = now
 
     def expire(self) -> None:
-        self.fail(JobRefused(self._late, self.explain(self._late, self)))
+        early = self.early
+        if early is not None and self._late is Code.BACKEND_TIMEOUT:
+            self.early = None
+            return early()
+        return self.fail(JobRefused(self._late, self.explain(self._late, self)))
 
 
 def _unexplained(code: Code, run: Run) -> str:
     return f"cannot go on: {code}"
 
 
-async def _caught(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:
-    try:
-        return await work, None
-    except Exception as exc:  # noqa: BLE001 - it is raised again where the job waits for it
-        return None, exc
-    except GeneratorExit as exc:  # A hook's; or the loop ends, and nobody waits any more.
-        return None, RuntimeError(repr(exc))
+def _begins_late(code: Code, run: Run) -> str:
+    return f"cannot wait longer: {run.key} gave no answer, and Livepeer Node waits 60 s at most for one to begin"

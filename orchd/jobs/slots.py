@@ -52,13 +52,15 @@ class SlotTaker:
 
         place.resolve = resolve
         queued_at = self._now()
-        text = f"cannot begin a session of {key}: it was not ready within {self._hold_s:g} s"
+        hold_s = min(self._hold_s, max(0.0, run.begin_by - queued_at))
+        within_s = self._hold_s if hold_s == self._hold_s else run.begin_by - run.began_at
+        text = f"cannot begin a session of {key}: it was not ready within {within_s:g} s"
 
         def too_long(*_: object) -> str:
             why = self._table.reason(key)
             return f"{text}: {why}" if why else text
 
-        run.within(self._hold_s, Code.HOLD_TIMEOUT, too_long)
+        run.within(hold_s, Code.HOLD_TIMEOUT, too_long)
         try:
             got = await run.wait()
         finally:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from orchd.domain.outcomes import Outcome
 from orchd.errors import Code, JobRefused
 from orchd.jobs.run import Aborted, Run
-from orchd.relay.ports import RunnerBroke, RunnerUnreachable, TooMuch
+from orchd.relay.event_stream import MOST_LINE_BYTES
+from orchd.relay.ports import LineTooLong, RunnerBroke, RunnerUnreachable, TooMuch
+
+NODE_GIVES_UP_S = 4.0
+"""After `Run.begin_by`: then a caller that leaves is the node, whose own wait has ended (it is 5 s longer, about)."""
 
 RUNNERS_FAULT = frozenset(
     {
@@ -25,6 +29,8 @@ _OUTCOMES = {
     Code.BODY_STALLED: Outcome.TIMEOUT,
     Code.BODY_TOO_SLOW: Outcome.TIMEOUT,
     Code.CALLER_STALLED: Outcome.TIMEOUT,
+    Code.NODE_TIMEOUT: Outcome.TIMEOUT,
+    Code.EVENT_LINE_TOO_LONG: Outcome.BACKEND_FAILED,
     Code.INTERNAL: Outcome.ERROR,
 }
 
@@ -41,12 +47,39 @@ def judged(run: Run, exc: Exception) -> JobRefused | None:
         case TooMuch():
             most = run.model.inference.max_body_mb if run.model else 0
             return JobRefused(Code.BODY_TOO_LARGE, f"cannot take the body: {run.key} takes at most {most} MiB")
+        case LineTooLong():
+            return JobRefused(
+                Code.EVENT_LINE_TOO_LONG,
+                f"cannot pass on the event stream of the runner of {run.key}: a line of it has "
+                f"{MOST_LINE_BYTES // 1024} KiB or more, which go-livepeer can't read",
+            )
     return None
+
+
+def node_gave_up(run: Run, now: float) -> JobRefused | None:
+    """Return what it was, if the node stopped waiting for an answer to begin; None = its caller has left."""
+    if now < run.begin_by + NODE_GIVES_UP_S or run.caller.answered or not run.caller.message.ended:
+        return None
+    seconds = now - run.began_at
+    return JobRefused(
+        Code.NODE_TIMEOUT,
+        f"cannot answer any more: Livepeer Node stopped waiting for the first byte after {seconds:.0f} s",
+    )
 
 
 def outcome_of(refusal: JobRefused) -> Outcome:
     """Return how a job ended that got this."""
     return Outcome.ABORTED if isinstance(refusal, Aborted) else _OUTCOMES.get(refusal.code, Outcome.REFUSED)
+
+
+def explain_first_byte(code: Code, run: Run) -> str:
+    """As `explain_late`, where it is the node that can't wait longer for an answer to begin."""
+    if code is not Code.BACKEND_TIMEOUT:
+        return explain_late(code, run)
+    return (
+        f"{explain_late(code, run)}, and Livepeer Node waits 60 s at most for an answer to begin, all told: the "
+        "entry's inference.early_head_s begins one sooner"
+    )
 
 
 def explain_late(code: Code, run: Run) -> str:

@@ -153,10 +153,10 @@ class Exchange:
 
     def _pass_interim(self, head: AnswerHead) -> None:
         """Pass on a 1xx. Not 100, which is between the two of us (RFC 9110, section 15.2), and none while the caller
-        takes no bytes: they must not heap up.
+        takes no bytes: they must not heap up. None after an early head either: what follows that is its body.
         """
         self._clean = self._clean and head.keep_alive
-        if head.status != CONTINUE and self.request.head.modern and not self.caller.paused:
+        if head.status != CONTINUE and self.request.head.modern and not (self.caller.paused or self.caller.answered):
             self.caller.write_interim(head)
 
     def start(self, head: bytes, *, chunked: bool, events: EventsEnd | None = None) -> None:
@@ -185,7 +185,8 @@ class Exchange:
         if caller.paused and not head:
             runner.set_reading(False)
             return self._waits()
-        down.push(head)
+        if not down.push(head):
+            return None
         if not down.open:
             self._let_runner_go()
             return self._waits() if caller.paused else self._owner.deliver(None)

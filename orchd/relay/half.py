@@ -17,7 +17,7 @@ from orchd.http1 import render
 from orchd.http1.message import Message
 from orchd.http1.names import Header
 from orchd.relay.event_stream import EventsEnd
-from orchd.relay.ports import Owner, TooMuch
+from orchd.relay.ports import LineTooLong, Owner, TooMuch
 from orchd.relay.splice import WORTH_BYTES, Pipes, Splice, available
 from orchd.relay.wire import Wire
 
@@ -71,7 +71,8 @@ class Half:
     def push(self, head: bytes = b"") -> bool:
         """Write `head`, and what there is of the body after it, and the body's end if that has come.
 
-        `open` says afterwards whether more is to follow. Return False if the body is too long, which has ended the job.
+        `open` says afterwards whether more is to follow. Return False if that has ended the job: the body, or a line of
+        events, is too long.
         """
         message = self.message
         data = message.take() if message.pieces else b""
@@ -82,8 +83,9 @@ class Half:
                 return False
             if not head:  # With a head, somebody else begins to be waited for, which sets the deadline.
                 self._owner.moved()
-            if self.events is not None:
-                self.events.saw(data)
+            if self.events is not None and not self.events.saw(data):
+                self._owner.fail(LineTooLong())
+                return False
             if self.chunked:
                 data = render.chunk(data)
         ended = message.ended
@@ -128,7 +130,7 @@ class Half:
         """
         source, sink, message = self.source, self.sink, self.message
         left = (message.head.length or 0) - message.received
-        if left < WORTH_BYTES or self.events is not None or source.parser.held:
+        if left < WORTH_BYTES or self.chunked or self.events is not None or source.parser.held:
             return False
         if not available or not (source.plain and sink.plain):
             return False

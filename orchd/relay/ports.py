@@ -37,6 +37,10 @@ class TooMuch(Exception):
     """The body is longer than allowed."""
 
 
+class LineTooLong(Exception):
+    """A line of the event stream is longer than its reader can take."""
+
+
 class Owner(Protocol):
     """The job that is served, as the relay sees it. Calls may end the job before they return: see design.md."""
 
@@ -44,7 +48,7 @@ class Owner(Protocol):
         """Give what is waited for: what came of the body, the answer's head, its end."""
 
     def fail(self, why: Exception) -> None:
-        """CallerGone, RunnerBroke, TooMuch, or JobRefused if the body's framing is broken."""
+        """CallerGone, RunnerBroke, TooMuch, LineTooLong, or JobRefused if the body's framing is broken."""
 
     def moved(self) -> None:
         """Bytes moved, either way."""
@@ -87,6 +91,9 @@ class Caller(Protocol):
 
     def answer(self, status: int, headers: list[Header], body: bytes) -> None:
         """Send an answer of our own."""
+
+    def write(self, data: bytes) -> None:
+        """Send a head of our own, before the runner has sent one; a transfer that starts with no head follows."""
 
     def finish(self, data: bytes) -> None:
         """End an answer that has begun in chunks, by these bytes of its body."""
@@ -147,6 +154,7 @@ class Transfer(Protocol):
         """Begin the answer to the caller: the owner is delivered None when all of it has gone out.
 
         Args:
+            head: empty = it has gone out early.
             events: watches the body, and gives what is to follow it.
         """
 

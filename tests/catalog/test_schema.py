@@ -104,7 +104,8 @@ GOOD: dict[str, list[Any]] = {
     "health.failures": [1], "health.successes": [1_000_000], "health.tolerate_timeout_while_busy": [False],
     "health.restart_after_s": [1], "stream.update_path": ["auto", "/x"], "stream.while_loading": ["reject"],
     "stream.on_second_start": ["reject"], "inference.path": ["/{pipeline}"], "inference.timeout_s": [1],
-    "inference.max_body_mb": [0, 1], "metrics.path": ["/m"], "metrics.required": [True],
+    "inference.max_body_mb": [0, 1], "inference.early_head_s": [0, 0.5, 50],
+    "metrics.path": ["/m"], "metrics.required": [True],
     "stop.signal": ["SIGINT"], "stop.grace_s": [1], "stop.close_streams": [True],
 }  # fmt: skip
 """Values for each field that are good by themselves."""

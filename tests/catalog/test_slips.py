@@ -32,6 +32,7 @@ VALUES: dict[str, Any] = {
     "health.interval_s": 9, "health.timeout_s": 9, "health.failures": 9, "health.successes": 9,
     "health.tolerate_timeout_while_busy": False, "health.restart_after_s": 99,
     "stream.update_path": "/x", "inference.path": "/x", "inference.timeout_s": 9, "inference.max_body_mb": 9,
+    "inference.early_head_s": 9,
     "metrics.path": "/x", "metrics.required": True, "stop.signal": "SIGUSR1", "stop.grace_s": 99,
     "stop.close_streams": False,
 }  # fmt: skip

@@ -1014,3 +1014,38 @@ async def test_hooks_see_the_job_as_it_came() -> None:
     assert isinstance(job, Job)
     assert (job.key, job.peer, job.header(b"livepeer-payment"), job.admitted) == (KEY, "192.0.2.1", b"e30=", True)
     assert session_of(job) is bench.hooks[0].settled[0][0]
+
+
+def events(*chunks: bytes) -> bytes:
+    return answer(b"", ("Content-Type", "text/event-stream"), chunks=chunks)[: -len(b"0\r\n\r\n")]
+
+
+@virtual_time
+async def test_a_line_that_go_livepeer_can_not_read_ends_its_event_stream() -> None:
+    bench = Bench()
+    bench.network.reply = None
+    caller = bench.caller(request(target=f"/byoc/{KEY.slug}", body=b"x"))
+    await bench.settle()
+    runner = await bench.network.connected()
+    runner.say(events(b"data: 1\n\n", b"data: " + b"x" * 60_000))
+    await bench.settle()
+    assert caller.messages[0].end is None
+    runner.say(b"%x\r\n%b\r\n" % (6_000, b"y" * 6_000))
+    await bench.idle()
+    (got,) = caller.messages
+    assert got.end is not None
+    assert max(map(len, got.body.split(b"\n"))) < 64 * 1024
+    assert b"y" not in got.body.partition(b"event: error")[0]
+    told = got.body.decode().rpartition("event: error\ndata: ")[2]
+    assert told.endswith("\n\ndata: [DONE]\n\n")
+    assert "64 KiB" in json.loads(told.partition("\n")[0])["error"]
+    assert (bench.outcomes, bench.codes) == (["backend_failed"], ["event_line_too_long"])
+
+
+@virtual_time
+async def test_at_other_doors_such_a_line_passes() -> None:
+    bench = Bench()
+    bench.network.reply = events(b"data: " + b"x" * 70_000) + b"0\r\n\r\n"
+    for target in (f"{ONE}/x", f"/live/{KEY.slug}/s3cret/x"):
+        got = (await bench.serve(request(target=target, body=b"x"))).messages[0]
+        assert (got.status, len(got.body)) == (200, 70_006)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchd.relay.event_stream import LAST, EventsEnd
+from orchd.relay.event_stream import LAST, MOST_LINE_BYTES, EventsEnd
 
 TEXTS = st.text(st.sampled_from(list("d: [DONE]\r\n")), max_size=40).map(str.encode)
 PIECES = st.lists(TEXTS, max_size=6)
@@ -67,3 +67,32 @@ def test_one_that_broke_off_says_why_before_it_ends(pieces: list[bytes], why: st
     assert (event, gap, last) == (b"event: error", b"", b"data: [DONE]")
     assert json.loads(data.removeprefix(b"data: ")) == {"error": why}
     assert not before or before[-1] == b"", "the event under way has ended"
+
+
+@given(st.lists(st.text(st.sampled_from(list("ab\r\n")), max_size=12).map(str.encode), max_size=8), st.integers(1, 9))
+@example([b"aaa", b"aaa"], 6)
+@example([b"aaa\n", b"aaaa"], 4)
+@example([b"\naaaa\n"], 4)
+def test_a_line_is_too_long_however_it_was_cut_into_pieces(pieces: list[bytes], most: int) -> None:
+    """What was let through before is part of a line that is short enough."""
+    end = EventsEnd(most_line=most)
+    passed = b""
+    for piece in pieces:
+        if not end.saw(piece):
+            assert max(map(len, (passed + piece).split(b"\n"))) >= most
+            break
+        passed += piece
+    assert max(map(len, passed.split(b"\n"))) < most
+
+
+def test_the_limit_is_go_livepeers_and_can_be_off() -> None:
+    assert EventsEnd().saw(b"x" * (MOST_LINE_BYTES - 1) + b"\n")
+    assert not EventsEnd().saw(b"x" * MOST_LINE_BYTES)
+    assert EventsEnd(most_line=0).saw(b"x" * MOST_LINE_BYTES)
+
+
+def test_a_stream_whose_end_is_enough_gets_no_other() -> None:
+    end = EventsEnd(last=b"")
+    end.saw(b"data: 1")
+    assert end.ending() == b""
+    assert end.ending("it broke") == b'\n\nevent: error\ndata: {"error": "it broke"}\n\n'

@@ -1,1 +1,1 @@
-"""The door by which go-livepeer's Live Runner comes: `/live/SLUG/SEGMENT[/PATH]`."""
+"""The door by which Live Runner comes, of go-livepeer and of Livepeer Node: `/live/SLUG/SEGMENT[/PATH]`."""

@@ -1,4 +1,4 @@
-"""The door by which go-livepeer's Live Runner comes. Pure."""
+"""The door by which Live Runner comes, of go-livepeer and of Livepeer Node. Pure."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.offer import NodeProgram
 from orchd.domain.origins import Origin
-from orchd.doors.base import Door, Readiness, StreamNaming
+from orchd.doors.base import NEVER, Door, Readiness, StreamNaming
 from orchd.doors.escaping import escaped_once
 from orchd.doors.live_runner.answers import check_status
 from orchd.doors.node_paths import LIVE, TRIAL_SLUG, is_live, oddly_spelled, on_runner
-from orchd.doors.routes import HealthAsked, Route, Served, ToRunner, TrialAsked, by_slug, origin_form
+from orchd.doors.routes import Beside, HealthAsked, Route, Served, ToRunner, TrialAsked, by_slug, origin_form
 from orchd.errors import Code
 from orchd.hooks.job import NodeProof
 from orchd.http1.names import Memo
 from orchd.http1.rules import RequestHead
 from orchd.realtime.routes import StreamCall
-from orchd.relay.headers import may_reach_runner
+from orchd.relay.headers import may_reach_runner, plain
 
 SESSION_HEADERS = frozenset(
     {b"livepeer-runner-route", b"livepeer-session-id", b"livepeer-session-token", b"livepeer-session-control"}
 )
 """What Live Runner tells a container, so that it can open channels and stop (docs/protocol/live-runner.md, 4.3, 5)."""
+
+FIRST_BYTE_S = 55.0
+"""How long Livepeer Node's clients wait for the first byte of an answer: 5 s less than the node does itself."""
 
 
 class LiveRunnerDoor(Door):
@@ -38,6 +41,10 @@ class LiveRunnerDoor(Door):
         b"livepeer-session-id", "Livepeer-Session-Id", "session", False, SESSION_HEADERS | {b"content-type"}
     )
     passing: ClassVar[Memo[bytes, bool]] = Memo(lambda name: name.lower() in SESSION_HEADERS or may_reach_runner(name))
+    # A head that is out can't say any more how the body is encoded.
+    passing_early: ClassVar[Memo[bytes, bool] | None] = Memo(
+        lambda name: plain(name) != b"accept-encoding" and LiveRunnerDoor.passing[name]
+    )
 
     def takes(self, path: str) -> bool:
         """All below `/live/SLUG/SEGMENT`."""
@@ -70,6 +77,10 @@ class LiveRunnerDoor(Door):
     def in_session(self, model: Model) -> bool:
         """The node opens sessions of persistent models, and sends every request within one."""
         return model.persistent
+
+    def first_byte_s(self, beside: Beside) -> float:
+        """Livepeer Node waits 60 s and answers 502 then; ours says more, and leaves the slot at once."""
+        return FIRST_BYTE_S if beside.program is NodeProgram.LIVEPEER_NODE else NEVER
 
     def check_status(self, status: int, key: ModelKey) -> None:
         """See `answers`."""
