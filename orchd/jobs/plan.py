@@ -33,7 +33,7 @@ class Plan:
         refused: why its path can't be served to anybody; None = it can.
         most: bytes of the body; 0 = no limit.
         first_byte_s: within how many seconds an answer must have begun; infinite = at any time.
-        early_s: so long the runner may have a job before its caller gets a head; 0 = the head is the runner's.
+        early_s: a caller gets a head once the runner has had the job that many seconds; 0 = the head is the runner's.
         passing: which headers of the caller's reach the runner, by name.
         requests: the head that a runner gets, by its address.
         reply: what the caller got last; None = nothing yet.
