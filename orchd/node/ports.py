@@ -107,6 +107,18 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True)
+class Discovered:
+    """An answer of the node's `/discovery`, with status 200.
+
+    Attributes:
+        asked_at: loop clock; what was told to the node later may be missing in it.
+    """
+
+    asked_at: float
+    answer: NodeAnswer
+
+
+@dataclass(frozen=True, slots=True)
 class StreamedAnswer:
     """An answer of the node whose body is still on its way.
 
@@ -183,6 +195,8 @@ class RestartWatch(Protocol):
     Attributes:
         status: how the node was seen last.
         polled: emitted with the status after each poll, changed or not.
+        discovered: emitted with what Live Runner lists, after each poll of a node that has it; before `polled`.
+            Receivers may call `suspect`.
     """
 
     @property
@@ -191,8 +205,16 @@ class RestartWatch(Protocol):
     @property
     def polled(self) -> Signal[NodeStatus]: ...
 
-    def suspect(self) -> None:
-        """The node seems to have been restarted: poll now."""
+    @property
+    def discovered(self) -> Signal[Discovered]: ...
+
+    def suspect(self, taken_at: float | None = None) -> None:
+        """The node may be another process or program: ask it now which one it is.
+
+        Args:
+            taken_at: loop clock; the call of then was the last in which the node knew a runner of ours that it has
+                forgotten now, which proves a restart. None = there is no proof.
+        """
 
     def ask(self, registry: str, spoken: Callable[[Probed], Awaitable[bool]]) -> None:
         """Have the node asked, at each of its starts, whether it has this registry; not after `run` has begun.

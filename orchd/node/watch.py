@@ -1,37 +1,35 @@
-"""Is the node up, and was it restarted? A node that ends forgets every registration, and tells nobody.
+"""Is the node up, which program is it, and was it restarted? One that ends forgets all registrations, and tells nobody.
 
-What tells one process of the node from another is in `orchd.node.identity`. A restart counts only when the service
-port says that it is healthy, since the CLI port answers long before it (docs/protocol/go-livepeer-cli.md, 5).
+What tells one process of the node from another is in `orchd.node.identity`, which program it is in `orchd.node.probe`.
+A restart counts only when the service port answers, since the CLI port answers long before it
+(docs/protocol/go-livepeer-cli.md, 5).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from math import inf
 
 import structlog
 
 from orchd.domain.offer import NodeProgram, NodeStatus
 from orchd.domain.signal import Signal
 from orchd.domain.stores import SecretStore
-from orchd.node.identity import NodeIdentity, NodeSighting, is_new
-from orchd.node.ports import NodeCalls, NodeError, Probed
+from orchd.node.cli_port import CliPort
+from orchd.node.identity import Lost, NodeIdentity, NodeSighting, is_new
+from orchd.node.ports import Discovered, NodeCalls, NodeError, Probed
 from orchd.node.probe import BODY, PATH, NoVerdict, is_busy, neither, quoted, read_probe
 from orchd.node.settings import NodeSettings
-from orchd.reasons import one_line
+from orchd.node.starts import StartsLeft
 
 log = structlog.get_logger("orchd.node.watch")
 
-VERSION_CHARS = 80
-"""How much is shown of what the node says its version is."""
-
-ADDRESS_NAME = "sentinel address"
-"""The name under which the store keeps the sentinel's address."""
+AWAY_SHARE = 0.25
+"""A node that is away is looked for after this share of `poll_s`: what it lost is to be told soon after it answers."""
 
 
 class NodeWatch:
@@ -44,22 +42,29 @@ class NodeWatch:
     def __init__(self, client: NodeCalls, store: SecretStore, settings: NodeSettings) -> None:
         self.status = NodeStatus()
         self.polled: Signal[NodeStatus] = Signal()
+        self.discovered: Signal[Discovered] = Signal()
         self._client = client
-        self._store = store
+        self._cli = CliPort(client, store)
         self._settings = settings
+        self._now = asyncio.get_running_loop().time
         self._spoken: dict[str, Callable[[Probed], Awaitable[bool]]] = {}
-        self._probed: Probed | None = None
-        self._address = ""
         self._known: NodeIdentity | None = None
-        self._started_at = 0.0
+        self._starts = StartsLeft()
+        self._back_at = -inf
+        self._runs_since = -inf
+        """At the latest, on the loop clock: what was asked later was asked of the process that we know."""
+        self._lost: Lost | None = None
         self._suspected = asyncio.Event()
 
     def ask(self, registry: str, spoken: Callable[[Probed], Awaitable[bool]]) -> None:
         """See `RestartWatch.ask`."""
         self._spoken[registry] = spoken
 
-    def suspect(self) -> None:
-        """A registry has learned that the node lost something: poll now."""
+    def suspect(self, taken_at: float | None = None) -> None:
+        """See `RestartWatch.suspect`."""
+        # What an earlier process knew is old news: that it ended has been counted.
+        if taken_at is not None and taken_at > self._runs_since and self._lost is None:
+            self._lost = Lost(taken_at, self._now())
         self._suspected.set()
 
     async def run(self) -> None:
@@ -68,7 +73,7 @@ class NodeWatch:
         Raises:
             StoreError: the sentinel's address can't be kept.
         """
-        self._address = await self._sentinel_address()
+        await self._cli.open()
         while True:
             suspected = self._suspected.is_set()
             self._suspected.clear()
@@ -80,7 +85,7 @@ class NodeWatch:
             self.status = status
             self.polled.emit(status)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.poll_s):
+                async with asyncio.timeout(self._settings.poll_s * (1 if status.up else AWAY_SHARE)):
                     await self._suspected.wait()
 
     async def _poll(self, suspected: bool) -> NodeStatus:
@@ -89,29 +94,33 @@ class NodeWatch:
         Raises:
             NodeError: it can't be used.
         """
-        before = self.status
+        before, lost, begun_at = self.status, self._lost, self._now()
         gone = not before.up
         probed = await self._alive(ask=gone or suspected)
-        seen = NodeSighting(await self._client.fingerprint(), *await self._cli_status())
-        # Several registries may learn of one loss, and some of them late.
-        settled = asyncio.get_running_loop().time() - self._started_at > self._settings.call_timeout_s
-        replaced = probed != self._probed
-        if replaced or is_new(self._known, seen, self._address, gone=gone, suspected=suspected and settled):
-            return await self._started(seen)
-        assert self._known is not None
-        self._known = replace(self._known, certificate=seen.certificate)
-        if self._known.sentinel is None and seen.prices is not None:
-            self._known = replace(self._known, sentinel=await self._set_sentinel())
-        on_chain = before.on_chain if before.on_chain is not None else await self._on_chain()
+        if gone:
+            self._back_at = self._now()
+        certificate = await self._client.fingerprint()
+        prices, version = await self._cli.status(probed)
+        seen = NodeSighting(probed, certificate, prices, version, gone, lost, self._back_at)
+        known = self._known
+        if known is None or is_new(known, seen, self._cli.address):
+            starts = self._starts.counted(self._now())
+            if known is None or starts is not None:
+                status = await self._started(seen)
+                self._starts, self._lost = starts or self._starts, None
+                self._runs_since = lost.heard_at if lost else begun_at
+                return status
+            log.debug("node_start_not_counted", epoch=before.epoch)
+        else:
+            self._known = known = known.shown(certificate)
+            if self._lost is lost:
+                self._lost = None  # It was another's doing.
+            if known.sentinel is None and prices is not None:
+                self._known = replace(known, sentinel=await self._cli.set_sentinel())
+        on_chain = before.on_chain if before.on_chain is not None else await self._cli.on_chain(probed)
         since = time.time() if gone else before.since
         return replace(
-            before,
-            up=True,
-            since=since,
-            version=seen.version or before.version,
-            on_chain=on_chain,
-            error="",
-            code=None,
+            before, up=True, since=since, version=version or before.version, on_chain=on_chain, error="", code=None
         )
 
     async def _started(self, seen: NodeSighting) -> NodeStatus:
@@ -119,10 +128,10 @@ class NodeWatch:
         probed = await self._probe()  # The CLI port may have been ahead of it.
         certificate = await self._client.fingerprint()
         registries = tuple([name for name, ask in self._spoken.items() if await ask(probed)])
-        on_chain = await self._on_chain()
-        self._known = NodeIdentity(certificate, await self._set_sentinel())
-        self._probed = probed
-        self._started_at = asyncio.get_running_loop().time()
+        on_chain = await self._cli.on_chain(probed)
+        sentinel = await self._cli.set_sentinel() if probed.program is NodeProgram.GO_LIVEPEER else None
+        known = self._known or NodeIdentity(probed, certificate)
+        self._known = replace(known.succeeded(probed, certificate), sentinel=sentinel)
         epoch = self.status.epoch + 1
         return NodeStatus(True, epoch, time.time(), on_chain, seen.version, registries, program=probed.program)
 
@@ -140,13 +149,16 @@ class NodeWatch:
         Raises:
             NodeError: it shows none.
         """
-        known = self._probed
-        if known is None or ask:
-            return await self._probe()
-        path = "/discovery" if known.live_runner else "/healthz"
+        known = self._known.probed if self._known else None
+        probed = await self._probe() if known is None or ask else known
+        if probed is not known and not probed.live_runner:
+            return probed
+        path, asked_at = "/discovery" if probed.live_runner else "/healthz", self._now()
         answer = await self._client.service("GET", path)
+        if answer.status == 200 and probed.live_runner:
+            self.discovered.emit(Discovered(asked_at, answer))
         if answer.status == 200 or is_busy(answer):
-            return known
+            return probed
         return await self._probe(quoted(path, answer))
 
     async def _probe(self, other: str = "") -> Probed:
@@ -163,47 +175,11 @@ class NodeWatch:
                     raise neither(answer, quoted("/healthz", health))
                 return Probed(NodeProgram.GO_LIVEPEER, live_runner=False)
             case NoVerdict.BUSY:
-                if self._probed is None:
+                if self._known is None:
                     raise neither(answer, other)
-                return self._probed
+                return self._known.probed
             case Probed() as found:
                 return found
-
-    async def _cli_status(self) -> tuple[dict[str, str] | None, str]:
-        """Return the base prices by address, and the version; None and empty where there is no usable CLI port."""
-        if not self._settings.cli_url:
-            return None, ""
-        try:
-            status = (await self._client.cli("GET", "/status")).json()
-            return dict(status["BroadcasterPrices"]), one_line(str(status["Version"]), VERSION_CHARS)
-        except (NodeError, KeyError, TypeError, ValueError) as exc:
-            log.debug("node_cli_failed", error=str(exc))
-            return None, ""
-
-    async def _on_chain(self) -> bool | None:
-        """Return None if the CLI port can't tell."""
-        try:
-            answer = await self._client.cli("GET", "/EthChainID")
-        except NodeError:
-            return None
-        return answer.text() != "0" if answer.status == 200 and answer.text().isdecimal() else None
-
-    async def _set_sentinel(self) -> str | None:
-        """Leave a new one and return it; None = the CLI port took none."""
-        sentinel = str(1 + secrets.randbelow(2**31))
-        form = {"broadcasterEthAddr": self._address, "pricePerUnit": sentinel, "pixelsPerUnit": "1"}
-        try:
-            answer = await self._client.cli("POST", "/setPriceForBroadcaster", form=form)
-        except NodeError:
-            return None
-        return sentinel if answer.status == 200 else None
-
-    async def _sentinel_address(self) -> str:
-        address = await self._store.secret(ADDRESS_NAME)
-        if address is None or re.fullmatch(r"0x[0-9a-f]{40}", address) is None:
-            address = "0x" + secrets.token_hex(20)
-            await self._store.save_secret(ADDRESS_NAME, address)
-        return address
 
 
 def _log_change(before: NodeStatus, now: NodeStatus) -> None:

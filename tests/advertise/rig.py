@@ -18,7 +18,7 @@ from orchd.domain.money import Price
 from orchd.domain.offer import NodeStatus, Offer, Offers
 from orchd.domain.signal import Signal
 from orchd.node.client import NodeClient
-from orchd.node.ports import Probed
+from orchd.node.ports import Discovered, Probed
 from tests.doubles.golivepeer.node import Node, NodeSettings
 from tests.doubles.livepeer_node.node import Node as LivepeerNode
 from tests.doubles.livepeer_node.settings import NodeSettings as LivepeerNodeSettings
@@ -88,9 +88,10 @@ class FakeWatch:
     def __init__(self) -> None:
         self.status = NodeStatus()
         self.polled: Signal[NodeStatus] = Signal()
+        self.discovered: Signal[Discovered] = Signal()
         self.suspicions = 0
 
-    def suspect(self) -> None:
+    def suspect(self, taken_at: float | None = None) -> None:
         self.suspicions += 1
 
     def ask(self, registry: str, spoken: Callable[[Probed], Awaitable[bool]]) -> None:

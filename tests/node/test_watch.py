@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from fractions import Fraction
-from itertools import product
 from typing import Any
 
 import pytest
@@ -13,11 +13,11 @@ from structlog.testing import capture_logs
 
 from orchd.domain.offer import NodeProgram
 from orchd.errors import Code
-from orchd.node.identity import NodeIdentity, NodeSighting, is_new
 from orchd.node.ports import Probed
+from orchd.node.starts import BURST
 from orchd.node.watch import NodeWatch
 from orchd.tasks import cancel, spawn
-from tests.advertise.rig import BOUND_S, CountingListings, Jobs, client_of, livepeer_node, node, settings_for, until
+from tests.advertise.rig import CountingListings, Jobs, client_of, livepeer_node, node, settings_for, until
 from tests.doubles.golivepeer.chain import Chain
 from tests.doubles.golivepeer.node import Node
 from tests.doubles.livepeer_node.node import Node as LivepeerNode
@@ -58,6 +58,10 @@ async def looks(listings: CountingListings, count: int = 3) -> None:
     """Wait until the watch has looked that often from now on; the first of them may have begun before."""
     enough = listings.looks + count
     await until("the watch looks", lambda: listings.looks >= enough)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def test_first_sight_of_the_node() -> None:
@@ -258,22 +262,73 @@ async def test_the_sentinels_address_is_kept_and_its_price_is_new() -> None:
         assert found[0][first] != found[1][second]
 
 
-async def test_suspicion_where_nothing_can_be_seen_is_a_new_epoch() -> None:
+@pytest.mark.parametrize("program", ["go-livepeer", "livepeer-node"])
+async def test_what_the_node_has_forgotten_is_a_new_epoch_where_nothing_can_be_seen_once(program: str) -> None:
+    """Several writers may hear of the same loss, and some of them late; the next loss may come right after it."""
     async with (
-        node(plain_http=True) as double,
-        watching(double, cli=False, poll_s=60.0, call_timeout_s=BOUND_S) as (listings, watch),
+        livepeer_node() if program == "livepeer-node" else node(plain_http=True) as double,
+        watching(double, cli=False, poll_s=60.0) as (listings, watch),
     ):
         await until("it is up", lambda: listings.node.up)
-        # Several writers may hear of the same loss soon after one another.
-        watch.suspect()
-        await looks(listings, 1)
-        assert listings.node.epoch == 1, "it has just started"
-        watch._started_at -= BOUND_S + 1.0
-        watch.suspect()
+        taken_at = now()
+        watch.suspect(taken_at)
+        watch.suspect(taken_at)
         await until("a new epoch", lambda: listings.node.epoch == 2)
-        watch.suspect()
+        watch.suspect(taken_at)
         await looks(listings, 1)
         assert listings.node.epoch == 2
+        watch.suspect(now())
+        await until("a new epoch", lambda: listings.node.epoch == 3)
+        watch.suspect()
+        await looks(listings, 1)
+        assert listings.node.epoch == 3
+
+
+@pytest.mark.parametrize("first", ["go-livepeer", "livepeer-node"])
+async def test_a_node_that_is_replaced_by_the_other_program_is_noticed_at_once(first: str) -> None:
+    """Even within the pause between two looks, and with the same runners listed by chance."""
+    async with AsyncExitStack() as stack:
+        here: Node | LivepeerNode = await stack.enter_async_context(
+            node(plain_http=True, use_live_runners=True) if first == "go-livepeer" else livepeer_node()
+        )
+        address = here.service_url.removeprefix("http://")
+        listings, watch = await stack.enter_async_context(watching(here, cli=False, poll_s=60.0))
+        await until("it is up", lambda: listings.node.up)
+        assert listings.node.program == first
+        await here.kill()
+        other: Node | LivepeerNode = await stack.enter_async_context(
+            livepeer_node(listen=address)
+            if first == "go-livepeer"
+            else node(plain_http=True, use_live_runners=True, service=address)
+        )
+        assert other.service_url == here.service_url
+        watch.suspect()
+        await until("it is noticed", lambda: listings.node.program not in (first, None))
+        assert listings.node.epoch == 2
+        assert listings.node.registries == ((LIVE,) if first == "go-livepeer" else (BYOC, LIVE))
+
+
+async def test_certificates_that_are_shown_in_turns_are_one_new_epoch_each() -> None:
+    async with node() as double, watching(double, cli=False) as (listings, _):
+        await until("it is up", lambda: listings.node.up)
+        first = (double.datadir / "cert.pem").read_bytes(), (double.datadir / "key.pem").read_bytes()
+        double.change_certificate()
+        await until("a new epoch", lambda: listings.node.epoch == 2)
+        assert double._tls is not None
+        for name, content in zip(("cert.pem", "key.pem"), first, strict=True):
+            (double.datadir / name).write_bytes(content)
+        double._tls.load_cert_chain(double.certificate_path, double.datadir / "key.pem")
+        await looks(listings)
+        assert listings.node.epoch == 2
+
+
+async def test_no_more_starts_are_counted_than_a_crash_loop_has() -> None:
+    async with livepeer_node() as double, watching(double) as (listings, watch):
+        await until("it is up", lambda: listings.node.up)
+        for _ in range(3 * BURST):
+            watch.suspect(now())
+            await looks(listings, 1)
+        assert listings.node.epoch <= 1 + BURST + 2
 
 
 async def test_suspicion_is_looked_into_at_once_and_proves_nothing_by_itself() -> None:
@@ -302,40 +357,3 @@ async def test_changes_are_logged_once() -> None:
         "node_down",
         "node_back",
     ]
-
-
-# The decision, apart.
-
-CERTIFICATES = (None, "a", "b")
-
-
-@pytest.mark.parametrize(
-    ("certificate", "sentinel", "gone", "suspected"), list(product("ab", "12", (False, True), (False, True)))
-)
-def test_the_same_certificate_and_sentinel_are_the_same_process(
-    certificate: str, sentinel: str, gone: bool, suspected: bool
-) -> None:
-    known = NodeIdentity(certificate, sentinel)
-    sight = NodeSighting(certificate, {"x": sentinel, "y": "3"}, "")
-    assert not is_new(known, sight, "x", gone=gone, suspected=suspected)
-
-
-@pytest.mark.parametrize("prices", [{}, {"x": "2"}, {"y": "1"}])
-@pytest.mark.parametrize("certificate", CERTIFICATES)
-def test_a_sentinel_that_is_not_ours_is_another_process(prices: dict[str, str], certificate: str | None) -> None:
-    assert is_new(NodeIdentity("a", "1"), NodeSighting(certificate, prices, ""), "x", gone=False, suspected=False)
-
-
-@pytest.mark.parametrize(("sentinel", "prices"), [(None, {}), (None, None), ("1", None)])
-def test_where_no_sentinel_can_be_read_the_certificate_tells(
-    sentinel: str | None, prices: dict[str, str] | None
-) -> None:
-    known = NodeIdentity("a", sentinel)
-    assert is_new(known, NodeSighting("b", prices, ""), "x", gone=False, suspected=False)
-    assert not is_new(known, NodeSighting("a", prices, ""), "x", gone=True, suspected=True)
-
-
-@pytest.mark.parametrize(("gone", "suspected"), list(product((False, True), (False, True))))
-def test_where_there_is_neither_absence_and_suspicion_tell(gone: bool, suspected: bool) -> None:
-    known = NodeIdentity(None, None)
-    assert is_new(known, NodeSighting(None, None, ""), "x", gone=gone, suspected=suspected) is (gone or suspected)

@@ -110,8 +110,8 @@ class DynamicRunner:
         self._kept: KeptRegistration | None = None
         self._saved: KeptRegistration | None = None
         self._error: OrchdError | None = None
-        self._taken_in: int | None = None
-        """The node's epoch when it last took a record."""
+        self._taken_at: float | None = None
+        """Loop clock; the call of then was the last one with a record that the node took."""
         self._news = SessionNews(key, context, readers, self.hear, self._channel_over)
 
     @property
@@ -214,10 +214,10 @@ class DynamicRunner:
         except NodeError as exc:
             event, error = (ListingEvent.REFUSED if exc.code is Code.NODE_SECRET else ListingEvent.SILENCE), exc
         if welcome is not None and record is not None:
-            self._taken_in = self._live.node.epoch
+            self._taken_at = asked_at
             error = await self._keep(record, welcome)
-        if event is ListingEvent.UNKNOWN and self._taken_in == self._live.node.epoch:
-            self._context.node.watch.suspect()
+        if event is ListingEvent.UNKNOWN:
+            self._context.node.watch.suspect(self._taken_at)
         self._listing = plan.after(
             self._listing,
             event,

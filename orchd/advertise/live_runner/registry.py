@@ -14,6 +14,7 @@ import structlog
 
 from orchd.advertise.live_runner.dynamic import DynamicRunners
 from orchd.advertise.live_runner.listings import LiveListings
+from orchd.advertise.live_runner.missing import MissingRunners
 from orchd.advertise.live_runner.plan import RunnerRecord
 from orchd.advertise.live_runner.static import StaticRunners
 from orchd.advertise.live_runner.trial import try_way
@@ -70,8 +71,10 @@ class LiveRegistry:
         self._client = context.node.calls
         self._check_s = context.settings.check_s
         self._live = LiveListings(context)
-        runners = StaticRunners if context.settings.live_runner == "static" else DynamicRunners
-        self._runners: LiveRunners = runners(context, self._live)
+        static = context.settings.live_runner == "static"
+        self._runners: LiveRunners = (StaticRunners if static else DynamicRunners)(context, self._live)
+        if not static:  # The CLI port, which static runners need, shows a restart by itself.
+            MissingRunners(context, self._runners.listed, self._runners.runner_id, self._runners.lost)
         self._context = context
 
     async def run(self) -> None:

@@ -35,6 +35,8 @@ from tests.doubles.golivepeer.node import Node
 from tests.doubles.livepeer_node.node import Node as LivepeerNode
 from tests.fakes.stored import FakeSecretStore
 
+USD = Price(Fraction(1), 3600, Currency.USD)
+
 
 @asynccontextmanager
 async def orchd(double: Node | LivepeerNode, **changes: Any) -> AsyncIterator[CountingListings]:
@@ -61,7 +63,26 @@ async def test_what_is_offered_is_listed(program: str) -> None:
         livepeer_node() if program == "livepeer-node" else node(use_live_runners=True) as double,
         orchd(double) as listings,
     ):
-        listings.set_offers(offers(offer("a", price=Price(Fraction(1), 3600, Currency.USD))))
+        listings.set_offers(offers(offer("a", price=USD)))
         await until("it is listed", lambda: double.live_runners.offered())
         await until("orchd knows", lambda: listings.published[NAME][key("a")].published)
         assert listings.node.program == program
+
+
+@pytest.mark.parametrize("program", ["go-livepeer", "livepeer-node"])
+async def test_a_restart_shorter_than_a_look_is_seen_by_what_is_missing(program: str) -> None:
+    """Neither CLI port nor certificate: only what the node has forgotten tells."""
+    async with (
+        livepeer_node() if program == "livepeer-node" else node(use_live_runners=True, plain_http=True) as double,
+        orchd(double, cli=False, poll_s=0.5, check_s=3600.0) as listings,
+    ):
+        listings.set_offers(offers(*(offer(name, price=USD) for name in "abc")))
+        await until("all are listed", lambda: len(double.live_runners.offered()) == 3)
+        for epoch in (2, 3):
+            await double.kill()
+            await double.start()
+            await until("all are listed again", lambda: len(double.live_runners.offered()) == 3)
+            await until("the restart is known", lambda epoch=epoch: listings.node.epoch == epoch)  # type: ignore[misc]
+        looked = listings.looks
+        await until("it has looked", lambda: listings.looks > looked + 2)
+        assert listings.node.epoch == 3
