@@ -54,11 +54,12 @@ class MissingRunners:
         now = asyncio.get_running_loop().time()
         asked_at = time.time() - (now - found.asked_at)
         self._asked = {key: at for key, at in self._asked.items() if key in listed and now - at < AGAIN_S}
+        standings = self._context.listings.published[NAME]
         missing = [
             key
             for key, record in listed.items()
             if self._runner_id(key) not in seen and not self._is_hidden(key, record) and key not in self._asked
-            if self._context.listings.published[NAME][key].since < asked_at
+            if key in standings and standings[key].since < asked_at
         ]
         for key in missing:
             self._asked[key] = now
