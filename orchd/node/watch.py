@@ -62,9 +62,10 @@ class NodeWatch:
 
     def suspect(self, taken_at: float | None = None) -> None:
         """See `RestartWatch.suspect`."""
-        # What an earlier process knew is old news: that it ended has been counted.
-        if taken_at is not None and taken_at > self._runs_since and self._lost is None:
-            self._lost = Lost(taken_at, self._now())
+        if taken_at is not None:
+            if taken_at <= self._runs_since:
+                return  # An earlier process knew it, and that it ended has been counted.
+            self._lost = self._lost or Lost(taken_at, self._now())
         self._suspected.set()
 
     async def run(self) -> None:

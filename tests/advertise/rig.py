@@ -90,9 +90,12 @@ class FakeWatch:
         self.polled: Signal[NodeStatus] = Signal()
         self.discovered: Signal[Discovered] = Signal()
         self.suspicions = 0
+        self.lost: list[float] = []
+        """When what the node has forgotten was taken."""
 
     def suspect(self, taken_at: float | None = None) -> None:
         self.suspicions += 1
+        self.lost += [taken_at] if taken_at is not None else []
 
     def ask(self, registry: str, spoken: Callable[[Probed], Awaitable[bool]]) -> None:
         """The tests say what is spoken."""

@@ -275,6 +275,7 @@ async def test_what_the_node_has_forgotten_is_a_new_epoch_where_nothing_can_be_s
         watch.suspect(taken_at)
         await until("a new epoch", lambda: listings.node.epoch == 2)
         watch.suspect(taken_at)
+        watch.suspect()
         await looks(listings, 1)
         assert listings.node.epoch == 2
         watch.suspect(now())
