@@ -71,14 +71,14 @@ class LiveRegistry:
         self._client = context.node.calls
         self._check_s = context.settings.check_s
         self._live = LiveListings(context)
-        static = context.settings.live_runner == "static"
-        self._runners: LiveRunners = (StaticRunners if static else DynamicRunners)(context, self._live)
-        if not static:  # The CLI port, which static runners need, shows a restart by itself.
-            MissingRunners(context, self._runners.listed, self._runners.runner_id, self._runners.lost)
+        runners = StaticRunners if context.settings.live_runner == "static" else DynamicRunners
+        self._runners: LiveRunners = runners(context, self._live)
         self._context = context
 
     async def run(self) -> None:
         """Work until cancelled."""
+        if self._context.settings.live_runner == "dynamic":  # Static runners need the CLI port, which shows a restart.
+            MissingRunners(self._context, self._runners.listed, self._runners.runner_id, self._runners.lost)
         checking = spawn(self._check(), name="check live runners")
         try:
             await self._runners.run()
