@@ -27,7 +27,7 @@ FORMER = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostRunner:
     """The node has forgotten a runner of ours. Times are of the loop clock.
 
     Attributes:
@@ -94,7 +94,7 @@ class NodeSighting:
     prices: Mapping[str, str] | None = None
     version: str = ""
     gone: bool = False
-    lost: Lost | None = None
+    lost: LostRunner | None = None
     back_at: float = -inf
 
 

@@ -20,7 +20,7 @@ from orchd.domain.offer import NodeProgram, NodeStatus
 from orchd.domain.signal import Signal
 from orchd.domain.stores import SecretStore
 from orchd.node.cli_port import CliPort
-from orchd.node.identity import Lost, NodeIdentity, NodeSighting, is_new
+from orchd.node.identity import LostRunner, NodeIdentity, NodeSighting, is_new
 from orchd.node.ports import Discovered, NodeCalls, NodeError, Probed
 from orchd.node.probe import BODY, PATH, NoVerdict, is_busy, neither, quoted, read_probe
 from orchd.node.settings import NodeSettings
@@ -53,7 +53,7 @@ class NodeWatch:
         self._back_at = -inf
         self._runs_since = -inf
         """At the latest, on the loop clock: what was asked later was asked of the process that we know."""
-        self._lost: Lost | None = None
+        self._lost: LostRunner | None = None
         self._suspected = asyncio.Event()
 
     def ask(self, registry: str, spoken: Callable[[Probed], Awaitable[bool]]) -> None:
@@ -65,7 +65,7 @@ class NodeWatch:
         if taken_at is not None:
             if taken_at <= self._runs_since:
                 return  # An earlier process knew it, and that it ended has been counted.
-            self._lost = self._lost or Lost(taken_at, self._now())
+            self._lost = self._lost or LostRunner(taken_at, self._now())
         self._suspected.set()
 
     async def run(self) -> None:

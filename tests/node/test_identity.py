@@ -8,7 +8,7 @@ from math import inf
 import pytest
 
 from orchd.domain.offer import NodeProgram
-from orchd.node.identity import BACK_S, FORMER, SWEPT_S, Lost, NodeIdentity, NodeSighting, is_new
+from orchd.node.identity import BACK_S, FORMER, SWEPT_S, LostRunner, NodeIdentity, NodeSighting, is_new
 from orchd.node.ports import Probed
 from orchd.node.starts import BURST, EACH_S, StartsLeft
 
@@ -22,7 +22,7 @@ CERTIFICATES = (None, "a", "b")
 def test_the_same_certificate_and_sentinel_are_the_same_process(certificate: str, sentinel: str, gone: bool) -> None:
     known = NodeIdentity(GO, certificate, sentinel)
     prices = {"x": sentinel, "y": "3"}
-    assert not is_new(known, NodeSighting(GO, certificate, prices, gone=gone, lost=Lost(1.0, 1.0)), "x")
+    assert not is_new(known, NodeSighting(GO, certificate, prices, gone=gone, lost=LostRunner(1.0, 1.0)), "x")
 
 
 @pytest.mark.parametrize("prices", [{}, {"x": "2"}, {"y": "1"}])
@@ -59,7 +59,7 @@ def test_what_the_node_has_forgotten_proves_a_restart_unless_it_may_have_been_sw
 ) -> None:
     known, heard_at = NodeIdentity(program, certificate), 1e6
     for silent_s, back_s in product((0.0, SWEPT_S - 0.1, SWEPT_S, 3600.0), (0.0, BACK_S - 0.1, BACK_S, inf)):
-        lost = Lost(heard_at - silent_s, heard_at)
+        lost = LostRunner(heard_at - silent_s, heard_at)
         seen = NodeSighting(program, certificate, lost=lost, back_at=heard_at - back_s)
         assert is_new(known, seen, "x") is (back_s < BACK_S or silent_s < SWEPT_S)
 
