@@ -15,9 +15,11 @@ EACH_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class StartsLeft:
-    """Attributes:
-    left: starts that are believed now.
-    at: loop clock, when `left` was counted.
+    """How many more are believed now.
+
+    Attributes:
+        left: starts that are believed now.
+        at: loop clock, when `left` was counted.
     """
 
     left: float = BURST
