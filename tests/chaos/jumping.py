@@ -1,6 +1,7 @@
 """An event loop over real sockets whose clock jumps: whenever nothing moves any more, it is the next timer's time.
 
-Everything that talks must live on this one loop (and on the threads that it starts itself, which it waits for). Then
+Everything that talks must live on this one loop (and on the threads of `asyncio` and `orchd.threads`, which it waits
+for: time stands still while a disk is at work). Then
 nothing is on its way once the sockets are quiet for a moment, and ten minutes pass in seconds without a time-out that
 a real ten minutes would not have had. `tests/virtual_time.py` is the loop without sockets.
 """
@@ -14,6 +15,8 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import pytest
+
+from orchd.threads import DaemonThreads
 
 QUIET_S = 0.0002
 """Real seconds without a ready socket: loopback delivers within the sender's own system call, nearly always; a late
@@ -49,7 +52,7 @@ class _Selector(selectors.DefaultSelector):
 class JumpingLoop(asyncio.SelectorEventLoop):
     """Attributes:
     now: seconds since the loop was made.
-    threads: calls under way in threads.
+    threads: calls under way in threads; time stands still for them.
     """
 
     def __init__(self) -> None:
@@ -73,11 +76,24 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         self.threads -= 1
 
 
+def _counted(loop: JumpingLoop, run: Any) -> Any:
+    async def counted(*args: Any) -> Any:
+        loop.threads += 1
+        try:
+            return await run(*args)
+        finally:
+            loop.threads -= 1
+
+    return counted
+
+
 def run_jumping(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` on a fresh loop, Unix time included; a task that it leaves behind is an error."""
     with asyncio.Runner(loop_factory=JumpingLoop) as runner, pytest.MonkeyPatch.context() as patch:
         loop = runner.get_loop()
+        assert isinstance(loop, JumpingLoop)
         patch.setattr(time, "time", lambda: BIRTH + loop.time())
+        patch.setattr(DaemonThreads, "run", _counted(loop, DaemonThreads.run))
 
         async def guarded() -> T:
             result = await main

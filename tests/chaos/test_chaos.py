@@ -6,20 +6,15 @@ To look further: `ORCHD_TEST_CHAOS=100 pytest tests/chaos` tries so many orders,
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import tempfile
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from orchd.catalog import watch
-from orchd.node.route_secrets import RouteSecrets
 from tests.chaos.jumping import run_jumping
 from tests.chaos.steps import STEPS, TWICE
 from tests.chaos.world import World, a_world
@@ -31,24 +26,6 @@ PAUSES_S = (None, None, 0.0, 3.0)
 HEALED_S = 130.0
 """What heals at most once a minute, and is looked at once a minute, has healed by then."""
 STEADY_S = 70.0
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Without inotify, whose thread lives in real time; tokens in the loop's; the garbage collector as it was."""
-
-    async def nothing(_places: watch.Places) -> AsyncIterator[object]:
-        await asyncio.Event().wait()
-        yield None
-
-    monkeypatch.setattr(watch, "_inotify", nothing)
-    monkeypatch.setattr(
-        "orchd.node.part.RouteSecrets", lambda key, each_s: RouteSecrets(key, each_s, lambda: time.time())
-    )
-    thresholds = gc.get_threshold()
-    yield
-    gc.unfreeze()
-    gc.set_threshold(*thresholds)
 
 
 Happening = tuple[str, int, float | None]
