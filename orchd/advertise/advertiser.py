@@ -110,7 +110,7 @@ class Advertiser:
             if before == offer.price:
                 continue
             self._priced[key] = offer.price
-            for code, text in warnings(offer.price, before, self._known.eth_usd, on_chain=self.listings.node.on_chain):
+            for code, text in warnings(offer.price, before, self._known.eth_usd, self.listings.node):
                 log.warning("price_doubtful", pipeline=key.pipeline, model_id=key.model_id, code=code, reason=text)
 
     def use_rate(self, rate: EthUsd | None) -> None:

@@ -92,6 +92,7 @@ class AdvertisePart(Part):
         )
         node.watch.polled.connect(self._told.node)
         node.watch.polled.connect(listings.set_node)
+        node.secret_file.changed.connect(listings.wake)
         instance = context.settings.instance
         self.advertiser = advertiser = Advertiser(rules, listings, node, self._rate(rpc_url), keeper, instance)
         self._node.secrets["orchestrator.rpc_url_file"] = SecretInUse(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from orchd.advertise import registries
 from orchd.advertise.prices import BILLED, Doubt
 from orchd.domain.money import Price
+from orchd.domain.offer import NodeStatus
 
 
 class PriceWarning(NamedTuple):
@@ -23,7 +24,7 @@ class PriceWarning(NamedTuple):
 
 
 def warnings(
-    price: Price, previous: Price | None, eth_usd: Fraction | None, *, on_chain: bool | None
+    price: Price, previous: Price | None, eth_usd: Fraction | None, node: NodeStatus | None
 ) -> tuple[PriceWarning, ...]:
     """Return what is doubtful about a price, and what each registry makes of it.
 
@@ -31,7 +32,7 @@ def warnings(
         previous: the price before this one; None = there was none. Prices for different things (seconds, 720p video,
             jobs) and, while the rate is not known, USD and wei are not compared.
         eth_usd: USD per ETH; None = not known.
-        on_chain: None = not known.
+        node: the one beside us, whose registries alone are asked; None = no node was asked, so all of them are.
     """
     found: dict[str, list[str]] = {}
     billed, wei = _billed(price, price.wei(eth_usd))
@@ -41,8 +42,8 @@ def warnings(
         found[Doubt.BELOW_ONE_WEI] = [f"the price is less than 1 wei per {billed}"]
     if previous and _tenfold(previous, price, eth_usd):
         found[Doubt.CHANGED_TENFOLD] = ["the price has changed more than ten times: is it meant?"]
-    for name in registries.names():
-        for code, text in registries.module(name, "prices").remarks(price, eth_usd, on_chain=on_chain).items():
+    for name in registries.names() if node is None else node.registries:
+        for code, text in registries.module(name, "prices").remarks(price, eth_usd, node).items():
             found.setdefault(code, []).append(text)
     return tuple(PriceWarning(code, "; ".join(texts)) for code, texts in found.items())
 

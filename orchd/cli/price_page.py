@@ -64,7 +64,7 @@ def row_of(model: Model, eth_usd: Fraction | None) -> Row:
         model.key,
         quote(price, eth_usd),
         {name: registries.module(name, "prices").describe(price, eth_usd) for name in registries.names()},
-        warnings(price, None, eth_usd, on_chain=None),
+        warnings(price, None, eth_usd, None),
         gateways,
     )
 

@@ -41,7 +41,7 @@ class NodeClient:
     """`orchd.node.ports.NodeCalls` over aiohttp. Make it inside a running loop.
 
     Args:
-        secret: the node's `-orchSecret`, trimmed as the node trims it (docs/protocol/byoc.md, 2.1); None = it has none.
+        secret: the node's, without blanks and line ends around it; None = it has none.
     """
 
     def __init__(

@@ -13,10 +13,11 @@ from orchd.node.client import NodeClient
 from orchd.node.metrics import NodeCollector
 from orchd.node.ports import NodeAccess
 from orchd.node.route_secrets import KEY_NAME, RouteSecrets, is_key, new_key
+from orchd.node.secret_file import SETTING, SecretFile
 from orchd.node.tables import SecretTable
 from orchd.node.watch import NodeWatch
-from orchd.part import Context, Part
-from orchd.settings.secrets import SecretInUse, read_secret
+from orchd.part import Context, Part, Roots
+from orchd.settings.secrets import SecretInUse, read_secret_text
 
 log = structlog.get_logger("orchd.node")
 
@@ -36,17 +37,20 @@ class NodePart(Part):
         self._context = context
         self._database = database
         self._client: NodeClient | None = None
+        self._secret_file: SecretFile | None = None
         self.secrets: dict[str, SecretInUse] = {}
 
     async def open(self) -> None:
         context, rules = self._context, self._context.settings.orchestrator
-        secret = read_secret("orchestrator.secret_file", rules.secret_file, context.env)
+        text = read_secret_text(SETTING, rules.secret_file, context.env)
+        secret = text.secret if text else None
         store = SecretTable(self._database.database)
         tokens = RouteSecrets(await _route_key(store), rules.token_rotation_h * 3600)
         self._client = client = NodeClient(rules, secret, context.names, context.lag)
-        self.secrets["orchestrator.secret_file"] = SecretInUse(secret, client.use_secret)
+        in_use = self.secrets[SETTING] = SecretInUse(secret, client.use_secret)
+        self._secret_file = SecretFile(rules.secret_file, context.env, text, in_use)
         watch = NodeWatch(client, store, rules)
-        self.access = NodeAccess(client, tokens, store, watch)
+        self.access = NodeAccess(client, tokens, store, watch, secret_file=self._secret_file.seen)
         NodeCollector(context.metrics, lambda: watch.status)
 
     @property
@@ -62,7 +66,12 @@ class NodePart(Part):
         """Return the USD that an ETH costs; None = not known."""
         return self.access.rate.eth_usd
 
+    def roots(self) -> Roots:
+        return {"secret file": self._secret_file.run()} if self._secret_file and self._secret_file.seen.path else {}
+
     async def close(self) -> None:
+        if self._secret_file is not None:
+            self._secret_file.close()
         if self._client is not None:
             await self._client.close()
 

@@ -238,6 +238,27 @@ class KnownRate:
     eth_usd: Fraction | None = None
 
 
+async def _no_file() -> None:
+    """There is no file to look at."""
+
+
+@dataclass(slots=True)
+class SecretFileSeen:
+    """The file that `orchestrator.secret_file` names, as it was read last.
+
+    Attributes:
+        path: as the setting has it; empty = none.
+        around: what stands around the secret, as `SecretText.around`; empty = nothing. It is not sent.
+        look: reads the file again; if it holds another secret, that is `NodeCalls.secret` from then on.
+        changed: emitted when another secret is used.
+    """
+
+    path: str = ""
+    around: str = ""
+    look: Callable[[], Awaitable[None]] = _no_file
+    changed: Signal[()] = field(default_factory=Signal[()])
+
+
 @dataclass(frozen=True, slots=True)
 class NodeAccess:
     """What the node part gives to the parts above it.
@@ -250,6 +271,7 @@ class NodeAccess:
             reads it.
         rate: the registries write it, the accounts of jobs read it.
         trials: the advertiser begins them, the job listener answers them.
+        secret_file: where the secret of `calls` comes from.
     """
 
     calls: NodeCalls
@@ -259,6 +281,7 @@ class NodeAccess:
     healthy: set[ModelKey] = field(default_factory=set)
     rate: KnownRate = field(default_factory=KnownRate)
     trials: Trials = field(default_factory=Trials)
+    secret_file: SecretFileSeen = field(default_factory=SecretFileSeen)
 
 
 def _no_number(name: str) -> NoReturn:

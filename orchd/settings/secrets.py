@@ -10,6 +10,9 @@ from orchd.domain.model import Secret
 from orchd.errors import Code, SettingsError
 from orchd.settings.files import call, reason
 
+_AROUND = " \t\r\n"
+ENDS_IN_A_NEWLINE = "ends in a newline"
+
 
 @dataclass(slots=True)
 class SecretInUse:
@@ -24,8 +27,31 @@ class SecretInUse:
     use: Callable[[Secret | None], None]
 
 
+@dataclass(frozen=True, slots=True)
+class SecretText:
+    """What a secret's file holds.
+
+    Attributes:
+        around: what stands around the secret in the file, such as `ENDS_IN_A_NEWLINE`; empty = nothing.
+    """
+
+    secret: Secret
+    around: str
+
+
 def read_secret(name: str, file: str, env: Mapping[str, str]) -> Secret | None:
-    """Return the content of a secret's file, trimmed; None where none is named.
+    """Return the content of a secret's file without what stands around it; None where none is named.
+
+    As `read_secret_text`.
+    """
+    found = read_secret_text(name, file, env)
+    return found.secret if found else None
+
+
+def read_secret_text(name: str, file: str, env: Mapping[str, str]) -> SecretText | None:
+    """Return what a secret's file holds; None where none is named.
+
+    Blanks and line ends around the secret are no part of it: no header can carry them.
 
     Args:
         name: of the setting, for the error.
@@ -41,14 +67,23 @@ def read_secret(name: str, file: str, env: Mapping[str, str]) -> Secret | None:
     try:
         if not call(path.exists):
             path = Path(file)
-        text = call(lambda: path.read_text(encoding="utf-8")).strip()
+        whole = call(lambda: path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
         why = reason(exc) if isinstance(exc, OSError) else "it is not text"
         raise SettingsError(
             f"cannot read the file that {name} names, {path}: {why}", code=Code.SECRET_UNREADABLE
         ) from exc
+    text = whole.strip(_AROUND)
     if not text or any(not character.isprintable() for character in text):
         raise SettingsError(
             f"cannot use the content of {path} ({name}): it should be one line of text", code=Code.SECRET_UNREADABLE
         )
-    return Secret(text)
+    return SecretText(Secret(text), _around(whole))
+
+
+def _around(whole: str) -> str:
+    if whole[-1] in "\r\n":
+        return ENDS_IN_A_NEWLINE
+    if whole[-1] in _AROUND:
+        return "ends in a blank"
+    return "begins with a blank or a newline" if whole[0] in _AROUND else ""

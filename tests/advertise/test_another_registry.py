@@ -44,7 +44,7 @@ def describe(price, eth_usd):
     return ToldPrice("told", "", {"echo": True})
 
 
-def remarks(price, eth_usd, *, on_chain):
+def remarks(price, eth_usd, node):
     return {"odd": "it echoes"}
 """,
 }
@@ -74,7 +74,7 @@ metrics = MetricsRegistry()
 RegistryErrors(metrics)
 [line] = [each for each in metrics.render().decode().splitlines() if "echo" in each and "unknown_target" in each]
 assert line.startswith("orchd_registry_errors_total")
-assert ("odd", "it echoes") in warnings(Price(Fraction(5)), None, None, on_chain=None)
+assert ("odd", "it echoes") in warnings(Price(Fraction(5)), None, None, None)
 [model] = as_json([Row(SimpleNamespace(pipeline="p", model_id="m"))], Rate(None))["models"]
 assert model["echo"] is None
 

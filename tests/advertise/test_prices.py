@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from orchd.advertise.price_doubts import warnings
 from orchd.advertise.prices import Doubt, moved, quote
 from orchd.domain.money import Price
+from orchd.domain.offer import NodeStatus
 from tests.advertise.price_cases import BOUNDED, ETH, FIXED, HOUR, PRICES, RATE, RATES, SECOND, USD, VIDEO, WEI, price
 
 
@@ -52,11 +54,13 @@ def test_without_a_rate_only_the_other_currency_is_unknown(asked: Price) -> None
 
 # What may not be meant.
 
+ON_CHAIN = NodeStatus(True, 1, 1.0, on_chain=True, registries=("live-runner", "byoc"))
+
 
 def doubts(
-    asked: Price, previous: Price | None = None, rate: Fraction | None = RATE, on_chain: bool | None = True
+    asked: Price, previous: Price | None = None, rate: Fraction | None = RATE, node: NodeStatus | None = ON_CHAIN
 ) -> set[str]:
-    return {warning.code for warning in warnings(asked, previous, rate, on_chain=on_chain)}
+    return {warning.code for warning in warnings(asked, previous, rate, node)}
 
 
 def test_an_ordinary_price_is_not_doubted() -> None:
@@ -113,3 +117,20 @@ def test_usd_are_compared_without_a_rate_and_with_wei_only_by_one() -> None:
 )
 def test_a_rate_has_moved_when_it_differs_by_more_than_the_tolerance(new: str, expected: bool) -> None:
     assert moved(RATE, Fraction(new), Fraction(1, 20)) is expected
+
+
+def remarks_of(asked: Price, node: NodeStatus | None) -> str:
+    return "; ".join(warning.text for warning in warnings(asked, None, RATE, node))
+
+
+@pytest.mark.parametrize("on_chain", [False, None])
+def test_a_node_that_is_not_known_to_be_on_chain_is_not_spoken_of_as_if_it_were(on_chain: bool | None) -> None:
+    for asked in (price(0), price("0.1")):
+        assert "on chain" in remarks_of(asked, ON_CHAIN)
+        assert "on chain" not in remarks_of(asked, replace(ON_CHAIN, on_chain=on_chain))
+
+
+def test_without_a_node_it_is_said_what_each_program_makes_of_a_price() -> None:
+    assert "on chain takes no such price" in remarks_of(price(0), None)
+    assert "Livepeer Node takes no price per hour of 720p video" in remarks_of(price("0.5", USD, VIDEO), None)
+    assert not remarks_of(price("0.5", USD, VIDEO), ON_CHAIN)

@@ -14,6 +14,7 @@ from math import floor
 from orchd.advertise.price_doubts import below_one_wei
 from orchd.advertise.prices import INT64_MAX, NO_RATE, SECONDS, Doubt, ToldPrice, Unpublishable
 from orchd.domain.money import Currency, Price
+from orchd.domain.offer import NodeStatus
 
 HEADING = "BYOC, A SECOND"
 """The heading of its column in `orchd price`."""
@@ -82,12 +83,18 @@ def describe(price: Price, eth_usd: Fraction | None) -> ToldPrice | Unpublishabl
     )
 
 
-def remarks(price: Price, eth_usd: Fraction | None, *, on_chain: bool | None) -> Mapping[str, str]:
-    """Return what BYOC makes of a doubtful price, by the code of the doubt."""
+def remarks(price: Price, eth_usd: Fraction | None, node: NodeStatus | None) -> Mapping[str, str]:
+    """Return what BYOC makes of a doubtful price, by the code of the doubt.
+
+    Args:
+        node: the one beside us; None = it was not asked.
+    """
     found: dict[str, str] = {}
+    if price.unit not in SECONDS:
+        return found  # Such a model is not registered there at all.
     if below_one_wei(price, eth_usd):
         found[Doubt.BELOW_ONE_WEI] = "BYOC rounds it down to 0, which is free"
-    if price.currency is Currency.USD and on_chain is False:
+    if price.currency is Currency.USD and node is not None and node.on_chain is False:
         instead = "the model is not registered there" if eth_usd is None else "it is told wei at our rate"
         found[USD_OFF_CHAIN] = f"an off-chain node drops BYOC registrations in USD: {instead}"
     return found

@@ -10,8 +10,10 @@ from fractions import Fraction
 import structlog
 
 from orchd.advertise.live_runner import NAME
+from orchd.advertise.live_runner.dialects import spoken_by
+from orchd.advertise.live_runner.dialects.dialect import Dialect
 from orchd.advertise.live_runner.plan import RunnerRecord
-from orchd.advertise.live_runner.prices import live_price
+from orchd.advertise.live_runner.prices import live_price, why_none
 from orchd.advertise.live_runner.wire import DiscoveredRunner, difference, in_words, read_discovery
 from orchd.advertise.prices import Unpublishable
 from orchd.advertise.registry import RegistryContext
@@ -34,6 +36,7 @@ class LiveListings:
     Attributes:
         turns: taken around each call.
         check_asked: set when discovery is to be read soon.
+        ending: orchd takes everything back, so what goes is not lost.
     """
 
     def __init__(self, context: RegistryContext) -> None:
@@ -42,13 +45,19 @@ class LiveListings:
         self._records: dict[ModelKey, RunnerRecord | None] = {}
         self._errors: dict[ModelKey, OrchdError | None] = {}
         self._doubts: dict[ModelKey, str] = {}
-        self._told: dict[ModelKey, str] = {}
+        self._shown: dict[ModelKey, str] = {}
+        """Doubts that were seen twice."""
         self.turns = asyncio.Semaphore(CALLS)
         self.check_asked = asyncio.Event()
+        self.ending = False
 
     @property
     def node(self) -> NodeStatus:
         return self._context.listings.node
+
+    @property
+    def dialect(self) -> Dialect:
+        return spoken_by(self.node)
 
     @property
     def spoken(self) -> bool:
@@ -65,10 +74,17 @@ class LiveListings:
         offer = self._context.listings.offers.now.get(key)
         if offer is None or not self.node.epoch:  # Which prices can be published depends on the node.
             return None, None
-        price = live_price(offer.price, self._context.eth_usd(), on_chain=self.node.on_chain)
+        price = live_price(offer.price, self._context.eth_usd(), self.dialect.terms, on_chain=self.node.on_chain)
         if isinstance(price, Unpublishable):
             return None, OrchdError(f"cannot publish the price: {price.reason}", code=Code.PRICE_UNPUBLISHABLE)
         return RunnerRecord(offer.capability, offer.persistent, offer.capacity, price), None
+
+    def why_no_price(self, key: ModelKey) -> str:
+        """Return why a model's price is not sent to a node that may be on chain; empty = it is known to be not."""
+        offer = self._context.listings.offers.now.get(key)
+        if offer is None or self.node.on_chain is not None:
+            return ""
+        return why_none(offer.price, self._context.eth_usd())
 
     def url(self, key: ModelKey) -> Secret:
         """Return where the node reaches the model; only the node may know it."""
@@ -85,7 +101,7 @@ class LiveListings:
         try:
             answer = await self._context.node.calls.service("GET", "/discovery")
             if answer.status != 200:
-                raise NodeError(f"cannot read go-livepeer's discovery: it answered {answer.status}")
+                raise NodeError(f"cannot read {self.dialect.name}'s discovery: it answered {answer.status}")
             return read_discovery(answer.json())
         except (NodeError, ValueError) as exc:
             log.debug("discovery_failed", error=str(exc))
@@ -101,17 +117,19 @@ class LiveListings:
         name = {"pipeline": key.pipeline, "model_id": key.model_id}
         before, former = self._errors.get(key), self._published.get(key, _NOTHING)
         if error is not None and (before is None or before.message != error.message):
-            # That the node is away is said by the watch, once, and not by each of a hundred models.
-            say = log.debug if error.code in (Code.NODE_UNREACHABLE, Code.NODE_CERTIFICATE) else log.warning
+            # What is the node's own is said once, and not by each of a hundred models: by the watch that it is away.
+            away = error.code in (Code.NODE_UNREACHABLE, Code.NODE_CERTIFICATE)
+            say = log.debug if away or (error.code is Code.NODE_SECRET and self._has(error.code, key)) else log.warning
             say("live_runner_error", **name, code=error.code, error=error.message)
             self._context.listings.on_error(NAME, error.code)
         self._errors[key] = error
         if record != self._records.get(key):
             self._records[key] = record
             self._doubts.pop(key, None)
+            self._shown.pop(key, None)
             self.check_asked.set()
         if former.published != (record is not None):
-            lost = key in self._context.listings.offers.now
+            lost = key in self._context.listings.offers.now and not self.ending
             log.info(
                 "live_runner_registered" if record else "live_runner_lost" if lost else "live_runner_withdrawn", **name
             )
@@ -122,47 +140,65 @@ class LiveListings:
         else:
             self._write(key, former, record)
 
+    def _has(self, code: Code, key: ModelKey) -> bool:
+        """Return whether a model other than `key` has this error."""
+        return any(error is not None and error.code is code and each != key for each, error in self._errors.items())
+
     def forget(self, key: ModelKey) -> None:
         """A model is gone, here and at the node."""
         self._published.pop(key, None)
         self._records.pop(key, None)
         self._errors.pop(key, None)
         self._doubts.pop(key, None)
-        self._told.pop(key, None)
+        self._shown.pop(key, None)
 
-    def compare(self, key: ModelKey, record: RunnerRecord | None, seen: DiscoveredRunner | None) -> bool:
-        """Keep what discovery shows of a model, and return whether that is what it should show.
+    def compare(self, key: ModelKey, record: RunnerRecord | None, seen: DiscoveredRunner | None, used: int) -> str:
+        """Keep what discovery shows of a model, and return in what that is not what it should show; empty = in nothing.
+
+        A doubt is told only when it is seen twice: the first comparison may have been in the middle of a change.
 
         Args:
             record: as the node should have it; None = not at all.
+            used: sessions that the node has on it.
         """
         former = self._published.get(key)
         if former is None:
-            return True
-        doubt = ""
-        if record is not None:
-            tolerance = Fraction(self._context.settings.rate_move_pct) / 100
-            doubt = (
-                difference(record, seen, self._context.eth_usd(), tolerance, on_chain=self.node.on_chain)
-                if seen
-                else "it is not listed"
-            )
-        elif seen is not None:
-            doubt = "it is still listed"
-        # The first comparison may have been in the middle of a change.
-        if doubt and doubt == self._doubts.get(key) and doubt != self._told.get(key):
-            self._told[key] = doubt
+            return ""
+        hidden = record is not None and seen is None and self.hidden(key, record, used)
+        doubt = "" if hidden else self._doubt(record, seen)
+        if not doubt:
+            self._shown.pop(key, None)
+        elif doubt == self._doubts.get(key) and doubt != self._shown.get(key):
+            self._shown[key] = doubt
             log.warning("live_runner_doubt", pipeline=key.pipeline, model_id=key.model_id, doubt=doubt)
         self._doubts[key] = doubt
-        if not doubt:
-            self._told.pop(key, None)
-        confirmed = seen is not None and not doubt if record is not None else seen is not None
+        confirmed = former.confirmed
+        if not hidden and (not doubt or key in self._shown):
+            confirmed = seen is not None and (not doubt or record is None)
         self._write(key, replace(former, confirmed=confirmed), record)
-        return not doubt
+        return doubt
+
+    def hidden(self, key: ModelKey, record: RunnerRecord, used: int) -> bool:
+        """Return whether discovery does not show a model although the node has it so; `used` as for `compare`."""
+        use = max(used, self._context.listings.active(key))
+        return not record.ready or (self.dialect.hides_full and use >= record.capacity)
+
+    def _doubt(self, record: RunnerRecord | None, seen: DiscoveredRunner | None) -> str:
+        if record is None:
+            return "" if seen is None else "it is still listed"
+        if seen is None:
+            return "it is not listed"
+        if not record.ready:
+            return "it is still listed"
+        tolerance = Fraction(self._context.settings.rate_move_pct) / 100
+        return difference(
+            record, seen, self._context.eth_usd(), tolerance, self.dialect.terms, on_chain=self.node.on_chain
+        )
 
     def _write(self, key: ModelKey, former: Published, record: RunnerRecord | None) -> None:
-        error, doubt = self._errors.get(key), self._doubts.get(key, "")
-        said = error.message if error else f"cannot confirm what go-livepeer offers: {doubt}" if doubt else ""
+        error, doubt = self._errors.get(key), self._shown.get(key, "")
+        unsure = f"cannot confirm what {self.dialect.name} offers: {doubt}" if doubt else ""
+        said = error.message if error else unsure
         self._published[key] = replace(
             former,
             wanted=key in self._context.listings.offers.now,

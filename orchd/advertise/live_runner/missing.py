@@ -8,45 +8,44 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from orchd.advertise.live_runner import NAME
+from orchd.advertise.live_runner.listings import LiveListings
 from orchd.advertise.live_runner.plan import RunnerRecord
 from orchd.advertise.live_runner.wire import read_discovery
 from orchd.advertise.registry import RegistryContext
 from orchd.domain.ids import ModelKey
-from orchd.domain.offer import NodeProgram
 from orchd.node.ports import Discovered, NodeError
 
 AGAIN_S = 5.0
 """Seconds in which one runner is asked after once; a price feed that fails hides all of them, for hours."""
 
 
+class ListedRunners(Protocol):
+    """What is asked of the registry's runners; see `registry.LiveRunners`."""
+
+    def runner_id(self, key: ModelKey) -> str: ...
+
+    def listed(self) -> dict[ModelKey, RunnerRecord | None]: ...
+
+    def used(self, key: ModelKey) -> int: ...
+
+    def lost(self, key: ModelKey) -> None: ...
+
+
 class MissingRunners:
-    """Reads each answer of the discovery that the watch has got.
+    """Reads each answer of the discovery that the watch has got."""
 
-    Args:
-        listed: returns what should be there; None = nothing of that model.
-        runner_id: under which name.
-        lost: called for each that is missing.
-    """
-
-    def __init__(
-        self,
-        context: RegistryContext,
-        listed: Callable[[], Mapping[ModelKey, RunnerRecord | None]],
-        runner_id: Callable[[ModelKey], str],
-        lost: Callable[[ModelKey], None],
-    ) -> None:
+    def __init__(self, context: RegistryContext, live: LiveListings, runners: ListedRunners) -> None:
         self._context = context
-        self._listed = listed
-        self._runner_id = runner_id
-        self._lost = lost
+        self._live = live
+        self._runners = runners
         self._asked: dict[ModelKey, float] = {}
         context.node.watch.discovered.connect(self._look)
 
     def _look(self, found: Discovered) -> None:
-        listed = {key: record for key, record in self._listed().items() if record is not None}
+        listed = {key: record for key, record in self._runners.listed().items() if record is not None}
         try:
             seen = read_discovery(found.answer.json()) if listed else {}
         except (NodeError, ValueError):
@@ -58,17 +57,12 @@ class MissingRunners:
         missing = [
             key
             for key, record in listed.items()
-            if self._runner_id(key) not in seen and not self._is_hidden(key, record) and key not in self._asked
+            if self._runners.runner_id(key) not in seen and key not in self._asked
+            if not self._live.hidden(key, record, self._runners.used(key))
             if key in standings and standings[key].since < asked_at
         ]
         for key in missing:
             self._asked[key] = now
-            self._lost(key)
+            self._runners.lost(key)
         if missing:
             self._context.node.watch.suspect()
-
-    def _is_hidden(self, key: ModelKey, record: RunnerRecord) -> bool:
-        """Livepeer Node does not list a runner without a free slot."""
-        listings = self._context.listings
-        full = listings.active(key) >= record.capacity
-        return full and listings.node.program is NodeProgram.LIVEPEER_NODE

@@ -11,6 +11,10 @@ from math import floor, inf
 from orchd.advertise.live_runner.prices import LivePrice
 from orchd.advertise.live_runner.states import BEATING, E, ListingEvent, ListingState, S, next_state
 
+DRAIN_S = 1.0
+"""Seconds between two beats of a model that leaves, since its last session may have ended."""
+OVERDUE_S = 5.0
+"""Seconds that a record whose secret is lost may be there after it should have expired."""
 RETRY_MIN_S = 1.0
 RETRY_MAX_S = 30.0
 EXPIRED_S = 1.0
@@ -26,12 +30,14 @@ class RunnerRecord:
     Attributes:
         capacity: >= 1; the node makes 1 of 0.
         price: None = none is sent.
+        ready: False = not to be found, by its status; its sessions can't be used either, but jobs under way go on.
     """
 
     app: str
     persistent: bool
     capacity: int
     price: LivePrice | None
+    ready: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ class Listing:
         taken_at: the last time that the node took a record as we wanted it; None = not since it was registered.
         silences: calls without an answer, in a row.
         sessions: those that the node has on it.
+        hides: a single-shot model that leaves is hidden by its status, which not every node program can do.
+        locked_since: when the node was first seen to have a record whose secret is lost; None = it has none.
     """
 
     state: ListingState = ListingState.ABSENT
@@ -65,6 +73,8 @@ class Listing:
     silences: int = 0
     sessions: frozenset[str] = frozenset()
     pace: Pace = field(default_factory=Pace)
+    hides: bool = False
+    locked_since: float | None = None
 
     @property
     def published(self) -> bool:
@@ -75,27 +85,39 @@ class Listing:
         """What the next heartbeat says; None = it is not one."""
         if self.state in (S.ABSENT, S.LEAVING) or self.wanted is None:
             return None
-        if self.state is S.DRAINING:
-            return replace(self.wanted, capacity=max(1, len(self.sessions)))
-        return self.wanted
+        if self.state is not S.DRAINING:
+            return self.wanted
+        if self.hides and not self.wanted.persistent:
+            return replace(self.wanted, ready=False)
+        return replace(self.wanted, capacity=1)  # As many as there are would be one too many when the first ends.
+
+    @property
+    def held_until(self) -> float | None:
+        """When a record whose secret is lost has expired, at the latest; None = there is no such record."""
+        return None if self.locked_since is None else self.locked_since + self.pace.ttl_s + self.pace.interval_s
 
 
-def held(record: RunnerRecord) -> Listing:
+def held(record: RunnerRecord, pace: Pace) -> Listing:
     """Return the listing of a model that an earlier orchd registered, and whose secret is still there."""
-    return Listing(S.LISTED, due=-inf, wanted=record)
+    return Listing(S.LISTED, due=-inf, wanted=record, pace=pace)
 
 
-def update(listing: Listing, wanted: RunnerRecord | None, up_since: float, now: float) -> Listing:
+def update(
+    listing: Listing, wanted: RunnerRecord | None, up_since: float, now: float, *, hides: bool = False
+) -> Listing:
     """Return the listing when `wanted` (None = nothing) is to be listed.
 
     What has changed is due now, the rest when it was. A node that has come up is asked too: it may have forgotten us.
+
+    Args:
+        hides: as in `Listing`.
     """
     state = next_state(listing.state, E.OFFER if wanted else E.WITHDRAW)
-    seen = replace(listing, state=state, wanted=wanted or listing.wanted, up_since=up_since)
+    seen = replace(listing, state=state, wanted=wanted or listing.wanted, up_since=up_since, hides=hides)
     if state is S.ABSENT:
-        return replace(seen, due=inf, tried=None, taken_at=None, sessions=frozenset())
+        return replace(seen, due=inf, tried=None, taken_at=None, sessions=frozenset(), locked_since=None)
     if up_since != listing.up_since:
-        return replace(seen, due=now, silences=0)
+        return replace(seen, due=now, silences=0, locked_since=None)
     if state is not listing.state or (seen.record is not None and seen.record != listing.tried):
         return replace(seen, due=now)
     return seen
@@ -123,10 +145,14 @@ def after(
     """
     state, pace = next_state(listing.state, event), pace or listing.pace
     moved = replace(listing, state=state, pace=pace, silences=0)
+    if event is not E.SILENCE:
+        locked_since = now if listing.locked_since is None else listing.locked_since
+        moved = replace(moved, locked_since=locked_since if event is E.OTHER_SECRET else None)
     match event:
         case E.TAKEN | E.IDLE:
             moved = replace(moved, taken_at=now, sessions=sessions)
-            return replace(moved, due=now if state is S.LEAVING else next_beat(now, pace.interval_s, phase))
+            interval_s = min(pace.interval_s, DRAIN_S) if state is S.DRAINING else pace.interval_s
+            return replace(moved, due=now if state is S.LEAVING else next_beat(now, interval_s, phase))
         case E.SILENCE:
             pause_s = min(RETRY_MIN_S * 2 ** min(listing.silences, 9), RETRY_MAX_S)
             if listing.taken_at is not None and now - listing.taken_at < pace.ttl_s:
@@ -155,24 +181,6 @@ def next_beat(now: float, interval_s: float, phase: float) -> float:
     """
     beat = (floor(now / interval_s - phase) + 1 + phase) * interval_s
     return beat if beat > now else beat + interval_s  # Rounding may give the beat that is just over.
-
-
-def heard(status: int, text: str, *, beating: bool) -> ListingEvent:
-    """Return what an answer to a heartbeat other than 200 means. Source: docs/protocol/live-runner.md, 2.1, 2.2.
-
-    Args:
-        beating: it was sent with the runner's secret, not the node's.
-    """
-    match status, text:
-        case 401, "invalid heartbeat authorization":
-            return E.OTHER_SECRET
-        case 401, _:
-            return E.UNKNOWN if beating else E.REFUSED
-        case 404, "runner not found":
-            return E.EXPIRED
-        case ((400 | 404), _):
-            return E.REFUSED
-    return E.SILENCE
 
 
 def told(listing: Listing, sessions: frozenset[str], now: float) -> Listing:

@@ -14,10 +14,11 @@ import structlog
 
 from orchd.advertise.live_runner.dynamic import DynamicRunners
 from orchd.advertise.live_runner.listings import LiveListings
-from orchd.advertise.live_runner.missing import MissingRunners
+from orchd.advertise.live_runner.missing import ListedRunners, MissingRunners
 from orchd.advertise.live_runner.plan import RunnerRecord
 from orchd.advertise.live_runner.static import StaticRunners
 from orchd.advertise.live_runner.trial import try_way
+from orchd.advertise.live_runner.wire import DiscoveredRunner
 from orchd.advertise.registry import NodeTrial, RegistryContext, TrialResult
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
@@ -26,6 +27,9 @@ from orchd.node.ports import NodeCalls, NodeError, Probed
 from orchd.tasks import cancel, spawn
 
 log = structlog.get_logger("orchd.live_runner")
+
+DOUBT_S = 5.0
+"""Seconds after which a doubt is looked at again."""
 
 CHECK_GAP_S = 0.5
 """Least seconds between two comparisons, however many registrations ask for one."""
@@ -39,18 +43,12 @@ FORBIDDEN = (401, 403)
 """The two programs say so in their own ways."""
 
 
-class LiveRunners(Protocol):
+class LiveRunners(ListedRunners, Protocol):
     """One way of telling Live Runner."""
 
     async def run(self) -> None: ...
 
     async def withdraw_all(self) -> None: ...
-
-    def runner_id(self, key: ModelKey) -> str: ...
-
-    def listed(self) -> dict[ModelKey, RunnerRecord | None]: ...
-
-    def lost(self, key: ModelKey) -> None: ...
 
     def stopped(self, key: ModelKey, session: str) -> None: ...
 
@@ -78,7 +76,7 @@ class LiveRegistry:
     async def run(self) -> None:
         """Work until cancelled."""
         if self._context.settings.live_runner == "dynamic":  # Static runners need the CLI port, which shows a restart.
-            MissingRunners(self._context, self._runners.listed, self._runners.runner_id, self._runners.lost)
+            MissingRunners(self._context, self._live, self._runners)
         checking = spawn(self._check(), name="check live runners")
         try:
             await self._runners.run()
@@ -87,6 +85,7 @@ class LiveRegistry:
 
     async def withdraw_all(self) -> None:
         """Leave nothing that could be reserved. After `run` has ended; what the node does not answer to is left."""
+        self._live.ending = True
         await self._runners.withdraw_all()
 
     def runner_id(self, key: ModelKey) -> str:
@@ -120,20 +119,29 @@ class LiveRegistry:
         log.warning("session_not_stopped", pipeline=key.pipeline, model_id=key.model_id, session=session_id, reason=why)
 
     async def _check(self) -> None:
-        """Compare with what the node lists, every `check_s` and after each change."""
+        """Compare with what the node lists, every `check_s`, after each change, and soon after each doubt."""
+        doubts = False
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._check_s):
+                async with asyncio.timeout(min(self._check_s, DOUBT_S) if doubts else self._check_s):
                     await self._live.check_asked.wait()
             self._live.check_asked.clear()
             before = self._runners.listed()
             if self._live.spoken and (seen := await self._live.discover()) is not None:
+                doubts = False
                 for key, record in self._runners.listed().items():
                     if record != before.get(key):
                         self._live.check_asked.set()  # It was changed meanwhile.
-                    elif not self._live.compare(key, record, seen.get(self.runner_id(key))) and record is not None:
-                        self._runners.lost(key)
+                    else:
+                        doubts |= self._compare(key, record, seen.get(self.runner_id(key)))
             await asyncio.sleep(CHECK_GAP_S)
+
+    def _compare(self, key: ModelKey, record: RunnerRecord | None, seen: DiscoveredRunner | None) -> bool:
+        """Return whether the node shows something else than it should; then it is told again."""
+        doubt = self._live.compare(key, record, seen, self._runners.used(key))
+        if doubt and record is not None:
+            self._runners.lost(key)
+        return bool(doubt)
 
 
 make = LiveRegistry

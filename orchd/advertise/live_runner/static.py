@@ -112,6 +112,10 @@ class StaticRunners:
         """Return what discovery should show of each model."""
         return {key: model.record if model.listed else None for key, model in self._models.items()}
 
+    def used(self, key: ModelKey) -> int:
+        """Return 0: the node does not tell here which sessions it has."""
+        return 0
+
     def lost(self, key: ModelKey) -> None:
         """The node does not show what it should: post it at once."""
         if model := self._models.get(key):

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 from orchd.advertise.live_runner.plan import Pace, RunnerRecord
-from orchd.advertise.live_runner.prices import LivePrice, PriceInfo
+from orchd.advertise.live_runner.prices import LivePrice, PriceInfo, PriceTerms
 from orchd.advertise.prices import moved
 from orchd.domain.model import Secret
 from orchd.domain.money import PriceUnit
@@ -41,7 +41,8 @@ def heartbeat(runner_id: str, url: Secret, record: RunnerRecord, sessions: froze
         url: where the node reaches the model.
         sessions: those that we hold; the node keeps them and does nothing with them.
     """
-    said = {"runner_id": runner_id, "status": "ready", "session_ids": sorted(sessions), **_said(record, url)}
+    status = "ready" if record.ready else "leaving"
+    said = {"runner_id": runner_id, "status": status, "session_ids": sorted(sessions), **_said(record, url)}
     return json.dumps(said).encode()
 
 
@@ -77,8 +78,11 @@ def is_session_id(name: object) -> TypeGuard[str]:
     )
 
 
-def read_welcome(answer: object) -> HeartbeatAnswer:
+def read_welcome(answer: object, usual: Pace) -> HeartbeatAnswer:
     """Return the parsed answer; what is missing or strange in it counts as absent.
+
+    Args:
+        usual: what holds of the pace where the answer does not tell it.
 
     Raises:
         ValueError: it has no list of sessions, or one that is far too long.
@@ -89,7 +93,6 @@ def read_welcome(answer: object) -> HeartbeatAnswer:
         raise ValueError("it has no session_ids")
     if len(sessions) > MOST_SESSIONS:
         raise ValueError(f"it has {len(sessions)} session_ids, which is more than {MOST_SESSIONS}")
-    usual = Pace()
     secret, o2r = said.get("heartbeat_secret"), said.get("o2r")
     events = o2r.get("url") if isinstance(o2r, dict) else None
     return HeartbeatAnswer(
@@ -166,6 +169,19 @@ def load_kept(text: str) -> KeptRegistration | None:
         return None
 
 
+def dump_pace(pace: Pace) -> str:
+    return json.dumps([pace.interval_s, pace.ttl_s])
+
+
+def load_pace(text: str) -> Pace | None:
+    """Return what `dump_pace` wrote; None = it can't be read, or is no pace that makes sense."""
+    try:
+        interval_s, ttl_s = (float(each) for each in json.loads(text))
+    except (ValueError, TypeError):
+        return None
+    return Pace(interval_s, ttl_s) if SHORTEST_S <= interval_s <= ttl_s <= LONGEST_S else None
+
+
 @dataclass(frozen=True, slots=True)
 class DiscoveredRunner:
     """A runner in the node's discovery.
@@ -213,13 +229,15 @@ def difference(
     seen: DiscoveredRunner,
     eth_usd: Fraction | None,
     tolerance: Fraction,
+    terms: PriceTerms,
     *,
     on_chain: bool | None,
 ) -> str:
     """Return in what the node's listing differs from what it was told; empty = in nothing.
 
     Args:
-        eth_usd, on_chain: as for `live_runner.prices.live_price`.
+        eth_usd, terms, on_chain: as for `live_runner.prices.live_price`. Where it is not known whether the node is on
+            chain, a listing without a price says that it is not.
         tolerance: share of the price by which it may be off, since the node converts at a rate of its own.
     """
     if seen.app != record.app:
@@ -231,8 +249,9 @@ def difference(
     if record.price is None or on_chain is False:
         return ""
     if seen.price is None:
-        return "it is listed without a price, so all sessions are refused: the node's price feed may have failed"
-    asked = record.price.reported(eth_usd)
+        missing = "it is listed without a price, so all sessions are refused: the node's price feed may have failed"
+        return missing if on_chain else ""
+    asked = record.price.reported(eth_usd, terms)
     if asked is None:
         return ""
     off = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from fractions import Fraction
 from math import floor
 from typing import Any
@@ -15,6 +16,7 @@ from orchd.advertise.byoc.prices import MOST_WEI_PER_SECOND, USD_OFF_CHAIN, Byoc
 from orchd.advertise.price_doubts import warnings
 from orchd.advertise.prices import INT64_MAX, Unpublishable
 from orchd.domain.money import Currency, Price, PriceUnit
+from orchd.domain.offer import NodeStatus
 from tests.advertise.price_cases import (
     BOUNDED,
     ETH,
@@ -113,12 +115,21 @@ def test_a_usd_price_out_of_all_bounds_is_refused_without_a_rate_too() -> None:
     unpublishable(byoc_price(price(10**20, USD), None, on_chain=True))
 
 
+OFF_CHAIN = NodeStatus(True, 1, 1.0, on_chain=False, registries=("byoc", "live-runner"))
+
+
+def test_usd_off_chain_is_not_doubted_for_what_byoc_does_not_get() -> None:
+    assert not warnings(price(1, USD, FIXED), None, RATE, OFF_CHAIN), "it bills by the second only"
+    assert not warnings(price(1, USD, VIDEO), None, RATE, OFF_CHAIN)
+    assert not warnings(price(1, USD), None, RATE, replace(OFF_CHAIN, registries=("live-runner",)))
+
+
 def test_usd_off_chain_is_doubted_and_what_happens_instead_is_said() -> None:
-    [warning] = warnings(price(1, USD), None, RATE, on_chain=False)
+    [warning] = warnings(price(1, USD), None, RATE, OFF_CHAIN)
     assert (warning.code, "told wei" in warning.text) == (USD_OFF_CHAIN, True)
-    [warning] = warnings(price(1, USD), None, None, on_chain=False)
+    [warning] = warnings(price(1, USD), None, None, OFF_CHAIN)
     assert "not registered" in warning.text
-    assert not warnings(price(10**9), None, RATE, on_chain=False)
+    assert not warnings(price(10**9), None, RATE, OFF_CHAIN)
 
 
 # What real nodes answered.

@@ -21,7 +21,7 @@ from orchd.domain.model import Secret
 from orchd.domain.offer import NodeStatus, Offer, Offers
 from orchd.node.ports import NodeAccess, NodeAnswer, NodeCalls, NodeError
 from orchd.node.route_secrets import RouteSecrets
-from tests.advertise.live_runner.node import BOOTSTRAP, Said, TinyNode
+from tests.advertise.live_runner.node import BOOTSTRAP, Said, TinyGoLivepeer
 from tests.advertise.live_runner.world import offer
 from tests.advertise.rig import FakeWatch, NodeSessionsSeen
 from tests.fakes.stored import FakeSecretStore
@@ -31,7 +31,7 @@ CALL_S = 0.02
 
 
 class TinyClient:
-    """`NodeClient` before a `TinyNode`, which lives on the loop's clock.
+    """`NodeClient` before a `TinyGoLivepeer`, which lives on the loop's clock.
 
     Attributes:
         beats: heartbeats by whole seconds.
@@ -40,7 +40,7 @@ class TinyClient:
 
     def __init__(self) -> None:
         self.secret: Secret | None = Secret(BOOTSTRAP)
-        self.node = TinyNode()
+        self.node = TinyGoLivepeer()
         self.beats: Counter[int] = Counter()
         self.calls: Counter[str] = Counter()
         self.hangs = False
@@ -72,7 +72,7 @@ class TinyClient:
             return self._heartbeat(json.loads(body or b"{}"), secret)
         if path.endswith("/unregister"):
             return _answer(self.node.unregister(path.split("/")[2], secret))
-        runners = [_shown(name, record) for name, record in self.node.listed().items()]
+        runners = [_shown(name, runner.record) for name, runner in self.node.listed().items()]
         return NodeAnswer(200, json.dumps([{"runners": runners}]).encode(), "application/json")
 
     def _heartbeat(self, said: dict[str, object], secret: str) -> NodeAnswer:

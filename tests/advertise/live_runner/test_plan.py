@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from orchd.advertise.live_runner.dialects import spoken_by
+from orchd.advertise.live_runner.dialects.dialect import unregistered
 from orchd.advertise.live_runner.plan import (
+    DRAIN_S,
     Listing,
     Pace,
     RunnerRecord,
     after,
-    heard,
     held,
     next_beat,
     told,
@@ -27,13 +29,24 @@ from orchd.advertise.live_runner.prices import LivePrice
 from orchd.advertise.live_runner.states import BEATING, TRANSITIONS, ListingEvent, ListingState, next_state
 from orchd.domain.lifecycle import IllegalMove
 from orchd.domain.money import PriceUnit
-from tests.advertise.live_runner.node import BOOTSTRAP, SWEEP_S, TTL_S, Said, TinyNode
+from orchd.domain.offer import NodeStatus
+from tests.advertise.live_runner.node import (
+    BOOTSTRAP,
+    SWEEP_S,
+    TINY_NODES,
+    Said,
+    TinyGoLivepeer,
+    TinyLivepeerNode,
+    TinyNode,
+)
 from tests.soak import examples
 
 S, E = ListingState, ListingEvent
 PRICE = LivePrice("1.2", PriceUnit.HOUR)
 ONE = RunnerRecord("text-to-image/acme", persistent=True, capacity=1, price=PRICE)
 TWO = replace(ONE, capacity=2)
+SHOT = replace(TWO, persistent=False)
+PACE = Pace(5.0, 20.0)
 
 
 @pytest.mark.parametrize(("state", "event"), [(s, e) for s in ListingState for e in ListingEvent], ids=str)
@@ -86,18 +99,6 @@ def test_what_is_listed_is_never_dropped_without_its_last_answer_or_a_call(state
     assert next_state(state, E.WITHDRAW) is S.DRAINING
 
 
-def test_a_refusal_is_read_by_its_status_words_and_the_secret_that_was_sent() -> None:
-    assert heard(401, "invalid registration authorization", beating=True) is E.UNKNOWN
-    assert heard(401, "invalid registration authorization", beating=False) is E.REFUSED
-    assert heard(401, "invalid heartbeat authorization", beating=True) is E.OTHER_SECRET
-    assert heard(401, "invalid heartbeat authorization", beating=False) is E.OTHER_SECRET
-    assert heard(404, "runner not found", beating=False) is E.EXPIRED
-    assert heard(404, "dynamic live runner registration is disabled", beating=False) is E.REFUSED
-    assert heard(404, "live runners are not supported", beating=True) is E.REFUSED
-    assert heard(400, "invalid runner_url", beating=True) is E.REFUSED
-    assert heard(500, "fault", beating=True) is E.SILENCE
-
-
 def _listed(record: RunnerRecord = TWO, now: float = 100.0, sessions: frozenset[str] = frozenset()) -> Listing:
     """A listing that the node has just taken."""
     listing = tried(update(Listing(), record, 1.0, now))
@@ -136,9 +137,10 @@ def test_an_unoffered_model_asks_for_its_sessions_and_leaves_when_it_has_none() 
 def test_a_model_with_sessions_stays_listed_without_a_free_slot_until_the_last_is_over() -> None:
     sessions = frozenset({"a", "b"})
     listing = update(_listed(replace(TWO, capacity=5), sessions=sessions), None, 1.0, 101.0)
-    assert listing.record == TWO
     listing = after(tried(listing), E.TAKEN, 101.0, 0.5, sessions)
     assert listing.state is S.DRAINING
+    assert listing.record == ONE, "so that no slot is free when one of the two ends"
+    assert listing.due <= 101.0 + DRAIN_S
     listing = update(told(listing, frozenset({"b"}), 102.0), None, 1.0, 102.0)
     assert (listing.due, listing.record) == (102.0, ONE)
     listing = told(after(tried(listing), E.TAKEN, 102.0, 0.5, frozenset({"b"})), frozenset(), 103.0)
@@ -175,11 +177,11 @@ def test_a_listed_model_that_was_forgotten_is_registered_at_once() -> None:
 
 
 def test_what_an_earlier_orchd_registered_is_beaten_for_first() -> None:
-    listing = update(held(TWO), TWO, 1.0, 0.0)
+    listing = update(held(TWO, PACE), TWO, 1.0, 0.0)
     assert listing.state is S.LISTED
     assert listing.due <= 0.0
     assert not listing.published, "nobody has heard yet whether the node still has it"
-    assert update(held(TWO), None, 1.0, 0.0).state is S.DRAINING, "it is not offered yet, and may have sessions"
+    assert update(held(TWO, PACE), None, 1.0, 0.0).state is S.DRAINING, "it is not offered yet, and may have sessions"
 
 
 def test_while_the_node_is_silent_it_is_asked_ever_more_seldom_but_not_before_its_ttl_is_over() -> None:
@@ -218,27 +220,44 @@ def test_a_hundred_models_that_registered_at_once_are_spread_over_the_interval()
     assert max(gaps) < 0.1
 
 
-class Life(RuleBasedStateMachine):
-    """One orchd with two models beside a node; time passes only in `passes`, and calls are made when they are due.
+def test_a_single_shot_model_that_leaves_hides_by_its_status_where_that_is_possible() -> None:
+    listing = update(_listed(SHOT), None, 1.0, 101.0, hides=True)
+    assert listing.record == replace(SHOT, ready=False)
+    assert update(listing, None, 1.0, 101.0, hides=False).record == replace(SHOT, capacity=1)
+    assert update(_listed(TWO), None, 1.0, 101.0, hides=True).record == ONE, "its sessions would be locked out"
 
-    A call may be lost on its way there or back. Invariant once all is quiet: the node lists what is offered.
-    """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.node = TinyNode()
+def test_a_record_whose_secret_is_lost_is_held_for_a_ttl_and_an_interval() -> None:
+    listing = tried(update(Listing(), TWO, 1.0, 100.0))
+    assert listing.held_until is None
+    for now in (100.0, 105.0, 130.0):
+        listing = tried(after(listing, E.OTHER_SECRET, now, 0.5, pace=Pace(5.0, 30.0)))
+        assert listing.held_until == 135.0, "counted from when it was seen first"
+    listing = after(listing, E.SILENCE, 131.0, 0.5)
+    assert listing.held_until == 135.0, "silence says nothing"
+    assert update(listing, TWO, 2.0, 132.0).held_until is None, "another start of the node has no such record"
+    assert after(tried(listing), E.IDLE, 135.0, 0.5).held_until is None
+
+
+class Beside:
+    """One orchd with models beside a tiny node. Time passes only in `run`, which makes each call when it is due."""
+
+    def __init__(self, node: TinyNode, offers: dict[str, RunnerRecord | None]) -> None:
+        self.node = node
+        self.dialect = spoken_by(NodeStatus(program=node.program))
         self.up_since = 1.0
         self.calls = 0
         self.lost = 0
         """Calls from now on whose answer does not arrive, the node's doings or not."""
         self.reaches = True
-        self.offers: dict[str, RunnerRecord | None] = {"a": TWO, "b": None}
-        self.entries = {name: Listing() for name in self.offers}
+        self.offers = offers
+        self.entries = {name: Listing() for name in offers}
         self.secrets: dict[str, str] = {}
 
     def _due(self) -> list[str]:
+        hides = self.dialect.hides_by_status
         for name, listing in self.entries.items():
-            self.entries[name] = update(listing, self.offers[name], self.up_since, self.node.now)
+            self.entries[name] = update(listing, self.offers[name], self.up_since, self.node.now, hides=hides)
         return [name for name, listing in self.entries.items() if listing.due <= self.node.now]
 
     def _call(self, name: str) -> None:
@@ -260,18 +279,21 @@ class Life(RuleBasedStateMachine):
     def _heard(
         self, name: str, said: Said | None, record: RunnerRecord | None, *, beating: bool
     ) -> tuple[ListingEvent, float, float, frozenset[str], Pace]:
-        event = E.SILENCE
+        event: ListingEvent | None = E.SILENCE
         if said is not None and record is None:
-            event = E.GONE
+            event = unregistered(said.status)
         elif said is not None and said.status == 200:
             event = E.TAKEN if said.sessions else E.IDLE
             if said.secret:
                 self.secrets[name] = said.secret
         elif said is not None:
-            event = heard(said.status, said.text, beating=beating)
-        return event, self.node.now, 0.3, said.sessions if said else frozenset(), Pace(5.0, TTL_S)
+            event = self.dialect.heard(said.status, said.text, beating=beating)
+            if event is None:
+                event = self.dialect.probed(self.node.probe(BOOTSTRAP).status)
+        sessions = said.sessions if said else frozenset()
+        return event or E.SILENCE, self.node.now, 0.3, sessions, Pace(5.0, self.node.ttl_s)
 
-    def _run(self, seconds: float) -> None:
+    def run(self, seconds: float) -> None:
         end = self.node.now + seconds
         while True:
             for _ in range(100):
@@ -288,21 +310,67 @@ class Life(RuleBasedStateMachine):
                 return
             self.node.advance(step - now)
 
-    @rule(name=st.sampled_from("ab"), record=st.sampled_from([None, ONE, TWO]))
-    def edits(self, name: str, record: RunnerRecord | None) -> None:
-        self.offers[name] = record
 
-    @rule(seconds=st.sampled_from([0.0, 0.5, 3.0, 7.0, 21.0, 26.0]))
+@pytest.mark.parametrize("kind", TINY_NODES)
+@given(
+    capacity=st.integers(1, 4),
+    persistent=st.booleans(),
+    before_s=st.floats(0, 6),
+    ends=st.lists(st.tuples(st.integers(0, 3), st.floats(0, 9)), min_size=1, max_size=6),
+)
+def test_a_model_that_leaves_is_never_found_again_however_its_jobs_end(
+    kind: type[TinyNode], capacity: int, persistent: bool, before_s: float, ends: list[tuple[int, float]]
+) -> None:
+    node = kind()
+    beside = Beside(node, {"a": replace(ONE, capacity=capacity, persistent=persistent)})
+    beside.run(before_s)
+    jobs = [job for _ in range(min(capacity, len(ends))) if (job := node.reserve("a"))]
+    beside.run(0.1)
+    beside.offers["a"] = None
+    beside.run(0.0)
+    for which, pause_s in ends:
+        # What has ended is heard at once: by the event channel, or since the job ran in a slot of ours.
+        if jobs:
+            job = jobs.pop(which % len(jobs))
+            node.runners["a"].sessions.discard(job)
+            if not jobs:
+                beside.entries["a"] = told(beside.entries["a"], frozenset(), node.now)
+                beside.run(0.0)
+        for _ in range(20):
+            assert not node.found("a")
+            assert not jobs or set(jobs) == node.runners["a"].sessions, "what runs goes on"
+            beside.run(pause_s / 20)
+    assert ("a" in node.runners) == bool(jobs), "it is unregistered at once when the last one has ended"
+
+
+class Life(RuleBasedStateMachine):
+    """Two models beside a node. A call may be lost on its way there or back.
+
+    Invariant once all is quiet: the node has what is offered.
+    """
+
+    kind: type[TinyNode] = TinyGoLivepeer
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.node = self.kind()
+        self.beside = Beside(self.node, {"a": TWO, "b": None})
+
+    @rule(name=st.sampled_from("ab"), record=st.sampled_from([None, ONE, TWO, SHOT]))
+    def edits(self, name: str, record: RunnerRecord | None) -> None:
+        self.beside.offers[name] = record
+
+    @rule(seconds=st.sampled_from([0.0, 0.5, 3.0, 7.0, 21.0, 26.0, 36.0]))
     def passes(self, seconds: float) -> None:
-        self._run(seconds)
+        self.beside.run(seconds)
 
     @rule(seen=st.booleans())
     def node_restarts(self, seen: bool) -> None:
         self.node.restart()
         if seen:
-            self.up_since += 1
+            self.beside.up_since += 1
 
-    @rule(seconds=st.sampled_from([3.0, 19.0, 22.0, 24.0, 60.0]))
+    @rule(seconds=st.sampled_from([3.0, 19.0, 22.0, 24.0, 33.0, 60.0]))
     def orchd_stands_still(self, seconds: float) -> None:
         while seconds > 0:
             self.node.advance(min(seconds, 1.0))
@@ -311,16 +379,21 @@ class Life(RuleBasedStateMachine):
     @rule(secrets=st.booleans())
     def orchd_restarts(self, secrets: bool) -> None:
         """With its store, or without."""
+        beside = self.beside
         kept = (
-            {name: listing.wanted for name, listing in self.entries.items() if name in self.secrets} if secrets else {}
+            {name: listing.wanted for name, listing in beside.entries.items() if name in beside.secrets}
+            if secrets
+            else {}
         )
         if not secrets:
-            self.secrets.clear()
-        self.entries = {name: held(record) if (record := kept.get(name)) else Listing() for name in self.offers}
+            beside.secrets.clear()
+        beside.entries = {
+            name: held(record, PACE) if (record := kept.get(name)) else Listing() for name in beside.offers
+        }
 
     @rule(count=st.integers(1, 4), reaches=st.booleans())
     def calls_are_lost(self, count: int, reaches: bool) -> None:
-        self.lost, self.reaches = count, reaches
+        self.beside.lost, self.beside.reaches = count, reaches
 
     @rule(refuses=st.booleans())
     def node_refuses(self, refuses: bool) -> None:
@@ -339,37 +412,44 @@ class Life(RuleBasedStateMachine):
     @rule()
     def all_is_quiet(self) -> None:
         """Nothing happens for so long that every expiry and every pause is over."""
-        self.node.refuses, self.lost = False, 0
+        self.node.refuses, self.beside.lost = False, 0
         for runner in self.node.runners.values():
             runner.sessions.clear()
-        self._run(95.0)
-        assert self.node.listed() == {name: record for name, record in self.offers.items() if record}
-        assert {name for name, listing in self.entries.items() if listing.published} == set(self.node.listed())
-        before = self.calls
-        self._run(50.0)
-        assert self.calls - before <= 11 * len(self.node.listed()), "quiet: nothing but heartbeats"
+        self.beside.run(95.0)
+        assert self.node.records() == {name: record for name, record in self.beside.offers.items() if record}
+        published = {name for name, listing in self.beside.entries.items() if listing.published}
+        assert published == set(self.node.listed()) == set(self.node.records())
+        before = self.beside.calls
+        self.beside.run(50.0)
+        assert self.beside.calls - before <= 11 * len(self.node.listed()), "quiet: nothing but heartbeats"
 
-    @rule(session=st.just("a"))
-    def drain(self, session: str) -> None:
-        """With sessions open, a model that is no longer offered stays, without a free slot."""
+    @rule(name=st.just("a"))
+    def drain(self, name: str) -> None:
+        """With sessions open, a model that is no longer offered stays, and is not found."""
         self.all_is_quiet()
-        if self.offers[session] and self.node.reserve(session):
-            self._run(5.0)
-            self.offers[session] = None
-            self._run(60.0)
-            assert self.node.listed()[session].capacity == 1
-            assert self.node.reserve(session) is None
-            self.offers[session] = TWO
-            self._run(1.0)
-            assert self.node.listed()[session] == TWO
-            assert self.node.runners[session].sessions
+        record = self.beside.offers[name]
+        if record and self.node.reserve(name):
+            self.beside.run(5.0)
+            self.beside.offers[name] = None
+            self.beside.run(60.0)
+            assert not self.node.found(name)
+            self.beside.offers[name] = record
+            self.beside.run(1.0)
+            assert self.node.records()[name] == record
+            assert self.node.runners[name].sessions
 
     @invariant()
-    def an_unoffered_model_never_gets_more_than_it_had(self) -> None:
-        for name, listing in self.entries.items():
-            if self.offers[name] is None and listing.record is not None and listing.state is S.DRAINING:
-                assert listing.record.capacity == max(1, len(listing.sessions))
+    def a_model_that_leaves_has_no_free_slot(self) -> None:
+        for name, listing in self.beside.entries.items():
+            if self.beside.offers[name] is None and listing.record is not None and listing.state is S.DRAINING:
+                assert listing.record.capacity == 1 or not listing.record.ready
 
 
-TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=examples(240), stateful_step_count=30)
+class LifeBesideLivepeerNode(Life):
+    kind = TinyLivepeerNode
+
+
+TestLifeBesideGoLivepeer = Life.TestCase
+TestLifeBesideGoLivepeer.settings = settings(max_examples=examples(120), stateful_step_count=30)
+TestLifeBesideLivepeerNode = LifeBesideLivepeerNode.TestCase
+TestLifeBesideLivepeerNode.settings = settings(max_examples=examples(120), stateful_step_count=30)

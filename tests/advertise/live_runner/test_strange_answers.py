@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 
 from orchd.advertise.live_runner import event_channel, wire
 from orchd.advertise.live_runner.event_channel import _number
+from orchd.advertise.live_runner.plan import Pace
 from orchd.advertise.live_runner.wire import MOST_SESSIONS, is_session_id, read_discovery, read_welcome, seconds
 from orchd.node.ports import NodeAnswer, NodeError
 from tests.node.not_json import NOT_JSON
 from tests.node.odd_answers import DOCUMENTS, answered
+
+PACE = Pace(5.0, 20.0)
 
 
 @given(DOCUMENTS)
@@ -24,7 +27,7 @@ def test_any_document_is_read_or_refused(document: object) -> None:
         said = None
     for document in (said, [said], {"session_ids": said}, {"runners": said}, [{"runners": [said]}]):
         try:
-            welcome = read_welcome(document)
+            welcome = read_welcome(document, PACE)
         except ValueError:
             continue
         finally:
@@ -59,12 +62,12 @@ def test_a_number_of_a_header_that_is_none(text: str | None) -> None:
 
 
 def test_a_list_of_sessions_that_is_far_too_long_is_refused() -> None:
-    read_welcome({"session_ids": ["a"] * MOST_SESSIONS})
+    read_welcome({"session_ids": ["a"] * MOST_SESSIONS}, PACE)
     with pytest.raises(ValueError, match="which is more than"):
-        read_welcome({"session_ids": ["a"] * (MOST_SESSIONS + 1)})
+        read_welcome({"session_ids": ["a"] * (MOST_SESSIONS + 1)}, PACE)
 
 
 @pytest.mark.parametrize("name", ["", " a", "a\n", "\ud800", "\x00", "x" * 257, "é" * 129, 5, None])
 def test_a_session_that_can_not_be_kept_or_sent_on_is_none(name: object) -> None:
     assert not is_session_id(name)
-    assert read_welcome({"session_ids": [name, "good"]}).sessions == frozenset({"good"})
+    assert read_welcome({"session_ids": [name, "good"]}, PACE).sessions == frozenset({"good"})

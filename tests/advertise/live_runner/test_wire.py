@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchd.advertise.live_runner.plan import Pace, RunnerRecord
-from orchd.advertise.live_runner.prices import LivePrice, PriceInfo
+from orchd.advertise.live_runner.prices import GO_LIVEPEER, LIVEPEER_NODE, LivePrice, PriceInfo, PriceTerms
 from orchd.advertise.live_runner.wire import (
     DiscoveredRunner,
+    HeartbeatAnswer,
     KeptRegistration,
     difference,
     dump_kept,
@@ -35,6 +36,7 @@ URL = Secret("http://127.0.0.1:8937/live/acme-1/abc")
 PRICE = LivePrice("1.2", PriceUnit.HOUR)
 RECORD = RunnerRecord("text-to-image/acme", persistent=False, capacity=2, price=PRICE)
 RATE = Fraction(3000)
+PACE = Pace(5.0, 30.0)
 
 
 def _answers(name: str, target: str) -> list[Any]:
@@ -77,20 +79,24 @@ def test_a_static_entry_is_found_under_its_label_and_asked_under_its_url() -> No
     }
 
 
+def _welcomes(file: str) -> list[HeartbeatAnswer]:
+    return [read_welcome(each, PACE) for each in _answers(file, "/runners/heartbeat")]
+
+
 def test_recorded_answers_to_heartbeats_are_read() -> None:
-    first, second, *_ = [read_welcome(each) for each in _answers("live-runner-dynamic.json", "/runners/heartbeat")]
+    first, second, *_ = _welcomes("live-runner-dynamic.json")
     assert (first.pace, first.sessions) == (Pace(5.0, 20.0), frozenset())
     assert first.secret == Secret("<secret-1>")
     assert first.events == Secret("https://127.0.0.1:8935/ai/trickle/orchd-one-<channel>-o2r")
     assert (second.secret, second.events) == (None, None)
-    listed = [read_welcome(each).sessions for each in _answers("live-runner-session.json", "/runners/heartbeat")]
+    listed = [each.sessions for each in _welcomes("live-runner-session.json")]
     assert frozenset({"<session-1>", "<session-2>"}) in listed
 
 
 @pytest.mark.parametrize("answer", [None, [], {}, {"session_ids": None}, "ok"])
 def test_an_answer_without_sessions_is_none(answer: object) -> None:
     with pytest.raises(ValueError, match="session_ids"):
-        read_welcome(answer)
+        read_welcome(answer, PACE)
 
 
 def test_recorded_discoveries_are_read() -> None:
@@ -149,9 +155,8 @@ def test_what_cannot_be_read_is_as_if_nothing_was_kept(text: str) -> None:
 
 
 def _seen(**changes: Any) -> DiscoveredRunner:
-    return replace(
-        DiscoveredRunner(RECORD.app, persistent=False, capacity=2, used=0, price=PRICE.reported(RATE)), **changes
-    )
+    price = PRICE.reported(RATE, GO_LIVEPEER)
+    return replace(DiscoveredRunner(RECORD.app, persistent=False, capacity=2, used=0, price=price), **changes)
 
 
 @pytest.mark.parametrize(
@@ -164,19 +169,31 @@ def _seen(**changes: Any) -> DiscoveredRunner:
         (_seen(capacity=1), True, "capacity 1, not 2"),
         (_seen(price=None), True, "without a price"),
         (_seen(price=None), False, ""),
+        (_seen(price=None), None, ""),
+        (_seen(price=PriceInfo(120_000_000_000, "seconds")), None, "120000000000 wei"),
         (_seen(price=PriceInfo(115_000_000_000, "seconds")), True, ""),
         (_seen(price=PriceInfo(120_000_000_000, "seconds")), True, "120000000000 wei"),
         (_seen(price=PriceInfo(111_111_111_111, "fixed")), True, "fixed"),
     ],
 )
-def test_a_listing_is_compared_with_what_was_told(seen: DiscoveredRunner, on_chain: bool, doubt: str) -> None:
-    said = difference(RECORD, seen, RATE, Fraction(5, 100), on_chain=on_chain)
+def test_a_listing_is_compared_with_what_was_told(seen: DiscoveredRunner, on_chain: bool | None, doubt: str) -> None:
+    said = difference(RECORD, seen, RATE, Fraction(5, 100), GO_LIVEPEER, on_chain=on_chain)
     assert doubt in said
     assert bool(doubt) == bool(said)
 
 
 def test_while_the_rate_is_not_known_the_amount_is_not_compared() -> None:
-    assert difference(RECORD, _seen(price=PriceInfo(1, "seconds")), None, Fraction(5, 100), on_chain=True) == ""
+    seen = _seen(price=PriceInfo(1, "seconds"))
+    assert difference(RECORD, seen, None, Fraction(5, 100), GO_LIVEPEER, on_chain=True) == ""
+
+
+@pytest.mark.parametrize("terms", [GO_LIVEPEER, LIVEPEER_NODE])
+@given(st.integers(-2, 2))
+def test_a_listed_price_may_be_off_by_a_wei(terms: PriceTerms, off: int) -> None:
+    price = PRICE.reported(RATE, terms)
+    assert price is not None
+    seen = _seen(price=replace(price, price=price.price + off))
+    assert bool(difference(RECORD, seen, RATE, Fraction(0), terms, on_chain=True)) == (abs(off) > 1)
 
 
 def test_prices_in_words() -> None:

@@ -93,7 +93,8 @@ def test_each_dash_has_its_reason_and_warnings_come_first(models_file: str, caps
     assert main(["price", "--models-file", models_file, "--eth-usd", "3000"]) == 0
     notes = capsys.readouterr().out.partition("ETH/USD 3000\n")[2].splitlines()
     about = {note[note.rindex("(") + 1 : -1]: note for note in reversed(notes)}
-    assert [note.startswith("warning: ") for note in notes] == [True, True] + [False] * (len(notes) - 2)
+    assert [note.startswith("warning: ") for note in notes] == [True] * 3 + [False] * (len(notes) - 3)
+    assert any("Livepeer Node takes no price per hour of 720p" in note and "llm/video" in note for note in notes)
     assert "less than 1 wei per second" in about["llm/third"]
     assert "0 (free)" in about["llm/free"]
     assert "single gateways are not published" in about["llm/wei"]
