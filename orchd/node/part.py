@@ -8,6 +8,7 @@ import structlog
 
 from orchd.database.database import HasDatabase
 from orchd.domain.ids import ModelKey
+from orchd.domain.model import Secret
 from orchd.domain.stores import SecretStore
 from orchd.node.client import NodeClient
 from orchd.node.metrics import NodeCollector
@@ -47,7 +48,7 @@ class NodePart(Part):
         store = SecretTable(self._database.database)
         tokens = RouteSecrets(await _route_key(store), rules.token_rotation_h * 3600)
         self._client = client = NodeClient(rules, secret, context.names, context.lag)
-        in_use = self.secrets[SETTING] = SecretInUse(secret, client.use_secret)
+        in_use = self.secrets[SETTING] = SecretInUse(secret, self._use_secret)
         self._secret_file = SecretFile(rules.secret_file, context.env, text, in_use)
         watch = NodeWatch(client, store, rules)
         self.access = NodeAccess(client, tokens, store, watch, secret_file=self._secret_file.seen)
@@ -68,6 +69,11 @@ class NodePart(Part):
 
     def roots(self) -> Roots:
         return {"secret file": self._secret_file.run()} if self._secret_file and self._secret_file.seen.path else {}
+
+    def _use_secret(self, secret: Secret | None) -> None:
+        assert self._client is not None
+        self._client.use_secret(secret)
+        self.access.secret_file.changed.emit()
 
     async def close(self) -> None:
         if self._secret_file is not None:

@@ -68,7 +68,6 @@ class SecretFile:
             self._in_use.use(text.secret)
             self._in_use.now = text.secret
             log.info("secret_changed", setting=SETTING)
-        self.seen.changed.emit()
 
     def _complain(self, reason: str) -> None:
         if reason != self._refused:
