@@ -114,7 +114,7 @@ class App:
         jobs = self._add(JobsPart)(context, sessions, reconcile, realtime, node, hooks, self._lines)
         self._add(AdminPart)(context, reconcile, self._lifetime.is_running)
         drain = partial(self._lifetime.drain, above=reconcile)
-        control = self._add(ControlPart)(context, reconcile, runtimes, drain, self.stop, history)
+        control = self._add(ControlPart)(context, reconcile, runtimes, drain, self.waiting_for, self.stop, history)
         log_level = partial(set_level, lines=self._lines)
         reload = self._add(ReloadPart)(context, catalog, secrets, self._again, log_level)
         keep = {"lock": ground.keep_lock, "store": database.keep, "control socket": control.keep}

@@ -15,6 +15,9 @@ from orchd.history.ports import History, Kind
 
 log = structlog.get_logger("orchd.control")
 
+SAYS_WHY_S = 2.0
+"""A drain that takes longer than this says what it waits for, and looks as often for another reason."""
+
 
 class EndsRunners(Protocol):
     """As `reconcile.ports.Reconciler`."""
@@ -33,6 +36,7 @@ class TakeDown:
 
     Args:
         drain: drains everything that uses the runners.
+        waits_for: returns in words what that waits for.
         stop: asks the daemon to end, for a reason.
         history: is told of the order.
     """
@@ -42,12 +46,14 @@ class TakeDown:
         reconcile: EndsRunners,
         runtimes: NamesElsewhere,
         drain: Callable[[], Awaitable[None]],
+        waits_for: Callable[[], str],
         stop: Callable[[str], None],
         history: History,
     ) -> None:
         self._reconcile = reconcile
         self._runtimes = runtimes
         self._drain = drain
+        self._waits_for = waits_for
         self._stop = stop
         self._history = history
 
@@ -60,7 +66,8 @@ class TakeDown:
         log.info("down_asked", by=str(by))
         self._history.note(Kind.DOWN_ASKED, "", by=str(by))
         yield {"line": "no new jobs are taken; waiting for those that run"}
-        await self._drain()
+        async for waits in self._drained():
+            yield {"line": waits}
         news: asyncio.Queue[str | None] = asyncio.Queue()
 
         async def end() -> tuple[str, ...]:
@@ -76,3 +83,19 @@ class TakeDown:
         self._stop("orchd down")
         if left:
             raise RunnersLeft(left)
+
+    async def _drained(self) -> AsyncGenerator[str, None]:
+        """Drain, and say what that waits for whenever it takes a while and the answer is another one."""
+        draining = tasks.spawn(self._drain_all(), name="drain for down")
+        said = ""
+        try:
+            while not (await asyncio.wait({draining}, timeout=SAYS_WHY_S))[0]:
+                if (waits := self._waits_for()) != said:
+                    said = waits
+                    yield f"waiting for {waits}"
+            draining.result()
+        finally:
+            await tasks.cancel(draining)
+
+    async def _drain_all(self) -> None:
+        await self._drain()

@@ -25,7 +25,7 @@ class ControlPart(Part):
 
     Args:
         history: is told of each order.
-        drain, stop: as those of `TakeDown`.
+        drain, waits_for, stop: as those of `TakeDown`.
 
     Attributes:
         down: what `orchd down` does.
@@ -39,6 +39,7 @@ class ControlPart(Part):
         reconcile: Reconciler,
         runtimes: Runtimes,
         drain: Callable[[], Awaitable[None]],
+        waits_for: Callable[[], str],
         stop: Callable[[str], None],
         history: History,
     ) -> None:
@@ -46,7 +47,7 @@ class ControlPart(Part):
         self._reconcile = reconcile
         self._runtimes = runtimes
         self._history = history
-        self.down = TakeDown(reconcile, runtimes, drain, stop, history)
+        self.down = TakeDown(reconcile, runtimes, drain, waits_for, stop, history)
         self._threads = DaemonThreads("control-socket")
         self._server: ControlServer | None = None
 

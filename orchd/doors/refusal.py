@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from orchd.domain.redact import scrub
+from orchd.domain.redact import scrub, without_addresses
 from orchd.errors import JobRefused
 from orchd.hooks.refusal import Refusal
 from orchd.http1.names import Header
 
 
 def rendered(why: JobRefused, request_id: str, secrets: Iterable[str] = ()) -> tuple[list[Header], bytes]:
-    """Return headers and body of an answer of our own.
+    """Return headers and body of an answer of our own. It names no address of ours: that is for operators.
 
     Args:
         secrets: taken out of what a hook has written: it sees the credentials of callers and the node.
@@ -28,8 +28,13 @@ def rendered(why: JobRefused, request_id: str, secrets: Iterable[str] = ()) -> t
         headers += [(name, scrub(value.decode("ascii"), hidden).encode("ascii")) for name, value in why.headers]
         text = None if why.body is None else scrub(why.body, hidden)
     if text is None:
-        text = json.dumps({"error": why.code, "message": why.message, "request_id": request_id})
+        text = json.dumps({"error": why.code, "message": told(why), "request_id": request_id})
     if why.status == 503:
         after = b"%d" % why.retry_after_s
         headers += [(b"Retry-After", after), (b"Livepeer-Backoff", after)]
     return headers, text.encode()
+
+
+def told(why: JobRefused) -> str:
+    """Return what a caller is told of it. What a hook has written is the operator's own choice."""
+    return why.message if isinstance(why, Refusal) else without_addresses(why.message)

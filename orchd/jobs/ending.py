@@ -8,6 +8,7 @@ from typing import Protocol
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.outcomes import Outcome
+from orchd.doors.refusal import told
 from orchd.errors import Code, JobRefused
 from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls
@@ -163,4 +164,4 @@ def break_off(run: Run, refusal: JobRefused | None) -> None:
     if refusal is None or events is None or refusal.code is Code.CALLER_STALLED or not run.head.modern:
         run.caller.break_off()
     else:
-        run.caller.finish(events.ending(refusal.message))
+        run.caller.finish(events.ending(told(refusal)))

@@ -19,6 +19,7 @@ from orchd.jobs.lines import JobLines
 from orchd.jobs.metrics import ConnectionCollector, JobCollector
 from orchd.jobs.needs import ModelFacts, SessionKeepers, Surroundings
 from orchd.jobs.server import JobServer
+from orchd.jobs.waits import waits_for
 from orchd.limits import open_files
 from orchd.logs import LineBuffer
 from orchd.part import Context, Part
@@ -149,11 +150,7 @@ class JobsPart(Part):
     def waits_for(self) -> str:
         models, active = self._reconcile.loop.models(), self._sessions.table.active
         busy = {key: count for key in models if (count := active(key))}
-        if not busy:
-            return "its last jobs to be settled"
-        left = ", ".join(f"{count} of {key}" for key, count in busy.items())
-        drain_s = self._context.settings.shutdown_drain_s
-        return f"{sum(busy.values())} jobs or streams to end, at most {drain_s:g} s: {left}"
+        return waits_for(busy, self._realtime.keeper.streams, self._context.settings.shutdown_drain_s)
 
     async def close(self) -> None:
         if self._server is not None:

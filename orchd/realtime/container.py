@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import aiohttp
 
 from orchd.domain.ids import Address, ModelKey
-from orchd.domain.model import Model
+from orchd.domain.model import Model, RunnerKind
 from orchd.http_client import connector, why
 from orchd.lag import LoopLag
 from orchd.names import Names
 from orchd.realtime.routes import Learnt, StreamCall, stream_routes
 
 NOT_HERE = (404, 405)
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MOST_ANSWER_BYTES = 16 * 1024 * 1024
 _FRAMING = frozenset(
     {
@@ -108,6 +109,8 @@ class ContainerStreams:
         method = "GET" if call is StreamCall.STATUS else "POST"
         reply = None
         for place in stream_routes(model, call, self._learnt.get(what, Learnt())):
+            if place.port is not None and _is_hosts_own(model, address):
+                continue
             url = address._replace(port=place.port or address.port).url + place.path
             async with self._session.request(
                 method, url, headers=sent, data=body or None, allow_redirects=False
@@ -124,6 +127,11 @@ class ContainerStreams:
                 return reply
         self._learnt.pop(what, None)  # An external container may have become another one.
         return reply
+
+
+def _is_hosts_own(model: Model, address: Address) -> bool:
+    """Return whether any port there but the runner's own is this host's: a container's one port is published on it."""
+    return address.host in LOOPBACK and model.kind is not RunnerKind.PROCESS
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:

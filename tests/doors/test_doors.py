@@ -18,13 +18,14 @@ from orchd.doors.byoc.door import ByocDoor
 from orchd.doors.listed import DOORS
 from orchd.doors.live_runner.door import LiveRunnerDoor
 from orchd.doors.plain.door import PlainDoor
-from orchd.doors.routes import Route, Served, ToRunner
-from orchd.errors import Code, JobRefused
+from orchd.doors.refusal import rendered
+from orchd.doors.routes import Beside, Route, Served, ToRunner
+from orchd.errors import JOB_ANSWERS, Code, JobRefused
 from orchd.http1.names import Header, Memo
 from orchd.http1.rules import AnswerHead, RequestHead
 from orchd.relay.headers import may_reach_runner
 from tests.jobs.fakes import Bench
-from tests.jobs.messages import ONE, refused, request
+from tests.jobs.messages import ONE, answer, refused, request
 from tests.jobs.model import KEY, a_model
 from tests.virtual_time import virtual_time
 
@@ -119,3 +120,41 @@ def test_nobody_asks_by_which_way_a_job_has_come(folder: str) -> None:
     for path in sorted((ORCHD / folder).rglob("*.py")):
         names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
         assert not names & {"Origin", "ByocDoor", "LiveRunnerDoor", "PlainDoor"}, path
+
+
+@pytest.mark.parametrize("code", list(JOB_ANSWERS))
+def test_no_refusal_of_any_kind_at_any_door_names_an_address_inside(code: Code) -> None:
+    why = JobRefused(code, "cannot begin: GET http://172.29.0.2:8000/health at 10.0.0.5 says no")
+    for door in DOORS:
+        _, headers, body = door.refusal(why, "id")
+        assert json.loads(body)["message"] == "cannot begin: GET /health at its address says no"
+        assert b"172.29" not in b"".join(value for _, value in headers)
+    assert json.loads(rendered(why, "id")[1])["message"].count("10.0.0.5") == 0
+
+
+@virtual_time
+async def test_the_log_says_where_it_was_and_the_caller_is_not_told() -> None:
+    bench = Bench(models=(MODEL,), is_open=False)
+    reason = "it fails its health probes: GET http://172.29.0.2:8000/health says 500"
+    bench.table.set_closed(KEY, startable=False, code=Code.NOT_READY, reason=reason)
+    bench.health = (False, reason)
+    bench.server.use_node(Beside(asks_health=True))
+    live = f"/live/{KEY.slug}/s3cret"
+    for target in ("/image", f"{ONE}/x", f"{ONE}/health", BYOC, f"{live}/x"):
+        caller = await bench.serve(request(target=target, method="GET" if "health" in target else "POST"))
+        assert "its health probes: GET /health says 500" in json.loads(caller.messages[0].body)["message"]
+    assert {line["reason"] for line in bench.log.lines} == {f"cannot begin a session of {KEY}: {reason}"}
+
+
+@virtual_time
+async def test_an_event_that_tells_of_an_error_names_no_address() -> None:
+    bench = Bench(models=(MODEL,))
+    bench.network.reply = None
+    caller = bench.caller(request(target=BYOC, body=b"x"))
+    runner = await bench.network.connected()
+    await bench.settle()
+    runner.say(answer(b"", ("Content-Type", "text/event-stream"), chunks=[b"data: 1\n\n"])[:-5])
+    await bench.settle()
+    bench.handler.abort_all("http://172.29.0.2:8000 is gone")
+    await bench.idle()
+    assert b"cannot go on: its address is gone" in caller.messages[0].body

@@ -57,7 +57,7 @@ async def test_the_second_ctrl_c_says_what_is_waited_for_and_the_third_ends_it(m
         send(daemon, signal.SIGINT)
         await daemon.until("it says so for Ctrl-C", lambda: daemon.events("still_stopping")[-1]["signal"] == "SIGINT")
         [*_, last] = daemon.events("still_stopping")
-        assert last["waiting_for"] == "1 jobs or streams to end, at most 600 s: 1 of text-to-image/m"
+        assert last["waiting_for"] == "1 job to end, at most 600 s: 1 of text-to-image/m"
         assert last["hint"] == "Ctrl-C once more ends orchd at once"
         send(daemon, signal.SIGINT)
         assert await ends(daemon) == 130

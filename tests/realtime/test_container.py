@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
 from orchd.domain.ids import Address, ModelKey
-from orchd.domain.model import InferenceSpec, Model, Secret, StreamSpec
+from orchd.domain.model import ContainerLaunch, InferenceSpec, Model, ProcessLaunch, Secret, StreamSpec
 from orchd.realtime import container, routes
 from orchd.realtime.container import ContainerSilent, ContainerStreams
 from orchd.realtime.routes import StreamCall
@@ -120,12 +120,19 @@ async def test_other_errors_are_answers_and_tell_the_spelling_too() -> None:
 
 
 async def test_ai_runners_inner_port_is_asked_for_status_and_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process has it on this host; of a container, that port of the host is somebody else's."""
     outer, inner = Container("/live-video-to-video"), Container("/api/status", "/api/params")
-    model = replace(MODEL, stream=StreamSpec(post_starts_stream=True, route_prefix=None))
+    model = replace(
+        MODEL, launch=ProcessLaunch(("serve",), "/"), stream=StreamSpec(post_starts_stream=True, route_prefix=None)
+    )
     async with beside(outer) as (streams, address), beside(inner) as (_, other):
         monkeypatch.setattr(routes, "AI_RUNNER_PORT", other.port)
         for call in (StreamCall.START, StreamCall.STATUS, StreamCall.UPDATE):
             assert await called(streams, address, call, model) == 200
+        for launch in (ContainerLaunch("ai-runner"), MODEL.launch):
+            elsewhere = replace(model, launch=launch)
+            assert await called(streams, address, StreamCall.STATUS, elsewhere) is None
+            assert await called(streams, address, StreamCall.UPDATE, elsewhere) is None
     assert outer.asked == [("POST", "/live-video-to-video")]
     assert inner.asked == [("GET", "/api/status"), ("POST", "/api/params")]
 
