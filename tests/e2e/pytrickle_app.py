@@ -2,7 +2,7 @@
 
 `POST /stream/params` with {"keep": N} keeps the channel N (0 red, 1 green, 2 blue) and makes the others black.
 `GET /seen` tells {"pid", "starts": ids of the streams that were started, in order}.
-It runs in the environment of `pytrickle_setup`, not in orchd's.
+It runs in the environment of `environments.PYTRICKLE`, not in orchd's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Video of one colour as MPEG-TS segments, and the colours of what came back; in the environment of `pytrickle_setup`.
+"""Video of one colour as MPEG-TS segments, and the colours of what came back; run by `environments.PYTRICKLE`.
 
 make FOLDER SEGMENTS R,G,B   writes 0.ts, 1.ts ...: a second each, whose times go on from one to the next
 colours FILE                 prints the mean [r, g, b] of each frame, as JSON

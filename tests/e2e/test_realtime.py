@@ -20,62 +20,28 @@ import pytest
 import pytest_asyncio
 
 from orchd.tasks import cancel, spawn
-from tests.conftest import REQUIRE_ALL, cannot_run
-from tests.docker_images import BASE
+from tests.conftest import cannot_run
 from tests.doubles.shared.clock import RealClock
 from tests.doubles.shared.trickle_clients import NEXT, Publisher, subscribe
 from tests.doubles.shared.trickle_server import TrickleServer, serving
-from tests.e2e import pytrickle_setup
 from tests.e2e.beside import Media, NodeProcess, orchd_beside
 from tests.e2e.daemon import PATIENCE_S, ROOT, Daemon
+from tests.e2e.environments import PYTRICKLE
+from tests.e2e.realtime import BLUE, ORANGE, Colour, boxed, inverted, name, near, need, pytrickle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PIPELINE = "live-video-to-video"
-APP = ROOT / "tests" / "e2e" / "pytrickle_app.py"
 MEDIA = ROOT / "tests" / "e2e" / "pytrickle_media.py"
 SIZE = {"width": 128, "height": 96}
 # Seconds of video; they are sent several times as fast.
 SEGMENTS = 400
 SEND_EVERY_S = 0.25
-BLUE, ORANGE = (20, 60, 200), (220, 130, 20)
-# Between a colour that was sent and the same one after two encoders.
-NEAR = 12
-
-Colour = tuple[int, ...]
-
-
-def name(model_id: str) -> str:
-    """Return the capability's name."""
-    return f"{PIPELINE}/{model_id}"
-
-
-def pytrickle(model_id: str, **knobs: Any) -> dict[str, Any]:
-    entry = {"pipeline": PIPELINE, "model_id": model_id, "profile": "pytrickle", "price_per_unit": 0, "warm": True}
-    return {
-        **entry,
-        "command": [str(pytrickle_setup.PYTHON), str(APP)],
-        "health": {"interval_s": 0.3},
-        "stop": {"grace_s": 3},
-        **knobs,
-    }
-
-
-def boxed(model_id: str) -> dict[str, Any]:
-    """The same in a container: the environment's packages on the base image's Python, which is the same."""
-    packages = next(pytrickle_setup.FOLDER.glob("lib/python3.*/site-packages"))
-    entry = pytrickle(model_id, image=BASE, pull="never", args=["python3", "/app.py"])
-    del entry["command"]
-    return {**entry, "volumes": [f"{packages}:/packages:ro", f"{APP}:/app.py:ro"], "env": {"PYTHONPATH": "/packages"}}
 
 
 @pytest.fixture(scope="module")
 def environment() -> None:
     """PyTrickle."""
-    if not pytrickle_setup.ready():
-        if not REQUIRE_ALL:
-            cannot_run("no PyTrickle (1.4 GB: python -m tests.e2e.pytrickle_setup)")
-        pytrickle_setup.make()
+    need(PYTRICKLE)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +51,7 @@ def clips(environment: None, tmp_path_factory: pytest.TempPathFactory) -> dict[C
     for colour in (BLUE, ORANGE):
         folder = tmp_path_factory.mktemp("clip")
         said = ("make", str(folder), str(SEGMENTS), ",".join(map(str, colour)))
-        subprocess.run([pytrickle_setup.PYTHON, MEDIA, *said], check=True)
+        subprocess.run([PYTRICKLE.python, MEDIA, *said], check=True)
         found[colour] = [(folder / f"{number}.ts").read_bytes() for number in range(SEGMENTS)]
     return found
 
@@ -159,7 +125,7 @@ class Processed:
         async with asyncio.timeout(PATIENCE_S), contextlib.aclosing(subscribe(self._url, NEXT)) as segments:
             _, data = await anext(segments)
         process = await asyncio.create_subprocess_exec(
-            *(pytrickle_setup.PYTHON, MEDIA, "colours", "/dev/stdin"),
+            *(PYTRICKLE.python, MEDIA, "colours", "/dev/stdin"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -179,14 +145,6 @@ class Processed:
         async with asyncio.timeout(PATIENCE_S):
             while not all(near(frame, colour) for frame in await self.colours()):
                 pass
-
-
-def near(frame: list[int], colour: Colour) -> bool:
-    return all(abs(is_ - should) <= NEAR for is_, should in zip(frame, colour, strict=True))
-
-
-def inverted(colour: Colour) -> Colour:
-    return tuple(255 - value for value in colour)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -1,0 +1,101 @@
+"""EDGE. Python environments for programs of others, which must not share orchd's. Each is made once a machine.
+
+`python -m tests.e2e.environments` makes them; so do the tests where all of them must run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+CACHE = Path(os.environ.get("ORCHD_TEST_CACHE") or "/var/cache/orchd-test")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One of them.
+
+    Attributes:
+        about: what it is, and how large.
+        installs: arguments of pip, one call after the other; a second line of a call is what follows where the first
+            has failed.
+    """
+
+    name: str
+    about: str
+    installs: tuple[tuple[tuple[str, ...], ...], ...]
+
+    @property
+    def folder(self) -> Path:
+        return CACHE / self.name
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    def ready(self) -> bool:
+        return self._mark.exists() and self._mark.read_text() == self._content
+
+    def make(self) -> None:
+        """Make the environment unless it is there. Others that make it are waited for.
+
+        Raises:
+            CalledProcessError: pip has failed; its output is told on stderr.
+        """
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with self.folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.ready():
+                return
+            shutil.rmtree(self.folder, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", self.folder], check=True)
+            for first, *others in self.installs:
+                self._install(first, others)
+            self._mark.write_text(self._content)
+
+    @property
+    def _mark(self) -> Path:
+        return self.folder / "made"
+
+    @property
+    def _content(self) -> str:
+        return " ".join((sys.version, *(text for first, *_ in self.installs for text in first)))
+
+    def _install(self, what: tuple[str, ...], others: list[tuple[str, ...]]) -> None:
+        pip = (self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir")
+        try:
+            subprocess.run([*pip, *what], check=True, stdin=subprocess.DEVNULL)
+        except subprocess.CalledProcessError:
+            if not others:
+                raise
+            self._install(others[0], others[1:])
+
+
+_TORCH = "torch==2.13.0+cpu"
+PYTRICKLE = Environment(
+    "pytrickle",
+    "PyTrickle (1.4 GB)",
+    (
+        # PyPI has no builds for CPUs alone. A machine may have the wheel in a folder that its pip knows.
+        ((_TORCH,), (_TORCH, "--index-url=https://download.pytorch.org/whl/cpu")),
+        # It doesn't install as it is: the newest PyAV release that it takes has no wheels (container.md 2.6).
+        (("--only-binary=av", "pytrickle==0.1.6"),),
+    ),
+)
+SDK = Environment(
+    "livepeer-gateway",
+    "Livepeer's Python SDK (0.2 GB)",
+    # It asks for Python 3.12 and runs on 3.11, too. Its PyAV is newer than PyTrickle's.
+    ((("--ignore-requires-python", "--only-binary=:all:", "livepeer-gateway==1.0.0"),),),
+)
+
+
+if __name__ == "__main__":
+    for each in (PYTRICKLE, SDK):
+        each.make()
+        print(each.python)

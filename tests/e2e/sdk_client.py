@@ -1,0 +1,101 @@
+"""A client of Live Runner's, as its users write one with Livepeer's Python SDK; run by `environments.SDK`.
+
+NODE APP R,G,B   reserve a session of the app at the node, start a stream, send frames of one colour until told to end
+
+It prints a JSON object a line: once {"session", "app_url", "channels"}, then {"frame": [r, g, b]} for each that comes
+back and {"event": type}. On stdin it takes a line `params JSON`, `stop` (the stream), `leave` (the stream and the
+session, and end), or `close` (the session, and end). It answers {"done": word}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import traceback
+from fractions import Fraction
+from typing import Any
+
+import av  # type: ignore[import-not-found]
+from livepeer_gateway import MediaPublishConfig, VideoOutputConfig  # type: ignore[import-not-found]
+from livepeer_gateway.http import post_json  # type: ignore[import-not-found]
+from livepeer_gateway.live_runner import LiveRunnerSession  # type: ignore[import-not-found]
+from livepeer_gateway.lv2v import LiveVideoToVideo, StartJobRequest  # type: ignore[import-not-found]
+from livepeer_gateway.selection import reserve_session  # type: ignore[import-not-found]
+
+WIDTH, HEIGHT, RATE = 128, 96, 10
+# Its own is 5 s, and a container may need longer to begin.
+TIMEOUT_S = 60.0
+
+
+def say(**what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+async def send(job: LiveVideoToVideo, colour: tuple[int, ...]) -> None:
+    config = MediaPublishConfig(tracks=[VideoOutputConfig(fps=RATE, keyframe_interval_s=1.0)])
+    media = job.start_media(config)
+    number = 0
+    while True:
+        frame = av.VideoFrame(WIDTH, HEIGHT, "rgb24")
+        frame.planes[0].update(bytes(colour) * (WIDTH * HEIGHT))
+        frame.pts, frame.time_base = number, Fraction(1, RATE)
+        await media.write_frame(frame)
+        number += 1
+        await asyncio.sleep(1 / RATE)
+
+
+async def show(job: LiveVideoToVideo) -> None:
+    async with job.media_output() as output:
+        async for decoded in output.frames():
+            if decoded.kind == "video":
+                shown = bytes(decoded.frame.reformat(format="rgb24").planes[0])
+                say(frame=[round(sum(shown[n::3]) / len(shown[n::3])) for n in range(3)])
+
+
+async def tell(job: LiveVideoToVideo) -> None:
+    async for event in job.events():
+        said = event.get("event", event)
+        say(event=said.get("type", "?"))
+
+
+async def obey(session: LiveRunnerSession, job: LiveVideoToVideo) -> None:
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        word, _, rest = line.strip().partition(" ")
+        if word == "params":
+            await post_json(f"{session.app_url}/stream/params", json.loads(rest), timeout=TIMEOUT_S)
+        if word in ("stop", "leave"):
+            await post_json(f"{session.app_url}/stream/stop", {}, timeout=TIMEOUT_S)
+        if word in ("leave", "close"):
+            await job.close()
+            await session.aclose()
+        say(done=word)
+        if word in ("leave", "close"):
+            return
+
+
+async def main(node: str, app: str, colour: tuple[int, ...]) -> None:
+    session = await reserve_session(orchestrators=[node], app=app, timeout=TIMEOUT_S)
+    request = StartJobRequest(params={"width": WIDTH, "height": HEIGHT, "name": session.session_id})
+    told = await post_json(f"{session.app_url}/stream/start", request.to_json(), timeout=TIMEOUT_S)
+    job = LiveVideoToVideo.from_json(told)
+    job.control.start_keepalive()  # Without it the container gives up after some minutes.
+    channels = [job.publish_url, job.subscribe_url, job.control_url, job.events_url, told["data_url"]]
+    say(session=session.session_id, manifest=job.manifest_id, app_url=session.app_url, channels=channels)
+    async with asyncio.TaskGroup() as others:
+        tasks = [others.create_task(each) for each in (send(job, colour), show(job), tell(job))]
+        await obey(session, job)
+        for task in tasks:
+            task.cancel()
+
+
+if __name__ == "__main__":
+    try:
+        node, app, colour = sys.argv[1:]
+        asyncio.run(main(node, app, tuple(map(int, colour.split(",")))))
+    except BaseException as exc:
+        traceback.print_exc()
+        say(failed=repr(exc))
+    os._exit(0)  # The SDK's threads would go on.
