@@ -91,11 +91,16 @@ async def main(node: str, app: str, colour: tuple[int, ...]) -> None:
             task.cancel()
 
 
-if __name__ == "__main__":
+async def run() -> None:
+    node, app, colour = sys.argv[1:]
     try:
-        node, app, colour = sys.argv[1:]
-        asyncio.run(main(node, app, tuple(map(int, colour.split(",")))))
-    except BaseException as exc:
+        await main(node, app, tuple(map(int, colour.split(","))))
+    except Exception as exc:  # noqa: BLE001 - told to the test, whatever it is
         traceback.print_exc()
         say(failed=repr(exc))
-    os._exit(0)  # The SDK's threads would go on.
+    finally:
+        os._exit(0)  # The SDK's threads would go on.
+
+
+if __name__ == "__main__":
+    asyncio.run(run())
