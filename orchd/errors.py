@@ -85,6 +85,7 @@ class Code(StrEnum):
     CALLBACK_UNREACHABLE = "callback_unreachable"
     NOT_SPOKEN = "registry_not_spoken"
     PRICE_UNPUBLISHABLE = "price_unpublishable"
+    UNSERVABLE = "unservable"
     RATE_UNAVAILABLE = "rate_unavailable"
     UNKNOWN_TARGET = "unknown_target"
 

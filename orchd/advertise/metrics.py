@@ -15,7 +15,7 @@ OTHER = "other"
 REGISTRIES = (*registries.names(), OTHER)
 REGISTRY_CODES = (
     *(Code.NODE_UNREACHABLE, Code.NODE_CERTIFICATE, Code.NODE_REFUSED, Code.NODE_SECRET),
-    *(Code.NOT_SPOKEN, Code.PRICE_UNPUBLISHABLE, Code.RATE_UNAVAILABLE),
+    *(Code.NOT_SPOKEN, Code.PRICE_UNPUBLISHABLE, Code.UNSERVABLE, Code.RATE_UNAVAILABLE),
     *dict.fromkeys(code for name in registries.names() for code in registries.about(name).codes),
     OTHER,
 )

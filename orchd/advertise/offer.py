@@ -14,6 +14,7 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.offer import Offer, Offers
 from orchd.domain.state import BY_OPERATOR, ModelStatus, Snapshot
+from orchd.realtime.servable import live_runner_gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,4 +130,5 @@ def _why_not(status: ModelStatus, able: bool, offer_cold: bool) -> str:
 
 def _offer(model: Model, capability: str) -> Offer:
     assert model.price is not None
-    return Offer(model.key, model.key.slug, capability, model.max_sessions, model.price, model.persistent)
+    slug, gap = model.key.slug, live_runner_gap(model)
+    return Offer(model.key, slug, capability, model.max_sessions, model.price, model.persistent, gap)

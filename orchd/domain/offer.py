@@ -19,6 +19,7 @@ class Offer:
         capability: what gateways ask for: BYOC's `name`, Live Runner's `app`.
         capacity: most sessions at once, >= 1.
         persistent: sessions outlive a request (Live Runner's mode `persistent`, else `single-shot`).
+        live_runner_gap: why clients of Live Runner's can't use it; empty = they can.
     """
 
     key: ModelKey
@@ -27,6 +28,7 @@ class Offer:
     capacity: int
     price: Price
     persistent: bool
+    live_runner_gap: str = ""
 
 
 @dataclass(frozen=True, slots=True)

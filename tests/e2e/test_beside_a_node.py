@@ -218,6 +218,14 @@ async def byoc_has_no_such_price(place: Place) -> AsyncIterator[Daemon]:
         yield daemon
 
 
+@trouble("unservable")
+@asynccontextmanager
+async def streams_can_not_outlive_their_requests(place: Place) -> AsyncIterator[Daemon]:
+    entry = process("model", {"pytrickle": True}, profile="pytrickle", mode="single-shot", price_per_unit=1000)
+    async with NodeOfThePage(place), orchd(place, entry) as daemon:
+        yield daemon
+
+
 TABLE = SECTION.partition("## When something is wrong")[2]
 
 

@@ -74,6 +74,10 @@ class LiveListings:
         offer = self._context.listings.offers.now.get(key)
         if offer is None or not self.node.epoch:  # Which prices can be published depends on the node.
             return None, None
+        if offer.live_runner_gap:
+            return None, OrchdError(
+                f"cannot serve Live Runner's clients: {offer.live_runner_gap}", code=Code.UNSERVABLE
+            )
         price = live_price(offer.price, self._context.eth_usd(), self.dialect.terms, on_chain=self.node.on_chain)
         if isinstance(price, Unpublishable):
             return None, OrchdError(f"cannot publish the price: {price.reason}", code=Code.PRICE_UNPUBLISHABLE)

@@ -398,3 +398,15 @@ async def test_sessions_outlive_a_change_of_the_models_mode_and_single_shot_requ
         beside.post(offer(capacity=6))
         await until("the session is over", lambda: not beside.sessions.of(key()))
         assert request in {each.session_id for each in beside.runner().sessions.values()}, "it still runs"  # type: ignore[union-attr]
+
+
+async def test_a_model_that_its_clients_cannot_use_is_not_listed_and_the_reason_is_shown() -> None:
+    async with world(ON_CHAIN) as beside, beside.orchd():
+        beside.node_is_up()
+        beside.post(replace(offer(), live_runner_gap="it is not made for that"))
+        await until("the error is shown", lambda: beside.standing().code is Code.UNSERVABLE)
+        assert beside.standing().error == "cannot serve Live Runner's clients: it is not made for that"
+        assert (beside.standing().wanted, beside.standing().published) == (True, False)
+        assert beside.runner() is None
+        beside.post(offer())
+        await until("it is registered", lambda: beside.runner() is not None)
