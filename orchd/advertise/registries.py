@@ -2,9 +2,10 @@
 
 A registry's folder has these modules, and nothing else in orchd names it:
 
-    __init__.py   `ABOUT`: its title, and the error codes that only it knows
-    registry.py   `make`: builds it; `spoken`: does the node have it?
-    prices.py     `HEADING`, `describe`, `remarks`: what it is told of a price, for `orchd price`
+    __init__.py     `ABOUT`: its title, and the error codes that only it knows
+    registry.py     `make`: builds it; `spoken`: does the node have it?
+    left_behind.py  `left`, `take_back`: what an orchd that was killed has told it, for `orchd down`
+    prices.py       `HEADING`, `describe`, `remarks`: what it is told of a price, for `orchd price`
 """
 
 from __future__ import annotations

@@ -18,10 +18,11 @@ from orchd.text import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_settings_flags(parser, shown=("state_dir", "instance", "docker.enabled"))
+    shown = ("state_dir", "instance", "docker.enabled", "orchestrator.service_url", "orchestrator.secret_file")
+    add_settings_flags(parser, shown=shown)
     parser.epilog = (
-        "The settings above say which daemon is meant, and what it may have left behind. Every other flag of "
-        "`orchd run` can be given, too, so that those of the daemon need not be sorted."
+        "The settings above say which daemon is meant, and what it may have left behind, here and at the node. Every "
+        "other flag of `orchd run` can be given, too, so that those of the daemon need not be sorted."
     )
 
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from orchd.catalog.tables import ModelTable
+from orchd.cli.offered import take_back_offers
 from orchd.database.beside import DATABASE
 from orchd.database.database import Database
 from orchd.domain.ids import ModelKey
@@ -19,6 +20,7 @@ from orchd.domain.runs import EndedRun
 from orchd.domain.runtime_id import RuntimeId
 from orchd.errors import EngineUnavailable, OrchdError, RunnersLeft
 from orchd.locks import StateLock
+from orchd.node.tables import SecretTable
 from orchd.runtime.make import make_runtimes
 from orchd.runtime.process.marks import Marks
 from orchd.settings.files import resolve_state_dir
@@ -31,7 +33,7 @@ Known = Mapping[tuple[ModelKey, str], Model]
 async def end_leftovers(
     settings: Settings, env: Mapping[str, str], tell: Callable[[str], None], make: MakeRuntimes = make_runtimes
 ) -> None:
-    """Stop and remove every runner of ours while no daemon runs.
+    """Stop and remove every runner of ours while no daemon runs; before that, have the node offer none of them.
 
     Raises:
         AlreadyRunning: a daemon does run; it must be asked instead.
@@ -50,6 +52,7 @@ async def end_leftovers(
             stack.push_async_callback(database.close)
             await database.open()
             known = {(s.model.key, s.generation): s.model for s in await ModelTable(database).models()}
+            await take_back_offers(settings, env, SecretTable(database), tell)
         else:
             left.append(
                 f"whatever runs under another state directory: there is no {DATABASE} in {state_dir}, so no orchd "

@@ -15,6 +15,10 @@ class SecretTable:
     async def secret(self, name: str) -> str | None:
         return await self._database.read(lambda sql: find_secret(sql, name))
 
+    async def secrets(self) -> dict[str, str]:
+        """Return everything that is kept and can be read, by name."""
+        return await self._database.read(all_secrets)
+
     async def save_secret(self, name: str, value: str) -> None:
         await self._database.transaction(lambda sql: put_secret(sql, name, value))
 
@@ -26,6 +30,12 @@ def find_secret(sql: Sql, name: str) -> str | None:
     """Return what is kept under this name; None = nothing that can be read."""
     row = sql.row("SELECT value FROM secrets WHERE name = ?", (name,))
     return row[0] if row and isinstance(row[0], str) else None
+
+
+def all_secrets(sql: Sql) -> dict[str, str]:
+    """Return everything that is kept and can be read, by name."""
+    rows = sql.rows("SELECT name, value FROM secrets ORDER BY name")
+    return {name: value for name, value in rows if isinstance(name, str) and isinstance(value, str)}
 
 
 def put_secret(sql: Sql, name: str, value: str) -> None:

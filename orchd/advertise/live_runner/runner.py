@@ -38,7 +38,7 @@ class DynamicRunner:
     def __init__(self, key: ModelKey, runner_id: str, shared: LiveContext) -> None:
         self.wake = asyncio.Event()
         self._key = key
-        self._secret_name = f"heartbeat {runner_id}"
+        self._secret_name = wire.KEPT_NAME + runner_id
         self._calls = RunnerCalls(key, runner_id, shared)
         self._shared = shared
         self._context = shared.context

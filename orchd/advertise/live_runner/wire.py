@@ -136,6 +136,10 @@ class KeptRegistration:
     record: RunnerRecord
 
 
+KEPT_NAME = "heartbeat "
+"""How the name begins under which the store keeps a registration; the runner's route follows."""
+
+
 def dump_kept(kept: KeptRegistration) -> str:
     price = kept.record.price
     return json.dumps(
