@@ -8,20 +8,28 @@ from orchd.advertise.limits import NodeLoad
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.nearest import listed
+from orchd.domain.offer import NodeProgram
+from orchd.doors.live_runner.door import FIRST_BYTE_S
 from orchd.realtime.routes import has_streams
 
 _FEW = 5
 
 
-def doubts(models: Mapping[ModelKey, Model], pattern: str) -> Iterator[str]:
+def doubts(
+    models: Mapping[ModelKey, Model], pattern: str, program: NodeProgram | None = None, hold_s: float = 0.0
+) -> Iterator[str]:
     """Yield in plain words what stands against offering all these models.
 
     Args:
         pattern: the setting `orchestrator.capability`.
+        program: the node program that orchd has seen last; None = not known.
+        hold_s: how long a job may wait for a cold model, seconds; 0 = it does not.
     """
     offered = [model for model in models.values() if model.price is not None]
     yield from _same_names(offered, pattern)
     yield from _limits(offered)
+    if program is NodeProgram.LIVEPEER_NODE:
+        yield from _late_answers(offered, hold_s)
 
 
 def _same_names(offered: Sequence[Model], pattern: str) -> Iterator[str]:
@@ -42,3 +50,22 @@ def _limits(offered: Sequence[Model]) -> Iterator[str]:
     for what, count, most in load.reaching(1.0):
         if count > most:
             yield f"Livepeer Node takes at most {most} {what}, and all models together ask for {count}"
+
+
+def _late_answers(offered: Sequence[Model], hold_s: float) -> Iterator[str]:
+    """Livepeer Node, which orchd has seen last, waits only so long for an answer to begin."""
+    most = f"at most {FIRST_BYTE_S:g} s beside Livepeer Node, the program that orchd saw last"
+    late = [
+        model.key for model in offered if model.inference.timeout_s > FIRST_BYTE_S and not model.inference.early_head_s
+    ]
+    if late:
+        yield (
+            f"inference.timeout_s of {listed(late, _FEW)} counts for {most}: give each an inference.early_head_s, such "
+            "as 50, if its answers may begin later"
+        )
+    cold = [model.key for model in offered if model.managed and not model.warm]
+    if cold and hold_s > FIRST_BYTE_S:
+        yield (
+            f"jobs.hold_timeout_s = {hold_s:g} counts for {most}: a job that waits longer for a cold model "
+            f"({listed(cold, _FEW)}) gets 503; keep those warm that load longer"
+        )

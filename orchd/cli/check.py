@@ -9,10 +9,10 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchd.advertise.file_doubts import doubts
 from orchd.call_within import call_within
@@ -27,6 +27,7 @@ from orchd.domain.money import Price
 from orchd.domain.state import Severity
 from orchd.errors import HookError, SettingsError
 from orchd.hooks.entries import entries
+from orchd.node.tables import last_program
 from orchd.settings.advice import advice
 from orchd.settings.files import READ_TIMEOUT_S, call, resolve_state_dir
 from orchd.settings.tree import Settings
@@ -34,6 +35,7 @@ from orchd.streams import write
 from orchd.text import RED, YELLOW, Cell, TextStyle, pad, printable, style_of, table, units
 
 ABOUT = WHICH_FILE
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         reading,
         [*advice(settings), *missing_secrets(settings)],
         hooks_refused(settings),
-        tuple(doubts(reading.models, settings.orchestrator.capability)),
+        tuple(offer_doubts(reading, settings)),
     )
     if args.json:
         write(json.dumps(as_json(found, str(path)), indent=2))
@@ -118,12 +120,24 @@ def hooks_refused(settings: Settings) -> tuple[str, ...]:
     return ()
 
 
+def offer_doubts(reading: Reading, settings: Settings) -> Iterator[str]:
+    """Return what stands against offering the models, also beside the node program that orchd has seen last here."""
+    program = _kept(settings, last_program) if settings.orchestrator.enabled else None
+    hold_s = settings.jobs.hold_timeout_s if settings.jobs.hold_limit else 0.0
+    return doubts(reading.models, settings.orchestrator.capability, program, hold_s)
+
+
 def _last_good(settings: Settings) -> tuple[Model, ...]:
+    return _kept(settings, last_good) or ()
+
+
+def _kept(settings: Settings, read: Callable[[Path], T]) -> T | None:
+    """Return what `read` finds in the daemon's database; None where that can't be read."""
     try:
         database = resolve_state_dir(settings.state_dir, os.environ) / DATABASE
-        return call_within(lambda: last_good(database), READ_TIMEOUT_S)
+        return call_within(lambda: read(database), READ_TIMEOUT_S)
     except (SettingsError, TimeoutError):
-        return ()
+        return None
 
 
 def as_text(found: CheckFindings, style: TextStyle) -> str:

@@ -125,9 +125,10 @@ class JobsPart(Part):
         self._realtime.keeper.found.connect(server.stream_found)
         self._realtime.keeper.lost.connect(server.stream_lost)
         if self._node is not None:
-            watch = self._node.access.watch
-            self._see_node(watch.status)
-            watch.polled.connect(self._see_node)
+            access = self._node.access
+            # It may call before it is looked at.
+            self._see_node(replace(access.watch.status, program=access.last_program))
+            access.watch.polled.connect(self._see_node)
         ConnectionCollector(context.metrics, server.connections)
         await server.start()
         names, listen = self._hooks.names, server.listen
@@ -164,7 +165,7 @@ class JobsPart(Part):
     def _see_node(self, status: NodeStatus) -> None:
         """The doors do as the node program expects that is beside orchd now."""
         rules = self._context.settings.orchestrator
-        beside = Beside(status.program, rules.live_runner == "static", rules.capability)
+        beside = Beside(status.program or self._beside.program, rules.live_runner == "static", rules.capability)
         if beside != self._beside:
             self._beside = beside
             self._opened.use_node(beside)

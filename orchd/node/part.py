@@ -15,7 +15,7 @@ from orchd.node.metrics import NodeCollector
 from orchd.node.ports import NodeAccess
 from orchd.node.route_secrets import KEY_NAME, RouteSecrets, is_key, new_key
 from orchd.node.secret_file import SETTING, SecretFile
-from orchd.node.tables import SecretTable
+from orchd.node.tables import PROGRAM_NAME, SecretTable, program_of
 from orchd.node.watch import NodeWatch
 from orchd.part import Context, Part, Roots
 from orchd.settings.secrets import SecretInUse, read_secret_text
@@ -51,7 +51,8 @@ class NodePart(Part):
         in_use = self.secrets[SETTING] = SecretInUse(secret, self._use_secret)
         self._secret_file = SecretFile(rules.secret_file, context.env, text, in_use)
         watch = NodeWatch(client, store, rules)
-        self.access = NodeAccess(client, tokens, store, watch, secret_file=self._secret_file.seen)
+        last = program_of(await store.secret(PROGRAM_NAME))
+        self.access = NodeAccess(client, tokens, store, watch, secret_file=self._secret_file.seen, last_program=last)
         NodeCollector(context.metrics, lambda: watch.status)
 
     @property

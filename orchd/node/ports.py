@@ -272,6 +272,7 @@ class NodeAccess:
         rate: the registries write it, the accounts of jobs read it.
         trials: the advertiser begins them, the job listener answers them.
         secret_file: where the secret of `calls` comes from.
+        last_program: which program an earlier orchd saw last; None = not known.
     """
 
     calls: NodeCalls
@@ -282,6 +283,7 @@ class NodeAccess:
     rate: KnownRate = field(default_factory=KnownRate)
     trials: Trials = field(default_factory=Trials)
     secret_file: SecretFileSeen = field(default_factory=SecretFileSeen)
+    last_program: NodeProgram | None = None
 
 
 def _no_number(name: str) -> NoReturn:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from orchd.database.beside import read_beside
 from orchd.database.database import Database
 from orchd.database.sql import Sql
+from orchd.domain.offer import NodeProgram
+from orchd.errors import StoreError
+
+PROGRAM_NAME = "node program"
+"""The name under which the program is kept that was beside orchd last."""
 
 
 class SecretTable:
@@ -46,3 +54,19 @@ def put_secret(sql: Sql, name: str, value: str) -> None:
 def drop_secret(sql: Sql, name: str) -> None:
     """Drop it. What is not there is fine."""
     sql.change("DELETE FROM secrets WHERE name = ?", (name,))
+
+
+def program_of(kept: str | None) -> NodeProgram | None:
+    """Return the program that was kept; None = none, or one of another version of orchd."""
+    return NodeProgram(kept) if kept in set(NodeProgram) else None
+
+
+def last_program(path: Path) -> NodeProgram | None:
+    """Return which program a daemon saw last, from its database at `path`; None = not known. Blocks.
+
+    For commands beside the daemon: nothing is written, and no file is made.
+    """
+    try:
+        return program_of(read_beside(path, lambda sql: find_secret(sql, PROGRAM_NAME)))
+    except StoreError:
+        return None

@@ -25,6 +25,7 @@ from orchd.node.ports import Discovered, NodeCalls, NodeError, Probed
 from orchd.node.probe import BODY, PATH, NoVerdict, is_busy, neither, quoted, read_probe
 from orchd.node.settings import NodeSettings
 from orchd.node.starts import StartsLeft
+from orchd.node.tables import PROGRAM_NAME
 
 log = structlog.get_logger("orchd.node.watch")
 
@@ -36,7 +37,7 @@ class NodeWatch:
     """Polls the node; after `ports.RestartWatch`. Make it inside a running loop.
 
     Args:
-        store: keeps the address of the sentinel.
+        store: keeps the address of the sentinel, and which program it was.
     """
 
     def __init__(self, client: NodeCalls, store: SecretStore, settings: NodeSettings) -> None:
@@ -45,6 +46,8 @@ class NodeWatch:
         self.discovered: Signal[Discovered] = Signal()
         self._client = client
         self._cli = CliPort(client, store)
+        self._store = store
+        self._kept: NodeProgram | None = None
         self._settings = settings
         self._now = asyncio.get_running_loop().time
         self._spoken: dict[str, Callable[[Probed], Awaitable[bool]]] = {}
@@ -72,7 +75,7 @@ class NodeWatch:
         """Poll until cancelled.
 
         Raises:
-            StoreError: the sentinel's address can't be kept.
+            StoreError: the sentinel's address, or which program it is, can't be kept.
         """
         await self._cli.open()
         while True:
@@ -85,9 +88,16 @@ class NodeWatch:
             _log_change(self.status, status)
             self.status = status
             self.polled.emit(status)
+            await self._keep(status.program)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll_s * (1 if status.up else AWAY_SHARE)):
                     await self._suspected.wait()
+
+    async def _keep(self, program: NodeProgram | None) -> None:
+        """Keep which program it is: jobs may come before the first look of the next start."""
+        if program is not None and program is not self._kept:
+            await self._store.save_secret(PROGRAM_NAME, program)
+            self._kept = program
 
     async def _poll(self, suspected: bool) -> NodeStatus:
         """Return how the node stands.

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from orchd.advertise.file_doubts import doubts
+from orchd.domain.offer import NodeProgram
 from tests.catalog.helpers import entry, read
 
 PATTERN = "{pipeline}/{model_id}"
 
 
-def said(*entries: dict[str, Any], pattern: str = PATTERN) -> list[str]:
-    return list(doubts(read(*entries).models, pattern))
+def said(
+    *entries: dict[str, Any], pattern: str = PATTERN, program: NodeProgram | None = None, hold_s: float = 0
+) -> list[str]:
+    return list(doubts(read(*entries).models, pattern, program, hold_s))
 
 
 def test_two_models_with_one_capability_name_are_both_named() -> None:
@@ -43,3 +46,26 @@ def test_more_streams_than_livepeer_node_has_channels_for_are_counted() -> None:
     assert said(entry(mode="persistent", maxSessions=153)) == []
     [line] = said(entry(mode="persistent", maxSessions=154))
     assert line.startswith("Livepeer Node takes at most 768 media and event channels")
+
+
+NODE = NodeProgram.LIVEPEER_NODE
+
+
+def test_a_timeout_that_livepeer_node_does_not_wait_for_is_named_where_that_was_seen_last() -> None:
+    slow = entry(model_id="slow", inference={"timeout_s": 55.5})
+    [line] = said(slow, entry(inference={"timeout_s": 55}), program=NODE)
+    assert line.startswith("inference.timeout_s of llm/slow counts for at most 55 s beside Livepeer Node")
+    assert "early_head_s" in line
+    assert said(entry(inference={"timeout_s": 300, "early_head_s": 50}), program=NODE) == []
+    assert said(entry(inference={"timeout_s": 300}, price_per_unit=...), program=NODE) == []
+    for program in (None, NodeProgram.GO_LIVEPEER):
+        assert said(slow, program=program, hold_s=240) == []
+
+
+def test_a_wait_for_cold_models_that_livepeer_node_does_not_wait_for_is_named() -> None:
+    [line] = said(entry(model_id="cold"), entry(model_id="warm", warm=True), program=NODE, hold_s=240)
+    assert line.startswith("jobs.hold_timeout_s = 240 counts for at most 55 s beside Livepeer Node")
+    assert "llm/cold" in line
+    assert "llm/warm" not in line
+    assert said(entry(warm=True), program=NODE, hold_s=240) == []
+    assert said(entry(), program=NODE, hold_s=55) == []
