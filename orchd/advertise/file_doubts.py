@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from orchd.advertise.limits import NodeLoad
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import Model
+from orchd.domain.model import InferenceSpec, Model
 from orchd.domain.nearest import listed
 from orchd.domain.offer import NodeProgram
 from orchd.doors.live_runner.door import FIRST_BYTE_S
 from orchd.realtime.routes import has_streams
 
 _FEW = 5
+DEFAULT_S = InferenceSpec("").timeout_s
 
 
 def doubts(
@@ -55,9 +56,7 @@ def _limits(offered: Sequence[Model]) -> Iterator[str]:
 def _late_answers(offered: Sequence[Model], hold_s: float) -> Iterator[str]:
     """Livepeer Node, which orchd has seen last, waits only so long for an answer to begin."""
     most = f"at most {FIRST_BYTE_S:g} s beside Livepeer Node, the program that orchd saw last"
-    late = [
-        model.key for model in offered if model.inference.timeout_s > FIRST_BYTE_S and not model.inference.early_head_s
-    ]
+    late = [model.key for model in offered if _waits_longer(model.inference)]
     if late:
         yield (
             f"inference.timeout_s of {listed(late, _FEW)} counts for {most}: give each an inference.early_head_s, such "
@@ -69,3 +68,8 @@ def _late_answers(offered: Sequence[Model], hold_s: float) -> Iterator[str]:
             f"jobs.hold_timeout_s = {hold_s:g} counts for {most}: a job that waits longer for a cold model "
             f"({listed(cold, _FEW)}) gets 503; keep those warm that load longer"
         )
+
+
+def _waits_longer(inference: InferenceSpec) -> bool:
+    """The default is not counted: nobody has chosen it, and it is hardly longer."""
+    return inference.timeout_s > FIRST_BYTE_S and not inference.early_head_s and inference.timeout_s != DEFAULT_S

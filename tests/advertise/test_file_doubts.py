@@ -58,6 +58,7 @@ def test_a_timeout_that_livepeer_node_does_not_wait_for_is_named_where_that_was_
     assert "early_head_s" in line
     assert said(entry(inference={"timeout_s": 300, "early_head_s": 50}), program=NODE) == []
     assert said(entry(inference={"timeout_s": 300}, price_per_unit=...), program=NODE) == []
+    assert said(entry(), program=NODE) == [], "the default was chosen by nobody"
     for program in (None, NodeProgram.GO_LIVEPEER):
         assert said(slow, program=program, hold_s=240) == []
 
