@@ -54,7 +54,7 @@ def _limits(offered: Sequence[Model]) -> Iterator[str]:
 
 
 def _late_answers(offered: Sequence[Model], hold_s: float) -> Iterator[str]:
-    """Livepeer Node, which orchd has seen last, waits only so long for an answer to begin."""
+    """Livepeer Node, which orchd has seen last, does not wait as long as it may take until an answer begins."""
     most = f"at most {FIRST_BYTE_S:g} s beside Livepeer Node, the program that orchd saw last"
     late = [model.key for model in offered if _waits_longer(model.inference)]
     if late:
