@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -102,6 +103,14 @@ def cause_of(exc: BaseException) -> BaseException:
 def is_ours(exc: BaseException) -> bool:
     """After `reasons.is_ours`."""
     return reasons.is_ours(cause_of(exc))
+
+
+def speaks_otherwise(exc: BaseException) -> bool:
+    """Return whether the port speaks TLS and was asked without, or the other way round."""
+    exc = cause_of(exc)
+    if isinstance(exc, aiohttp.ClientResponseError):
+        return any(mark in exc.message for mark in _TLS_ANSWER)
+    return isinstance(exc, ssl.SSLError) and reasons.why(exc) == reasons.NO_TLS
 
 
 def why(exc: BaseException, *, quote: bool = False) -> str:

@@ -47,11 +47,13 @@ _CERTIFICATE = {
 _UNTRUSTED = (18, 19, 20, 21)
 _OTHER_HOST = (62, 64)
 
+NO_TLS = "it does not speak TLS on this port: use http:// in its URL"
+
 _TLS = {
-    "WRONG_VERSION_NUMBER": "it does not speak TLS on this port: use http:// in its URL",
-    "RECORD_LAYER_FAILURE": "it does not speak TLS on this port: use http:// in its URL",
-    "HTTP_REQUEST": "it does not speak TLS on this port: use http:// in its URL",
-    "PACKET_LENGTH_TOO_LONG": "it does not speak TLS on this port: use http:// in its URL",
+    "WRONG_VERSION_NUMBER": NO_TLS,
+    "RECORD_LAYER_FAILURE": NO_TLS,
+    "HTTP_REQUEST": NO_TLS,
+    "PACKET_LENGTH_TOO_LONG": NO_TLS,
     "UNEXPECTED_EOF_WHILE_READING": "it closed the connection inside the TLS handshake",
     "NO_PROTOCOLS_AVAILABLE": "it speaks no version of TLS that we do",
     "UNSUPPORTED_PROTOCOL": "it speaks no version of TLS that we do",

@@ -41,7 +41,7 @@ WANTED = Family(
 PUBLISHED = Family(
     "orchd_registry_published",
     "gauge",
-    "1 = go-livepeer has taken it, and no withdrawal since.",
+    "1 = the node has taken it, and no withdrawal since.",
     labels=STANDING_LABELS,
     unit="0 or 1",
     good_for="what the node was told",
@@ -49,7 +49,7 @@ PUBLISHED = Family(
 CONFIRMED = Family(
     "orchd_registry_confirmed",
     "gauge",
-    "1 = go-livepeer was seen to offer it, 0 = not to; absent = not looked yet, or it can't be seen.",
+    "1 = the node was seen to offer it, 0 = not to; absent = not looked yet, or it can't be seen.",
     labels=STANDING_LABELS,
     unit="0 or 1",
     good_for="what gateways can really find",

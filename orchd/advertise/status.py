@@ -198,7 +198,7 @@ def _model_changes(model: Json, status: Json) -> dict[str, str]:
     name = f"{model['pipeline']}/{model['model_id']}"
     words = [f"{registry} {standing(one)}" for registry, one in model["registries"].items()]
     why = why_not_offered(model, status["node"])
-    offered = f"{name} at go-livepeer: {', '.join(words) or 'no'}"
+    offered = f"{name} at the node: {', '.join(words) or 'no'}"
     return {f"{name}{OFFERED}": offered + (f": {why}" if why else "")}
 
 

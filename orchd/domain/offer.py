@@ -115,6 +115,7 @@ class NodeStatus:
         error, code: why it can't be used; empty, None = it can.
         program: as its answers showed at its last start; None = not seen yet.
         callback: whether its jobs reach us; None = not known here (the advertiser keeps it).
+        notes: what is set otherwise than it is found, and does no harm.
     """
 
     up: bool = False
@@ -127,6 +128,7 @@ class NodeStatus:
     code: Code | None = None
     program: NodeProgram | None = None
     callback: Callback | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -29,10 +29,13 @@ class CliPort:
 
     Attributes:
         address: of the sentinel; from `open` on.
+        note: why it is not used although it is set, for people; empty = it is used, or not set.
     """
 
-    def __init__(self, client: NodeCalls, store: SecretStore) -> None:
+    def __init__(self, client: NodeCalls, store: SecretStore, url: str) -> None:
         self.address = ""
+        self.note = ""
+        self._url = url
         self._client = client
         self._store = store
 
@@ -50,14 +53,21 @@ class CliPort:
 
     async def status(self, node: Probed) -> tuple[dict[str, str] | None, str]:
         """Return the base prices by address, and the version; None and empty where there is no usable CLI port."""
+        if not self._url:
+            return None, ""
         if node.program is not NodeProgram.GO_LIVEPEER:
+            self.note = f"orchestrator.cli_url is not used: {node.program.in_words} has no CLI port"
             return None, ""
         try:
             status = (await self._client.cli("GET", "/status")).json()
-            return dict(status["BroadcasterPrices"]), one_line(str(status["Version"]), VERSION_CHARS)
+            found = dict(status["BroadcasterPrices"]), one_line(str(status["Version"]), VERSION_CHARS)
         except (NodeError, KeyError, TypeError, ValueError) as exc:
+            said = exc.message if isinstance(exc, NodeError) else "its /status is not that of a go-livepeer"
+            self.note = f"orchestrator.cli_url is not used: {said}"
             log.debug("node_cli_failed", error=str(exc))
             return None, ""
+        self.note = ""
+        return found
 
     async def on_chain(self, node: Probed) -> bool | None:
         """Return whether the node is on chain; None if it can't be told."""

@@ -20,9 +20,10 @@ from yarl import URL
 
 from orchd.domain.model import Secret
 from orchd.errors import Code
-from orchd.http_client import cause_of, connector, read_at_most, why
+from orchd.http_client import cause_of, connector, read_at_most, speaks_otherwise, why
 from orchd.lag import LoopLag
 from orchd.names import Names
+from orchd.node.address import bases, is_plain_to_tls, scheme_advice
 from orchd.node.ports import NodeAnswer, NodeError, StreamedAnswer
 from orchd.node.settings import NodeSettings
 from orchd.node.trust import NodeTrust, unverified
@@ -38,7 +39,7 @@ TRICKLE = "/ai/trickle/"
 
 
 class NodeClient:
-    """`orchd.node.ports.NodeCalls` over aiohttp. Make it inside a running loop.
+    """`orchd.node.ports.NodeConnection` over aiohttp. Make it inside a running loop.
 
     Args:
         secret: the node's, without blanks and line ends around it; None = it has none.
@@ -55,6 +56,8 @@ class NodeClient:
         self.secret = secret
         self._names = names or Names()
         self._settings = settings
+        self._bases = bases(settings.service_url)
+        self.base = self._bases[0]
         self._trust = NodeTrust(settings.certificate, settings.service_url)
         self._pinned: aiohttp.Fingerprint | None = None
         tracing = aiohttp.TraceConfig()
@@ -68,6 +71,14 @@ class NodeClient:
             headers={"User-Agent": "orchd", "Accept-Encoding": "identity"},
             trace_configs=[tracing],
         )
+
+    def switch_scheme(self) -> bool:
+        """See `NodeConnection.switch_scheme`."""
+        if len(self._bases) == 1:
+            return False
+        self._bases = self._bases[1], self._bases[0]
+        self.base = self._bases[0]
+        return True
 
     def use_secret(self, secret: Secret | None) -> None:
         """Send another secret from the next call on."""
@@ -88,7 +99,7 @@ class NodeClient:
     ) -> NodeAnswer:
         """See `NodeCalls.service`."""
         sent = dict(headers) | ({"Authorization": authorization.value} if authorization else {})
-        return await self._call(method, self._settings.service_url, path, sent, body)
+        return await self._call(method, self.base, path, sent, body)
 
     async def cli(
         self, method: str, path: str, *, form: Mapping[str, str] | None = None, body: bytes | None = None
@@ -107,10 +118,8 @@ class NodeClient:
         """See `NodeCalls.stream`."""
         _, mark, channel = url.value.partition(TRICKLE)
         if not mark:
-            raise NodeError(
-                f"cannot read go-livepeer's event channel: its URL has no {TRICKLE}", code=Code.NODE_REFUSED
-            )
-        base = self._settings.service_url
+            raise NodeError(f"cannot read the node's event channel: its URL has no {TRICKLE}", code=Code.NODE_REFUSED)
+        base = self.base
         with self._translated(base):
             response = await self._open("GET", base + TRICKLE + channel, headers, None)
         async with response:
@@ -118,10 +127,10 @@ class NodeClient:
 
     async def fingerprint(self) -> str | None:
         """See `NodeCalls.fingerprint`."""
-        parts = urlsplit(self._settings.service_url)
+        parts = urlsplit(self.base)
         if parts.scheme != "https":
             return None
-        with self._translated(self._settings.service_url):
+        with self._translated(self.base):
             async with self._lag.timeout(self._settings.call_timeout_s):
                 host, port = parts.hostname or "", parts.port or 443
                 transport, _ = await self._names.connect(asyncio.Protocol, host, port, unverified())
@@ -145,6 +154,8 @@ class NodeClient:
                         f"cannot read the answer of {base}: it is longer than {BODY_BYTES >> 20} MiB",
                         code=Code.NODE_REFUSED,
                     )
+                if is_plain_to_tls(base, response.status, whole):
+                    raise self._wrong_scheme(base)
                 return NodeAnswer(response.status, whole, response.content_type)
 
     async def _open(
@@ -179,7 +190,7 @@ class NodeClient:
         Raises:
             NodeError: that file can't be used.
         """
-        if not url.startswith(self._settings.service_url + "/"):
+        if not url.startswith(self.base + "/"):
             # The setting is about the service port. A CLI port has TLS only by a proxy, with a certificate of its own.
             return True
         check = self._trust.check()
@@ -191,7 +202,7 @@ class NodeClient:
         return self._pinned
 
     async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        with self._translated(self._settings.service_url):
+        with self._translated(self.base):
             async for piece in response.content.iter_any():
                 yield piece
 
@@ -202,27 +213,35 @@ class NodeClient:
             yield
         except TimeoutError as exc:
             within = f"within {self._settings.call_timeout_s:g} s"
-            raise NodeError(f"cannot reach go-livepeer at {base}: no answer {within}") from exc
+            raise NodeError(f"cannot reach the node at {base}: no answer {within}") from exc
         except aiohttp.ServerFingerprintMismatch as exc:
             raise NodeError(
-                f"cannot trust go-livepeer at {base}: its certificate is not that of the file in "
-                "orchestrator.certificate",
+                f"cannot trust the node at {base}: its certificate is not that of the file in orchestrator.certificate",
                 code=Code.NODE_CERTIFICATE,
             ) from exc
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError) as exc:
             fault = cause_of(exc)
             said = certificate_fault(fault) if isinstance(fault, ssl.SSLCertVerificationError) else "it is not valid"
             raise NodeError(
-                f"cannot trust the certificate of go-livepeer at {base}: {said}; the node makes its own at each start, "
+                f"cannot trust the certificate of the node at {base}: {said}; go-livepeer makes its own at each start, "
                 "so pin its file (orchestrator.certificate = pin:/PATH/cert.pem)",
                 code=Code.NODE_CERTIFICATE,
             ) from exc
         except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as exc:
             raise NodeError(
-                f"cannot reach go-livepeer at {base}: it closed the connection without an answer", dropped=True
+                f"cannot reach the node at {base}: it closed the connection without an answer", dropped=True
             ) from exc
         except (aiohttp.ClientError, OSError, ValueError) as exc:
-            raise NodeError(f"cannot reach go-livepeer at {base}: {why(exc)}") from exc
+            if speaks_otherwise(exc):
+                raise self._wrong_scheme(base) from exc
+            raise NodeError(f"cannot reach the node at {base}: {why(exc)}") from exc
+
+    def _wrong_scheme(self, base: str) -> NodeError:
+        rules = self._settings
+        cli = base == rules.cli_url and base not in self._bases
+        setting, written = ("cli_url", rules.cli_url) if cli else ("service_url", rules.service_url)
+        advice = scheme_advice(base, f"orchestrator.{setting}", written)
+        return NodeError(f"cannot reach the node at {base}: {advice}", wrong_scheme=True)
 
 
 async def _note_reuse(

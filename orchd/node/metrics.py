@@ -11,14 +11,14 @@ from orchd.metric_lines import Family, Page, sample
 UP = Family(
     "orchd_node_up",
     "gauge",
-    "1 = go-livepeer can be used; absent = orchd has none beside it.",
+    "1 = the node can be used; absent = orchd has none beside it.",
     unit="0 or 1",
     good_for="does paid work reach orchd at all?",
 )
 STARTS = Family(
     "orchd_node_starts_total",
     "counter",
-    "Starts of go-livepeer that were seen, the first included.",
+    "Starts of the node that were seen, the first included.",
     unit="starts",
     good_for="does the node crash?",
 )

@@ -32,13 +32,17 @@ class NodeError(OrchdError):
 
     Attributes:
         dropped: it took the call and closed the connection without an answer.
+        wrong_scheme: it speaks TLS there and was asked without, or the other way round.
     """
 
     code = Code.NODE_UNREACHABLE
 
-    def __init__(self, message: str, *, code: Code | None = None, dropped: bool = False) -> None:
+    def __init__(
+        self, message: str, *, code: Code | None = None, dropped: bool = False, wrong_scheme: bool = False
+    ) -> None:
         super().__init__(message, code=code)
         self.dropped = dropped
+        self.wrong_scheme = wrong_scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class NodeAnswer:
             return document
         except (ValueError, RecursionError) as exc:
             raise NodeError(
-                f"cannot read go-livepeer's answer: it should be JSON, but is {self.text()!r}", code=Code.NODE_REFUSED
+                f"cannot read the node's answer: it should be JSON, but is {self.text()!r}", code=Code.NODE_REFUSED
             ) from exc
 
     def json_error(self) -> str | None:
@@ -90,7 +94,7 @@ class NodeAnswer:
             NodeError: it answered that something is wrong with itself.
         """
         if self.status >= 500:
-            raise NodeError(f"cannot ask go-livepeer what it speaks: it answered {self.status}", code=Code.NODE_REFUSED)
+            raise NodeError(f"cannot ask the node what it speaks: it answered {self.status}", code=Code.NODE_REFUSED)
         return self.status != 404
 
 
@@ -186,6 +190,20 @@ class NodeCalls(Protocol):
         Raises:
             NodeError: no handshake.
         """
+        ...
+
+
+class NodeConnection(NodeCalls, Protocol):
+    """How the watch asks the node: it also finds out by which scheme.
+
+    Attributes:
+        base: URL of the service port, as it is asked now.
+    """
+
+    base: str
+
+    def switch_scheme(self) -> bool:
+        """Ask the service port by the other scheme from now on; return whether there is one to be tried."""
         ...
 
 

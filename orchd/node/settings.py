@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from orchd.node.address import check_service_url
 from orchd.settings.basic import IsPath
 from orchd.settings.section import Positive, SecretFile, Section, Url
 
@@ -20,20 +21,25 @@ def _check_certificate(text: str) -> str:
 class NodeSettings(Section):
     """The node program: where it is, and how it is trusted."""
 
-    service_url: Url = Field(
-        "", description="URL of the node's service port, such as https://127.0.0.1:8935; empty = there is no node."
+    service_url: Annotated[str, AfterValidator(check_service_url)] = Field(
+        "",
+        description="URL of the node's service port, such as 127.0.0.1:8935; empty = there is no node. Without a "
+        "scheme, https is tried, and on loopback http too.",
     )
     cli_url: Url = Field(
-        "", description="URL of the node's CLI port, such as http://127.0.0.1:7935; empty = it can't be reached."
+        "",
+        description="URL of go-livepeer's CLI port, such as http://127.0.0.1:7935; empty = it can't be reached, or is "
+        "not there, as beside Livepeer Node.",
     )
     secret_file: SecretFile = Field(
         "",
-        description="File with the node's -orchSecret, looked for in $CREDENTIALS_DIRECTORY first; empty = no secret.",
+        description="File with the secret that the node asks of runners (go-livepeer's -orchSecret, Livepeer Node's "
+        "BootstrapSecretFile), looked for in $CREDENTIALS_DIRECTORY first; empty = no secret.",
     )
     certificate: Annotated[str, AfterValidator(_check_certificate), IsPath(prefixes=("pin:", "ca:"))] = Field(
         "auto",
-        description="How the certificate of the service port is checked: pin:/PATH of <datadir>/cert.pem, ca:/PATH of "
-        "a CA file, off, or auto = off on loopback, else the system's CAs.",
+        description="How the certificate of a service port with TLS is checked: pin:/PATH of go-livepeer's "
+        "<datadir>/cert.pem, ca:/PATH of a CA file, off, or auto = off on loopback, else the system's CAs.",
     )
     poll_s: Positive = Field(
         1.0, description="How often, in seconds, orchd checks whether the node is up and whether it was restarted."

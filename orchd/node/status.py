@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from orchd.domain.offer import NodeProgram
 from orchd.domain.state import Snapshot
 from orchd.status_face import Json, Position, StatusFace
 from orchd.text import RED, YELLOW, TextStyle, ago, printable
@@ -15,7 +16,8 @@ def _whole(snapshot: Snapshot) -> Json:
 
 def node_line(node: Json, now: float | None) -> str:
     """Return how the node stands; with `now`, Unix time, also for how long."""
-    name = f"go-livepeer {node['version']}".rstrip()
+    program = node.get("program")  # A daemon of before the update does not say.
+    name = f"{NodeProgram(program).in_words if program else 'node'} {node['version']}".rstrip()
     if not node["epoch"]:
         return f"{name}: not seen yet"
     facts = [("up" if node["up"] else "down") + (f" for {ago(now - node['since'])}" if now is not None else "")]
@@ -27,10 +29,12 @@ def node_line(node: Json, now: float | None) -> str:
 
 
 def node_lines(node: Json, now: float, style: TextStyle) -> list[str]:
-    """Return how the node stands, wrapped, and what is wrong with it."""
+    """Return how the node stands, wrapped, what is wrong with it, and what is set otherwise than it is found."""
     colour = RED if not node["up"] else YELLOW if node["error"] or not node["registries"] else None
     lines = [style.paint(line, colour) for line in style.hang(node_line(node, now))]
-    return lines + (style.wrap(printable(node["error"]), "    ") if node["error"] else [])
+    for said in (node["error"], *node.get("notes", ())):
+        lines += style.wrap(printable(said), "    ") if said else []
+    return lines
 
 
 def _section(status: Json, style: TextStyle) -> list[str]:

@@ -6,14 +6,12 @@ usual check against the system's CAs can't work: the file is pinned, or nothing 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import ipaddress
 import ssl
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from orchd.errors import Code
+from orchd.node.address import bases, on_loopback
 from orchd.node.ports import NodeError
 from orchd.reasons import why
 
@@ -66,7 +64,4 @@ def _rule(certificate: str, service_url: str) -> str:
     """Return the setting with `auto` resolved: `off` on loopback, else `system`."""
     if certificate != "auto":
         return certificate
-    host = urlsplit(service_url).hostname or ""
-    with contextlib.suppress(ValueError):
-        return "off" if ipaddress.ip_address(host).is_loopback else "system"
-    return "off" if host == "localhost" else "system"
+    return "off" if on_loopback(bases(service_url)[0]) else "system"

@@ -19,9 +19,10 @@ import structlog
 from orchd.domain.offer import NodeProgram, NodeStatus
 from orchd.domain.signal import Signal
 from orchd.domain.stores import SecretStore
+from orchd.node.address import is_as_written
 from orchd.node.cli_port import CliPort
 from orchd.node.identity import LostRunner, NodeIdentity, NodeSighting, is_new
-from orchd.node.ports import Discovered, NodeCalls, NodeError, Probed
+from orchd.node.ports import Discovered, NodeConnection, NodeError, Probed
 from orchd.node.probe import BODY, PATH, NoVerdict, is_busy, neither, quoted, read_probe
 from orchd.node.settings import NodeSettings
 from orchd.node.starts import StartsLeft
@@ -40,12 +41,12 @@ class NodeWatch:
         store: keeps the address of the sentinel, and which program it was.
     """
 
-    def __init__(self, client: NodeCalls, store: SecretStore, settings: NodeSettings) -> None:
+    def __init__(self, client: NodeConnection, store: SecretStore, settings: NodeSettings) -> None:
         self.status = NodeStatus()
         self.polled: Signal[NodeStatus] = Signal()
         self.discovered: Signal[Discovered] = Signal()
         self._client = client
-        self._cli = CliPort(client, store)
+        self._cli = CliPort(client, store, settings.cli_url)
         self._store = store
         self._kept: NodeProgram | None = None
         self._settings = settings
@@ -82,7 +83,7 @@ class NodeWatch:
             suspected = self._suspected.is_set()
             self._suspected.clear()
             try:
-                status = await self._poll(suspected)
+                status = replace(await self._poll(suspected), notes=self._notes())
             except NodeError as exc:
                 status = self._down(exc)
             _log_change(self.status, status)
@@ -146,6 +147,11 @@ class NodeWatch:
         epoch = self.status.epoch + 1
         return NodeStatus(True, epoch, time.time(), on_chain, seen.version, registries, program=probed.program)
 
+    def _notes(self) -> tuple[str, ...]:
+        base, written = self._client.base, self._settings.service_url
+        scheme = "" if is_as_written(base, written) else f"orchestrator.service_url is {written}, and {base} answers"
+        return tuple(note for note in (scheme, self._cli.note) if note)
+
     def _down(self, exc: NodeError) -> NodeStatus:
         before = self.status
         since = time.time() if before.up else before.since
@@ -165,7 +171,12 @@ class NodeWatch:
         if probed is not known and not probed.live_runner:
             return probed
         path, asked_at = "/discovery" if probed.live_runner else "/healthz", self._now()
-        answer = await self._client.service("GET", path)
+        try:
+            answer = await self._client.service("GET", path)
+        except NodeError as exc:
+            if not exc.wrong_scheme:
+                raise
+            return await self._probe()
         if answer.status == 200 and probed.live_runner:
             self.discovered.emit(Discovered(asked_at, answer))
         if answer.status == 200 or is_busy(answer):
@@ -173,11 +184,27 @@ class NodeWatch:
         return await self._probe(quoted(path, answer))
 
     async def _probe(self, other: str = "") -> Probed:
-        """Ask the node which program it is.
+        """Ask the node which program it is, by the other scheme if it does not speak this one.
 
         Args:
             other: another answer of it in words, to be shown beside one that says nothing.
         """
+        try:
+            return await self._asked(other)
+        except NodeError as exc:
+            if not (exc.wrong_scheme or exc.dropped) or not self._client.switch_scheme():
+                raise
+            try:
+                found = await self._asked(other)
+            except NodeError as by_the_other:
+                self._client.switch_scheme()
+                raise exc if by_the_other.wrong_scheme or by_the_other.dropped else by_the_other from exc
+        base, written = self._client.base, self._settings.service_url
+        say = log.info if is_as_written(base, written) else log.warning
+        say("node_scheme_changed", url=base, setting=f"orchestrator.service_url = {written}")
+        return found
+
+    async def _asked(self, other: str) -> Probed:
         answer = await self._client.service("POST", PATH, body=BODY)
         match read_probe(answer):
             case NoVerdict.NO_LIVE_RUNNER:
@@ -202,8 +229,11 @@ def _log_change(before: NodeStatus, now: NodeStatus) -> None:
             version=now.version,
             on_chain=now.on_chain,
             registries=[str(name) for name in now.registries],
+            notes=now.notes,
         )
     elif now.up and not before.up:
         log.info("node_back")
+    elif now.up and now.notes != before.notes:
+        log.info("node_notes", notes=now.notes)
     elif (now.up, now.error) != (before.up, before.error):
         log.warning("node_down", error=now.error, code=now.code)

@@ -48,7 +48,12 @@ def _check_listen(listen: str) -> str:
     return listen
 
 
-def _check_url(url: str) -> str:
+def check_url(url: str) -> str:
+    """Return a URL without a slash at its end.
+
+    Raises:
+        ValueError: it is neither empty nor one that orchd can ask.
+    """
     parts = urlsplit(url)
     if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username):
         raise ValueError("it should be empty, or http or https with a host, such as https://127.0.0.1:8935")
@@ -66,4 +71,4 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Listen = Annotated[str, AfterValidator(_check_listen)]
-Url = Annotated[str, AfterValidator(_check_url)]
+Url = Annotated[str, AfterValidator(check_url)]

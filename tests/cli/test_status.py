@@ -14,7 +14,7 @@ from orchd.advertise.status import standing
 from orchd.cli.status_pages import model_page, on_screen, overview, states
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Currency, Price, PriceUnit
-from orchd.domain.offer import NodeStatus
+from orchd.domain.offer import NodeProgram, NodeStatus
 from orchd.domain.state import BY_OPERATOR, RuntimeStatus, Snapshot, Stopped
 from orchd.errors import Code
 from orchd.hooks.settings import BUILT_IN
@@ -390,6 +390,8 @@ Replica 0 is
         assert max(cells(line) for page in pages for line in page.splitlines()) <= 80
 
 
+LIVEPEER_NODE = replace(NODE, program=NodeProgram.LIVEPEER_NODE, version="", on_chain=None, registries=("live-runner",))
+
 NODE_LINES = """\
 go-livepeer 0.9.1: up for 3h, 2 starts seen, on chain, byoc + live-runner
     offers 2 of 3 by byoc, 1 of 3 by live-runner"""
@@ -448,9 +450,16 @@ class TestBesideANode:
     def test_a_node_that_was_never_seen(self) -> None:
         never = replace(NodeStatus(), error=NODE_DOWN.error, code=NODE_DOWN.code)
         assert self.section(replace(snapshot(), node=never)).splitlines() == [
-            "go-livepeer: not seen yet",
+            "node: not seen yet",
             "    cannot reach go-livepeer at https://127.0.0.1:8935: connection refused; is",
             "    it running?",
+        ]
+
+    def test_what_does_no_harm_is_told_below_the_node(self) -> None:
+        noted = replace(LIVEPEER_NODE, notes=("orchestrator.cli_url is not used: Livepeer Node has no CLI port",))
+        assert self.section(replace(snapshot(), node=noted)).splitlines()[:2] == [
+            "Livepeer Node: up for 3h, 2 starts seen, live-runner",
+            "    orchestrator.cli_url is not used: Livepeer Node has no CLI port",
         ]
 
     def test_without_models_the_node_alone_is_told(self) -> None:
@@ -467,8 +476,10 @@ class TestBesideANode:
                 "go-livepeer: up, 1 start seen, off chain, no registry is used",
             ),
             (replace(NODE, on_chain=None), "go-livepeer 0.9.1: up, 2 starts seen, byoc + live-runner"),
+            (LIVEPEER_NODE, "Livepeer Node: up, 2 starts seen, live-runner"),
+            (replace(LIVEPEER_NODE, up=False), "Livepeer Node: down, 2 starts seen, live-runner"),
         ],
-        ids=["all is known", "no version, no registry", "not known whether on chain"],
+        ids=["all is known", "no version, no registry", "not known whether on chain", "Livepeer Node", "it is away"],
     )
     def test_the_node_in_one_line(self, node: NodeStatus, said: str) -> None:
         assert node_line(status(Snapshot(node=node))["node"], None) == said
@@ -532,7 +543,7 @@ held     live-runner  0        3s     session_a81f""")
         assert {name for name in up if up[name] != down[name]} == {"node"}
         assert down["node"].endswith("is it running?")
         assert {
-            up[f"{key} offered"].partition(" at go-livepeer: ")[2].partition(":")[0] for key in beside(NODE).models
+            up[f"{key} offered"].partition(" at the node: ")[2].partition(":")[0] for key in beside(NODE).models
         } == {
             "byoc confirmed, live-runner confirmed",
             "byoc confirmed, live-runner missing",

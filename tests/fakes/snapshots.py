@@ -23,7 +23,7 @@ from orchd.domain.model import (
     StreamSpec,
 )
 from orchd.domain.money import Price
-from orchd.domain.offer import Callback, NodeStatus, Published
+from orchd.domain.offer import Callback, NodeProgram, NodeStatus, Published
 from orchd.domain.state import (
     DaemonStatus,
     Happening,
@@ -215,6 +215,7 @@ NODE = NodeStatus(
     on_chain=True,
     version="0.9.1",
     registries=("byoc", "live-runner"),
+    program=NodeProgram.GO_LIVEPEER,
     callback=Callback("http://127.0.0.1:8737", by_us=True, by_node=True, since=NOW - 11_000),
 )
 NODE_DOWN = replace(

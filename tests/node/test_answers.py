@@ -10,7 +10,7 @@ from tests.node.not_json import NOT_JSON
 
 @pytest.mark.parametrize("body", NOT_JSON)
 def test_what_is_no_json_for_everybody_is_refused(body: bytes) -> None:
-    with pytest.raises(NodeError, match="cannot read go-livepeer's answer: it should be JSON"):
+    with pytest.raises(NodeError, match="cannot read the node's answer: it should be JSON"):
         NodeAnswer(200, body, "").json()
 
 

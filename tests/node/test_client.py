@@ -172,7 +172,7 @@ def test_text_of_an_answer_is_one_short_line() -> None:
 
 def test_json_of_an_answer() -> None:
     assert NodeAnswer(200, b'{"a": [1]}', "").json() == {"a": [1]}
-    with pytest.raises(NodeError, match="cannot read go-livepeer's answer") as caught:
+    with pytest.raises(NodeError, match="cannot read the node's answer") as caught:
         NodeAnswer(200, b"ok", "").json()
     assert caught.value.code is Code.NODE_REFUSED
 

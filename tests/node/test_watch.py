@@ -106,6 +106,30 @@ async def test_a_node_that_is_busy_at_first_sight_is_known_once_it_is_not() -> N
             assert listings.node.epoch == 1
 
 
+async def test_a_cli_url_beside_livepeer_node_is_a_note_and_nobody_is_asked_there() -> None:
+    """A go-livepeer may still run there, and is not the node."""
+    async with (
+        node() as former,
+        livepeer_node() as double,
+        watching(double, cli_url=former.cli_url) as (listings, _),
+    ):
+        await until("it is up", lambda: listings.node.up)
+        assert listings.node.notes == ("orchestrator.cli_url is not used: Livepeer Node has no CLI port",)
+        assert (listings.node.error, listings.node.on_chain, listings.node.version) == ("", None, "")
+        assert not former.base_prices.shown()
+
+
+async def test_a_cli_port_that_does_not_answer_is_a_note_until_it_does() -> None:
+    async with node() as double:
+        await double._cli.close()
+        async with watching(double) as (listings, _):
+            await until("it is up", lambda: listings.node.up)
+            [note] = listings.node.notes
+            assert note.startswith(f"orchestrator.cli_url is not used: cannot reach the node at {double.cli_url}: ")
+            await double._open_cli()
+            await until("all is well", lambda: not listings.node.notes)
+
+
 async def test_a_base_path_that_is_missing_is_told() -> None:
     async with livepeer_node(service_url="http://127.0.0.1:8935/base") as double, watching(double) as (listings, _):
         await until("it is told", lambda: listings.node.error)

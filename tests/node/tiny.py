@@ -19,7 +19,7 @@ CALL_S = 0.003
 
 
 class TinyNode:
-    """`ports.NodeCalls`; `start` makes another process of it.
+    """`ports.NodeConnection`; `start` makes another process of it.
 
     Attributes:
         reachable: its ports answer.
@@ -30,6 +30,7 @@ class TinyNode:
 
     def __init__(self) -> None:
         self.secret: Secret | None = None
+        self.base = "http://127.0.0.1:8935"
         self.reachable = True
         self.known: dict[str, int] = {}
         self.certificate: str | None = None
@@ -45,6 +46,9 @@ class TinyNode:
         self.certificate = proxy if tls else None
         self.known, self._prices = {}, {}
         self._program, self._live, self._cli = program, live, cli and program is NodeProgram.GO_LIVEPEER
+
+    def switch_scheme(self) -> bool:
+        return False
 
     async def register(self, runner: str) -> int | None:
         """Return a new credential; None = the node does not answer."""

@@ -45,7 +45,7 @@ def test_any_document_is_read_or_refused(document: object) -> None:
 
 @pytest.mark.parametrize("body", NOT_JSON)
 def test_what_is_no_json_for_everybody_is_refused(body: bytes) -> None:
-    with pytest.raises(NodeError, match="cannot read go-livepeer's answer: it should be JSON"):
+    with pytest.raises(NodeError, match="cannot read the node's answer: it should be JSON"):
         NodeAnswer(200, body, "").json()
     assert event_channel.parse(body) is None or body == b""
 
