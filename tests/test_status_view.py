@@ -206,7 +206,8 @@ class TestStatus:
             "registries": ["byoc", "live-runner"],
             "error": "cannot reach go-livepeer at https://127.0.0.1:8935: connection refused; is it running?",
             "code": "node_unreachable",
-            "program": None,
+            "program": "go-livepeer",
+            "notes": [],
             "callback": {
                 "url": "http://127.0.0.1:8737",
                 "by_us": True,

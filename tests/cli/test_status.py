@@ -18,7 +18,7 @@ from orchd.domain.offer import NodeProgram, NodeStatus
 from orchd.domain.state import BY_OPERATOR, RuntimeStatus, Snapshot, Stopped
 from orchd.errors import Code
 from orchd.hooks.settings import BUILT_IN
-from orchd.node.status import node_line
+from orchd.node.status import node_line, node_lines
 from orchd.reconcile.status_list import can_serve, totals, wanted
 from orchd.status_view import status
 from orchd.text import TextStyle, cells
@@ -449,7 +449,7 @@ class TestBesideANode:
 
     def test_a_node_that_was_never_seen(self) -> None:
         never = replace(NodeStatus(), error=NODE_DOWN.error, code=NODE_DOWN.code)
-        assert self.section(replace(snapshot(), node=never)).splitlines() == [
+        assert node_lines(status(Snapshot(node=never))["node"], NOW, TERMINAL) == [
             "node: not seen yet",
             "    cannot reach go-livepeer at https://127.0.0.1:8935: connection refused; is",
             "    it running?",
@@ -457,7 +457,7 @@ class TestBesideANode:
 
     def test_what_does_no_harm_is_told_below_the_node(self) -> None:
         noted = replace(LIVEPEER_NODE, notes=("orchestrator.cli_url is not used: Livepeer Node has no CLI port",))
-        assert self.section(replace(snapshot(), node=noted)).splitlines()[:2] == [
+        assert node_lines(status(Snapshot(node=noted))["node"], NOW, TERMINAL) == [
             "Livepeer Node: up for 3h, 2 starts seen, live-runner",
             "    orchestrator.cli_url is not used: Livepeer Node has no CLI port",
         ]
