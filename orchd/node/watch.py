@@ -113,6 +113,8 @@ class NodeWatch:
             self._back_at = self._now()
         certificate = await self._client.fingerprint()
         prices, version = await self._cli.status(probed)
+        if prices is None and self._known is not None and self._known.sentinel is not None:
+            probed = await self._probe()  # The CLI port has gone: this may be a program that has none.
         seen = NodeSighting(probed, certificate, prices, version, gone, lost, self._back_at)
         known = self._known
         if known is None or is_new(known, seen, self._cli.address):

@@ -333,6 +333,16 @@ async def test_a_node_that_is_replaced_by_the_other_program_is_noticed_at_once(f
         assert listings.node.registries == ((LIVE,) if first == "go-livepeer" else (BYOC, LIVE))
 
 
+async def test_a_program_without_a_cli_port_in_place_of_one_that_has_it_is_noticed_though_no_runner_is_missed() -> None:
+    """As with static runners, which no heartbeat keeps; and the node is away for less than a look."""
+    async with node(plain_http=True, use_live_runners=True) as here, watching(here, poll_s=0.5) as (listings, _):
+        await until("it is up", lambda: listings.node.up)
+        await here.kill()
+        async with livepeer_node(listen=here.service_url.removeprefix("http://")):
+            await until("it is noticed", lambda: listings.node.program is NodeProgram.LIVEPEER_NODE)
+            assert listings.node.registries == (LIVE,)
+
+
 async def test_certificates_that_are_shown_in_turns_are_one_new_epoch_each() -> None:
     async with node() as double, watching(double, cli=False) as (listings, _):
         await until("it is up", lambda: listings.node.up)
