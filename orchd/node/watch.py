@@ -66,9 +66,8 @@ class NodeWatch:
 
     def suspect(self, taken_at: float | None = None) -> None:
         """See `RestartWatch.suspect`."""
-        if taken_at is not None:
-            if taken_at <= self._runs_since:
-                return  # An earlier process knew it, and that it ended has been counted.
+        # What only an earlier process knew proves nothing: its end has been counted.
+        if taken_at is not None and taken_at > self._runs_since:
             self._lost = self._lost or LostRunner(taken_at, self._now())
         self._suspected.set()
 
