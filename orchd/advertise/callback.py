@@ -29,6 +29,7 @@ log = structlog.get_logger("orchd.callback")
 AGAIN_S = 5.0
 """Seconds before another try where the last one said nothing."""
 _MAX_ANSWER_BYTES = 4096
+_NO_WAY = NodeTrial(TrialResult.UNTESTABLE, "no registry that can be tried is used")
 
 
 class CallbackTrials:
@@ -115,9 +116,7 @@ class CallbackTrials:
 
     async def _by_node(self) -> NodeTrial:
         trials = [await registry.try_way() for registry in self._used()]
-        trial = next((each for each in trials if each.result is not TrialResult.UNTESTABLE), None)
-        if trial is None:
-            return NodeTrial(TrialResult.UNTESTABLE)
+        trial = min(trials, key=lambda each: each.result is TrialResult.UNTESTABLE, default=_NO_WAY)
         # The node may have gone just then: only a second silence is believed.
         silent, self._silent = self._silent, trial.result is TrialResult.SILENCE
         return NodeTrial(TrialResult.AGAIN) if self._silent and not silent else trial

@@ -114,9 +114,9 @@ def _not_by_us(tried: Tried) -> tuple[str, Code]:
 
 def _note(tried: Tried, result: TrialResult | None) -> str:
     """Return what a person should make sure of, since it could not be tried."""
-    if tried.program is not NodeProgram.LIVEPEER_NODE or result is not TrialResult.UNTESTABLE:
+    if tried.by_node is None or tried.program is not NodeProgram.LIVEPEER_NODE or result is not TrialResult.UNTESTABLE:
         return ""
     return (
-        "cannot test on chain whether Livepeer Node may dial orchd: make sure that its configuration has "
-        f"{grant_lines(tried.url)}"
+        f"cannot test whether Livepeer Node may dial orchd, since {tried.by_node.said}: make sure that its "
+        f"configuration has {grant_lines(tried.url)}"
     )

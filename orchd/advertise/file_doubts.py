@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from orchd.advertise.limits import NodeLoad
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import InferenceSpec, Model
 from orchd.domain.nearest import listed
+from orchd.domain.node_limits import NodeLoad
 from orchd.domain.offer import NodeProgram
 from orchd.doors.live_runner.door import FIRST_BYTE_S
 from orchd.realtime.routes import has_streams

@@ -6,6 +6,7 @@ A registry's folder has these modules, and nothing else in orchd names it:
     registry.py     `make`: builds it; `spoken`: does the node have it?
     left_behind.py  `left`, `take_back`: what an orchd that was killed has told it, for `orchd down`
     prices.py       `HEADING`, `describe`, `remarks`: what it is told of a price, for `orchd price`
+    export.py       `export`: a file for the node in place of registrations; only where `ABOUT` says so
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ class AboutRegistry:
     Attributes:
         title: for people, such as `Live Runner`.
         codes: error codes of its calls beside those that every registry has.
+        exports: it can be given to the node as a file, too: the folder has a module `export`.
     """
 
     title: str
     codes: tuple[Code, ...] = ()
+    exports: bool = False
 
 
 @cache

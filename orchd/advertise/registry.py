@@ -45,7 +45,7 @@ class NodeTrial(NamedTuple):
     """What came of a trial through the node.
 
     Attributes:
-        said: by the node, in one line; empty = nothing that helps.
+        said: by the node, in one line, or why it can't be tried; empty = nothing that helps.
     """
 
     result: TrialResult
@@ -90,3 +90,12 @@ class RegistryContext:
     eth_usd: Callable[[], Fraction | None]
     sessions: NodeSessions
     instance: str
+
+    def runner_id(self, key: ModelKey) -> str:
+        """Return under which name the node has a model; no other orchd's is so."""
+        return runner_id(self.instance, key)
+
+
+def runner_id(instance: str, key: ModelKey) -> str:
+    """Return under which name a node has a model of an instance; no slug begins like this."""
+    return f"orchd-{instance}-{key.slug}"

@@ -55,9 +55,10 @@ class OrchestratorSettings(NodeSettings):
         alias="register",  # As an attribute, it would hide one of pydantic's.
         description="List of registries to use at the node: live-runner, byoc, or auto = those that it speaks.",
     )
-    live_runner: Literal["dynamic", "static"] = Field(
+    live_runner: Literal["dynamic", "static", "exported"] = Field(
         "dynamic",
-        description="How models are registered with Live Runner: dynamic = by heartbeats, static = by the CLI port.",
+        description="How models are registered with Live Runner: dynamic = by heartbeats, static = by go-livepeer's "
+        "CLI port, exported = not at all: the node has read what `orchd export runners` printed.",
     )
     capability: Annotated[str, AfterValidator(_check_name)] = Field(
         "{pipeline}/{model_id}",

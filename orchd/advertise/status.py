@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from orchd.advertise.limits import NEAR, NodeLoad
+from orchd.domain.node_limits import NEAR, NodeLoad
 from orchd.domain.offer import NodeProgram
 from orchd.domain.redact import scrub, secrets_of
 from orchd.domain.state import ModelStatus

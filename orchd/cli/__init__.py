@@ -4,8 +4,8 @@ Where its line in `COMMANDS` does not say enough, its `ABOUT` says more in its h
 
 A module is imported when its command is used: `orchd status` needs neither the job path nor Docker's client.
 
-Exit codes: 0 done; 1 the models file has errors (`check`, `price`), or a model could not be stopped, started or
-restarted; 2 the command or its settings are wrong, or it failed; 3 the daemon can't be reached; 130 interrupted.
+Exit codes: 0 done; 1 the models file has errors (`check`, `price`, `export`), or a model could not be stopped, started
+or restarted; 2 the command or its settings are wrong, or it failed; 3 the daemon can't be reached; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "price": "show prices in every unit, what each registry gets of them and what the node will report",
     },
     "now and then": {
+        "export": "print a file for a node that models are not to be registered with",
         "demo": "see it work on a sample model: a job, an edit while it runs, a removal",
         "version": "show the versions of orchd, its libraries, the engine, the node and the daemon that runs",
         "schema": "print the JSON Schema of aiModels.json",

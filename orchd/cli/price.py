@@ -6,23 +6,19 @@ Reads the file, and the rate where that comes from a feed. Whether the node is o
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
 from fractions import Fraction
 from pathlib import Path
 
-from orchd.advertise.prices import NO_RATE
-from orchd.advertise.rate import eth_usd_source
-from orchd.advertise.settings import OrchestratorSettings
 from orchd.catalog.reload import read_file
 from orchd.cli.flags import add_settings_flags
 from orchd.cli.models_file import ERRORS, WHICH_FILE, find_models_file
 from orchd.cli.price_page import Rate, as_json, as_text, row_of
+from orchd.cli.rate import RATE_SETTINGS, rate_set
 from orchd.domain.state import Severity
-from orchd.errors import OrchdError, SettingsError
-from orchd.settings.secrets import read_secret
+from orchd.errors import SettingsError
 from orchd.settings.tree import Settings
 from orchd.status_view import find_model
 from orchd.streams import write
@@ -35,8 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="one model; default all")
     parser.add_argument("--eth-usd", metavar="N", help="USD per ETH, in place of the setting orchestrator.eth_usd")
     parser.add_argument("--json", action="store_true", help="print JSON, with exact amounts")
-    rate = ("orchestrator.eth_usd", "orchestrator.eth_usd_feed", "orchestrator.rpc_url_file")
-    add_settings_flags(parser, only=("models_file", *rate))
+    add_settings_flags(parser, only=("models_file", *RATE_SETTINGS))
     parser.epilog = ERRORS
 
 
@@ -52,7 +47,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.model:
         key = find_model(args.model, models)
         models = {key: models[key]}
-    rate = _rate_given(args.eth_usd) if args.eth_usd else _rate_set(settings.orchestrator)
+    rate = _rate_given(args.eth_usd) if args.eth_usd else rate_set(settings.orchestrator)
     rows = [row_of(model, rate.eth_usd) for model in models.values()]
     write(json.dumps(as_json(rows, rate), indent=2) if args.json else as_text(rows, rate, style_of(sys.stdout)))
     return 1 if reading.count(Severity.ERROR) else 0
@@ -66,14 +61,3 @@ def _rate_given(text: str) -> Rate:
     if rate <= 0:
         raise SettingsError(f"cannot use --eth-usd {text}: it should be a positive number of USD per ETH")
     return Rate(rate)
-
-
-def _rate_set(settings: OrchestratorSettings) -> Rate:
-    """Return the rate that the settings name; a rate that can't be had is not an error, less is known then."""
-    try:
-        file = settings.rpc_url_file if settings.eth_usd == "feed" else ""
-        url = read_secret("orchestrator.rpc_url_file", file, os.environ)
-        source = eth_usd_source(settings.eth_usd, settings.eth_usd_feed, url, settings.call_timeout_s)
-        return Rate(asyncio.run(source.read())) if source else Rate(None, NO_RATE)
-    except OrchdError as exc:
-        return Rate(None, exc.message)

@@ -165,7 +165,7 @@ class JobsPart(Part):
     def _see_node(self, status: NodeStatus) -> None:
         """The doors do as the node program expects that is beside orchd now."""
         rules = self._context.settings.orchestrator
-        beside = Beside(status.program or self._beside.program, rules.live_runner == "static", rules.capability)
+        beside = Beside(status.program or self._beside.program, rules.live_runner != "dynamic", rules.capability)
         if beside != self._beside:
             self._beside = beside
             self._opened.use_node(beside)

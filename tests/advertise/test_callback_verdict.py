@@ -27,7 +27,7 @@ def judged(
 def test_on_chain_livepeer_nodes_grant_is_told_with_the_line_though_it_could_not_be_tried() -> None:
     found = judged(TrialResult.UNTESTABLE)
     assert (found.by_node, found.error, found.blocks) == (None, "", False)
-    assert found.note.startswith("cannot test on chain")
+    assert found.note.startswith("cannot test whether Livepeer Node may dial orchd, since ")
     assert 'RunnerGrants = ["127.0.0.1:8737"] and SessionProxyGrants = ["127.0.0.1:8737"]' in found.note
 
 

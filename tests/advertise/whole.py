@@ -55,11 +55,18 @@ async def worker() -> AsyncIterator[str]:
 class Whole:
     """Attributes:
     port: of its job listener.
+    url: of the server that runs all models.
     """
 
     app: App
     port: int
     settings: Settings
+    url: str
+
+    def write(self, entries: list[dict[str, Any]]) -> None:
+        """Replace aiModels.json, and have it read; the entries have no url."""
+        Path(self.settings.models_file).write_text(json.dumps([{"url": self.url, **entry} for entry in entries]))
+        self.app.reload()
 
     @property
     def callback(self) -> Callback:
@@ -133,7 +140,7 @@ async def orchd_beside(
         running = tasks.spawn(app.run(), name="orchd")
         try:
             await until("orchd runs", lambda: app.accepting or running.done())
-            yield Whole(app, port, settings)
+            yield Whole(app, port, settings, url)
             assert not running.done(), "orchd has ended"
         finally:
             app.stop()

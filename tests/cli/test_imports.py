@@ -19,7 +19,7 @@ HEAVY = frozenset(
 SETTINGS = {"pydantic", "structlog"}
 """What reading all settings takes."""
 
-NOT_ONLY_ASKING = ("run", "check", "price", "down", "schema", "demo")
+NOT_ONLY_ASKING = ("run", "check", "price", "export", "down", "schema", "demo")
 """Commands that do something themselves. All others only ask the daemon, and have to be quick."""
 
 MAIN = """

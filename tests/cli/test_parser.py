@@ -20,9 +20,9 @@ COMMANDS = PARSER.commands
 
 def needed(command: str) -> list[str]:
     """Return words for what a command can't be without, and a model for one that takes several."""
-    arguments = [one for one in COMMANDS[command].arguments() if not one.option_strings]
-    needed = [one for one in arguments if one.nargs in (None, "+", "*")]
-    return [str(next(iter(one.choices or ["m"]))) for one in needed]
+    arguments = [one for one in COMMANDS[command].arguments() if one.required or one.nargs == "*"]
+    words = [(one.option_strings[:1], str(next(iter(one.choices or ["m"])))) for one in arguments]
+    return [word for flag, value in words for word in (*flag, value)]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:

@@ -41,7 +41,7 @@ def test_it_is_one_line_of_what_changes() -> None:
 
 def test_what_could_not_be_tried_on_chain_is_told_and_does_not_make_orchd_unready() -> None:
     snapshot = beside(found(TrialResult.UNTESTABLE))
-    assert "cannot test on chain" in overview(status(snapshot), TERMINAL)
+    assert "cannot test whether" in overview(status(snapshot), TERMINAL)
     assert readiness(snapshot, True, "any")[0]
 
 

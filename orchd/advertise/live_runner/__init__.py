@@ -5,4 +5,4 @@ from __future__ import annotations
 from orchd.advertise.registries import AboutRegistry
 
 NAME = "live-runner"
-ABOUT = AboutRegistry("Live Runner")
+ABOUT = AboutRegistry("Live Runner", exports=True)

@@ -61,7 +61,7 @@ class DynamicRunners:
         await asyncio.gather(*(runner.withdraw() for runner in self._runners.values()))
 
     def runner_id(self, key: ModelKey) -> str:
-        return f"orchd-{self._context.instance}-{key.slug}"  # No slug begins like this.
+        return self._context.runner_id(key)
 
     def listed(self) -> dict[ModelKey, RunnerRecord | None]:
         """Return what discovery should show of each model."""

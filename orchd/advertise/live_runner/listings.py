@@ -14,7 +14,7 @@ from orchd.advertise.live_runner.dialects import spoken_by
 from orchd.advertise.live_runner.dialects.dialect import Dialect
 from orchd.advertise.live_runner.plan import RunnerRecord
 from orchd.advertise.live_runner.prices import live_price, why_none
-from orchd.advertise.live_runner.wire import DiscoveredRunner, difference, in_words, read_discovery
+from orchd.advertise.live_runner.wire import DiscoveredRunner, difference, in_words, live_url, read_discovery
 from orchd.advertise.prices import Unpublishable
 from orchd.advertise.registry import RegistryContext
 from orchd.domain.ids import ModelKey
@@ -92,8 +92,7 @@ class LiveListings:
 
     def url(self, key: ModelKey) -> Secret:
         """Return where the node reaches the model; only the node may know it."""
-        segment = self._context.node.tokens.segment(key.slug).value
-        return Secret(f"{self._context.settings.callback_url}/live/{key.slug}/{segment}")
+        return live_url(self._context.settings.callback_url, key.slug, self._context.node.tokens.segment(key.slug))
 
     def clean(self, key: ModelKey, text: str) -> str:
         """Return the node's words without what they may quote of ours."""

@@ -1,18 +1,20 @@
-"""Keeps Live Runner's list the same as what is offered: by heartbeats (`dynamic`) or by its CLI port (`static`).
+"""Keeps Live Runner's list the same as what is offered: by heartbeats, its CLI port or a file (`_WAYS`).
 
-What both share is here: the comparison with what the node lists in fact, and the end of a session at the node.
+What these share is here: the comparison with what the node lists in fact, and the end of a session at the node.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import quote
 
 import structlog
 
 from orchd.advertise.live_runner.dynamic import DynamicRunners
+from orchd.advertise.live_runner.exported import ExportedRunners
 from orchd.advertise.live_runner.listings import LiveListings
 from orchd.advertise.live_runner.missing import ListedRunners, MissingRunners
 from orchd.advertise.live_runner.plan import RunnerRecord
@@ -55,8 +57,8 @@ class LiveRunners(ListedRunners, Protocol):
 
 async def spoken(client: NodeCalls, settings: OrchestratorSettings, node: Probed) -> bool:
     """Return whether the node has this registry, and it can be used the way that the settings want."""
-    static = bool(settings.cli_url) and node.program is NodeProgram.GO_LIVEPEER
-    return node.live_runner and (settings.live_runner == "dynamic" or static)
+    by_cli = bool(settings.cli_url) and node.program is NodeProgram.GO_LIVEPEER
+    return node.live_runner and (settings.live_runner != "static" or by_cli)
 
 
 class LiveRegistry:
@@ -69,8 +71,7 @@ class LiveRegistry:
         self._client = context.node.calls
         self._check_s = context.settings.check_s
         self._live = LiveListings(context)
-        runners = StaticRunners if context.settings.live_runner == "static" else DynamicRunners
-        self._runners: LiveRunners = runners(context, self._live)
+        self._runners: LiveRunners = _WAYS[context.settings.live_runner](context, self._live)
         self._context = context
 
     async def run(self) -> None:
@@ -95,7 +96,9 @@ class LiveRegistry:
     async def try_way(self) -> NodeTrial:
         """See `TriedRegistry.try_way`. By heartbeats only: the static way has the node ask our health URL."""
         if self._context.settings.live_runner != "dynamic":
-            return NodeTrial(TrialResult.UNTESTABLE)
+            return NodeTrial(
+                TrialResult.UNTESTABLE, f"orchestrator.live_runner is {self._context.settings.live_runner}"
+            )
         return await try_way(self._context)
 
     async def stop_session(self, key: ModelKey, session_id: str) -> None:
@@ -143,5 +146,12 @@ class LiveRegistry:
             self._runners.lost(key)
         return bool(doubt)
 
+
+_WAYS: Mapping[str, Callable[[RegistryContext, LiveListings], LiveRunners]] = {
+    "dynamic": DynamicRunners,
+    "static": StaticRunners,
+    "exported": ExportedRunners,
+}
+"""By the setting `orchestrator.live_runner`."""
 
 make = LiveRegistry

@@ -106,7 +106,7 @@ class StaticRunners:
             await self._post(hidden[start : start + BATCH])
 
     def runner_id(self, key: ModelKey) -> str:
-        return key.slug
+        return self._context.runner_id(key)
 
     def listed(self) -> dict[ModelKey, RunnerRecord | None]:
         """Return what discovery should show of each model."""

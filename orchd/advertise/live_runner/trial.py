@@ -22,12 +22,13 @@ APP = "orchd/trial"
 """Under which clients may see the runner for a moment."""
 
 R = TrialResult
+_COSTS = NodeTrial(R.UNTESTABLE, "on chain a job costs money")
 
 
 async def try_way(context: RegistryContext) -> NodeTrial:
     """See `orchd.advertise.registry.TriedRegistry`."""
     if context.node.calls.secret is None:
-        return NodeTrial(R.UNTESTABLE)
+        return NodeTrial(R.UNTESTABLE, "orchestrator.secret_file is not set")
     with context.node.trials.begin() as trial:
         url = context.settings.callback_url + trial_path(trial.word)
         runner_id = (
@@ -62,7 +63,7 @@ async def _register(context: RegistryContext, runner_id: str, url: str) -> NodeA
 def _not_registered(answer: NodeAnswer) -> NodeTrial:
     """A runner without a price is refused on chain, by both programs; else the models' own registrations say why."""
     free = answer.status == 400 and "price" in answer.text()
-    return NodeTrial(R.UNTESTABLE if free else R.AGAIN)
+    return _COSTS if free else NodeTrial(R.AGAIN)
 
 
 def _judged(job: NodeAnswer, *, arrived: bool, word: str) -> NodeTrial:
@@ -72,7 +73,7 @@ def _judged(job: NodeAnswer, *, arrived: bool, word: str) -> NodeTrial:
     said = scrub(f"{job.status} {_words(job)!r}", [word])
     match job.status:
         case 402:
-            return NodeTrial(R.UNTESTABLE)
+            return _COSTS
         case 409 | 503:  # The node is full or busy, or orchd is about to end.
             return NodeTrial(R.AGAIN)
         case 502:

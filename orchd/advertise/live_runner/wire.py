@@ -22,6 +22,11 @@ HEALTH_PATH = "/health"
 """The path that the node appends to a static runner's URL to ask for its health."""
 
 
+def live_url(callback_url: str, slug: str, segment: Secret) -> Secret:
+    """Return where the node reaches a model; only the node may know it."""
+    return Secret(f"{callback_url}/live/{slug}/{segment.value}")
+
+
 def _said(record: RunnerRecord, url: Secret) -> dict[str, Any]:
     said: dict[str, Any] = {
         "runner_url": url.value,

@@ -120,7 +120,7 @@ class World:
         """Return the node's record, listed or not."""
         registry = self.node.live_runners.registry
         known = registry.known(self.registry.runner_id(key(name)))
-        return known or registry.labelled(key(name).slug)
+        return known or registry.labelled(self.registry.runner_id(key(name)))
 
     def capacity(self, name: str = "xl") -> int | None:
         """Return the capacity that discovery shows; None = it is not listed."""
