@@ -1,4 +1,4 @@
-"""Live Runner by heartbeats, against the double of the node."""
+"""Live Runner by heartbeats, against the doubles of both node programs; what only one of them does has its own file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from orchd.domain.money import Price
 from orchd.errors import Code, StoreError
 from tests.advertise.live_runner.world import (
     SECRET,
+    WORLDS,
     World,
     a_hanging_or_failing_node_delays_and_breaks_nothing,
     key,
@@ -30,8 +31,14 @@ from tests.doubles.golivepeer.node import NodeSettings
 ON_CHAIN = NodeSettings(orch_secret=SECRET, use_live_runners=True, plain_http=True, on_chain=Chain())
 
 
+@pytest.fixture(params=WORLDS)
+async def beside(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    async with WORLDS[request.param]() as found:
+        yield found
+
+
 @pytest.fixture
-async def beside() -> AsyncIterator[World]:
+async def beside_go_livepeer() -> AsyncIterator[World]:
     async with world() as found:
         yield found
 
@@ -110,7 +117,8 @@ async def test_sessions_are_heard_of_as_they_begin_and_end(beside: World) -> Non
         assert sessions.of(key()) == {second}
 
 
-async def test_sessions_whose_events_were_lost_are_told_by_the_next_answer(beside: World) -> None:
+async def test_sessions_whose_events_were_lost_are_told_by_the_next_answer(beside_go_livepeer: World) -> None:
+    beside = beside_go_livepeer
     async with beside.orchd():
         await _registered(beside)
         beside.node.live_runners.events.lost = True
@@ -177,7 +185,8 @@ async def test_whoever_hears_first_that_the_node_forgot_us_tells_the_watch(besid
         assert len(beside.watch.lost) == 1
 
 
-async def test_an_expired_runner_comes_back_when_the_node_has_swept_it(beside: World) -> None:
+async def test_an_expired_runner_comes_back_when_the_node_has_swept_it(beside_go_livepeer: World) -> None:
+    beside = beside_go_livepeer
     async with beside.orchd():
         await _registered(beside)
         await beside.node.clock.advance(4.0)  # Beats so late that its expiry is seen before the sweep.
@@ -227,7 +236,7 @@ async def test_without_its_secret_a_model_comes_back_when_the_old_record_has_exp
         await until("the error is shown", lambda: "secret was lost" in beside.standing().error)
         assert beside.standing().code is Code.NODE_REFUSED
         assert beside.capacity() == 2
-        await beside.node.clock.advance(26.0)
+        await beside.node.clock.advance(36.0)
         beside.node_is_back()
         await until("it is listed with capacity 3", lambda: beside.capacity() == 3)
 
@@ -282,6 +291,29 @@ async def test_a_price_that_cannot_be_published_keeps_the_model_out() -> None:
         await until("the error is shown", lambda: beside.standing().code is Code.PRICE_UNPUBLISHABLE)
         standing = beside.standing()
         assert (standing.wanted, standing.published) == (True, False)
+
+
+async def test_a_node_that_may_be_on_chain_is_believed_when_it_wants_a_price() -> None:
+    async with world(ON_CHAIN) as beside, beside.orchd():
+        beside.on_chain = None
+        await _registered(beside)
+        await until("it is confirmed", lambda: beside.standing().confirmed)
+        assert beside.standing().price == "1.2 usd per hour"
+        beside.post(offer(price=Price(Fraction(0))))
+        await until("the error is shown", lambda: beside.standing().code is Code.PRICE_UNPUBLISHABLE)
+        assert "no price of 0 on chain" in beside.standing().error
+        assert "go-livepeer says 400" in beside.standing().error
+
+
+async def test_a_node_off_chain_that_may_be_on_chain_lists_free_models_and_prices_that_it_does_not_show() -> None:
+    async with world() as beside, beside.orchd():
+        beside.on_chain = None
+        await _registered(beside, price=Price(Fraction(0)))
+        await until("it is confirmed", lambda: beside.standing().confirmed)
+        beside.post(offer())
+        await until("its price is sent", lambda: beside.standing().price == "1.2 usd per hour")
+        await until("it is confirmed", lambda: beside.standing().confirmed)
+        assert not beside.standing().error
 
 
 async def test_what_the_node_refuses_is_said_in_its_words() -> None:
@@ -362,7 +394,7 @@ async def test_what_the_node_shows_on_chain_is_the_price_that_was_asked() -> Non
 
 async def test_a_node_without_a_rate_lists_no_price_and_so_confirms_nothing() -> None:
     chain = Chain(eth_usd=None)
-    async with world(replace(ON_CHAIN, on_chain=chain)) as beside, beside.orchd():
+    async with world(replace(ON_CHAIN, on_chain=chain), check_s=0.05) as beside, beside.orchd():
         await _registered(beside)
         await until("it is not confirmed", lambda: beside.standing().confirmed is False)
         assert "price feed" in beside.standing().error
