@@ -46,6 +46,7 @@ class Stage:
 
     Attributes:
         app: the URL that a client calls.
+        direct: the URL of the same container for who asks orchd itself.
         asked: what the container was asked, as it came.
         answer: what it answers.
         gate: it waits for this before it does.
@@ -53,6 +54,7 @@ class Stage:
     """
 
     app: str
+    direct: str
     client: aiohttp.ClientSession
     asked: list[web.Request]
     metrics: FakeMetrics
@@ -149,7 +151,8 @@ async def beside(program: NodeProgram, inference: InferenceSpec = SLOW, *, quick
             cookie_jar=aiohttp.DummyCookieJar(),
         ) as client,
     ):
-        stage = Stage(f"{service}/apps/one/app", client, [], metrics)
+        direct = f"http://127.0.0.1:{port}/models/image/org%2Fone"
+        stage = Stage(f"{service}/apps/one/app", direct, client, [], metrics)
         stages.append(stage)
         if quick:
             stage.gate.set()
@@ -216,6 +219,20 @@ async def test_the_nodes_own_words_are_not_the_containers_and_its_location_can_b
         for path in ("/", "/a", "/a/b?x=/y"):
             status, _, got = await stage.call(path)
             assert (status, str(got.url.join(URL(got.headers["Location"])))) == (307, f"{stage.app}/docs/")
+
+
+@through
+async def test_a_slot_that_was_sold_twice_is_refused_before_the_container_is_asked(program: NodeProgram) -> None:
+    """The node has four free places, and direct callers have taken all four."""
+    async with beside(program, quick=False) as stage, asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(stage.client.post(URL(f"{stage.direct}/x", encoded=True), data=b"x"))
+        while len(stage.asked) < 4:  # noqa: ASYNC110 - it sets no event of ours
+            await asyncio.sleep(0.1)
+        status, _, got = await stage.call("/x", data=b"x")
+        assert (status, got.headers["Livepeer-Error"]) == (503, "capacity_exhausted")
+        assert len(stage.asked) == 4
+        stage.gate.set()
 
 
 def test_livepeer_nodes_client_is_told_why_before_the_node_gives_up() -> None:
