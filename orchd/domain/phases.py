@@ -42,6 +42,8 @@ class StreamEvent(StrEnum):
     """It runs already, since an earlier orchd."""
     STOP_ASKED = "stop_asked"
     """Its container has to stop first."""
+    STOPPED = "stopped"
+    """The container has stopped it; the node's reservation stays."""
     OVER = "over"
 
 
@@ -51,7 +53,7 @@ STREAM_MOVES: Mapping[StreamPhase, Mapping[StreamEvent, StreamPhase]] = {
     S.HELD: {E.START_ASKED: S.STARTING, E.FOUND: S.RUNNING, E.OVER: S.ENDED},
     S.STARTING: {E.STARTED: S.RUNNING, E.START_REFUSED: S.HELD, E.STOP_ASKED: S.ENDING, E.OVER: S.ENDED},
     S.RUNNING: {E.STOP_ASKED: S.ENDING, E.OVER: S.ENDED},
-    S.ENDING: {E.OVER: S.ENDED},
+    S.ENDING: {E.STOPPED: S.HELD, E.OVER: S.ENDED},
     S.ENDED: {},
 }
 

@@ -76,7 +76,7 @@ class Handler:
         self._realtime = Realtime(
             keeper,
             body_timeout_s=settings.between_bytes_timeout_s,
-            slot=self._slots.for_stream,
+            slots=self._slots,
             admit=self._admit,
             began=accounts.charge_stream,
             node=sessions.node,

@@ -13,13 +13,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model, Secret
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
 from orchd.doors.routes import ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.jobs.run import Run
+from orchd.jobs.slots import SlotTaker
 from orchd.jobs.stream_body import check_start, id_in, said_id
 from orchd.jobs.stream_head import name_in, nameless, passing_headers, session_pass
 from orchd.realtime.channels import brings_media
@@ -47,7 +47,7 @@ class Realtime:
     Args:
         keeper: moves the streams.
         body_timeout_s: idle timeout in seconds of a call's body.
-        slot: takes one for a stream of this model, waiting for a cold one.
+        slots: takes one for a stream, waiting for a cold model.
         admit: asks the hooks that take what a stream costs.
         began: a stream has begun to run: it is charged for from now on.
         node: has the channels of its sessions made; None = there is no node.
@@ -58,14 +58,14 @@ class Realtime:
         keeper: Keeper,
         *,
         body_timeout_s: float,
-        slot: Callable[[Run, ModelKey], Awaitable[Session]],
+        slots: SlotTaker,
         admit: Callable[[Run], Awaitable[None]],
         began: Callable[[Stream], None],
         node: NodeCalls | None = None,
     ) -> None:
         self._keeper = keeper
         self._body_timeout_s = body_timeout_s
-        self._slot = slot
+        self._slots = slots
         self._admit = admit
         self._began = began
         self._node = node
@@ -111,25 +111,39 @@ class Realtime:
         name = name_in(run.head, run.door.naming)
         if not name:
             raise nameless(run.door.naming)
-        stream = self._keeper.claim(way.key, name, run.door.origin) or await self._hold(run, way, name)
-        if not stream.live:
+        stream = await self._find(run, way, name)
+        if not self._keeper.goes_on(stream):
             raise JobRefused(Code.STREAM_UNKNOWN, f"cannot go on with session {name} of {way.key}: it has ended")
         self._own(run, stream)
         return stream.session
 
-    async def _hold(self, run: Run, way: ToRunner, name: str) -> Stream:
-        """Make a stream of a new slot; another request may have made it while we waited."""
-        session = await self._slot(run, way.key)
-        run.session = None
-        return self._keeper.hold(name, run.door.origin, session)
+    async def _find(self, run: Run, way: ToRunner, name: str) -> Stream:
+        """Return the stream of that name, making one of a new slot if there is none."""
+        keeper, key, origin = self._keeper, way.key, run.door.origin
+        if not origin.at_node:
+            if (stream := keeper.streams.find(key, name)) is not None:
+                return stream
+            session = await self._slots.for_stream(run, key)
+            run.session = None
+            return keeper.hold(name, origin, session)  # Another request may have made it while we waited.
+        found = keeper.join(key, name)
+        if isinstance(found, Stream):
+            return found
+        try:
+            await self._slots.wait(run, key, found, shared=True)
+        finally:
+            keeper.leave(key, name, found)
+        if (stream := keeper.streams.find(key, name)) is None:
+            raise JobRefused(Code.STREAM_UNKNOWN, f"cannot go on with session {name} of {key}: it has ended")
+        return stream
 
     def ended(self, run: Run, outcome: Outcome) -> None:
         """A request on a stream is over; one that broke off in the middle of a start takes the stream with it."""
         stream = run.stream
         assert stream is not None
-        if run.starts and stream.phase is StreamPhase.STARTING:
+        if run.starts == stream.starts and stream.phase is StreamPhase.STARTING:
             if stream.asked:
-                self._keeper.end_soon(stream, outcome, "its start did not succeed")
+                self._keeper.give_up_start(stream, outcome, "its start did not succeed")
             else:
                 self._keeper.refused(stream, "its start was not admitted")
         self._keeper.request_ended(stream, run.abort)
@@ -141,15 +155,14 @@ class Realtime:
                 Code.BAD_REQUEST,
                 f"cannot start a stream of {key}: its sessions end with each request (the entry's mode is single-shot)",
             )
-        stream = keeper.streams.find(key, name) or await self._hold(run, way, name)
+        stream = await self._find(run, way, name)
         if stream.phase is not StreamPhase.HELD:
             # The container would silently replace the running one (docs/protocol/container.md, 2.3).
             raise JobRefused(Code.STREAM_RUNNING, f"cannot start stream {name} of {key}: it runs already")
         self._own(run, stream)
-        run.starts = True
-        keeper.starting(stream)
+        run.starts = keeper.starting(stream)
         await self._admit(run)
-        _check_not_stopped(stream)
+        _check_not_stopped(stream, run)
         run.admitted = True
         headers = passing_headers(run.head, run.door.naming)
         try:
@@ -157,9 +170,10 @@ class Realtime:
             start = keeper.start(stream, model, headers, body, channels)
             reply = await self._asked(run, StreamCall.START, model, start)
         except NoChannels as exc:
+            _check_not_stopped(stream, run)
             keeper.refused(stream, "the node has made no channels for it")
             raise JobRefused(Code.CHANNELS_UNAVAILABLE, f"cannot start a stream of {key}: {exc}") from exc
-        _check_not_stopped(stream)
+        _check_not_stopped(stream, run)
         if reply is None:
             raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot start a stream of {key}: its container has no such route")
         if reply.status >= 300:
@@ -181,9 +195,8 @@ class Realtime:
             headers = passing_headers(run.head, run.door.naming)
             if stream.found and stream.channels is None:
                 stream.channels = self._channels(run, stream)
-            ending = self._keeper.end(stream, Outcome.OK, "it was stopped", headers=headers, body=body)
-            reply = await run.outside(ending)
-        elif name:
+            reply = await run.outside(self._keeper.stop(stream, headers, body))
+        elif name and not run.door.origin.at_node:
             self._keeper.stopped(way.key, name)
         if reply is not None and reply.status < 300:
             return self._answer(run, reply, way)
@@ -264,13 +277,13 @@ class Realtime:
         run.caller.answer(200, [JSON, _id(run)], json.dumps(what).encode())
 
 
-def _check_not_stopped(stream: Stream) -> None:
+def _check_not_stopped(stream: Stream, run: Run) -> None:
     """Check that nobody has stopped a stream while it was being started.
 
     Raises:
         JobRefused: somebody has.
     """
-    if stream.phase is not StreamPhase.STARTING:
+    if stream.phase is not StreamPhase.STARTING or stream.starts != run.starts:
         raise JobRefused(
             Code.STREAM_UNKNOWN, f"cannot start stream {stream.id} of {stream.key}: it was stopped meanwhile"
         )

@@ -74,7 +74,7 @@ class Run:
     explain: says what it means that a timeout has run out, by its code; see `within`.
     charging: set when the job has ended; None = nobody charges for it.
     stream: the realtime session that the request is about; its slot is not ours to free.
-    starts: the request is the start of that session.
+    starts: which start of that session the request is; 0 = none.
     events: watches an event stream whose end the caller is told in words.
     begin_by: when the answer must have begun (loop clock, seconds); infinite = at any time.
     early: sends the caller a head when the runner has had the job for some time; None = the head is the runner's.
@@ -110,7 +110,7 @@ class Run:
         self.outer: asyncio.Task[Any] | None = None
         self.charging: asyncio.Event | None = None
         self.stream: Stream | None = None
-        self.starts = False
+        self.starts = 0
         self.events: EventsEnd | None = None
         self.begin_by = NEVER
         self.early: Callable[[], None] | None = None

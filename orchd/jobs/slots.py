@@ -36,8 +36,11 @@ class SlotTaker:
         begun.abort = run.abort
         return begun
 
-    async def wait(self, run: Run, key: ModelKey, place: QueuePlace) -> Session:
+    async def wait(self, run: Run, key: ModelKey, place: QueuePlace, *, shared: bool = False) -> Session:
         """Wait in the queue of a cold model.
+
+        Args:
+            shared: the slot will be a stream's, and not the run's to give back.
 
         Raises:
             JobRefused: HOLD_TIMEOUT, or whatever the table says of the model.
@@ -45,7 +48,7 @@ class SlotTaker:
 
         def resolve(what: Session | JobRefused) -> None:
             # The slot is ours in this very step, even if the job is cut before it wakes.
-            if isinstance(what, Session):
+            if isinstance(what, Session) and not shared:
                 run.session = what
                 what.abort = run.abort
             run.deliver_soon(what)

@@ -1,7 +1,8 @@
 """The one that moves streams: begins, ends and finds them again. The only writer of `Stream.phase`.
 
-A stream ends by its stop, by its container's end or idleness, by the node's word, or by silence; whichever comes first
-wins, and the slot is back when it has ended: see `endings.py`.
+A stream begins by a request or by the node's word: see `beginnings.py`. It ends by its stop, by its container's end or
+idleness, by the node's word, or by silence; whichever comes first wins, and the slot is back when it has ended: see
+`endings.py`.
 
 Jobs, the node's registries and health tell this object things; it does its own I/O in tasks of its own, through ports.
 """
@@ -18,22 +19,21 @@ import structlog
 from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
-from orchd.domain.origins import AT_NODE, Origin
+from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamEvent, StreamPhase
 from orchd.domain.ports import ProbeWord
 from orchd.domain.signal import Signal
 from orchd.domain.state import ModelStatus, StreamStatus
 from orchd.domain.stores import StreamStore
-from orchd.errors import JobRefused
 from orchd.hooks.account import Account
-from orchd.realtime.endings import Containers, KnownRunners, StreamEndings
+from orchd.realtime.beginnings import StreamBeginnings
 from orchd.realtime.expected import RECOVER_S, ExpectedStream, ExpectedStreams
 from orchd.realtime.settings import StreamsSettings
-from orchd.realtime.stream import Stream, StreamEnd
+from orchd.realtime.starts import Containers, KnownRunners
+from orchd.realtime.stream import Stream
 from orchd.sessions.letting_go import LettingGo
-from orchd.sessions.session import Session, SessionKind
-from orchd.sessions.slots import QueuePlace
+from orchd.sessions.session import Session
 from orchd.sessions.table import SessionTable
 
 log = structlog.get_logger("orchd.streams")
@@ -44,7 +44,7 @@ WIND_DOWN_S = 90.0
 after its input has ended (docs/protocol/container.md, 3.2)."""
 
 
-class Keeper(StreamEndings):
+class Keeper(StreamBeginnings):
     """After `ports.NodeSessions`.
 
     Args:
@@ -67,13 +67,11 @@ class Keeper(StreamEndings):
         runners: KnownRunners,
         lost_s: Callable[[float], float] = lambda since: 0.0,
     ) -> None:
-        super().__init__(letting_go, store, containers, runners)
+        super().__init__(table, letting_go, store, containers, runners)
         self._lost_s = lost_s
         self._settings = settings
-        self._table = table
         self.found: Signal[Stream] = Signal()
         self.lost: Signal[Account] = Signal()
-        self._queued: dict[tuple[ModelKey, str], tuple[QueuePlace, float]] = {}
         self._expected = ExpectedStreams(table, self._take, runners.knows, self._passed)
         self._heard: set[RunnerId] = set()
 
@@ -96,33 +94,12 @@ class Keeper(StreamEndings):
 
     # What jobs do.
 
-    def claim(self, key: ModelKey, name: str, origin: Origin) -> Stream | None:
-        """Return the stream of that name; one that was found without a name takes it."""
-        stream = self.streams.find(key, name)
-        if stream is None:
-            stream = next((s for s in self.streams.of(key) if s.origin is Origin.FOUND and s.live), None)
-            if stream is not None:
-                stream.origin = origin
-                self.streams.rename(stream, name)
-                self._records.save_soon(stream)
-        return stream
-
-    def hold(self, name: str, origin: Origin, session: Session) -> Stream:
-        """Make a stream of a slot that was just taken for it; if there is one of that name by now, return that."""
-        now = _now()
-        stream = Stream(name, session.key, origin, session, now, now, began_date=time.time())
-        if (other := self.streams.find(session.key, name)) is not None:
-            self._table.end(session, Outcome.REFUSED)
-            self.ended.emit(StreamEnd(stream, Outcome.REFUSED, "there is one of that name"))
-            return other
-        self.streams.add(stream)
-        session.abort = lambda reason: self._cut(stream, reason)
-        return stream
-
-    def starting(self, stream: Stream) -> None:
-        """Somebody means to start it; nobody else may from now on."""
+    def starting(self, stream: Stream) -> int:
+        """Somebody means to start it; nobody else may from now on. Return which start it is."""
         self.streams.move(stream, StreamEvent.START_ASKED)
         stream.sign_at = _now()
+        stream.starts += 1
+        return stream.starts
 
     def started(self, stream: Stream) -> None:
         """The container has said yes."""
@@ -142,78 +119,14 @@ class Keeper(StreamEndings):
 
     def request_began(self, stream: Stream, cut: Callable[[str], None]) -> None:
         stream.riders.add(cut)
-        stream.sign_at = _now()
-
-    def stopped(self, key: ModelKey, name: str) -> None:
-        """Somebody has stopped a stream that there is not; if it is found again, that counts."""
-        self.over.note(key, name, _now())
-
-    # What the node says; after `ports.NodeSessions`.
-
-    def reserved(self, key: ModelKey, session: str) -> None:
-        self.over.forget(key, session)
-        known = (key, session) in self._queued or (key, session) in self._expected
-        if known or self.claim(key, session, AT_NODE) is not None:
-            return
-        try:
-            got = self._table.begin(key, SessionKind.STREAM)
-        except JobRefused as refusal:
-            log.warning(
-                "reservation_refused", pipeline=key.pipeline, model_id=key.model_id, session=session, code=refusal.code
-            )
-            self.over_at_node.emit(key, session)
-            return
-        if isinstance(got, Session):
-            self.hold(session, AT_NODE, got)
-            return
-        self._queued[key, session] = got, _now()
-
-        def resolve(what: Session | JobRefused) -> None:
-            self._queued.pop((key, session), None)
-            if isinstance(what, Session):
-                self.hold(session, AT_NODE, what)
-            else:
-                self.over_at_node.emit(key, session)
-
-        got.resolve = resolve
-
-    def released(self, key: ModelKey, session: str) -> None:
-        self._release(key, session, Outcome.OK, "the node has released it")
-
-    def listed(self, key: ModelKey, sessions: frozenset[str], asked_at: float) -> None:
-        for session in sorted(sessions):
-            if self.over.at(key, session) < asked_at:
-                self.reserved(key, session)
-        for session in self._older(key, asked_at) - sessions:
-            self.released(key, session)
-
-    def forgotten(self, key: ModelKey, asked_at: float) -> None:
-        for session in self._older(key, asked_at):
-            self._release(key, session, Outcome.ABORTED, "the node went, and the session with it")
-
-    def _older(self, key: ModelKey, asked_at: float) -> set[str]:
-        """Return the node's sessions that we have known since before then."""
-        streams = {s.id for s in self.streams.of(key) if s.origin.at_node and s.began_at < asked_at}
-        return streams | {name for (of, name), (_, since) in self._queued.items() if of == key and since < asked_at}
-
-    def _release(self, key: ModelKey, session: str, outcome: Outcome, why: str) -> None:
-        """The node does not have it any more."""
-        if (queued := self._queued.pop((key, session), None)) is not None:
-            self._table.leave(queued[0])
-        stream = self.streams.find(key, session)
-        if stream is not None and stream.origin.at_node:
-            stream.node_knows = True
-            self.end_soon(stream, outcome, why)
-        elif stream is None:
-            self.stopped(key, session)
+        stream.sign_at, stream.used = _now(), True
 
     def count(self, key: ModelKey, origin: Origin) -> int:
         """Return how many streams of a model there are, those that are still to be found again included."""
         return self.streams.count(key, origin) + self._expected.count(key, origin)
 
-    def held_for_node(self, key: ModelKey) -> frozenset[str]:
-        """Return the node's sessions that we hold."""
-        return frozenset(stream.id for stream in self.streams.of(key) if stream.origin.at_node)
+    def _expects(self, key: ModelKey, name: str) -> bool:
+        return (key, name) in self._expected
 
     # What containers say.
 
@@ -289,11 +202,25 @@ class Keeper(StreamEndings):
                 self._finish(stream, Outcome.OK, "its container says that it is free")
             elif stream.live and self._passed(signs, now) >= rules.silence_s and not stream.riders:
                 self.end_soon(stream, Outcome.TIMEOUT, f"it gave no sign of life for {rules.silence_s:g} s")
+        self._end_what_nobody_uses(now)
         for given_up in self._expected.give_up(now):
             self._records.forget_soon(given_up.runner.key, given_up.name)
             if given_up.account is not None:
                 self.lost.emit(given_up.account)
         self.over.forget_before(now - RECOVER_S)
+        self.node_ends.names.forget_before(now - RECOVER_S)
+
+    def _end_what_nobody_uses(self, now: float) -> None:
+        """End the node's sessions in which no request has come: each of them takes a slot."""
+        unused_s = self._settings.unused_s
+        for stream in self.streams:
+            unused = stream.live and stream.origin.at_node and not stream.used
+            if unused and self._passed(stream.began_at, now) >= unused_s:
+                self.end_soon(stream, Outcome.TIMEOUT, f"no request came in it for {unused_s:g} s")
+        for (key, name), reservation in list(self._reservations.items()):
+            if not reservation.used and self._passed(reservation.since, now) >= unused_s:
+                self._drop(key, name)
+                self.node_ends.tell(key, name)
 
     def _passed(self, since: float, now: float) -> float:
         """Return the seconds since then, those left out in which orchd itself stood still and could hear nothing."""

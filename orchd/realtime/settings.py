@@ -20,6 +20,11 @@ class StreamsSettings(Section):
         description="Idle timeout in seconds of a realtime session without any request, byte or report of its "
         "container; it is ended then. An hour, since some containers report nothing.",
     )
+    unused_s: Positive = Field(
+        60.0,
+        description="How many seconds a session that a client has reserved at the node may go without any request; "
+        "then orchd ends it there. Anybody can reserve one, and it takes a slot.",
+    )
     call_timeout_s: Positive = Field(
         30.0,
         description="Timeout in seconds of one call to a container's start, stop, update or status route; starting a "

@@ -28,6 +28,8 @@ class Stream:
         began_at, sign_at, idle_since: loop clock, seconds. A sign of life is a request, a byte, or the container's word
             that it is busy; `idle_since` is the first of its words in a row that it is free, or, if a stream ends by
             itself, when it was told to end.
+        used: a request was about it.
+        starts: how often somebody has meant to start it; tells one start from the next.
         asked: its container was asked to start it, and may be at work on it.
         ran: its container has said yes to a start.
         node_knows: the node was the first to know that it is over.
@@ -45,6 +47,8 @@ class Stream:
     phase: StreamPhase = StreamPhase.HELD
     idle_since: float | None = None
     began_date: float = 0.0
+    used: bool = False
+    starts: int = 0
     asked: bool = False
     ran: bool = False
     node_knows: bool = False

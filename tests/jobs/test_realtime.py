@@ -21,6 +21,7 @@ from orchd.domain.ports import ProbeWord
 from orchd.errors import Code, JobRefused
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import SWEEP_S
+from orchd.realtime.node_ends import ANSWER_S
 from orchd.realtime.routes import StreamCall
 from orchd.realtime.stream import Stream
 from orchd.tasks import cancel, spawn
@@ -109,7 +110,7 @@ def status_of(caller: FakeTransport) -> int:
 # A stream's life.
 
 
-@pytest.mark.parametrize("via", [BYOC, LIVE, "/models/live-video-to-video/tint", ""])
+@pytest.mark.parametrize("via", [BYOC, "/models/live-video-to-video/tint", ""])
 def test_a_stream_holds_one_slot_from_its_start_to_its_stop(via: str) -> None:
     @virtual_time
     async def run() -> None:
@@ -196,7 +197,8 @@ async def test_the_container_sees_what_is_its_own_and_nothing_of_the_payment() -
     assert (address, body) == (ADDRESS, b"{}")
     named = {"Livepeer-Session-Id": "s1", "X-Stream-Id": "s1"}
     assert headers == own | named | {"Content-Type": "application/json"}
-    await studio.ask("stop", via=LIVE)
+    studio.keeper.released(KEY, "s1")
+    await studio.settle()
     await studio.ask("start", "s2", headers=secret | own)
     assert studio.containers.asked[-1][2] == {"X-Stream-Id": "s2", "Content-Type": "application/json"}
 
@@ -317,6 +319,7 @@ def test_every_call_names_its_stream_whoever_asks(via: str) -> None:
         studio.keeper.released(KEY, "caf\u00e9 \u6a21")
         for stream in tuple(studio.keeper.streams):
             await studio.keeper.end(stream, Outcome.ABORTED, "a hook refused")
+        await studio.idle()
         said = [(call, headers["X-Stream-Id"]) for call, _, headers, _ in studio.containers.asked]
         calls = [StreamCall.START, StreamCall.UPDATE, StreamCall.STATUS]
         names = ("a", "b", "caf\u00e9 \u6a21")
@@ -560,9 +563,16 @@ def test_a_start_without_an_answer_is_stopped_since_nobody_knows_what_it_did(via
         assert studio.hurried == [runner_of(KEY)]
         stopping.set()
         await studio.idle()
+        await asyncio.sleep(5)
+        assert studio.told_node == []
+        if via == LIVE:
+            assert studio.stream().phase is StreamPhase.HELD, "the session is the client's, who may try again"
+            await studio.keeper.end(studio.stream(), Outcome.OK, "the test ends")
+            await studio.settle()
+            assert studio.outcomes == ["backend_failed"], "the start is a job that failed"
+        else:
+            assert studio.outcomes == studio.settled() == ["backend_failed"]
         assert studio.active == 0
-        assert studio.outcomes == studio.settled() == ["backend_failed"]
-        assert studio.told_node == (["s1"] if via == LIVE else [])
 
     run()
 
@@ -622,7 +632,7 @@ def test_whatever_ends_a_start_in_its_middle_ends_it_once_and_gives_the_slot_bac
             gate.set()
         await studio.settle()
         if (stream := studio.keeper.streams.find(KEY, "s1")) is not None:
-            assert happens in (caller_leaves, orchd_stops, node_releases), "it came too early, or too late"
+            assert happens is not runner_dies
             assert stream.phase in (StreamPhase.HELD, StreamPhase.RUNNING)
             await studio.keeper.end(stream, Outcome.OK, "the test ends")
         await studio.idle()
@@ -758,6 +768,8 @@ async def test_a_container_without_a_stop_keeps_the_slot_until_it_is_free() -> N
     await asyncio.sleep(5)
     before = now()
     assert status_of(await studio.ask("stop", via=LIVE)) == 200
+    assert studio.told_node == [], "the node would cut the answer"
+    await asyncio.sleep(ANSWER_S)
     assert studio.told_node == ["s1"], "its input is the node's to end"
     assert studio.containers.calls == [StreamCall.START]
     studio.keeper.probed(runner_of(KEY), model, ProbeWord.READY, before - 1)
@@ -970,6 +982,9 @@ async def test_a_session_that_is_ridden_on_has_one_account() -> None:
     assert hook.charged == pytest.approx([1, 2, 3, 4, 5], abs=0.2)
     await studio.ask("stop", via=LIVE)
     await studio.idle()
+    assert studio.settled() == [], "the session goes on"
+    studio.keeper.released(KEY, "s1")
+    await studio.idle()
     assert studio.settled() == ["ok"]
     assert not studio.handler._accounts._streams
 
@@ -1105,13 +1120,196 @@ async def test_a_request_without_a_session_is_400_and_one_of_an_ending_session_i
     assert code_of(await studio.serve(ridden(""))) is Code.BAD_REQUEST
     await studio.started(via=LIVE)
     studio.containers.gates[StreamCall.STOP] = asyncio.Event()
-    studio.caller(asked("stop", via=LIVE))
+    studio.keeper.released(KEY, "s1")
     await studio.settle()
     caller = studio.caller(ridden())
     await studio.settle()
     assert code_of(caller) is Code.STREAM_UNKNOWN
     studio.containers.gates[StreamCall.STOP].set()
     await studio.idle()
+
+
+# The stream of a session, and the session.
+
+
+@virtual_time
+async def test_a_stop_ends_the_stream_and_its_session_goes_on_for_the_next_start() -> None:
+    studio = Studio()
+    studio.keeper.reserved(KEY, "s1")
+    for _ in range(3):
+        await studio.started(via=LIVE)
+        assert studio.stored == {"s1"}
+        assert status_of(await studio.ask("stop", via=LIVE)) == 200
+        assert (studio.stream().phase, studio.active) == (StreamPhase.HELD, 1)
+        assert studio.stored == set(), "there is nothing to find again"
+        assert status_of(await studio.ask("stop", via=LIVE)) == 200, "once more"
+        assert status_of(await studio.serve(ridden())) == 200
+        await asyncio.sleep(10)
+    assert studio.containers.calls == [StreamCall.START, StreamCall.STOP] * 3
+    assert studio.told_node == []
+    assert (studio.outcomes, studio.settled()) == (["ok"] * 3, []), "the requests that rode on it"
+    studio.keeper.released(KEY, "s1")
+    await studio.idle()
+    assert (studio.active, studio.told_node, studio.settled()) == (0, [], ["ok"])
+
+
+@virtual_time
+async def test_a_request_rides_on_while_its_sessions_stream_is_being_stopped_and_a_start_waits_for_no_one() -> None:
+    studio = Studio(model=replace(MODEL, max_sessions=1))
+    await studio.started(via=LIVE)
+    gate = studio.containers.gates[StreamCall.STOP] = asyncio.Event()
+    stop = studio.caller(asked("stop", via=LIVE))
+    await studio.settle()
+    ride = studio.caller(ridden())
+    await studio.network.connected(1)
+    await studio.settle()
+    assert status_of(ride) == 200
+    start = studio.caller(asked("start", via=LIVE))
+    await studio.settle()
+    assert code_of(start) is Code.STREAM_RUNNING
+    gate.set()
+    await studio.idle()
+    assert status_of(stop) == 200
+    assert studio.stream().phase is StreamPhase.HELD
+
+
+@virtual_time
+async def test_what_ends_a_session_while_its_stream_is_being_stopped_is_not_forgotten() -> None:
+    for released in (False, True):
+        studio = Studio()
+        await studio.started(via=LIVE)
+        gate = studio.containers.gates[StreamCall.STOP] = asyncio.Event()
+        stop = studio.caller(asked("stop", via=LIVE))
+        await studio.settle()
+        if released:
+            studio.keeper.released(KEY, "s1")
+        else:
+            studio.keeper.end_soon(studio.stream(), Outcome.ABORTED, "a hook will not go on")
+        gate.set()
+        await studio.idle()
+        assert status_of(stop) == 200
+        await asyncio.sleep(ANSWER_S)
+        assert (studio.active, studio.settled()) == (0, ["ok" if released else "aborted"])
+        assert studio.told_node == ([] if released else ["s1"])
+
+
+@virtual_time
+async def test_a_start_that_was_stopped_before_it_was_admitted_never_takes_the_place_of_the_next_one() -> None:
+    slow = asyncio.Event()
+
+    class SlowAtFirst(FakeHook):
+        async def wait(self, call: str) -> None:
+            if len(self.admitted) == 1:
+                await slow.wait()
+
+    studio = Studio(hooks=[SlowAtFirst(waits={"admit"})])
+    studio.keeper.reserved(KEY, "s1")
+    first = studio.caller(asked("start", via=LIVE))
+    await studio.settle()
+    assert studio.stream().phase is StreamPhase.STARTING
+    stop = studio.caller(asked("stop", via=LIVE))
+    await studio.settle()
+    assert (status_of(stop), studio.stream().phase) == (200, StreamPhase.HELD)
+    second = studio.caller(asked("start", via=LIVE))
+    await studio.settle()
+    slow.set()
+    await studio.idle()
+    assert [status_of(first), status_of(second)] == [404, 200]
+    assert studio.containers.calls == [StreamCall.START]
+    assert studio.stream().phase is StreamPhase.RUNNING
+
+
+@virtual_time
+async def test_the_node_is_told_of_an_end_only_when_the_last_answer_has_had_time_to_pass() -> None:
+    studio = Studio(model=replace(MODEL, max_sessions=2))
+    studio.network.reply = None
+    caller = studio.caller(ridden())
+    await studio.network.connected(1)
+    await studio.settle()
+    studio.keeper.end_soon(studio.stream(), Outcome.ABORTED, "a hook will not go on")
+    assert studio.told_node == []
+    await studio.settle()
+    assert code_of(caller) is Code.DRAINING, "the answer is out"
+    again = studio.caller(ridden())
+    await studio.settle()
+    assert code_of(again) is Code.STREAM_UNKNOWN, "and nobody takes a slot for it any more"
+    studio.keeper.listed(KEY, frozenset({"s1"}), now())
+    await asyncio.sleep(ANSWER_S / 2)
+    assert studio.told_node == []
+    await asyncio.sleep(ANSWER_S)
+    assert studio.told_node == ["s1"]
+    await studio.idle()
+
+
+# Sessions of a cold model.
+
+
+def cold(**knobs: Any) -> Studio:
+    studio = Studio(model=replace(MODEL, max_sessions=1), is_open=False, **knobs)
+    studio.table.set_closed(KEY, startable=True, code=Code.NOT_READY, reason="it is cold")
+    return studio
+
+
+@virtual_time
+async def test_requests_of_a_session_wait_together_for_their_cold_model() -> None:
+    """Also where it has one slot: it is theirs."""
+    for reserved in ("not", "listed", "paid"):
+        studio = cold()
+        if reserved == "listed":
+            studio.keeper.listed(KEY, frozenset({"s1"}), now())
+            assert studio.table.waiting(KEY) == 0, "it may not be paid for: nothing is started for it"
+            assert studio.table.pending(KEY) == 1
+        elif reserved == "paid":
+            studio.keeper.reserved(KEY, "s1")
+            assert studio.table.waiting(KEY) == 1
+        callers = [studio.caller(ridden()) for _ in range(3)]
+        await studio.settle()
+        assert (studio.table.waiting(KEY), studio.table.pending(KEY)) == (1, 0)
+        studio.keeper.listed(KEY, frozenset({"s1"}), now())
+        callers[1].lose()
+        await studio.settle()
+        studio.table.open(runner_of(KEY), ADDRESS, None)
+        await studio.idle()
+        assert [status_of(callers[0]), status_of(callers[2])] == [200, 200]
+        assert (studio.active, studio.stream().phase) == (1, StreamPhase.HELD)
+        assert studio.told_node == []
+
+
+@virtual_time
+async def test_requests_of_a_session_that_ends_while_its_model_starts_are_404() -> None:
+    studio = cold()
+    caller = studio.caller(ridden())
+    await studio.settle()
+    studio.keeper.released(KEY, "s1")
+    await studio.settle()
+    assert code_of(caller) is Code.STREAM_UNKNOWN
+    assert studio.table.waiting(KEY) == 0
+
+
+@virtual_time
+async def test_requests_of_a_session_whose_model_does_not_start_hear_why_and_then_the_node_is_told() -> None:
+    studio = cold()
+    caller = studio.caller(ridden())
+    await studio.settle()
+    studio.table.set_closed(KEY, startable=False, code=Code.NOT_READY, reason="it failed")
+    await studio.settle()
+    assert code_of(caller) is Code.NOT_READY
+    assert studio.told_node == []
+    await asyncio.sleep(ANSWER_S)
+    assert studio.told_node == ["s1"]
+
+
+@virtual_time
+async def test_a_session_that_was_sold_twice_is_503_and_its_container_never_sees_it() -> None:
+    studio = Studio(model=replace(MODEL, max_sessions=1))
+    await studio.started("s1", via=BYOC)
+    studio.keeper.reserved(KEY, "l1")
+    early = await studio.serve(ridden("l2"))
+    assert code_of(early) is Code.CAPACITY_EXHAUSTED
+    assert studio.network.requests == []
+    await asyncio.sleep(ANSWER_S)
+    assert studio.told_node == ["l1"], "the node frees its slot, too"
+    assert studio.active == 1
 
 
 @virtual_time

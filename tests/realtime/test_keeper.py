@@ -23,6 +23,7 @@ from orchd.realtime import over
 from orchd.realtime.container import ContainerSilent
 from orchd.realtime.expected import RECOVER_S
 from orchd.realtime.keeper import SWEEP_S, WIND_DOWN_S, Keeper
+from orchd.realtime.node_ends import ANSWER_S
 from orchd.realtime.routes import StreamCall
 from orchd.realtime.stream import Stream, StreamEnd
 from orchd.sessions.session import Session, SessionKind
@@ -147,10 +148,14 @@ async def test_a_reservation_beyond_the_slots_is_stopped_at_the_node_and_never_c
     async with world() as w:
         w.keeper.reserved(KEY, "s1")
         w.keeper.reserved(KEY, "s2")
-        await settle()
+        await asyncio.sleep(ANSWER_S)
         assert (w.active, w.names, w.told_node) == (1, {"s1"}, ["s2"])
+        for _ in range(4):
+            w.keeper.listed(KEY, frozenset({"s1", "s2"}), now())
+            await asyncio.sleep(5)
+        assert w.told_node == ["s2"], "the call may still be under way"
         w.keeper.listed(KEY, frozenset({"s1", "s2"}), now())
-        await settle()
+        await asyncio.sleep(ANSWER_S)
         assert w.told_node == ["s2", "s2"], "it is still there, so it is stopped again"
         w.keeper.released(KEY, "s2")
         assert w.active == 1
@@ -162,7 +167,7 @@ async def test_a_model_that_is_not_ready_refuses_a_reservation_at_the_node() -> 
         w.table.set_closed(KEY, startable=False, code=Code.NOT_READY, reason="it failed")
         w.keeper.reserved(KEY, "s1")
         w.keeper.reserved(ModelKey("no", "such"), "s2")
-        await settle()
+        await asyncio.sleep(ANSWER_S)
         assert w.told_node == ["s1", "s2"]
         assert w.active == 0
 
@@ -197,7 +202,7 @@ def test_a_reservation_that_waits_ends_in_any_way(how: str) -> None:
                 w.table.set_closed(KEY, startable=False, code=Code.NOT_READY, reason="it failed")
             assert w.table.waiting(KEY) == 0
             w.open()
-            await settle()
+            await asyncio.sleep(ANSWER_S)
             assert w.gone()
             assert w.told_node == (["s1"] if how == "start fails" else [])
 
@@ -269,6 +274,7 @@ async def test_a_session_that_orchd_ends_is_stopped_at_the_node_once() -> None:
         await asyncio.gather(*ends)
         await settle()
         assert w.gone()
+        await asyncio.sleep(2 * ANSWER_S)
         assert w.told_node == ["s1"]
         assert w.containers.calls == [StreamCall.START, StreamCall.STOP]
         assert w.outcomes == ["aborted"]
@@ -284,6 +290,112 @@ async def test_a_release_stops_the_container() -> None:
         assert w.gone()
         assert w.containers.calls == [StreamCall.START, StreamCall.STOP]
         assert w.told_node == []
+
+
+@virtual_time
+async def test_a_session_of_a_node_that_went_is_no_ok_and_says_so() -> None:
+    async with world() as w:
+        await w.started("s1", LIVE)
+        before = now()
+        await asyncio.sleep(1)
+        w.keeper.forgotten(KEY, before - 1)
+        assert w.names == {"s1"}, "it began after that was asked"
+        w.keeper.forgotten(KEY, now())
+        await asyncio.sleep(2 * ANSWER_S)
+        assert w.gone()
+        assert [(str(end.outcome), end.why) for end in w.ended] == [
+            ("aborted", "the node went, and the session with it")
+        ]
+        assert w.told_node == []
+        assert w.containers.calls == [StreamCall.START, StreamCall.STOP]
+
+
+@pytest.mark.parametrize("how", ["event", "listing", "cold and listed", "cold and event"])
+def test_a_reservation_that_nobody_uses_is_ended_at_the_node(how: str) -> None:
+    @virtual_time
+    async def run() -> None:
+        async with world(is_open="cold" not in how, unused_s=60) as w:
+            w.table.set_closed(KEY, startable=True, code=Code.NOT_READY, reason="it is cold")
+            w.keeper.listed(KEY, frozenset(), now())
+            if "event" in how:
+                w.keeper.reserved(KEY, "s1")
+            else:
+                w.keeper.listed(KEY, frozenset({"s1"}), now())
+            await asyncio.sleep(59)
+            assert w.active + w.table.waiting(KEY) + w.table.pending(KEY) == 1
+            await asyncio.sleep(2 * SWEEP_S + ANSWER_S)
+            assert w.active + w.table.waiting(KEY) + w.table.pending(KEY) == 0
+            assert w.told_node == ["s1"]
+            assert w.containers.calls == []
+
+    run()
+
+
+@virtual_time
+async def test_a_session_that_was_used_or_may_have_been_is_not_ended_for_want_of_requests() -> None:
+    async with world(replace(MODEL, max_sessions=2), unused_s=60, silence_s=1000) as w:
+        w.keeper.listed(KEY, frozenset({"before us"}), now())
+        w.keeper.reserved(KEY, "used")
+        used = w.keeper.streams.find(KEY, "used")
+        assert used is not None
+
+        def cut(reason: str) -> None:
+            raise AssertionError(reason)
+
+        w.keeper.request_began(used, cut)
+        w.keeper.request_ended(used, cut)
+        await asyncio.sleep(900)
+        assert w.names == {"before us", "used"}
+        await asyncio.sleep(200)
+        assert w.names == set()
+
+
+@virtual_time
+async def test_a_pending_session_of_a_cold_model_keeps_a_slot_and_starts_nothing() -> None:
+    async with world(is_open=False) as w:
+        w.table.set_closed(KEY, startable=True, code=Code.NOT_READY, reason="it is cold")
+        w.keeper.listed(KEY, frozenset({"s1", "s2"}), now())
+        w.keeper.listed(KEY, frozenset({"s1", "s2"}), now())
+        assert (w.table.waiting(KEY), w.table.pending(KEY)) == (0, 1)
+        await asyncio.sleep(ANSWER_S)
+        assert w.told_node == ["s2"], "there is one slot"
+        w.keeper.reserved(KEY, "s1")
+        assert (w.table.waiting(KEY), w.table.pending(KEY)) == (1, 0), "it is paid for"
+        w.open()
+        assert (w.names, w.active) == ({"s1"}, 1)
+        await asyncio.sleep(1)
+        w.keeper.listed(KEY, frozenset(), now())
+        await settle()
+        assert w.gone()
+
+
+@virtual_time
+async def test_a_pending_session_that_is_not_listed_any_more_gives_its_slot_back() -> None:
+    async with world(is_open=False) as w:
+        w.table.set_closed(KEY, startable=True, code=Code.NOT_READY, reason="it is cold")
+        w.keeper.listed(KEY, frozenset({"s1"}), now())
+        await asyncio.sleep(1)
+        w.keeper.listed(KEY, frozenset(), now())
+        assert (w.table.waiting(KEY), w.table.pending(KEY), w.told_node) == (0, 0, [])
+
+
+@virtual_time
+async def test_a_session_that_orchd_has_ended_is_not_taken_for_a_new_one_while_the_node_still_lists_it() -> None:
+    async with world() as w:
+        stream = await w.started("s1", LIVE)
+        await w.keeper.end(stream, Outcome.ABORTED, "no more")
+        for _ in range(3):
+            w.keeper.listed(KEY, frozenset({"s1"}), now())
+            w.keeper.reserved(KEY, "s1")
+            assert w.active == 0
+            with pytest.raises(JobRefused) as refused:
+                w.keeper.join(KEY, "s1")
+            assert refused.value.code is Code.STREAM_UNKNOWN
+            await asyncio.sleep(5)
+        w.keeper.listed(KEY, frozenset(), now())
+        await asyncio.sleep(1)
+        w.keeper.listed(KEY, frozenset({"s1"}), now())
+        assert w.active == 1, "the node has reserved it anew"
 
 
 # What containers say.
@@ -367,6 +479,8 @@ async def test_only_the_words_of_its_own_replica_count() -> None:
 async def test_an_idle_container_does_not_end_a_reservation_or_a_start_under_way() -> None:
     async with world(replace(MODEL, max_sessions=2), idle_s=10) as w:
         w.keeper.reserved(KEY, "held")
+        w.keeper.request_began(w.keeper.streams.find(KEY, "held"), cut := lambda reason: None)  # type: ignore[arg-type]
+        w.keeper.request_ended(w.keeper.streams.find(KEY, "held"), cut)  # type: ignore[arg-type]
         stream = w.keeper.hold("starting", Origin.BYOC, w.begin())
         w.keeper.starting(stream)
         for _ in range(20):
@@ -445,7 +559,7 @@ async def test_a_container_that_does_not_answer_to_a_stop_gives_its_slot_back_in
         stream = await w.started()
         w.containers.answers[StreamCall.STOP] = ContainerSilent("gave no answer")
         with capture_logs() as logs:
-            assert await w.keeper.end(stream, Outcome.OK, "it was stopped") is None
+            assert await w.keeper.stop(stream, {}, b"") is None
         await settle()
         assert (w.names, w.outcomes, w.active, w.table.letting_go(KEY)) == (set(), ["ok"], 1, 1)
         await asyncio.sleep(MODEL.inference.timeout_s)

@@ -26,8 +26,8 @@ from orchd.errors import Code, JobRefused
 from orchd.hooks.hook import Waits
 from orchd.hooks.job import Job
 from orchd.realtime.container import ContainerSilent, Reply
-from orchd.realtime.endings import Containers
 from orchd.realtime.routes import StreamCall
+from orchd.realtime.starts import Containers
 from orchd.realtime.stream import Stream, StreamEnd
 from orchd.tasks import cancel, spawn
 from tests.fakes.stored import FakeStreamStore
