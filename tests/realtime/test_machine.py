@@ -50,7 +50,7 @@ MODEL = a_model(
     persistent=True,
 )
 BYOC, LIVE = f"/byoc/{KEY.slug}", f"/live/{KEY.slug}/segment"
-IDLE_S, SILENCE_S = 15.0, 600.0
+IDLE_S, UNUSED_S, SILENCE_S = 15.0, 30.0, 600.0
 BYOC_NAMES, LIVE_NAMES = ("b0", "b1", "b2"), ("l0", "l1", "l2")
 NAMES = st.sampled_from(BYOC_NAMES + LIVE_NAMES)
 REPLICA = st.integers(0, REPLICAS - 1)
@@ -169,6 +169,7 @@ class StreamMachine(RuleBasedStateMachine):
             store=self.store,
             letting_go=bench.letting_go,
             idle_s=IDLE_S,
+            unused_s=UNUSED_S,
             silence_s=SILENCE_S,
         )
         containers: Containers = self.boxes
