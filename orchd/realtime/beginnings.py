@@ -1,6 +1,6 @@
 """How streams come into being: a request starts one, or the node has reserved a session.
 
-A session of the node's holds a slot from its reservation on, whoever tells us of it. That a client has reserved one
+A session of the node's holds a slot from its reservation on. That a client has reserved one
 says nothing yet: it may still have to pay, or never come. So a cold model is started for a session only when the node
 says that it is paid for, or when the first request in it has come; until then its slot is pending (`sessions.table`).
 
