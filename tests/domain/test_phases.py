@@ -48,7 +48,7 @@ def test_what_a_container_may_be_at_work_on_can_be_asked_to_stop(phase: StreamPh
 
 
 def test_a_stop_that_was_asked_for_is_never_taken_back() -> None:
-    assert set(STREAM_MOVES[S.ENDING].values()) == {S.ENDED}
+    assert STREAM_MOVES[S.ENDING] == {E.STOPPED: S.HELD, E.OVER: S.ENDED}, "it runs no more, in either case"
 
 
 def test_the_diagram_in_the_docs_is_the_table() -> None:
