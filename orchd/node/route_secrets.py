@@ -79,6 +79,11 @@ class RouteSecrets:
         """Return the path segment that only the node knows: 52 characters of `[a-z2-7]`."""
         return Secret(self._derive(f"live {slug}"))
 
+    @property
+    def tag(self) -> str:
+        """Eight characters of `[a-z2-7]` by which names of this orchd differ from those of any other; no secret."""
+        return self._derive("tag")[:8]
+
     def knows_segment(self, slug: str, presented: bytes) -> bool:
         """Return whether this is the model's path segment."""
         own = self._segments.get(slug)

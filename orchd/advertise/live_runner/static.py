@@ -106,7 +106,8 @@ class StaticRunners:
             await self._post(hidden[start : start + BATCH])
 
     def runner_id(self, key: ModelKey) -> str:
-        return self._context.runner_id(key)
+        """Return the label, which is this orchd's alone: go-livepeer lets anybody overwrite the record of a label."""
+        return f"{self._context.runner_id(key)}-{self._context.node.tokens.tag}"
 
     def listed(self) -> dict[ModelKey, RunnerRecord | None]:
         """Return what discovery should show of each model."""

@@ -70,10 +70,10 @@ async def _listed(beside: World, **changes: object) -> None:
     await until("it is listed", lambda: beside.capacity() is not None)
 
 
-async def test_what_is_offered_is_listed_under_a_name_of_this_instance_and_confirmed(beside: World) -> None:
+async def test_what_is_offered_is_listed_under_a_name_of_this_orchd_and_confirmed(beside: World) -> None:
     async with beside.orchd():
         await _listed(beside)
-        assert beside.registry.runner_id(key()) == f"orchd-test-{key().slug}"
+        assert beside.registry.runner_id(key()) == f"orchd-test-{key().slug}-{beside.secrets.tag}"
         await until("it is confirmed", lambda: beside.standing().confirmed)
         assert beside.standing().error == ""
         assert beside.standing().price == "1.2 usd per hour"
