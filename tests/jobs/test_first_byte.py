@@ -16,9 +16,11 @@ from orchd.doors.routes import Beside
 from orchd.errors import Code
 from orchd.http1.rules import RequestHead
 from orchd.jobs.early import accepted, can_be_early
+from orchd.realtime.routes import StreamCall
+from tests.fakes.streams import FakeContainers
 from tests.jobs.fakes import Bench
 from tests.jobs.messages import ONE, answer, refused, request
-from tests.jobs.model import KEY, a_model
+from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
 from tests.relay.transport import FakeTransport
 from tests.virtual_time import virtual_time
 
@@ -298,3 +300,24 @@ async def test_a_start_of_a_stream_is_answered_while_the_node_listens() -> None:
     caller = bench.caller(request(*headers, target=target, body=b'{"control_url": "http://x/c"}'))
     assert 54.9 <= await answered_at(caller) < 56
     assert caller.messages[0].status == 503
+
+
+@virtual_time
+async def test_a_container_that_does_not_answer_to_a_start_is_not_waited_for_longer_than_the_node_does() -> None:
+    """The wait for a slot has taken most of that time already."""
+    bench = Bench(models=(STREAMING,), is_open=False, hold_timeout_s=240)
+    bench.server.use_node(NODE)
+    bench.table.set_closed(STREAMING.key, startable=True, code=Code.NOT_READY, reason="it is cold")
+    containers = bench.keeper.containers
+    assert isinstance(containers, FakeContainers)
+    containers.gates[StreamCall.START] = asyncio.Event()
+    target = f"/live/{STREAMING.key.slug}/s3cret/stream/start"
+    body = b'{"subscribe_url": "http://x/s", "publish_url": "http://x/p"}'
+    caller = bench.caller(request(("Livepeer-Session-Id", "s1"), target=target, body=body))
+    await asyncio.sleep(40)
+    bench.table.open(runner_of(STREAMING.key), ADDRESS, None)
+    assert 14.9 <= await answered_at(caller) < 16
+    assert refused(caller.messages[0]) is Code.BACKEND_TIMEOUT
+    assert containers.calls[0] is StreamCall.START
+    containers.gates[StreamCall.START].set()
+    await bench.idle()
