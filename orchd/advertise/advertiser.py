@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -25,10 +25,13 @@ from orchd.domain.offer import Offers
 from orchd.domain.ports import NodeSessions
 from orchd.domain.snapshots import SnapshotSource
 from orchd.domain.state import ModelStatus
-from orchd.errors import OrchdError
-from orchd.node.ports import NodeAccess, NodeCalls, Probed
+from orchd.errors import Code, OrchdError
+from orchd.node.ports import NodeAccess, NodeCalls, NodeError, Probed
 
 log = structlog.get_logger("orchd.advertise")
+
+Spoken = Callable[[NodeCalls, OrchestratorSettings, Probed], Awaitable[bool]]
+"""`spoken` of a registry's module."""
 
 RATE_PERIOD_S = 300.0
 """How often the rate is read; the node follows its own feed hourly (docs/protocol/byoc.md, 2.3)."""
@@ -36,8 +39,15 @@ WITHDRAW_S = 5.0
 """Timeout for withdrawing everything when orchd stops; the node's own timeouts drop what is left."""
 
 
-async def _as_set(client: NodeCalls, settings: OrchestratorSettings, node: Probed) -> bool:
-    """Take the settings' word for it that the node has a registry."""
+async def _named(name: str, spoken: Spoken, client: NodeCalls, settings: OrchestratorSettings, node: Probed) -> bool:
+    """Return True: the settings name the registry.
+
+    Raises:
+        NodeError: `NOT_SPOKEN`: the node does not have it.
+    """
+    if not await spoken(client, settings, node):
+        what = f"cannot use {name} (orchestrator.register)"
+        raise NodeError(f"{what}: this {node.program.in_words} does not have that registry", code=Code.NOT_SPOKEN)
     return True
 
 
@@ -75,7 +85,8 @@ class Advertiser:
         auto = settings.registries == ("auto",)
         for name, found in modules.items():
             if auto or name in settings.registries:
-                node.watch.ask(name, partial(found.spoken if auto else _as_set, node.calls, settings))
+                asked = found.spoken if auto else partial(_named, name, found.spoken)
+                node.watch.ask(name, partial(asked, node.calls, settings))
         context = RegistryContext(node, listings, settings, self._rate_now, sessions, instance)
         self.registries: dict[str, Registry] = {name: found.make(context) for name, found in modules.items()}
         self._priced: dict[ModelKey, Price] = {}

@@ -112,7 +112,7 @@ class NodeStatus:
         since: Unix time of the start (or end) that was seen last.
         on_chain: None = not known.
         registries: names of those that are used now, as `orchd.advertise.registries` has them.
-        error, code: why it can't be used; empty, None = it can.
+        error, code: why it, or a registry of it that the settings want, can't be used; empty, None = all can.
         program: as its answers showed at its last start; None = not seen yet.
         callback: whether its jobs reach us; None = not known here (the advertiser keeps it).
         notes: what is set otherwise than it is found, and does no harm.

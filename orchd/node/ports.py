@@ -238,7 +238,8 @@ class RestartWatch(Protocol):
         """Have the node asked, at each of its starts, whether it has this registry; not after `run` has begun.
 
         Args:
-            spoken: is told what the node is; raises NodeError if the node did not say.
+            spoken: is told what the node is. Raises NodeError if the node did not say; with the code `NOT_SPOKEN`, the
+                registry is not used, and the message says why in the node's status.
         """
 
     async def run(self) -> None:

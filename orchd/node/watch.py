@@ -13,12 +13,14 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 import structlog
 
 from orchd.domain.offer import NodeProgram, NodeStatus
 from orchd.domain.signal import Signal
 from orchd.domain.stores import SecretStore
+from orchd.errors import Code
 from orchd.node.address import is_as_written
 from orchd.node.cli_port import CliPort
 from orchd.node.identity import LostRunner, NodeIdentity, NodeSighting, is_new
@@ -53,6 +55,8 @@ class NodeWatch:
         self._now = asyncio.get_running_loop().time
         self._spoken: dict[str, Callable[[Probed], Awaitable[bool]]] = {}
         self._known: NodeIdentity | None = None
+        self._refused: NodeError | None = None
+        """Why a registry that the settings want can't be used."""
         self._starts = StartsLeft()
         self._back_at = -inf
         self._runs_since = -inf
@@ -132,21 +136,42 @@ class NodeWatch:
                 self._known = replace(known, sentinel=await self._cli.set_sentinel())
         on_chain = before.on_chain if before.on_chain is not None else await self._cli.on_chain(probed)
         since = time.time() if gone else before.since
-        return replace(
-            before, up=True, since=since, version=version or before.version, on_chain=on_chain, error="", code=None
-        )
+        version = version or before.version
+        return replace(before, up=True, since=since, version=version, on_chain=on_chain, **self._unused())
 
     async def _started(self, seen: NodeSighting) -> NodeStatus:
         """Return the status of a process that was not seen before."""
         probed = await self._probe()  # The CLI port may have been ahead of it.
         certificate = await self._client.fingerprint()
-        registries = tuple([name for name, ask in self._spoken.items() if await ask(probed)])
+        registries = await self._registries(probed)
         on_chain = await self._cli.on_chain(probed)
         sentinel = await self._cli.set_sentinel() if probed.program is NodeProgram.GO_LIVEPEER else None
         known = self._known or NodeIdentity(probed, certificate)
         self._known = replace(known.succeeded(probed, certificate), sentinel=sentinel)
         epoch = self.status.epoch + 1
-        return NodeStatus(True, epoch, time.time(), on_chain, seen.version, registries, program=probed.program)
+        status = NodeStatus(True, epoch, time.time(), on_chain, seen.version, registries, program=probed.program)
+        return replace(status, **self._unused())
+
+    async def _registries(self, probed: Probed) -> tuple[str, ...]:
+        """Return those that are used.
+
+        Raises:
+            NodeError: the node did not say which it has.
+        """
+        used, self._refused = [], None
+        for name, ask in self._spoken.items():
+            try:
+                if await ask(probed):
+                    used.append(name)
+            except NodeError as exc:
+                if exc.code is not Code.NOT_SPOKEN:
+                    raise
+                self._refused = exc
+        return tuple(used)
+
+    def _unused(self) -> dict[str, Any]:
+        """Return the fields of the status that say why a registry is not used although the settings want it."""
+        return {"error": self._refused.message if self._refused else "", "code": self._refused and self._refused.code}
 
     def _notes(self) -> tuple[str, ...]:
         base, written = self._client.base, self._settings.service_url
@@ -236,5 +261,7 @@ def _log_change(before: NodeStatus, now: NodeStatus) -> None:
         log.info("node_back")
     elif now.up and now.notes != before.notes:
         log.info("node_notes", notes=now.notes)
-    elif (now.up, now.error) != (before.up, before.error):
+    elif not now.up and (before.up, before.error) != (False, now.error):
         log.warning("node_down", error=now.error, code=now.code)
+    if now.up and now.error and (now.epoch, now.error) != (before.epoch, before.error):
+        log.warning("registry_not_used", error=now.error, code=now.code)

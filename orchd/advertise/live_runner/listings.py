@@ -64,6 +64,11 @@ class LiveListings:
         """The node was seen, and this registry of it is used."""
         return self.node.epoch > 0 and NAME in self.node.registries
 
+    @property
+    def unused(self) -> bool:
+        """The node was seen, and this registry of it is not used, or not any more: what it had is gone."""
+        return self.node.epoch > 0 and not self.spoken
+
     def known(self, key: ModelKey) -> bool:
         """Return whether the model is still one of ours, offered or not."""
         offers = self._context.listings.offers
@@ -118,6 +123,11 @@ class LiveListings:
             error: of the last call, or why there was none.
         """
         name = {"pipeline": key.pipeline, "model_id": key.model_id}
+        if record is None and self.unused:
+            if key in self._published and self._published[key].published:
+                log.info("live_runner_lost", **name)
+            self.forget(key)
+            return
         before, former = self._errors.get(key), self._published.get(key, _NOTHING)
         if error is not None and (before is None or before.message != error.message):
             # What is the node's own is said once, and not by each of a hundred models: by the watch that it is away.
@@ -137,8 +147,7 @@ class LiveListings:
                 "live_runner_registered" if record else "live_runner_lost" if lost else "live_runner_withdrawn", **name
             )
             former = replace(_NOTHING, since=time.time())
-        unused = self.node.epoch > 0 and not self.spoken
-        if record is None and (unused or not self.known(key)):
+        if record is None and not self.known(key):
             self.forget(key)
         else:
             self._write(key, former, record)

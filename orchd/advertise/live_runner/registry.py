@@ -25,6 +25,7 @@ from orchd.advertise.registry import NodeTrial, RegistryContext, TrialResult
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import NodeProgram
+from orchd.errors import Code
 from orchd.node.ports import NodeCalls, NodeError, Probed
 from orchd.tasks import cancel, spawn
 
@@ -56,9 +57,19 @@ class LiveRunners(ListedRunners, Protocol):
 
 
 async def spoken(client: NodeCalls, settings: OrchestratorSettings, node: Probed) -> bool:
-    """Return whether the node has this registry, and it can be used the way that the settings want."""
-    by_cli = bool(settings.cli_url) and node.program is NodeProgram.GO_LIVEPEER
-    return node.live_runner and (settings.live_runner != "static" or by_cli)
+    """Return whether the node has this registry.
+
+    Raises:
+        NodeError: `NOT_SPOKEN`: it has, and can't be used the way that the settings want.
+    """
+    if node.live_runner and settings.live_runner == "static":
+        what = "cannot register with Live Runner by the CLI port (orchestrator.live_runner = static)"
+        if node.program is not NodeProgram.GO_LIVEPEER:
+            why = f"{node.program.in_words} has no CLI port; write dynamic, or take the setting out"
+            raise NodeError(f"{what}: {why}", code=Code.NOT_SPOKEN)
+        if not settings.cli_url:
+            raise NodeError(f"{what}: orchestrator.cli_url is empty", code=Code.NOT_SPOKEN)
+    return node.live_runner
 
 
 class LiveRegistry:

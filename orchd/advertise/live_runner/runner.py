@@ -73,6 +73,7 @@ class DynamicRunner:
         try:
             while True:
                 self.wake.clear()
+                await self._drop_unused()
                 self._update()
                 due = self._due()
                 if due <= self._now():
@@ -128,6 +129,14 @@ class DynamicRunner:
         if kept is not None:
             self._kept = self._saved = kept
             self._listing = plan.held(kept.record, await self._shared.pace.of(self._live.dialect))
+
+    async def _drop_unused(self) -> None:
+        """Forget what the node had of it, where the node that runs now does not have this registry."""
+        if self._live.unused and self._listing.state is not S.ABSENT:
+            if self._listing.state in BEATING:
+                self._context.sessions.forgotten(self._key, self._now())
+            self._listing, self._error = Listing(), None
+            await self._news.follow(None)
 
     def _update(self) -> None:
         wanted, problem = self._live.wanted(self._key)

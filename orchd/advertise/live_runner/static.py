@@ -138,6 +138,9 @@ class StaticRunners:
             self._up_since = node.since
             for model in self._models.values():  # It may have forgotten us.
                 model.tried, model.failures = None, 0
+        if self._live.unused:
+            for model in self._models.values():
+                model.listed, model.error, model.due = False, None, inf
         for key in offers.now.keys() | offers.why_not.keys():
             self._models.setdefault(key, StaticRunner(key, self._context.node.healthy))
         leaving = []

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from orchd.advertise.live_runner.registry import spoken
 from orchd.domain.offer import NodeProgram
 from orchd.errors import Code
-from orchd.node.ports import Probed
+from orchd.node.ports import NodeError, Probed
 from tests.advertise.live_runner.world import (
     SECRET,
     World,
@@ -242,12 +242,29 @@ async def test_nothing_that_is_secret_is_shown_or_logged() -> None:
     assert secret not in shown
 
 
-@pytest.mark.parametrize(("live", "cli", "way"), list(product((False, True), (False, True), ("dynamic", "static"))))
-async def test_whether_live_runner_can_be_used(live: bool, cli: bool, way: str) -> None:
-    """Static registration needs the CLI port. The question leaves nothing behind."""
-    async with node(use_live_runners=live) as double:
-        settings = settings_for(double, cli=cli, live_runner=way)
-        async with client_of(settings) as client:
-            seen = Probed(NodeProgram.GO_LIVEPEER, live_runner=live)
-            assert await spoken(client, settings, seen) is (live and (way == "dynamic" or cli))
-            assert not double.live_runners.offered()
+@pytest.mark.parametrize(("program", "live"), list(product(NodeProgram, (False, True))))
+async def test_by_heartbeats_it_is_spoken_where_the_node_has_it(program: NodeProgram, live: bool) -> None:
+    async with node() as double, client_of(settings_for(double)) as client:
+        assert await spoken(client, settings_for(double), Probed(program, live_runner=live)) is live
+
+
+@pytest.mark.parametrize("live", [False, True])
+async def test_static_is_spoken_where_there_is_a_cli_port(live: bool) -> None:
+    async with node() as double, client_of(settings_for(double)) as client:
+        seen = Probed(NodeProgram.GO_LIVEPEER, live_runner=live)
+        assert await spoken(client, settings_for(double, live_runner="static"), seen) is live
+
+
+@pytest.mark.parametrize(
+    ("program", "cli", "why"),
+    [
+        (NodeProgram.LIVEPEER_NODE, True, "Livepeer Node has no CLI port; write dynamic"),
+        (NodeProgram.GO_LIVEPEER, False, r"orchestrator\.cli_url is empty"),
+    ],
+)
+async def test_static_without_a_cli_port_is_an_error_by_name(program: NodeProgram, cli: bool, why: str) -> None:
+    async with node() as double, client_of(settings_for(double)) as client:
+        settings = settings_for(double, cli=cli, live_runner="static")
+        with pytest.raises(NodeError, match=rf"orchestrator\.live_runner = static\): {why}") as caught:
+            await spoken(client, settings, Probed(program, live_runner=True))
+        assert caught.value.code is Code.NOT_SPOKEN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from orchd.advertise.live_runner import NAME
 from orchd.advertise.live_runner.registry import LiveRegistry, spoken
 from orchd.advertise.registry import RegistryContext
 from orchd.domain.money import Currency, Price
+from orchd.errors import Code
 from orchd.node.ports import NodeAccess
 from orchd.node.route_secrets import RouteSecrets, new_key
 from orchd.node.watch import NodeWatch
@@ -86,3 +88,44 @@ async def test_a_restart_shorter_than_a_look_is_seen_by_what_is_missing(program:
         looked = listings.looks
         await until("it has looked", lambda: listings.looks > looked + 2)
         assert listings.node.epoch == 3
+
+
+@pytest.mark.parametrize("way", ["dynamic", "static"])
+async def test_a_registry_that_the_node_has_no_more_is_forgotten(way: str) -> None:
+    """A go-livepeer that was restarted without Live Runner: nothing of it may be shown, or be believed later."""
+    async with (
+        node(use_live_runners=True) as double,
+        orchd(double, live_runner=way) as listings,
+    ):
+        listings.set_offers(offers(offer("a", price=USD)))
+        await until("orchd knows", lambda: key("a") in listings.published[NAME])
+        # Nobody answers for the health of static ones here: the node has taken them, and does not list them.
+        listed = way == "dynamic"
+        await until("the node has it", lambda: (one := listings.published[NAME][key("a")]).confirmed or one.error)
+        assert bool(listings.published[NAME][key("a")].confirmed) is listed
+        await double.stop()
+        with_it, double.settings = double.settings, replace(double.settings, use_live_runners=False)
+        await double.start()
+        await until("the start is seen", lambda: listings.node.up and listings.node.registries == ())
+        await until("it is forgotten", lambda: not listings.published[NAME])
+        listings.set_offers(offers(offer("a", price=USD), offer("b", price=USD)))
+        looked = listings.looks
+        await until("it has looked", lambda: listings.looks > looked + 2)
+        assert not listings.published[NAME]
+        await double.stop()
+        double.settings = with_it
+        await double.start()
+        await until("orchd tells it again", lambda: len(listings.published[NAME]) == 2)
+        if listed:
+            await until("both are confirmed", lambda: all(one.confirmed for one in listings.published[NAME].values()))
+
+
+async def test_static_registration_beside_livepeer_node_is_an_error_by_name() -> None:
+    async with livepeer_node() as double, orchd(double, live_runner="static") as listings:
+        listings.set_offers(offers(offer("a", price=USD)))
+        await until("it is up", lambda: listings.node.up)
+        looked = listings.looks
+        await until("it has looked", lambda: listings.looks > looked + 2)
+        assert listings.node.code is Code.NOT_SPOKEN
+        assert "orchestrator.live_runner = static): Livepeer Node has no CLI port" in listings.node.error
+        assert (listings.node.up, listings.node.registries, listings.published[NAME]) == (True, (), {})
