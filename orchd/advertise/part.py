@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from orchd import tasks
 from orchd.advertise.advertiser import Advertiser
 from orchd.advertise.callback import CallbackTrials
+from orchd.advertise.gone_streams import GoneStreams
 from orchd.advertise.listings import Listings
 from orchd.advertise.metrics import CallbackCollector, RegistryErrors, StandingsCollector
 from orchd.advertise.rate import EthUsd, eth_usd_source
@@ -117,7 +118,19 @@ class AdvertisePart(Part):
         # Until something else needs it, the watch runs for the registries alone.
         watch = self._node.access.watch.run()
         offers = advertiser.follow(self._reconcile.snapshots)
-        return {"node": watch, "offers": offers, "callback": self._callback.run(), **advertiser.roots()}
+        streams = GoneStreams(
+            self._realtime.keeper,
+            advertiser.listings,
+            advertiser.registries,
+            self._context.settings.orchestrator.check_s,
+        )
+        return {
+            "node": watch,
+            "streams at the node": streams.run(),
+            "offers": offers,
+            "callback": self._callback.run(),
+            **advertiser.roots(),
+        }
 
     async def withdraw(self) -> None:
         await self.advertiser.withdraw()

@@ -65,6 +65,19 @@ class TriedRegistry(Registry, Protocol):
 
 
 @runtime_checkable
+class StreamRegistry(Registry, Protocol):
+    """A registry by which the node begins streams, and does not tell us of every end. They have its name as origin."""
+
+    async def lives(self, stream: str) -> bool:
+        """Return whether the node still carries a stream; True if it can't be asked about one of this name.
+
+        Raises:
+            NodeError: it did not say.
+        """
+        ...
+
+
+@runtime_checkable
 class SessionRegistry(Registry, Protocol):
     """A registry in which gateways reserve sessions at the node."""
 

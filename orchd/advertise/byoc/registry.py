@@ -20,7 +20,7 @@ from math import inf
 
 import structlog
 
-from orchd.advertise.byoc import NAME, plan, wire
+from orchd.advertise.byoc import NAME, control_channel, plan, wire
 from orchd.advertise.byoc import registration as registrations
 from orchd.advertise.byoc.facts import ByocRules, Facts, Load
 from orchd.advertise.byoc.kept import KeptCapabilities
@@ -65,11 +65,12 @@ async def spoken(client: NodeCalls, settings: OrchestratorSettings, node: Probed
 
 
 class ByocRegistry:
-    """`orchd.advertise.registry.Registry` for BYOC. Make it inside a running loop."""
+    """`orchd.advertise.registry.StreamRegistry` for BYOC. Make it inside a running loop."""
 
     def __init__(self, context: RegistryContext) -> None:
         self._client = context.node.calls
         self._listings = context.listings
+        self.lives = partial(control_channel.lives, context.node.calls)
         self._secrets = context.node.tokens
         self._watch = context.node.watch
         self._settings = settings = context.settings
