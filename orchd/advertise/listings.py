@@ -12,6 +12,7 @@ from typing import Any
 
 from orchd.advertise import registries
 from orchd.advertise.leaks import LeakedSlots
+from orchd.advertise.off_market import OffMarket
 from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import NodeStatus, Offers, Published
@@ -100,6 +101,7 @@ class Listings:
         self.published: Mapping[str, dict[ModelKey, Published]] = {
             name: _PublishedModels(partial(self._changed, told, name)) for name in registries.names()
         }
+        self._off_market = OffMarket()
         self._waiting: set[asyncio.Event] = set()
 
     def _changed(
@@ -107,6 +109,7 @@ class Listings:
     ) -> None:
         self.changes.touch(key)
         told(registry, key, before, now, self.offers.why_not)
+        self._off_market.look(key, [self.published[name].get(key) for name in self.node.registries])
 
     def set_offers(self, offers: Offers) -> None:
         """Replace what gateways are to find."""
