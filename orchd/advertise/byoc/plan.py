@@ -122,11 +122,16 @@ def _cures(registration: Registration, facts: Facts, rules: ByocRules) -> Iterat
         yield _Cure(registration.at + HEAL_S, "the node has lost it")
     if registration.odd >= CERTAIN:
         how = "gives out none of its free slots" if registration.starved else "counts its slots otherwise"
-        yield _Cure(registration.at + HEAL_S, f"the node {how}")
+        yield _Cure(registration.at + _patience(registration), f"the node {how}")
     if seen is None or seen.registered is None:
         yield _Cure(registration.at + rules.recount_s, "it can't be seen whether the node still has it")
     if record.price.currency is Currency.USD and facts.eth_usd is None:
         yield _Cure(registration.at + rules.recount_s, "the node's rate may have moved")
+
+
+def _patience(registration: Registration) -> float:
+    """Return after how many seconds what a token has shown is mended: ever later where another program undoes it."""
+    return HEAL_S * 2 ** min(registration.overtaken - 1, 6) if registration.contested else HEAL_S
 
 
 def _withdraw(registration: Registration, facts: Facts, why: str) -> ByocCall | WaitUntil:

@@ -29,6 +29,10 @@ RECHECK_S = 2.0
 CERTAIN = 2
 """Tokens in a row that show the same before it counts."""
 
+CONTEST_S = 3600.0
+"""Within so many seconds the node must have offered more than all our slots twice, to be another program's doing. Once
+may be a job that the node gave up late."""
+
 BACKOFF_MIN_S, BACKOFF_MAX_S = 1.0, 30.0
 
 
@@ -120,6 +124,7 @@ class Registration:
         seen: what a token showed since; None = none was asked for yet.
         odd: tokens in a row that showed another count of slots than ours.
         starved: and it had no slot to give, though it should.
+        overtaken, overtaken_at: how often, and when last (loop clock), the node offered more than all our slots.
         failures: of the last calls: one of each kind at most, the last one last.
     """
 
@@ -132,12 +137,19 @@ class Registration:
     seen: TokenSighting | None = None
     odd: int = 0
     starved: bool = False
+    overtaken: int = 0
+    overtaken_at: float = -inf
     failures: tuple[FailedCall, ...] = ()
 
     @property
     def empty(self) -> bool:
         """Nothing is there, and nothing is to be said about it."""
         return self.record is None and not self.failures
+
+    @property
+    def contested(self) -> bool:
+        """Another program registers the same name: what the node holds is now theirs, now ours."""
+        return self.overtaken >= CERTAIN
 
     @property
     def offered(self) -> bool:
@@ -188,6 +200,8 @@ def upserted(registration: Registration, record: Capability, facts: Facts) -> Re
         at=facts.now,
         leaks=facts.leaks,
         check_at=facts.now if record.capacity > 0 else inf,
+        overtaken=registration.overtaken if registration.epoch == facts.epoch else 0,
+        overtaken_at=registration.overtaken_at,
         failures=() if record.capacity > 0 else registration.retried().failures,
     )
 
@@ -241,6 +255,10 @@ def checked(
     due = max(0, registration.record.capacity - after.taken)
     if before != after or seen.free in (None, due):
         return replace(registration, seen=seen, odd=0, starved=False, check_at=now + check_s)
+    if registration.odd + 1 == CERTAIN and (seen.free or 0) > registration.record.capacity:
+        soon = now - registration.overtaken_at < CONTEST_S
+        times = registration.overtaken + 1 if soon else 1
+        registration = replace(registration, overtaken=times, overtaken_at=now)
     return replace(
         registration,
         seen=seen,

@@ -82,7 +82,7 @@ class ByocRegistry:
         self._registrations: dict[str, Registration] = {}
         self._keys: dict[str, ModelKey] = {}
         self._calls: dict[str, asyncio.Task[None]] = {}
-        self._troubles = Troubles(context.listings.on_error)
+        self._troubles = Troubles(context.listings.on_error, context.instance, settings.callback_url)
         self._was_up = False
         self._broken: BaseException | None = None
         self._changed = context.listings.subscribe()
@@ -244,8 +244,7 @@ class ByocRegistry:
         now = asyncio.get_running_loop().time()
         found = registrations.checked(registration, seen, before, self._load(key), now, check_s)
         self._registrations[name] = found
-        if is_gone(found) and not is_gone(registration):
-            log.warning("byoc_lost", capability=name)
+        if self._troubles.looked(name, registration, found):
             self._check_all()
 
     def _check_all(self) -> None:

@@ -18,6 +18,8 @@ def standing(registration: Registration, target: Capability | Unpublishable | No
     """
     record, trouble = registration.record, registration.trouble
     error, code = (trouble.error, trouble.code) if trouble else ("", None)
+    if registration.contested and record is not None and not error:
+        error, code = contested(record), Code.NODE_REFUSED
     if isinstance(target, Unpublishable):
         error, code = f"cannot publish the price: {target.reason}", Code.PRICE_UNPUBLISHABLE
     published = registration.offered and registration.epoch == epoch
@@ -29,6 +31,15 @@ def standing(registration: Registration, target: Capability | Unpublishable | No
         error=error,
         code=code,
         price=wire.price_text(record.price) if record and registration.offered else "",
+    )
+
+
+def contested(record: Capability) -> str:
+    """Return what it means that another program registers the same name."""
+    return (
+        f"cannot keep {record.name!r} at go-livepeer: another program, such as a second orchd, registers the same name "
+        f"there, with more slots than ours ({record.capacity}); give each orchd names of its own "
+        "(orchestrator.capability), or a node of its own"
     )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import structlog
 
 from orchd.advertise.byoc import NAME
+from orchd.advertise.byoc.registration import Registration
+from orchd.advertise.byoc.standing import contested, is_gone
 from orchd.errors import Code, OrchdError
 
 log = structlog.get_logger("orchd.advertise.byoc")
@@ -20,9 +22,11 @@ class Troubles:
 
     Args:
         count: called with registry and code at each call that failed.
+        instance, callback_url: of this orchd, to tell it from another one.
     """
 
-    def __init__(self, count: Callable[[str, str], None]) -> None:
+    def __init__(self, count: Callable[[str, str], None], instance: str, callback_url: str) -> None:
+        self._ours = {"instance": instance, "callback_url": callback_url}
         self._count = count
         self._said: dict[str, str] = {}
         self._of_the_node: Code | None = None
@@ -42,6 +46,15 @@ class Troubles:
         """A call about it has gone well."""
         self._said.pop(name, None)
         self._of_the_node = None
+
+    def looked(self, name: str, before: Registration, found: Registration) -> bool:
+        """A token was seen; return whether the node was found to have lost the capability."""
+        if found.contested and found.overtaken > before.overtaken and found.record is not None:
+            log.warning("byoc_contested", capability=name, **self._ours, reason=contested(found.record))
+        lost = is_gone(found) and not is_gone(before)
+        if lost:
+            log.warning("byoc_lost", capability=name)
+        return lost
 
     def check_failed(self, name: str, error: OrchdError) -> None:
         """The node could not be asked for a token."""

@@ -324,6 +324,37 @@ def test_what_is_seen_at_the_node_is_left_alone() -> None:
     assert decided(held(), given=facts(now=NOW + 10_000)) == WaitUntil(inf)
 
 
+# Another program that registers the same name.
+
+
+def overtaken(times: int, apart_s: float) -> tuple[Registration, float]:
+    """Return what is known, and when, after the node has offered more than all our slots so often."""
+    registration, now = held(seen=None), NOW
+    for _ in range(times):
+        now += apart_s
+        registration = registrations.upserted(registration, record(), facts(now=now))
+        for seen in (FREE, TokenSighting(True, 5), TokenSighting(True, 5)):
+            registration = registrations.checked(registration, seen, NO_LOAD, NO_LOAD, now, check_s=inf)
+    return registration, now
+
+
+def test_a_second_program_of_the_same_name_is_named_and_not_fought() -> None:
+    once, now = overtaken(1, 60.0)
+    assert not standing(once, record(), 1).error, "a job that the node gave up late looks like this"
+    assert decided(once, given=facts(now=now)) == WaitUntil(now + HEAL_S)
+    again, now = overtaken(2, 60.0)
+    assert "a second orchd, registers the same name" in standing(again, record(), 1).error
+    assert decided(again, given=facts(now=now)) == WaitUntil(now + 2 * HEAL_S)
+    often, now = overtaken(20, 60.0)
+    assert decided(often, given=facts(now=now)) == WaitUntil(now + 64 * HEAL_S)
+
+
+def test_a_second_program_is_forgotten_with_the_node_and_after_an_hour() -> None:
+    contested, now = overtaken(2, 60.0)
+    assert not registrations.upserted(contested, record(), facts(now=now, epoch=2)).contested
+    assert not overtaken(5, 3601.0)[0].contested
+
+
 # Slots that the node keeps although their jobs are over.
 
 

@@ -533,6 +533,19 @@ async def test_a_node_that_lacks_the_registry_is_suspected_to_be_another_one() -
         assert r.shows("a").error.startswith("cannot register 'llm/a' with the node: it has no BYOC registry")
 
 
+async def test_two_orchd_that_register_the_same_name_are_told_apart_and_do_not_fight(quick: None) -> None:
+    """The one whose slots are fewer sees more at the node than it has told, and says so."""
+    async with rig() as small:
+        large = Rig(small.double)
+        with capture_logs() as said:
+            async with small.orchd(offer("a", 1)), large.orchd(offer("a", 3)):
+                await until("the other one is noticed", lambda: "a second orchd" in small.shows("a").error)
+                await until("it is said", lambda: any(each["event"] == "byoc_contested" for each in said))
+        [line] = {str(sorted(each.items())) for each in said if each["event"] == "byoc_contested"}
+        assert all(part in line for part in ("'llm/a'", "'instance', 'test'", "http://127.0.0.1:8737"))
+        assert not large.shows("a").error
+
+
 # What is said in the log.
 
 
