@@ -18,6 +18,7 @@ from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
 from orchd.node.client import NodeClient
+from orchd.node.ports import NodeAnswer, NodeError
 from orchd.realtime.stream import Stream
 from orchd.sessions.session import Session, SessionKind
 from orchd.tasks import cancel, spawn
@@ -47,11 +48,12 @@ class Keeper:
 
 
 class Asked:
-    """BYOC's registry, as far as streams go. `names` were asked about."""
+    """BYOC's registry, as far as streams go. `names` were asked about, and the node said that `alive` are."""
 
     def __init__(self, client: NodeClient) -> None:
         self._lives = partial(control_channel.lives, client)
         self.names: list[str] = []
+        self.alive: list[str] = []
 
     async def run(self) -> None:
         raise AssertionError("it is not run here")
@@ -61,7 +63,9 @@ class Asked:
 
     async def lives(self, name: str) -> bool:
         self.names.append(name)
-        return await self._lives(name)
+        lives = await self._lives(name)
+        self.alive += [name] * lives
+        return lives
 
 
 class Scene:
@@ -125,12 +129,12 @@ async def test_a_stream_that_lives_is_left_alone_and_one_whose_stop_was_lost_is_
 
 async def test_each_start_of_the_node_is_asked_at_once_and_what_it_forgot_did_not_end_well() -> None:
     async with scene("one", check_s=1000.0) as s:
-        await until("it was asked about", lambda: s.asked.names.count("one") == 1)
+        await until("the node has said that it lives", lambda: "one" in s.asked.alive)
+        s.node_is(1, up=False)
         await s.double.restart()
         s.node_is(2)
         await until("it is ended", lambda: "one" in s.keeper.ended)
         assert s.keeper.ended == {"one": (Outcome.ABORTED, FORGOTTEN)}
-        assert s.asked.names.count("one") == 2
 
 
 async def test_a_stream_that_orchd_finds_again_is_asked_about_at_once() -> None:
@@ -151,3 +155,16 @@ async def test_a_node_in_trouble_ends_no_stream() -> None:
         await s.asked_about("one")
         await s.asked_about("one")
         assert s.keeper.ended == {}
+
+
+async def test_the_404_of_another_server_is_no_word_of_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a proxy in front of the node that passes no channels on."""
+    async with node() as double, client_of(settings_for(double)) as client:
+        assert not await control_channel.lives(client, "one")
+
+        async def service(method: str, path: str, **rest: object) -> NodeAnswer:
+            return NodeAnswer(404, b"<h1>404 Not Found</h1>", "text/html")
+
+        monkeypatch.setattr(client, "service", service)
+        with pytest.raises(NodeError, match="cannot see whether the node carries stream one"):
+            await control_channel.lives(client, "one")
