@@ -30,7 +30,7 @@ STOPPED = "it was stopped at the node, and the stop did not reach orchd"
 FORGOTTEN = "the node does not carry it any more: it was restarted, or the stop came while orchd was away"
 
 
-class Streams(Protocol):
+class KeepsStreams(Protocol):
     """The keeper of streams, as far as it is used here; see `orchd.realtime.keeper.Keeper`."""
 
     @property
@@ -39,7 +39,7 @@ class Streams(Protocol):
     def end_soon(self, stream: Stream, outcome: Outcome, why: str) -> None: ...
 
 
-class _Seen(NamedTuple):
+class _SeenAlive(NamedTuple):
     """Attributes:
     epoch: the start of the node that carried it when it was asked.
     at: when that was; loop clock.
@@ -58,12 +58,14 @@ class GoneStreams:
         check_s: seconds between two questions about one stream.
     """
 
-    def __init__(self, keeper: Streams, listings: Listings, registries: Mapping[str, Registry], check_s: float) -> None:
+    def __init__(
+        self, keeper: KeepsStreams, listings: Listings, registries: Mapping[str, Registry], check_s: float
+    ) -> None:
         self._keeper = keeper
         self._listings = listings
         self._registries = {name: each for name, each in registries.items() if isinstance(each, StreamRegistry)}
         self._check_s = check_s
-        self._seen: dict[Stream, _Seen] = {}
+        self._seen: dict[Stream, _SeenAlive] = {}
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -87,7 +89,7 @@ class GoneStreams:
                 log.debug("stream_not_asked_about", stream=stream.id, error=exc.message)
                 return  # The next turn asks again.
             if lives:
-                self._seen[stream] = _Seen(node.epoch, now)
+                self._seen[stream] = _SeenAlive(node.epoch, now)
             else:
                 same = seen is not None and seen.epoch == node.epoch
                 self._keeper.end_soon(stream, Outcome.OK if same else Outcome.ABORTED, STOPPED if same else FORGOTTEN)
