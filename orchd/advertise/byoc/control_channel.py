@@ -13,7 +13,7 @@ from orchd.errors import Code
 from orchd.node.ports import NodeCalls, NodeError
 
 PLAIN = re.compile(r"[A-Za-z0-9._~-]+")
-"""Names that are the same in a path whoever escapes them. A stream with another one is never asked about."""
+"""Names that need no escaping in a path. A stream with another one is never asked about."""
 
 GONE = "Stream not found"
 """What the node says of a channel that it has not. Source: docs/protocol/trickle.md, 4."""
