@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from orchd.advertise import registries
+from orchd.advertise.byoc import NAME as BYOC
 from orchd.advertise.live_runner import NAME
-from orchd.advertise.live_runner.registry import LiveRegistry, spoken
 from orchd.advertise.registry import RegistryContext
 from orchd.domain.money import Currency, Price
 from orchd.errors import Code
@@ -42,16 +43,19 @@ USD = Price(Fraction(1), 3600, Currency.USD)
 
 @asynccontextmanager
 async def orchd(double: Node | LivepeerNode, **changes: Any) -> AsyncIterator[CountingListings]:
-    """Run what tells Live Runner, as the daemon does."""
+    """Run what tells the registries, as the daemon does."""
     settings, store = settings_for(double, **changes), FakeSecretStore()
     listings = Jobs().listings()
     async with client_of(settings) as client:
         watch = NodeWatch(client, store, settings)
         access = NodeAccess(client, RouteSecrets(new_key(), 3600.0), store, watch)
         context = RegistryContext(access, listings, settings, lambda: None, NodeSessionsSeen(), "test")
-        watch.ask(NAME, partial(spoken, client, settings))
+        tasks = [spawn(watch.run(), name="watch")]
+        for name in registries.names():
+            module = registries.module(name, "registry")
+            watch.ask(name, partial(module.spoken, client, settings))
+            tasks.append(spawn(module.make(context).run(), name=name))
         watch.polled.connect(listings.set_node)
-        tasks = [spawn(watch.run(), name="watch"), spawn(LiveRegistry(context).run(), name="registry")]
         try:
             yield listings
             assert not any(task.done() for task in tasks)
@@ -106,7 +110,7 @@ async def test_a_registry_that_the_node_has_no_more_is_forgotten(way: str) -> No
         await double.stop()
         with_it, double.settings = double.settings, replace(double.settings, use_live_runners=False)
         await double.start()
-        await until("the start is seen", lambda: listings.node.up and listings.node.registries == ())
+        await until("the start is seen", lambda: listings.node.up and NAME not in listings.node.registries)
         await until("it is forgotten", lambda: not listings.published[NAME])
         listings.set_offers(offers(offer("a", price=USD), offer("b", price=USD)))
         looked = listings.looks
@@ -129,3 +133,23 @@ async def test_static_registration_beside_livepeer_node_is_an_error_by_name() ->
         assert listings.node.code is Code.NOT_SPOKEN
         assert "orchestrator.live_runner = static): Livepeer Node has no CLI port" in listings.node.error
         assert (listings.node.up, listings.node.registries, listings.published[NAME]) == (True, (), {})
+
+
+async def test_byoc_is_forgotten_where_livepeer_node_has_taken_the_place_of_go_livepeer() -> None:
+    async with (
+        node(plain_http=True, use_live_runners=True) as first,
+        orchd(first, cli=False, eth_usd="3000") as listings,
+    ):
+        listings.set_offers(offers(offer("a", price=5)))
+        await until("BYOC has it", lambda: (one := listings.published[BYOC].get(key("a"))) and one.confirmed)
+        await first.stop()
+        async with livepeer_node(listen=first.service_url.removeprefix("http://")) as second:
+            await until("the other program is seen", lambda: listings.node.program == "livepeer-node")
+            await until("BYOC is forgotten", lambda: not listings.published[BYOC])
+            assert listings.node.registries == (NAME,)
+            looked = listings.looks
+            await until("it has looked", lambda: listings.looks > looked + 2)
+            assert not listings.published[BYOC]
+            assert second.starts == 1
+        await first.start()
+        await until("BYOC has it again", lambda: (one := listings.published[BYOC].get(key("a"))) and one.confirmed)
