@@ -20,6 +20,10 @@ Json = dict[str, Any]
 
 ABSENT = "—"
 _WARNING = "warning: "
+_REPORTS = (
+    "NODE REPORTS is what go-livepeer shows, at the rate below and before its overhead for each gateway; Livepeer Node "
+    "rounds up to whole wei"
+)
 _EXACT, _ROUNDED = Context(prec=12), Context(prec=6)
 _SMALL, _LARGE = Decimal("0.000001"), Decimal(1_000_000)
 """Smaller amounts have an exponent; of larger ones, what stands after the point doesn't matter."""
@@ -85,7 +89,7 @@ def as_text(rows: Iterable[Row], rate: Rate, style: TextStyle) -> str:
         headings = (registries.module(name, "prices").HEADING for name in registries.names())
         head = ("MODEL", *(text for heading in headings for text in (heading, "NODE REPORTS")))
         lines += ["", *table(head, (_published(row) for row in priced), style), ""]
-        lines += style.wrap("NODE REPORTS is at the rate below, before the node's overhead for each gateway", "")
+        lines += style.wrap(_REPORTS, "")
     lines += style.wrap(printable(rate.why) or f"ETH/USD {_amount(rate.eth_usd)}", "")
     notes = sorted(_notes(rows).items(), key=lambda note: not note[0].startswith(_WARNING))
     for text, keys in notes:
