@@ -42,7 +42,9 @@ class NodeSettings(Section):
         "<datadir>/cert.pem, ca:/PATH of a CA file, off, or auto = off on loopback, else the system's CAs.",
     )
     poll_s: Positive = Field(
-        1.0, description="How often, in seconds, orchd checks whether the node is up and whether it was restarted."
+        0.75,
+        description="How often, in seconds, orchd checks whether the node is up and whether it was restarted; what it "
+        "has forgotten is registered again within a second.",
     )
     call_timeout_s: Positive = Field(5.0, description="Timeout in seconds of one call to the node.")
 

@@ -23,7 +23,7 @@ from tests.virtual_time import run_virtual
 
 GO, NODE = NodeProgram.GO_LIVEPEER, NodeProgram.LIVEPEER_NODE
 BEAT_S, SETTLED_S = 5.0, 8.0
-AGAIN_S = 1.1
+AGAIN_S = 1.0
 """From the node's answering to all runners' being known to it again."""
 
 KINDS: tuple[dict[str, Any], ...] = (
