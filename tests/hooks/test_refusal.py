@@ -47,7 +47,8 @@ def asked(door: str, kind: str) -> bytes:
         case "event stream":
             return request(("Accept", "text/event-stream"), target=f"{prefix}/x", body=b"{}")
         case "stream start":
-            return request((NAMES[door], "s1"), target=f"{prefix}/stream/start", body=b"{}")
+            media = b'{"subscribe_url": "http://media.test/in", "publish_url": "http://media.test/out"}'
+            return request((NAMES[door], "s1"), target=f"{prefix}/stream/start", body=media)
     return request(*SOCKET, target=f"{prefix}/ws", method="GET")
 
 
