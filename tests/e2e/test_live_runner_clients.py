@@ -1,0 +1,228 @@
+"""Realtime video from Livepeer's own Python SDK through a session of Live Runner's to a real PyTrickle, and back.
+
+The client brings no media URLs. However it ends, nothing is left: no stream in the container, no slot, no channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from orchd.tasks import cancel, spawn
+from tests.e2e.beside import GO_LIVEPEER_0_10, LIVEPEER_NODE, NodeProcess, Program, orchd_beside
+from tests.e2e.daemon import PATIENCE_S, ROOT, Daemon
+from tests.e2e.environments import PYTRICKLE, SDK
+from tests.e2e.realtime import BLUE, Colour, inverted, name, near, need, pytrickle
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CLIENT = ROOT / "tests" / "e2e" / "sdk_client.py"
+MODEL = "one"
+START_URLS = ("publish_url", "subscribe_url", "control_url", "events_url", "data_url")
+
+
+class Client:
+    """The SDK's user, as a process.
+
+    Attributes:
+        told: how it introduces itself: session, manifest, app_url, channels.
+        frames: mean colours of what came back, oldest first.
+        events: types of what the events channel said.
+        done: what it was told and has done.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.told: dict[str, Any] = {}
+        self.frames: list[Colour] = []
+        self.events: set[str] = set()
+        self.done: list[str] = []
+        self.failed = ""
+        self._news = asyncio.Event()
+
+    async def listen(self) -> None:
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
+            said = json.loads(line)
+            if "failed" in said:
+                self.failed = said["failed"]
+            elif "frame" in said:
+                self.frames.append(tuple(said["frame"]))
+            elif "event" in said:
+                self.events.add(said["event"])
+            elif "done" in said:
+                self.done.append(said["done"])
+            else:
+                self.told = said
+            self._news.set()
+
+    async def until(self, what: str, condition: Callable[[], object]) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not condition():
+                    assert not self.failed, self.failed
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"never came true: {what}; {self.told}, {self.frames[-3:]}, {self.events}") from None
+
+    async def shows(self, colour: Colour) -> None:
+        """Wait until a frame comes back from now on that has this colour."""
+        before = len(self.frames)
+        seen = lambda: any(near(list(frame), colour) for frame in self.frames[before:])  # noqa: E731
+        await self.until(f"{colour} comes back", seen)
+
+    async def do(self, order: str) -> None:
+        """Have it done, and wait until it is."""
+        assert self.process.stdin is not None
+        before = len(self.done)
+        self.process.stdin.write(f"{order}\n".encode())
+        await self.until(f"{order} is done", lambda: len(self.done) > before)
+
+
+class Stage:
+    """A node, an orchd with one PyTrickle, and clients."""
+
+    def __init__(self, node: NodeProcess, daemon: Daemon) -> None:
+        self.node, self.daemon = node, daemon
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """Start one that must get its video back; nothing of it may be left in the end."""
+        process = await asyncio.create_subprocess_exec(
+            *(str(SDK.python), str(CLIENT), self.node.url, name(MODEL), ",".join(map(str, BLUE))),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        client = Client(process)
+        listening = spawn(client.listen(), name="listen to the client")
+        try:
+            await client.shows(inverted(BLUE))
+            yield client
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            await cancel(listening)
+        await self.nothing_left(client)
+
+    async def nothing_left(self, client: Client) -> None:
+        await self.daemon.until_model(
+            MODEL, "is ready and free", lambda m: m["ready"] and not m["sessions"]["active"] and not m["streams"]
+        )
+
+        async def is_offered() -> bool:
+            found = (await self.node.runners()).get(name(MODEL))
+            return found is not None and (found["capacity"], found["capacity_used"]) == (1, 0)
+
+        async def is_idle() -> bool:
+            address = (await self.daemon.model(MODEL))["runners"][0]["address"]
+            async with self.daemon.client.get(f"{address}/stream/status") as answer:
+                return not (await answer.json())["client_active"]
+
+        async def no_channel() -> bool:
+            return {await self.channel(url) for url in client.told.get("channels", ())} <= {404}
+
+        await self.daemon.until("the model is offered again", is_offered)
+        await self.daemon.until("no stream is left in the container", is_idle)
+        await self.daemon.until("no channel is left", no_channel)
+
+    async def channel(self, url: str) -> int:
+        return (await self.node.call("GET", f"{url}/next"))[0]
+
+    async def starts(self) -> tuple[int, list[str]]:
+        """Return the container's pid, and the streams that it was asked to start."""
+        runner = (await self.daemon.model(MODEL))["runners"][0]
+        async with self.daemon.client.get(f"{runner['address']}/seen") as answer:
+            found = await answer.json()
+            return found["pid"], found["starts"]
+
+
+@asynccontextmanager
+async def staged(program: Program, folder: Path) -> AsyncIterator[Stage]:
+    need(PYTRICKLE)
+    need(SDK)
+    entry = pytrickle(MODEL)
+    instance = f"t-live-{secrets.token_hex(4)}"
+    async with (
+        NodeProcess(folder / "node", program=program) as node,
+        orchd_beside(node, folder / "orchd", instance, entry, streams__idle_s="1") as daemon,
+    ):
+        stage = Stage(node, daemon)
+        await stage.nothing_left(Client(None))  # type: ignore[arg-type]
+        yield stage
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    async with staged(LIVEPEER_NODE, tmp_path_factory.mktemp("live")) as found:
+        yield found
+
+
+async def goes_well(stage: Stage) -> None:
+    async with stage.client() as client:
+        session = client.told["session"]
+        assert client.told["manifest"] == session
+        assert len({*client.told["channels"]}) == len(START_URLS)
+        shown = await stage.daemon.model(MODEL)
+        assert [(s["id"], s["origin"], s["phase"]) for s in shown["streams"]] == [(session, "live-runner", "running")]
+        assert shown["sessions"]["active"] == 1
+        await client.until("the container has said something", lambda: "send_first_processed_segment" in client.events)
+        await client.do('params {"keep": 0}')
+        await client.shows((inverted(BLUE)[0], 0, 0))
+        await client.do("stop")
+        await client.do("close")
+        assert session in (await stage.starts())[1]
+
+
+async def test_video_comes_back_and_an_update_a_stop_and_the_end_of_the_session_reach_the_container(
+    stage: Stage,
+) -> None:
+    await goes_well(stage)
+
+
+async def test_it_is_the_same_at_go_livepeer(tmp_path: Path) -> None:
+    async with staged(GO_LIVEPEER_0_10, tmp_path) as stage:
+        await goes_well(stage)
+
+
+async def test_a_client_that_ends_its_session_alone_leaves_nothing(stage: Stage) -> None:
+    async with stage.client() as client:
+        await client.do("close")
+
+
+async def test_a_container_that_dies_leaves_nothing_and_the_next_one_serves(stage: Stage) -> None:
+    async with stage.client():
+        pid, _ = await stage.starts()
+        os.kill(pid, signal.SIGKILL)
+        await stage.daemon.until_model(MODEL, "is not served", lambda model: not model["ready"])
+    assert (await stage.starts())[0] != pid
+
+
+async def test_a_stream_outlives_a_kill_of_orchd_is_found_again_and_leaves_nothing(stage: Stage) -> None:
+    async with stage.client() as client:
+        await stage.daemon.kill()
+        await client.shows(inverted(BLUE))
+        await stage.daemon.start()
+        found = await stage.daemon.until_model(MODEL, "has found its stream", lambda model: model["streams"])
+        assert [(s["id"], s["phase"]) for s in found["streams"]] == [(client.told["session"], "running")]
+        assert found["sessions"]["active"] == 1
+        await client.shows(inverted(BLUE))
+        await client.do("stop")
+        await client.do("close")
+
+
+async def test_a_node_that_dies_leaves_nothing(stage: Stage) -> None:
+    async with stage.client():
+        await stage.node.kill()
+        await stage.node.start()
