@@ -1,10 +1,10 @@
-"""A client of Live Runner's, as its users write one with Livepeer's Python SDK; run by `environments.SDK`.
+"""A client of Live Runner's as `docs/how-to/realtime.md` has one, with Livepeer's Python SDK, in `environments.SDK`.
 
 NODE APP R,G,B   reserve a session of the app at the node, start a stream, send frames of one colour until told to end
 
 It prints a JSON object a line: once {"session", "app_url", "channels"}, then {"frame": [r, g, b]} for each that comes
-back and {"event": type}. On stdin it takes a line `params JSON`, `stop` (the stream), `leave` (the stream and the
-session, and end), or `close` (the session, and end). It answers {"done": word}.
+back and {"event": type}. On stdin it takes a line `params JSON`, `end` (the stream and the session,
+and itself), or `close` (the session alone, and itself). It answers {"done": word}.
 """
 
 from __future__ import annotations
@@ -12,21 +12,28 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 import traceback
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av  # type: ignore[import-not-found]
-from livepeer_gateway import MediaPublishConfig, VideoOutputConfig  # type: ignore[import-not-found]
-from livepeer_gateway.http import post_json  # type: ignore[import-not-found]
-from livepeer_gateway.live_runner import LiveRunnerSession  # type: ignore[import-not-found]
-from livepeer_gateway.lv2v import LiveVideoToVideo, StartJobRequest  # type: ignore[import-not-found]
-from livepeer_gateway.selection import reserve_session  # type: ignore[import-not-found]
+from livepeer_gateway import (  # type: ignore[import-not-found]
+    LiveRunnerSession,
+    LiveVideoToVideo,
+    MediaPublishConfig,
+    VideoOutputConfig,
+    call_runner,
+)
 
 WIDTH, HEIGHT, RATE = 128, 96, 10
 # Its own is 5 s, and a container may need longer to begin.
 TIMEOUT_S = 60.0
+PAGE: dict[str, Any] = {}
+_TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "realtime.md").read_text()
+exec(re.findall(r"^```python\n(.*?)^```$", _TEXT, re.MULTILINE | re.DOTALL)[0], PAGE)
 
 
 def say(**what: Any) -> None:
@@ -65,24 +72,20 @@ async def obey(session: LiveRunnerSession, job: LiveVideoToVideo) -> None:
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         word, _, rest = line.strip().partition(" ")
         if word == "params":
-            await post_json(f"{session.app_url}/stream/params", json.loads(rest), timeout=TIMEOUT_S)
-        if word in ("stop", "leave"):
-            await post_json(f"{session.app_url}/stream/stop", {}, timeout=TIMEOUT_S)
-        if word in ("leave", "close"):
+            await call_runner(f"{session.app_url}/stream/params", payload=json.loads(rest), timeout=TIMEOUT_S)
+        elif word == "end":
+            await PAGE["end"](session, job)
+        elif word == "close":
             await job.close()
             await session.aclose()
         say(done=word)
-        if word in ("leave", "close"):
+        if word in ("end", "close"):
             return
 
 
 async def main(node: str, app: str, colour: tuple[int, ...]) -> None:
-    session = await reserve_session(orchestrators=[node], app=app, timeout=TIMEOUT_S)
-    request = StartJobRequest(params={"width": WIDTH, "height": HEIGHT, "name": session.session_id})
-    told = await post_json(f"{session.app_url}/stream/start", request.to_json(), timeout=TIMEOUT_S)
-    job = LiveVideoToVideo.from_json(told)
-    job.control.start_keepalive()  # Without it the container gives up after some minutes.
-    channels = [job.publish_url, job.subscribe_url, job.control_url, job.events_url, told["data_url"]]
+    session, job = await PAGE["start"](node, app, {"width": WIDTH, "height": HEIGHT, "name": app})
+    channels = [job.publish_url, job.subscribe_url, job.control_url, job.events_url, job.raw["data_url"]]
     say(session=session.session_id, manifest=job.manifest_id, app_url=session.app_url, channels=channels)
     async with asyncio.TaskGroup() as others:
         tasks = [others.create_task(each) for each in (send(job, colour), show(job), tell(job))]
