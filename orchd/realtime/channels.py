@@ -64,7 +64,7 @@ class ChannelSet:
         Args:
             body: a JSON object, or empty.
         """
-        said = {"gateway_request_id": stream_id}
+        said = dict.fromkeys(("gateway_request_id", "stream_id", "manifest_id"), stream_id)
         for name, where in _FOR_CONTAINER.items():
             said[where] = _from_runner(self.channels[name].internal_url, model)
         ours = json.dumps(said).encode()

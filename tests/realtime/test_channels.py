@@ -52,6 +52,8 @@ def test_the_client_publishes_where_the_container_subscribes_and_each_has_the_ur
     inside, outside = "http://10.0.0.1:8935/ai/trickle/channel_", "https://node.example/ai/trickle/channel_"
     assert json.loads(found.start(b"", "s1", OUTSIDE)) == {
         "gateway_request_id": "s1",
+        "stream_id": "s1",
+        "manifest_id": "s1",
         "subscribe_url": f"{inside}in",
         "publish_url": f"{inside}out",
         "control_url": f"{inside}control",
