@@ -141,7 +141,22 @@ async def test_a_start_without_media_gets_channels_and_its_stop_removes_them_beh
     assert status_of(await stage.stop()) == 200
     assert order == ["POST channels", "start", "stop", "DELETE channels"]
     assert removed(stage) == [list(MIME_TYPES)]
-    assert stage.active == 0
+    assert (stage.stream().phase, stage.active) == (StreamPhase.HELD, 1), "the session is the client's to end"
+
+
+@virtual_time
+async def test_each_stream_of_a_session_has_channels_of_its_own_and_the_session_has_one_slot() -> None:
+    stage = Stage()
+    order = stage.note_order()
+    for _ in range(2):
+        assert status_of(await stage.start()) == 200
+        assert (stage.stream().phase, stage.active) == (StreamPhase.RUNNING, 1)
+        assert status_of(await stage.stop()) == 200
+        assert (stage.stream().phase, stage.active) == (StreamPhase.HELD, 1)
+    assert order == ["POST channels", "start", "stop", "DELETE channels"] * 2
+    stage.keeper.released(KEY, "s1")
+    await stage.idle()
+    assert (stage.active, removed(stage)) == (0, [list(MIME_TYPES)] * 2)
 
 
 @pytest.mark.parametrize("via", [BYOC, DIRECT])
@@ -229,7 +244,7 @@ def test_a_start_that_does_not_succeed_leaves_neither_stream_nor_channel(said: C
         assert status_of(await stage.start()) == 502
         await stage.idle()
         assert removed(stage) == [list(MIME_TYPES)]
-        assert (stage.active, stage.stored, list(stage.keeper.streams)) == (0, set(), [])
+        assert (stage.stream().phase, stage.active, stage.stored) == (StreamPhase.HELD, 1, set())
 
     run()
 
@@ -246,7 +261,7 @@ async def test_a_client_that_leaves_while_the_channels_are_made_leaves_nothing_b
     stage.node.gate.set()
     await stage.idle()
     assert order == ["POST channels", "start", "stop", "DELETE channels"]
-    assert (stage.active, list(stage.keeper.streams)) == (0, [])
+    assert (stage.stream().phase, stage.active) == (StreamPhase.HELD, 1), "the session is the client's to end"
 
 
 @virtual_time
@@ -262,7 +277,7 @@ async def test_a_stop_that_overtakes_the_start_waits_for_it_and_leaves_nothing_b
     await stage.idle()
     assert (status_of(stopping), code_of(starting)) == (200, Code.STREAM_UNKNOWN)
     assert order == ["POST channels", "start", "stop", "DELETE channels"]
-    assert (stage.active, list(stage.keeper.streams)) == (0, [])
+    assert (stage.stream().phase, stage.active) == (StreamPhase.HELD, 1), "the session is the client's to end"
 
 
 @virtual_time
