@@ -11,23 +11,10 @@ import ipaddress
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from orchd.settings.section import check_url
-
 _OTHER = {"http": "https", "https": "http"}
 
 _PLAIN_TO_TLS = (b"HTTP request to an HTTPS server", b"plain HTTP request was sent to HTTPS port")
 """What Go and nginx answer, with status 400, to plain HTTP on a port that speaks TLS."""
-
-
-def check_service_url(text: str) -> str:
-    """Return the setting without a slash at its end.
-
-    Raises:
-        ValueError: it is no URL, with or without a scheme.
-    """
-    if not text or "://" in text:
-        return check_url(text)
-    return check_url(f"https://{text}").removeprefix("https://")
 
 
 def bases(service_url: str) -> tuple[str, ...]:

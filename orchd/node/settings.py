@@ -6,9 +6,19 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from orchd.node.address import check_service_url
 from orchd.settings.basic import IsPath
-from orchd.settings.section import Positive, SecretFile, Section, Url
+from orchd.settings.section import Positive, SecretFile, Section, Url, check_url
+
+
+def check_service_url(text: str) -> str:
+    """Return the setting without a slash at its end.
+
+    Raises:
+        ValueError: it is no URL, with or without a scheme.
+    """
+    if not text or "://" in text:
+        return check_url(text)
+    return check_url(f"https://{text}").removeprefix("https://")
 
 
 def _check_certificate(text: str) -> str:

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from orchd.node.address import bases, check_service_url, is_as_written, scheme_advice
+from orchd.node.address import bases, is_as_written, scheme_advice
 from orchd.node.ports import NodeError
+from orchd.node.settings import check_service_url
 from tests.advertise.rig import client_of, livepeer_node, node, settings_for, until
 from tests.node.test_watch import watching
 
