@@ -57,9 +57,10 @@ class RelaySettings(Section):
         60.0, description="Idle timeout in seconds between two pieces of a body, in either direction."
     )
     keepalive_s: Positive = Field(
-        90.0,
+        120.0,
         description="Keep-alive in seconds: how long an idle connection of a caller stays open. The default is above "
-        "the 60 s for which go-livepeer keeps its own.",
+        "the 90 s for which Livepeer Node keeps its own, and the 60 s of go-livepeer: the one that closes last loses no "
+        "job.",
     )
     runner_idle_s: Positive = Field(
         4.0,
