@@ -59,8 +59,7 @@ class RelaySettings(Section):
     keepalive_s: Positive = Field(
         120.0,
         description="Keep-alive in seconds: how long an idle connection of a caller stays open. The default is above "
-        "the 90 s for which Livepeer Node keeps its own, and the 60 s of go-livepeer: the one that closes last loses no "
-        "job.",
+        "the 90 s for which Livepeer Node keeps its own (go-livepeer: 60 s), so that no job meets a closed one.",
     )
     runner_idle_s: Positive = Field(
         4.0,
