@@ -16,6 +16,7 @@ from tests.e2e.daemon import Daemon
 from tests.e2e.scripts import Entry, process
 
 KEY = ModelKey("text-to-image", "shared")
+ANOTHER = "a-secret-that-the-node-does-not-know"
 PAGES = ("/", "/healthz", "/readyz", "/status", "/metrics")
 
 
@@ -57,11 +58,13 @@ async def test_nothing_that_the_node_and_orchd_share_is_shown(tmp_path: Path, in
                 assert answer.status == 503
                 assert shown(await answer.text(), secrets) == [], path
         await node.fault("fail", on=1)
-        node.secret_file.write_text("another")
+        node.secret_file.write_text(ANOTHER)
         await node.kill()
         await node.start()
+        await daemon.until("the other secret is refused", lambda: "node_secret" in daemon.log_text())
+        node.secret_file.write_text(SECRET)
         await daemon.until("it is offered again", offered)
-        secrets |= {(await node.capabilities())[name]["token"], *kept(daemon)}
+        secrets |= {(await node.capabilities())[name]["token"], *kept(daemon), ANOTHER}
 
         said = {page: await fetched(daemon, page) for page in PAGES}
         for words in (("status",), ("status", "shared"), ("status", "--json")):
