@@ -129,18 +129,27 @@ class Accounts:
             )
             self._streams[stream] = ended, spawn(charge, name=f"charge stream {stream.id}")
 
-    def settle_stream(self, stream: Stream, outcome: Outcome) -> None:
-        """The stream has ended; its slot is free, or letting go."""
+    def settle_stream(self, stream: Stream, outcome: Outcome, forgotten: asyncio.Task[None] | None) -> None:
+        """The stream has ended; its slot is free, or letting go.
+
+        Args:
+            forgotten: as in `StreamEnd`.
+        """
         ended, charge = self._streams.pop(stream, (None, None))
         if ended is not None:
             ended.set()
         if self._hooks.settling or charge is not None:
-            self._settle(stream.session, outcome, charge, lambda: self._of_nobody(stream))
+            self._settle(stream.session, outcome, charge, lambda: self._of_nobody(stream), forgotten)
 
-    def settle_lost(self, account: Account) -> None:
+    def settle_lost(self, account: Account, forgotten: asyncio.Task[None]) -> None:
         """A stream of an earlier orchd was not found again: what it has cost is settled."""
-        if (waits := self._hooks.settle(account, Outcome.ABORTED)) is not None:
-            self._keep(awaited(waits), f"account {account.id}")
+
+        async def settle() -> None:
+            await asyncio.wait({forgotten})
+            if (waits := self._hooks.settle(account, Outcome.ABORTED)) is not None:
+                await waits
+
+        self._keep(settle(), f"account {account.id}")
 
     def _of_nobody(self, stream: Stream) -> Account:
         """Make the account of a stream that no request was admitted for, or whose account is lost."""
@@ -163,23 +172,28 @@ class Accounts:
         await cancel(*(charge for _, charge in self._streams.values()))
 
     def _settle(
-        self, session: Session, outcome: Outcome, after: asyncio.Task[Any] | None, account: Callable[[], Account]
+        self,
+        session: Session,
+        outcome: Outcome,
+        call: asyncio.Task[Any] | None,
+        account: Callable[[], Account],
+        forgotten: asyncio.Task[None] | None = None,
     ) -> None:
-        """Settle, after a call of a hook that may still be under way.
+        """Settle, after a call of a hook that may still be under way, and once a stream's record is gone.
 
         Args:
             account: makes one where the session has none.
         """
         name = f"account of session {session.id}"
-        if after is not None and not after.done():
+        if after := {task for task in (call, forgotten) if task is not None and not task.done()}:
             self._keep(self._settle_after(after, session, outcome, account), name)
         elif (waits := self._hooks.settle(session.account or account(), outcome)) is not None:
             self._keep(awaited(waits), name)
 
     async def _settle_after(
-        self, call: asyncio.Task[Any], session: Session, outcome: Outcome, account: Callable[[], Account]
+        self, after: set[asyncio.Task[Any]], session: Session, outcome: Outcome, account: Callable[[], Account]
     ) -> None:
-        await asyncio.wait({call})
+        await asyncio.wait(after)
         if (waits := self._hooks.settle(session.account or account(), outcome)) is not None:
             await waits
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -142,9 +143,9 @@ class JobEnding:
             return self._realtime.ended(run, outcome)
         return run.outer.add_done_callback(lambda _: self._realtime.ended(run, outcome))
 
-    def stream_lost(self, account: Account) -> None:
+    def stream_lost(self, account: Account, forgotten: asyncio.Task[None]) -> None:
         """Settle the account of a stream that was not found again after a restart."""
-        self._accounts.settle_lost(account)
+        self._accounts.settle_lost(account, forgotten)
 
     def stream_found(self, stream: Stream) -> None:
         """Charge for a stream that was found again, as before the restart."""
@@ -155,7 +156,7 @@ class JobEnding:
         stream, outcome = end.stream, end.outcome
         if stream.ran:
             self._metrics.job_finished(stream.key, outcome, "", self._now() - stream.began_at, None, 0.0)
-        self._accounts.settle_stream(stream, outcome)
+        self._accounts.settle_stream(stream, outcome, end.forgotten)
 
 
 def break_off(run: Run, refusal: JobRefused | None) -> None:

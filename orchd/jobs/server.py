@@ -134,8 +134,8 @@ class JobServer:
         """Jobs may no longer begin on this runner: its idle connections are of no use."""
         self._pool.retire(runner)
 
-    def stream_lost(self, account: Account) -> None:
-        self._handler.ending.stream_lost(account)
+    def stream_lost(self, account: Account, forgotten: asyncio.Task[None]) -> None:
+        self._handler.ending.stream_lost(account, forgotten)
 
     def stream_found(self, stream: Stream) -> None:
         self._handler.ending.stream_found(stream)

@@ -178,8 +178,8 @@ class StreamEndings(StreamStarts):
             total_s=round(_now() - stream.began_at, 3),
         )
         self._end_at_node(stream)
-        self._records.forget_soon(key, stream.id)
-        self._ended[stream] = StreamEnd(stream, outcome, why)
+        forgotten = self._records.forget_soon(key, stream.id) if stream.asked else None
+        self._ended[stream] = StreamEnd(stream, outcome, why, forgotten)
         for cut in list(stream.riders):
             cut(why)
         # They are cut in the loop's next turn, and then it is known what their runner may still be at work on.

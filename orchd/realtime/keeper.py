@@ -53,7 +53,7 @@ class Keeper(StreamBeginnings):
     Attributes:
         ended: emitted once for each stream, when it has ended and no request rides on it any more.
         found: a stream that runs was found again after a restart.
-        lost: the account of one that was not.
+        lost: the account of one that was not; it is settled when the task has ended (`StreamEnd.forgotten`).
         over_at_node: a session of the node's that orchd has ended, or could not take: the node is to end it, too.
     """
 
@@ -71,7 +71,7 @@ class Keeper(StreamBeginnings):
         self._lost_s = lost_s
         self._settings = settings
         self.found: Signal[Stream] = Signal()
-        self.lost: Signal[Account] = Signal()
+        self.lost: Signal[Account, asyncio.Task[None]] = Signal()
         self._expected = ExpectedStreams(table, self._take, runners.knows, self._passed)
         self._heard: set[RunnerId] = set()
 
@@ -190,6 +190,9 @@ class Keeper(StreamBeginnings):
     def _sweep(self) -> None:
         now, rules = _now(), self._settings
         for stream in self.streams:
+            if stream.live and (why := self._runners.given_up(stream.session.runner)):
+                self._finish(stream, Outcome.ABORTED, why, confirmed=False)
+                continue
             signs = max(stream.sign_at, stream.session.progress_at)
             if stream.phase is StreamPhase.ENDING:
                 if stream.idle_since is not None and self._passed(stream.idle_since, now) >= WIND_DOWN_S:
@@ -204,9 +207,9 @@ class Keeper(StreamBeginnings):
                 self.end_soon(stream, Outcome.TIMEOUT, f"it gave no sign of life for {rules.silence_s:g} s")
         self._end_what_nobody_uses(now)
         for given_up in self._expected.give_up(now):
-            self._records.forget_soon(given_up.runner.key, given_up.name)
+            forgotten = self._records.forget_soon(given_up.runner.key, given_up.name)
             if given_up.account is not None:
-                self.lost.emit(given_up.account)
+                self.lost.emit(given_up.account, forgotten)
         self.over.forget_before(now - RECOVER_S)
         self.node_ends.names.forget_before(now - RECOVER_S)
 

@@ -47,9 +47,9 @@ class StreamRecords:
         """As `save`, without waiting."""
         self._soon(self.save(stream))
 
-    def forget_soon(self, key: ModelKey, name: str) -> None:
-        """Drop a record, without waiting. One that is not there is fine."""
-        self._soon(self._forget(key, name))
+    def forget_soon(self, key: ModelKey, name: str) -> asyncio.Task[None]:
+        """Drop a record; return what does so. One that is not there is fine."""
+        return self._soon(self._forget(key, name))
 
     async def left(self) -> list[LeftStream]:
         """Return what an earlier orchd has left. What can't be read of a record is logged, and left out.
@@ -69,13 +69,14 @@ class StreamRecords:
         except StoreError as exc:
             log.error("stream_not_forgotten", stream=name, reason=exc.message)
 
-    def _soon(self, work: Awaitable[Any]) -> None:
+    def _soon(self, work: Awaitable[Any]) -> asyncio.Task[None]:
         async def done() -> None:
             await work
 
         task = spawn(done(), name="record of a stream")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        return task
 
 
 def _origin(stored: StoredStream) -> Origin:

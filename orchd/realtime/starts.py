@@ -36,6 +36,10 @@ class KnownRunners(Protocol):
         """Return whether a runner is there, or nobody can say yet."""
         ...
 
+    def given_up(self, runner: RunnerId) -> str:
+        """Return why nothing can be expected of a runner any more that is not replaced; empty = it serves."""
+        ...
+
 
 class StreamStarts:
     """Starts streams at their containers. The base of `StreamEndings`, which see."""

@@ -5,6 +5,7 @@ A stream holds one slot from its start (or its reservation at the node) to its e
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -135,8 +136,14 @@ class Streams:
 
 @dataclass(frozen=True, slots=True)
 class StreamEnd:
-    """What the rest of orchd learns of a stream that has ended."""
+    """What the rest of orchd learns of a stream that has ended.
+
+    Attributes:
+        forgotten: done when no record of it is left on the disk. It is settled after that: the next orchd settles what
+            it finds a record of. None = there was none.
+    """
 
     stream: Stream
     outcome: Outcome
     why: str
+    forgotten: asyncio.Task[None] | None = None

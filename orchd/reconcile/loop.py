@@ -152,6 +152,11 @@ class Loop:
         """Return whether there is such a runner, or it can't be known yet."""
         return runner in self.state.fleet.runners or NOT_SEEN in self.state.down.values()
 
+    def given_up(self, runner: RunnerId) -> str:
+        """Return why nothing can be expected of a runner any more that is not replaced; empty = it serves."""
+        found = self.state.fleet.runners.get(runner)
+        return "" if found is None else self.state.given_up(found)
+
     def model_of(self, runner: RunnerId) -> Model | None:
         """Return the definition that a runner serves; None = there is no such runner."""
         found = self.state.fleet.runners.get(runner)

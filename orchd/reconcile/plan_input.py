@@ -37,6 +37,8 @@ class PlanInput:
         ending: kinds of runners that are all taken down now, on order.
         stopped: models that an operator has stopped, desired or not.
         stalls: when orchd itself stood still; deadlines that are held against runners are put off by them.
+        expected: runners that may carry streams which an earlier orchd has left: each is one again when its runner is
+            ready, so until then (or until they are given up) such a runner is not drained.
         letting_go: runners that may still be at work for callers who have left: that they fail their probes does not
             count.
     """
@@ -55,6 +57,7 @@ class PlanInput:
     stopped: frozenset[ModelKey] = frozenset()
     stalls: tuple[Stall, ...] = ()
     letting_go: frozenset[RunnerId] = frozenset()
+    expected: frozenset[RunnerId] = frozenset()
 
     def due(self, since: float, limit_s: float) -> float:
         """Return when `limit_s` of time in which orchd did not stand still have passed since then."""
@@ -67,7 +70,7 @@ class PlanInput:
     def spares(self, runner: Runner) -> bool:
         """Return whether a runner must not be taken away, though no definition (or a newer one) asks for it."""
         ordered = runner.id.key in self.stopped or runner.model.kind in self.ending
-        return runner.id.key in self.spared and not ordered
+        return (runner.id.key in self.spared or runner.id in self.expected) and not ordered
 
     def held(self, runner: Runner) -> int:
         return self.sessions.get(runner.id, 0)

@@ -26,6 +26,10 @@ class ServedModels(Protocol):
         """Return whether there is such a runner, or it can't be known yet."""
         ...
 
+    def given_up(self, runner: RunnerId) -> str:
+        """Return why nothing can be expected of a runner any more that is not replaced; empty = it serves."""
+        ...
+
     def model_of(self, runner: RunnerId) -> Model | None:
         """Return the definition that a runner serves; None = there is no such runner."""
         ...

@@ -15,7 +15,7 @@ from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import Runtime
 from orchd.domain.runtime_id import RuntimeId
-from orchd.domain.stalls import Stall
+from orchd.domain.stalls import Stall, lost_s
 from orchd.domain.state import BY_OPERATOR, DesiredState, Stopped
 from orchd.errors import Code
 from orchd.history.ports import History
@@ -23,6 +23,7 @@ from orchd.reconcile.agenda import Agenda
 from orchd.reconcile.definitions import Definitions
 from orchd.reconcile.fleet import Fleet
 from orchd.reconcile.plan_input import PlanInput
+from orchd.reconcile.runner import Runner
 from orchd.reconcile.standing import Standing, standing
 from orchd.reconcile.strays import spared
 from orchd.sessions.table import SessionTable
@@ -205,6 +206,22 @@ class ReconcileState:
         """Return the runtimes that can be used now."""
         return frozenset(runtime for runtime in self.runtimes if runtime not in self.down)
 
+    def given_up(self, runner: Runner) -> str:
+        """Return why nothing can be expected of a runner any more that is not replaced; empty = it serves.
+
+        Nobody replaces one that somebody else runs, nor any while its runtime can't be used.
+        """
+        model = runner.model
+        if model.managed and runner.runtime not in self.down:
+            return ""
+        since, limit_s, what = runner.since, model.health.restart_after_s, "unhealthy"
+        if runner.state is RunnerState.LOADING and runner.loading_since is not None:
+            since, limit_s, what = runner.loading_since, model.loading_timeout_s, "loading"
+        elif runner.state is not RunnerState.UNHEALTHY or self.table.letting_go_on(runner.id):
+            return ""
+        over = asyncio.get_running_loop().time() >= since + limit_s + lost_s(self._stalls(), since)
+        return f"its runner has been {what} for {limit_s:g} s" if over else ""
+
     def standing(self, key: ModelKey) -> Standing:
         """Return how a model of `models` stands.
 
@@ -238,6 +255,7 @@ class ReconcileState:
             desired={} if model is None else {key: model},
             runners=runners,
             sessions=sessions,
+            expected=frozenset(id for id in runners if table.expected_on(id)),
             letting_go=frozenset(id for id in runners if table.letting_go_on(id)),
             idle_since=idle_since,
             awaited=frozenset((key,)) if model is not None and table.waiting(key) else frozenset(),

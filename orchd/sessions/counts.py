@@ -63,6 +63,11 @@ class SlotCounts:
         replica = self._replica(runner)
         return replica.letting_go if replica else 0
 
+    def expected_on(self, runner: RunnerId) -> int:
+        """Return how many sessions of an earlier orchd may still be found on a runner."""
+        model = self._models.get(runner.key)
+        return len(model.expected.get(runner, ())) if model else 0
+
     def running_on(self, runner: RunnerId) -> int:
         """Return how many sessions run on it: those that hold a slot there less those that are letting go."""
         return self.active_on(runner) - self.letting_go_on(runner)

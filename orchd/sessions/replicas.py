@@ -102,6 +102,7 @@ class ReplicaTable(SlotCounts):
         place = QueuePlace(runner.key, kind, resolve)
         model.expected.setdefault(runner, []).append(place)
         model.expecting += 1
+        self.changes.touch(runner.key)
         return place
 
     def unexpect(self, runner: RunnerId, place: QueuePlace) -> None:
@@ -112,6 +113,7 @@ class ReplicaTable(SlotCounts):
             return
         places.remove(place)
         model.expecting -= 1
+        self.changes.touch(runner.key)
         if not places:
             del model.expected[runner]
         self._seat(runner.key, model)

@@ -52,6 +52,10 @@ class FakeRunners:
     def __init__(self, models: Callable[[], Mapping[ModelKey, Model]], knows: Callable[[RunnerId], bool]) -> None:
         self.models = models
         self.knows = knows
+        self.gone_bad: dict[RunnerId, str] = {}
+
+    def given_up(self, runner: RunnerId) -> str:
+        return self.gone_bad.get(runner, "")
 
 
 def a_letting_go(table: SessionTable) -> LettingGo:

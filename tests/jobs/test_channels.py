@@ -315,6 +315,7 @@ async def test_an_end_of_orchds_own_removes_them_as_a_stop_does() -> None:
     stage = Stage()
     await stage.start()
     await stage.keeper.end(stage.stream(), Outcome.ABORTED, "a hook refused")
+    await stage.idle()
     assert removed(stage) == [list(MIME_TYPES)]
 
 

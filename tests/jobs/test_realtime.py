@@ -1241,6 +1241,40 @@ async def test_the_node_is_told_of_an_end_only_when_the_last_answer_has_had_time
     await studio.idle()
 
 
+class SlowToForget(FakeStreamStore):
+    """Attributes:
+    gate: a record is dropped once it is set.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+
+    async def forget_stream(self, key: ModelKey, id: str) -> None:
+        await self.gate.wait()
+        await super().forget_stream(key, id)
+
+
+@pytest.mark.parametrize("charges", [False, True])
+def test_a_stream_is_settled_only_when_no_record_of_it_is_left(charges: bool) -> None:
+    """The next orchd settles what it finds a record of: one that is killed in between must not have settled yet."""
+
+    @virtual_time
+    async def run() -> None:
+        store = SlowToForget()
+        studio = Studio(hooks=[Charging() if charges else FakeHook()], store=store)
+        await studio.started()
+        caller = studio.caller(asked("stop"))
+        await studio.settle()
+        assert status_of(caller) == 200
+        assert (studio.active, studio.stored, studio.settled()) == (0, {"s1"}, [])
+        store.gate.set()
+        await studio.idle()
+        assert (studio.stored, studio.settled()) == (set(), ["ok"])
+
+    run()
+
+
 # Sessions of a cold model.
 
 

@@ -31,7 +31,7 @@ from orchd.sessions.table import SessionTable
 from orchd.tasks import cancel, spawn
 from tests.fakes.snapshots import status
 from tests.fakes.stored import FakeStreamStore
-from tests.fakes.streams import FakeContainers, a_keeper
+from tests.fakes.streams import FakeContainers, FakeRunners, a_keeper
 from tests.jobs.model import ADDRESS, a_model, runner_of
 from tests.virtual_time import settle, stand_still, virtual_time
 from tests.wall_clock import WallClock
@@ -290,6 +290,22 @@ async def test_a_release_stops_the_container() -> None:
         assert w.gone()
         assert w.containers.calls == [StreamCall.START, StreamCall.STOP]
         assert w.told_node == []
+
+
+@virtual_time
+async def test_a_session_whose_runner_is_given_up_ends_and_the_node_charges_no_more() -> None:
+    async with world(replace(MODEL, max_sessions=3)) as w:
+        await w.started("b1", Origin.BYOC)
+        await w.started("s1", LIVE)
+        w.keeper.reserved(KEY, "s2")
+        runners = w.keeper._runners
+        assert isinstance(runners, FakeRunners)
+        runners.gone_bad[RUNNER] = "its runner has been unhealthy for 15 s"
+        await asyncio.sleep(2 * SWEEP_S + ANSWER_S)
+        assert (w.names, w.table.running(KEY)) == (set(), 0)
+        assert sorted(w.told_node) == ["s1", "s2"]
+        assert {str(end.outcome) for end in w.ended} == {"aborted"}
+        assert {end.why for end in w.ended} == {"its runner has been unhealthy for 15 s"}
 
 
 @virtual_time

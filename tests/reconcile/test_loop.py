@@ -10,9 +10,9 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from orchd.domain.ids import ModelKey
+from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerState as S
-from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
+from orchd.domain.model import ContainerLaunch, HealthSpec, Model, RunnerKind, StopSpec
 from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import ProbeWord, SightedAs
 from orchd.errors import PASSING, Code, EngineUnavailable, JobRefused, LaunchError
@@ -557,6 +557,29 @@ async def test_an_external_model_is_only_probed() -> None:
         world.prober.words[address] = ProbeWord.ERROR
         await world.until_states(x, [S.UNHEALTHY])
         assert not world.runtime.calls or world.runtime.count("prepare") == 0
+
+
+@virtual_time
+async def test_nothing_is_expected_of_an_external_model_that_is_unhealthy_or_loads_for_too_long() -> None:
+    world = World()
+    x = external_model(health=HealthSpec(interval_s=1, timeout_s=1, restart_after_s=15), loading_timeout_s=40)
+    address, id = x.launch.address, RunnerId(x.key, 0, x.generation)  # type: ignore[union-attr]
+    async with world.orchd(x):
+        for word, state, limit_s in (
+            (ProbeWord.UNREACHABLE, S.UNHEALTHY, 15),
+            (ProbeWord.LOADING, S.LOADING, 40),
+            (ProbeWord.FAILED, S.UNHEALTHY, 15),
+        ):
+            world.prober.words.pop(address, None)
+            await world.until_states(x, [S.READY])
+            assert world.loop.given_up(id) == ""
+            world.prober.words[address] = word
+            await world.until_states(x, [state])
+            await asyncio.sleep(limit_s - 5)
+            assert world.loop.given_up(id) == ""
+            await asyncio.sleep(5)
+            assert f"for {limit_s} s" in world.loop.given_up(id)
+        assert world.loop.given_up(id._replace(replica=7)) == "", "there is none"
 
 
 @virtual_time
