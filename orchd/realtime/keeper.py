@@ -119,7 +119,8 @@ class Keeper(StreamBeginnings):
 
     def request_began(self, stream: Stream, cut: Callable[[str], None]) -> None:
         stream.riders.add(cut)
-        stream.sign_at, stream.used = _now(), True
+        stream.sign_at = stream.request_at = _now()
+        stream.used = True
 
     def count(self, key: ModelKey, origin: Origin) -> int:
         """Return how many streams of a model there are, those that are still to be found again included."""

@@ -6,6 +6,7 @@ from orchd.database.database import HasDatabase
 from orchd.domain.ids import ModelKey
 from orchd.domain.signal import Signal
 from orchd.part import Context, Part, Roots
+from orchd.realtime.clients import ClientWatch
 from orchd.realtime.container import ContainerStreams
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.metrics import StreamCollector
@@ -54,7 +55,8 @@ class RealtimePart(Part):
         return model is not None and has_streams(model.stream)
 
     def roots(self) -> Roots:
-        return {"streams": self.keeper.run()}
+        watch = ClientWatch(self.keeper, self._context.settings.streams.client_silence_s)
+        return {"streams": self.keeper.run(), "clients of streams": watch.run()}
 
     async def close(self) -> None:
         if self._opened is not None:

@@ -14,13 +14,14 @@ import structlog
 from orchd.domain.model import Secret
 from orchd.domain.redact import scrub
 from orchd.errors import OrchdError
-from orchd.realtime.channels import MIME_TYPES, ChannelSet, read_channels, unwanted, wanted
+from orchd.realtime.channels import CONTROL, IN, MIME_TYPES, ChannelSet, read_channels, unwanted, wanted
 
 if TYPE_CHECKING:
     from orchd.node.ports import NodeAnswer, NodeCalls
 
 log = structlog.get_logger("orchd.streams")
 
+TRICKLE = "/ai/trickle/"
 TOKEN = "Livepeer-Session-Token"  # noqa: S105 - a header's name
 
 
@@ -40,6 +41,7 @@ class SessionChannels:
         self._calls = calls
         self._session = session
         self._token = token
+        self._client_paths: list[str] = []
         self._path = f"/runner/{quote(route, safe='')}/session/{quote(session, safe='')}/channels"
 
     async def make(self) -> ChannelSet:
@@ -51,7 +53,9 @@ class SessionChannels:
         try:
             answer = await self._ask("POST", wanted())
             if answer.status < 300:
-                return read_channels(answer.json())
+                made = read_channels(answer.json())
+                self._client_paths = [TRICKLE + made.channels[name].url.partition(TRICKLE)[2] for name in (IN, CONTROL)]
+                return made
             said, why = f"it answered {answer.status}", f"it answered {answer.status}: {answer.text()}"
         except OrchdError as exc:
             said, why = "it gave no answer that can be read", exc.message
@@ -74,6 +78,20 @@ class SessionChannels:
                     await self._ask("DELETE", unwanted(name))
         except OrchdError as exc:
             log.warning("channels_not_removed", stream=self._session, reason=str(exc))
+
+    async def client_heads(self) -> tuple[int, ...] | None:
+        """Return how many segments the client has begun in each channel that it writes; -1 = the channel is gone.
+
+        None: the node does not say, or it was an earlier orchd that had them made.
+        """
+        if not self._client_paths:
+            return None
+        try:
+            answers = [await self._calls.service("GET", f"{path}/next") for path in self._client_paths]
+        except OrchdError:
+            return None
+        texts = [answer.text() if answer.status == 200 else "" for answer in answers]
+        return tuple(int(text) if text.isdecimal() else -1 for text in texts)
 
     async def _ask(self, method: str, body: bytes) -> NodeAnswer:
         headers = {"Content-Type": "application/json", TOKEN: self._token.value}

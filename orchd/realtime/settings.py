@@ -25,6 +25,12 @@ class StreamsSettings(Section):
         description="How many seconds a session that a client has reserved at the node may go without any request; "
         "then orchd ends it there. Anybody can reserve one, and it takes a slot.",
     )
+    client_silence_s: Positive = Field(
+        120.0,
+        description="How many seconds a client of Live Runner's, whose channels orchd has had made, may send neither "
+        "video nor a keep-alive nor a request; then it is taken for gone, and its session is ended. Off chain the node "
+        "sets a session no limit.",
+    )
     call_timeout_s: Positive = Field(
         30.0,
         description="Timeout in seconds of one call to a container's start, stop, update or status route; starting a "

@@ -34,6 +34,7 @@ class Stream:
         asked: its container was asked to start it, and may be at work on it.
         ran: its container has said yes to a start.
         node_knows: the node was the first to know that it is over.
+        request_at: loop clock, seconds, when the last request in it began.
         channels: those that orchd has had the node make for it; None = none, or their session's token is not known.
         found: it runs since an earlier orchd, which may have had channels made.
         riders: cuts each request that is under way.
@@ -53,6 +54,7 @@ class Stream:
     asked: bool = False
     ran: bool = False
     node_knows: bool = False
+    request_at: float = 0.0
     channels: SessionChannels | None = field(default=None, repr=False)
     found: bool = False
     riders: set[Callable[[str], None]] = field(default_factory=set)

@@ -43,6 +43,7 @@ class FakeNode:
     asked: method, path and body of each call.
     answers: by method, one after the other; what the node answers usually where none is left. An error is raised.
     gate: a call waits for it.
+    heads: segments of each channel that there is; None = the node does not answer.
     """
 
     secret: Secret | None = None
@@ -51,6 +52,7 @@ class FakeNode:
         self.asked: list[tuple[str, str, Any]] = []
         self.answers: dict[str, list[tuple[int, object] | NodeError]] = {}
         self.gate: asyncio.Event | None = None
+        self.heads: dict[str, int] | None = {"in": 0, "control": 0}
 
     async def service(
         self,
@@ -61,6 +63,8 @@ class FakeNode:
         body: bytes | None = None,
         authorization: Secret | None = None,
     ) -> NodeAnswer:
+        if method == "GET":
+            return await self._head(path)
         assert headers["Livepeer-Session-Token"] == TOKEN
         self.asked.append((method, path, json.loads(body or b"")))
         if self.gate is not None:
@@ -71,6 +75,12 @@ class FakeNode:
         if isinstance(said, NodeError):
             raise said
         return NodeAnswer(said[0], json.dumps(said[1]).encode(), JSON)
+
+    async def _head(self, path: str) -> NodeAnswer:
+        if self.heads is None:
+            raise NodeError("cannot reach the node")
+        name = path.removeprefix("/ai/trickle/channel_").removesuffix("/next")
+        return NodeAnswer(200 if name in self.heads else 404, str(self.heads.get(name)).encode(), "text/plain")
 
     async def cli(self, *_: Any, **__: Any) -> NodeAnswer:
         raise NotImplementedError
