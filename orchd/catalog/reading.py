@@ -11,7 +11,6 @@ from orchd.catalog.golivepeer import traps
 from orchd.catalog.launch import FileContext
 from orchd.catalog.parse import parse
 from orchd.catalog.resolve import resolve
-from orchd.catalog.self_registration import self_registering
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.state import Problem, Severity
@@ -45,6 +44,5 @@ def understand(data: bytes, context: FileContext) -> Reading:
     if isinstance(parsed, Problem):
         return Reading(problems=(parsed,))
     resolved = resolve(parsed.entries, context)
-    own = self_registering(resolved.models, parsed.entries, context.file)
-    problems = (*parsed.warnings, *resolved.problems, *traps(parsed.entries, context.file), *own)
+    problems = (*parsed.warnings, *resolved.problems, *traps(parsed.entries, context.file))
     return Reading(resolved.models, problems, hashlib.sha256(data).hexdigest()[:12])

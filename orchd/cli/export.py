@@ -92,7 +92,10 @@ def _segments(settings: Settings) -> RouteSecrets:
     try:
         key = read_beside(database, lambda sql: find_secret(sql, KEY_NAME)) or ""
     except StoreError as exc:
-        raise OrchdError(f"cannot export runners without the key in orchd's database: {exc.message}") from exc
+        raise OrchdError(
+            f"cannot export runners without the key that a daemon keeps in its database ({exc.message}): start orchd "
+            "once with orchestrator.service_url set, and name its folder with --state-dir"
+        ) from exc
     if not is_key(key):
         raise OrchdError(
             f"cannot export runners: {database} has no key for the node's URLs yet; start orchd once with "

@@ -61,6 +61,10 @@ def offer(**series: str) -> dict[str, str]:
     return {f"orchd_registry_{name}{{{OFFER}}}": values for name, values in series.items()}
 
 
+def reached(by: str, values: str) -> dict[str, str]:
+    return {f'orchd_callback_reached{{{HOST},by="{by}"}}': values}
+
+
 NODE_IS_UP = host(node_up="1x90")
 JOBS = {f'orchd_jobs_total{{{MODEL},outcome="ok"}}': "0+10x90"}
 START, FDS, MOST = (f"process_{name}{{{HOST}}}" for name in ("start_time_seconds", "open_fds", "max_fds"))
@@ -213,6 +217,11 @@ CASES: dict[str, list[Case]] = {
     "OrchdNodeDown": [
         Case("it is down", host(node_up="1x5 0x10 1x40"), [10], [5, 30]),
         Case("orchd has none", host(converged="1x90"), quiet=[30]),
+    ],
+    "OrchdNoJobArrives": [
+        Case("a grant is missing", reached("node", "0x20 1x60") | NODE_IS_UP, [10], [1, 40]),
+        Case("only orchd itself is not reached", reached("orchd", "0x90") | NODE_IS_UP, quiet=[30]),
+        Case("the node is down: another alert", reached("node", "0x90") | host(node_up="0x90"), (), [30]),
     ],
     "OrchdNodeRestarts": [
         Case("it crashes", host(node_starts_total="1x5 3 5 6x60"), [10], [5, 40]),

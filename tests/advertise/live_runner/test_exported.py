@@ -122,4 +122,4 @@ def test_without_a_key_there_is_nothing_to_export(tmp_path: Path, capsys: pytest
     (tmp_path / "m.json").write_text("[]")
     words = ["--models-file", str(tmp_path / "m.json"), "--state-dir", str(tmp_path / "state")]
     assert main(["export", "runners", "--for", "node", *words]) == 2
-    assert capsys.readouterr().err.startswith("orchd: cannot export runners without the key")
+    assert capsys.readouterr().err.startswith("orchd: cannot export runners without the key that a daemon keeps")
