@@ -17,11 +17,12 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.node.client import NodeClient
 from orchd.node.ports import StreamedAnswer
-from tests.advertise.live_runner.world import key, offer, world
+from tests.advertise.live_runner.world import WORLDS, key, offer
 from tests.advertise.rig import FakeWatch, NodeSessionsSeen, until
 from tests.virtual_time import virtual_time
 
 KEY = ModelKey("llm", "acme/chat")
+both = pytest.mark.parametrize("program", WORLDS)
 
 
 class Readers:
@@ -51,11 +52,12 @@ class Readers:
         monkeypatch.setattr(NodeClient, "stream", counted)
 
 
+@both
 async def test_at_most_64_channels_are_read_at_once_and_the_next_is_when_one_ends(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     readers = Readers(monkeypatch)
-    async with world() as beside, beside.orchd():
+    async with WORLDS[program]() as beside, beside.orchd():
         beside.node_is_up()
         names = [f"m{number}" for number in range(MOST_READERS + 2)]
         beside.post(*(offer(name) for name in names))
@@ -69,13 +71,14 @@ async def test_at_most_64_channels_are_read_at_once_and_the_next_is_when_one_end
     assert readers.most == MOST_READERS
 
 
+@both
 async def test_a_silent_channel_is_never_read_again_and_sessions_are_still_known(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     """The node's clock stands still, so it sends no sign of life."""
     monkeypatch.setattr(event_channel, "SILENCE_S", 0.1)
     readers = Readers(monkeypatch)
-    async with world() as beside:
+    async with WORLDS[program]() as beside:
         async with beside.orchd():
             beside.node_is_up()
             beside.post(offer())
@@ -95,9 +98,10 @@ async def test_a_silent_channel_is_never_read_again_and_sessions_are_still_known
     assert len(readers.asked) == 1
 
 
-async def test_a_channel_that_is_gone_has_the_node_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+@both
+async def test_a_channel_that_is_gone_has_the_node_looked_at(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     readers = Readers(monkeypatch)
-    async with world() as beside, beside.orchd():
+    async with WORLDS[program]() as beside, beside.orchd():
         beside.node_is_up()
         beside.post(offer())
         await until("it is read", lambda: readers.open == 1)
@@ -106,8 +110,9 @@ async def test_a_channel_that_is_gone_has_the_node_looked_at(monkeypatch: pytest
         await until("the watch hears of it", lambda: beside.watch.suspicions == 1)
 
 
-async def test_a_restarted_nodes_sessions_are_told_as_gone_with_it() -> None:
-    async with world() as beside, beside.orchd():
+@both
+async def test_a_restarted_nodes_sessions_are_told_as_gone_with_it(program: str) -> None:
+    async with WORLDS[program]() as beside, beside.orchd():
         beside.node_is_up()
         beside.post(offer())
         await until("it is listed", lambda: beside.capacity() == 2)
