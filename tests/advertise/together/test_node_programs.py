@@ -98,8 +98,8 @@ async def test_a_restart_shorter_than_a_look_is_seen_by_what_is_missing(program:
 async def test_a_registry_that_the_node_has_no_more_is_forgotten(way: str) -> None:
     """A go-livepeer that was restarted without Live Runner: nothing of it may be shown, or be believed later."""
     async with (
-        node(use_live_runners=True) as double,
-        orchd(double, live_runner=way) as listings,
+        node(use_live_runners=True, plain_http=True) as double,
+        orchd(double, live_runner=way, poll_s=0.1) as listings,
     ):
         listings.set_offers(offers(offer("a", price=USD)))
         await until("orchd knows", lambda: key("a") in listings.published[NAME])
