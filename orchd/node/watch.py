@@ -200,9 +200,9 @@ class NodeWatch:
         try:
             answer = await self._client.service("GET", path)
         except NodeError as exc:
-            if not exc.wrong_scheme:
+            if not (exc.wrong_scheme or exc.dropped):
                 raise
-            return await self._probe()
+            return await self._probe()  # What has taken its place may speak the other scheme.
         if answer.status == 200 and probed.live_runner:
             self.discovered.emit(Discovered(asked_at, answer))
         if answer.status == 200 or is_busy(answer):
