@@ -21,7 +21,7 @@ KINDS = [
     Kind(Program.GO_0_10, static=True),
     Kind(Program.NODE_1_0_0),
 ]
-STEPS = 8
+STEPS = 6
 PAUSES_S = (0.0, 0.1, 0.7, 4, 40)
 """Between the end of a process and the next start in its place. Some restarts are shorter than orchd's look."""
 

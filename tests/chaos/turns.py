@@ -48,7 +48,7 @@ RETURN_S = 15.0
 """The same from orchd's start, or from a change of a model's health: its probes come before it can be offered."""
 STEADY_S = 3.0
 CHECKED_S = 25.0
-"""Longer than `CHECK_S`, the node's own times to live and their sweeps, but for Livepeer Node's 30 s."""
+"""Longer than two of `CHECK_S`, and than go-livepeer keeps a silent runner."""
 CHECK_S = 10
 
 
