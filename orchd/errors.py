@@ -75,7 +75,7 @@ class Code(StrEnum):
     DAEMON_UNREACHABLE = "daemon_unreachable"
     RUNNERS_LEFT = "runners_left"
 
-    # The go-livepeer node.
+    # The node.
     NODE_UNREACHABLE = "node_unreachable"
     NODE_CERTIFICATE = "node_certificate"
     NODE_REFUSED = "node_refused"

@@ -25,9 +25,9 @@ class OffersTold:
         before, self._node = self._node, status
         if status.epoch != before.epoch or (status.up and not before.up):
             registries = ", ".join(status.registries) or "none that orchd speaks"
-            how = "the node has been started" if status.epoch != before.epoch else "the node answers again"
+            how = "has been started" if status.epoch != before.epoch else "answers again"
             version = f", version {status.version}" if status.version else ""
-            self._history.note(Kind.NODE_UP, f"{how}{version}; registries: {registries}")
+            self._history.note(Kind.NODE_UP, f"{status.name} {how}{version}; registries: {registries}")
         elif not status.up and (before.up or status.error != before.error):
             self._history.note(Kind.NODE_DOWN, status.error)
 
@@ -48,11 +48,16 @@ class OffersTold:
         if now is not None and is_there and not was:
             self._history.note(Kind.REGISTERED, f"{registry}: {now.price}" if now.price else registry, about=key)
         elif was and not is_there:
-            self._history.note(Kind.WITHDRAWN, f"{registry}: {self._why_gone(key, now, why_not)}", about=key)
+            self._history.note(Kind.WITHDRAWN, f"{registry}: {self._why_gone(registry, key, now, why_not)}", about=key)
         elif now is not None and not is_there and _is_news(before, now):
             self._history.note(Kind.NOT_REGISTERED, f"{registry}: {now.error}", about=key)
 
-    def _why_gone(self, key: ModelKey, now: Published | None, why_not: Mapping[ModelKey, str]) -> str:
+    def _why_gone(
+        self, registry: str, key: ModelKey, now: Published | None, why_not: Mapping[ModelKey, str]
+    ) -> str:
+        node = self._node
+        if node.epoch and registry not in node.registries:
+            return node.error or f"{node.name} has no such registry"
         if now is not None and now.wanted:
             return now.error or "the node has lost it"
         return why_not.get(key) or "it is not offered any more"

@@ -33,7 +33,7 @@ class NodeToken(JobHook):
                 return None
             raise JobRefused(
                 Code.FORBIDDEN,
-                "cannot serve direct callers: jobs come through the go-livepeer node here "
+                "cannot serve direct callers: jobs come through the node here "
                 "(orchestrator.allow_direct admits others)",
             )
         proof = job.proof

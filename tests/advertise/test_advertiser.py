@@ -16,8 +16,8 @@ from tests.fakes.stored import FakeSecretStore
 
 @pytest.mark.parametrize("name", registries.names())
 async def test_registries_of_the_settings(name: str) -> None:
-    """They are taken at their word: the node is not asked."""
-    async with node() as double:
+    """Of those that the node has, only the named ones are used."""
+    async with node(use_live_runners=True) as double:
         settings = settings_for(double, register=(name,))
         async with client_of(settings) as client:
             listings, store = Jobs().listings(), FakeSecretStore()

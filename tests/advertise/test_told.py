@@ -8,7 +8,7 @@ from orchd.advertise import registries
 from orchd.advertise.listings import Listings
 from orchd.advertise.told import OffersTold
 from orchd.domain.ids import ModelKey
-from orchd.domain.offer import NodeStatus, Offers, Published
+from orchd.domain.offer import NodeProgram, NodeStatus, Offers, Published
 from orchd.errors import Code
 from orchd.history.ports import Kind
 from tests.fakes.history import FakeHistory, Noted
@@ -19,11 +19,15 @@ WANTED = Published(wanted=True, published=False, confirmed=None, since=0.0)
 THERE = replace(WANTED, published=True, price="100 wei per pixel")
 
 
-def told() -> tuple[FakeHistory, dict[ModelKey, Published], Listings]:
+def told(node: NodeStatus | None = None) -> tuple[FakeHistory, dict[ModelKey, Published], Listings]:
     history = FakeHistory()
+    offers = OffersTold(history)
     listings = Listings(
-        active=lambda key: 0, begun=lambda key: 0, streams=lambda key, door: 0, told=OffersTold(history).published
+        active=lambda key: 0, begun=lambda key: 0, streams=lambda key, door: 0, told=offers.published
     )
+    if node is not None:
+        offers.node(node)
+        history.noted.clear()
     return history, listings.published[REGISTRY], listings
 
 
@@ -53,6 +57,21 @@ def test_one_that_the_node_has_lost_and_one_that_is_gone_are_told_apart() -> Non
     ]
 
 
+def test_a_registry_that_the_node_has_not_any_more_is_the_reason_for_what_was_in_it() -> None:
+    gone = NodeStatus(True, 2, program=NodeProgram.LIVEPEER_NODE)
+    refused = replace(gone, error="cannot use it: this Livepeer Node does not have that registry")
+    reasons = []
+    for node in (gone, refused):
+        history, models, _ = told(node)
+        models[KEY] = THERE
+        del models[KEY]
+        reasons += [each.why for each in history.noted if each.kind is Kind.WITHDRAWN]
+    assert reasons == [
+        f"{REGISTRY}: Livepeer Node has no such registry",
+        f"{REGISTRY}: cannot use it: this Livepeer Node does not have that registry",
+    ]
+
+
 def test_a_refusal_is_told_once_and_that_the_node_is_away_not_for_each_model() -> None:
     history, byoc, _ = told()
     byoc[KEY] = replace(WANTED, error="cannot reach it", code=Code.NODE_UNREACHABLE)
@@ -64,14 +83,14 @@ def test_a_refusal_is_told_once_and_that_the_node_is_away_not_for_each_model() -
 def test_the_node_is_told_when_it_comes_goes_and_was_restarted() -> None:
     history = FakeHistory()
     offers = OffersTold(history)
-    up = NodeStatus(True, 1, version="0.9.0", registries=("byoc",))
+    up = NodeStatus(True, 1, version="0.9.0", registries=("byoc",), program=NodeProgram.GO_LIVEPEER)
     down = replace(up, up=False, error="cannot reach go-livepeer")
     for status in (NodeStatus(error="cannot reach go-livepeer"), up, up, down, down, up, replace(up, epoch=2)):
         offers.node(status)
     assert history.noted == [
         Noted(Kind.NODE_DOWN, "cannot reach go-livepeer"),
-        Noted(Kind.NODE_UP, "the node has been started, version 0.9.0; registries: byoc"),
+        Noted(Kind.NODE_UP, "go-livepeer has been started, version 0.9.0; registries: byoc"),
         Noted(Kind.NODE_DOWN, "cannot reach go-livepeer"),
-        Noted(Kind.NODE_UP, "the node answers again, version 0.9.0; registries: byoc"),
-        Noted(Kind.NODE_UP, "the node has been started, version 0.9.0; registries: byoc"),
+        Noted(Kind.NODE_UP, "go-livepeer answers again, version 0.9.0; registries: byoc"),
+        Noted(Kind.NODE_UP, "go-livepeer has been started, version 0.9.0; registries: byoc"),
     ]

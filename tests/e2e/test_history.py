@@ -101,7 +101,7 @@ async def test_what_the_node_takes_and_loses_is_told(tmp_path: Path) -> None:
             "live-runner",
         }
         [up] = [event["why"] for event in await told(daemon) if event["kind"] == "node_up"]
-        assert up.startswith("the node has been started")
+        assert up.startswith("go-livepeer has been started")
         daemon.write()
         events = await until_told(daemon, "batch", "removed", "withdrawn", "withdrawn")
         await node.kill()
