@@ -52,9 +52,7 @@ class OffersTold:
         elif now is not None and not is_there and _is_news(before, now):
             self._history.note(Kind.NOT_REGISTERED, f"{registry}: {now.error}", about=key)
 
-    def _why_gone(
-        self, registry: str, key: ModelKey, now: Published | None, why_not: Mapping[ModelKey, str]
-    ) -> str:
+    def _why_gone(self, registry: str, key: ModelKey, now: Published | None, why_not: Mapping[ModelKey, str]) -> str:
         node = self._node
         if node.epoch and registry not in node.registries:
             return node.error or f"{node.name} has no such registry"

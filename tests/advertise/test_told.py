@@ -22,9 +22,7 @@ THERE = replace(WANTED, published=True, price="100 wei per pixel")
 def told(node: NodeStatus | None = None) -> tuple[FakeHistory, dict[ModelKey, Published], Listings]:
     history = FakeHistory()
     offers = OffersTold(history)
-    listings = Listings(
-        active=lambda key: 0, begun=lambda key: 0, streams=lambda key, door: 0, told=offers.published
-    )
+    listings = Listings(active=lambda key: 0, begun=lambda key: 0, streams=lambda key, door: 0, told=offers.published)
     if node is not None:
         offers.node(node)
         history.noted.clear()
