@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from orchd.domain.ids import ModelKey
+from orchd.doors.routes import Beside
 from orchd.errors import Code
 from orchd.hooks.hook import Waits
 from orchd.hooks.job import Job
@@ -166,6 +167,7 @@ async def test_allowing_direct_callers_opens_nothing_of_the_nodes() -> None:
 @virtual_time
 async def test_the_nodes_health_check_needs_the_segment_and_follows_our_verdict() -> None:
     bench, admission = beside_node()
+    bench.server.use_node(Beside(asks_health=True))
     health = request(target=f"{admission.live()}/health", method="GET")
     assert json.loads((await bench.serve(health)).messages[0].body) == {"status": "ok"}
     bench.health = False, "a slow probe"
