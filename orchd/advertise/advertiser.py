@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from orchd.advertise import registries
+from orchd.advertise.gpus import ToldGpus
 from orchd.advertise.listings import Listings
 from orchd.advertise.offer import OfferBook
 from orchd.advertise.price_doubts import warnings
@@ -59,6 +60,7 @@ class Advertiser:
         rate: None = USD and ETH can't be converted.
         sessions: is told of the sessions that gateways reserve at the node.
         instance: as in the settings.
+        gpus: which GPU clients are told of.
 
     Attributes:
         registries: by name, those that the node does not speak as well.
@@ -72,11 +74,16 @@ class Advertiser:
         rate: EthUsd | None,
         sessions: NodeSessions,
         instance: str,
+        gpus: ToldGpus,
     ) -> None:
         self.listings = listings
+        self._gpus = gpus
         self.changes: Changes[ModelKey] = listings.changes
         self._book = OfferBook(
-            name=settings.capability, offer_cold=settings.offer_cold, grace_s=settings.withdraw_grace_s
+            name=settings.capability,
+            offer_cold=settings.offer_cold,
+            grace_s=settings.withdraw_grace_s,
+            gpu_of=gpus.of,
         )
         self._warned_of: Offers | None = None
         self._rate = rate
@@ -105,7 +112,9 @@ class Advertiser:
         while True:
             turn = snapshots.turn
             snapshot = await snapshots.fresh()
-            found = self._book.update(snapshot, snapshots.changes.since(version))
+            changed = snapshots.changes.since(version)
+            await self._gpus.learn(snapshot.models[key].model for key in changed if key in snapshot.models)
+            found = self._book.update(snapshot, changed)
             version = snapshot.version
             self._warn(found)
             self.listings.set_offers(found)

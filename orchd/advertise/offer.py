@@ -7,9 +7,10 @@ file, was stopped by an operator or has no price is not offered.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
+from orchd.domain.details import Gpu
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.offer import Offer, Offers
@@ -30,18 +31,27 @@ class _Judged:
     offer: Offer | None
 
 
+def _of_the_entry(model: Model) -> Gpu | None:
+    """Return the GPU that its entry names."""
+    return model.details.gpu
+
+
 class OfferBook:
     """What is to be found, from one snapshot to the next. Only models that have changed are judged again.
 
     Args:
         name: pattern of capability names, with {pipeline} and {model_id}.
         grace_s: keep offering a model this many seconds after it stops being ready.
+        gpu_of: returns the GPU that clients are told of.
     """
 
-    def __init__(self, *, name: str, offer_cold: bool, grace_s: float) -> None:
+    def __init__(
+        self, *, name: str, offer_cold: bool, grace_s: float, gpu_of: Callable[[Model], Gpu | None] = _of_the_entry
+    ) -> None:
         self._name = name
         self._offer_cold = offer_cold
         self._grace_s = grace_s
+        self._gpu_of = gpu_of
         self._judged: dict[ModelKey, _Judged] = {}
         self._claims: Counter[str] = Counter()
         self._in_grace: dict[ModelKey, float] = {}
@@ -83,7 +93,7 @@ class OfferBook:
             self._in_grace.pop(key, None)
         why_not = _why_not(status, able or in_grace, self._offer_cold)
         capability = status.model.name_for_gateways(self._name)
-        judged = _Judged(able, why_not, capability, None if why_not else _offer(status.model, capability))
+        judged = _Judged(able, why_not, capability, None if why_not else self._offer(status.model, capability))
         if judged == before:
             return False
         if before is not None:
@@ -91,6 +101,12 @@ class OfferBook:
         self._claim(judged, 1)
         self._judged[key] = judged
         return True
+
+    def _offer(self, model: Model, capability: str) -> Offer:
+        assert model.price is not None
+        slug, gap = model.key.slug, live_runner_gap(model)
+        details = replace(model.details, gpu=self._gpu_of(model))
+        return Offer(model.key, slug, capability, model.max_sessions, model.price, model.persistent, gap, details)
 
     def _claim(self, judged: _Judged, count: int) -> None:
         if not judged.why_not:
@@ -126,9 +142,3 @@ def _why_not(status: ModelStatus, able: bool, offer_cold: bool) -> str:
         failed = f"; its last start failed: {status.last_failure}" if status.last_failure else ""
         return f"it is cold, and cold models are not offered (orchestrator.offer_cold){failed}"
     return status.reason or "it is not ready"
-
-
-def _offer(model: Model, capability: str) -> Offer:
-    assert model.price is not None
-    slug, gap = model.key.slug, live_runner_gap(model)
-    return Offer(model.key, slug, capability, model.max_sessions, model.price, model.persistent, gap)

@@ -11,6 +11,7 @@ from orchd import tasks
 from orchd.advertise.advertiser import Advertiser
 from orchd.advertise.callback import CallbackTrials
 from orchd.advertise.gone_streams import GoneStreams
+from orchd.advertise.gpus import ToldGpus
 from orchd.advertise.listings import Listings
 from orchd.advertise.metrics import CallbackCollector, RegistryErrors, StandingsCollector
 from orchd.advertise.rate import EthUsd, eth_usd_source
@@ -94,8 +95,10 @@ class AdvertisePart(Part):
         node.watch.polled.connect(self._told.node)
         node.watch.polled.connect(listings.set_node)
         node.secret_file.changed.connect(listings.wake)
-        instance = context.settings.instance
-        self.advertiser = advertiser = Advertiser(rules, listings, node, self._rate(rpc_url), keeper, instance)
+        gpus = ToldGpus(self._reconcile.gpus, context.settings.docker.gpu_ids)
+        self.advertiser = advertiser = Advertiser(
+            rules, listings, node, self._rate(rpc_url), keeper, context.settings.instance, gpus
+        )
         self._node.secrets["orchestrator.rpc_url_file"] = SecretInUse(
             rpc_url, lambda url: advertiser.use_rate(self._rate(url))
         )

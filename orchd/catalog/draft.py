@@ -249,9 +249,14 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
+_INSTEAD = {("gpu",): "; which GPUs a container gets is the field gpus"}
+
+
 def _expected(kind: str, message: str, error: Any) -> str:
     if kind == "string_pattern_mismatch":
         return EXPECTED[error["ctx"]["pattern"]]
+    if kind in ("model_type", "model_attributes_type"):
+        return "it should be an object in { }" + _INSTEAD.get(error["loc"], "")
     if kind == "value_error":
         return message.removeprefix("Value error, ")
     return message.replace("Input should", "it should").replace("String should", "it should")

@@ -1,7 +1,7 @@
 """The JSON Schema of `aiModels.json`, for editors: it takes what `orchd check --strict` takes, and refuses the rest.
 
-What no schema can say is left to `orchd check`: relations between numbers (sessions and replicas), a field that is
-written twice, rows of the same model, and the content of files that an entry names. Pure.
+What no schema can say is left to `orchd check`: relations between numbers (sessions and replicas), a length in
+bytes, a field that is written twice, rows of the same model, and the content of files that an entry names. Pure.
 """
 
 from __future__ import annotations

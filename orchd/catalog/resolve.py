@@ -15,8 +15,9 @@ from orchd.catalog.draft import Draft
 from orchd.catalog.launch import KINDS, FileContext, kind_of, launch_of, token_of
 from orchd.catalog.parse import RawEntry
 from orchd.catalog.profiles import OPTIMISED_TIMEOUT_S, PROFILES, Profile
-from orchd.catalog.schema import Fields
+from orchd.catalog.schema import Entry, Fields
 from orchd.catalog.slips import keep_lost, keep_price, keep_profile, leave_to_node
+from orchd.domain.details import Details, Gpu
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import HealthSpec, InferenceSpec, MetricsSpec, Model, StopSpec, StreamSpec
 from orchd.domain.money import Currency, Price, PriceUnit
@@ -181,7 +182,13 @@ def _model(draft: Draft, key: ModelKey, context: FileContext) -> Model | None:
         price=_price(draft) if _gateway(draft) == _DEFAULT_GATEWAY else None,
         capability=entry.capability,
         persistent=profile.stream.post_starts_stream if entry.mode is None else entry.mode == "persistent",
+        details=_details(entry),
     )
+
+
+def _details(entry: Entry) -> Details:
+    gpu = dict(entry.gpu.given()) if entry.gpu else {}
+    return Details(Gpu(**gpu) if gpu else None, entry.version or "", entry.metadata or "")
 
 
 def _with(spec: S, section: Fields | None) -> S:

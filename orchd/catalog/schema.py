@@ -174,6 +174,21 @@ class StopFields(Fields):
     )
 
 
+class GpuFields(Fields):
+    """The GPU that clients are told of."""
+
+    id: (
+        Annotated[
+            Text,
+            BeforeValidator(values.gpu_id),
+            WithJsonSchema({"type": ["string", "integer"], "minLength": 1, "minimum": 0}),
+        ]
+        | None
+    ) = Field(None, description="id or index of the GPU")
+    name: Text | None = Field(None, description="its name, such as NVIDIA L40S")
+    vram_mb: Annotated[int, Field(ge=1, le=100_000_000), WHOLE] | None = Field(None, description="its memory, MiB")
+
+
 class Entry(Fields):
     """One model, or a further price of one."""
 
@@ -237,6 +252,23 @@ class Entry(Fields):
         description="persistent = a session outlives a request (default where the container carries one stream); "
         "single-shot = each request is one (default elsewhere)",
     )
+
+    gpu: GpuFields | None = Field(
+        None,
+        description="GPU that Live Runner's clients are told of; default for a container with gpus: what the driver "
+        "says of them",
+    )
+    version: Name | None = Field(None, description="version of the model that Live Runner's clients are told")
+    metadata: (
+        Annotated[
+            str,
+            BeforeValidator(values.metadata),
+            WithJsonSchema(
+                {"type": "string", "pattern": values.METADATA, "minLength": 1, "maxLength": values.MAX_METADATA}
+            ),
+        ]
+        | None
+    ) = Field(None, description="text that Live Runner's clients are told, such as JSON; at most 1024 bytes in UTF-8")
 
     run: bool | None = Field(
         None, description="false = orchd does not run it and leaves it to go-livepeer; default true"

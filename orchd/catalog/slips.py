@@ -39,6 +39,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
         for name in ("port", "entrypoint", "args", "env", "volumes", "gpus", "cpus", "user", "cap_add", "pull")
     },
     "labels": ("launch.labels",),
+    **{name: (f"details.{name}",) for name in ("version", "metadata")},
     "init": ("launch.init",),
 }
 """Where a model has what a field of its entry says, as paths of attributes; absent = under the field's own name."""
@@ -136,6 +137,9 @@ def _orchd_s_own(draft: Draft) -> list[str]:
 
 def _places(near: tuple[str, ...], draft: Draft) -> Iterable[str]:
     name, *inside = near
+    if name == "gpu":
+        yield "details.gpu"  # As a whole: with a slip in it, it may be none.
+        return
     if inside:
         yield ".".join(near)
         if near == ("stop", "signal"):

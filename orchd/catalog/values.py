@@ -40,6 +40,10 @@ _UNPRINTABLE = (
 )
 NAME = rf"^[^ {_UNPRINTABLE}](?:[^{_UNPRINTABLE}]*[^ {_UNPRINTABLE}])?$"
 
+METADATA = r"^[^\ufffd]*$"
+MAX_METADATA = 1024
+"""Bytes in UTF-8: go-livepeer refuses more, and its signers drop such a runner of Livepeer Node's."""
+
 _HOST_LABEL = "(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)"
 _REGISTRY = (
     rf"(?:localhost|{_HOST_LABEL}(?:\.{_HOST_LABEL})+|(?:{_HOST_LABEL}(?:\.{_HOST_LABEL})*|\[[0-9a-fA-F:]+\])"
@@ -268,6 +272,23 @@ def token(value: Any) -> Secret:
     if not isinstance(value, str) or not fits(BEARER, value):
         raise ValueError("a token should be printable ASCII without blanks")
     return Secret(value)
+
+
+def metadata(value: Any) -> str:
+    """What Live Runner's clients read of a model: any text that both node programs, and signers, take."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("it should be text, and not empty")
+    if not fits(METADATA, value):
+        raise ValueError("it should be free of U+FFFD, which go-livepeer refuses")
+    if (size := len(value.encode())) > MAX_METADATA:
+        raise ValueError(f"it should be at most {MAX_METADATA} bytes in UTF-8, and is {size}")
+    return value
+
+
+def gpu_id(value: Any) -> Any:
+    """The id of a GPU: text, or its index."""
+    value = whole(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else value
 
 
 def model_name(value: Any) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from orchd.domain.details import NO_DETAILS, Details
 from orchd.domain.fingerprint import fingerprint
 from orchd.domain.ids import Address, ModelKey
 from orchd.domain.money import Price
@@ -220,6 +221,7 @@ class Model:
         capability: what gateways ask for; None = after the daemon's pattern.
         persistent: sessions outlive a request; else each request is one.
         gateway_prices: (gateway address, price), from rows that differ only in `gateway`.
+        details: as the entry has them.
     """
 
     key: ModelKey
@@ -242,6 +244,7 @@ class Model:
     gateway_prices: tuple[tuple[str, Price], ...] = ()
     capability: str | None = None
     persistent: bool = False
+    details: Details = NO_DETAILS
 
     def name_for_gateways(self, pattern: str) -> str:
         """Return what gateways ask for: its own name, or `pattern` with {pipeline} and {model_id} filled in."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchd.domain.details import NO_DETAILS, Details
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Price
 from orchd.errors import Code
@@ -20,6 +21,7 @@ class Offer:
         capacity: most sessions at once, >= 1.
         persistent: sessions outlive a request (Live Runner's mode `persistent`, else `single-shot`).
         live_runner_gap: why clients of Live Runner's can't use it; empty = they can.
+        details: as Live Runner's clients are told them.
     """
 
     key: ModelKey
@@ -29,6 +31,7 @@ class Offer:
     price: Price
     persistent: bool
     live_runner_gap: str = ""
+    details: Details = NO_DETAILS
 
 
 @dataclass(frozen=True, slots=True)

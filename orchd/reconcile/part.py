@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -11,6 +11,7 @@ import structlog
 from orchd import tasks
 from orchd.catalog.ports import DesiredModels
 from orchd.database.database import HasDatabase
+from orchd.domain.details import HostGpu
 from orchd.domain.events import DesiredChanged, StartWanted
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model, RunnerKind
@@ -120,6 +121,9 @@ class ReconcilePart(Part):
 
     def hurry(self, runner: RunnerId) -> None:
         self.loop.poller.hurry(runner)
+
+    async def gpus(self) -> Sequence[HostGpu]:
+        return await self._runtimes.gpus()
 
     async def end_all(self, tell: Callable[[str], None]) -> tuple[str, ...]:
         """As `ports.Reconciler.end_all`; `drain` then has nothing left to do."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchd.domain.details import HostGpu
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.domain.ports import ProbeWord
@@ -120,6 +121,14 @@ class Reconciler(Protocol):
 
     def hurry(self, runner: RunnerId) -> None:
         """Have this runner probed soon: a job failed on it."""
+        ...
+
+    async def gpus(self) -> Sequence[HostGpu]:
+        """Return the GPUs that containers can have on this machine.
+
+        Raises:
+            LaunchError: the driver can't tell.
+        """
         ...
 
     async def end_all(self, tell: Callable[[str], None]) -> tuple[str, ...]:

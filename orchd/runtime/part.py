@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from orchd.domain.details import HostGpu
 from orchd.domain.ports import Runtime
 from orchd.domain.runtime_id import RuntimeId
 from orchd.part import Context, Part
@@ -15,6 +16,9 @@ from orchd.threads import DaemonThreads
 
 MARKS_TIMEOUT_S = 10.0
 """Reading the marks of processes takes milliseconds; longer means that /proc hangs."""
+
+GPUS_TIMEOUT_S = 5.0
+"""The driver takes a second or two; what waits for it is what clients are offered."""
 
 
 class RuntimesPart(Part):
@@ -40,6 +44,13 @@ class RuntimesPart(Part):
     async def open(self) -> None:
         self.collector = RuntimeCollector(self._context.metrics)
         self.by_id = self.make()
+
+    async def gpus(self) -> Sequence[HostGpu]:
+        if not self._context.settings.docker.enabled:
+            return ()
+        from orchd.runtime.docker.gpus import host_gpus  # Costs nothing while no container asks for a GPU.
+
+        return await host_gpus(GPUS_TIMEOUT_S)
 
     async def elsewhere(self) -> list[str]:
         """Return what processes of our instance another state directory has, in words."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
+from orchd.domain.details import HostGpu
 from orchd.domain.ids import ModelKey
 from orchd.domain.ports import Runtime
 from orchd.domain.runs import KeptRun
@@ -45,6 +46,14 @@ class Runtimes(Protocol):
 
     @property
     def collector(self) -> RuntimeCollector: ...
+
+    async def gpus(self) -> Sequence[HostGpu]:
+        """Return the GPUs that containers can have on this machine.
+
+        Raises:
+            LaunchError: the driver can't tell.
+        """
+        ...
 
     async def elsewhere(self) -> list[str]:
         """Return what processes of our instance another state directory has, in words."""

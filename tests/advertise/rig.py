@@ -12,6 +12,7 @@ from typing import Any
 
 from orchd.advertise.listings import Listings
 from orchd.advertise.settings import OrchestratorSettings
+from orchd.domain.details import HostGpu
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.money import Price
@@ -130,6 +131,11 @@ class NodeSessionsSeen:
         assert asked_at <= asyncio.get_running_loop().time()
         self.told.append(("forgotten", str(key)))
         self.held[key] = set()
+
+
+async def no_gpus() -> tuple[HostGpu, ...]:
+    """This machine has none."""
+    return ()
 
 
 def settings_for(node: Node | LivepeerNode, *, cli: bool = True, **changes: Any) -> OrchestratorSettings:

@@ -6,11 +6,12 @@ import pytest
 
 from orchd.advertise import registries
 from orchd.advertise.advertiser import Advertiser
+from orchd.advertise.gpus import ToldGpus
 from orchd.node.ports import NodeAccess
 from orchd.node.route_secrets import RouteSecrets, new_key
 from orchd.node.watch import NodeWatch
 from orchd.tasks import cancel, spawn
-from tests.advertise.rig import Jobs, NodeSessionsSeen, client_of, node, settings_for, until
+from tests.advertise.rig import Jobs, NodeSessionsSeen, client_of, no_gpus, node, settings_for, until
 from tests.fakes.stored import FakeSecretStore
 
 
@@ -24,7 +25,7 @@ async def test_registries_of_the_settings(name: str) -> None:
             watch = NodeWatch(client, store, settings)
             watch.polled.connect(listings.set_node)
             access = NodeAccess(client, RouteSecrets(new_key(), 3600.0), store, watch)
-            advertiser = Advertiser(settings, listings, access, None, NodeSessionsSeen(), "test")
+            advertiser = Advertiser(settings, listings, access, None, NodeSessionsSeen(), "test", ToldGpus(no_gpus, ()))
             roots = [spawn(watch.run(), name="node")]
             roots += [spawn(root, name=name) for name, root in advertiser.roots().items()]
             try:

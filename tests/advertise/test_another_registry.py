@@ -57,6 +57,7 @@ import orchd
 from pathlib import Path
 from orchd.advertise import registries
 from orchd.advertise.advertiser import Advertiser
+from orchd.advertise.gpus import ToldGpus
 from orchd.advertise.listings import Listings
 from orchd.advertise.metrics import RegistryErrors
 from orchd.advertise.price_doubts import warnings
@@ -91,7 +92,7 @@ async def build():
     node = SimpleNamespace(calls=None, tokens=None, store=None, watch=watch, healthy=set(), rate=KnownRate())
     nothing = lambda *_: 0
     listings = Listings(active=nothing, begun=nothing, streams=nothing)
-    advertiser = Advertiser(settings, listings, node, None, None, "test")
+    advertiser = Advertiser(settings, listings, node, None, None, "test", ToldGpus(None, ()))
     assert watch.asked == ["echo"]
     assert "echo" in listings.published
     roots = advertiser.roots()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from orchd.catalog.names import squash
 from orchd.catalog.profiles import PROFILES
 from orchd.catalog.schema import SECTIONS, Entry
+from orchd.domain.details import Details, Gpu
 from orchd.domain.ids import Address, ModelKey
 from orchd.domain.model import ExternalLaunch, GpuRequest, ProcessLaunch, RunnerKind
 from orchd.domain.money import Currency, Price, PriceUnit
@@ -729,3 +730,39 @@ def test_a_good_model_does_not_show_its_secrets_either() -> None:
     reading = read(entry(token=SECRET, env={"KEY": SECRET}))
     assert SECRET not in repr(model_of(reading)) + str(model_of(reading))
     assert SECRET in json.dumps(dict(container(reading).env))
+
+
+def test_what_clients_choose_by_is_as_the_entry_has_it() -> None:
+    fields = {"gpu": {"id": 0, "name": "NVIDIA L40S", "vramMb": 46068}, "version": "1.2", "metadata": '{"a": 1}'}
+    assert model_of(read(entry(**fields))).details == Details(Gpu("0", "NVIDIA L40S", 46068), "1.2", '{"a": 1}')
+    assert model_of(read(entry(gpu={}))).details == Details()
+    assert model_of(read(entry())).generation == model_of(read(entry(**fields))).generation, "nothing is started again"
+
+
+def test_metadata_has_1024_bytes_at_most_and_not_1024_letters() -> None:
+    assert model_of(read(entry(metadata="é" * 512))).details.metadata == "é" * 512
+    problem = the_error(read(entry(metadata="é" * 512 + "x")))
+    assert (problem.line, problem.entry, problem.field) == (2, 0, "metadata")
+    assert problem.message.endswith("it should be at most 1024 bytes in UTF-8, and is 1025")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "says"),
+    [
+        ({"metadata": "a\ufffd"}, "metadata", "free of U+FFFD"),
+        ({"metadata": {"a": 1}}, "metadata", "it should be text, and not empty"),
+        ({"metadata": ""}, "metadata", "it should be text, and not empty"),
+        ({"version": 1.2}, "version", "it should be text without blanks at its ends"),
+        ({"gpu": 1}, "gpu", "it should be an object"),
+        ({"gpu": "all"}, "gpu", "the field gpus"),
+        ({"gpu": {"vram_mb": 0}}, "gpu.vram_mb", "greater than or equal to 1"),
+        ({"gpu": {"vram_mb": "8g"}}, "gpu.vram_mb", "valid integer"),
+        ({"gpu": {"id": -1}}, "gpu.id", "valid string"),
+    ],
+)
+def test_what_clients_could_not_be_told_is_refused_by_line_entry_and_field(
+    fields: dict[str, Any], field: str, says: str
+) -> None:
+    problem = the_error(read(entry(model_id="acme/other"), entry(**fields)))
+    assert (problem.line, problem.entry, problem.field) == (3, 1, field)
+    assert says in problem.message

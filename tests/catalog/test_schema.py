@@ -88,7 +88,9 @@ GOOD: dict[str, list[Any]] = {
     "url": ["http://h", "HTTPS://h.example:8000/base/", "http://[::1]:9", "http://h:"],
     "price_per_unit": [0, 0.5, "0.5e-2", "7"], "pixels_per_unit": [1, 1e6], "price_unit": ["hour", "720p"],
     "currency": ["wei", "USD"], "gateway": ["default", "0x" + "aF" * 20], "capability": ["mine"],
-    "mode": ["persistent", "single-shot"], "run": [True], "warm": [True, False], "idle_timeout_s": [1, 0.5, 604_800],
+    "gpu.id": ["GPU-1f2e", 0], "gpu.name": ["NVIDIA L40S"], "gpu.vram_mb": [1, 46_068.0], "version": ["1.2.0", "v 1"],
+    "metadata": ["x", " {\"a\": 1}\n"], "mode": ["persistent", "single-shot"], "run": [True],
+    "warm": [True, False], "idle_timeout_s": [1, 0.5, 604_800],
     "max_sessions": [1], "capacity": [1], "replicas": [1, 1.0], "token": ["s3cret!"], "token_file": ["t"],
     "profile": ["byoc", "pytrickle"], "port": [1, 65_535], "start_timeout_s": [9], "loading_timeout_s": [9],
     "route_prefix": ["auto", "", "/api/v1"], "optimization_flags": [{}, {"A": True, "B": None, "C": "x", "D": 1}],
@@ -114,6 +116,7 @@ JUNK: list[Any] = [
     "a\nb", "A", "a:", "a b", "8g", "8q", "0g", "-1", "1e5", "1e999", "all", "auto", "TERM", "SIGTERM", "default",
     "0x12", "x ", "/", "/a/", "a/b", "~/a:/b", "/a:/b", "/a:/", "a/b:/c", "/a:/b:foo", "http://h", "http://u:p@h", "http://h?q",
     "h:80", "http://h:0", "http://h:65536", "http://h/a b", "Org/Name", "a@sha256:12", "byoc", "bytoc", "\u2028",
+    "\ufffd", "x" * 1025,
     [], [""], ["x"], ["x", "x"], ["x", 1], [1], [200], [99], ["0", "0"], [-1], [None], [[]], ["/a:/b"], ["x y"],
     {}, {"A": "x"}, {"A": None}, {"A": []}, {"A=B": "x"}, {"orchd.x": "y"}, {"": "x"}, {"_x": 1}, {"kind": "tcp"},
 ]  # fmt: skip
@@ -123,7 +126,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "upper": str.upper, "odd": lambda name: name.replace("_", "__") + "_",
 }  # fmt: skip
 FILES = defaultdict(lambda: "A=b", t="A=b")
-BEYOND = ("make them agree", "sessions in", "differ; keep one", "far too large")
+BEYOND = ("make them agree", "sessions in", "differ; keep one", "far too large", "bytes in UTF-8, and is")
 """Words of errors about what no schema can say."""
 
 

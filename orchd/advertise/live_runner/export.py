@@ -64,7 +64,7 @@ def _record(model: Model, given: ExportInput) -> RunnerRecord:
     if price is None and model.price.per_unit:
         raise ValueError(f"cannot publish the price: {why_none(model.price, given.eth_usd)}")
     name = model.name_for_gateways(given.capability)
-    return RunnerRecord(app=name, persistent=model.persistent, capacity=model.max_sessions, price=price)
+    return RunnerRecord(name, model.persistent, model.max_sessions, price, details=model.details)
 
 
 def _toml(entries: Sequence[ExportedEntry]) -> Iterator[str]:
@@ -78,6 +78,16 @@ def _toml(entries: Sequence[ExportedEntry]) -> Iterator[str]:
         yield f"Capacity = {each.record.capacity}"
         yield f"RunnerURL = {_text(each.url.value)}"
         yield f"HealthURL = {_text(each.url.value + HEALTH_PATH)}"
+        details = each.record.details
+        if details.version:
+            yield f"Version = {_text(details.version)}"
+        if details.metadata:
+            yield f"Metadata = {_text(details.metadata)}"
+        if (gpu := details.gpu) is not None:
+            yield "[Runners.GPU]"
+            yield f"ID = {_text(gpu.id)}"
+            yield f"Name = {_text(gpu.name)}"
+            yield f"VRAMMB = {gpu.vram_mb}"
         if (price := each.record.price) is not None:
             yield "[Runners.PriceInfo]"
             # A number: a text ends the node's start.

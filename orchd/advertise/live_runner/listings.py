@@ -86,7 +86,7 @@ class LiveListings:
         price = live_price(offer.price, self._context.eth_usd(), self.dialect.terms, on_chain=self.node.on_chain)
         if isinstance(price, Unpublishable):
             return None, OrchdError(f"cannot publish the price: {price.reason}", code=Code.PRICE_UNPUBLISHABLE)
-        return RunnerRecord(offer.capability, offer.persistent, offer.capacity, price), None
+        return RunnerRecord(offer.capability, offer.persistent, offer.capacity, price, details=offer.details), None
 
     def why_no_price(self, key: ModelKey) -> str:
         """Return why a model's price is not sent to a node that may be on chain; empty = it is known to be not."""

@@ -10,6 +10,7 @@ from math import floor, inf
 
 from orchd.advertise.live_runner.prices import LivePrice
 from orchd.advertise.live_runner.states import BEATING, E, ListingEvent, ListingState, S, next_state
+from orchd.domain.details import NO_DETAILS, Details
 
 DRAIN_S = 1.0
 """Seconds between two beats of a model that leaves, since its last session may have ended."""
@@ -38,6 +39,7 @@ class RunnerRecord:
     capacity: int
     price: LivePrice | None
     ready: bool = True
+    details: Details = NO_DETAILS
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,11 @@ from fractions import Fraction
 from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
+from orchd.advertise.live_runner.details import dump_details, load_details, unlike
 from orchd.advertise.live_runner.plan import Pace, RunnerRecord
 from orchd.advertise.live_runner.prices import LivePrice, PriceInfo, PriceTerms
 from orchd.advertise.prices import moved
+from orchd.domain.details import NO_DETAILS, Details
 from orchd.domain.model import Secret
 from orchd.domain.money import PriceUnit
 
@@ -36,7 +38,7 @@ def _said(record: RunnerRecord, url: Secret) -> dict[str, Any]:
     }
     if record.price is not None:
         said["price_info"] = {"price": record.price.price, "currency": "usd", "unit": record.price.unit.value}
-    return said
+    return said | dump_details(record.details)
 
 
 def heartbeat(runner_id: str, url: Secret, record: RunnerRecord, sessions: frozenset[str]) -> bytes:
@@ -155,6 +157,7 @@ def dump_kept(kept: KeptRegistration) -> str:
             "persistent": kept.record.persistent,
             "capacity": kept.record.capacity,
             "price": [price.price, price.unit.value] if price else None,
+            "details": dump_details(kept.record.details),
         }
     )
 
@@ -172,9 +175,10 @@ def load_kept(text: str) -> KeptRegistration | None:
                 said["persistent"],
                 said["capacity"],
                 LivePrice(price[0], PriceUnit(price[1])) if price else None,
+                details=load_details(said.get("details", {})),
             ),
         )
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
@@ -204,6 +208,7 @@ class DiscoveredRunner:
     capacity: int
     used: int
     price: PriceInfo | None
+    details: Details = NO_DETAILS
 
 
 def read_discovery(document: object) -> dict[str, DiscoveredRunner]:
@@ -227,6 +232,7 @@ def read_discovery(document: object) -> dict[str, DiscoveredRunner]:
                     int(runner["capacity"]),
                     int(runner["capacity_used"]),
                     PriceInfo(int(price["price"]), str(price["unit"])) if price else None,
+                    load_details(runner),
                 )
             except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
                 continue
@@ -255,6 +261,8 @@ def difference(
         return f"it is listed as {'persistent' if seen.persistent else 'single-shot'}"
     if seen.capacity != record.capacity:
         return f"it is listed with capacity {seen.capacity}, not {record.capacity}"
+    if other := unlike(record.details, seen.details):
+        return f"its {other} is listed as something else"
     if record.price is None or on_chain is False:
         return ""
     if seen.price is None:

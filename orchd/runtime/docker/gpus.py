@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pynvml  # type: ignore[import-untyped]
 
+from orchd.domain.details import HostGpu
 from orchd.errors import Code, LaunchError
 from orchd.threads import DaemonThreads
 
@@ -13,8 +14,8 @@ _driver = DaemonThreads("nvml")
 """The driver is the machine's, so a call that hangs is everybody's; the library is not asked twice at a time."""
 
 
-def driver_gpus() -> tuple[tuple[str, str], ...]:
-    """Return each GPU as (UUID, index), in the driver's order. Blocks, for up to seconds.
+def driver_gpus() -> tuple[HostGpu, ...]:
+    """Return each GPU, in the driver's order. Blocks, for up to seconds.
 
     Raises:
         LaunchError: there is no driver, or it does not answer.
@@ -22,7 +23,7 @@ def driver_gpus() -> tuple[tuple[str, str], ...]:
     try:
         pynvml.nvmlInit()
         try:
-            return _listed()
+            return tuple(_read(index) for index in range(pynvml.nvmlDeviceGetCount()))
         finally:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError as exc:
@@ -33,9 +34,14 @@ def driver_gpus() -> tuple[tuple[str, str], ...]:
         ) from exc
 
 
-def _listed() -> tuple[tuple[str, str], ...]:
-    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-    return tuple((str(pynvml.nvmlDeviceGetUUID(handle)), str(index)) for index, handle in enumerate(handles))
+def _read(index: int) -> HostGpu:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    try:
+        name = str(pynvml.nvmlDeviceGetName(handle))
+        vram_mb = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total) >> 20
+    except pynvml.NVMLError:  # Runners need neither.
+        name, vram_mb = "", 0
+    return HostGpu(str(pynvml.nvmlDeviceGetUUID(handle)), str(index), name, vram_mb)
 
 
 async def known_gpus(named: Sequence[str], limit_s: float) -> tuple[tuple[str, ...], ...]:
@@ -46,6 +52,15 @@ async def known_gpus(named: Sequence[str], limit_s: float) -> tuple[tuple[str, .
     """
     if named:
         return tuple((each,) for each in named)
+    return tuple((each.uuid, each.index) for each in await host_gpus(limit_s))
+
+
+async def host_gpus(limit_s: float) -> tuple[HostGpu, ...]:
+    """Return the GPUs of this machine.
+
+    Raises:
+        LaunchError: the driver can't tell, or does not within `limit_s` seconds.
+    """
     try:
         return await _driver.run(driver_gpus, limit_s)
     except TimeoutError as exc:

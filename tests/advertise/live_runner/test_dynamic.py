@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from fractions import Fraction
@@ -12,6 +13,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchd.advertise.live_runner import NAME
+from orchd.advertise.live_runner.wire import read_discovery
+from orchd.domain.details import Details, Gpu
 from orchd.domain.model import Secret
 from orchd.domain.money import Price
 from orchd.errors import Code, StoreError
@@ -65,6 +68,19 @@ async def test_what_is_offered_is_listed_confirmed_and_shown(beside: World) -> N
         assert (standing.wanted, standing.published, standing.error) == (True, True, "")
         assert standing.price == "1.2 usd per hour"
         assert standing.since > 0
+
+
+async def test_discovery_shows_what_clients_choose_by_and_a_change_of_it_at_once(beside: World) -> None:
+    details = Details(Gpu("0", "NVIDIA L40S", 46068), "1.2", '{"max": "é"}')
+    async with beside.orchd():
+        await _registered(beside, details=details)
+        await until("it is confirmed", lambda: beside.standing().confirmed)
+        [listed] = read_discovery(json.loads(await beside.discovery())).values()
+        assert listed.details == details
+        beside.post(offer(details=Details(Gpu(name="NVIDIA T4"), "1.3")))
+        await until("the version is listed", lambda: (found := beside.runner()) and found.entry.version == "1.3")
+        [listed] = read_discovery(json.loads(await beside.discovery())).values()
+        assert listed.details == Details(Gpu(name="NVIDIA T4"), "1.3")
 
 
 async def test_nothing_is_said_before_the_node_was_seen(beside: World) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from fractions import Fraction
 from typing import Any
 
@@ -49,3 +51,15 @@ def test_a_free_model_is_there_without_a_price() -> None:
     assert left_out == []
     assert "PriceInfo" not in text
     assert 'App = "acme/small"' in text
+
+
+def test_the_file_has_what_clients_choose_by() -> None:
+    fields = {"gpu": {"id": "0", "vram_mb": 46068}, "version": "1.2", "metadata": '{"a": "\\u00e9"}'}
+    text, _ = exported(NodeProgram.LIVEPEER_NODE, None, price_per_unit=0, **fields)
+    [runner] = tomllib.loads(text)["Runners"]
+    assert (runner["Version"], runner["Metadata"]) == ("1.2", fields["metadata"])
+    assert runner["GPU"] == {"ID": "0", "Name": "", "VRAMMB": 46068}
+    text, _ = exported(NodeProgram.GO_LIVEPEER, None, price_per_unit=0, **fields)
+    [runner] = json.loads(text)["runners"]
+    assert (runner["version"], runner["metadata"]) == ("1.2", fields["metadata"])
+    assert runner["gpu"] == {"id": "0", "name": "", "vram_mb": 46068}

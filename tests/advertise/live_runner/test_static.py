@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import product
@@ -11,6 +12,8 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from orchd.advertise.live_runner.registry import spoken
+from orchd.advertise.live_runner.wire import read_discovery
+from orchd.domain.details import Details, Gpu
 from orchd.domain.offer import NodeProgram
 from orchd.errors import Code
 from orchd.node.ports import NodeError, Probed
@@ -268,3 +271,13 @@ async def test_static_without_a_cli_port_is_an_error_by_name(program: NodeProgra
         with pytest.raises(NodeError, match=rf"orchestrator\.live_runner = static\): {why}") as caught:
             await spoken(client, settings, Probed(program, live_runner=True))
         assert caught.value.code is Code.NOT_SPOKEN
+
+
+async def test_discovery_shows_what_clients_choose_by() -> None:
+    details = Details(Gpu("0", "NVIDIA L40S", 46068), "1.2", "x")
+    async with static() as beside, beside.orchd():
+        beside.node_is_up()
+        beside.post(offer(details=details))
+        await until("it is confirmed", lambda: beside.standing().confirmed)
+        [listed] = read_discovery(json.loads(await beside.discovery())).values()
+        assert listed.details == details

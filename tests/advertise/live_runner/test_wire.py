@@ -28,6 +28,7 @@ from orchd.advertise.live_runner.wire import (
     seconds,
     static_document,
 )
+from orchd.domain.details import Details, Gpu
 from orchd.domain.model import Secret
 from orchd.domain.money import PriceUnit
 
@@ -101,9 +102,9 @@ def test_an_answer_without_sessions_is_none(answer: object) -> None:
 
 def test_recorded_discoveries_are_read() -> None:
     listed, *_, hidden, last = [read_discovery(each) for each in _answers("live-runner-dynamic.json", "/discovery")]
-    assert (
-        listed == {"orchd-one": DiscoveredRunner("echo/one", persistent=False, capacity=1, used=0, price=None)} == last
-    )
+    details = Details(version="1")
+    one = DiscoveredRunner("echo/one", persistent=False, capacity=1, used=0, price=None, details=details)
+    assert listed == {"orchd-one": one} == last
     assert hidden == {}
     static = [read_discovery(each) for each in _answers("live-runner-static.json", "/discovery")]
     assert static[0] == {"one": DiscoveredRunner("echo/one", persistent=True, capacity=2, used=1, price=None)}
@@ -200,3 +201,40 @@ def test_prices_in_words() -> None:
     assert in_words(PRICE) == "1.2 usd per hour"
     assert in_words(LivePrice("3", PriceUnit.FIXED)) == "3 usd per session"
     assert in_words(None) == "none"
+
+
+GPU = Gpu("0", "NVIDIA L40S", 46068)
+
+
+def test_what_clients_choose_by_is_told_in_both_ways_with_the_gpu_as_an_object() -> None:
+    record = replace(RECORD, details=Details(GPU, "1.2.0", '{"max": 2}'))
+    told = {
+        "gpu": {"id": "0", "name": "NVIDIA L40S", "vram_mb": 46068},
+        "version": "1.2.0",
+        "metadata": '{"max": 2}',
+    }
+    for said in (json.loads(heartbeat("x", URL, record, frozenset())), static_document("x", URL, record)):
+        assert {name: said[name] for name in told} == told
+
+
+details_of_any_kind = st.builds(
+    Details,
+    st.none() | st.builds(Gpu, st.text(), st.text(), st.integers(0, 2**40)),
+    st.text(),
+    st.text(),
+)
+
+
+@given(details_of_any_kind)
+def test_what_clients_choose_by_outlives_orchd(details: Details) -> None:
+    kept = KeptRegistration(Secret("a"), None, replace(RECORD, details=details))
+    assert load_kept(dump_kept(kept)) == kept
+
+
+@given(details_of_any_kind, details_of_any_kind)
+def test_details_that_are_listed_as_something_else_are_a_doubt_by_name(told: Details, listed: Details) -> None:
+    record = replace(RECORD, details=told)
+    seen = DiscoveredRunner(record.app, False, 2, 0, None, listed)
+    said = difference(record, seen, RATE, Fraction(0), GO_LIVEPEER, on_chain=False)
+    other = [name for name in ("gpu", "version", "metadata") if getattr(told, name) != getattr(listed, name)]
+    assert said == (f"its {' and '.join(other)} is listed as something else" if other else "")

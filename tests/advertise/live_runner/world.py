@@ -14,6 +14,7 @@ from orchd.advertise.live_runner import NAME
 from orchd.advertise.live_runner.registry import LiveRegistry
 from orchd.advertise.registry import RegistryContext
 from orchd.advertise.settings import OrchestratorSettings
+from orchd.domain.details import NO_DETAILS, Details
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.money import Currency, Price
@@ -39,10 +40,16 @@ def key(name: str = "xl") -> ModelKey:
 
 
 def offer(
-    name: str = "xl", *, capacity: int = 2, persistent: bool = True, price: Price | None = None, app: str = ""
+    name: str = "xl",
+    *,
+    capacity: int = 2,
+    persistent: bool = True,
+    price: Price | None = None,
+    app: str = "",
+    details: Details = NO_DETAILS,
 ) -> Offer:
     usd = price or Price(Fraction(12, 10), 3600, Currency.USD)
-    return Offer(key(name), key(name).slug, app or str(key(name)), capacity, usd, persistent)
+    return Offer(key(name), key(name).slug, app or str(key(name)), capacity, usd, persistent, details=details)
 
 
 class CountingClient(NodeClient):
@@ -151,6 +158,10 @@ class World:
         await until("discovery was read again, and again after that", lambda: self._client.looks > before + 2)
 
     # What the node has.
+
+    async def discovery(self) -> bytes:
+        """Return what it answers to anybody who asks what it offers."""
+        return (await self._client.service("GET", "/discovery")).body
 
     def runner(self, name: str = "xl") -> Runner | None:
         """Return the node's record, listed or not."""

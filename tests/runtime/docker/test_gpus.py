@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchd.domain.details import HostGpu
 from orchd.runtime.docker.gpus import known_gpus
 
 FAKE = r"""
@@ -25,17 +26,27 @@ nvmlReturn_t nvmlDeviceGetUUID(void *device, char *uuid, unsigned length) {
     snprintf(uuid, length, "GPU-%d", *(int *)device);
     return 0;
 }
+nvmlReturn_t nvmlDeviceGetName(void *device, char *name, unsigned length) {
+    if (*(int *)device) return 3;
+    snprintf(name, length, "NVIDIA L40S");
+    return 0;
+}
+nvmlReturn_t nvmlDeviceGetMemoryInfo(void *device, unsigned long long *memory) {
+    memory[0] = 46068ULL << 20;
+    return 0;
+}
 const char *nvmlErrorString(nvmlReturn_t result) { return "driver trouble"; }
 """
 
 ASK = """
 import asyncio, sys
 from orchd.errors import LaunchError
-from orchd.runtime.docker.gpus import known_gpus
+from orchd.runtime.docker.gpus import host_gpus, known_gpus
 async def main():
     for _ in range(int(sys.argv[2])):
         try:
             print(await known_gpus((), float(sys.argv[1])))
+            print(await host_gpus(float(sys.argv[1])))
         except LaunchError as error:
             print(error.code, error.message)
 asyncio.run(main())
@@ -64,7 +75,18 @@ def compile_fake(compiler: str, folder: Path, init: int) -> None:
 
 def test_gpus_are_known_by_uuid_and_index(tmp_path: Path, needs: Callable[[str], str]) -> None:
     compile_fake(needs("gcc"), tmp_path, init=0)
-    assert ask(tmp_path) == "(('GPU-0', '0'), ('GPU-1', '1'))"
+    names, _ = ask(tmp_path).splitlines()
+    assert names == "(('GPU-0', '0'), ('GPU-1', '1'))"
+
+
+def test_gpus_have_name_and_memory_and_one_that_tells_neither_can_be_chosen_all_the_same(
+    tmp_path: Path, needs: Callable[[str], str]
+) -> None:
+    compile_fake(needs("gcc"), tmp_path, init=0)
+    _, gpus = ask(tmp_path).splitlines()
+    assert gpus == str(
+        (HostGpu("GPU-0", "0", "NVIDIA L40S", 46068), HostGpu("GPU-1", "1", "", 0)),
+    )
 
 
 @pytest.mark.parametrize(
