@@ -2,100 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, NoReturn, Protocol
+from typing import Protocol
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.offer import NodeProgram, NodeStatus
 from orchd.domain.signal import Signal
 from orchd.domain.stores import SecretStore
-from orchd.errors import Code, OrchdError
+from orchd.node.answer import NodeAnswer as NodeAnswer
+from orchd.node.answer import NodeError as NodeError
 from orchd.node.route_secrets import RouteSecrets
 from orchd.node.trials import Trials
-from orchd.reasons import one_line
-
-TEXT_BYTES = 4096
-"""How much of an answer is read where it is shown, or compared with other answers."""
-
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-"""Half of a pair that stands for one character. Without its other half it can be neither stored nor sent on."""
-
-
-class NodeError(OrchdError):
-    """The node can't be asked, or does not do what it was asked.
-
-    Attributes:
-        dropped: it took the call and closed the connection without an answer.
-        wrong_scheme: it speaks TLS there and was asked without, or the other way round.
-    """
-
-    code = Code.NODE_UNREACHABLE
-
-    def __init__(
-        self, message: str, *, code: Code | None = None, dropped: bool = False, wrong_scheme: bool = False
-    ) -> None:
-        super().__init__(message, code=code)
-        self.dropped = dropped
-        self.wrong_scheme = wrong_scheme
-
-
-@dataclass(frozen=True, slots=True)
-class NodeAnswer:
-    """An answer of the node with its whole body."""
-
-    status: int
-    body: bytes
-    content_type: str
-
-    def text(self) -> str:
-        """Return the body in one line, at most 300 characters; for people, and to compare refusals."""
-        return one_line(self.body[:TEXT_BYTES].decode(errors="replace"), 300)
-
-    def json(self) -> Any:
-        """Return the parsed body.
-
-        Raises:
-            NodeError: it is not JSON, or not JSON that everybody can read: nested too deep, or with half characters.
-        """
-        try:
-            document = json.loads(self.body, parse_constant=_no_number)
-            if _SURROGATE.search(self.body):
-                json.dumps(document, ensure_ascii=False).encode()
-            return document
-        except (ValueError, RecursionError) as exc:
-            raise NodeError(
-                f"cannot read the node's answer: it should be JSON, but is {self.text()!r}", code=Code.NODE_REFUSED
-            ) from exc
-
-    def json_error(self) -> str | None:
-        """Return the reason of a refusal that is worded as Livepeer Node does, in JSON; None = it is not."""
-        try:
-            said = json.loads(self.body[:TEXT_BYTES])
-        except (ValueError, RecursionError):
-            return None
-        reason = said.get("error") if isinstance(said, dict) else None
-        return one_line(reason, 300) if isinstance(reason, str) else None
-
-    def error_text(self) -> str:
-        """Return the reason of a refusal, however it is worded, in one line; for people."""
-        reason = self.json_error()
-        return self.text() if reason is None else reason
-
-    def has_route(self) -> bool:
-        """Return whether the node has the route that was asked, however it answered.
-
-        Raises:
-            NodeError: it answered that something is wrong with itself.
-        """
-        if self.status >= 500:
-            raise NodeError(f"cannot ask the node what it speaks: it answered {self.status}", code=Code.NODE_REFUSED)
-        return self.status != 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +224,3 @@ class NodeAccess:
     trials: Trials = field(default_factory=Trials)
     secret_file: SecretFileSeen = field(default_factory=SecretFileSeen)
     last_program: NodeProgram | None = None
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")

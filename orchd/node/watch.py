@@ -20,7 +20,7 @@ import structlog
 from orchd.domain.offer import NodeProgram, NodeStatus
 from orchd.domain.signal import Signal
 from orchd.domain.stores import SecretStore
-from orchd.errors import Code
+from orchd.errors import Code, StoreError
 from orchd.node.address import is_as_written
 from orchd.node.cli_port import CliPort
 from orchd.node.identity import LostRunner, NodeIdentity, NodeSighting, is_new
@@ -51,6 +51,7 @@ class NodeWatch:
         self._cli = CliPort(client, store, settings.cli_url)
         self._store = store
         self._kept: NodeProgram | None = None
+        self._not_kept = ""
         self._settings = settings
         self._now = asyncio.get_running_loop().time
         self._spoken: dict[str, Callable[[Probed], Awaitable[bool]]] = {}
@@ -79,7 +80,7 @@ class NodeWatch:
         """Poll until cancelled.
 
         Raises:
-            StoreError: the sentinel's address, or which program it is, can't be kept.
+            StoreError: the sentinel's address can't be kept.
         """
         await self._cli.open()
         while True:
@@ -98,10 +99,20 @@ class NodeWatch:
                     await self._suspected.wait()
 
     async def _keep(self, program: NodeProgram | None) -> None:
-        """Keep which program it is: jobs may come before the first look of the next start."""
-        if program is not None and program is not self._kept:
+        """Keep which program it is: jobs may come before the first look of the next start.
+
+        A store that fails is tried again at the next look, and ends nothing.
+        """
+        if program is None or program is self._kept:
+            return
+        try:
             await self._store.save_secret(PROGRAM_NAME, program)
-            self._kept = program
+        except StoreError as exc:
+            if exc.message != self._not_kept:
+                self._not_kept = exc.message
+                log.error("node_program_not_kept", program=program, reason=exc.message)
+        else:
+            self._kept, self._not_kept = program, ""
 
     async def _poll(self, suspected: bool) -> NodeStatus:
         """Return how the node stands.

@@ -90,9 +90,15 @@ class SessionChannels:
             answers = [await self._calls.service("GET", f"{path}/next") for path in self._client_paths]
         except OrchdError:
             return None
-        texts = [answer.text() if answer.status == 200 else "" for answer in answers]
-        return tuple(int(text) if text.isdecimal() else -1 for text in texts)
+        heads = [-1 if answer.has_no_channel() else _head(answer) for answer in answers]
+        return None if None in heads else tuple(head for head in heads if head is not None)
 
     async def _ask(self, method: str, body: bytes) -> NodeAnswer:
         headers = {"Content-Type": "application/json", TOKEN: self._token.value}
         return await self._calls.service(method, self._path, headers=headers, body=body)
+
+
+def _head(answer: NodeAnswer) -> int | None:
+    """Return the number that an answer holds; None = it says something else, such as that the node is busy."""
+    text = answer.text()
+    return int(text) if answer.status == 200 and text.isdecimal() else None

@@ -44,6 +44,7 @@ class FakeNode:
     answers: by method, one after the other; what the node answers usually where none is left. An error is raised.
     gate: a call waits for it.
     heads: segments of each channel that there is; None = the node does not answer.
+    instead: what it answers in place of them; None = them.
     """
 
     secret: Secret | None = None
@@ -53,6 +54,7 @@ class FakeNode:
         self.answers: dict[str, list[tuple[int, object] | NodeError]] = {}
         self.gate: asyncio.Event | None = None
         self.heads: dict[str, int] | None = {"in": 0, "control": 0}
+        self.instead: tuple[int, str] | None = None
 
     async def service(
         self,
@@ -80,7 +82,9 @@ class FakeNode:
         if self.heads is None:
             raise NodeError("cannot reach the node")
         name = path.removeprefix("/ai/trickle/channel_").removesuffix("/next")
-        return NodeAnswer(200 if name in self.heads else 404, str(self.heads.get(name)).encode(), "text/plain")
+        there = (200, str(self.heads[name])) if name in self.heads else (404, "Stream not found")
+        status, text = self.instead or there
+        return NodeAnswer(status, f"{text}\n".encode(), "text/plain")
 
     async def cli(self, *_: Any, **__: Any) -> NodeAnswer:
         raise NotImplementedError

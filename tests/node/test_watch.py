@@ -12,9 +12,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchd.domain.offer import NodeProgram
-from orchd.errors import Code
+from orchd.errors import Code, StoreError
+from orchd.node.cli_port import ADDRESS_NAME
 from orchd.node.ports import Probed
 from orchd.node.starts import BURST
+from orchd.node.tables import PROGRAM_NAME
 from orchd.node.watch import NodeWatch
 from orchd.tasks import cancel, spawn
 from tests.advertise.rig import CountingListings, Jobs, client_of, livepeer_node, node, settings_for, until
@@ -392,3 +394,27 @@ async def test_changes_are_logged_once() -> None:
         "node_down",
         "node_back",
     ]
+
+
+class FullStore(FakeSecretStore):
+    """`full`: nothing can be kept."""
+
+    full = False
+
+    async def save_secret(self, name: str, value: str) -> None:
+        if self.full:
+            raise StoreError("cannot write: the disk is full")
+        await super().save_secret(name, value)
+
+
+async def test_a_store_that_is_full_ends_no_watch_and_the_program_is_kept_once_it_is_not() -> None:
+    store = FullStore()
+    await store.save_secret(ADDRESS_NAME, "0x" + "12" * 20)
+    store.full = True
+    with capture_logs() as logs:
+        async with livepeer_node() as double, watching(double, store=store) as (listings, _):
+            await until("it is up", lambda: listings.node.up)
+            await looks(listings)
+            assert [line["event"] for line in logs].count("node_program_not_kept") == 1
+            store.full = False
+            await until("it is kept", lambda: store.secrets.get(PROGRAM_NAME) == NodeProgram.LIVEPEER_NODE)

@@ -83,3 +83,19 @@ async def test_a_client_that_has_closed_its_channels_is_silent() -> None:
         await asyncio.sleep(LONG_S)
         await stage.settle()
         assert list(stage.keeper.streams) == []
+
+
+@pytest.mark.parametrize(
+    "instead", [(503, '{"error":"server busy"}'), (500, "fault"), (404, "<html>"), (200, "<html>")]
+)
+def test_an_answer_that_says_nothing_of_the_channels_counts_against_no_client(instead: tuple[int, str]) -> None:
+    """A node that is busy for minutes, and a proxy in front of it."""
+
+    @virtual_time
+    async def run() -> None:
+        async with watched() as stage:
+            stage.node.instead = instead
+            await asyncio.sleep(LONG_S)
+            assert stage.stream().phase is StreamPhase.RUNNING
+
+    run()

@@ -15,9 +15,6 @@ from orchd.node.ports import NodeCalls, NodeError
 PLAIN = re.compile(r"[A-Za-z0-9._~-]+")
 """Names that need no escaping in a path. A stream with another one is never asked about."""
 
-GONE = "Stream not found"
-"""What the node says of a channel that it has not. Source: docs/protocol/trickle.md, 4."""
-
 
 async def lives(client: NodeCalls, stream: str) -> bool:
     """Return whether the node has the control channel of a stream.
@@ -28,8 +25,8 @@ async def lives(client: NodeCalls, stream: str) -> bool:
     if not PLAIN.fullmatch(stream):
         return True
     answer = await client.service("GET", f"/ai/trickle/{stream}-control/next")
-    gone = answer.status == 404 and answer.text() == GONE
-    if answer.status != 200 and not gone:  # Such as the 404 of a proxy in front of the node that passes no channels on.
+    gone = answer.has_no_channel()
+    if answer.status != 200 and not gone:
         raise NodeError(
             f"cannot see whether the node carries stream {stream}: it answered {answer.status}", code=Code.NODE_REFUSED
         )

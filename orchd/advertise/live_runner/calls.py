@@ -81,7 +81,7 @@ class RunnerCalls:
                 event = dialect.probed(await self._probe.status(secret))
         except NodeError as exc:
             return Heard(E.REFUSED if exc.code is Code.NODE_SECRET else E.SILENCE, exc)
-        return Heard(event, self._explain(event, answer, dialect, record), answer.status)
+        return Heard(event, self._explain(event, answer, dialect, record, secret), answer.status)
 
     async def unregister(self, dialect: Dialect, own: Secret | None) -> Heard:
         """Have the node forget the model, and end its sessions."""
@@ -91,7 +91,7 @@ class RunnerCalls:
             answer = await self._post(f"/runners/{self._id}/unregister", own)
         except NodeError as exc:
             return Heard(E.SILENCE, exc)
-        event, said = unregistered(answer.status), self._live.clean(self._key, answer.error_text())
+        event, said = unregistered(answer.status), self._live.clean(self._key, answer.error_text(), own)
         why = refusals.not_unregistered(self._key, dialect, answer.status, said)
         return Heard(event, None if event is E.GONE else why, answer.status)
 
@@ -111,7 +111,7 @@ class RunnerCalls:
         return Heard(E.TAKEN if welcome.sessions else E.IDLE, None, answer.status, welcome)
 
     def _explain(
-        self, event: ListingEvent, answer: NodeAnswer, dialect: Dialect, record: RunnerRecord
+        self, event: ListingEvent, answer: NodeAnswer, dialect: Dialect, record: RunnerRecord, sent: Secret
     ) -> OrchdError | None:
         """Return what a person should know; None where orchd helps itself, or waits for a record to expire."""
         if event in (E.UNKNOWN, E.OTHER_SECRET):
@@ -119,6 +119,6 @@ class RunnerCalls:
         if event is E.REFUSED and answer.status == 401:
             file = self._node.secret_file
             return refusals.wrong_secret(self._key, dialect, file.path, file.around)
-        said = self._live.clean(self._key, answer.error_text())
+        said = self._live.clean(self._key, answer.error_text(), sent)
         why_no_price = self._live.why_no_price(self._key) if record.price is None else ""
         return refusals.refused(self._key, dialect, answer.status, said, why_no_price=why_no_price)

@@ -99,10 +99,10 @@ class LiveListings:
         """Return where the node reaches the model; only the node may know it."""
         return live_url(self._context.settings.callback_url, key.slug, self._context.node.tokens.segment(key.slug))
 
-    def clean(self, key: ModelKey, text: str) -> str:
-        """Return the node's words without what they may quote of ours."""
-        own = self._context.node.calls.secret
-        return scrub(text, [self._context.node.tokens.segment(key.slug).value, *([own.value] if own else ())])
+    def clean(self, key: ModelKey, text: str, sent: Secret | None = None) -> str:
+        """Return the node's words without what they may quote of ours; `sent`: the credential that it was sent."""
+        told = [self._context.node.tokens.segment(key.slug), self._context.node.calls.secret, sent]
+        return scrub(text, {secret.value for secret in told if secret is not None})
 
     async def discover(self) -> dict[str, DiscoveredRunner] | None:
         """Return what the node lists, by route; None = it did not say."""

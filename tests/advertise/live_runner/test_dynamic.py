@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -18,6 +19,7 @@ from orchd.domain.details import Details, Gpu
 from orchd.domain.model import Secret
 from orchd.domain.money import Price
 from orchd.errors import Code, StoreError
+from orchd.node.ports import NodeAnswer
 from tests.advertise.live_runner.world import (
     SECRET,
     WORLDS,
@@ -458,3 +460,25 @@ async def test_a_model_that_its_clients_cannot_use_is_not_listed_and_the_reason_
         assert beside.runner() is None
         beside.post(offer())
         await until("it is registered", lambda: beside.runner() is not None)
+
+
+async def test_a_refusal_that_quotes_what_it_was_sent_shows_no_credential(beside: World) -> None:
+    """As a proxy for tests does."""
+    async with beside.orchd():
+        await _registered(beside)
+        sent: list[str] = []
+        ask = beside.client.service
+
+        async def quoting(method: str, path: str, **rest: Any) -> NodeAnswer:
+            secret: Secret | None = rest.get("authorization")
+            if secret is None:
+                return await ask(method, path, **rest)
+            sent.append(secret.value)
+            return NodeAnswer(400, f"Authorization: {secret.value}; {rest.get('body')}".encode(), "text/plain")
+
+        beside.client.service = quoting  # type: ignore[method-assign]
+        beside.post(offer(capacity=3))
+        await until("the refusal is shown", lambda: "Authorization: ***" in beside.standing().error)
+        assert sent[0] != SECRET
+        shown, segment = beside.standing().error, beside.secrets.segment(key().slug).value
+        assert not [secret for secret in (*sent, segment) if secret in shown]

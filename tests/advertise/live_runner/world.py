@@ -123,7 +123,7 @@ class World:
         self.listings = self._new_listings()
         self.healthy.clear()
         self.sessions = NodeSessionsSeen()
-        client = self._client = CountingClient(self.settings, self.secret)
+        client = self.client = CountingClient(self.settings, self.secret)
         self.secret_file.changed.connect(self.listings.wake)
         self._registry = LiveRegistry(
             RegistryContext(
@@ -149,13 +149,13 @@ class World:
         """As `orchd.node.secret_file` does when the file has changed."""
         self.secret = Secret(secret)
         self.secret_file.around = around
-        self._client.use_secret(self.secret)
+        self.client.use_secret(self.secret)
         self.secret_file.changed.emit()
 
     async def looked_again(self) -> None:
         """Wait until all that discovery shows now has been compared."""
-        before = self._client.looks
-        await until("discovery was read again, and again after that", lambda: self._client.looks > before + 2)
+        before = self.client.looks
+        await until("discovery was read again, and again after that", lambda: self.client.looks > before + 2)
 
     # What the node has.
 
