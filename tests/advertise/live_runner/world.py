@@ -161,7 +161,7 @@ class World:
 
     async def discovery(self) -> bytes:
         """Return what it answers to anybody who asks what it offers."""
-        return (await self._client.service("GET", "/discovery")).body
+        return (await self.client.service("GET", "/discovery")).body
 
     def runner(self, name: str = "xl") -> Runner | None:
         """Return the node's record, listed or not."""
