@@ -47,8 +47,11 @@ async def _named(name: str, spoken: Spoken, client: NodeCalls, settings: Orchest
         NodeError: `NOT_SPOKEN`: the node does not have it.
     """
     if not await spoken(client, settings, node):
-        what = f"cannot use {name} (orchestrator.register)"
-        raise NodeError(f"{what}: this {node.program.in_words} does not have that registry", code=Code.NOT_SPOKEN)
+        raise NodeError(
+            f"cannot use {name} (orchestrator.register): this {node.program.in_words} does not have that registry; "
+            "take it out there",
+            code=Code.NOT_SPOKEN,
+        )
     return True
 
 

@@ -17,6 +17,7 @@ from orchd.advertise.listings import Listings
 from orchd.advertise.registry import NodeTrial, Registry, TrialResult, TriedRegistry
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.offer import Callback
+from orchd.domain.redact import scrub
 from orchd.doors.node_paths import trial_path
 from orchd.history.ports import History, Kind
 from orchd.http_client import Unanswered, ask_once
@@ -112,7 +113,8 @@ class CallbackTrials:
                 return str(exc)
             if status == 200 and trial.answered_by(body):
                 return ""
-        return f"another server answers there, with {status} and {one_line(body.decode(errors='replace'), 80)!r}"
+            said = scrub(one_line(body.decode(errors="replace"), 80), [trial.word])
+        return f"another server answers there, with {status} and {said!r}"
 
     async def _by_node(self) -> NodeTrial:
         trials = [await registry.try_way() for registry in self._used()]

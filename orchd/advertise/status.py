@@ -50,10 +50,10 @@ def why_not_offered(model: Json, node: Json) -> str:
 
 
 def offers_lines(status: Json, style: TextStyle) -> list[str]:
-    """Return how many models each registry offers; empty if no registry is used."""
+    """Return how many models each registry offers; empty if no registry is used, or no node was seen yet."""
     node, models = status["node"], status["models"]
     registries = _registries(node, models)
-    if not registries or not models:
+    if not registries or not models or not node["epoch"]:
         return []
     offers = ", ".join(_count(name, [model["registries"].get(name) for model in models]) for name in registries)
     return style.wrap(("offers " if node["up"] else "offered when it was up: ") + offers, "    ")

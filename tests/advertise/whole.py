@@ -34,7 +34,7 @@ async def _health(_: web.Request) -> web.Response:
 
 
 async def _job(request: web.Request) -> web.Response:
-    return web.json_response({"did": request.path})
+    return web.json_response({"did": request.path, "headers": dict(request.headers)})
 
 
 @asynccontextmanager

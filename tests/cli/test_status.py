@@ -432,6 +432,10 @@ class TestBesideANode:
         assert lines[3] == "    offered when it was up: 2 of 3 by byoc, 1 of 3 by live-runner"
         assert "\x1b[32m" not in self.amiss(beside(NODE_DOWN), style)
 
+    def test_of_a_node_that_was_not_seen_yet_it_is_not_said_what_it_offered(self) -> None:
+        unseen = NodeStatus(error="cannot reach the node")
+        assert "offered when it was up" not in overview(status(beside(unseen)), TERMINAL)
+
     def test_an_error_that_the_nodes_line_tells_is_not_told_for_each_model_too(self) -> None:
         key, one = next(iter(snapshot().models.items()))
         away = published(9, error="cannot reach go-livepeer", code=Code.NODE_UNREACHABLE)

@@ -15,11 +15,15 @@ from orchd.domain.model import Secret
 from orchd.domain.redact import scrub
 from orchd.doors.node_paths import trial_path
 from orchd.node.ports import NodeAnswer, NodeError
+from orchd.reasons import one_line
 
 log = structlog.get_logger("orchd.live_runner")
 
 APP = "orchd/trial"
 """Under which clients may see the runner for a moment."""
+
+MOST_QUOTED = 80
+"""Most characters of an answer that are shown: another server may quote the session's token, which the node sends."""
 
 R = TrialResult
 _COSTS = NodeTrial(R.UNTESTABLE, "on chain a job costs money")
@@ -70,7 +74,7 @@ def _judged(job: NodeAnswer, *, arrived: bool, word: str) -> NodeTrial:
     """Return what an answer to the job says of its way."""
     if job.status == 200 and arrived:
         return NodeTrial(R.ARRIVED)
-    said = scrub(f"{job.status} {_words(job)!r}", [word])
+    said = scrub(f"{job.status} {one_line(_words(job), MOST_QUOTED)!r}", [word])
     match job.status:
         case 402:
             return _COSTS

@@ -154,6 +154,7 @@ async def test_another_server_at_the_url_is_not_taken_for_orchd(tmp_path: Path, 
             await until("the trial has failed", lambda: whole.callback.by_node is False)
             assert whole.callback.code is Code.CALLBACK_UNREACHABLE
             assert "another server answers there" in whole.callback.error
+            assert "Livepeer-Session" not in whole.callback.error, "what it quotes of the node's headers is not shown"
 
 
 async def test_on_chain_nothing_is_tried_through_the_node_but_orchd_still_asks_itself(tmp_path: Path) -> None:
