@@ -152,8 +152,9 @@ class Daemon:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """Return the log lines with this event name."""
-        lines = [json.loads(line) for line in self.log_text().splitlines() if line.startswith("{")]
+        """Return the log lines with this event name; one that is being written is left for the next look."""
+        whole = self.log_text().rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.split("\n") if line.startswith("{")]
         return [line for line in lines if line.get("event") == name]
 
     # -- its file and pages ------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ class Proxy:
 
     Attributes:
         silent: requests whose first line contains this go nowhere; empty = all pass.
-        streams: how often the event stream was asked for.
+        streams: how often an event stream has begun.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,15 +73,19 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         engine, to_engine = await asyncio.open_unix_connection(HOST)
-        back = spawn(self._pass_on(engine, writer), name="proxied answers")
+        answered = asyncio.Event()
+        back = spawn(self._pass_on(engine, writer, answered), name="proxied answers")
         try:
             while piece := await reader.read(PIECE):
                 first = piece.partition(b"\r\n")[0]
                 if self.silent and self.silent.encode() in first:
                     await asyncio.Event().wait()
-                self.streams += b"/events" in first
+                answered.clear()
                 to_engine.write(piece)
                 await to_engine.drain()
+                if b"/events" in first:
+                    await answered.wait()
+                    self.streams += 1
         except OSError:
             pass
         finally:
@@ -90,9 +94,10 @@ class Proxy:
             writer.close()
 
     @staticmethod
-    async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answered: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
             while piece := await reader.read(PIECE):
+                answered.set()
                 writer.write(piece)
                 await writer.drain()
         writer.close()

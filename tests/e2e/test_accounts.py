@@ -91,6 +91,7 @@ async def test_a_session_is_charged_to_the_same_account_before_and_after_a_resta
 
         app, after, base = metered(tmp_path, runner.url)
         running = tasks.spawn(app.run(), name="app")
+        await until("it is up again", lambda: app.accepting)
         await until("it is charged again", lambda: after.charged)
         assert after.accounts == {account}
         assert after.charged[0] > before.charged[-1], "counted from its first start"

@@ -23,6 +23,8 @@ from tests.e2e.scripts import Runner, container
 
 pytestmark = pytest.mark.docker
 
+PATIENT = {"reconcile.drain_timeout_s": "90", "shutdown_drain_s": "90"}
+"""A job that is held lasts as long as the test needs."""
 PARKS_SOON = {"reconcile.failure_limit": "2", "reconcile.backoff_max_s": "0.2"}
 
 
@@ -71,7 +73,7 @@ async def test_an_edit_replaces_one_container_and_touches_no_other(
     docked: Start, api: docker.APIClient, instance: str
 ) -> None:
     """The new generation is prepared beside the old one, which drains first; a session elsewhere is held all along."""
-    async with docked() as daemon:
+    async with docked(settings=PATIENT) as daemon:
         bystander = container("bystander")
         daemon.write(bystander, container("edited"))
         await daemon.until_state("edited", "ready")
@@ -126,7 +128,7 @@ async def test_an_edit_of_the_offer_restarts_nothing(docked: Start, api: docker.
 
 
 async def test_a_removed_entry_is_drained_and_gone(docked: Start, api: docker.APIClient, instance: str) -> None:
-    async with docked() as daemon:
+    async with docked(settings=PATIENT) as daemon:
         daemon.write(container("stays"), container("goes"))
         runner = runner_of(daemon, await daemon.until_state("goes", "ready"))
         job = spawn(daemon.job("goes", "/gate/last"), name="the last job")
@@ -340,8 +342,11 @@ async def test_containers_outlive_a_stop_and_the_next_start_adopts_them(
 
         daemon.write(container("a"), container("b", env={"NEW": "1"}))  # edited while orchd was away
         await daemon.start()
-        await daemon.until_model("b", "is the new one", lambda m: m["ready"] and len(m["runners"]) == 1)
+        await daemon.until_model(
+            "b", "is the new one", lambda m: m["ready"] and [r["handle"] != before["b"] for r in m["runners"]] == [True]
+        )
         await daemon.until("c is gone", lambda: "c" not in ours(api, instance))
+        await daemon.until_state("a", "ready")
         after = ours(api, instance)
         assert after["a"] == before["a"]
         assert api.inspect_container(after["a"])["State"]["StartedAt"] == starts["a"]
@@ -350,7 +355,7 @@ async def test_containers_outlive_a_stop_and_the_next_start_adopts_them(
 
 
 async def test_on_stop_stop_removes_them(docked: Start, api: docker.APIClient, instance: str) -> None:
-    async with docked(settings={"on_stop": "stop"}) as daemon:
+    async with docked(settings={**PATIENT, "on_stop": "stop"}) as daemon:
         daemon.write(container("m"))
         runner = runner_of(daemon, await daemon.until_state("m", "ready"))
         job = spawn(daemon.job("m", "/gate/g"), name="a job that runs")

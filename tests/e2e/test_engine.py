@@ -23,7 +23,7 @@ from tests.e2e.scripts import container, process
 pytestmark = pytest.mark.docker
 
 NEVER = "3600"
-IMPATIENT = {"docker.call_timeout_s": "1"}
+IMPATIENT = {"docker.call_timeout_s": "2"}
 
 
 @pytest.fixture
@@ -41,8 +41,11 @@ async def docker_is(daemon: Daemon, up: bool) -> str:
         seen.update(runtime)
         return bool(runtime["up"] is up)
 
+    async def told() -> bool:
+        return await daemon.metric("orchd_runtime_up", runtime="container") == int(up)
+
     await daemon.until(f"the engine is {'up' if up else 'down'}", so)
-    assert await daemon.metric("orchd_runtime_up", runtime="container") == int(up)
+    await daemon.until("the metric says so, too", told)
     return str(seen["detail"])
 
 
@@ -92,7 +95,7 @@ async def test_an_engine_that_never_answers_delays_neither_the_start_nor_other_m
         await daemon.until("it says that it is ready", lambda: daemon.events("orchd_ready"))
         await daemon.until_state("bare", "ready")
         assert (await daemon.job("bare"))[0] == 200
-        assert asked.is_set()
+        await daemon.until("the engine was asked", asked.is_set)
         daemon.write(process("bare"), process("other"))
         await daemon.until_state("other", "ready")
     assert daemon.process is not None

@@ -99,11 +99,11 @@ def test_without_one_it_is_the_daemon_which_others_reach_and_which_tells_whether
         for port in re.findall(r"^EXPOSE (\d+) (\d+)", DOCKERFILE, re.MULTILINE)[0]:
             # From outside, as a neighbour would; the job listener knows no such page, and says so.
             try:
-                with urllib.request.urlopen(f"http://{address}:{port}/healthz", timeout=10) as answer:
+                with urllib.request.urlopen(f"http://{address}:{port}/healthz", timeout=60) as answer:
                     assert answer.status == 200
             except urllib.error.HTTPError as refused:
                 assert (port, refused.code) == ("8737", 404)  # noqa: PT017
-        docker("stop", name)
+        docker("stop", "--time", "90", name)
         assert '"event": "orchd_stopped"' in docker("logs", name)
         assert docker("inspect", "--format", "{{.State.ExitCode}}", name).strip() == "0"
     finally:

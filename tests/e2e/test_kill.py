@@ -198,13 +198,13 @@ class Trial:
 
     def passed(self) -> list[str]:
         """Return the moments since `arm`."""
-        return (self._folder / "passed").read_text().split()
+        return (self._folder / "passed").read_text().rpartition("\n")[0].split()
 
     async def moments(self, step: str) -> list[str]:
         """Take one step without a death, and return the moments at which there could have been one."""
         await self.edit(step)
         await self.daemon.until("looked and tidied", lambda: {"after:sightings:2", TIDIED} <= set(self.passed()))
-        return [moment for moment in self.passed() if int(moment[-1]) <= 1 or ":sightings:2" in moment]
+        return [moment for moment in self.passed() if moment.endswith((":1", ":sightings:2"))]
 
     async def edit(self, step: str, moment: str = "never") -> None:
         """Take one step, with a death at `moment`, and check what comes of it."""

@@ -9,6 +9,7 @@ import os
 import socket
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,7 @@ os.execv(program[0], program)
 @pytest.fixture
 def short(tmp_path: Path) -> Iterator[Path]:
     """A folder for sockets: their paths are short, and pytest's own folders have long names."""
-    folder = Path(f"/tmp/t-orchd-{os.getpid()}")
-    folder.mkdir(mode=0o700)
+    folder = Path(tempfile.mkdtemp(prefix="t-orchd-", dir="/tmp"))
     yield folder
     for left in folder.iterdir():
         left.unlink()
@@ -193,9 +193,9 @@ async def test_a_folder_that_is_missing_is_a_clear_refusal(make: Start, short: P
 
 
 async def test_ipv6(make: Start) -> None:
+    port = free_port()
     try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6) as probe:
-            port = probe.getsockname()[1]
+        socket.create_server(("::1", port), family=socket.AF_INET6).close()
     except OSError:
         cannot_run("no IPv6 on loopback")
     daemon = make(settings={"jobs.listen": f"[::1]:{port}"})

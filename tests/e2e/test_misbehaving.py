@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,13 +19,11 @@ from tests.e2e.daemon import Daemon
 from tests.e2e.scripts import Runner, container, process
 
 NAME = "m"
-PATIENT: dict[str, Any] = {
-    "start_timeout_s": 60,
-    "loading_timeout_s": 60,
-    "health": {"timeout_s": 1, "restart_after_s": 0.3},
-}
+PATIENT: dict[str, Any] = {"start_timeout_s": 60, "loading_timeout_s": 60, "health": {"timeout_s": 30}}
 """Knobs for a runner that shall be ready once, however slow the machine."""
-SILENT: dict[str, Any] = {**PATIENT, "start_timeout_s": 0.5}
+HUNG: dict[str, Any] = {**PATIENT, "health": {"timeout_s": 1, "restart_after_s": 0.3}}
+"""The same; when it hangs then, its probes find out soon."""
+SILENT: dict[str, Any] = {**HUNG, "start_timeout_s": 0.5}
 """For one that does not open its port: its start window is over soon."""
 LOADING: dict[str, Any] = {**PATIENT, "loading_timeout_s": 0.5}
 """For one that answers, but is never ready."""
@@ -123,8 +122,13 @@ async def test_one_that_was_ready_and_then_says_what_nobody_can_read(daemon: Dae
 
 
 async def test_one_that_accepts_and_never_answers(daemon: Daemon) -> None:
-    knobs = {**SILENT, "start_timeout_s": 2, "health": {"timeout_s": 0.3, "restart_after_s": 0.3}}
-    model = await parked(daemon, process(NAME, {"mute": True}, **knobs))
+    """The kernel takes what nobody accepts: such a server is there as soon as Python is."""
+    server = (
+        "import os, socket, time; s = socket.create_server(('127.0.0.1', int(os.environ['PORT']))); time.sleep(600)"
+    )
+    command = [sys.executable, "-ISc", server]
+    knobs = {**SILENT, "start_timeout_s": 3, "health": {"timeout_s": 0.3, "restart_after_s": 0.3}}
+    model = await parked(daemon, process(NAME, command=command, **knobs))
     detail = model["runners"][0]["detail"]
     assert detail.startswith("it stayed unhealthy for 0.3 s: probe: GET http://127.0.0.1:")
     assert detail.endswith("/health: no answer within 0.3 s (health.timeout_s)")
@@ -133,12 +137,12 @@ async def test_one_that_accepts_and_never_answers(daemon: Daemon) -> None:
 
 async def test_one_that_falls_silent_while_it_serves(daemon: Daemon) -> None:
     """Its job ends with 504, which hurries a probe; the silence kills it, and the next start serves again."""
-    daemon.write(process(NAME, inference={"timeout_s": 0.5}, **PATIENT))
+    daemon.write(process(NAME, inference={"timeout_s": 3}, **HUNG))
     await daemon.until_state(NAME, "ready")
     await (await runner_of(daemon)).script(mute=True)
     status, body, headers = await daemon.job(NAME)
     assert (status, headers["Livepeer-Error"]) == (504, "backend_timeout")
-    assert "0.5 s" in json.loads(body)["message"]
+    assert "3 s" in json.loads(body)["message"]
     await daemon.until_model(
         NAME, "is ready again", lambda m: m["runners"][0]["restarts"] == 1 and m["state"] == "ready"
     )
@@ -148,7 +152,7 @@ async def test_one_that_falls_silent_while_it_serves(daemon: Daemon) -> None:
 
 async def test_one_whose_health_is_blocked_by_its_own_inference(daemon: Daemon) -> None:
     """Probes that time out while its jobs make progress prove nothing: it is neither killed nor closed for jobs."""
-    daemon.write(process(NAME, max_sessions=2, **PATIENT))
+    daemon.write(process(NAME, max_sessions=2, **HUNG))
     await daemon.until_state(NAME, "ready")
     pid = (await (await runner_of(daemon)).about())["pid"]
 

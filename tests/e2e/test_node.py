@@ -58,6 +58,15 @@ class Stage:
 
         await self.daemon.until(f"the node offers {sorted(wanted)}", so)
 
+    async def confirmed(self) -> None:
+        """Wait until orchd has seen all that it wants to offer in both registries."""
+
+        async def so() -> bool:
+            models = (await self.daemon.status())["models"]
+            return all(one["confirmed"] for model in models for one in model["registries"].values() if one["wanted"])
+
+        await self.daemon.until("all is confirmed", so)
+
     async def runner(self, model_id: str) -> Runner:
         model = await self.daemon.model(model_id)
         return Runner(model["runners"][0]["address"], self.daemon.client)
@@ -139,10 +148,8 @@ async def test_what_can_be_served_is_offered_in_both_registries_and_status_says_
 
 
 async def test_status_shows_the_node_and_what_it_was_seen_to_offer(stage: Stage) -> None:
-    await stage.daemon.until_model(
-        "batch", "is confirmed", lambda model: all(one["confirmed"] for one in model["registries"].values())
-    )
     await stage.offered()
+    await stage.confirmed()
     status = await stage.daemon.status()
     assert status["node"]["up"]
     assert status["node"]["registries"] == ["byoc", "live-runner"]
@@ -176,12 +183,7 @@ async def test_a_node_that_restarts_has_everything_again_registered_once(stage: 
     await stage.node.kill()
     await stage.node.start()
     await stage.offered()
-
-    async def confirmed() -> bool:
-        models = (await stage.daemon.status())["models"]
-        return all(one["confirmed"] for model in models for one in model["registries"].values() if one["wanted"])
-
-    await stage.daemon.until("all is confirmed", confirmed)
+    await stage.confirmed()
     assert set((await stage.node.state())["registrations"].values()) == {1}
     assert (await stage.daemon.status())["node"]["epoch"] == epoch + 1
     assert (await stage.node.job(name("batch"), "echo"))[0] == 200

@@ -44,6 +44,7 @@ async def test_nothing_that_the_node_and_orchd_share_is_shown(tmp_path: Path, in
             return name in await node.runners() and name in await node.capabilities()
 
         await daemon.until("it is offered", offered)
+        await daemon.until("orchd keeps key, segment and heartbeat secret", lambda: len(kept(daemon)) >= 3)
         secrets = {(await node.capabilities())[name]["token"], *kept(daemon), SECRET}
         assert len(secrets) >= 5, "token, segment, key, heartbeat secret, the node's own"
 

@@ -172,7 +172,11 @@ async def test_video_comes_back_processed_and_an_update_reaches_the_model(stage:
         assert (await stage.node.update_stream(name("one"), "first", keep=0))[0] == 200
         await processed.will_show((inverted(BLUE)[0], 0, 0))
     await stage.free("one", 1)
-    assert (await stage.node.capabilities())[name("one")]["load"] == 0, "the node counts as we do"
+
+    async def counted() -> bool:
+        return int((await stage.node.capabilities())[name("one")]["load"]) == 0
+
+    await stage.daemon.until("the node counts as we do", counted)
     for _ in range(2):
         await stage.stop("one", "first")  # A gateway may stop three times.
     assert (await stage.seen("one"))["starts"] == ["first"]
@@ -278,8 +282,13 @@ async def test_a_session_of_live_runner_carries_a_stream_until_the_node_lets_it_
             assert (await stage.start("one", "byoc-too"))[0] == 503, "the slot is one, whoever asks"
             assert (await stage.node.call("POST", f"{session['control_url']}/stop"))[0] == 204
             await stage.free("one", 1)
-    async with stage.daemon.client.get(f"{(await stage.daemon.model('one'))['runners'][0]['address']}/health") as got:
-        assert (await got.json())["status"] == "IDLE"
+
+    async def idle() -> bool:
+        address = (await stage.daemon.model("one"))["runners"][0]["address"]
+        async with stage.daemon.client.get(f"{address}/health") as got:
+            return bool((await got.json())["status"] == "IDLE")
+
+    await stage.daemon.until("the container is idle", idle)
 
 
 @pytest.mark.docker

@@ -30,7 +30,8 @@ async def test_a_state_directory_that_is_removed_is_made_again(make: Start) -> N
     async with make() as daemon:
         daemon.write(process("m"))
         await daemon.until_state("m", "ready")
-        shutil.rmtree(daemon.state)
+        away = daemon.state.rename(daemon.state.with_name("away"))  # At once: orchd makes it again while it is emptied.
+        shutil.rmtree(away)
         made = ("lock", "orchd.db", "control.sock")
         await daemon.until("all is back", lambda: all((daemon.state / name).exists() for name in made))
         code, said = await daemon.command("restart", "m", *daemon.flags("state_dir"))

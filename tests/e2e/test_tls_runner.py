@@ -143,7 +143,10 @@ async def test_a_big_body_passes_both_ways(daemon: Daemon, runner: TlsRunner) ->
             assert (answer.status, answer.content_length) == (200, BIG)
             assert await answer.read() == body
     assert runner.received == [hashlib.sha256(body).hexdigest()] * 2
-    assert [(line["bytes_in"], line["bytes_out"]) for line in daemon.events("job_done")] == [(BIG, BIG)] * 2
+    done = await daemon.until(
+        "both have their line", lambda: len(daemon.events("job_done")) == 2 and daemon.events("job_done")
+    )
+    assert [(line["bytes_in"], line["bytes_out"]) for line in done] == [(BIG, BIG)] * 2
 
 
 async def test_a_certificate_of_an_authority_that_is_not_trusted_is_said_so(

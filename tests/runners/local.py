@@ -16,7 +16,7 @@ import aiohttp
 from orchd.domain.ids import Address
 
 SCRIPTED = Path(__file__).with_name("scripted.py")
-BOUND_S = 20.0
+BOUND_S = 60.0
 """Whatever a test waits for has happened long before this."""
 
 

@@ -23,6 +23,7 @@ from orchd.domain.model import (
 )
 from orchd.runtime.docker.runtime import DockerRuntime
 from orchd.runtime.docker.settings import DockerSettings
+from tests.runners.local import BOUND_S
 
 
 @dataclass
@@ -84,7 +85,7 @@ def runner_of(wanted: Model, replica: int = 0) -> RunnerId:
 
 async def answers(host: str, port: int) -> None:
     """Wait until a GET of its health is answered (Docker's own proxy takes connections before the runner does)."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(BOUND_S):
         while True:
             with contextlib.suppress(OSError):
                 reader, writer = await asyncio.open_connection(host, port)
@@ -95,7 +96,7 @@ async def answers(host: str, port: int) -> None:
             await asyncio.sleep(0.05)
 
 
-async def eventually(condition: Callable[[], bool], limit_s: float = 30) -> None:
+async def eventually(condition: Callable[[], bool], limit_s: float = BOUND_S) -> None:
     """Wait until `condition` holds."""
     async with asyncio.timeout(limit_s):
         while not condition():  # noqa: ASYNC110 - it is the engine's, which sets no event

@@ -21,7 +21,7 @@ _RANDOM = re.compile(r'"(recipient_rand_hash|seed)":"[^"]*"')
 # The recorded worker of go-livepeer was a program in Python.
 _PYTHON = re.compile(r"Python/3\.\d+")
 # Longest wait, in real seconds, for the node or the worker to get to where a step wants it.
-BOUND_S = 20.0
+BOUND_S = 60.0
 
 Step = Mapping[str, Any]
 
