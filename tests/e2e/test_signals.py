@@ -85,8 +85,11 @@ async def test_a_reload_reads_the_files_again_and_names_settings_that_need_a_res
         variables.write_text("GREETING=good day\n")
         config.write_text('[jobs]\nhold_limit = 5\n[log]\nlevel = "debug"\n')
         send(daemon, signal.SIGHUP)
-        await daemon.until_model("m", "has its new environment", lambda m: m["generation"] != before["generation"])
-        await daemon.until_state("m", "ready")
+        await daemon.until_model(
+            "m",
+            "runs with its new environment, and only so",
+            lambda m: m["ready"] and [r["generation"] != before["generation"] for r in m["runners"]] == [True],
+        )
         assert [(one["setting"], one["value"]) for one in daemon.events("setting_changed")] == [("log.level", "debug")]
         [held] = daemon.events("setting_not_changed")
         assert (held["setting"], held["value"], held["wanted"]) == ("jobs.hold_limit", 3, 5)
