@@ -21,7 +21,7 @@ from orchd.threads import DaemonThreads
 QUIET_S = 0.0002
 """Real seconds without a ready socket: loopback delivers within the sender's own system call, nearly always; a late
 packet meets a clock that has gone on to the next timer, mostly less than a second away."""
-HANGS_S = 30.0
+HANGS_S = 90.0
 """Real seconds; nothing waits so long for a thread, or without any timer."""
 TICK_S = 1e-6
 """Each jump goes so far beyond: a sum of floats that just misses its time would be waited for again and for ever."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +21,9 @@ from orchd.settings.tree import Settings
 from tests.database.parts import opened_own
 from tests.fakes.models import container_model
 from tests.fakes.runtime import FakeRuntime
+from tests.runtime.process_models import marked
 
+INSTANCE = f"t-down-{secrets.token_hex(4)}"
 A, B = container_model("org/a"), container_model("org/b")
 
 
@@ -46,7 +48,7 @@ async def down(state_dir: Path, *runtimes: FakeRuntime, stored: tuple[Model, ...
         async with opened_own(state_dir) as database:
             await ModelTable(database).save_models(stored)
     said: list[str] = []
-    settings = Settings(state_dir=str(state_dir), instance="t-down")
+    settings = Settings(state_dir=str(state_dir), instance=INSTANCE)
     made = {runtime.id: runtime for runtime in runtimes}
     await end_leftovers(settings, {}, said.append, lambda settings, state_dir: made)
     return said
@@ -99,8 +101,8 @@ async def test_a_state_directory_that_no_orchd_has_used_is_told_and_left_as_it_i
 
 
 def test_processes_of_the_instance_under_another_state_directory_are_named(tmp_path: Path) -> None:
-    marks = Marks("t-down", tmp_path / "other").environment(RunnerId(A.key, 0, A.generation), 1)
-    with subprocess.Popen(["sleep", "600"], env=os.environ | marks) as other:
+    marks = Marks(INSTANCE, tmp_path / "other").environment(RunnerId(A.key, 0, A.generation), 1)
+    with marked(marks) as other:
         try:
             with pytest.raises(RunnersLeft, match=f"process {other.pid} of text-to-image/org/a, under another state"):
                 asyncio.run(down(tmp_path))

@@ -91,7 +91,7 @@ def test_fewer_are_shown_by_number_and_by_time(filled: Path, capsys: pytest.Capt
         db.execute("UPDATE history_events SET at = at - 7200 WHERE kind != 'failed'")
     assert main(["events", "--since", "1h", "--state-dir", str(filled)]) == 0
     assert [line.split()[0] for line in told(capsys)] == ["failed"]
-    with sqlite3.connect(filled / "orchd.db") as db:
+    with closing(sqlite3.connect(filled / "orchd.db")) as db, db:
         db.execute("UPDATE history_events SET at = at - 7200")
     assert main(["events", "--since", "1h", "--state-dir", str(filled)]) == 0
     out, err = capsys.readouterr()

@@ -28,6 +28,7 @@ from orchd.status_view import status
 from orchd.text import cells
 from tests.cli.test_commands import PATIENCE_S, Daemon
 from tests.fakes.snapshots import snapshot
+from tests.ports import free_port
 
 GREEN = "live/video-to-video/green-tint-cpu"
 WITH_THIS_TERMINAL = """
@@ -120,7 +121,7 @@ def test_it_is_drawn_in_the_alternate_screen_as_large_as_the_window(daemon: Daem
     with watched(daemon.listen) as (terminal, _):
         terminal.until("\x1b[J")
         assert terminal.written.startswith(ENTER)
-        [first] = terminal.frames
+        first, *_ = terminal.frames
         assert first[0].startswith("orchd 0.9.0")
         assert any(line.startswith(GREEN) for line in first)
         assert len(first) <= 24
@@ -178,21 +179,22 @@ class Page(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served(port: int = 0) -> Iterator[int]:
-    """Serve the page; yield the port."""
+def served(port: int) -> Iterator[None]:
+    """Serve the page."""
     with HTTPServer(("127.0.0.1", port), Page) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield server.server_port
+            yield
         finally:
             server.shutdown()
             thread.join()
 
 
 def test_a_daemon_that_goes_away_and_comes_back_is_waited_for() -> None:
+    port = free_port()
     with ExitStack() as first:
-        port = first.enter_context(served())
+        first.enter_context(served(port))
         with watched(f"127.0.0.1:{port}") as (terminal, command):
             end = terminal.until("5 models")
             first.close()

@@ -23,10 +23,12 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "day-two.md"
 MODELS = Path(__file__).with_name("aiModels.json")
 MODEL = Path(__file__).with_name("model.py")
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 """Upper bound of each command: for machines that are slow, never for how long something should take."""
-SETTLE_S = 5.0
+SETTLE_S = 30.0
 """For how long a command that only shows something is typed again until it shows what the page says."""
+FOLLOW_S = 2
+"""For how long what is printed is followed at first."""
 
 _STEP = re.compile(
     r"^<!-- meanwhile:\s(?P<script>.*?)\s-->$|^```console\n(?P<block>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -107,10 +109,10 @@ class Shown:
     command: str
     output: str
 
-    @property
-    def typed(self) -> str:
-        """The command; one that follows what comes is interrupted after a while."""
-        return f"timeout -s INT 2 {self.command}" if re.search(r" (-f|--watch)\b", self.command) else self.command
+    def typed(self, follow_s: int) -> str:
+        """Return the command; one that follows what comes is interrupted after so many seconds."""
+        follows = re.search(r" (-f|--watch)\b", self.command)
+        return f"timeout -s INT {follow_s} {self.command}" if follows else self.command
 
 
 def shown(block: str) -> list[Shown]:
@@ -138,7 +140,9 @@ def _check(machine: Machine, one: Shown) -> None:
     """Type it until it prints what the page says; once if it changes something."""
     deadline = time.monotonic() + (0.0 if _CHANGES_SOMETHING.match(one.command) else SETTLE_S)
     wanted = machine.same(one.output)
-    while machine.same(printed := machine.run(one.typed)) != wanted:
+    follow_s = FOLLOW_S
+    while machine.same(printed := machine.run(one.typed(follow_s))) != wanted:
+        follow_s *= 2  # A machine may be too slow to print it in the time before.
         late = time.monotonic() > deadline
         assert not late, f"{one.command} printed:\n{printed}\nThe page says:\n{one.output}"
 
@@ -150,7 +154,7 @@ def written(machine: Machine, page: str) -> str:
         if step["script"]:
             machine.meanwhile(step["script"])
             continue
-        texts = [f"$ {one.command}\n{machine.run(one.typed)}".rstrip() + "\n" for one in shown(step["block"])]
+        texts = [f"$ {one.command}\n{machine.run(one.typed(FOLLOW_S))}".rstrip() + "\n" for one in shown(step["block"])]
         pieces += [page[end : step.start("block")], "".join(texts)]
         end = step.end("block")
     return "".join([*pieces, page[end:]])

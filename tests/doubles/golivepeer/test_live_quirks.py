@@ -15,7 +15,7 @@ from tests.doubles.golivepeer.chain import Chain
 from tests.doubles.golivepeer.live_kit import PRICE, LiveKit, live_kit
 from tests.doubles.golivepeer.live_static import BadDocument
 from tests.doubles.golivepeer.node import Node, NodeSettings
-from tests.doubles.shared.recordings import eventually
+from tests.doubles.shared.recordings import BOUND_S, eventually
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ async def test_an_upsert_keeps_id_and_sessions_and_moves_the_route_at_once(live:
 
 async def test_health_is_asked_at_registration_one_after_another_for_3_s_each(live: LiveKit) -> None:
     live.worker.health_delay_s = 60
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(BOUND_S), asyncio.TaskGroup() as tasks:
         registering = tasks.create_task(live.register_static({"label": "a"}, {"label": "b"}))
         for passed in (0.0, 3.0):
             await eventually(lambda: len(live.clock._busy) == 1, "a check is under way")

@@ -18,7 +18,7 @@ from tests.doubles.golivepeer.node import Node, NodeSettings
 from tests.doubles.shared.caller import unverified
 from tests.doubles.shared.clock import RealClock
 from tests.doubles.shared.go_http import Handler
-from tests.doubles.shared.recordings import eventually
+from tests.doubles.shared.recordings import BOUND_S, eventually
 from tests.doubles.shared.trickle_clients import subscribe
 
 
@@ -183,7 +183,7 @@ async def test_bodies_stream_both_ways_at_the_same_time(live: LiveKit) -> None:
 
     async with runner_like(live, echo) as url, aiohttp.ClientSession() as session:
         asked.put_nowait(b"first")
-        async with asyncio.timeout(10), session.post(f"{url}/x", data=pieces(), ssl=unverified()) as answer:
+        async with asyncio.timeout(BOUND_S), session.post(f"{url}/x", data=pieces(), ssl=unverified()) as answer:
             for piece in (b"first", b"second"):
                 assert await answer.content.readany() == piece
                 asked.put_nowait(b"second" if piece == b"first" else b"")

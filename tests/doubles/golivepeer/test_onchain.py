@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +16,7 @@ from tests.doubles.golivepeer.chain import Chain
 from tests.doubles.golivepeer.grpc_client import CallFailed, call
 from tests.doubles.golivepeer.kit import FUNDED_KEY, NAME, SECRET, UNFUNDED_KEY, Kit, asker, kit
 from tests.doubles.golivepeer.onchain import BadUri, parse_request_uri
+from tests.doubles.shared.recordings import eventually
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -30,12 +31,6 @@ async def on() -> AsyncIterator[Kit]:
 def chain_of(node: Kit) -> Chain:
     assert node.node.settings.on_chain is not None
     return node.node.settings.on_chain
-
-
-async def eventually(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110 - the clock's timers have no event
-            await asyncio.sleep(0.005)
 
 
 # Tokens as a probe: the table of byoc.md 4.3
@@ -130,6 +125,7 @@ async def test_who_speaks_both_gets_http_1_1(on: Kit) -> None:
     _, writer = await asyncio.open_connection(host, int(port), ssl=tls)
     assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
     writer.close()
+    await writer.wait_closed()
 
 
 # CLI
@@ -141,7 +137,7 @@ async def test_a_new_uri_blocks_until_it_is_mined_and_is_used_at_once_until_a_re
     waiting = asyncio.get_running_loop().create_task(
         on.cli("/setOrchestratorConfig", "POST", FORM, "serviceURI=https%3A%2F%2Fnew%3A1")
     )
-    await eventually(lambda: on.clock.next_timer() == 2.0)
+    await eventually(lambda: on.clock.next_timer() == 2.0, "it waits for a block")
     await on.clock.advance(1.9)
     assert not waiting.done()
     assert on.node.service_uri == own

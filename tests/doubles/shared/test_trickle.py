@@ -14,6 +14,7 @@ from yarl import URL
 
 from orchd.tasks import spawn
 from tests.doubles.shared.clock import Clock
+from tests.doubles.shared.recordings import BOUND_S
 from tests.doubles.shared.trickle_channel import Channel
 from tests.doubles.shared.trickle_clients import CURRENT, Answer, Publisher, Upload, subscribe
 from tests.doubles.shared.trickle_server import TrickleServer, serving
@@ -43,7 +44,7 @@ class Read:
         return b"".join(self.pieces)
 
     async def done(self) -> Read:
-        await asyncio.wait_for(self.task, 10)
+        await asyncio.wait_for(self.task, BOUND_S)
         return self
 
 
@@ -98,13 +99,13 @@ class Bench:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BOUND_S):
         while not true():  # noqa: ASYNC110 - nothing else tells
             await asyncio.sleep(0.005)
 
 
 async def answer_of(upload: Upload) -> Answer:
-    return await asyncio.wait_for(upload.answer(), 10)
+    return await asyncio.wait_for(upload.answer(), BOUND_S)
 
 
 @pytest.fixture
@@ -442,7 +443,7 @@ async def test_the_test_clients_pass_a_stream_on_to_its_end(bench: Bench) -> Non
         await publisher.publish()
         await publisher.publish(b"c")
         await until(lambda: bench.watching(readers=True) == 1)
-    assert await asyncio.wait_for(collecting, 10) == [(0, b"ab"), (2, b"c")]
+    assert await asyncio.wait_for(collecting, BOUND_S) == [(0, b"ab"), (2, b"c")]
 
 
 async def test_a_subscriber_that_is_late_jumps_to_the_head(bench: Bench) -> None:
@@ -452,4 +453,4 @@ async def test_a_subscriber_that_is_late_jumps_to_the_head(bench: Bench) -> None
         reading = spawn(anext(segments), name="read")
         await until(lambda: bench.watching(readers=True) == 1)
         await bench.post(9, b"9")
-        assert await asyncio.wait_for(reading, 10) == (9, b"9")
+        assert await asyncio.wait_for(reading, BOUND_S) == (9, b"9")

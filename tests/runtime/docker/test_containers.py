@@ -20,6 +20,7 @@ from orchd.runtime.docker.engine import Engine
 from orchd.runtime.docker.runtime import DockerRuntime
 from orchd.runtime.docker.settings import DockerSettings
 from orchd.tasks import cancel, spawn
+from tests.runners.local import BOUND_S
 from tests.runtime.bench import Bench, answers, eventually, model, runner_of
 
 pytestmark = pytest.mark.docker
@@ -193,7 +194,7 @@ async def test_stop_kills_what_ignores_the_signal_and_blocks_nobody_meanwhile(be
     for replica in range(9):  # more than there are threads
         handles.append(await bench.prepare(bench.model(args=("sleep", "1000")), replica))
         await bench.runtime.start(handles[-1])
-    stops = [spawn(bench.runtime.stop(each, StopSpec("SIGTERM", 3)), name="stop") for each in handles]
+    stops = [spawn(bench.runtime.stop(each, StopSpec("SIGTERM", 5)), name="stop") for each in handles]
     await bench.runtime.sightings()
     assert not any(stop.done() for stop in stops)
     for stop in stops:
@@ -506,7 +507,7 @@ async def test_watch_hurries_on_each_change_and_ends_when_cancelled(bench: Bench
     runtime._on_event = lambda kind, event: heard.append(f"{kind} {event}")
     watching = spawn(runtime.watch(hurried.set), name="watch")
     # The stream begins some time after the call: start containers until one is heard.
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(BOUND_S):
         replica = 0
         while not hurried.is_set():
             handle = await bench.launch(bench.model(), replica)
@@ -525,7 +526,7 @@ async def test_a_container_is_seen_dead_as_soon_as_its_death_is_heard(bench: Ben
     runtime = bench.runtime
     runtime._on_event = lambda _, event: died.set() if event == "die" else None
     watching = spawn(runtime.watch(hurried.set), name="watch")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(BOUND_S):
         replica = 0
         while not hurried.is_set():
             handle = await bench.launch(bench.model(), replica)
@@ -555,7 +556,7 @@ async def test_watch_comes_back_after_the_engine_was_away(bench: Bench, monkeypa
 
     monkeypatch.setattr(bench.runtime._engine, "events", broken_once)
     watching = spawn(bench.runtime.watch(hurried.set), name="watch")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(BOUND_S):
         await hurried.wait()
         hurried.clear()
         replica = 0

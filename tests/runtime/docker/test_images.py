@@ -22,6 +22,8 @@ from orchd.errors import Code, EngineUnavailable, LaunchError
 from orchd.runtime.docker.engine import PULLS
 from orchd.tasks import cancel, spawn
 from tests.docker_images import small_image
+from tests.ports import free_port
+from tests.runners.local import BOUND_S
 from tests.runtime.bench import Bench, runner_of
 
 pytestmark = pytest.mark.docker
@@ -32,8 +34,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, needs: Callable[[str], st
     """host:port of an empty registry (Debian package docker-registry)."""
     program = needs("docker-registry")
     folder: Path = tmp_path_factory.mktemp("registry")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     config = folder / "config.yml"
     config.write_text(
         f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {folder}/data\nhttp:\n  addr: {address}\n"
@@ -42,12 +43,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory, needs: Callable[[str], st
         serving = subprocess.Popen([program, "serve", config], stdout=log, stderr=log)
     try:
         host, port = address.split(":")
-        for _ in range(200):
+        late = time.monotonic() + BOUND_S
+        while True:
             try:
                 socket.create_connection((host, int(port))).close()
                 break
             except OSError:
                 assert serving.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < late, "the registry does not come up"
                 time.sleep(0.05)
         yield address
     finally:
@@ -108,8 +111,7 @@ async def test_a_tag_that_is_not_there(bench: Bench, pushed: str) -> None:
 
 
 async def test_a_registry_that_is_down(bench: Bench) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        image = f"127.0.0.1:{free.getsockname()[1]}/x:v1"
+    image = f"127.0.0.1:{free_port()}/x:v1"
     with pytest.raises(LaunchError, match=f"cannot pull {image}: its registry can't be reached") as info:
         await prepare(bench, image)
     assert info.value.code is Code.REGISTRY_UNAVAILABLE
@@ -195,7 +197,7 @@ async def test_cancelled_pulls_end_at_once_and_leave_nothing(bench: Bench, pushe
     """As many as there are threads, and one that still waits for its turn; then another pull passes."""
     async with fake_registry() as fake:
         pulls = [spawn(prepare(bench, f"{fake.image}{n}"), name="pull") for n in range(PULLS + 1)]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(BOUND_S):
             await fake.asked.wait()
             await cancel(*pulls)
             await prepare(bench, pushed)

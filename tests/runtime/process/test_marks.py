@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchd.runtime.process.marks import Marks, lives, open_pidfd, send
-from tests.runtime.process_models import RUNNER
+from tests.runtime.process_models import RUNNER, marked
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_only_processes_with_all_our_marks_are_found(marks: Marks, tmp_path: Pat
         own | {"ORCHD_PORT": "none"},
         {name: value for name, value in own.items() if name != "ORCHD_INSTANCE"},
     ]
-    children = [subprocess.Popen(["sleep", "60"], env=env, start_new_session=True) for env in [own, *others]]
+    children = [marked(env, start_new_session=True) for env in [own, *others]]
     try:
         (found,) = marks.scan()
         assert (found.pid, found.session, found.runner, found.port) == (children[0].pid, children[0].pid, RUNNER, 4711)
@@ -57,7 +57,7 @@ def test_a_zombie_is_not_a_runner(marks: Marks) -> None:
 
 
 def test_a_later_process_with_the_same_pid_is_never_signalled(marks: Marks) -> None:
-    child = subprocess.Popen(["sleep", "60"], env=marks.environment(RUNNER, 1))
+    child = marked(marks.environment(RUNNER, 1))
     try:
         (found,) = marks.scan()
         former = replace(found, started=found.started - 1)
