@@ -48,18 +48,22 @@ def filled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Return what was printed, without the times."""
-    return [line[21:] for line in capsys.readouterr().out.splitlines()]
+    """Return what was printed, without the times and with one space between columns."""
+    return [words(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def words(line: str) -> str:
+    return " ".join(line[21:].split())
 
 
 def test_the_latest_stands_last_one_line_each(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["events", "--state-dir", str(filled)]) == 0
     started, *rest = told(capsys)
-    assert started.startswith("daemon_started  orchd ")
+    assert started.startswith("daemon_started orchd ")
     assert rest == [
-        "start           llm/org/a #0: it is to run",
-        "failed          llm/org/a #0: it exited with code 3; started again in 0.9 s; CUDA error",
-        "restart_asked   image/b: by alice",
+        "start llm/org/a #0: it is to run",
+        "failed llm/org/a #0: it exited with code 3; started again in 0.9 s; CUDA error",
+        "restart_asked image/b: by alice",
     ]
 
 
@@ -85,7 +89,7 @@ def test_a_model_that_nothing_is_kept_of_is_refused_with_the_nearest(
 def test_fewer_are_shown_by_number_and_by_time(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["events", "--tail", "1", "--state-dir", str(filled)]) == 0
     out, err = capsys.readouterr()
-    assert [line[21:] for line in out.splitlines()] == ["restart_asked   image/b: by alice"]
+    assert [words(line) for line in out.splitlines()] == ["restart_asked image/b: by alice"]
     assert err == "orchd: older events are left out; `--tail 2` or `--since 1d` shows more\n"
     with closing(sqlite3.connect(filled / "orchd.db")) as db, db:
         db.execute("UPDATE history_events SET at = at - 7200 WHERE kind != 'failed'")
@@ -163,7 +167,7 @@ async def test_it_follows_what_a_daemon_writes(tmp_path: Path) -> None:
         part.note(Kind.READY, "0", about=RUNNER)
     with following("-f", "llm/*", "--state-dir", str(tmp_path)) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().endswith("ready           llm/org/a #0: 0\n")
+        assert words(process.stdout.readline()) == "ready llm/org/a #0: 0"
         async with kept_in(tmp_path) as part:
             for number in range(1, 4):
                 part.note(Kind.READY, str(number), about=RUNNER)

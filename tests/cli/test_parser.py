@@ -137,6 +137,7 @@ def test_the_help_of_down_names_only_the_settings_that_it_needs_and_takes_all(
 ) -> None:
     out = printed(capsys, "down", "--help")
     assert set(re.findall(r"--[a-z-]+", out)) == {
-        *("--help", "--config", "--state-dir", "--instance", "--docker-enabled")
+        *("--help", "--config", "--state-dir", "--instance", "--docker-enabled"),
+        *("--orchestrator-service-url", "--orchestrator-secret-file"),
     }
     parse(build_parser(), ["down", "--jobs-listen", "127.0.0.1:1"])
