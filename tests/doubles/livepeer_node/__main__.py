@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.doubles.livepeer_node.config import flags_of
 from tests.doubles.livepeer_node.faults import control_routes
 from tests.doubles.livepeer_node.node import Node
 from tests.doubles.livepeer_node.settings import OFFCHAIN, BadStart, NodeSettings
@@ -25,6 +26,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tests.doubles.livepeer_node", description=__doc__, allow_abbrev=False
     )
     flag = parser.add_argument
+    flag("--config", type=Path, help="TOML with the Go names of the flags; a flag that is given wins")
     flag("--listen", default="127.0.0.1:0", help="IP and port of the service port; 0 = a free one")
     flag("--metrics-listen", default="127.0.0.1:0")
     flag("--service-url", help="what the node calls itself")
@@ -77,7 +79,10 @@ def settings_of(given: argparse.Namespace) -> NodeSettings:
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    return _parser().parse_args(arguments)
+    """Raises BadStart."""
+    said = list(sys.argv[1:] if arguments is None else arguments)
+    given = _parser().parse_args(said)
+    return given if given.config is None else _parser().parse_args([*flags_of(given.config, said), *said])
 
 
 async def _run(given: argparse.Namespace) -> None:

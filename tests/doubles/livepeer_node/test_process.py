@@ -77,3 +77,23 @@ async def test_a_bad_start_ends_with_2_and_says_why(flags: tuple[str, ...], word
     running = await asyncio.create_subprocess_exec(*_PROGRAM, *flags, stderr=asyncio.subprocess.PIPE)
     _, said = await running.communicate()
     assert (running.returncode, words in said.decode(), b"Traceback" in said) == (2, True, False)
+
+
+async def test_a_configuration_file_says_what_the_flags_say_and_a_flag_wins(tmp_path: Path) -> None:
+    config = tmp_path / "orchestrator.toml"
+    config.write_text('ServiceURL = "http://one.test"\nRunnerServiceURL = "http://two.test"\n')
+    async with process(tmp_path, "--config", str(config), "--service-url", "http://three.test") as (_, at):
+        told = json.loads((await beat(at, "s3cret")).text)
+        assert told["orchestrator"] == "http://two.test"
+        assert (
+            json.loads((await caller.call(at["service_url"], "GET", "/discovery")).text)[0]["address"]
+            == "http://three.test"
+        )
+
+
+async def test_a_key_that_it_does_not_know_ends_the_start(tmp_path: Path) -> None:
+    config = tmp_path / "orchestrator.toml"
+    config.write_text('runner_grants = ["127.0.0.1:9"]\n')
+    running = await asyncio.create_subprocess_exec(*_PROGRAM, "--config", str(config), stderr=asyncio.subprocess.PIPE)
+    _, said = await running.communicate()
+    assert (running.returncode, said.decode()) == (2, "unknown configuration keys: ['runner_grants']\n")
