@@ -85,7 +85,7 @@ async def test_a_node_that_is_away_is_named_and_what_it_was_told_stays_known(tmp
         await found.byoc("llm/a", "llm/b")
         await found.live()
         byoc, live = await found.said("http://127.0.0.1:9")
-        assert byoc.startswith("cannot unregister 'llm/a': reach ")
+        assert byoc.startswith("cannot unregister 'llm/a': cannot reach ")
         assert all(line.endswith("; the node may go on offering it (byoc)") for line in [byoc])
         assert live.endswith("; the node may go on offering it (live-runner)")
         assert sorted(byoc_wire.load(str(await found.store.secret(NAMES)))) == ["llm/a", "llm/b"]

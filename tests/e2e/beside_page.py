@@ -102,7 +102,11 @@ class Place:
         return Path(self.put("/etc/orchd/orch-secret"))
 
     def make_secret(self) -> None:
-        subprocess.run(["bash", "-ec", self.put(self.page.block("", "install "))], check=True)
+        self.type_in(self.page.block("", "install "))
+
+    def type_in(self, commands: str) -> None:
+        """Do what a page has people type."""
+        subprocess.run(["bash", "-ec", self.put(commands)], check=True)
 
     def node_flags(self, program: str) -> list[str]:
         """Return what follows the program's name on its command line, once its file is written."""
@@ -135,8 +139,19 @@ class NodeOfThePage(NodeProcess):
     def __init__(self, place: Place, program: str, *more: str, without: str = "") -> None:
         super().__init__(place.folder / "node", program=DOUBLES[program])
         self.port = int(place.instead["8935"])
+        self.become(place, program, *more, without=without)
+
+    def become(self, place: Place, program: str, *more: str, without: str = "") -> None:
+        """Be another program from the next start on."""
+        self.program = DOUBLES[program]
         flags = [flag for flag in place.node_flags(program) if flag != without]
         self.said = ["--version", self.program.version, *flags, *more]
+
+    async def end(self) -> None:
+        """As systemd ends it."""
+        assert self._process is not None
+        self._process.terminate()
+        await self._process.wait()
 
     @property
     def has_byoc(self) -> bool:

@@ -79,7 +79,7 @@ def unanswered(exc: NodeError, name: str, call: ByocCall) -> NodeError:
             "the price from USD; it must be on chain and have a price feed, or the entry a price in wei",
             code=Code.NODE_CURRENCY,
         )
-    return NodeError(f"cannot {_verb(call)} {name!r}: {exc.message.removeprefix('cannot ')}", code=exc.code)
+    return NodeError(f"cannot {_verb(call)} {name!r}: {exc.message}", code=exc.code)
 
 
 def is_final(answer: NodeAnswer | None, error: NodeError) -> bool:
