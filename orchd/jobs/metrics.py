@@ -177,9 +177,9 @@ class JobCollector:
 
     def pieces(self, page: Page) -> Iterator[Sequence[str]]:
         closed = (sample(CONNECTIONS_CLOSED.name, count, reason=reason) for reason, count in self._closed.items())
-        yield (*self._no_model.lines.text(page, self._no_model, None), "".join(closed))
+        yield (*self._no_model.text(page, None), "".join(closed))
         for key, series in self._series.now():
-            yield (*series.lines.text(page, series, self._slots(key)), "")
+            yield (*series.text(page, self._slots(key)), "")
 
 
 def _counts(outcomes: Mapping[str, int], codes: Mapping[str, int]) -> JobCounts:
@@ -209,16 +209,17 @@ class JobSeries:
 
     Attributes:
         answers: by the first digit of their status; the first one counts jobs without an answer.
-        lines: those that show it.
         failed_at, failed_status: of the last answer with 500 to 599 (Unix time).
     """
 
     __slots__ = (
-        *("answers", "codes", "failed_at", "failed_seconds", "failed_status", "first_byte", "held", "lines"),
+        *("_key", "_lines", "answers", "codes", "failed_at", "failed_seconds", "failed_status", "first_byte", "held"),
         *("outcomes", "seconds", "work"),
     )
 
     def __init__(self, key: ModelKey | None) -> None:
+        self._key = key
+        self._lines: _JobSeriesLines | None = None  # Made for the first page.
         self.answers = [0] * 10
         self.failed_at = 0.0
         self.failed_status = 0
@@ -229,7 +230,12 @@ class JobSeries:
         self.first_byte = Histogram(JOB_BUCKETS)
         self.held = Histogram(JOB_BUCKETS)
         self.work = Histogram(JOB_BUCKETS)
-        self.lines = _JobSeriesLines(self, model_labels(key), emerging=key is not None)
+
+    def text(self, page: Page, slots: tuple[int, int, int] | None) -> Sequence[str]:
+        """Return the lines that show it; see `_JobSeriesLines.text`."""
+        if self._lines is None:
+            self._lines = _JobSeriesLines(self, model_labels(self._key), emerging=self._key is not None)
+        return self._lines.text(page, self, slots)
 
     def runner_errors(self) -> RunnerErrors | None:
         """Return how many of them its runners answered with 500 to 599; None = none."""

@@ -10,7 +10,6 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -108,7 +107,7 @@ class Fleet:
         before = self.runners[id]
         if all(getattr(before, name) == value for name, value in changes.items()):
             return before
-        runner = replace(before, **changes)
+        runner = before.changed(**changes)
         self._keep(runner)
         return runner
 
@@ -131,7 +130,7 @@ class Fleet:
         now = asyncio.get_running_loop().time()
         if state is not before.state:
             changes |= {"since": now, "since_date": time.time()}
-        runner = replace(before, state=state, **changes)
+        runner = before.changed(state=state, **changes)
         self._keep(runner)
         if state is before.state:
             return runner

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -158,7 +157,7 @@ class Intake:
             self._fleet.move(runner.id, E.STOPPED, stop, **changes)
             return
         if hint := why_it_failed(runner.model, event.last_log):
-            runner = replace(runner, fault=f"{runner.fault}; {hint}")
+            runner = runner.changed(fault=f"{runner.fault}; {hint}")
         changes |= {"last_failure": runner.fault, "failed_starts": runner.failed_starts + (not runner.was_ready)}
         changes["was_ready"] = False
         rules = self._rules

@@ -166,13 +166,16 @@ class _RunnerSeries:
         self.runners: Mapping[str, int] = {}
         self.ready = self.startable = self.stopped = False
         self.restarts = dict.fromkeys(RESTART_REASONS, 0)
-        self._lines = tuple(Lines.of(family.name, labels) for family in (SESSIONS_MAX, READY, STARTABLE, STOPPED))
+        self._lines: tuple[Lines, ...] = ()  # Made for the first page.
         self.managed = False
         self._states: tuple[RunnerState, ...] = ()
         self._runners = Lines(tuple)  # None yet.
         self._restarts = EmergingCounters(RESTARTS.name, labels, "reason")
 
     def lines(self, page: Page) -> Sequence[str]:
+        if not self._lines:
+            gauges = (SESSIONS_MAX, READY, STARTABLE, STOPPED)
+            self._lines = tuple(Lines.of(family.name, self._labels) for family in gauges)
         most, ready, startable, stopped = self._lines
         states = ALL if self.managed else OTHERS
         if states is not self._states:

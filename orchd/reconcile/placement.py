@@ -25,13 +25,12 @@ def place(
     placed: list[Action] = []
     more: dict[RuntimeId, int] = {}
     for action in actions:
+        placed.append(action)
         if isinstance(action, Create):
             runtime = _best(action.model, runtimes, up, {id: load.get(id, 0) + more.get(id, 0) for id in runtimes})
             if runtime is not None:
                 more[runtime] = more.get(runtime, 0) + 1
-            placed.append(replace(action, runtime=runtime))
-        else:
-            placed.append(action)
+                placed[-1] = replace(action, runtime=runtime)
     return tuple(placed)
 
 

@@ -90,7 +90,7 @@ def _plan_model(model: Model, runners: list[Runner], given: PlanInput) -> Iterab
         if model.key in given.stopped:
             yield from _halt(formers, successor, given)
             continue
-        steps = [*_succeed(formers, successor, given, others_ready, idle_since)]
+        steps = [*_succeed(formers, successor, given, others_ready, idle_since)] if formers else []
         steps += _advance(successor, formers, given, others_ready, idle_since)
         one_leaves = one_leaves or any(isinstance(s, Drain) and s.leaving is not Leaving.IDLE for s in steps)
         yield from steps
@@ -111,7 +111,9 @@ def _choose_replicas(model: Model, runners: list[Runner], given: PlanInput) -> t
         going = all(r.state in GOING for r in mine)
         return (going, -sum(given.held(r) for r in mine), replica)
 
-    chosen = [*{r.id.replica for r in runners}]
+    chosen = sorted({r.id.replica for r in runners})
+    if len(chosen) == model.replicas:
+        return tuple(chosen)
     if len(chosen) > model.replicas:
         chosen = sorted(chosen, key=worth)[: model.replicas]
     free = 0
@@ -124,6 +126,9 @@ def _choose_replicas(model: Model, runners: list[Runner], given: PlanInput) -> t
 
 def _others_ready(model: Model, replica: int, chosen: tuple[int, ...], runners: list[Runner]) -> bool:
     """Return whether no other replica is down or being replaced, so that this one may leave for a moment."""
+
+    if chosen == (replica,):
+        return True
 
     def fine(other: int) -> bool:
         states = {r.state for r in runners if r.id.replica == other}

@@ -19,9 +19,9 @@ RETRY_S = 1.0
 """Seconds before a call that did not go through is made again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen: one is made for each plan, and to make a frozen one takes longer than most plans.
 class PlanInput:
-    """Everything that a plan is made from.
+    """Everything that a plan is made from. Never changed.
 
     The loop gives one model at a time.
 

@@ -84,8 +84,9 @@ def standing(
     if leaving:
         said = "the model is leaving: it is no longer in aiModels.json"
         return Standing(False, False, Code.DRAINING, _to_its_end(said, runners))
-    wanted = [r for r in runners if r.id.generation == model.generation]
-    former = [r for r in runners if r.id.generation != model.generation and r.state not in _DOWN]
+    generation = model.generation
+    wanted = [r for r in runners if r.id.generation == generation]
+    former = [r for r in runners if r.id.generation != generation and r.state not in _DOWN]
     best = min(wanted, key=lambda r: _HOPE.index(r.state), default=None)
     if engine_down and (best is None or best.state in (*_COMING, S.STOPPING)):
         return Standing(False, False, reason=engine_down)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from orchd.domain.changes import Changes
-from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
 from orchd.domain.model import Model, RunnerKind
 from orchd.domain.ports import Runtime
@@ -46,7 +46,7 @@ class ReconcileState:
         desired: what the last file asked for. A file of many entries is taken in piece by piece: `wanted` is what has
             been taken in so far.
         models: what jobs may ask for: the wanted models and those that still drain. Never changed, only replaced.
-        down: why a runtime can't be used; one that is absent can be.
+        down: why a runtime can't be used; one that is absent can be, and is in `up`.
         ending: kinds of runners that are all taken down now, on order.
         changes: models whose standing or whose runners have changed.
         stopped: models that an operator has stopped; some may not be in the file. Never changed, only replaced.
@@ -73,6 +73,7 @@ class ReconcileState:
         self.wanted: dict[ModelKey, Model] = {}
         self.models: Mapping[ModelKey, Model] = {}
         self.down: dict[RuntimeId, str] = dict.fromkeys(self.runtimes, NOT_SEEN)
+        self.up: frozenset[RuntimeId] = frozenset()
         self.ending: frozenset[RunnerKind] = frozenset()
         self.why_spared = spared(self.desired)
         self.stopped = stopped
@@ -135,12 +136,14 @@ class ReconcileState:
         """Note that a runtime can't be used, and why."""
         if runtime is not None and self.down.get(runtime) != reason:
             self.down[runtime] = reason
+            self.up -= {runtime}
             self._concerns(runtime)
 
     def set_up(self, runtime: RuntimeId) -> bool:
         """Note that a runtime can be used; return whether that is news."""
         if self.down.pop(runtime, None) is None:
             return False
+        self.up |= {runtime}
         self._concerns(runtime)
         return True
 
@@ -202,10 +205,6 @@ class ReconcileState:
             return f"cannot launch a {model.kind} here: switched off by the settings (docker.enabled)"
         return reasons[0] if all(reasons) else ""
 
-    def up(self) -> frozenset[RuntimeId]:
-        """Return the runtimes that can be used now."""
-        return frozenset(runtime for runtime in self.runtimes if runtime not in self.down)
-
     def given_up(self, runner: Runner) -> str:
         """Return why nothing can be expected of a runner any more that is not replaced; empty = it serves.
 
@@ -244,22 +243,16 @@ class ReconcileState:
         if model is not None and model.kind in self.ending:
             model = None
         table, runners = self.table, self.fleet.by_id(key)
-        sessions: dict[RunnerId, int] = {}
-        idle_since: dict[RunnerId, float] = {}
-        for id in runners:
-            if held := table.running_on(id):
-                sessions[id] = held
-            if since := table.idle_since(id):
-                idle_since[id] = since
+        replicas = table.replicas(key)
         return PlanInput(
             desired={} if model is None else {key: model},
             runners=runners,
-            sessions=sessions,
-            expected=frozenset(id for id in runners if table.expected_on(id)),
-            letting_go=frozenset(id for id in runners if table.letting_go_on(id)),
-            idle_since=idle_since,
+            sessions={each.runner: each.running for each in replicas if each.running},
+            expected=frozenset(table.expected(key)),
+            letting_go=frozenset([each.runner for each in replicas if each.letting_go]),
+            idle_since={each.runner: each.idle_since for each in replicas if each.idle_since},
             awaited=frozenset((key,)) if model is not None and table.waiting(key) else frozenset(),
-            up=self.up(),
+            up=self.up,
             stalls=self._stalls(),
             now=asyncio.get_running_loop().time(),
             settings=self.settings.reconcile,

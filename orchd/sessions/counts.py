@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.sessions.session import Session
 from orchd.sessions.slots import ModelSlots, ReplicaSlots
@@ -56,6 +58,16 @@ class SlotCounts:
         model = self._models.get(key)
         return model.reason if model and not model.is_open else ""
 
+    def replicas(self, key: ModelKey) -> Collection[ReplicaSlots]:
+        """Return the slots of each runner that is open or that still has sessions, for readers."""
+        model = self._models.get(key)
+        return model.replicas.values() if model else ()
+
+    def expected(self, key: ModelKey) -> Collection[RunnerId]:
+        """Return the runners on which sessions of an earlier orchd may still be found."""
+        model = self._models.get(key)
+        return model.expected.keys() if model else ()
+
     def active_on(self, runner: RunnerId) -> int:
         return len(self._sessions(runner))
 
@@ -63,14 +75,10 @@ class SlotCounts:
         replica = self._replica(runner)
         return replica.letting_go if replica else 0
 
-    def expected_on(self, runner: RunnerId) -> int:
-        """Return how many sessions of an earlier orchd may still be found on a runner."""
-        model = self._models.get(runner.key)
-        return len(model.expected.get(runner, ())) if model else 0
-
     def running_on(self, runner: RunnerId) -> int:
         """Return how many sessions run on it: those that hold a slot there less those that are letting go."""
-        return self.active_on(runner) - self.letting_go_on(runner)
+        replica = self._replica(runner)
+        return replica.running if replica else 0
 
     def idle_since(self, runner: RunnerId) -> float:
         """Return when the last running session of an open runner ended (loop clock, seconds); 0 = none has."""

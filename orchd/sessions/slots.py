@@ -64,6 +64,11 @@ class ReplicaSlots:
         return len(self.sessions) + len(self.pending)
 
     @property
+    def running(self) -> int:
+        """How many sessions run on it: those that hold a slot less those that are letting go."""
+        return len(self.sessions) - self.letting_go
+
+    @property
     def load(self) -> tuple[int, int]:
         """The least is taken first."""
         return self.taken, self.runner.replica
