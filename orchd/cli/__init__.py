@@ -31,7 +31,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "stop": "drain models and stop them, until they are started again",
         "start": "let models run again that were stopped",
         "restart": "drain the runners of models and start them again; try failed ones again",
-        "check": "say what is wrong with aiModels.json, here and for go-livepeer",
+        "check": "say what is wrong with aiModels.json, here and for the node",
         "price": "show prices in every unit, what each registry gets of them and what the node will report",
     },
     "now and then": {

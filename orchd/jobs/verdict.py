@@ -51,7 +51,7 @@ def judged(run: Run, exc: Exception) -> JobRefused | None:
             return JobRefused(
                 Code.EVENT_LINE_TOO_LONG,
                 f"cannot pass on the event stream of the runner of {run.key}: a line of it has "
-                f"{MOST_LINE_BYTES // 1024} KiB or more, which go-livepeer can't read",
+                f"{MOST_LINE_BYTES // 1024} KiB or more, which go-livepeer's BYOC can't read",
             )
     return None
 

@@ -223,8 +223,8 @@ class NodeClient:
             fault = cause_of(exc)
             said = certificate_fault(fault) if isinstance(fault, ssl.SSLCertVerificationError) else "it is not valid"
             raise NodeError(
-                f"cannot trust the certificate of the node at {base}: {said}; go-livepeer makes its own at each start, "
-                "so pin its file (orchestrator.certificate = pin:/PATH/cert.pem)",
+                f"cannot trust the certificate of the node at {base}: {said}; set orchestrator.certificate "
+                "to pin:/PATH of go-livepeer's cert.pem, or to ca:/PATH for a proxy in front of the node",
                 code=Code.NODE_CERTIFICATE,
             ) from exc
         except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as exc:

@@ -136,7 +136,9 @@ def remarks(price: Price, eth_usd: Fraction | None, node: NodeStatus | None) -> 
         return {Doubt.FREE: "Live Runner on chain takes no such price"}
     found: dict[str, str] = {}
     if below_one_wei(price, eth_usd):
-        found[Doubt.BELOW_ONE_WEI] = "go-livepeer's Live Runner on chain refuses all sessions"
+        found[Doubt.BELOW_ONE_WEI] = (
+            "go-livepeer's Live Runner on chain refuses all sessions; Livepeer Node takes one wei"
+        )
     if node is None and price.unit is PriceUnit.VIDEO_720P:
         found[VIDEO_AT_LIVEPEER_NODE] = NO_720P
     return found

@@ -95,4 +95,4 @@ class LiveRunnerDoor(Door):
         self, key: ModelKey, ours: Callable[[ModelKey], Readiness], for_node: Callable[[ModelKey], bool]
     ) -> Readiness:
         """The node asks whether to use the model, and that is decided apart from single probes."""
-        return for_node(key), "go-livepeer is not to use it now"
+        return for_node(key), "the node is not to use it now"
