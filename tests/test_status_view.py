@@ -232,6 +232,7 @@ class TestStatus:
                 "error": "",
                 "code": None,
                 "price": "1200/1 wei per second",
+                "full": False,
             },
             "live-runner": {
                 "wanted": True,
@@ -241,6 +242,7 @@ class TestStatus:
                 "error": "cannot confirm what go-livepeer offers: it is not listed",
                 "code": "node_refused",
                 "price": "1.2 usd per hour",
+                "full": False,
             },
         }
         assert green["streams"] == [

@@ -11,11 +11,13 @@ from functools import partial
 from typing import Any
 
 from orchd.advertise import registries
+from orchd.advertise.free_slots import SlotUse
 from orchd.advertise.leaks import LeakedSlots
 from orchd.advertise.off_market import OffMarket
 from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import NodeStatus, Offers, Published
+from orchd.domain.signal import Signal
 
 Told = Callable[[str, ModelKey, Published | None, Published | None, Mapping[ModelKey, str]], None]
 """Called with registry, model, how it stood and stands there (None = nothing is known of it), and `Offers.why_not`."""
@@ -60,6 +62,16 @@ def _untold(
     """Changes are told to nobody."""
 
 
+class _AllFree:
+    """After `SlotUse`: no slot is taken but by the node."""
+
+    def __init__(self, at_node: Callable[[ModelKey], int]) -> None:
+        self.at_node = at_node
+
+    def capacity(self, key: ModelKey) -> int | None:
+        return None
+
+
 class Listings:
     """What the registries read and write.
 
@@ -70,6 +82,7 @@ class Listings:
         jobs: its jobs that came by that door and run now, those that wait for a slot included.
         on_error: called with registry and code at each call that failed.
         told: called with each change of `published`.
+        slots: what is free; None = everything, always.
 
     Attributes:
         leaks: slots that the node keeps although their jobs are over.
@@ -77,6 +90,7 @@ class Listings:
         offers: what gateways are to find now; see `set_offers`.
         node: how the node was seen last.
         published: how each model stands, by registry; written by that registry alone.
+        slots_moved: emitted with each model of which `slots` says another capacity.
     """
 
     def __init__(
@@ -88,12 +102,15 @@ class Listings:
         jobs: Callable[[ModelKey, str], int] = _no_jobs,
         on_error: Callable[[str, str], None] = _uncounted,
         told: Told = _untold,
+        slots: SlotUse | None = None,
     ) -> None:
         self.active = active
         self.begun = begun
         self.streams = streams
         self.jobs = jobs
         self.leaks = LeakedSlots(self.wake)
+        self.slots: SlotUse = slots or _AllFree(active)
+        self.slots_moved: Signal[ModelKey] = Signal()
         self.on_error = on_error
         self.offers = Offers({}, {})
         self.node = NodeStatus()

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from orchd import tasks
 from orchd.advertise.advertiser import Advertiser
 from orchd.advertise.callback import CallbackTrials
+from orchd.advertise.free_slots import FreeSlots
 from orchd.advertise.gone_streams import GoneStreams
 from orchd.advertise.gpus import ToldGpus
 from orchd.advertise.listings import Listings
@@ -84,6 +85,7 @@ class AdvertisePart(Part):
         context, node, rules = self._context, self._node.access, self._context.settings.orchestrator
         rpc_url = read_secret("orchestrator.rpc_url_file", rules.rpc_url_file, context.env)
         table, keeper = self._sessions.table, self._realtime.keeper
+        self._free = FreeSlots(table, keeper)
         listings = Listings(
             active=table.running,
             begun=table.begun,
@@ -91,6 +93,7 @@ class AdvertisePart(Part):
             jobs=self._jobs.running,
             on_error=RegistryErrors(context.metrics).registry_error,
             told=self._told.published,
+            slots=self._free,
         )
         node.watch.polled.connect(self._told.node)
         node.watch.polled.connect(listings.set_node)
@@ -131,6 +134,7 @@ class AdvertisePart(Part):
             "node": watch,
             "streams at the node": streams.run(),
             "offers": offers,
+            "free slots": self._free.run(advertiser.listings.slots_moved.emit),
             "callback": self._callback.run(),
             **advertiser.roots(),
         }

@@ -19,7 +19,7 @@ OFFERED = " offered"
 SAID_BY_NODE = (Code.NODE_UNREACHABLE, Code.NODE_CERTIFICATE)
 """Errors that the node's own line tells already, while it is down."""
 
-COLOURS = {"confirmed": GREEN, "offered": GREEN, "pending": YELLOW, "leaving": YELLOW, "no": DIM}
+COLOURS = {"confirmed": GREEN, "offered": GREEN, "pending": YELLOW, "leaving": YELLOW, "full": DIM, "no": DIM}
 """Colour of a standing; the others are red."""
 
 
@@ -27,6 +27,8 @@ def standing(one: Json | None) -> str:
     """Return one word for what is wanted, published and confirmed in a registry: docs/reference/status.md."""
     if one is None:
         return "no"
+    if one.get("full"):  # An older daemon does not say it.
+        return "full"
     if one["wanted"] and one["published"]:
         return "missing" if one["confirmed"] is False else "confirmed" if one["confirmed"] else "offered"
     if one["wanted"]:
@@ -113,7 +115,9 @@ def _is_amiss(model: Json) -> bool:
     """Return whether gateways find a model otherwise than they should, or a ready one nowhere."""
     words = {standing(one) for one in model["registries"].values()}
     failed = any(one["error"] for one in model["registries"].values())
-    return failed or bool(words - {"confirmed", "offered", "no"}) or bool(model["ready"] and model["not_offered"])
+    return (
+        failed or bool(words - {"confirmed", "offered", "full", "no"}) or bool(model["ready"] and model["not_offered"])
+    )
 
 
 def model_lines(status: Json, style: TextStyle) -> list[str]:

@@ -44,7 +44,8 @@ class OffersTold:
         Args:
             why_not: of models that are not offered, as in `Offers`.
         """
-        was, is_there = before is not None and before.published, now is not None and now.published
+        # One that is full is left out until a slot is free, maybe every second: it counts as there.
+        was, is_there = _is_there(before), _is_there(now)
         if now is not None and is_there and not was:
             self._history.note(Kind.REGISTERED, f"{registry}: {now.price}" if now.price else registry, about=key)
         elif was and not is_there:
@@ -59,6 +60,10 @@ class OffersTold:
         if now is not None and now.wanted:
             return now.error or "the node has lost it"
         return why_not.get(key) or "it is not offered any more"
+
+
+def _is_there(one: Published | None) -> bool:
+    return one is not None and (one.published or one.full)
 
 
 def _is_news(before: Published | None, now: Published) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -19,11 +19,12 @@ class Changes(Generic[K]):
 
     """
 
-    __slots__ = ("_changed_at", "_latest", "_version")
+    __slots__ = ("_at_news", "_changed_at", "_latest", "_version")
 
     def __init__(self) -> None:
         self._version = 0
         self._changed_at: dict[K, int] = {}
+        self._at_news: Callable[[], object] | None = None
         self._latest: K | None = None  # Under the current version, which no reader has taken yet.
 
     @property
@@ -40,6 +41,16 @@ class Changes(Generic[K]):
         self._changed_at.pop(key, None)  # And added again, so that the dict stays in the order of the changes.
         self._changed_at[key] = version
         self._latest = key
+        if self._at_news is not None:
+            self._at_news()
+
+    def call_at_news(self, call: Callable[[], object]) -> None:
+        """Have `call` called when there is something new to a reader that has read all; maybe more often.
+
+        It is called inside `touch`, which may be on the path of each job: it must set a flag and no more. There is one.
+        """
+        assert self._at_news is None
+        self._at_news = call
 
     def since(self, version: int) -> list[K]:
         """Return the keys that have changed after `version`, the latest change first; 0 = all that ever did."""

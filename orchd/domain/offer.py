@@ -58,6 +58,7 @@ class Published:
         since: Unix time of `published`'s last change.
         error, code: of the last call that failed; empty, None = the last one went well.
         price: as published, in the registry's own words.
+        full: it is left out while no slot of it is free. `wanted` is False meanwhile.
     """
 
     wanted: bool
@@ -67,6 +68,7 @@ class Published:
     error: str = ""
     code: Code | None = None
     price: str = ""
+    full: bool = False
 
 
 class NodeProgram(StrEnum):

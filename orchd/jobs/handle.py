@@ -34,10 +34,9 @@ from orchd.jobs.settings import JobsSettings
 from orchd.jobs.slots import SlotTaker
 from orchd.jobs.verdict import judged, node_gave_up, outcome_of
 from orchd.relay.ports import Caller, CallerGone, Carrier, TooMuch
-from orchd.sessions.session import Session, SessionKind
+from orchd.sessions.session import Session
 
-# Members of enums are slow to look up: each job needs these.
-OK, JOB = Outcome.OK, SessionKind.JOB
+OK = Outcome.OK  # Members of enums are slow to look up: each job needs this one.
 
 
 class Handler:
@@ -196,7 +195,7 @@ class Handler:
         if plan.in_session:
             session = await self._realtime.ride(run, way)
         else:
-            begun = self._table.begin(key, JOB)
+            begun = self._table.begin(key, plan.kind)
             if isinstance(begun, Session):
                 run.session = session = begun
                 session.abort = run.abort

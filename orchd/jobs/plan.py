@@ -14,6 +14,7 @@ from orchd.http1.rules import RequestHead
 from orchd.jobs.early import can_be_early
 from orchd.jobs.heads import AnswerToCaller
 from orchd.realtime.routes import StreamCall, call_of, has_streams
+from orchd.sessions.session import SessionKind
 
 MIB = 1024 * 1024
 
@@ -30,6 +31,7 @@ class Plan:
         target: there.
         call: what is asked of a stream; None = it is a job.
         in_session: the request belongs to a session that outlives it.
+        kind: of the session that it makes if not.
         refused: why its path can't be served to anybody; None = it can.
         most: bytes of the body; 0 = no limit.
         first_byte_s: within how many seconds an answer must have begun; infinite = at any time.
@@ -47,6 +49,7 @@ class Plan:
         "first_byte_s",
         "in_session",
         "job",
+        "kind",
         "known",
         "model",
         "most",
@@ -71,6 +74,7 @@ class Plan:
         self.call: StreamCall | None = None
         self.refused: tuple[Code, str] | None = None
         self.in_session = False
+        self.kind = SessionKind.NODE_JOB if door.origin.at_node else SessionKind.JOB
         self.job: ToRunner | None = None
         self.first_byte_s = door.first_byte_s(served.beside)
         self.early_s = 0.0

@@ -19,7 +19,7 @@ import structlog
 from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
-from orchd.domain.origins import Origin
+from orchd.domain.origins import AT_NODE, Origin
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamEvent, StreamPhase
 from orchd.domain.ports import ProbeWord
@@ -125,6 +125,12 @@ class Keeper(StreamBeginnings):
     def count(self, key: ModelKey, origin: Origin) -> int:
         """Return how many streams of a model there are, those that are still to be found again included."""
         return self.streams.count(key, origin) + self._expected.count(key, origin)
+
+    def at_node(self, key: ModelKey) -> int:
+        """Return how many slots of a model are taken, or waited for, for sessions that the node has."""
+        streams = sum(stream.origin.at_node and not stream.node_knows for stream in self.streams.of(key))
+        reserved = sum(of == key for of, _ in self._reservations)
+        return streams + reserved + self._expected.count(key, AT_NODE)
 
     def _expects(self, key: ModelKey, name: str) -> bool:
         return (key, name) in self._expected

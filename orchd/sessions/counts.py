@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from orchd.domain.ids import ModelKey, RunnerId
-from orchd.sessions.session import Session
+from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.slots import ModelSlots, ReplicaSlots
 
 
@@ -49,6 +49,25 @@ class SlotCounts:
     def pending(self, key: ModelKey) -> int:
         """Return how many slots are kept for sessions that may begin."""
         return self._models[key].pending if key in self._models else 0
+
+    def free(self, key: ModelKey) -> int | None:
+        """Return how many more sessions could have a slot now, by a start of a cold model too; None = no such model."""
+        model = self._models.get(key)
+        if model is None or not model.defined:
+            return None
+        free = model.max_sessions - model.taken - len(model.waiting)
+        open_ones = [replica for replica in model.replicas.values() if replica.is_open]
+        if open_ones and all(replica.limit is not None for replica in open_ones):
+            free = min(free, sum(max(0, (replica.limit or 0) - replica.taken) for replica in open_ones))
+        return max(0, free)
+
+    def node_jobs(self, key: ModelKey) -> int:
+        """Return how many jobs there are that the node counts as its sessions; those that wait for a slot included."""
+        model = self._models.get(key)
+        if model is None:
+            return 0
+        waiting = sum(place.kind is SessionKind.NODE_JOB for place in model.waiting) if model.waiting else 0
+        return model.node_jobs + waiting
 
     def waiting(self, key: ModelKey) -> int:
         return len(self._models[key].waiting) if key in self._models else 0

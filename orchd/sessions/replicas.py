@@ -17,6 +17,8 @@ from orchd.sessions.counts import SlotCounts
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.slots import NOT_STARTED, HeldAt, ModelSlots, QueuePlace, ReplicaSlots, refusal
 
+NODE_JOB = SessionKind.NODE_JOB  # Members of enums are slow to look up: each job needs this one.
+
 
 def _ignore_runner(runner: RunnerId) -> None:
     """Nobody keeps anything for it."""
@@ -167,6 +169,8 @@ class ReplicaTable(SlotCounts):
         replica.sessions.add(session)
         model.active += 1
         model.begun += 1
+        if kind is NODE_JOB:
+            model.node_jobs += 1
         self.changes.touch(key)
         if self._on_count is not None:
             self._on_count(key, model.active)

@@ -17,6 +17,8 @@ class SessionKind(StrEnum):
 
     JOB = "job"
     """A batch job, an SSE answer or a WebSocket: ends with its request."""
+    NODE_JOB = "node-job"
+    """The same, and the node counts it as a session of its own (Live Runner's single-shot requests)."""
     STREAM = "stream"
     """A realtime session: ends by its stop, with its container, or when the node lets it go."""
 

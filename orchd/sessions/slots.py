@@ -87,6 +87,7 @@ class ModelSlots:
     active: int = 0
     letting_go: int = 0
     begun: int = 0
+    node_jobs: int = 0
     replicas: dict[RunnerId, ReplicaSlots] = field(default_factory=dict)
     waiting: deque[QueuePlace] = field(default_factory=deque)
     expected: dict[RunnerId, list[QueuePlace]] = field(default_factory=dict)

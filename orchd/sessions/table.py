@@ -35,7 +35,7 @@ from collections.abc import Callable
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.outcomes import Outcome
 from orchd.errors import Code, JobRefused
-from orchd.sessions.replicas import ReplicaTable
+from orchd.sessions.replicas import NODE_JOB, ReplicaTable
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.slots import HeldAt, ModelSlots, PendingSlot, QueuePlace, ReplicaSlots, refusal, taken_text
 
@@ -170,6 +170,8 @@ class SessionTable(ReplicaTable):
         held: HeldAt = session.held
         model, replica = held.model, held.replica
         replica.sessions.remove(session)
+        if session.kind is NODE_JOB:
+            model.node_jobs -= 1
         self._give_back(session, model, replica)
         if len(replica.sessions) == replica.letting_go:
             self._idles(session, replica)
@@ -186,6 +188,8 @@ class SessionTable(ReplicaTable):
             freed()
             return True
         session.outcome, session.abort, session.freed = outcome, None, freed
+        if session.kind is NODE_JOB:
+            model.node_jobs -= 1  # The node has done with it.
         self.changes.touch(session.key)
         model.letting_go += 1
         replica.letting_go += 1

@@ -34,6 +34,7 @@ class DynamicRunners:
     async def run(self) -> None:
         """Keep every model registered, and unregistered, until cancelled."""
         changed = self._context.listings.subscribe()
+        self._context.listings.slots_moved.connect(self._wake)
         try:
             while True:
                 changed.clear()
@@ -49,6 +50,10 @@ class DynamicRunners:
                 await changed.wait()
         finally:
             await cancel(*self._tasks.values())
+
+    def _wake(self, key: ModelKey) -> None:
+        if runner := self._runners.get(key):
+            runner.wake.set()
 
     def _reap(self) -> None:
         for key, task in list(self._tasks.items()):
@@ -71,6 +76,11 @@ class DynamicRunners:
         """Return how many sessions the node has on a model, as it told last."""
         runner = self._runners.get(key)
         return runner.used if runner else 0
+
+    def telling(self, key: ModelKey) -> bool:
+        """Return whether the node is being told of a model just now."""
+        runner = self._runners.get(key)
+        return runner is not None and runner.telling
 
     def lost(self, key: ModelKey) -> None:
         """The node does not show what it should: beat at once."""

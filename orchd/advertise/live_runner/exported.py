@@ -51,6 +51,10 @@ class ExportedRunners:
         """Return how many of the model's slots are taken, as far as orchd knows: the node does not tell it."""
         return self._context.listings.active(key)
 
+    def telling(self, key: ModelKey) -> bool:
+        """Return False: the node is told nothing."""
+        return False
+
     def lost(self, key: ModelKey) -> None:
         """The node does not show what it should. It has to be started again with a new file, which a person does."""
 

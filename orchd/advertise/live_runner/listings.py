@@ -45,6 +45,7 @@ class LiveListings:
         self._records: dict[ModelKey, RunnerRecord | None] = {}
         self._errors: dict[ModelKey, OrchdError | None] = {}
         self._doubts: dict[ModelKey, str] = {}
+        self._full: set[ModelKey] = set()
         self._shown: dict[ModelKey, str] = {}
         """Doubts that were seen twice."""
         self.turns = asyncio.Semaphore(CALLS)
@@ -115,12 +116,17 @@ class LiveListings:
             log.debug("discovery_failed", error=str(exc))
             return None
 
-    def say(self, key: ModelKey, *, record: RunnerRecord | None, error: OrchdError | None) -> None:
+    def free(self, key: ModelKey) -> int | None:
+        """Return how many sessions of a model the node may have now; None = as many as there may be at all."""
+        return self._context.listings.slots.capacity(key)
+
+    def say(self, key: ModelKey, *, record: RunnerRecord | None, error: OrchdError | None, full: bool = False) -> None:
         """Keep how a model stands.
 
         Args:
             record: as the node has it; None = it does not.
             error: of the last call, or why there was none.
+            full: nothing is to be listed as long as no slot is free.
         """
         name = {"pipeline": key.pipeline, "model_id": key.model_id}
         if record is None and self.unused:
@@ -129,6 +135,8 @@ class LiveListings:
             self.forget(key)
             return
         before, former = self._errors.get(key), self._published.get(key, _NOTHING)
+        was_full = former.full
+        (self._full.add if full else self._full.discard)(key)
         if error is not None and (before is None or before.message != error.message):
             # What is the node's own is said once, and not by each of a hundred models: by the watch that it is away.
             away = error.code in (Code.NODE_UNREACHABLE, Code.NODE_CERTIFICATE)
@@ -143,9 +151,13 @@ class LiveListings:
             self.check_asked.set()
         if former.published != (record is not None):
             lost = key in self._context.listings.offers.now and not self.ending
-            log.info(
-                "live_runner_registered" if record else "live_runner_lost" if lost else "live_runner_withdrawn", **name
-            )
+            if full or was_full:  # As often as once a second.
+                log.debug("live_runner_full" if full else "live_runner_free", **name)
+            else:
+                log.info(
+                    "live_runner_registered" if record else "live_runner_lost" if lost else "live_runner_withdrawn",
+                    **name,
+                )
             former = replace(_NOTHING, since=time.time())
         if record is None and not self.known(key):
             self.forget(key)
@@ -161,6 +173,7 @@ class LiveListings:
         self._published.pop(key, None)
         self._records.pop(key, None)
         self._errors.pop(key, None)
+        self._full.discard(key)
         self._doubts.pop(key, None)
         self._shown.pop(key, None)
 
@@ -192,7 +205,7 @@ class LiveListings:
 
     def hidden(self, key: ModelKey, record: RunnerRecord, used: int) -> bool:
         """Return whether discovery does not show a model although the node has it so; `used` as for `compare`."""
-        use = max(used, self._context.listings.active(key))
+        use = max(used, self._context.listings.slots.at_node(key))
         return not record.ready or (self.dialect.hides_full and use >= record.capacity)
 
     def _doubt(self, record: RunnerRecord | None, seen: DiscoveredRunner | None) -> str:
@@ -211,10 +224,12 @@ class LiveListings:
         error, doubt = self._errors.get(key), self._shown.get(key, "")
         unsure = f"cannot confirm what {self.dialect.name} offers: {doubt}" if doubt else ""
         said = error.message if error else unsure
+        full = key in self._full and record is None
         self._published[key] = replace(
             former,
-            wanted=key in self._context.listings.offers.now,
+            wanted=key in self._context.listings.offers.now and not full,
             published=record is not None,
+            full=full,
             error=said,
             code=error.code if error else Code.NODE_REFUSED if doubt else None,
             price=in_words(record.price) if record else "",

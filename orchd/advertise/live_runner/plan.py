@@ -120,9 +120,18 @@ def update(
         return replace(seen, due=inf, tried=None, taken_at=None, sessions=frozenset(), locked_since=None)
     if up_since != listing.up_since:
         return replace(seen, due=now, silences=0, locked_since=None)
-    if state is not listing.state or (seen.record is not None and seen.record != listing.tried):
+    if state is not listing.state or _is_news(seen):
         return replace(seen, due=now)
     return seen
+
+
+def _is_news(listing: Listing) -> bool:
+    """Return whether the node is to be told now. Where it does not take what we say, a capacity is no reason to ask."""
+    record, tried = listing.record, listing.tried
+    if record is None or record == tried:
+        return False
+    is_heard = listing.state is S.LISTED and not listing.silences
+    return is_heard or tried is None or replace(tried, capacity=record.capacity) != record
 
 
 def tried(listing: Listing) -> Listing:

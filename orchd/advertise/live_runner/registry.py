@@ -53,6 +53,8 @@ class LiveRunners(ListedRunners, Protocol):
 
     async def withdraw_all(self) -> None: ...
 
+    def telling(self, key: ModelKey) -> bool: ...
+
     def stopped(self, key: ModelKey, session: str) -> None: ...
 
 
@@ -140,11 +142,11 @@ class LiveRegistry:
                 async with asyncio.timeout(min(self._check_s, DOUBT_S) if doubts else self._check_s):
                     await self._live.check_asked.wait()
             self._live.check_asked.clear()
-            before = self._runners.listed()
+            before = {k: record for k, record in self._runners.listed().items() if not self._runners.telling(k)}
             if self._live.spoken and (seen := await self._live.discover()) is not None:
                 doubts = False
                 for key, record in self._runners.listed().items():
-                    if record != before.get(key):
+                    if self._runners.telling(key) or key not in before or record != before[key]:
                         self._live.check_asked.set()  # It was changed meanwhile.
                     else:
                         doubts |= self._compare(key, record, seen.get(self.runner_id(key)))

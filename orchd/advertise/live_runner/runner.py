@@ -16,6 +16,7 @@ from orchd.advertise.live_runner import plan, refusals, wire
 from orchd.advertise.live_runner.calls import Heard, LiveContext, RunnerCalls
 from orchd.advertise.live_runner.dialects.dialect import Dialect
 from orchd.advertise.live_runner.event_channel import SessionEvent
+from orchd.advertise.live_runner.free_record import FreeRecord
 from orchd.advertise.live_runner.plan import Listing, RunnerRecord
 from orchd.advertise.live_runner.session_news import SessionNews
 from orchd.advertise.live_runner.states import BEATING, E, ListingEvent, S
@@ -33,10 +34,12 @@ class DynamicRunner:
 
     Attributes:
         wake: set when there may be something new to say.
+        telling: a call is under way, so what the node has is not known.
     """
 
     def __init__(self, key: ModelKey, runner_id: str, shared: LiveContext) -> None:
         self.wake = asyncio.Event()
+        self.telling = False
         self._key = key
         self._secret_name = wire.KEPT_NAME + runner_id
         self._calls = RunnerCalls(key, runner_id, shared)
@@ -51,11 +54,17 @@ class DynamicRunner:
         self._error: OrchdError | None = None
         self._tried_secret: Secret | None = None
         """The node's secret in the last registration."""
+        self._whole: RunnerRecord | None = None
+        """What is wanted, with the most that it may have."""
+        self._tried_whole: RunnerRecord | None = None
+        """As in the last registration."""
         self._held: tuple[float, float] = (-inf, 0.0)
         """`Listing.locked_since`, and until when in Unix time the node holds a record whose secret is lost."""
         self._taken_at: float | None = None
         """Loop clock; the call of then was the last one with a record that the node took."""
         self._busy = False
+        self._free = FreeRecord()
+        self._told_at = -inf
         self._news = SessionNews(key, shared.context, shared.readers, self.hear, self._channel_over)
 
     @property
@@ -84,7 +93,7 @@ class DynamicRunner:
                 elif not self._live.known(self._key) and (self._listing.state is S.ABSENT or due == inf):
                     return
                 else:
-                    until = min(due, self._now() + JOBS_LOOK_S) if self._busy else due
+                    until = min(due, self._free.again_at, self._now() + JOBS_LOOK_S if self._busy else inf)
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout_at(until if until < inf else None):
                             await self.wake.wait()
@@ -140,16 +149,22 @@ class DynamicRunner:
 
     def _update(self) -> None:
         wanted, problem = self._live.wanted(self._key)
+        self._whole = wanted
+        wanted = self._free.look(wanted, self._live.free(self._key), self._told_at, self._now())
         node = self._live.node
         up_since = node.since if node.up else self._listing.up_since
         hides = self._live.dialect.hides_by_status
         self._listing = plan.update(self._listing, wanted, up_since, self._now(), hides=hides)
         if self._listing.state is S.ABSENT:
             self._error = None
-        if self._listing.state is S.REFUSED and self._context.node.calls.secret != self._tried_secret:
+        tried = self._tried_secret, self._tried_whole
+        if self._listing.state is S.REFUSED and (self._context.node.calls.secret, self._whole) != tried:
             self._listing = replace(self._listing, due=self._now())
         self._look_at_jobs()
-        self._live.say(self._key, record=self.listed, error=problem or self._error)
+        self._say(problem or self._error)
+
+    def _say(self, error: OrchdError | None) -> None:
+        self._live.say(self._key, record=self.listed, error=error, full=self._free.full)
 
     def _look_at_jobs(self) -> None:
         """Beat at once when the last job of a single-shot model that leaves has ended: its slot is free again."""
@@ -187,11 +202,15 @@ class DynamicRunner:
         beating, sessions = self._listing.state in BEATING, self._listing.sessions
         own = self._kept.secret if beating and self._kept else None
         if not beating:
-            self._tried_secret = self._context.node.calls.secret
+            self._tried_secret, self._tried_whole = self._context.node.calls.secret, self._whole
         self._listing = plan.tried(self._listing)
-        if self._listing.tried is None:
-            return await self._calls.unregister(dialect, own)
-        return await self._calls.heartbeat(dialect, self._listing.tried, sessions, own)
+        self._told_at, self.telling = self._now(), True
+        try:
+            if self._listing.tried is None:
+                return await self._calls.unregister(dialect, own)
+            return await self._calls.heartbeat(dialect, self._listing.tried, sessions, own)
+        finally:
+            self.telling = False
 
     def _locked_out(self, dialect: Dialect) -> OrchdError:
         since, until, now = self._listing.locked_since, self._listing.held_until, self._now()
@@ -249,7 +268,7 @@ class DynamicRunner:
 
     async def _settle(self) -> None:
         """Bring the status, the store and the event channel in line with where we are."""
-        self._live.say(self._key, record=self.listed, error=self._error)
+        self._say(self._error)
         if self._listing.state is S.ABSENT and self._kept is not None:
             self._kept = self._saved = None
             with contextlib.suppress(StoreError):  # A secret too many does no harm.

@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 
+from orchd.advertise.live_runner.free_record import FreeRecord
 from orchd.advertise.live_runner.listings import LiveListings
 from orchd.advertise.live_runner.plan import REFUSED_S, RETRY_MAX_S, RETRY_MIN_S, RunnerRecord
 from orchd.advertise.live_runner.wire import static_document
@@ -41,6 +42,7 @@ class StaticRunner:
         failures: of its calls, in a row.
         error: of the last call.
         problem: why it is not listed although it is offered.
+        told_at: when it was posted last.
     """
 
     key: ModelKey
@@ -52,6 +54,8 @@ class StaticRunner:
     failures: int = 0
     error: OrchdError | None = None
     problem: OrchdError | None = None
+    free: FreeRecord = field(default_factory=FreeRecord)
+    told_at: float = -inf
 
     @property
     def healthy(self) -> bool:
@@ -80,9 +84,11 @@ class StaticRunners:
         self._up_since = 0.0
         self._epoch = 0
         self._batch = BATCH
+        self._telling: frozenset[ModelKey] = frozenset()
 
     async def run(self) -> None:
         """Keep every model posted until cancelled."""
+        self._context.listings.slots_moved.connect(lambda key: self._changed.set())
         while True:
             self._changed.clear()
             leaving = await self._update()
@@ -90,7 +96,8 @@ class StaticRunners:
             if due and self._live.spoken:
                 await self._post(due[: self._batch])
                 continue
-            at = min((model.due for model in self._models.values()), default=inf) if self._live.spoken else inf
+            times = (min(model.due, model.free.again_at) for model in self._models.values())
+            at = min(times, default=inf) if self._live.spoken else inf
             if leaving:
                 at = min(at, self._now() + DRAIN_CHECK_S)
             with contextlib.suppress(TimeoutError):
@@ -116,6 +123,10 @@ class StaticRunners:
     def used(self, key: ModelKey) -> int:
         """Return 0: the node does not tell here which sessions it has."""
         return 0
+
+    def telling(self, key: ModelKey) -> bool:
+        """Return whether the node is being told of a model just now."""
+        return key in self._telling
 
     def lost(self, key: ModelKey) -> None:
         """The node does not show what it should: post it at once."""
@@ -146,6 +157,7 @@ class StaticRunners:
         leaving = []
         for key, model in list(self._models.items()):
             record, model.problem = self._live.wanted(key)
+            record = model.free.look(record, self._live.free(key), model.told_at, self._now())
             if record is not None:
                 model.record, model.healthy = record, True
             elif model.healthy and model.tried is not None and self._context.listings.active(key):
@@ -170,7 +182,7 @@ class StaticRunners:
             if seen is not None:
                 runner = seen.get(self.runner_id(model.key))
                 used = min(used, runner.used if runner else 0)
-            if self._live.wanted(model.key)[0] is not None:
+            if not model.free.full and self._live.wanted(model.key)[0] is not None:
                 continue  # It is back.
             if used and model.record is not None:
                 model.record = replace(model.record, capacity=used)
@@ -203,8 +215,9 @@ class StaticRunners:
         document = []
         for model in models:
             assert model.record is not None
-            model.tried = model.record, model.healthy
+            model.tried, model.told_at = (model.record, model.healthy), self._now()
             document.append(static_document(self.runner_id(model.key), self._live.url(model.key), model.record))
+        self._telling = frozenset(model.key for model in models)
         try:
             return await self._context.node.calls.cli(
                 "POST", "/registerLiveRunners", body=json.dumps({"runners": document}).encode()
@@ -213,6 +226,8 @@ class StaticRunners:
             for model in models:
                 self._failed(model, exc)
             return None
+        finally:
+            self._telling = frozenset()
 
     def _take(self, models: Sequence[StaticRunner], answer: NodeAnswer) -> None:
         try:
@@ -253,4 +268,4 @@ class StaticRunners:
 
     def _say(self, model: StaticRunner) -> None:
         record = model.record if model.listed else None
-        self._live.say(model.key, record=record, error=model.problem or model.error)
+        self._live.say(model.key, record=record, error=model.problem or model.error, full=model.free.full)

@@ -307,8 +307,7 @@ async def test_a_price_that_cannot_be_published_keeps_the_model_out() -> None:
         beside.post(offer(price=Price(Fraction(0))))
         await until("it is unregistered", lambda: beside.runner() is None)
         await until("the error is shown", lambda: beside.standing().code is Code.PRICE_UNPUBLISHABLE)
-        standing = beside.standing()
-        assert (standing.wanted, standing.published) == (True, False)
+        await until("it is known", lambda: (beside.standing().wanted, beside.standing().published) == (True, False))
 
 
 async def test_a_node_that_may_be_on_chain_is_believed_when_it_wants_a_price() -> None:

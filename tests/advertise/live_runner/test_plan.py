@@ -204,7 +204,11 @@ def test_pauses_fit_the_refusal() -> None:
     assert after(listing, E.OTHER_SECRET, 100.0, 0.5).due == 105.0
     assert after(listing, E.REFUSED, 100.0, 0.5).due == 130.0
     assert update(after(listing, E.REFUSED, 100.0, 0.5), TWO, 1.0, 101.0).due == 130.0
-    assert update(after(listing, E.REFUSED, 100.0, 0.5), ONE, 1.0, 101.0).due == 101.0
+    assert update(after(listing, E.REFUSED, 100.0, 0.5), replace(TWO, price=None), 1.0, 101.0).due == 101.0
+    for event in (E.REFUSED, E.EXPIRED, E.OTHER_SECRET, E.SILENCE):
+        refused = after(listing, event, 100.0, 0.5)
+        fuller = update(refused, ONE, 1.0, 100.5)
+        assert (fuller.due, fuller.record) == (refused.due, ONE), "what is free is no reason to ask again"
     assert after(tried(_listed()), E.UNKNOWN, 100.0, 0.5).due == 100.0
 
 

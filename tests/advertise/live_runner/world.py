@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from orchd import tasks
+from orchd.advertise.free_slots import SlotUse
 from orchd.advertise.listings import Listings
 from orchd.advertise.live_runner import NAME
 from orchd.advertise.live_runner.registry import LiveRegistry
@@ -70,6 +71,7 @@ class World:
     active: what `listings.active` says of every model.
     healthy: models that the node is to take for healthy.
     secret_file: where `secret` is from; `look` in it may change that.
+    slots: what is free; None = everything, always. Set before `orchd`.
     """
 
     program = NodeProgram.GO_LIVEPEER
@@ -89,6 +91,7 @@ class World:
         self.eth_usd: Fraction | None = Fraction(3000)
         self.secret_file = SecretFileSeen()
         self.on_chain: bool | None = None
+        self.slots: SlotUse | None = None
         self.listings = self._new_listings()
         self._registry: LiveRegistry | None = None
 
@@ -98,7 +101,12 @@ class World:
         return self._registry
 
     def _new_listings(self) -> Listings:
-        return Listings(active=lambda key: self.active.get(key, 0), begun=lambda key: 0, streams=lambda key, door: 0)
+        return Listings(
+            active=lambda key: self.active.get(key, 0),
+            begun=lambda key: 0,
+            streams=lambda key, door: 0,
+            slots=self.slots,
+        )
 
     def node_is_up(self) -> None:
         """As the watch would say it after a start of the node."""
