@@ -83,6 +83,11 @@ class NodeAnswer:
         reason = self.json_error()
         return self.text() if reason is None else reason
 
+    @property
+    def is_page(self) -> bool:
+        """It is a page for people: no node's, but that of a proxy or a captive portal in between."""
+        return self.content_type == "text/html"
+
     def has_no_channel(self) -> bool:
         """Return whether it says that there is no such trickle channel.
 

@@ -24,8 +24,11 @@ class NoVerdict(Enum):
     """A go-livepeer without Live Runner, if it answers `/healthz`; else neither program."""
 
 
-def read_probe(answer: NodeAnswer) -> Probed | NoVerdict:
+def read_probe(answer: NodeAnswer, other: str = "") -> Probed | NoVerdict:
     """Return what the answer to the probe shows.
+
+    Args:
+        other: as for `neither`.
 
     Raises:
         NodeError: it is the answer of neither program, or of one that can't be used.
@@ -46,7 +49,7 @@ def read_probe(answer: NodeAnswer) -> Probed | NoVerdict:
             )
         case 404, False:
             return NoVerdict.NO_LIVE_RUNNER
-    raise neither(answer)
+    raise neither(answer, other)
 
 
 def is_busy(answer: NodeAnswer) -> bool:

@@ -214,9 +214,10 @@ class NodeWatch:
             if not (exc.wrong_scheme or exc.dropped):
                 raise
             return await self._probe()  # What has taken its place may speak the other scheme.
-        if answer.status == 200 and probed.live_runner:
+        alive = answer.status == 200 and not answer.is_page
+        if alive and probed.live_runner:
             self.discovered.emit(Discovered(asked_at, answer))
-        if answer.status == 200 or is_busy(answer):
+        if alive or is_busy(answer):
             return probed
         return await self._probe(quoted(path, answer))
 
@@ -243,7 +244,7 @@ class NodeWatch:
 
     async def _asked(self, other: str) -> Probed:
         answer = await self._client.service("POST", PATH, body=BODY)
-        match read_probe(answer):
+        match read_probe(answer, other):
             case NoVerdict.NO_LIVE_RUNNER:
                 health = await self._client.service("GET", "/healthz")
                 if health.status != 200:

@@ -21,6 +21,7 @@ from orchd.domain.outcomes import Outcome
 from orchd.domain.stores import StreamStore
 from orchd.errors import Code, JobRefused
 from orchd.realtime.endings import StreamEndings
+from orchd.realtime.node_ends import MOST_TOLD
 from orchd.realtime.starts import Containers, KnownRunners
 from orchd.realtime.stream import Stream, StreamEnd
 from orchd.sessions.letting_go import LettingGo
@@ -135,9 +136,14 @@ class StreamBeginnings(StreamEndings):
         # Of what there was before us it is not known whether a request has come in it.
         known_from_start = key in self._has_listed
         self._has_listed.add(key)
+        told = refused = 0
         for session in sorted(sessions):
-            if not self.node_ends.listed(key, session, asked_at) and self.over.at(key, session) < asked_at:
-                self._reserve(key, session, used=not known_from_start)
+            if (key, session) in self.node_ends.names:
+                if told < MOST_TOLD and self.node_ends.is_due(key, session, asked_at):
+                    self.node_ends.tell(key, session)
+                    told += 1
+            elif refused < MOST_TOLD and self.over.at(key, session) < asked_at:
+                refused += not self._reserve(key, session, used=not known_from_start)
         for session in self._older(key, asked_at) - sessions:
             self.released(key, session)
         self.node_ends.not_listed(key, sessions, asked_at)
@@ -159,20 +165,20 @@ class StreamBeginnings(StreamEndings):
         streams = {s.id for s in self.streams.of(key) if s.origin.at_node and s.began_at < asked_at}
         return streams | {name for (of, name), r in self._reservations.items() if of == key and r.since < asked_at}
 
-    def _reserve(self, key: ModelKey, name: str, *, paid: bool = False, used: bool = False) -> None:
-        """Have a slot for a session of the node's.
+    def _reserve(self, key: ModelKey, name: str, *, paid: bool = False, used: bool = False) -> bool:
+        """Have a slot for a session of the node's; return False if there is none, and the node is told.
 
         Args:
             paid: it is sure to begin, so a cold model is started for it.
             used: a request may have come in it.
         """
         if (key, name) in self.node_ends.names or self._expects(key, name):
-            return
+            return True
         reservation = self._reservations.get((key, name))
         if reservation is not None and not (paid and isinstance(reservation.place, PendingSlot)):
-            return
+            return True
         if self.claim(key, name, AT_NODE) is not None:
-            return
+            return True
         try:
             got = self._begin(key, name) if paid else self._keep(key)
         except JobRefused as refusal:
@@ -180,13 +186,14 @@ class StreamBeginnings(StreamEndings):
                 "reservation_refused", pipeline=key.pipeline, model_id=key.model_id, session=name, code=refusal.code
             )
             self.node_ends.tell(key, name)
-            return
+            return False
         if isinstance(got, Session):
             self.hold(name, AT_NODE, got, used=used)
         elif isinstance(got, QueuePlace):
             self._queue(key, name, got)
         else:
             self._reservations[key, name] = Reservation(_now(), got, used)
+        return True
 
     def _keep(self, key: ModelKey) -> Session | PendingSlot:
         """Take a slot without starting anything.

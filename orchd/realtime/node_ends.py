@@ -15,6 +15,9 @@ from orchd.realtime.stream import Stream
 
 ANSWER_S = 1.0
 """Seconds from the last byte of our last answer in a session until the node is told to end it."""
+MOST_TOLD = 20
+"""Most sessions of one answer of the node that it is told again to end, or that can't be taken; then the next answer
+is waited for. A node that lists thousands, of which no slot is ours, is not asked thousands of things at once."""
 TOLD_S = 20.0
 """Seconds after which the node, if it still lists a session that it was told to end, is told again."""
 
@@ -67,13 +70,9 @@ class NodeEnds:
         timer = asyncio.get_running_loop().call_later(ANSWER_S, tell)
         self._timers.add(timer)
 
-    def listed(self, key: ModelKey, session: str, asked_at: float) -> bool:
-        """The node has listed a session; return whether it is one that it is to end. It is told again after a while."""
-        if (key, session) not in self.names:
-            return False
-        if asked_at - self.names.at(key, session) > TOLD_S:
-            self.tell(key, session)
-        return True
+    def is_due(self, key: ModelKey, session: str, asked_at: float) -> bool:
+        """Return whether a session, which is one that the node is to end and has listed, is to be told again."""
+        return asked_at - self.names.at(key, session) > TOLD_S
 
     def not_listed(self, key: ModelKey, sessions: frozenset[str], asked_at: float) -> None:
         """The node has listed these sessions of a model and no others."""

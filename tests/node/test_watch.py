@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from orchd.domain.offer import NodeProgram
 from orchd.errors import Code, StoreError
 from orchd.node.cli_port import ADDRESS_NAME
-from orchd.node.ports import Probed
+from orchd.node.ports import NodeAnswer, Probed
 from orchd.node.starts import BURST
 from orchd.node.tables import PROGRAM_NAME
 from orchd.node.watch import NodeWatch
@@ -418,3 +418,21 @@ async def test_a_store_that_is_full_ends_no_watch_and_the_program_is_kept_once_i
             assert [line["event"] for line in logs].count("node_program_not_kept") == 1
             store.full = False
             await until("it is kept", lambda: store.secrets.get(PROGRAM_NAME) == NodeProgram.LIVEPEER_NODE)
+
+
+async def test_a_captive_portal_that_answers_everything_with_a_page_is_no_node() -> None:
+    async with livepeer_node() as double, watching(double) as (listings, watch):
+        await until("it is up", lambda: listings.node.up)
+        client: Any = watch._client
+        ask = client.service
+
+        async def portal(method: str, path: str, **rest: Any) -> NodeAnswer:
+            return NodeAnswer(200, b"<html>Sign in</html>", "text/html")
+
+        client.service = portal
+        await until("it is down", lambda: not listings.node.up)
+        assert "/runners/heartbeat answered 200, '<html>Sign in</html>'" in listings.node.error
+        assert "/discovery answered 200" in listings.node.error
+        client.service = ask
+        await until("it is up", lambda: listings.node.up)
+        assert listings.node.epoch == 1, "it is the same one"

@@ -23,7 +23,7 @@ from orchd.realtime import over
 from orchd.realtime.container import ContainerSilent
 from orchd.realtime.expected import RECOVER_S
 from orchd.realtime.keeper import SWEEP_S, WIND_DOWN_S, Keeper
-from orchd.realtime.node_ends import ANSWER_S
+from orchd.realtime.node_ends import ANSWER_S, MOST_TOLD, TOLD_S
 from orchd.realtime.routes import StreamCall
 from orchd.realtime.stream import Stream, StreamEnd
 from orchd.sessions.session import Session, SessionKind
@@ -852,3 +852,22 @@ async def test_stops_of_streams_that_never_were_do_not_pile_up(monkeypatch: pyte
         w.keeper.stopped(KEY, "later")
         await asyncio.sleep(1 + 2 * SWEEP_S)
         assert list(w.keeper.over) == [(KEY, "later")]
+
+
+@virtual_time
+async def test_of_thousands_of_sessions_for_which_there_is_no_slot_few_are_ended_at_once_and_all_in_the_end() -> None:
+    async with world() as w:
+        listed = frozenset(f"s{number:04}" for number in range(10 * MOST_TOLD))
+        for told in range(1, 4):
+            w.keeper.listed(KEY, listed, now())
+            await asyncio.sleep(ANSWER_S + 1)
+            assert (w.active, len(w.told_node)) == (1, told * MOST_TOLD)
+        for _ in range(20):
+            w.keeper.listed(KEY, listed, now())
+            await asyncio.sleep(ANSWER_S + 1)
+        assert set(w.told_node) == listed - w.names
+        before = len(w.told_node)
+        await asyncio.sleep(2 * TOLD_S)
+        w.keeper.listed(KEY, listed, now())
+        await asyncio.sleep(ANSWER_S + 1)
+        assert len(w.told_node) == before + MOST_TOLD, "what is still there is told again, few at once, too"

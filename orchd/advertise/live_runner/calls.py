@@ -97,7 +97,14 @@ class RunnerCalls:
 
     async def _post(self, path: str, secret: Secret, body: bytes | None = None) -> NodeAnswer:
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        return await self._node.calls.service("POST", path, headers=headers, body=body, authorization=secret)
+        answer = await self._node.calls.service("POST", path, headers=headers, body=body, authorization=secret)
+        if answer.is_page:  # Its 401 or 404 says nothing of what the node knows of us.
+            raise NodeError(
+                f"cannot reach the node: a web page is answered in its place, with {answer.status} and "
+                f"{self._live.clean(self._key, answer.text(), secret)!r}",
+                code=Code.NODE_REFUSED,
+            )
+        return answer
 
     def _welcomed(self, answer: NodeAnswer, dialect: Dialect, *, fresh: bool) -> Heard:
         try:

@@ -27,7 +27,7 @@ from orchd.node.ports import NodeError
 log = structlog.get_logger("orchd.live_runner")
 
 CALLS = 8
-"""Most at once; never two for one model."""
+"""Most at once; never two for one model. As many again that end sessions."""
 
 
 class LiveListings:

@@ -15,7 +15,7 @@ import structlog
 
 from orchd.advertise.live_runner.dynamic import DynamicRunners
 from orchd.advertise.live_runner.exported import ExportedRunners
-from orchd.advertise.live_runner.listings import LiveListings
+from orchd.advertise.live_runner.listings import CALLS, LiveListings
 from orchd.advertise.live_runner.missing import ListedRunners, MissingRunners
 from orchd.advertise.live_runner.plan import RunnerRecord
 from orchd.advertise.live_runner.static import StaticRunners
@@ -86,6 +86,7 @@ class LiveRegistry:
         self._live = LiveListings(context)
         self._runners: LiveRunners = _WAYS[context.settings.live_runner](context, self._live)
         self._context = context
+        self._stops = asyncio.Semaphore(CALLS)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -122,7 +123,8 @@ class LiveRegistry:
                 await asyncio.sleep(STOP_RETRY_S * 2 ** (attempt - 1))
             why = ""
             try:
-                answer = await self._client.service("POST", path)
+                async with self._stops:
+                    answer = await self._client.service("POST", path)
             except NodeError as exc:
                 why = exc.message
             else:

@@ -182,6 +182,8 @@ class DynamicRunner:
             await self._context.node.secret_file.look()  # It may have been mended.
         dialect = self._live.dialect
         pace = await self._shared.pace.of(dialect)
+        if self._listing.state is S.REFUSED:
+            self._context.node.watch.suspect()  # By another program, perhaps, than the one that has refused.
         asked_at, record, beating = self._now(), self._listing.record, self._listing.state in BEATING
         before = self._kept.record if beating and self._kept else record
         heard = await self._ask(dialect)

@@ -47,10 +47,13 @@ async def try_way(context: RegistryContext) -> NodeTrial:
         try:
             job = await context.node.calls.service("GET", f"/apps/{runner_id}/app/")
         except NodeError as exc:
-            return NodeTrial(R.SILENCE, scrub(exc.message, [trial.word]))
+            found = NodeTrial(R.SILENCE, scrub(exc.message, [trial.word]))
+        else:
+            found = _judged(job, arrived=trial.answered_by(job.body), word=trial.word)
         finally:
-            await _unregister(context, runner_id, answer)
-        return _judged(job, arrived=trial.answered_by(job.body), word=trial.word)
+            was_there = await _unregister(context, runner_id, answer)
+        # A node that was started again in between has no such runner, which says nothing of the way.
+        return found if was_there or found.result is R.ARRIVED else NodeTrial(R.AGAIN)
 
 
 async def _register(context: RegistryContext, runner_id: str, url: str) -> NodeAnswer:
@@ -94,10 +97,15 @@ def _words(answer: NodeAnswer) -> str:
     return str(said["error"]) if isinstance(said, dict) and "error" in said else answer.text()
 
 
-async def _unregister(context: RegistryContext, runner_id: str, welcome: NodeAnswer) -> None:
-    """Take the runner back. If that fails it expires by itself, half a minute later."""
+async def _unregister(context: RegistryContext, runner_id: str, welcome: NodeAnswer) -> bool:
+    """Take the runner back; return whether the node has said that it had it until then.
+
+    If that fails it expires by itself, half a minute later.
+    """
     try:
         secret = Secret(str(welcome.json()["heartbeat_secret"]))
-        await context.node.calls.service("POST", f"/runners/{runner_id}/unregister", authorization=secret)
+        answer = await context.node.calls.service("POST", f"/runners/{runner_id}/unregister", authorization=secret)
     except (NodeError, LookupError, TypeError) as exc:
         log.debug("trial_not_unregistered", error=str(exc))
+        return False
+    return 200 <= answer.status < 300

@@ -481,3 +481,42 @@ async def test_a_refusal_that_quotes_what_it_was_sent_shows_no_credential(beside
         assert sent[0] != SECRET
         shown, segment = beside.standing().error, beside.secrets.segment(key().slug).value
         assert not [secret for secret in (*sent, segment) if secret in shown]
+
+
+@pytest.mark.parametrize("status", [200, 401])
+async def test_a_web_page_in_place_of_an_answer_takes_no_session_and_no_registration(
+    beside: World, status: int
+) -> None:
+    """Of a captive portal, or of a proxy whose own login has run out."""
+    async with beside.orchd():
+        await _registered(beside)
+        session = beside.reserve()
+        beside.post(offer(capacity=5))
+        await until("it is heard of", lambda: session in beside.sessions.of(key()))
+        ask = beside.client.service
+
+        async def portal(method: str, path: str, **rest: Any) -> NodeAnswer:
+            return NodeAnswer(status, b"<html>Sign in</html>", "text/html")
+
+        beside.client.service = portal  # type: ignore[method-assign]
+        beside.post(offer(capacity=3))
+        await until("it is shown", lambda: "a web page is answered in its place" in beside.standing().error)
+        assert beside.standing().published
+        assert session in beside.sessions.of(key())
+        beside.client.service = ask  # type: ignore[method-assign]
+        beside.post(offer(capacity=4))
+        await until("it is over", lambda: beside.capacity() == 4 and not beside.standing().error)
+        assert session in beside.sessions.of(key())
+
+
+async def test_a_model_that_was_refused_has_the_node_looked_at_with_each_try(beside: World) -> None:
+    """Another program may stand in the place of the one that has refused it, and nothing else would show that."""
+    beside.secret = Secret("another")
+    async with beside.orchd():
+        beside.node_is_up()
+        beside.post(offer())
+        await until("it is refused", lambda: beside.standing().error)
+        before = beside.watch.suspicions
+        beside.use_secret(SECRET)
+        await until("it is listed", lambda: beside.standing().published)
+        assert beside.watch.suspicions > before

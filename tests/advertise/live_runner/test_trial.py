@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -179,3 +181,28 @@ async def test_a_word_that_is_no_trial_is_told_nothing(tmp_path: Path) -> None:
         answer = await caller.call(f"http://127.0.0.1:{whole.port}", "GET", "/live/orchd/0123")
         assert answer.status == 503
         assert answer.header("Livepeer-Error") == Code.NOT_OFFERED
+
+
+@pytest.mark.parametrize("program", ["go-livepeer", "livepeer-node"])
+async def test_a_node_that_was_started_again_during_a_trial_is_tried_again_and_nobody_is_blamed(
+    tmp_path: Path, program: str
+) -> None:
+    port = free_port()
+    async with go_livepeer() if program == "go-livepeer" else livepeer_node(f"127.0.0.1:{port}") as node:
+        registry, forgotten = node.live_runners.registry, list[str]()
+        add = registry.add
+
+        def forgets(runner: Any) -> None:
+            """As a node does that ends between the registration and the job."""
+            add(runner)
+            if not forgotten and "-trial-" in runner.runner_id:
+                forgotten.append(runner.runner_id)
+                asyncio.get_running_loop().call_soon(registry.remove, runner)
+
+        registry.add = forgets  # type: ignore[method-assign]
+        async with orchd_beside(node, tmp_path, port=port) as whole:
+            await until("the runner is forgotten", lambda: forgotten)
+            await until("its trial is over", lambda: whole.callback.by_us)
+            await node.restart()
+            await until("another trial has come back", lambda: whole.callback.by_node)
+        assert happened(tmp_path).count(Kind.CALLBACK_FAILED) == 0
