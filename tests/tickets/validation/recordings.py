@@ -1,0 +1,104 @@
+"""Payments that real senders sent to real receivers, and what these did: extracts of the recordings.
+
+`python -m tests.tickets.validation.recordings FOLDER` makes them from the recordings in a folder, which are several
+times as large; a clone has only the extracts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+EXTRACTS = ROOT / "tests" / "data" / "payments"
+ORIGINALS = ROOT.parent / "shared" / "protocol" / "transcripts"
+"""Where they are, if they are at hand."""
+HEADERS = {
+    "Livepeer-Payment": "payment",
+    "Livepeer-Segment": "segment",
+    "Livepeer": "job",
+    "Livepeer-Payer-Address": "payer",
+}
+FILES = (
+    *("onchain-payments", "onchain-expiry", "onchain-rounds", "onchain-restart"),
+    *("paid-gl-reserve-refusals", "paid-node-reserve-refusals", "paid-gl-topup-refusals", "paid-node-topup-refusals"),
+)
+PARAMS = '"payment_params"'
+ERROR = "Error processing payment: "
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One request, if it bears a payment or its answer bears terms.
+
+    Attributes:
+        step: its label.
+        target: path.
+        status: of the answer; None = the connection was dropped.
+        said: body of an answer that is not 200; or why the payment was refused, from the log, where there was none.
+        payment, segment, job, payer: the headers; None = absent.
+        challenge: JSON of the challenge on whose terms it pays, or of the one that answers it; None = neither.
+        token: `ticket_params` and `price` of the token on whose terms it pays.
+        block: L1 block at that moment, if it was noted.
+        round: last initialized round, if it was noted.
+    """
+
+    step: str
+    target: str
+    status: int | None
+    said: str
+    payment: str | None = None
+    segment: str | None = None
+    job: str | None = None
+    payer: str | None = None
+    challenge: dict[str, Any] | None = None
+    token: dict[str, Any] | None = None
+    block: int | None = None
+    round: int | None = None
+
+
+def extract(recording: Path) -> list[dict[str, Any]]:
+    """Return what of a recording is kept."""
+    kept = []
+    for step in json.loads(recording.read_text()):
+        request, answer = step.get("request", {}), step.get("response") or {}
+        sent = dict(request.get("headers", {}))
+        headers = {name: sent[header] for header, name in HEADERS.items() if header in sent}
+        status, body, token = answer.get("status"), answer.get("body") or "", step.get("token")
+        challenge = step.get("challenge") or (json.loads(body) if PARAMS in body else None)
+        if not challenge and not headers.keys() & {"payment", "segment"}:
+            continue
+        refused = [line.partition(ERROR)[2] for line in step.get("orchestrator_log", ()) if ERROR in line]
+        chain = step.get("chain", {})
+        kept.append(
+            {
+                "step": step["step"].strip(),
+                "target": request.get("target", ""),
+                "status": status,
+                "said": (refused[0] if refused else "" if status == 200 or PARAMS in body else body).strip()[:120],
+                **headers,
+                "challenge": challenge,
+                "token": {name: token[name] for name in ("ticket_params", "price")} if token else None,
+                "block": chain.get("block"),
+                "round": chain.get("last_initialized_round"),
+            }
+        )
+    return kept
+
+
+def text(recording: Path) -> str:
+    """Return the extract as it stands in its file."""
+    return json.dumps(extract(recording), indent=0) + "\n"
+
+
+def load(file: str) -> list[Recorded]:
+    """Return the steps of a recording that have to do with payments."""
+    return [Recorded(**step) for step in json.loads((EXTRACTS / f"{file}.json").read_text())]
+
+
+if __name__ == "__main__":
+    for name in FILES:
+        (EXTRACTS / f"{name}.json").write_text(text(Path(sys.argv[1]) / f"{name}.json"))

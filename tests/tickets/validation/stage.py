@@ -1,0 +1,237 @@
+"""Plays recorded payments against our receiver.
+
+Each is moved onto terms that our receiver has made: commitment and seed are ours, signatures are made anew by the key
+that had made them, and whatever is wrong with the payment is still wrong in the same way.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+from orchd.tickets.validation.credentials import read_job
+from orchd.tickets.validation.faults import Fault, PaymentRefused
+from orchd.tickets.validation.grants import AuthKey, Grant, check_grant, make_auth_token, read_auth_token
+from orchd.tickets.validation.keys import SEED_RANDOM_BYTES, Basis
+from orchd.tickets.validation.messages import (
+    AuthToken,
+    ExpirationParams,
+    OrchestratorInfo,
+    PaymentMessage,
+    QuotedPrice,
+    SegmentMessage,
+    TicketParams,
+    TicketSenderParams,
+)
+from orchd.tickets.validation.payment import from_base64, from_protobuf, read_payment, read_terms
+from orchd.tickets.validation.schemes import BYOC, LIVE_RUNNER
+from orchd.tickets.validation.segments import check_segment, read_segment
+from orchd.tickets.validation.signatures import signer_of
+from orchd.tickets.validation.tickets import TicketTerms, commitment_to, ticket_hash
+from orchd.tickets.validation.validate import Expected, Taken
+from orchd.tickets.validation.wire import WireError, decode, encode
+from tests.tickets.validation.receiver import KEY, Receiver
+from tests.tickets.validation.recordings import Recorded
+from tests.tickets.validation.sender import Signer, high_s
+
+# Keys of the recordings: anvil's well-known ones, and throw-away ones. The last signs what nobody known has signed.
+SIGNERS = [
+    *(Signer(bytes([digit]) * 32) for digit in (0x42, 0x43, 0x46, 0x47)),
+    Signer("59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"),
+    Signer("5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a"),
+    Signer("7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6"),
+    Signer(b"\x99" * 32),
+]
+PAYER_A = SIGNERS[5].address
+UNSEEN = {
+    "tickets on the terms of another challenge of the same payer (manifest A, terms B)",
+    "after: payment on terms issued before the restart, never used",
+}
+"""Steps on terms that no step shows but the payment itself."""
+AUTH_KEY = AuthKey(3, b"a" * 32)
+
+
+@dataclass(frozen=True)
+class Offered:
+    """Terms of the recording, and ours in their place."""
+
+    terms: TicketTerms
+    ours: TicketTerms
+    price: Fraction
+    auth: AuthToken
+    our_auth: AuthToken
+
+
+@dataclass
+class Stage:
+    """Plays the steps of one recording, in their order."""
+
+    live: bool
+    receiver: Receiver = field(default_factory=Receiver)
+    offered: dict[bytes, Offered] = field(default_factory=dict)
+    last: Offered | None = None
+    challenged: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    """By manifest: for whom and on which runner."""
+
+    def play(self, step: Recorded) -> Taken:
+        """Return what our receiver takes of a step.
+
+        Raises:
+            PaymentRefused: it takes nothing.
+        """
+        self.learn(step)
+        header = (step.payment or "").strip().encode()
+        try:
+            sent = decode(PaymentMessage, from_base64(header, Fault.PAYMENT_BASE64, ""))
+        except (PaymentRefused, WireError):
+            sent = None
+        if step.step in UNSEEN:
+            assert sent is not None
+            assert sent.ticket_params is not None
+            assert sent.expected_price is not None
+            params = replace(sent.ticket_params, expiration_params=sent.expiration_params)
+            self.offer(params, sent.expected_price, sent.sender)
+        if sent is not None and header:
+            header = base64.b64encode(encode(self.moved(sent)))
+        return self.live_runner(step, header) if self.live else self.byoc(step, header)
+
+    def learn(self, step: Recorded) -> None:
+        """Make terms of ours for each that the recording offers, and see what it says of the chain."""
+        if step.challenge:
+            info = decode(OrchestratorInfo, base64.b64decode(step.challenge["payment_params"]))
+            assert info.ticket_params is not None
+            assert info.price_info is not None
+            assert info.auth_token is not None
+            runner = step.challenge["payment_url"].partition("/apps/")[2].partition("/")[0]
+            # Where a payment brings its own challenge along, payer A had asked for it.
+            asked = PAYER_A if step.payment is not None else payer_of(step)
+            of = self.challenged.setdefault(info.auth_token.session_id, (asked, runner))
+            self.offer(info.ticket_params, info.price_info, of[0], info.auth_token, of[1])
+        elif step.token:
+            self.offer(params_of(step.token["ticket_params"]), price_of(step.token["price"]), payer_of(step))
+        if step.block is not None:
+            self.receiver.l1_block = max(self.receiver.l1_block, step.block)
+        self.receiver.round = max(self.receiver.round, step.round or 0)
+
+    def offer(
+        self, params: TicketParams, quoted: QuotedPrice, payer: bytes, auth: AuthToken | None = None, runner: str = ""
+    ) -> None:
+        """Make terms of ours that differ from these in seed and commitment alone."""
+        known = self.offered.get(params.recipient_rand_hash)
+        if known:
+            self.last = known
+            return
+        terms = read_terms(params, None)
+        price = Fraction(quoted.price_per_unit, quoted.pixels_per_unit)
+        bare = replace(terms, seed=KEY.seed(len(self.offered).to_bytes(SEED_RANDOM_BYTES, "big")))
+        basis = Basis((LIVE_RUNNER if self.live else BYOC).name, payer, price, "" if self.live else "work")
+        ours = replace(bare, commitment=commitment_to(KEY.rand(bare, basis)))
+        auth = auth or AuthToken()
+        grant = Grant(runner, payer, price, fixed=False, single_shot=False, issued_at=0)
+        our_auth = make_auth_token(AUTH_KEY, grant, auth.session_id, auth.expiration)
+        self.last = self.offered[terms.commitment] = Offered(terms, ours, price, auth, our_auth)
+        self.receiver.round = max(self.receiver.round, terms.creation_round)
+
+    def moved(self, sent: PaymentMessage) -> PaymentMessage:
+        """Return a payment on our terms, with all that is wrong with it."""
+        params = sent.ticket_params
+        if params is None or self.last is None:
+            return sent
+        on = self.offered.get(params.recipient_rand_hash, self.last)
+        wire = on.terms.on_wire()
+        ours = on.ours.on_wire()
+        seed = ours.seed
+        if int.from_bytes(params.seed, "big") != on.terms.seed:
+            seed = seed[:-1] + bytes((seed[-1] ^ 1,))
+        same = params.recipient_rand_hash == wire.recipient_rand_hash
+        commitment = ours.recipient_rand_hash if same else params.recipient_rand_hash
+        moved = replace(params, recipient_rand_hash=commitment, seed=seed)
+        try:
+            before = read_terms(params, sent.expiration_params)
+            after = read_terms(moved, sent.expiration_params)
+        except PaymentRefused:
+            return replace(sent, ticket_params=moved)
+        tickets = tuple(signed_anew(each, before, after, sent.sender) for each in sent.ticket_sender_params)
+        return replace(sent, ticket_params=moved, ticket_sender_params=tickets)
+
+    def byoc(self, step: Recorded, header: bytes) -> Taken:
+        assert step.job is not None
+        job = read_job(step.job.encode())
+        recipient = self.last.terms.recipient if self.last else bytes(20)
+        return self.receiver.pay(read_payment(header), Expected(BYOC, recipient, job.signed.sender, "work"))
+
+    def live_runner(self, step: Recorded, header: bytes) -> Taken:
+        assert self.last is not None
+        segment = read_segment(self.moved_segment((step.segment or "").encode()))
+        payment = read_payment(header)
+        check_segment(segment, payment.sender)
+        grant = read_auth_token(segment.auth, {AUTH_KEY.id: AUTH_KEY})
+        runner = step.target.partition("/apps/")[2].partition("/")[0]
+        check_grant(grant, segment.auth, runner=runner or grant.runner, payer=payment.sender, now=0)
+        expected = Expected(LIVE_RUNNER, self.last.terms.recipient, payment.sender, price=grant.price)
+        return self.receiver.pay(payment, expected, segment.manifest)
+
+    def moved_segment(self, header: bytes) -> bytes:
+        """Return it with our auth token: its signature does not cover the token."""
+        try:
+            sent = from_protobuf(SegmentMessage, from_base64(header, Fault.SEGMENT_BASE64, ""), Fault.SEGMENT_HASH, "")
+        except PaymentRefused:
+            return header
+        auth = sent.auth_token
+        if auth is None:
+            return header
+        of_it = [each for each in self.offered.values() if each.auth.token == auth.token]
+        if of_it:
+            auth = replace(auth, token=of_it[0].our_auth.token)
+        return base64.b64encode(encode(replace(sent, auth_token=auth)))
+
+
+def payer_of(step: Recorded) -> bytes:
+    """Return who gets the terms of a step: who pays in it, or asks."""
+    if step.payer:
+        return bytes.fromhex(step.payer[2:])
+    return read_job(step.job.encode()).signed.sender if step.job else b""
+
+
+def params_of(token: Mapping[str, Any]) -> TicketParams:
+    """Return the terms that a token of BYOC's has as JSON."""
+    names = ("recipient", "face_value", "win_prob", "recipient_rand_hash", "seed", "expiration_block")
+    recipient, *numbers = (base64.b64decode(token[name]) for name in names)
+    made = token["expiration_params"]
+    when = ExpirationParams(made["creation_round"], base64.b64decode(made["creation_round_block_hash"]))
+    face_value, win_prob, commitment, seed, expiration_block = numbers
+    return TicketParams(recipient, face_value, win_prob, commitment, seed, expiration_block, when)
+
+
+def price_of(token: Mapping[str, int]) -> QuotedPrice:
+    return QuotedPrice(token["pricePerUnit"], token["pixelsPerUnit"])
+
+
+def signed_anew(sent: TicketSenderParams, before: TicketTerms, after: TicketTerms, sender: bytes) -> TicketSenderParams:
+    """Return the ticket on other terms, signed by the key that had signed it, and in the same form."""
+    sender = sender[-20:].rjust(20, b"\0")
+    hashed = ticket_hash(before, sender, sent.sender_nonce)
+    shown = sent.sig
+    forms = {  # How it is shown, and how it must look to be recovered.
+        "low v": shown[:64] + bytes((shown[64] + 27,)) if len(shown) == 65 and shown[64] < 2 else b"",
+        "high s": high_s(shown) if len(shown) == 65 and shown[64] in (27, 28) else b"",
+        "short": shown + b"\x1b" if len(shown) == 64 else b"",
+        "short, the other v": shown + b"\x1c" if len(shown) == 64 else b"",
+    }
+    form, made = "", SIGNERS[-1].sign(hashed)
+    for shape, signature in {"": shown, **forms}.items():
+        found = signer_of(hashed, signature)
+        for signer in SIGNERS:
+            if signer.address == found:
+                form, made = shape, signer.sign(ticket_hash(after, sender, sent.sender_nonce))
+    match form:
+        case "low v":
+            made = made[:64] + bytes((made[64] - 27,))
+        case "high s":
+            made = high_s(made)
+        case "short" | "short, the other v":
+            made = made[:64]
+    return replace(sent, sig=made)
