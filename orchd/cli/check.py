@@ -24,12 +24,14 @@ from orchd.cli.models_file import ERRORS, WHICH_FILE, find_models_file
 from orchd.database.beside import DATABASE
 from orchd.domain.model import Model
 from orchd.domain.money import Price
+from orchd.domain.offer import NodeProgram
 from orchd.domain.state import Severity
 from orchd.errors import HookError, SettingsError
 from orchd.hooks.entries import entries
 from orchd.node.tables import last_program
 from orchd.settings.advice import advice
 from orchd.settings.files import READ_TIMEOUT_S, call, resolve_state_dir
+from orchd.settings.secrets import read_secret_text
 from orchd.settings.tree import Settings
 from orchd.streams import write
 from orchd.text import RED, YELLOW, Cell, TextStyle, pad, printable, style_of, table, units
@@ -76,11 +78,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     strict = args.strict or settings.strict_file
     reading = read_file(path, Path(credentials) if credentials else None, strict=strict, last_good=_last_good(settings))
+    program = _kept(settings, last_program) if settings.orchestrator.enabled else None
     found = CheckFindings(
         reading,
-        [*advice(settings), *missing_secrets(settings)],
+        [*advice(settings), *missing_secrets(settings), *doubtful_secret(settings, program)],
         hooks_refused(settings),
-        tuple(offer_doubts(reading, settings)),
+        tuple(offer_doubts(reading, settings, program)),
     )
     if args.json:
         write(json.dumps(as_json(found, str(path)), indent=2))
@@ -120,9 +123,22 @@ def hooks_refused(settings: Settings) -> tuple[str, ...]:
     return ()
 
 
-def offer_doubts(reading: Reading, settings: Settings) -> Iterator[str]:
+def doubtful_secret(settings: Settings, program: NodeProgram | None) -> Iterator[tuple[str, str]]:
+    """Yield the setting whose file Livepeer Node can't use as it is; go-livepeer reads past what stands around."""
+    rules = settings.orchestrator
+    if not rules.enabled or program is NodeProgram.GO_LIVEPEER:
+        return
+    try:
+        text = read_secret_text("orchestrator.secret_file", rules.secret_file, os.environ)
+    except SettingsError:
+        return
+    if text is not None and text.around:
+        why = f"{rules.secret_file} {text.around}, and a Livepeer Node that reads this file knows no secret"
+        yield "orchestrator.secret_file", f"{why}: write it with printf %s, and start the node again"
+
+
+def offer_doubts(reading: Reading, settings: Settings, program: NodeProgram | None) -> Iterator[str]:
     """Return what stands against offering the models, also beside the node program that orchd has seen last here."""
-    program = _kept(settings, last_program) if settings.orchestrator.enabled else None
     hold_s = settings.jobs.hold_timeout_s if settings.jobs.hold_limit else 0.0
     return doubts(reading.models, settings.orchestrator.capability, program, hold_s)
 

@@ -11,6 +11,8 @@ import pytest
 from orchd.catalog.tables import ModelTable
 from orchd.cli import main
 from orchd.database.database import Database
+from orchd.domain.offer import NodeProgram
+from orchd.node.tables import PROGRAM_NAME, SecretTable
 from tests.catalog.helpers import entry, model_of, read
 
 SECRET = "hunter2-do-not-show"
@@ -191,6 +193,40 @@ def test_a_secret_that_is_not_there_keeps_orchd_from_starting_and_is_warned_of(
     monkeypatch.setenv("ORCHD_ORCHESTRATOR_SECRET_FILE", "one-of-systemds-credentials")
     assert main(["check", file]) == 0
     assert "0 errors, 0 warnings" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("program", "text", "warned"),
+    [
+        (None, f"{SECRET}\n", True),
+        (NodeProgram.LIVEPEER_NODE, f"{SECRET} ", True),
+        (NodeProgram.LIVEPEER_NODE, SECRET, False),
+        (NodeProgram.GO_LIVEPEER, f"{SECRET}\n", False),
+    ],
+)
+async def test_a_secret_that_livepeer_node_can_not_use_is_warned_of_unless_go_livepeer_was_seen_last(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    program: NodeProgram | None,
+    text: str,
+    warned: bool,
+) -> None:
+    (tmp_path / "state").mkdir()
+    database = Database(tmp_path / "state" / "orchd.db")
+    await database.open()
+    if program:
+        await SecretTable(database).save_secret(PROGRAM_NAME, program)
+    await database.close()
+    secret = tmp_path / "orch-secret"
+    secret.write_text(text)
+    monkeypatch.setenv("ORCHD_ORCHESTRATOR_SERVICE_URL", "127.0.0.1:8935")
+    monkeypatch.setenv("ORCHD_ORCHESTRATOR_SECRET_FILE", str(secret))
+    assert main(["check", write(tmp_path / "f.json", entry(warm=True))]) == 0
+    out = capsys.readouterr().out
+    assert ("a Livepeer Node that reads this file knows no secret" in out) == warned
+    assert f"0 errors, {int(warned)} warning" in out
+    assert SECRET not in out
 
 
 def test_what_can_not_be_offered_together_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
