@@ -155,7 +155,8 @@ def _standing_cell(one: Json | None, up: bool, now: float) -> Cell:
 def _registry_row(name: str, one: Json | None, now: float) -> list[Cell]:
     if one is None:
         return [Cell(name), Cell("no"), Cell("no"), Cell("-"), Cell("-"), Cell("")]
-    told = "; ".join(text for text in (one["price"], one["error"]) if text)
+    full = "full: left out until a slot is free" if one.get("full") else ""
+    told = "; ".join(text for text in (one["price"], full, one["error"]) if text)
     return [
         Cell(name),
         Cell(_yes(one["wanted"])),

@@ -16,6 +16,7 @@ from tests.fakes.history import FakeHistory, Noted
 KEY = ModelKey("llm", "a")
 REGISTRY = registries.names()[0]
 WANTED = Published(wanted=True, published=False, confirmed=None, since=0.0)
+FULL = replace(WANTED, wanted=False, full=True)
 THERE = replace(WANTED, published=True, price="100 wei per pixel")
 
 
@@ -40,6 +41,21 @@ def test_a_model_that_comes_and_goes_is_told_once_with_the_reason() -> None:
     assert history.noted == [
         Noted(Kind.REGISTERED, f"{REGISTRY}: 100 wei per pixel", KEY),
         Noted(Kind.WITHDRAWN, f"{REGISTRY}: it fails its health probes", KEY),
+    ]
+
+
+def test_one_that_is_full_now_and_then_is_told_once_and_its_end_is_told() -> None:
+    history, live, listings = told()
+    live[KEY] = THERE
+    for _ in range(3):
+        live[KEY] = FULL
+        live[KEY] = THERE
+    live[KEY] = FULL
+    listings.set_offers(Offers({}, {KEY: "it fails its health probes"}))
+    live[KEY] = replace(WANTED, wanted=False)
+    assert [(each.kind, each.why) for each in history.noted] == [
+        (Kind.REGISTERED, f"{REGISTRY}: 100 wei per pixel"),
+        (Kind.WITHDRAWN, f"{REGISTRY}: it fails its health probes"),
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchd.advertise.status import standing
+from orchd.advertise.status import _is_amiss, standing
 from orchd.cli.status_pages import model_page, on_screen, overview, states
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Currency, Price, PriceUnit
@@ -507,6 +507,12 @@ class TestBesideANode:
         self, wanted: bool, taken: bool, confirmed: bool | None, error: str, word: str
     ) -> None:
         assert standing({"wanted": wanted, "published": taken, "confirmed": confirmed, "error": error}) == word
+
+    def test_a_model_that_is_left_out_for_want_of_a_free_slot_is_full_and_not_amiss(self) -> None:
+        full = {"wanted": False, "published": False, "confirmed": False, "error": "", "full": True}
+        assert standing(full) == "full"
+        model = {"registries": {"live-runner": full}, "ready": True, "not_offered": ""}
+        assert not _is_amiss(model)
 
     def test_a_registry_that_was_told_nothing_of_a_model_offers_nothing(self) -> None:
         assert standing(None) == "no"
