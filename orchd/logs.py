@@ -46,7 +46,8 @@ class LineBuffer:
     For lines that are written thousands of times a second. They go to the same stream as all others, in order.
 
     Attributes:
-        waiting: lines with their line ends. Who adds the first one must have `flush` called soon.
+        waiting: lines with their line ends. Who adds some must have `flush` called after it, whatever waits already:
+            another thread may just be taking that.
         journal: each line begins with `priority`.
         level: the lowest level that is written, as a number of `logging`.
     """

@@ -37,6 +37,7 @@ class JobLines:
         self._lines = lines
         self._head = {level: _head(level, lines is not None and lines.journal) for level in set(_LEVEL.values())}
         self._soon = asyncio.get_running_loop().call_soon
+        self._flushes = False  # `_flush` is due in this turn.
         self._second = 0
         self._of_second = ""
         self._stamp = ""
@@ -50,10 +51,11 @@ class JobLines:
             return
         transfer, session = run.transfer, run.session
         bytes_in, bytes_out = (transfer.up.moved, transfer.down.moved) if transfer is not None else (0, 0)
-        waiting = self._lines.waiting
-        if not waiting:
-            self._soon(self._lines.flush)
-            self._stamp = self._now()  # All of a turn have the same.
+        if not (self._flushes and self._lines.waiting):
+            self._stamp = self._now()  # All that are written together have the same.
+        if not self._flushes:
+            self._flushes = True
+            self._soon(self._flush, self._lines)
         first = "null" if run.first_byte_s is None else _SECONDS[int(run.first_byte_s * 1e4 + 0.5)]
         held = f"{run.held_s:.4f}" if run.held_s else "0.0"
         if refusal is None:
@@ -61,13 +63,17 @@ class JobLines:
         else:
             failure = f'"code": "{refusal.code}", "reason": {quoted(scrub(refusal.message))}'
             status = run.status or refusal.status
-        waiting.append(
+        self._lines.waiting.append(
             f'{self._head[level]}"request_id": {quoted(run.request_id)}, {_MODEL[run.key]}, '
             f'"replica": {"null" if session is None else session.runner.replica}, "outcome": "{_WORD[outcome]}", '
             f'{failure}, "status": {status}, "bytes_in": {bytes_in}, "bytes_out": {bytes_out}, '
             f'"held_s": {held}, "first_byte_s": {first}, "total_s": {_SECONDS[int(total_s * 1e4 + 0.5)]}, '
             f'"logger": "{LOGGER}", "timestamp": "{self._stamp}"}}\n'
         )
+
+    def _flush(self, lines: LineBuffer) -> None:
+        self._flushes = False
+        lines.flush()
 
     def _now(self) -> str:
         now = time.time()

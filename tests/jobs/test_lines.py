@@ -142,6 +142,18 @@ async def test_lines_of_jobs_and_others_keep_their_order_and_come_out_by_the_nex
     assert told(stream) == ["1", "2", "between", "3", "4"]
 
 
+async def test_a_line_comes_out_though_another_thread_is_just_taking_what_waits() -> None:
+    stream = io.StringIO()
+    fast = configure_logs("json", "info", stream)
+    assert fast is not None
+    lines = JobLines(fast)
+    fast.waiting.append("a thread has copied this, and will remove it\n")
+    lines.done(a_run("1"), Outcome.OK, None, 0.1)
+    del fast.waiting[:1]
+    await asyncio.sleep(0)
+    assert told(stream) == ["1"]
+
+
 async def test_lines_of_one_turn_have_one_time_and_those_of_the_next_a_later_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
