@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.bench.empty_loop import control
 from tests.bench.held import GARBAGE, HOLDS
 from tests.bench.load import Load, Target, load
 from tests.bench.report import Row, Section, markdown
@@ -34,6 +35,9 @@ LIMIT_S = 900.0
 ASKED_S = 0.2
 """Between two questions whether all models are ready: while they come up, each answer costs a millisecond itself."""
 HOLD_BAR_MS, FILE_BAR_MS, FILE_ALL_BAR_S = 2.0, 10.0, 1.0
+CONTROL = "idle, an empty loop"
+"""What holds a loop that only connects as often as the probes do: this machine, not orchd. It has no bar."""
+PROBED_S = 5.0
 P99_BAR_MS, CPU_BAR, MEMORY_BAR_MB, PAGE_BAR_MB = 3.0, 15.0, 150.0, 2.0
 
 
@@ -107,6 +111,10 @@ class Holds:
         began = time.monotonic()
         await during()
         await asyncio.sleep(0.2)
+        return self.since(began)
+
+    def since(self, began: float) -> tuple[float, str, float]:
+        """Return the same of what began after that (monotonic clock)."""
         lines = self._file.read_text().splitlines() if self._file.exists() else []
         all_of = (line.split(" ", 2) for line in lines)
         found = [(float(took), whose) for at, took, whose in all_of if float(at) >= began]
@@ -185,7 +193,10 @@ async def measure_holds(folder: Path, url: str, effort: Effort, figures: Figures
 
         await note("the first file", first_file)
         await asyncio.sleep(min(effort.idle_s, 6))  # So that each has been probed again, and nothing is new.
-        await note("idle", lambda: asyncio.sleep(effort.idle_s))
+        beside = folder / "empty"
+        probes_s = figures.models / PROBED_S
+        await note("idle", lambda: control(beside, url, probes_s, effort.idle_s))
+        figures.holds_ms[CONTROL], figures.holder[CONTROL], _ = Holds(beside).since(0)
         await page(daemon, "/metrics")
         await note("/metrics", lambda: scrapes("/metrics"))
         await note("/status", lambda: scrapes("/status"))
@@ -262,7 +273,7 @@ def sections(few: Figures, many: Figures) -> list[Section]:
                 row(
                     what,
                     lambda figures, what=what: figures.holds_ms[what],  # type: ignore[misc]
-                    *("ms", 2, f"{bars.get(what, HOLD_BAR_MS):g} ms", many.holder[what]),
+                    *("ms", 2, "" if what == CONTROL else f"{bars.get(what, HOLD_BAR_MS):g} ms", many.holder[what]),
                 )
                 for what in many.holds_ms
             ),
@@ -290,9 +301,14 @@ def missed(few: Figures, many: Figures) -> list[str]:
     """Return which bars are not kept, in words."""
     found = []
     for what, held_ms in many.holds_ms.items():
+        if what == CONTROL:
+            continue
         most = FILE_BAR_MS if "file" in what else HOLD_BAR_MS
         if held_ms > most:
-            found.append(f"{what} held the loop for {held_ms:.1f} ms at a time ({many.holder[what]}), not {most:g}")
+            beside = f"; an empty loop beside it {many.holds_ms[CONTROL]:.1f} ms" if what == "idle" else ""
+            found.append(
+                f"{what} held the loop for {held_ms:.1f} ms at a time ({many.holder[what]}), not {most:g}{beside}"
+            )
     for name, value, most in (
         ("CPU seconds of the first file", many.file_s, FILE_ALL_BAR_S),
         ("% of a core, idle", many.cpu_percent, CPU_BAR),
