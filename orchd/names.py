@@ -15,7 +15,7 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import structlog
@@ -174,6 +174,7 @@ class Names:
             log.warning("name_look_up_failed", name=host, reason=str(answer), uses=name.found[0])
 
 
+@lru_cache(maxsize=MOST_NAMES)
 def without_look_up(host: str) -> tuple[str, ...] | None:
     """Return the addresses of `host` if it needs no look-up: it is an address, or this machine; None = it needs one."""
     if host.rstrip(".").lower() == "localhost":

@@ -94,7 +94,9 @@ def why(exc: BaseException) -> str:
 def one_line(text: str, longest: int = LONGEST) -> str:
     """Return the beginning of `text` in one line, without control characters or lone surrogates."""
     line = " ".join(text[: 8 * longest].split())
-    return "".join(char for char in line if char.isprintable())[:longest]
+    if not line.isprintable():
+        line = "".join(char for char in line if char.isprintable())
+    return line[:longest]
 
 
 def certificate_fault(exc: ssl.SSLCertVerificationError) -> str:

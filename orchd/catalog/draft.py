@@ -77,7 +77,7 @@ class Draft:
         self.unknown: list[UnknownKey] = []
         self.more_unknown = 0
         self.key: ModelKey | None = None
-        self.entry = Entry()
+        self.entry = _NOTHING
         self._written: dict[tuple[str, ...], _Written] = {}
         if isinstance(raw.value, dict):
             self._read(raw.value)
@@ -219,6 +219,9 @@ class Draft:
             self.entry = Entry.model_validate({name: item for name, item in fields.items() if name not in wrong})
 
 
+_NOTHING = Entry()
+
+
 @cache
 def _by_squashed(model: type[BaseModel]) -> Mapping[str, str]:
     """Return the names of its fields, by what all spellings of each have in common."""
@@ -229,13 +232,14 @@ def key_of(raw: RawEntry) -> ModelKey | None:
     """Return the entry's key if it is beyond doubt: each half there once, or the same each time."""
     if not isinstance(raw.value, dict):
         return None
+    written_for: dict[str, list[Any]] = {squash(name): [] for name in KEY_FIELDS}
+    for written, item in raw.value.items():
+        if (found := written_for.get(squash(written))) is not None and not is_comment(written):
+            found.append(item)
     halves = []
     doubtful = {squash(name) for name in raw.repeated}
-    for name in KEY_FIELDS:
-        found = [
-            item for written, item in raw.value.items() if squash(written) == squash(name) and not is_comment(written)
-        ]
-        if not found or squash(name) in doubtful or any(item != found[0] for item in found):
+    for name, found in written_for.items():
+        if not found or name in doubtful or any(item != found[0] for item in found):
             return None
         try:
             halves.append(model_name(found[0]))

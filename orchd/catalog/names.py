@@ -8,8 +8,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 
+@lru_cache(maxsize=1024)  # A file has the same few names in each of its entries.
 def squash(name: str) -> str:
     """Return what all spellings of a field have in common."""
     return name.replace("_", "").lower()

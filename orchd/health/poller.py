@@ -163,11 +163,12 @@ class Poller:
             await self._probe(watched)
             period = _period(watched)
             await asyncio.sleep(min(GAP_S, period))
+            # A timer that ends the pause takes a fraction of what a timeout takes, which cancels and catches.
+            over = asyncio.get_running_loop().call_later(period - min(GAP_S, period), watched.wake.set)
             try:
-                async with asyncio.timeout(period - min(GAP_S, period)):
-                    await watched.wake.wait()
-            except TimeoutError:
-                pass
+                await watched.wake.wait()
+            finally:
+                over.cancel()
 
     async def _probe(self, watched: _ProbedRunner) -> None:
         now, model, before = asyncio.get_running_loop().time, watched.model, watched.streak
@@ -177,7 +178,8 @@ class Poller:
         letting_go = self._facts.letting_go(watched.runner)
         secrets = secrets_of(model)
         result = await self._prober.probe(watched.address, model.health, early=early, secrets=secrets)
-        result = replace(result, evidence=scrub(result.evidence, secrets))
+        if (shown := scrub(result.evidence, secrets)) != result.evidence:
+            result = replace(result, evidence=shown)
         result = await self._with_hint(watched, result)
         self._on_probe(model.key, result.word, result.duration_s)
         if result.word is ProbeWord.VOID:
@@ -224,7 +226,7 @@ class Poller:
         watched: _ProbedRunner, word: ProbeWord, asked_at: float, progress_at: float | None, *, letting_go: bool
     ) -> None:
         """Note what is odd about a runner that is ready. `progress_at`: None = no job makes a timeout tolerable."""
-        if watched.streak.verdict is not Verdict.READY:
+        if watched.streak.verdict is not Verdict.READY or word not in FAILURES:
             watched.doubt = NONE_FAILED
             return
         why = ""

@@ -27,6 +27,10 @@ VOID_S = 0.1
 """A probe is void where the loop stood still for this share of its timeout, and at least for so many seconds."""
 
 
+_EXPLAINED = (ProbeWord.FAILED, ProbeWord.UNKNOWN)
+"""Any other word says itself what is the matter."""
+
+
 class HttpProber:
     """`ports.Prober`. Make it inside a running loop.
 
@@ -109,7 +113,9 @@ class HttpProber:
         shown = scrub(body.decode(errors="surrogateescape"), secrets).encode(errors="surrogateescape")
         if shown != body:
             _, evidence = classify(status, shown, health, early=early)
-        return word, explain(status, shown, scrub(location, secrets), health, asked) or evidence
+        if word in _EXPLAINED:
+            evidence = explain(status, shown, scrub(location, secrets), health, asked) or evidence
+        return word, evidence
 
     async def _ask(self, address: Address, path: str, progress: SimpleNamespace) -> ProbeAnswer:
         question = Question(request_for(address, path), BODY_BYTES)

@@ -238,11 +238,11 @@ class Loop:
         # A loop's timers may fire early, by as much as its clock resolves. Just before `until` nothing is due yet, and
         # without a least wait the loop would turn again and again until it is.
         wait_s = max(LEAST_WAIT_S, until - now) if until > now else 0.0
+        over = asyncio.get_running_loop().call_later(wait_s, self._wake.set)
         try:
-            async with asyncio.timeout(wait_s):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+            await self._wake.wait()
+        finally:
+            over.cancel()
 
     async def _look_closer(self, id: RunnerId) -> str:
         """Return what its runtime knows about why a runner can't be reached; empty = nothing, or not in time."""
