@@ -144,6 +144,23 @@ async def test_a_reservation_takes_a_slot_once_and_its_release_gives_it_back() -
 
 
 @virtual_time
+async def test_a_slot_is_the_node_s_from_its_reservation_until_the_node_has_done_with_it() -> None:
+    async with world(is_open=False) as w:
+        w.table.set_closed(KEY, startable=True, code=Code.NOT_READY, reason="it is cold")
+        assert (w.keeper.at_node(KEY), w.table.free(KEY)) == (0, 1)
+        w.keeper.listed(KEY, frozenset({"s1"}), now())
+        assert (w.keeper.at_node(KEY), w.table.free(KEY)) == (1, 0), "it is pending"
+        w.keeper.reserved(KEY, "s1")
+        assert (w.keeper.at_node(KEY), w.table.free(KEY)) == (1, 0), "it waits"
+        w.open()
+        assert (w.keeper.at_node(KEY), w.table.free(KEY)) == (1, 0), "it runs"
+        w.keeper.released(KEY, "s1")
+        assert w.keeper.at_node(KEY) == 0
+        await settle()
+        assert w.table.free(KEY) == 1
+
+
+@virtual_time
 async def test_a_reservation_beyond_the_slots_is_stopped_at_the_node_and_never_counts() -> None:
     async with world() as w:
         w.keeper.reserved(KEY, "s1")

@@ -16,7 +16,7 @@ from orchd.advertise.live_runner import plan, refusals, wire
 from orchd.advertise.live_runner.calls import Heard, LiveContext, RunnerCalls
 from orchd.advertise.live_runner.dialects.dialect import Dialect
 from orchd.advertise.live_runner.event_channel import SessionEvent
-from orchd.advertise.live_runner.free_record import FreeRecord
+from orchd.advertise.live_runner.free_record import FreeRecord, only_capacity_differs
 from orchd.advertise.live_runner.plan import Listing, RunnerRecord
 from orchd.advertise.live_runner.session_news import SessionNews
 from orchd.advertise.live_runner.states import BEATING, E, ListingEvent, S
@@ -243,7 +243,7 @@ class DynamicRunner:
             assert self._kept is not None
             kept = replace(self._kept, record=record)
         self._kept = kept
-        if kept != self._saved:
+        if not _says_the_same(kept, self._saved):
             try:
                 await self._context.node.store.save_secret(self._secret_name, wire.dump_kept(kept))
             except StoreError as exc:
@@ -286,3 +286,10 @@ class DynamicRunner:
         """Forget an event channel; the next answer to a heartbeat has this written down, too."""
         if self._kept is not None and self._kept.events == channel:
             self._kept = replace(self._kept, events=None)
+
+
+def _says_the_same(kept: KeptRegistration, saved: KeptRegistration | None) -> bool:
+    """Return whether a later orchd would read the same; what was free means nothing to it."""
+    if saved is None or not only_capacity_differs(kept.record, saved.record):
+        return False
+    return (kept.secret, kept.events) == (saved.secret, saved.events)
