@@ -91,6 +91,7 @@ class Listings:
         node: how the node was seen last.
         published: how each model stands, by registry; written by that registry alone.
         slots_moved: emitted with each model of which `slots` says another capacity.
+        others: runners of other orchd that the node lists for the same name, by model, where that can be seen.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Listings:
         self.published: Mapping[str, dict[ModelKey, Published]] = {
             name: _PublishedModels(partial(self._changed, told, name)) for name in registries.names()
         }
+        self.others: Mapping[ModelKey, str] = {}
         self._off_market = OffMarket()
         self._waiting: set[asyncio.Event] = set()
 

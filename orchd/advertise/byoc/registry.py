@@ -244,7 +244,7 @@ class ByocRegistry:
         now = asyncio.get_running_loop().time()
         found = registrations.checked(registration, seen, before, self._load(key), now, check_s)
         self._registrations[name] = found
-        if self._troubles.looked(name, registration, found):
+        if self._troubles.looked(name, registration, found, self._listings.others.get(key, "")):
             self._check_all()
 
     def _check_all(self) -> None:

@@ -43,6 +43,14 @@ def contested(record: Capability) -> str:
     )
 
 
+def beside(name: str) -> str:
+    """Return what it means that another orchd has a model of the same name at this node."""
+    return (
+        f"another orchd at this go-livepeer has {name!r}, too: if both register it with BYOC, the last one gets all of "
+        "its jobs; give each orchd names of its own (orchestrator.capability), or a node of its own"
+    )
+
+
 def is_gone(registration: Registration) -> bool:
     """Return whether a token has shown that the node has lost it."""
     return registration.seen is not None and registration.seen.registered is False

@@ -8,7 +8,7 @@ import structlog
 
 from orchd.advertise.byoc import NAME
 from orchd.advertise.byoc.registration import Registration
-from orchd.advertise.byoc.standing import contested, is_gone
+from orchd.advertise.byoc.standing import beside, contested, is_gone
 from orchd.errors import Code, OrchdError
 
 log = structlog.get_logger("orchd.advertise.byoc")
@@ -29,6 +29,7 @@ class Troubles:
         self._ours = {"instance": instance, "callback_url": callback_url}
         self._count = count
         self._said: dict[str, str] = {}
+        self._beside: dict[str, str] = {}
         self._of_the_node: Code | None = None
         self._check = ""
 
@@ -47,8 +48,17 @@ class Troubles:
         self._said.pop(name, None)
         self._of_the_node = None
 
-    def looked(self, name: str, before: Registration, found: Registration) -> bool:
-        """A token was seen; return whether the node was found to have lost the capability."""
+    def looked(self, name: str, before: Registration, found: Registration, other: str) -> bool:
+        """A token was seen; return whether the node was found to have lost the capability.
+
+        Args:
+            other: runner of another orchd that the node lists under the same name; empty = none is seen. Whether that
+                orchd registers here, too, can't be seen if it has as many slots.
+        """
+        if other != self._beside.get(name, ""):
+            self._beside[name] = other
+            if other:
+                log.warning("byoc_contested", capability=name, **self._ours, other=other, reason=beside(name))
         if found.contested and found.overtaken > before.overtaken and found.record is not None:
             log.warning("byoc_contested", capability=name, **self._ours, reason=contested(found.record))
         lost = is_gone(found) and not is_gone(before)

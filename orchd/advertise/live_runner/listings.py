@@ -12,6 +12,7 @@ import structlog
 from orchd.advertise.live_runner import NAME
 from orchd.advertise.live_runner.dialects import spoken_by
 from orchd.advertise.live_runner.dialects.dialect import Dialect
+from orchd.advertise.live_runner.others import others
 from orchd.advertise.live_runner.plan import RunnerRecord
 from orchd.advertise.live_runner.prices import live_price, why_none
 from orchd.advertise.live_runner.wire import DiscoveredRunner, difference, in_words, live_url, read_discovery
@@ -111,7 +112,10 @@ class LiveListings:
             answer = await self._context.node.calls.service("GET", "/discovery")
             if answer.status != 200:
                 raise NodeError(f"cannot read {self.dialect.name}'s discovery: it answered {answer.status}")
-            return read_discovery(answer.json())
+            found = read_discovery(answer.json())
+            context = self._context
+            context.listings.others = others(found, context.listings.offers.now, context.runner_id)
+            return found
         except (NodeError, ValueError) as exc:
             log.debug("discovery_failed", error=str(exc))
             return None
