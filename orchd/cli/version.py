@@ -19,6 +19,7 @@ from orchd import __version__
 from orchd.call_within import Begun
 from orchd.cli.client import Json, UnixConnection, get_status
 from orchd.cli.flags import add_client_flags
+from orchd.domain.offer import NodeProgram
 from orchd.errors import DaemonUnreachable, OrchdError
 from orchd.settings.basic import ADMIN_LISTEN
 from orchd.settings.client import ClientSettings
@@ -105,7 +106,15 @@ def _daemon(status: Json, listen: str) -> tuple[Json, Json | None]:
     if "error" in status:
         return status, None
     node = status.get("node")
-    seen = {"version": node.get("version") or None, "up": bool(node.get("up"))} if node else None
+    seen = (
+        {
+            "program": node.get("program"),  # A daemon of before the update does not say.
+            "version": node.get("version") or None,
+            "up": bool(node.get("up")),
+        }
+        if node
+        else None
+    )
     return {"version": (status.get("daemon") or {}).get("version"), "at": f"http://{listen}"}, seen
 
 
@@ -127,7 +136,9 @@ def _lines(told: Json, style: TextStyle) -> Iterator[str]:
     yield from _line(style, "engine", engine.get("error") or f"Docker {engine['version']} at {engine['at']}")
     yield from _line(style, "daemon", daemon.get("error") or _daemon_said(daemon))
     if node:
-        yield from _line(style, "node", f"{node['version'] or 'version not known'}, {'up' if node['up'] else 'down'}")
+        name = f"{NodeProgram(node['program']).in_words} " if node["program"] else ""
+        which = name + (node["version"] or "(version not known)")
+        yield from _line(style, "node", f"{which}, {'up' if node['up'] else 'down'}")
     else:
         yield from _line(style, "node", "not known without the daemon" if "error" in daemon else "none is set")
 

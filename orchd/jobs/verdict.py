@@ -92,4 +92,4 @@ def explain_late(code: Code, run: Run) -> str:
             return f"cannot go on: the caller took no byte for {seconds:g} s"
         case Code.BACKEND_STALLED:
             return f"cannot go on: the runner moved no byte for {seconds:g} s"
-    return f"cannot wait longer: the runner of {run.key} gave no answer for {seconds:g} s"
+    return f"cannot wait longer: the runner of {run.key} gave no answer for {round(seconds, 1):g} s"

@@ -184,12 +184,27 @@ def test_who_hangs_is_not_waited_for(capsys: pytest.CaptureFixture[str], monkeyp
 def test_a_daemon_of_this_version_is_just_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node = {"version": "0.9.0", "up": True}
+    node = {"program": "go-livepeer", "version": "0.9.0", "up": True}
     with daemon(monkeypatch, {"daemon": {"version": __version__}, "node": node}):
         said, whole = lines(capsys), told(capsys)
     assert said["daemon"].startswith(f"{__version__} at http://127.0.0.1:")
-    assert said["node"] == "0.9.0, up"
+    assert said["node"] == "go-livepeer 0.9.0, up"
     assert whole["node"] == node
+
+
+@pytest.mark.parametrize(
+    ("node", "shown"),
+    [
+        ({"program": "livepeer-node", "version": "", "up": True}, "Livepeer Node (version not known), up"),
+        ({"program": None, "version": "", "up": False}, "(version not known), down"),
+        ({"version": "0.9.0", "up": True}, "0.9.0, up"),
+    ],
+)
+def test_the_node_is_named_as_far_as_it_is_known(
+    node: Mapping[str, object], shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with daemon(monkeypatch, {"daemon": {"version": __version__}, "node": node}):
+        assert lines(capsys)["node"] == shown
 
 
 @pytest.mark.parametrize(
