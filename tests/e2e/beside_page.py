@@ -114,6 +114,9 @@ class Place:
             Path(self.put("/etc/livepeer/orchestrator.toml")).write_text(self.put(self.page.block("toml", "Network")))
         name = "livepeer-orchestrator" if program == NODE else "livepeer"
         line = self.page.block("", f"{name} ").replace("\\\n", "")
+        if program == GO_0_9:
+            [more] = re.findall(r"add\s+`(-[^`]+)`", self.page.text.partition(f"## {GO_0_9}\n")[2])
+            line = f"{line.strip()} {more}"
         return shlex.split(self.put(line).removeprefix(name))
 
     @property

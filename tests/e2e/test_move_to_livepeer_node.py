@@ -66,6 +66,9 @@ async def test_its_steps_move_the_models_with_work_in_flight_and_back_again(tmp_
     units = {"livepeer": former, "livepeer-orchestrator": NODE}
     async with NodeOfThePage(place, former) as node, orchd(place, former, *ENTRIES) as daemon:
         await offered(node, daemon)
+        await daemon.until_model(
+            "video", "is ready twice", lambda model: [one["state"] for one in model["runners"]] == ["ready"] * 2
+        )
         before = place.secret_file.read_text()
         place.type_in(PAGE.block("", "printf"))
         assert place.secret_file.read_text() == before.rstrip("\n")
