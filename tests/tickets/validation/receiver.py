@@ -31,6 +31,7 @@ class Receiver:
     round: int = 0
     payer: PayerFacts | None = FUNDED
     active: bool = True
+    published: bool = False
     nonces: defaultdict[bytes, set[int]] = field(default_factory=lambda: defaultdict(set))
     balances: defaultdict[BalanceKey, Balance] = field(default_factory=lambda: defaultdict(Balance))
     winners: list[Winner] = field(default_factory=list)
@@ -38,7 +39,9 @@ class Receiver:
     def facts(self, payment: Payment) -> PaymentFacts:
         """Return what holds for this payment now."""
         seen = self.nonces[payment.terms.commitment] if payment.terms else set()
-        return PaymentFacts(ChainFacts(self.l1_block, self.round, self.active), self.payer, BookFacts(frozenset(seen)))
+        return PaymentFacts(
+            ChainFacts(self.l1_block, self.round, self.active), self.payer, BookFacts(frozenset(seen), self.published)
+        )
 
     def pay(self, payment: Payment, expected: Expected, work: str = "") -> Taken:
         """Take a payment; credit it to `work`, or to the work of its terms.
