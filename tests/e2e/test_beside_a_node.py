@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -15,6 +17,8 @@ from tests.doubles.shared.tls_front import TlsFront
 from tests.e2e.beside import job_headers
 from tests.e2e.beside_page import GO_0_9, GO_0_10, NODE, PROGRAMS, BesidePage, NodeOfThePage, Place, orchd
 from tests.e2e.daemon import Daemon
+from tests.e2e.environments import SDK
+from tests.e2e.realtime import need
 from tests.e2e.scripts import PIPELINE, process
 
 PAGE = BesidePage()
@@ -89,6 +93,19 @@ async def by_byoc(node: NodeOfThePage, daemon: Daemon) -> None:
     assert [stream["id"] for stream in shown["streams"]] == ["camera"]
     assert (await node.stop_stream(NAME, "camera"))[0] == 200
     await daemon.until_model("model", "has no stream", lambda model: not model["streams"])
+
+
+def test_the_sdk_gives_up_when_the_page_says() -> None:
+    need(SDK)
+    [(seconds, calls)] = re.findall(
+        r"gives up each call after (\d+) s unless told otherwise: give\s+(.+?) a `timeout`", PAGE.text
+    )
+    names = re.findall(r"`(\w+)`", calls)
+    ask = "import inspect, livepeer_gateway as g, sys\nfor n in sys.argv[1:]: "
+    ask += "print(inspect.signature(getattr(g, n)).parameters['timeout'].default)"
+    said = subprocess.run([SDK.python, "-c", ask, *names], capture_output=True, text=True, check=True).stdout
+    assert len(names) == 3
+    assert [float(line) for line in said.split()] == [float(seconds)] * 3
 
 
 # What is wrong, and what the page says that `orchd status` calls it.
