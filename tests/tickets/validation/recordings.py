@@ -24,6 +24,9 @@ HEADERS = {
 }
 FILES = (
     *("onchain-payments", "onchain-expiry", "onchain-rounds", "onchain-restart"),
+    *("onchain-stream", "onchain-winning"),
+    *("paid-gl-live-session", "paid-node-live-session", "paid-node-glsigner-live-session", "paid-node-sdk-session"),
+    *("paid-node-price-change", "paid-gl-credit-runs-out", "paid-node-credit-runs-out"),
     *("paid-gl-reserve-refusals", "paid-node-reserve-refusals", "paid-gl-topup-refusals", "paid-node-topup-refusals"),
 )
 PARAMS = '"payment_params"'
