@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, TextIO
@@ -21,7 +22,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from orchd.domain.model import Secret
-from orchd.domain.redact import REDACTED, is_secret_name, scrub
+from orchd.domain.redact import REDACTED, is_clean, is_secret_name, scrub
 
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 """Makes control characters visible: a line of text stays one line, and can't steer the terminal."""
@@ -143,7 +144,7 @@ def configure_logs(
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S" if as_text else "iso", utc=not as_text),
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False) if as_text else _stamped,
     ]
     last: list[Processor] = (
         [
@@ -188,7 +189,12 @@ def set_level(level: str, lines: LineBuffer | None) -> None:
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Remove `Secret`s, values under names such as `token`, and whatever looks like an `Authorization` value."""
-    return {name: REDACTED if is_secret_name(name) else _clean(value) for name, value in event.items()}
+    # All texts are looked at together first: nearly always there is nothing to remove.
+    clean = is_clean("\n".join([value for value in event.values() if isinstance(value, str)]))
+    return {
+        name: REDACTED if is_secret_name(name) else value if clean and isinstance(value, str) else _clean(value)
+        for name, value in event.items()
+    }
 
 
 def _clean(value: Any) -> Any:
@@ -213,6 +219,31 @@ def _clean(value: Any) -> Any:
 def _event_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """What happened, and how bad it is, is what a reader looks for in a long line."""
     return {"event": event["event"], "level": event["level"], **event}
+
+
+class UtcStamps:
+    """Makes time stamps such as `2026-11-30T12:00:00.123456Z`; each second is formatted once."""
+
+    def __init__(self) -> None:
+        self._last = 0, ""  # In one: other threads ask, too.
+
+    def now(self) -> str:
+        """Return one of now."""
+        now = time.time()
+        second, text = self._last
+        if int(now) != second:
+            second = int(now)
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._last = second, text
+        return f"{text}.{int((now - second) * 1e6):06d}Z"
+
+
+_STAMPS = UtcStamps()
+
+
+def _stamped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event["timestamp"] = _STAMPS.now()
+    return event
 
 
 def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

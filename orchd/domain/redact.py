@@ -45,11 +45,17 @@ def secret_values(token: str | None, env: Iterable[tuple[str, str]]) -> frozense
 
 def scrub(text: str, secrets: Iterable[str] = ()) -> str:
     """Return `text` without `secrets` and without anything that looks like an `Authorization` value."""
-    for secret in sorted(secrets, key=len, reverse=True):  # One may begin as another one that is longer.
-        text = text.replace(secret, REDACTED)
-    if "bearer" not in text.lower():  # Nearly always, and ten times faster than the search below.
+    if secrets:
+        for secret in sorted(secrets, key=len, reverse=True):  # One may begin as another one that is longer.
+            text = text.replace(secret, REDACTED)
+    if is_clean(text):
         return text
     return _BEARER.sub(rf"\1 {REDACTED}", text)
+
+
+def is_clean(text: str) -> bool:
+    """Return whether nothing in it can look like an `Authorization` value. A search takes ten times longer."""
+    return "bearer" not in text.lower()
 
 
 class Scrubber:

@@ -113,7 +113,7 @@ class Happening:
     evidence: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # As `ModelStatus`.
 class RunnerStatus:
     """What a reader may know of one runner.
 
@@ -206,9 +206,9 @@ class DaemonStatus:
 NO_JOBS = JobCounts()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen: to make one takes an eighth of the time, and each change of a model makes one.
 class ModelStatus:
-    """What a reader may know of one model and its runners.
+    """What a reader may know of one model and its runners. Never changed: readers share it.
 
     Attributes:
         ready: a session can begin on it now, if a slot is free.

@@ -15,9 +15,11 @@ MOST_TOGETHER = 200
 """Events, and states of runners, in one transaction: 2 or 3 ms, which is how long others may wait for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    slots=True
+)  # Not frozen: to make one takes a quarter of the time, and a file of many models makes thousands.
 class Event:
-    """One thing that has happened; see `ports.History.note`.
+    """One thing that has happened; see `ports.History.note`. Never changed.
 
     Attributes:
         id: grows by 1 with each event, over all lives of orchd.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
@@ -20,7 +19,7 @@ from orchd.domain.redact import scrub
 from orchd.errors import JobRefused
 from orchd.http1.names import Memo
 from orchd.jobs.run import Run
-from orchd.logs import LineBuffer, priority
+from orchd.logs import LineBuffer, UtcStamps, priority
 
 LOGGER = "orchd.jobs"
 log = structlog.get_logger(LOGGER)
@@ -38,8 +37,7 @@ class JobLines:
         self._head = {level: _head(level, lines is not None and lines.journal) for level in set(_LEVEL.values())}
         self._soon = asyncio.get_running_loop().call_soon
         self._flushes = False  # `_flush` is due in this turn.
-        self._second = 0
-        self._of_second = ""
+        self._stamps = UtcStamps()
         self._stamp = ""
 
     def done(self, run: Run, outcome: Outcome, refusal: JobRefused | None, total_s: float) -> None:
@@ -52,7 +50,7 @@ class JobLines:
         transfer, session = run.transfer, run.session
         bytes_in, bytes_out = (transfer.up.moved, transfer.down.moved) if transfer is not None else (0, 0)
         if not (self._flushes and self._lines.waiting):
-            self._stamp = self._now()  # All that are written together have the same.
+            self._stamp = self._stamps.now()  # All that are written together have the same.
         if not self._flushes:
             self._flushes = True
             self._soon(self._flush, self._lines)
@@ -74,13 +72,6 @@ class JobLines:
     def _flush(self, lines: LineBuffer) -> None:
         self._flushes = False
         lines.flush()
-
-    def _now(self) -> str:
-        now = time.time()
-        if (second := int(now)) != self._second:
-            self._second = second
-            self._of_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._of_second}.{int((now - second) * 1e6):06d}Z"
 
 
 def fields(run: Run, outcome: Outcome, refusal: JobRefused | None, total_s: float) -> dict[str, Any]:
