@@ -39,6 +39,7 @@ async def take_back_offers(
         tell(f"cannot take back what was offered at the node: {exc.message}")
         return
     try:
+        await client.find_scheme()
         for name, module in left.items():
             try:
                 async for what in module.take_back(client, store, kept):

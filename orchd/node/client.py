@@ -80,6 +80,14 @@ class NodeClient:
         self.base = self._bases[0]
         return True
 
+    async def find_scheme(self) -> None:
+        """Ask by the scheme that the node speaks from now on, if it answers; for those who have no watch."""
+        try:
+            await self.service("GET", "/discovery")
+        except NodeError as exc:
+            if exc.wrong_scheme or exc.dropped:
+                self.switch_scheme()
+
     def use_secret(self, secret: Secret | None) -> None:
         """Send another secret from the next call on."""
         self.secret = secret

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchd.advertise.byoc import wire as byoc_wire
 from orchd.advertise.byoc.kept import NAMES
 from orchd.advertise.byoc.prices import ByocPrice
@@ -19,7 +21,7 @@ from orchd.domain.model import Secret
 from orchd.domain.money import Currency
 from orchd.node.tables import SecretTable
 from orchd.settings.tree import Settings
-from tests.advertise.rig import node
+from tests.advertise.rig import livepeer_node, node
 from tests.database.parts import opened_own
 from tests.doubles.golivepeer.node import Node
 
@@ -90,6 +92,17 @@ async def test_a_node_that_is_away_is_named_and_what_it_was_told_stays_known(tmp
         assert live.endswith("; the node may go on offering it (live-runner)")
         assert sorted(byoc_wire.load(str(await found.store.secret(NAMES)))) == ["llm/a", "llm/b"]
         assert await found.store.secret(live_wire.KEPT_NAME + RUNNER)
+
+
+@pytest.mark.parametrize("program", ["go-livepeer", "livepeer-node"])
+@pytest.mark.parametrize("wrong", [False, True])
+async def test_the_node_is_found_by_either_scheme_as_by_the_daemon(program: str, wrong: bool, tmp_path: Path) -> None:
+    async with left(tmp_path) as found, livepeer_node() if program == "livepeer-node" else node() as double:
+        scheme, _, address = double.service_url.partition("://")
+        other = {"http": "https", "https": "http"}[scheme]
+        await found.live()
+        said = await found.said(f"{other}://{address}" if wrong else address)
+        assert said == [f"withdrawn from the node: {RUNNER} (live-runner)"]
 
 
 async def test_another_secret_is_said_plainly(tmp_path: Path) -> None:
