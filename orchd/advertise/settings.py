@@ -46,7 +46,8 @@ class OrchestratorSettings(NodeSettings):
 
     callback_url: Url = Field(
         "http://127.0.0.1:8737",
-        description="URL at which the node reaches our job listener; the default is that of jobs.listen.",
+        description="URL at which the node reaches our job listener, with an IP address beside Livepeer Node, which "
+        "can't be allowed to call names; the default is that of jobs.listen.",
     )
     registries: Annotated[
         tuple[str, ...], BeforeValidator(split_list), AfterValidator(_check_register), Field(min_length=1)
