@@ -96,7 +96,7 @@ async def test_systemd_hears_ready_while_models_load_then_the_watchdog_and_stopp
     await systemd.until("READY=1")
     async with daemon.client.get(f"{daemon.url}/nothing") as answer:
         assert answer.status == 404, "the job listener is up"
-    assert (await daemon.model("loads"))["ready"] is False
+    await daemon.until_model("loads", "is known and not ready", lambda model: model and not model["ready"])
     status, body = await daemon.get("/readyz")
     assert (status, body["reasons"]) == (503, ["no model of 1 can serve"])
     while not any(line.startswith("STATUS=0 of 1 models ready; text-to-image/loads: ") for line in systemd.heard):
