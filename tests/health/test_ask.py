@@ -14,6 +14,7 @@ from orchd.domain.ports import ProbeWord
 from orchd.health.ask import BrokenOff, NotUnderstood, ProbeAnswer, Question, ask, request_for
 from orchd.health.probe import HttpProber
 from orchd.names import Names
+from orchd.tasks import cancel, spawn
 from tests.health.failing import says, serving
 
 MOST = 100
@@ -105,9 +106,11 @@ async def test_it_sends_what_the_library_would_send(path: str, make: Callable[[i
 
 
 async def test_a_question_that_is_given_up_leaves_no_connection() -> None:
-    closed = asyncio.Event()
+    asked, closed = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
         try:
             await reader.read(-1)
         finally:
@@ -115,9 +118,11 @@ async def test_a_question_that_is_given_up_leaves_no_connection() -> None:
 
     names = Names()
     async with serving(serve) as port:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await ask(names, Address("127.0.0.1", port), Question(b"GET / HTTP/1.1\r\n\r\n", MOST))
+        question = Question(b"GET / HTTP/1.1\r\n\r\n", MOST)
+        asking = spawn(ask(names, Address("127.0.0.1", port), question), name="ask")
+        async with asyncio.timeout(30):
+            await asked.wait()
+        await cancel(asking)
         async with asyncio.timeout(30):
             await closed.wait()
     await names.close()

@@ -369,7 +369,7 @@ async def test_no_more_starts_are_counted_than_a_crash_loop_has() -> None:
 
 
 async def test_suspicion_is_looked_into_at_once_and_proves_nothing_by_itself() -> None:
-    async with node() as double, watching(double, poll_s=60.0, call_timeout_s=0.2) as (listings, watch):
+    async with node() as double, watching(double, poll_s=60.0) as (listings, watch):
         await until("it is up", lambda: listings.node.up)
         watch.suspect()
         await looks(listings, 1)
