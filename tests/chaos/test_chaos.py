@@ -38,7 +38,10 @@ orders = st.permutations(sorted([*STEPS, *TWICE])).flatmap(
 )
 
 
-WALK: tuple[Happening, ...] = tuple((name, 0, None) for name in ("job_begins", *sorted(STEPS.keys() - {"job_begins"})))
+_FIRST, _BACK = ("job_begins", "entry_is_taken_out"), "entry_is_put_back"
+WALK: tuple[Happening, ...] = tuple(
+    (name, 0, None) for name in (*_FIRST, _BACK, *sorted(STEPS.keys() - {*_FIRST, _BACK}))
+)
 """Each step once, where it can happen: what the search finds must not decide whether all have been tried."""
 
 

@@ -144,12 +144,14 @@ class ByocRegistry:
                 due[name] = step
         self._drop_empty(offers)
         await self._remember({name: step.record for name, step in due.items() if isinstance(step, Upsert)})
+        self._publish(offers)
         for name in sorted(due, key=lambda name: self._turn_of(name, due[name]))[: AT_ONCE - len(self._calls)]:
-            call = due[name]
-            work = self._check(name) if isinstance(call, AskToken) else self._tell(name, call)
+            call, before = due[name], self._registrations.get(name, Registration())
+            if not isinstance(call, AskToken):  # Now, or the next turn would not keep it as what the node may hold.
+                self._registrations[name] = registrations.calling(before, call)
+            work = self._check(name) if isinstance(call, AskToken) else self._tell(name, call, before)
             task = self._calls[name] = spawn(work, name=f"byoc {name}")
             task.add_done_callback(partial(self._done, name))
-        self._publish(offers)
         return until
 
     def _turn_of(self, name: str, step: ByocCall | AskToken) -> tuple[int, float]:
@@ -185,11 +187,9 @@ class ByocRegistry:
         taken = self._listings.jobs(key, NAME) + self._listings.streams(key, NAME)
         return Load(taken, self._listings.begun(key))
 
-    async def _tell(self, name: str, call: ByocCall) -> None:
+    async def _tell(self, name: str, call: ByocCall, before: Registration) -> None:
         """Make a call and note what became of it."""
-        before = self._registrations.get(name, Registration())
-        facts = self._facts(self._keys[name])
-        calling = self._registrations[name] = registrations.calling(before, call)
+        facts, calling = self._facts(self._keys[name]), self._registrations[name]
         answer: NodeAnswer | None = None
         try:
             answer = await self._send(name, call)

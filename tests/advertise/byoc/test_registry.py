@@ -441,6 +441,25 @@ async def test_names_are_kept_before_the_node_is_told() -> None:
         assert r.secrets.token(key("a").slug, r.secrets.period()).value not in str(r.store.secrets)
 
 
+async def test_a_name_is_still_kept_when_the_next_model_comes_while_it_is_being_written() -> None:
+    """The node is about to be told of the first; orchd is killed before it has answered."""
+    async with rig() as r:
+        save, kept = r.store.save_secret, list[str]()
+
+        async def save_slowly(name: str, value: str) -> None:
+            await save(name, value)
+            if name == NAMES:
+                kept.append(value)
+                r.post(offer("a", 1), offer("b", 1))
+
+        r.store.save_secret = save_slowly  # type: ignore[method-assign]
+        r.double.faults.hang(True)
+        async with r.orchd(offer("a", 1)):
+            await until("the second name is kept", lambda: "llm/b" in r.store.secrets.get(NAMES, ""))
+        assert "llm/b" not in kept[0]
+        assert all("llm/a" in value for value in kept)
+
+
 async def test_names_of_another_version_are_no_reason_to_fail() -> None:
     async with rig() as r:
         r.store.secrets[NAMES] = '{"llm/x": {}}'
