@@ -85,11 +85,12 @@ class Realtime:
             name = name or (said_id(body) if said is None else id_in(said))
         elif not name:
             raise nameless(run.door.naming)
+        if call is not StreamCall.STOP or run.door.origin.at_node:  # BYOC's counts for what is found later.
+            await self._found_again(run, way, name)
         match call:
             case StreamCall.START:
-                await self._start(
-                    run, way, model, name or run.request_id, body, own_media=brings_media(said or {}, body)
-                )
+                own_media = brings_media(said or {}, body)
+                await self._start(run, way, model, name or run.request_id, body, own_media=own_media)
             case StreamCall.STOP:
                 await self._stop(run, way, model, name, body)
             case StreamCall.UPDATE:
@@ -111,11 +112,17 @@ class Realtime:
         name = name_in(run.head, run.door.naming)
         if not name:
             raise nameless(run.door.naming)
+        await self._found_again(run, way, name)
         stream = await self._find(run, way, name)
         if not self._keeper.goes_on(stream):
             raise JobRefused(Code.STREAM_UNKNOWN, f"cannot go on with session {name} of {way.key}: it has ended")
         self._own(run, stream)
         return stream.session
+
+    async def _found_again(self, run: Run, way: ToRunner, name: str) -> None:
+        """Wait for a stream that an earlier orchd has left, if it is one: its runner may be there in a moment."""
+        if (place := self._keeper.until_found(way.key, name)) is not None:
+            await self._slots.wait(run, way.key, place, shared=True)
 
     async def _find(self, run: Run, way: ToRunner, name: str) -> Stream:
         """Return the stream of that name, making one of a new slot if there is none."""

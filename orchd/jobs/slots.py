@@ -68,6 +68,7 @@ class SlotTaker:
             got = await run.wait()
         finally:
             self._table.leave(place)
+            place.resolve = lambda what: None
             run.held_s = self._now() - queued_at
         run.without_limit()
         if isinstance(got, JobRefused):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.origins import Origin
-from orchd.errors import JobRefused
+from orchd.errors import Code, JobRefused
 from orchd.hooks.account import Account
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.slots import QueuePlace
@@ -60,6 +60,8 @@ class ExpectedStreams:
         self._knows = knows
         self._passed = passed
         self._places: dict[tuple[ModelKey, str], tuple[ExpectedStream, QueuePlace, float]] = {}
+        self._waiting: dict[tuple[ModelKey, str], list[QueuePlace]] = {}
+        """Of requests."""
 
     def __contains__(self, what: tuple[ModelKey, str]) -> bool:
         return what in self._places
@@ -80,6 +82,7 @@ class ExpectedStreams:
             self._places.pop(at, None)
             if isinstance(what, Session):
                 self._take(stream, what)
+            self._tell(at, what)
 
         place = self._table.expect(stream.runner, SessionKind.STREAM, resolve)
         self._places[at] = stream, place, now
@@ -93,4 +96,18 @@ class ExpectedStreams:
                 del self._places[at]
                 self._table.unexpect(stream.runner, place)
                 given_up.append(stream)
+                key, name = at
+                self._tell(
+                    at, JobRefused(Code.STREAM_UNKNOWN, f"cannot find {name} of {key} again: its runner is gone")
+                )
         return given_up
+
+    def wait(self, key: ModelKey, name: str) -> QueuePlace:
+        """Return a place that is resolved when the stream is there again, or is given up."""
+        place = QueuePlace(key, SessionKind.STREAM, lambda what: None)
+        self._waiting.setdefault((key, name), []).append(place)
+        return place
+
+    def _tell(self, at: tuple[ModelKey, str], what: Session | JobRefused) -> None:
+        for place in self._waiting.pop(at, ()):
+            place.resolve(what)

@@ -34,6 +34,7 @@ from orchd.realtime.starts import Containers, KnownRunners
 from orchd.realtime.stream import Stream
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.session import Session
+from orchd.sessions.slots import QueuePlace
 from orchd.sessions.table import SessionTable
 
 log = structlog.get_logger("orchd.streams")
@@ -131,6 +132,13 @@ class Keeper(StreamBeginnings):
         streams = sum(stream.origin.at_node and not stream.node_knows for stream in self.streams.of(key))
         reserved = sum(of == key for of, _ in self._reservations)
         return streams + reserved + self._expected.count(key, AT_NODE)
+
+    def until_found(self, key: ModelKey, name: str) -> QueuePlace | None:
+        """Return a place that is resolved when a stream that an earlier orchd has left is found, or is given up.
+
+        None = it is not such a one.
+        """
+        return self._expected.wait(key, name) if self._expects(key, name) else None
 
     def _expects(self, key: ModelKey, name: str) -> bool:
         return (key, name) in self._expected

@@ -18,6 +18,7 @@ from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
 from orchd.domain.ports import ProbeWord
+from orchd.domain.stores import StoredStream
 from orchd.errors import Code, JobRefused
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import SWEEP_S
@@ -1548,3 +1549,55 @@ def test_a_header_about_a_stream_given_twice_with_different_values_is_refused(ca
         assert status_of(await studio.serve(same)) == 200
 
     run()
+
+
+# A request that comes before its stream was found again after a restart of orchd.
+
+
+async def restarted(origin: Origin) -> Studio:
+    """Return a studio whose stream an earlier orchd has left, on a runner that is not open yet."""
+    store = FakeStreamStore()
+    store.kept[KEY, "s1"] = StoredStream("s1", origin, runner_of(KEY), 5.0)
+    studio = Studio(is_open=False, store=store)
+    studio.table.set_closed(KEY, startable=True, code=Code.NOT_READY, reason="it is looked at")
+    await studio.keeper.restore()
+    return studio
+
+
+@pytest.mark.parametrize(
+    ("call", "told", "asked_of_container", "phase"),
+    [
+        ("start", Code.STREAM_RUNNING, [], StreamPhase.RUNNING),
+        ("stop", 200, [StreamCall.STOP], StreamPhase.HELD),
+        ("params", 200, [StreamCall.UPDATE], StreamPhase.RUNNING),
+        ("status", 200, [StreamCall.STATUS], StreamPhase.RUNNING),
+    ],
+)
+def test_what_is_asked_in_a_session_waits_until_its_stream_is_found_again(
+    call: str, told: Code | int, asked_of_container: list[StreamCall], phase: StreamPhase
+) -> None:
+    @virtual_time
+    async def run() -> None:
+        studio = await restarted(Origin.LIVE_RUNNER)
+        caller = studio.caller(asked(call, via=LIVE))
+        await asyncio.sleep(3)
+        assert (studio.containers.calls, caller.messages) == ([], [])
+        studio.table.open(runner_of(KEY), ADDRESS, None)
+        await studio.idle()
+        assert (code_of(caller) if isinstance(told, Code) else status_of(caller)) == told
+        assert studio.containers.calls == asked_of_container
+        assert (studio.stream().phase, studio.active) == (phase, 1)
+
+    run()
+
+
+@virtual_time
+async def test_so_does_what_rides_on_it_no_longer_than_for_a_cold_model() -> None:
+    studio = await restarted(Origin.LIVE_RUNNER)
+    caller = studio.caller(request(("Livepeer-Session-Id", "s1"), target=f"{LIVE}/x"))
+    await asyncio.sleep(21)
+    await studio.settle()
+    assert code_of(caller) is Code.HOLD_TIMEOUT
+    studio.table.open(runner_of(KEY), ADDRESS, None)
+    await studio.settle()
+    assert (studio.stream().phase, studio.active) == (StreamPhase.RUNNING, 1), "it is found all the same"
