@@ -89,7 +89,7 @@ def test_what_is_switched_off_is_not_imported(tmp_path: Path) -> None:
         assert of_it <= {f"{package}.{face}" for face in CHEAP}
     assert "orchd.tickets.node_token" not in found, "there is no node whose token a hook could check"
     foreign = {name.partition(".")[0] for name in found}
-    assert not foreign & {"docker", "pynvml", "requests", "eth_keys", "eth_hash", "web3", "Crypto"}
+    assert not foreign & {"docker", "pynvml", "requests", "eth_keys", "eth_hash", "coincurve", "web3", "Crypto"}
 
 
 def test_what_is_switched_on_is_imported(tmp_path: Path) -> None:

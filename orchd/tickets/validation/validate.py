@@ -164,8 +164,10 @@ def _price(payment: Payment, expected: Expected) -> Fraction:
         raise _refused(Fault.PRICE_MISSING, "it has no expected_price")
     whole = expected.scheme.whole_price
     if sent.pixels_per_unit <= 0 or (whole and sent.pixels_per_unit != 1):
+        wanted = "1" if whole else "at least 1"
         raise _refused(
-            Fault.PRICE_DENOMINATOR, f"the denominator of its expected_price is {sent.pixels_per_unit}; it must be 1"
+            Fault.PRICE_DENOMINATOR,
+            f"the denominator of its expected_price is {sent.pixels_per_unit}; it must be {wanted}",
         )
     if sent.price_per_unit < 0:
         raise _refused(Fault.PRICE_NEGATIVE, "its expected_price is negative")
