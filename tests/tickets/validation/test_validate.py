@@ -169,6 +169,27 @@ def test_no_secret_is_shown() -> None:
     assert "secret" not in repr(KEY) + repr(TermsKeys({7: KEY}))
 
 
+def test_each_part_of_terms_and_of_what_they_hold_for_is_committed_to() -> None:
+    on, basis = terms(), Basis(BYOC.name, PAYER.address, PRICE, "paint")
+    others: list[tuple[TicketTerms, Basis]] = [
+        *((replace(on, **{name: getattr(on, name) + 1}), basis) for name in NUMBERS),
+        (replace(on, recipient=OTHER.address), basis),
+        (replace(on, round_hash=b"\1" * 32), basis),
+        (on, replace(basis, scheme=LIVE_RUNNER.name)),
+        (on, replace(basis, payer=OTHER.address)),
+        (on, replace(basis, work="draw")),
+        (on, replace(basis, work="")),
+        (on, replace(basis, price=PRICE * 2)),
+        (on, replace(basis, price=PRICE / 3)),
+    ]
+    rands = [KEY.rand(*each) for each in [(on, basis), *others]]
+    rands += [TermsKey(KEY.id + 1, KEY.secret).rand(on, basis), TermsKey(KEY.id, b"o" * 32).rand(on, basis)]
+    assert len(set(rands)) == len(rands)
+
+
+NUMBERS = ("face_value", "win_prob", "seed", "expiration_block", "creation_round")
+
+
 def test_two_terms_never_share_a_message() -> None:
     """Go-livepeer's numbers have no fixed width: the vector's two terms have one random number there."""
     typical, split = (
