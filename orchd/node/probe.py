@@ -22,16 +22,14 @@ class NoVerdict(Enum):
     """Livepeer Node without a free place says so before it looks at the request: ask again."""
     NO_LIVE_RUNNER = "no live runner"
     """A go-livepeer without Live Runner, if it answers `/healthz`; else neither program."""
+    NEITHER = "neither"
 
 
-def read_probe(answer: NodeAnswer, other: str = "") -> Probed | NoVerdict:
+def read_probe(answer: NodeAnswer) -> Probed | NoVerdict:
     """Return what the answer to the probe shows.
 
-    Args:
-        other: as for `neither`.
-
     Raises:
-        NodeError: it is the answer of neither program, or of one that can't be used.
+        NodeError: it is the answer of a node that can't be used.
     """
     reason = answer.json_error()
     match answer.status, reason is not None:
@@ -49,7 +47,7 @@ def read_probe(answer: NodeAnswer, other: str = "") -> Probed | NoVerdict:
             )
         case 404, False:
             return NoVerdict.NO_LIVE_RUNNER
-    raise neither(answer, other)
+    return NoVerdict.NEITHER
 
 
 def is_busy(answer: NodeAnswer) -> bool:
@@ -63,11 +61,10 @@ def quoted(path: str, answer: NodeAnswer) -> str:
     return f"{path} answered {answer.status}" + (f", {said!r}" if said else "")
 
 
-def neither(probe: NodeAnswer, other: str = "") -> NodeError:
+def neither(probe: NodeAnswer, other: str) -> NodeError:
     """Return the error of what answers as neither program does.
 
     Args:
         other: a second answer in words.
     """
-    both = f"{quoted(PATH, probe)}, {other}" if other else quoted(PATH, probe)
-    return NodeError(f"cannot use what answers as a node: {both}", code=Code.NODE_REFUSED)
+    return NodeError(f"cannot use what answers as a node: {quoted(PATH, probe)}, {other}", code=Code.NODE_REFUSED)

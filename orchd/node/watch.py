@@ -244,18 +244,17 @@ class NodeWatch:
 
     async def _asked(self, other: str) -> Probed:
         answer = await self._client.service("POST", PATH, body=BODY)
-        match read_probe(answer, other):
-            case NoVerdict.NO_LIVE_RUNNER:
-                health = await self._client.service("GET", "/healthz")
-                if health.status != 200:
-                    raise neither(answer, quoted("/healthz", health))
-                return Probed(NodeProgram.GO_LIVEPEER, live_runner=False)
-            case NoVerdict.BUSY:
-                if self._known is None:
-                    raise neither(answer, other)
-                return self._known.probed
+        match read_probe(answer):
             case Probed() as found:
                 return found
+            case NoVerdict.BUSY if self._known is not None:
+                return self._known.probed
+            case NoVerdict.NO_LIVE_RUNNER:
+                health = await self._client.service("GET", "/healthz")
+                if health.status == 200:
+                    return Probed(NodeProgram.GO_LIVEPEER, live_runner=False)
+                other = quoted("/healthz", health)
+        raise neither(answer, other or quoted("/discovery", await self._client.service("GET", "/discovery")))
 
 
 def _log_change(before: NodeStatus, now: NodeStatus) -> None:

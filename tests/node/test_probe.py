@@ -6,7 +6,7 @@ import pytest
 
 from orchd.domain.offer import NodeProgram
 from orchd.node.ports import NodeAnswer, NodeError, Probed
-from orchd.node.probe import BODY, PATH, NoVerdict, is_busy, read_probe
+from orchd.node.probe import BODY, PATH, NoVerdict, is_busy, neither, read_probe
 from tests.advertise.rig import client_of, livepeer_node, node, settings_for
 
 GO, NODE = NodeProgram.GO_LIVEPEER, NodeProgram.LIVEPEER_NODE
@@ -43,9 +43,12 @@ def test_an_answer_shows_the_program(status: int, body: str, found: Probed | NoV
         (503, "Service Unavailable"),
     ],
 )
-def test_the_answer_of_another_program_is_quoted(status: int, body: str) -> None:
-    with pytest.raises(NodeError, match=rf"^cannot use what answers as a node: /runners/heartbeat answered {status}"):
-        read_probe(answered(status, body))
+def test_the_answer_of_another_program_is_quoted_beside_a_second_one(status: int, body: str) -> None:
+    probe = answered(status, body)
+    assert read_probe(probe) is NoVerdict.NEITHER
+    error = neither(probe, "/discovery answered 404")
+    assert error.message.startswith(f"cannot use what answers as a node: /runners/heartbeat answered {status}")
+    assert error.message.endswith(", /discovery answered 404")
 
 
 def test_a_base_path_that_is_not_the_nodes_is_told() -> None:

@@ -431,8 +431,13 @@ async def test_a_captive_portal_that_answers_everything_with_a_page_is_no_node()
 
         client.service = portal
         await until("it is down", lambda: not listings.node.up)
-        assert "/runners/heartbeat answered 200, '<html>Sign in</html>'" in listings.node.error
-        assert "/discovery answered 200" in listings.node.error
+        both = (
+            "cannot use what answers as a node: /runners/heartbeat answered 200, '<html>Sign in</html>', "
+            "/discovery answered 200, '<html>Sign in</html>'"
+        )
+        assert listings.node.error == both
+        await looks(listings)
+        assert listings.node.error == both, "it is the same at each look"
         client.service = ask
         await until("it is up", lambda: listings.node.up)
         assert listings.node.epoch == 1, "it is the same one"
