@@ -14,9 +14,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from orchd.catalog.field_types import EXPECTED
 from orchd.catalog.names import in_style_of, is_comment, near_miss, nearest_field, squash
 from orchd.catalog.parse import RawEntry
-from orchd.catalog.schema import EXPECTED, SECTIONS, Entry
+from orchd.catalog.schema import SECTIONS, Entry
 from orchd.catalog.values import model_name
 from orchd.domain.ids import ModelKey
 from orchd.domain.state import Problem, Severity

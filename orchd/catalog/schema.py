@@ -13,75 +13,29 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from orchd.catalog import values
+from orchd.catalog.field_types import (
+    CAPABILITY,
+    GATEWAY,
+    GPUS,
+    NUMBER,
+    PATH_OR_AUTO,
+    PREFIX,
+    WHOLE,
+    Count,
+    HttpCode,
+    Name,
+    Path,
+    Seconds,
+    Text,
+    TextOrMore,
+    Word,
+    size,
+    strings,
+)
 from orchd.catalog.profiles import PROFILES
 from orchd.domain.ids import Address
 from orchd.domain.model import GpuRequest, HealthKind, Secret
 from orchd.domain.money import Currency, PriceUnit
-
-WHOLE, NUMBER = BeforeValidator(values.whole), BeforeValidator(values.number)
-# Bounds stand before the reader, or the JSON Schema would not know them for `minimum` and `maximum`.
-Count = Annotated[int, Field(ge=1, le=1_000_000), WHOLE]
-Seconds = Annotated[float, Field(gt=0, le=604_800), NUMBER]
-HttpCode = Annotated[int, Field(ge=100, le=599), WHOLE]
-Text = Annotated[str, StringConstraints(min_length=1)]
-Name = Annotated[Text, BeforeValidator(values.model_name), WithJsonSchema({"type": "string", "pattern": values.NAME})]
-Word = Annotated[
-    str,
-    StringConstraints(min_length=1, to_lower=True, strip_whitespace=True),
-    WithJsonSchema({"type": "string", "pattern": r"\S"}),
-]
-
-_PATH = r"^/[!-~]*$"
-_PATH_OR_AUTO = r"^(auto|/[!-~]*)$"
-_PREFIX = r"^(auto|(/[!-.0-~]+)*)$"
-_GATEWAY = r"^(default|0x[0-9a-fA-F]{40})$"
-_CAPABILITY = r"^[A-Z_]+$"
-EXPECTED = {
-    _PATH: "it should be a path that begins with a slash, such as /health",
-    _PATH_OR_AUTO: "it should be auto, or a path that begins with a slash",
-    _PREFIX: "it should be auto, empty, or a path such as /api without a slash at its end",
-    _GATEWAY: "it should be an Ethereum address, 0x and 40 hex digits",
-    _CAPABILITY: "it should be the name of a capability, such as SYS_NICE",
-}
-"""What each pattern asks for, in words."""
-
-Path = Annotated[str, StringConstraints(pattern=_PATH)]
-TextOrMore = Annotated[
-    list[Text],
-    BeforeValidator(values.one_or_more),
-    WithJsonSchema({"type": ["string", "array"], "minLength": 1, "items": {"type": "string", "minLength": 1}}),
-]
-
-
-def _strings(names: str, *more: str) -> WithJsonSchema:
-    """An object of text, numbers and booleans, and of what else `more` has."""
-    types = ["string", "number", "boolean", *more]
-    return WithJsonSchema(
-        {"type": "object", "propertyNames": {"pattern": names}, "additionalProperties": {"type": types}}
-    )
-
-
-def _size(least: int) -> WithJsonSchema:
-    number = {"type": "integer", "minimum": least, "exclusiveMaximum": 2**63}
-    text = {"type": "string", "pattern": values.SIZE.replace("^", "^(?=[^1-9]*[1-9])")}
-    return WithJsonSchema({"anyOf": [number, text], "examples": ["8g", 8589934592]})
-
-
-_GPUS = WithJsonSchema(
-    {
-        "anyOf": [
-            {"const": "all"},
-            {"type": "integer", "minimum": 1, "maximum": 64},
-            {
-                "type": "array",
-                "minItems": 1,
-                "uniqueItems": True,
-                "items": {"type": ["string", "integer"], "pattern": values.GPU_ID, "minimum": 0},
-            },
-        ],
-        "examples": ["all", 1, ["0", "GPU-1f2e"]],
-    }
-)
 
 
 class Fields(BaseModel):
@@ -132,7 +86,7 @@ class HealthFields(Fields):
 class StreamFields(Fields):
     """Realtime routes of the container."""
 
-    update_path: Annotated[str, StringConstraints(pattern=_PATH_OR_AUTO)] | None = Field(
+    update_path: Annotated[str, StringConstraints(pattern=PATH_OR_AUTO)] | None = Field(
         None, description="route for parameter updates; auto = /stream/update, on 404 /stream/params"
     )
     while_loading: Literal["reject"] | None = Field(None, description="a start while the model loads is refused")
@@ -240,7 +194,7 @@ class Entry(Fields):
     currency: Annotated[Currency, Field(strict=False)] | None = Field(
         None, description="of price_per_unit; default wei"
     )
-    gateway: Annotated[str, StringConstraints(pattern=_GATEWAY)] | None = Field(
+    gateway: Annotated[str, StringConstraints(pattern=GATEWAY)] | None = Field(
         None, description="Ethereum address of the one gateway that this row's price is for"
     )
 
@@ -305,7 +259,7 @@ class Entry(Fields):
         None, description="seconds from launch until it must answer well; until then failures mean loading"
     )
     loading_timeout_s: Seconds | None = Field(None, description="longest time in loading, seconds")
-    route_prefix: Annotated[str, StringConstraints(pattern=_PREFIX)] | None = Field(
+    route_prefix: Annotated[str, StringConstraints(pattern=PREFIX)] | None = Field(
         None, description='before the stream routes: auto, empty, or such as "/api" (no slash at its end)'
     )
     health: HealthFields | None = Field(None, description="how orchd asks whether it is ready")
@@ -315,9 +269,9 @@ class Entry(Fields):
     stop: StopFields | None = Field(None, description="how it is stopped")
 
     optimization_flags: (
-        Annotated[dict[str, str], BeforeValidator(values.flags), _strings(values.ENV_NAME, "null")] | None
+        Annotated[dict[str, str], BeforeValidator(values.flags), strings(values.ENV_NAME, "null")] | None
     ) = Field(None, description="such as SFAST; become environment, true as the word true")
-    env: Annotated[dict[str, str], BeforeValidator(values.text_map), _strings(values.ENV_NAME)] | None = Field(
+    env: Annotated[dict[str, str], BeforeValidator(values.text_map), strings(values.ENV_NAME)] | None = Field(
         None, description="environment; wins over every other source"
     )
     env_file: TextOrMore | None = Field(None, description="file or files of NAME=value lines; found as token_file is")
@@ -332,13 +286,13 @@ class Entry(Fields):
     ) = Field(
         None, description="mounts, each host:container[:ro]; a host path that begins with a dot is beside this file"
     )
-    gpus: Annotated[GpuRequest, BeforeValidator(values.gpus), _GPUS] | None = Field(
+    gpus: Annotated[GpuRequest, BeforeValidator(values.gpus), GPUS] | None = Field(
         None, description="all, a count (orchd picks the least loaded), or a list of ids"
     )
-    memory: Annotated[int, BeforeValidator(values.memory), _size(values.MIN_MEMORY)] | None = Field(
+    memory: Annotated[int, BeforeValidator(values.memory), size(values.MIN_MEMORY)] | None = Field(
         None, description="most memory, bytes or such as 8g"
     )
-    shm_size: Annotated[int, BeforeValidator(values.size), _size(1)] | None = Field(
+    shm_size: Annotated[int, BeforeValidator(values.size), size(1)] | None = Field(
         None, description="size of /dev/shm, bytes or such as 1g"
     )
     cpus: Annotated[float, Field(ge=0.01, le=4096), NUMBER] | None = Field(None, description="most CPUs, such as 1.5")
@@ -350,13 +304,13 @@ class Entry(Fields):
         ]
         | None
     ) = Field(None, description="user or uid[:gid] in the container")
-    cap_add: list[Annotated[str, StringConstraints(pattern=_CAPABILITY)]] | None = Field(
+    cap_add: list[Annotated[str, StringConstraints(pattern=CAPABILITY)]] | None = Field(
         None, description="Linux capabilities to add; all others are dropped"
     )
     pull: Literal["missing", "always", "never"] | None = Field(
         None, description="when the image is pulled; default missing"
     )
-    labels: Annotated[dict[str, str], BeforeValidator(values.labels), _strings(values.LABEL_NAME)] | None = Field(
+    labels: Annotated[dict[str, str], BeforeValidator(values.labels), strings(values.LABEL_NAME)] | None = Field(
         None, description="labels of the container, outside orchd.*"
     )
     init: bool | None = Field(None, description="an init as PID 1, for images that spawn children; default false")

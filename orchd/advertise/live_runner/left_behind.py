@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 
 from orchd.advertise.live_runner import wire
+from orchd.advertise.live_runner.dialects.dialect import unregistered
+from orchd.advertise.live_runner.states import ListingEvent
 from orchd.advertise.live_runner.wire import KEPT_NAME, KeptRegistration
 from orchd.domain.stores import SecretStore
 from orchd.errors import Code
@@ -33,8 +35,7 @@ async def take_back(calls: NodeCalls, store: SecretStore, kept: Mapping[str, str
     for runner, registration in _registrations(kept).items():
         path = f"/runners/{runner}/unregister"
         answer = await calls.service("POST", path, authorization=registration.secret)
-        # Whatever it refuses is no longer ours to unregister, and expires.
-        if not 200 <= answer.status < 300 and answer.status not in (400, 401, 404):
+        if unregistered(answer.status) is not ListingEvent.GONE:
             raise NodeError(
                 f"cannot unregister {runner!r} with the node: it answered {answer.status}", code=Code.NODE_REFUSED
             )
