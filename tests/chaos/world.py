@@ -114,13 +114,15 @@ class World:
         """Return capacity and wei per second that gateways should find, by name."""
         found: dict[str, tuple[int, Fraction | None]] = {}
         for entry in self.entries.values():
-            price: Fraction | None = Fraction(entry.wei)
+            price, capacity = Fraction(entry.wei) if registry == BYOC or self.on_chain else None, entry.most
             if registry == LIVE_RUNNER:
                 if self.on_chain and not entry.wei:
                     continue  # There is no free runner on chain.
-                price = price if self.on_chain else None
-            if self.can_serve(entry):
-                found[entry.name] = entry.most, price
+                runner = self.gateway.runner(entry.key)
+                here = len(runner.sessions) if runner is not None else 0
+                capacity = max(0, entry.most - self.sessions(entry.key)) + here
+            if self.can_serve(entry) and capacity:
+                found[entry.name] = capacity, price
         return found
 
     def offered(self, registry: str) -> dict[str, tuple[int, Fraction | None]]:
