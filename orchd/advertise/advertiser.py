@@ -49,7 +49,7 @@ async def _named(name: str, spoken: Spoken, client: NodeCalls, settings: Orchest
     if not await spoken(client, settings, node):
         raise NodeError(
             f"cannot use {name} (orchestrator.register): this {node.program.in_words} does not have that registry; "
-            "take it out there",
+            'write ["auto"] there',
             code=Code.NOT_SPOKEN,
         )
     return True

@@ -72,9 +72,12 @@ def grant_lines(url: str) -> str:
     """Return the lines that Livepeer Node's configuration needs, or what to do first."""
     if (grant := grant_of(url)) is not None:
         return f'RunnerGrants = ["{grant}"] and SessionProxyGrants = ["{grant}"]'
+    parts = urlsplit(url)
+    host = "127.0.0.1" if parts.hostname == "localhost" else "IP"
+    grant = f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
     return (
-        f'RunnerGrants = ["IP:PORT"] and SessionProxyGrants = ["IP:PORT"], and orchestrator.callback_url with the same '
-        f"IP address in place of the name {urlsplit(url).hostname}: names can't be granted"
+        f'RunnerGrants = ["{grant}"] and SessionProxyGrants = ["{grant}"], and orchestrator.callback_url the same '
+        f"address in place of the name {parts.hostname}: names can't be granted"
     )
 
 
@@ -88,8 +91,8 @@ def _error(tried: Tried) -> tuple[str, Code]:
         return f"cannot get jobs from {node} at {tried.url} {_WHERE}: {why}", Code.CALLBACK_UNREACHABLE
     if tried.program is NodeProgram.LIVEPEER_NODE and not tried.by_us and result is TrialResult.REFUSED:
         return (
-            f"cannot get jobs from Livepeer Node at {tried.url} {_WHERE}: it answers every job with {said}, since it "
-            f"may not dial this address. Its configuration needs {grant_lines(tried.url)}; then start it again",
+            f"cannot get jobs from Livepeer Node: it may not dial {tried.url} {_WHERE}, and answers every job with "
+            f"{said}. Its file needs {grant_lines(tried.url)}; then start it again",
             Code.NODE_GRANT,
         )
     own = f"; orchd does not reach itself there either: {tried.by_us}" if tried.by_us else ""

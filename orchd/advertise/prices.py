@@ -25,6 +25,8 @@ SECONDS = {PriceUnit.SECOND: 1, PriceUnit.HOUR: SECONDS_PER_HOUR}
 INT64_MAX = 2**63 - 1
 
 NO_RATE = "ETH/USD is not known (set orchestrator.eth_usd)"
+NO_720P = "Livepeer Node takes no price per hour of 720p video (set price_unit to second, hour or fixed)"
+USD_ONLY = f"Live Runner takes USD only, and {NO_RATE}"
 
 
 class BillingUnit(NamedTuple):

@@ -19,6 +19,9 @@ OFFERED = " offered"
 SAID_BY_NODE = (Code.NODE_UNREACHABLE, Code.NODE_CERTIFICATE)
 """Errors that the node's own line tells already, while it is down."""
 
+_MOST_BELOW = 3
+"""Lines below a model of a list that is cut to the terminal's height: what to do stands at the end of the reason."""
+
 COLOURS = {"confirmed": GREEN, "offered": GREEN, "pending": YELLOW, "leaving": YELLOW, "full": DIM, "no": DIM}
 """Colour of a standing; the others are red."""
 
@@ -39,7 +42,10 @@ def standing(one: Json | None) -> str:
 
 
 def why_not_offered(model: Json, node: Json) -> str:
-    """Return in one line why a model is not offered, and what went wrong about it."""
+    """Return in one line why a model is not offered, and what went wrong about it.
+
+    Where the node has one registry, only that can be meant.
+    """
     errors: dict[str, list[str]] = {}
     for name, one in model["registries"].items():
         if one["error"] and (node["up"] or one["code"] not in SAID_BY_NODE):
@@ -47,7 +53,8 @@ def why_not_offered(model: Json, node: Json) -> str:
     # A long reason stands above already, with the model's state.
     reason = model["not_offered"] if model["not_offered"] != model["reason"] else f"it is {model['state']}"
     notes = [reason] if model["not_offered"] else []
-    notes += [f"{' and '.join(names)}: {text}" for text, names in errors.items()]
+    alone = len(_registries(node, [model])) == 1
+    notes += [text if alone else f"{' and '.join(names)}: {text}" for text, names in errors.items()]
     return printable("; ".join(notes))
 
 
@@ -104,7 +111,7 @@ def models_lines(status: Json, style: TextStyle) -> list[str]:
         ]
         for model in models[:most]
     ]
-    first, *laid_out = table_rows(("MODEL", *map(str.upper, registries), "WHY"), rows, style, most and 1)
+    first, *laid_out = table_rows(("MODEL", *map(str.upper, registries), "WHY"), rows, style, most and _MOST_BELOW)
     lines = ["", "Not offered as they should be", *first, *(line for lines in laid_out for line in lines)]
     if left := len(models) - len(rows):
         lines.append(style.paint(f"{left} more; see `orchd status | less`", DIM))

@@ -251,7 +251,9 @@ def key_of(raw: RawEntry) -> ModelKey | None:
 
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    if len(text) <= _SHOWN:
+        return text
+    return text[: _SHOWN - 3] + ('..."' if isinstance(value, str) else "...")
 
 
 _INSTEAD = {("gpu",): "; which GPUs a container gets is the field gpus"}

@@ -140,7 +140,8 @@ def doubtful_secret(settings: Settings, program: NodeProgram | None) -> Iterator
 def offer_doubts(reading: Reading, settings: Settings, program: NodeProgram | None) -> Iterator[str]:
     """Return what stands against offering the models, also beside the node program that orchd has seen last here."""
     hold_s = settings.jobs.hold_timeout_s if settings.jobs.hold_limit else 0.0
-    return doubts(reading.models, settings.orchestrator.capability, program, hold_s)
+    rules = settings.orchestrator
+    return doubts(reading.models, rules.capability, program, hold_s, rate=bool(rules.eth_usd))
 
 
 def _last_good(settings: Settings) -> tuple[Model, ...]:

@@ -221,7 +221,7 @@ class NodeClient:
             yield
         except TimeoutError as exc:
             within = f"within {self._settings.call_timeout_s:g} s"
-            raise NodeError(f"cannot reach the node at {base}: no answer {within}") from exc
+            raise NodeError(f"cannot reach the node at {base}{self._setting(base)}: no answer {within}") from exc
         except aiohttp.ServerFingerprintMismatch as exc:
             raise NodeError(
                 f"cannot trust the node at {base}: its certificate is not that of the file in orchestrator.certificate",
@@ -242,7 +242,10 @@ class NodeClient:
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             if speaks_otherwise(exc):
                 raise self._wrong_scheme(base) from exc
-            raise NodeError(f"cannot reach the node at {base}: {why(exc)}") from exc
+            raise NodeError(f"cannot reach the node at {base}{self._setting(base)}: {why(exc)}") from exc
+
+    def _setting(self, base: str) -> str:
+        return " (orchestrator.service_url)" if base in self._bases else ""
 
     def _wrong_scheme(self, base: str) -> NodeError:
         rules = self._settings

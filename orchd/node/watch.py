@@ -186,7 +186,11 @@ class NodeWatch:
 
     def _notes(self) -> tuple[str, ...]:
         base, written = self._client.base, self._settings.service_url
-        scheme = "" if is_as_written(base, written) else f"orchestrator.service_url is {written}, and {base} answers"
+        scheme = (
+            ""
+            if is_as_written(base, written)
+            else f"orchestrator.service_url is {written}, but {base} answers: write that"
+        )
         return tuple(note for note in (scheme, self._cli.note) if note)
 
     def _down(self, exc: NodeError) -> NodeStatus:

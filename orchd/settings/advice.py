@@ -49,6 +49,9 @@ def _callback(settings: Settings) -> Iterator[tuple[str, str]]:
             "the node reaches nobody there; make the two ports the same"
         )
         yield "orchestrator.callback_url", why
+    elif url.hostname == "localhost" and node in LOOPBACK:
+        why = f"{rules.callback_url}: Livepeer Node dials no names; write 127.0.0.1 in place of localhost"
+        yield "orchestrator.callback_url", why
 
 
 def _port(listen: str) -> int | None:

@@ -59,7 +59,7 @@ async def test_a_registry_of_the_settings_that_the_node_has_not_is_an_error_by_n
     async with node(version="0.10.0") as double, advertiser(double, name) as listings:
         assert (listings.node.registries, listings.node.code) == ((), Code.NOT_SPOKEN)
         assert listings.node.error.startswith(f"cannot use {name} (orchestrator.register): this go-livepeer does not")
-        assert listings.node.error.endswith("take it out there")
+        assert listings.node.error.endswith('write ["auto"] there')
 
 
 def test_every_registry_says_what_it_is() -> None:

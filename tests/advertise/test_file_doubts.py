@@ -70,3 +70,24 @@ def test_a_wait_for_cold_models_that_livepeer_node_does_not_wait_for_is_named() 
     assert "llm/warm" not in line
     assert said(entry(warm=True), program=NODE, hold_s=240) == []
     assert said(entry(), program=NODE, hold_s=55) == []
+
+
+def test_what_livepeer_node_would_not_offer_is_said_before_it_is_tried() -> None:
+    video = entry(model_id="video", currency="USD", price_unit="720p")
+    stream = entry(model_id="stream", profile="pytrickle", mode="single-shot")
+    lines = said(video, stream, program=NODE)
+    assert lines == [
+        "llm/video: cannot publish the price: Livepeer Node takes no price per hour of 720p video (set price_unit to "
+        "second, hour or fixed)",
+        "llm/stream: cannot serve Live Runner's clients: a stream of it outlives the request that starts it, and its "
+        'sessions do not; set "mode": "persistent"',
+    ]
+    assert said(video, stream) == []
+
+
+def test_a_price_in_wei_without_a_rate_is_said_beside_livepeer_node() -> None:
+    models = read(entry(model_id="wei", price_per_unit=5), entry(model_id="free", price_per_unit=0)).models
+    [line] = doubts(models, PATTERN, NODE, rate=False)
+    assert line.startswith("llm/wei: cannot publish the price on chain: ")
+    assert "orchestrator.eth_usd" in line
+    assert list(doubts(models, PATTERN, NODE)) == []

@@ -222,6 +222,7 @@ async def test_a_secret_that_livepeer_node_can_not_use_is_warned_of_unless_go_li
     secret.write_text(text)
     monkeypatch.setenv("ORCHD_ORCHESTRATOR_SERVICE_URL", "127.0.0.1:8935")
     monkeypatch.setenv("ORCHD_ORCHESTRATOR_SECRET_FILE", str(secret))
+    monkeypatch.setenv("ORCHD_ORCHESTRATOR_ETH_USD", "3000")
     assert main(["check", write(tmp_path / "f.json", entry(warm=True))]) == 0
     out = capsys.readouterr().out
     assert ("a Livepeer Node that reads this file knows no secret" in out) == warned

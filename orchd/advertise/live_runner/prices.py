@@ -13,7 +13,16 @@ from fractions import Fraction
 from math import ceil, floor
 
 from orchd.advertise.price_doubts import below_one_wei
-from orchd.advertise.prices import BILLED, INT64_MAX, NO_RATE, SECONDS_PER_HOUR, Doubt, ToldPrice, Unpublishable
+from orchd.advertise.prices import (
+    BILLED,
+    INT64_MAX,
+    NO_720P,
+    SECONDS_PER_HOUR,
+    USD_ONLY,
+    Doubt,
+    ToldPrice,
+    Unpublishable,
+)
 from orchd.domain.money import WEI_PER_ETH, Price, PriceUnit
 from orchd.domain.offer import NodeStatus
 
@@ -21,8 +30,6 @@ HEADING = "LIVE RUNNER"
 """The heading of its column in `orchd price`."""
 
 _PLACES = 40
-
-NO_720P = "Livepeer Node takes no price per hour of 720p video (set price_unit to second, hour or fixed)"
 
 VIDEO_AT_LIVEPEER_NODE = "720p_at_livepeer_node"
 """The code of the warning about a price that only one of the two programs takes."""
@@ -106,7 +113,7 @@ def live_price(
 def why_none(price: Price, eth_usd: Fraction | None) -> str:
     """Return why a node on chain can't be told of a price that is 0, or that can't be said in USD."""
     if price.usd(eth_usd) is None:
-        return f"Live Runner takes USD only, and {NO_RATE}"
+        return USD_ONLY
     return "Live Runner takes no price of 0 on chain"
 
 

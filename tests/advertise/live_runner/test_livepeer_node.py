@@ -60,7 +60,7 @@ async def test_a_secret_file_that_ends_in_a_newline_is_fatal_at_the_node_and_nam
             beside.node_is_up()
             beside.post(offer())
             await until("the error is shown", lambda: beside.standing().error)
-            assert "/etc/orchd/the secret ends in a newline" in beside.standing().error
+            assert "the file ends in a newline" in beside.standing().error
             assert "printf %s \"$(cat '/etc/orchd/the secret')\" > '/etc/orchd/the secret'" in beside.standing().error
 
 

@@ -125,6 +125,7 @@ async def test_a_name_in_the_url_is_said_not_to_be_grantable(tmp_path: Path) -> 
     ):
         await until("the trial has failed", lambda: whole.callback.by_node is False)
         assert whole.callback.code is Code.NODE_GRANT
+        assert f'RunnerGrants = ["127.0.0.1:{port}"]' in whole.callback.error
         assert "in place of the name localhost: names can't be granted" in whole.callback.error
 
 
