@@ -19,7 +19,7 @@ OFFERED = " offered"
 SAID_BY_NODE = (Code.NODE_UNREACHABLE, Code.NODE_CERTIFICATE)
 """Errors that the node's own line tells already, while it is down."""
 
-_MOST_BELOW = 3
+_MOST_BELOW = 4
 """Lines below a model of a list that is cut to the terminal's height: what to do stands at the end of the reason."""
 
 COLOURS = {"confirmed": GREEN, "offered": GREEN, "pending": YELLOW, "leaving": YELLOW, "full": DIM, "no": DIM}

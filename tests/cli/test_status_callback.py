@@ -1,4 +1,4 @@
-"""How `orchd status` shows whether jobs reach orchd, and how near Livepeer Node's limits are."""
+"""How `orchd status` shows whether jobs reach orchd, a refused secret, and how near Livepeer Node's limits are."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from orchd.advertise.callback_verdict import Tried, verdict
+from orchd.advertise.live_runner.dialects.livepeer_node import LivepeerNode
 from orchd.advertise.registry import NodeTrial, TrialResult
 from orchd.cli.status_pages import model_page, overview, states
-from orchd.domain.offer import Callback, NodeProgram, NodeStatus
+from orchd.domain.offer import Callback, NodeProgram, NodeStatus, Published
+from orchd.errors import Code
+from orchd.settings.secrets import ENDS_IN_A_NEWLINE
 from orchd.status_view import readiness, status
-from orchd.text import cells
+from orchd.text import TextStyle, cells
 from tests.cli.test_status import TERMINAL
 from tests.fakes.snapshots import NODE, beside
 
@@ -32,6 +35,18 @@ def test_a_missing_grant_stands_below_what_is_offered_on_both_pages_within_80_co
         assert 'RunnerGrants = ["127.0.0.1:8737"]' in words
         assert max(cells(line) for line in text.splitlines()) <= 80
     assert page.index("offers 2 of 3") < page.index("cannot get jobs from") < page.index("MODEL")
+
+
+def test_the_command_that_mends_the_secret_is_whole_on_a_short_terminal() -> None:
+    why = LivepeerNode().wrong_secret("/etc/orchd/orch-secret", ENDS_IN_A_NEWLINE)
+    snapshot = beside(replace(NODE_TOO, registries=("live-runner",)))
+    [key, *_] = snapshot.models
+    error = f"cannot register {key} with Live Runner: {why}"
+    refused = Published(wanted=True, published=False, confirmed=None, since=0.0, error=error, code=Code.NODE_SECRET)
+    model = replace(snapshot.models[key], registries={"live-runner": refused})
+    page = overview(status(replace(snapshot, models={key: model})), TextStyle(80, height=24))
+    words = " ".join(page.split())
+    assert words.endswith('"$(cat /etc/orchd/orch-secret)" > /etc/orchd/orch-secret, and start the node again')
 
 
 def test_it_is_one_line_of_what_changes() -> None:

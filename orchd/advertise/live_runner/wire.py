@@ -284,4 +284,4 @@ _PER = {PriceUnit.HOUR: "per hour", PriceUnit.VIDEO_720P: "per hour of 720p vide
 
 def in_words(price: LivePrice | None) -> str:
     """Return the price as the registry has it, for people."""
-    return f"{price.price} usd {_PER[price.unit]}" if price else "none"
+    return f"{price.price} usd {_PER[price.unit]}" if price else "no price"

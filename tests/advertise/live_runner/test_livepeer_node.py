@@ -60,7 +60,7 @@ async def test_a_secret_file_that_ends_in_a_newline_is_fatal_at_the_node_and_nam
             beside.node_is_up()
             beside.post(offer())
             await until("the error is shown", lambda: beside.standing().error)
-            assert "the file ends in a newline" in beside.standing().error
+            assert "its file ends in a newline" in beside.standing().error
             assert "printf %s \"$(cat '/etc/orchd/the secret')\" > '/etc/orchd/the secret'" in beside.standing().error
 
 
@@ -192,7 +192,7 @@ async def test_a_free_model_is_listed_and_nothing_is_said_of_the_chain(beside: L
         await _registered(beside, price=Price(Fraction(0)))
         beside.eth_usd = None
         beside.post(offer(price=Price(Fraction(1200))))
-        await until("its price is dropped", lambda: beside.standing().price == "none")
+        await until("its price is dropped", lambda: beside.standing().price == "no price")
         await until("it is confirmed", lambda: beside.standing().confirmed)
         assert not beside.standing().error
 

@@ -200,7 +200,7 @@ def test_a_listed_price_may_be_off_by_a_wei(terms: PriceTerms, off: int) -> None
 def test_prices_in_words() -> None:
     assert in_words(PRICE) == "1.2 usd per hour"
     assert in_words(LivePrice("3", PriceUnit.FIXED)) == "3 usd per session"
-    assert in_words(None) == "none"
+    assert in_words(None) == "no price"
 
 
 GPU = Gpu("0", "NVIDIA L40S", 46068)

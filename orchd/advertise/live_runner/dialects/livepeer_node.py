@@ -57,12 +57,12 @@ class LivepeerNode(Dialect):
         return Reason(in_its_words(self.name, status, said, _HINTS.get(said, "")))
 
     def wrong_secret(self, file: str, around: str) -> str:
-        why = f"{self.name} does not know the secret in orchestrator.secret_file"
+        why = f"{self.name} does not know the secret"
         if not around:
             return (
-                f"{why}: name the file of its {self.secret_setting}; every byte of it counts, also a newline at its "
-                "end (printf %s SECRET > FILE makes none)"
+                f"{why} in orchestrator.secret_file: name the file of its {self.secret_setting}; every byte of it "
+                "counts, also a newline at its end (printf %s SECRET > FILE makes none)"
             )
         path = shlex.quote(file)
         kept = f'"$(cat {path})"' if around == ENDS_IN_A_NEWLINE else "SECRET"
-        return f"{why}: the file {around}. Run printf %s {kept} > {path}, and start the node again"
+        return f"{why}: its file {around}. Run printf %s {kept} > {path}, and start the node again"
