@@ -114,7 +114,7 @@ class LiveListings:
                 raise NodeError(f"cannot read {self.dialect.name}'s discovery: it answered {answer.status}")
             found = read_discovery(answer.json())
             context = self._context
-            context.listings.others = others(found, context.listings.offers.now, context.runner_id)
+            context.listings.others = others(found, context.listings.offers, context.instance, context.node.tokens.tag)
             return found
         except (NodeError, ValueError) as exc:
             log.debug("discovery_failed", error=str(exc))
