@@ -67,10 +67,13 @@ async def tell(job: LiveVideoToVideo) -> None:
         say(event=said.get("type", "?"))
 
 
-async def obey(session: LiveRunnerSession, job: LiveVideoToVideo) -> None:
+async def obey(session: LiveRunnerSession, job: LiveVideoToVideo, sending: asyncio.Task[None]) -> None:
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         word, _, rest = line.strip().partition(" ")
+        if word in ("end", "close"):  # `write_frame` raises as soon as the job's close has begun.
+            sending.cancel()
+            await asyncio.wait((sending,))
         if word == "params":
             await call_runner(f"{session.app_url}/stream/params", payload=json.loads(rest), timeout=TIMEOUT_S)
         elif word == "end":
@@ -89,7 +92,7 @@ async def main(node: str, app: str, colour: tuple[int, ...]) -> None:
     say(session=session.session_id, manifest=job.manifest_id, app_url=session.app_url, channels=channels)
     async with asyncio.TaskGroup() as others:
         tasks = [others.create_task(each) for each in (send(job, colour), show(job), tell(job))]
-        await obey(session, job)
+        await obey(session, job, tasks[0])
         for task in tasks:
             task.cancel()
 
