@@ -76,10 +76,23 @@ class Stage:
             model_id, "has all slots", lambda model: not model["sessions"]["active"] and not model["streams"]
         )
 
-    async def used(self, model_id: str) -> int:
-        """Return how many sessions Live Runner counts."""
-        used: int = (await self.node.runners())[name(model_id)]["capacity_used"]
-        return used
+    async def left_out(self, model_id: str) -> None:
+        """Wait until Live Runner does not list a model."""
+
+        async def so() -> bool:
+            return name(model_id) not in await self.node.runners()
+
+        await self.daemon.until(f"Live Runner leaves {model_id} out", so)
+
+    async def sold(self, model_id: str, slots: int) -> None:
+        """Wait until all slots are free, and Live Runner sells so many."""
+        await self.free(model_id)
+
+        async def so() -> bool:
+            listed = (await self.node.runners()).get(name(model_id))
+            return listed is not None and (listed["capacity"], listed["capacity_used"]) == (slots, 0)
+
+        await self.daemon.until(f"Live Runner sells {slots} of {model_id}", so)
 
     @contextmanager
     def flagged(self) -> Iterator[None]:
@@ -251,14 +264,17 @@ async def test_jobs_arrive_through_both_registries_and_start_a_cold_model(stage:
     assert (said["method"], said["target"], said["length"]) == ("PUT", "/echo?a=b%20c", 4)
 
 
-async def test_a_job_beyond_max_sessions_gets_503_from_either_registry(stage: Stage) -> None:
+async def test_a_job_beyond_max_sessions_gets_503_by_byoc_and_live_runner_sells_none(stage: Stage) -> None:
+    url = (await stage.node.runners())[name("batch")]["url"]
     async with stage.job_at_gate("batch"), stage.job_at_gate("batch"):
         status, text = await stage.node.job(name("batch"), "echo")
         assert (status, "capacity_exhausted" in text) == (503, True), text
-        url = (await stage.node.runners())[name("batch")]["url"]
-        assert (await stage.node.call("POST", f"{url}/echo"))[0] == 503
-    await stage.free("batch")
+        await stage.left_out("batch")
+        assert name("batch") in await stage.node.capabilities()
+        assert (await stage.node.call("POST", f"{url}/echo"))[0] == 404
+    await stage.sold("batch", 2)
     assert (await stage.node.job(name("batch"), "echo"))[0] == 200
+    assert (await stage.node.call("POST", f"{url}/echo"))[0] == 200
 
 
 async def test_an_event_stream_over_byoc_ends_for_the_caller_and_for_the_node(stage: Stage) -> None:
@@ -324,18 +340,19 @@ async def test_a_session_carries_a_websocket_and_long_events_on_one_slot(stage: 
     await stage.free("session")
 
 
-async def test_a_reservation_without_a_slot_is_stopped_at_the_node(stage: Stage) -> None:
+async def test_a_session_whose_slot_byoc_has_is_not_sold_until_the_slot_is_free(stage: Stage) -> None:
+    """What was reserved in between has no slot, and is stopped: tests/realtime/test_beside_nodes.py."""
+    url = (await stage.node.runners())[name("session")]["url"]
     async with stage.job_at_gate("session"):
-        status, text = await stage.node.call("POST", (await stage.node.runners())[name("session")]["url"])
-        assert status == 200, text
-        session = json.loads(text)
-
-        async def stopped() -> bool:
-            return await stage.used("session") == 0
-
-        await stage.daemon.until("the node has let it go", stopped)
-        assert (await stage.node.call("POST", f"{session['app_url']}/echo"))[0] >= 400
+        await stage.left_out("session")
+        assert (await stage.node.call("POST", url))[0] == 404
         assert (await stage.daemon.model("session"))["sessions"]["active"] == 1
+    await stage.sold("session", 1)
+    status, text = await stage.node.call("POST", url)
+    assert status == 200, text
+    session = json.loads(text)
+    assert (await stage.node.call("POST", f"{session['app_url']}/echo"))[0] == 200
+    assert (await stage.node.call("POST", f"{session['control_url']}/stop"))[0] == 204
     await stage.free("session")
 
 

@@ -60,6 +60,7 @@ async def test_nothing_that_the_node_and_orchd_share_is_shown(tmp_path: Path, in
                 assert shown(await answer.text(), secrets) == [], path
         await node.fault("fail", on=1)
         node.secret_file.write_text(ANOTHER)
+        await daemon.until("orchd uses the other secret", lambda: daemon.events("secret_changed"))
         await node.kill()
         await node.start()
         await daemon.until("the other secret is refused", lambda: "node_secret" in daemon.log_text())
