@@ -175,16 +175,21 @@ class Node:
         try:
             await self.start()
         except BaseException:
-            await self.stop()
+            await self._end()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.stop()
-        if self._own_datadir is not None:
-            self._own_datadir.cleanup()
+        await self._end()
+
+    async def _end(self) -> None:
+        try:
+            await self.stop()
+        finally:
+            if self._own_datadir is not None:
+                self._own_datadir.cleanup()
 
 
 async def _healthz(_request: web.Request) -> web.StreamResponse:

@@ -240,3 +240,12 @@ async def test_the_control_port_does_what_it_is_told(tmp_path: Path, action: str
         await caller.call(at["service_url"], "POST", "/capability/register", {}, body)
         state = json.loads((await caller.call(at["control_url"], "POST", f"/_control/{action}")).text)
         assert seen(state)
+
+
+async def test_a_start_that_fails_leaves_no_folder_behind() -> None:
+    async with Node(NodeSettings(plain_http=True), Clock()) as node:
+        address = node.service_url.removeprefix("http://")
+        other = Node(NodeSettings(service=address, plain_http=True), Clock())
+        with pytest.raises(OSError, match="in use"):
+            await other.__aenter__()
+        assert not other.datadir.exists()
