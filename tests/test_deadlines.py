@@ -13,7 +13,6 @@ OTHERS = ("health", "hooks", "jobs", "realtime", "relay", "sessions", "node/clie
 """Where others are waited for. Elsewhere orchd waits for itself, or for what is blameless (an engine, a disk)."""
 
 DECIDED = {
-    "health/poller.py": "the pause between two probes: nobody is waited for",
     "health/probe.py": "a probe's timeout: the whole probe is void if the loop stood still for a share of it",
     "hooks/calls.py": "the pause between two charges: nobody is waited for",
     "relay/callers.py": "last words of connections that are closed anyhow",
