@@ -30,6 +30,10 @@ TOO_LONG = (
     "test_pace",
     "test_token_probe",
     "test_trial",
+    "test_free_slots",
+    "test_livepeer_node",
+    "test_session_news",
+    "test_exported",
     "test_*prices",
 )
 """Long tests, most of them against a whole node: they run by themselves."""
