@@ -76,10 +76,11 @@ class Scene:
     async def true(self, sessions: dict[str, int] | None = None) -> None:
         """Wait until both registries offer what the file says, and orchd counts so many sessions (none unless said).
 
-        While there are none, all slots at the node are free too.
+        They are BYOC's, so Live Runner has what they leave. While there are none, all slots at the node are free too.
         """
         sessions = sessions or {}
         wanted = {name: (most, sessions.get(name, 0)) for name, most in self.most.items()}
+        left = {name: most - taken for name, (most, taken) in wanted.items() if most > taken}
 
         async def holds() -> bool:
             try:
@@ -92,7 +93,7 @@ class Scene:
             at_byoc = {name: record["capacity"] for name, record in byoc.items()}
             at_live = {name: record["capacity"] for name, record in live.items()}
             free = bool(sessions) or not any(record["load"] for record in byoc.values())
-            return found == wanted and at_byoc == at_live == self.most and free
+            return (found, at_byoc, at_live, free) == (wanted, self.most, left, True)
 
         await self.daemon.until(f"the registries offer {self.most}, and {sessions or 'nothing'} is taken", holds)
 

@@ -24,7 +24,7 @@ from tests.conftest import cannot_run
 from tests.doubles.shared.clock import RealClock
 from tests.doubles.shared.trickle_clients import NEXT, Publisher, subscribe
 from tests.doubles.shared.trickle_server import TrickleServer, serving
-from tests.e2e.beside import Media, NodeProcess, orchd_beside
+from tests.e2e.beside import LIVE_RUNNERS, Media, NodeProcess, orchd_beside
 from tests.e2e.daemon import PATIENCE_S, ROOT, Daemon
 from tests.e2e.environments import PYTRICKLE
 from tests.e2e.realtime import BLUE, ORANGE, Colour, boxed, inverted, name, near, need, pytrickle
@@ -96,13 +96,14 @@ class Stage:
             await asyncio.sleep(SEND_EVERY_S)
 
     async def free(self, model_id: str, most: int) -> None:
-        """Wait until a model is ready, no slot of it is taken, and the node offers it."""
+        """Wait until a model is ready, no slot of it is taken, and both of the node's registries offer them all."""
         await self.daemon.until_model(
             model_id, "is ready and free", lambda m: m["ready"] and not m["sessions"]["active"] and not m["streams"]
         )
 
         async def offered() -> bool:
-            return (await self.node.capabilities()).get(name(model_id), {}).get("capacity") == most
+            registries = await self.node.capabilities(), await self.node.runners()
+            return [at.get(name(model_id), {}).get("capacity") for at in registries] == [most, most]
 
         await self.daemon.until(f"{model_id} is offered with {most} slots", offered)
 
@@ -298,7 +299,7 @@ async def test_a_container_reaches_the_media_by_the_hosts_name(
     """The node tells containers `host.docker.internal` (-liveAITrickleHostForRunner), and orchd makes it the host."""
     if sys.version_info[:2] != (3, 11):
         cannot_run("another Python than the base image's 3.11")  # PyTrickle's packages are for one.
-    node = NodeProcess(tmp_path / "node", host="0.0.0.0", runners_say="host.docker.internal")
+    node = NodeProcess(tmp_path / "node", LIVE_RUNNERS, host="0.0.0.0", runners_say="host.docker.internal")
     beside = orchd_beside(node, tmp_path / "orchd", instance, boxed("boxed"), docker=True, docker__network=network)
     async with node, beside as daemon:
         try:
