@@ -23,12 +23,17 @@ ENTRIES = (
 )
 
 
-async def switch(place: Place, node: NodeOfThePage, said: str, units: dict[str, str]) -> None:
+async def switch(place: Place, node: NodeOfThePage, daemon: Daemon, said: str, units: dict[str, str]) -> None:
     """Do what the page has systemd do, where `units` says which program each unit runs."""
+
+    async def away() -> bool:
+        return not (await daemon.status())["node"]["up"]
+
     for line in said.splitlines():
         [(what, unit)] = re.findall(r"^systemctl (disable|enable) --now ([\w-]+)$", line)
         if what == "disable":
             await node.end()
+            await daemon.until("orchd knows that the node is away", away)
         else:
             node.become(place, units[unit])
             await node.start()
@@ -84,7 +89,7 @@ async def test_its_steps_move_the_models_with_work_in_flight_and_back_again(tmp_
         assert (await node.call("POST", f"{session['app_url']}/stream/start", json={"params": {}}))[0] == 200
         await daemon.until_model("video", "has its streams", lambda model: len(model["streams"]) == streams)
 
-        await switch(place, node, PAGE.block("", "systemctl disable --now livepeer\n"), units)
+        await switch(place, node, daemon, PAGE.block("", "systemctl disable --now livepeer\n"), units)
         assert await job
         await runner.open_gate("held")
         await offered(node, daemon)
@@ -99,7 +104,7 @@ async def test_its_steps_move_the_models_with_work_in_flight_and_back_again(tmp_
         await daemon.until(f"it books {outcomes}", booked)
         await says_what_the_page_shows(place, daemon)
 
-        await switch(place, node, PAGE.block("", "systemctl disable --now livepeer-orchestrator"), units)
+        await switch(place, node, daemon, PAGE.block("", "systemctl disable --now livepeer-orchestrator"), units)
         await offered(node, daemon)
         await a_job_is_done(node)
         assert next(line for line in await status(daemon) if ": up for " in line).startswith(former)

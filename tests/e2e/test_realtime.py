@@ -153,7 +153,7 @@ async def stage(clips: dict[Colour, list[bytes]], tmp_path_factory: pytest.TempP
     folder = tmp_path_factory.mktemp("realtime")
     entries = (pytrickle("one"), pytrickle("two", replicas=2, maxSessions=2))
     async with (
-        NodeProcess(folder / "node", "--use-live-runners") as node,
+        NodeProcess(folder / "node", LIVE_RUNNERS) as node,
         orchd_beside(
             node, folder / "orchd", f"t-realtime-{secrets.token_hex(4)}", *entries, streams__idle_s="1"
         ) as daemon,
