@@ -25,7 +25,13 @@ async def test_what_a_killed_orchd_has_offered_is_taken_back_before_its_runners_
             at_byoc = set(await node.capabilities()) if has_byoc else NAMES
             return set(await node.runners()) == at_byoc == NAMES
 
+        async def known() -> bool:
+            """Whether orchd has kept what it needs to take them back: it says so of a model only then."""
+            models = (await daemon.status())["models"]
+            return all(one["published"] for model in models for one in model["registries"].values() if one["wanted"])
+
         await daemon.until("both are offered", offered)
+        await daemon.until("orchd has kept what the node answered", known)
         await daemon.kill()
         code, said = await daemon.command("down", *daemon.flags())
         assert code == 0, said

@@ -62,8 +62,8 @@ class Node:
         self.faults = Faults()
         self.starts = 0
         """How often the node was started."""
-        self._own_datadir = tempfile.TemporaryDirectory() if datadir is None else None
-        self.datadir = datadir or Path(self._own_datadir.name if self._own_datadir else "")
+        self._datadir = datadir
+        self._own_datadir: tempfile.TemporaryDirectory[str] | None = None
         self._service = Listener(settings.service)
         self._cli = Listener(settings.cli)
         self._tls: ssl.SSLContext | None = None
@@ -93,6 +93,15 @@ class Node:
     def service_uri(self) -> str:
         """What the node tells others of itself."""
         return self.adopted_uri or self.settings.service_uri or self.service_url
+
+    @property
+    def datadir(self) -> Path:
+        """The one that was given, or one that ends with the node; a node that is never started has none of its own."""
+        if self._datadir is not None:
+            return self._datadir
+        if self._own_datadir is None:
+            self._own_datadir = tempfile.TemporaryDirectory()
+        return Path(self._own_datadir.name)
 
     @property
     def certificate_path(self) -> Path:
@@ -190,6 +199,7 @@ class Node:
         finally:
             if self._own_datadir is not None:
                 self._own_datadir.cleanup()
+                self._own_datadir = None
 
 
 async def _healthz(_request: web.Request) -> web.StreamResponse:

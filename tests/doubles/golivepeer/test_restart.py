@@ -248,4 +248,4 @@ async def test_a_start_that_fails_leaves_no_folder_behind() -> None:
         other = Node(NodeSettings(service=address, plain_http=True), Clock())
         with pytest.raises(OSError, match="in use"):
             await other.__aenter__()
-        assert not other.datadir.exists()
+        assert other._own_datadir is None

@@ -71,10 +71,10 @@ class Replay(Player):
         try:
             return await super().run(steps, left_out)
         finally:
+            self._temporary.cleanup()
             for connection in self._connections:
                 connection.close()
             await cancel(*self.running)
-            self._temporary.cleanup()
 
     async def connect(self) -> RawConnection:
         """Return a new connection to the service port; it is closed with the replay."""

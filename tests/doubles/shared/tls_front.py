@@ -45,10 +45,10 @@ class TlsFront:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._server is not None
+        self._folder.cleanup()
         self._server.close()
         for writer in self._connections:
             cut(writer.transport)
-        self._folder.cleanup()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
