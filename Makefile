@@ -35,7 +35,7 @@ types: $(VENV)/.dev
 	@$(BIN)/mypy
 
 tests: $(VENV)/.dev
-	@$(PYTEST) $(if $(PYTEST_ARGS),,$(SIDE_BY_SIDE)) $(PYTEST_ARGS)
+	@$(if $(PYTEST_ARGS),$(PYTEST) $(PYTEST_ARGS),tools/tests.sh $(BIN)/python $(SIDE_BY_SIDE))
 
 check: $(VENV)/.dev ## only linters, types and import contracts; formats the code
 	@$(BIN)/ruff format .
