@@ -185,6 +185,13 @@ class NodeProcess:
         async with self.client.request(method, path if path.startswith("http") else self.url + path, **options) as got:
             return got.status, await got.text()
 
+    async def listed(self, app: str) -> dict[str, Any]:
+        """Return what discovery lists of an app, as soon as it does: what has no free slot is left out meanwhile."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (found := (await self.runners()).get(app)) is None:  # noqa: ASYNC110 - the node is another process
+                await asyncio.sleep(0.05)
+        return found
+
     async def runners(self) -> dict[str, dict[str, Any]]:
         """Return what Live Runner's discovery lists, by app."""
         _, text = await self.call("GET", "/discovery")

@@ -61,7 +61,7 @@ async def test_its_commands_files_and_flags_bring_jobs_events_and_streams_throug
 
 
 async def by_live_runner(node: NodeOfThePage, daemon: Daemon) -> None:
-    url = (await node.runners())[NAME]["url"]
+    url = (await node.listed(NAME))["url"]
     status, text = await node.call("POST", url)
     assert status == 200, text
     session = json.loads(text)

@@ -48,7 +48,7 @@ async def offered(node: NodeOfThePage, daemon: Daemon) -> None:
 
 
 async def a_job_is_done(node: NodeOfThePage) -> None:
-    assert (await node.call("POST", (await node.runners())[BATCH]["url"] + "/echo", data=b"1234"))[0] == 200
+    assert (await node.call("POST", (await node.listed(BATCH))["url"] + "/echo", data=b"1234"))[0] == 200
 
 
 async def is_cut(node: NodeOfThePage, url: str) -> bool:
@@ -79,13 +79,13 @@ async def test_its_steps_move_the_models_with_work_in_flight_and_back_again(tmp_
         assert place.secret_file.read_text() == before.rstrip("\n")
 
         runner = Runner((await daemon.model("batch"))["runners"][0]["address"], daemon.client)
-        url = (await node.runners())[BATCH]["url"]
+        url = (await node.listed(BATCH))["url"]
         job = spawn(is_cut(node, f"{url}/gate/held"), name="job in flight")
         await runner.seen(waiting=1)
         streams = 1 + node.has_byoc
         if node.has_byoc:
             assert (await node.start_stream(VIDEO, "camera"))[0] == 200
-        session = json.loads((await node.call("POST", (await node.runners())[VIDEO]["url"]))[1])
+        session = json.loads((await node.call("POST", (await node.listed(VIDEO))["url"]))[1])
         assert (await node.call("POST", f"{session['app_url']}/stream/start", json={"params": {}}))[0] == 200
         await daemon.until_model("video", "has its streams", lambda model: len(model["streams"]) == streams)
 

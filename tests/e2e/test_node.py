@@ -212,7 +212,7 @@ async def test_an_orchd_that_restarts_takes_up_what_it_had_offered_and_withdraws
     await stage.daemon.start()
     await stage.offered()
     assert (await stage.node.job(name("batch"), "echo"))[0] == 200
-    assert (await stage.node.call("POST", (await stage.node.runners())[name("batch")]["url"] + "/echo"))[0] == 200
+    assert (await stage.node.call("POST", (await stage.node.listed(name("batch")))["url"] + "/echo"))[0] == 200
 
 
 async def test_static_runners_are_hidden_and_registered_again_too(tmp_path: Path, instance: str) -> None:
@@ -235,7 +235,7 @@ async def test_static_runners_are_hidden_and_registered_again_too(tmp_path: Path
                 await daemon.until(f"discovery lists {models}", so)
 
             await listed("held", "other")
-            url = (await node.runners())[name("held")]["url"]
+            url = (await node.listed(name("held")))["url"]
             assert (await node.call("POST", f"{url}/echo"))[0] == 200
             with stage.flagged():
                 kill((await (await stage.runner("held")).about())["pid"], signal.SIGKILL)
@@ -257,7 +257,7 @@ async def test_jobs_arrive_through_both_registries_and_start_a_cold_model(stage:
         said = json.loads(text)
         assert (said["method"], said["target"], said["length"]) == ("POST", f"/{PIPELINE}", 15)
         assert "authorization" not in [header.lower() for header, _ in said["headers"]]
-    url = (await stage.node.runners())[name("batch")]["url"]
+    url = (await stage.node.listed(name("batch")))["url"]
     status, text = await stage.node.call("PUT", f"{url}/echo?a=b%20c", data=b"1234")
     assert status == 200, text
     said = json.loads(text)
@@ -265,7 +265,7 @@ async def test_jobs_arrive_through_both_registries_and_start_a_cold_model(stage:
 
 
 async def test_a_job_beyond_max_sessions_gets_503_by_byoc_and_live_runner_sells_none(stage: Stage) -> None:
-    url = (await stage.node.runners())[name("batch")]["url"]
+    url = (await stage.node.listed(name("batch")))["url"]
     async with stage.job_at_gate("batch"), stage.job_at_gate("batch"):
         status, text = await stage.node.job(name("batch"), "echo")
         assert (status, "capacity_exhausted" in text) == (503, True), text
@@ -320,7 +320,7 @@ async def test_a_caller_that_leaves_takes_no_slot_off_the_market(stage: Stage) -
 
 
 async def test_a_session_carries_a_websocket_and_long_events_on_one_slot(stage: Stage) -> None:
-    status, text = await stage.node.call("POST", (await stage.node.runners())[name("session")]["url"])
+    status, text = await stage.node.call("POST", (await stage.node.listed(name("session")))["url"])
     assert status == 200, text
     session = json.loads(text)
     async with stage.node.client.ws_connect(f"{session['app_url']}/ws", ssl=trusting()) as socket:
@@ -342,7 +342,7 @@ async def test_a_session_carries_a_websocket_and_long_events_on_one_slot(stage: 
 
 async def test_a_session_whose_slot_byoc_has_is_not_sold_until_the_slot_is_free(stage: Stage) -> None:
     """What was reserved in between has no slot, and is stopped: tests/realtime/test_beside_nodes.py."""
-    url = (await stage.node.runners())[name("session")]["url"]
+    url = (await stage.node.listed(name("session")))["url"]
     async with stage.job_at_gate("session"):
         await stage.left_out("session")
         assert (await stage.node.call("POST", url))[0] == 404

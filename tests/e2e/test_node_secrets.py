@@ -50,7 +50,7 @@ async def test_nothing_that_the_node_and_orchd_share_is_shown(tmp_path: Path, in
 
         # All goes well; then each side shows the other what it must not, and things break.
         assert (await node.job(name))[0] == 200
-        runner = (await node.runners())[name]["url"]
+        runner = (await node.listed(name))["url"]
         assert (await node.call("POST", runner + "/x", data=b"{}"))[0] == 200
         for path in [f"/byoc/nobody/{secret}" for secret in secrets] + [f"/live/x/{secret}/y" for secret in secrets]:
             async with daemon.client.post(

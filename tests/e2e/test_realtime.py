@@ -258,7 +258,7 @@ async def test_a_start_with_dead_media_frees_its_slot_when_the_container_gives_u
 
 async def test_a_session_of_live_runner_carries_a_stream_until_the_node_lets_it_go(stage: Stage) -> None:
     """Here a container has to bring its media URLs itself: PyTrickle gets them of another trickle server."""
-    status, text = await stage.node.call("POST", (await stage.node.runners())[name("one")]["url"])
+    status, text = await stage.node.call("POST", (await stage.node.listed(name("one")))["url"])
     assert status == 200, text
     session = json.loads(text)
     trickle = TrickleServer(RealClock(), prefix="/")
