@@ -152,10 +152,6 @@ class StreamBeginnings(StreamEndings):
         for session in self._older(key, asked_at):
             self._release(key, session, Outcome.ABORTED, "the node went, and the session with it")
 
-    def held_for_node(self, key: ModelKey) -> frozenset[str]:
-        """Return the node's sessions that we hold."""
-        return frozenset(stream.id for stream in self.streams.of(key) if stream.origin.at_node)
-
     def _expects(self, key: ModelKey, name: str) -> bool:
         """Return whether it is a stream that an earlier orchd has left, and is still to be found again."""
         raise NotImplementedError

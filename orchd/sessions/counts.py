@@ -99,11 +99,6 @@ class SlotCounts:
         replica = self._replica(runner)
         return replica.running if replica else 0
 
-    def idle_since(self, runner: RunnerId) -> float:
-        """Return when the last running session of an open runner ended (loop clock, seconds); 0 = none has."""
-        replica = self._replica(runner)
-        return replica.idle_since if replica else 0.0
-
     def progress_at(self, runner: RunnerId) -> float | None:
         """Return when one of its sessions last moved a byte (loop clock, seconds); None if it has none."""
         return max((session.progress_at for session in self._sessions(runner)), default=None)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import selectors
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
 
+from orchd.domain.offer import NodeProgram
 from orchd.threads import DaemonThreads
 
 QUIET_S = 0.0002
@@ -102,3 +103,14 @@ def run_jumping(main: Coroutine[Any, Any, T]) -> T:
             return result
 
         return runner.run(guarded())
+
+
+def through_each_program(story: Callable[[NodeProgram], Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Make a test of a story that is told of each node program, on a loop of its own."""
+
+    @pytest.mark.parametrize("program", list(NodeProgram))
+    def test(program: NodeProgram) -> None:
+        run_jumping(story(program))
+
+    test.__doc__ = story.__doc__
+    return test

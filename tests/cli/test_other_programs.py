@@ -7,7 +7,6 @@ import json
 import socketserver
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,56 +16,22 @@ import pytest
 
 from orchd.cli import client, main
 from orchd.status_view import status
+from tests.cli.answering import answering, serving
 from tests.fakes.snapshots import snapshot
 
 PATIENCE_S = 60.0
 
 
-def handler(code: int, body: bytes, claims: int | None = None) -> type[http.server.BaseHTTPRequestHandler]:
-    """Answers each request so. `claims`: how long it says that the body is."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(body) if claims is None else claims))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.do_GET()
-
-        def address_string(self) -> str:
-            return "a peer"
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return Handler
-
-
-@contextmanager
-def serving(server: socketserver.BaseServer) -> Iterator[None]:
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @contextmanager
 def admin(code: int, body: bytes, claims: int | None = None) -> Iterator[str]:
-    server = http.server.HTTPServer(("127.0.0.1", 0), handler(code, body, claims))
+    server = http.server.HTTPServer(("127.0.0.1", 0), answering(code, body, claims))
     with serving(server):
         yield f"--admin-listen=127.0.0.1:{server.server_port}"
 
 
 @contextmanager
 def socket_in(state_dir: Path, code: int, body: bytes) -> Iterator[str]:
-    server = socketserver.UnixStreamServer(str(state_dir / "control.sock"), handler(code, body))
+    server = socketserver.UnixStreamServer(str(state_dir / "control.sock"), answering(code, body))
     with serving(server):
         yield f"--state-dir={state_dir}"
 

@@ -12,12 +12,11 @@ import struct
 import subprocess
 import sys
 import termios
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from orchd.cli.screen import ENTER, HOME, LEAVE
 from orchd.domain.ids import ModelKey
 from orchd.status_view import status
 from orchd.text import cells
+from tests.cli.answering import answering, serving
 from tests.cli.test_commands import PATIENCE_S, Daemon
 from tests.fakes.snapshots import snapshot
 from tests.ports import free_port
@@ -164,31 +164,10 @@ def test_a_model_that_is_gone_is_waited_for(daemon: Daemon) -> None:
         assert command.poll() is None
 
 
-class Page(BaseHTTPRequestHandler):
-    """`/status` of the sample snapshot."""
-
-    def do_GET(self) -> None:
-        body = json.dumps(status(snapshot())).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def served(port: int) -> Iterator[None]:
-    """Serve the page."""
-    with HTTPServer(("127.0.0.1", port), Page) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
+def served(port: int) -> AbstractContextManager[None]:
+    """Serve `/status` of the sample snapshot."""
+    body = json.dumps(status(snapshot())).encode()
+    return serving(HTTPServer(("127.0.0.1", port), answering(200, body)))
 
 
 def test_a_daemon_that_goes_away_and_comes_back_is_waited_for() -> None:

@@ -6,10 +6,9 @@ import json
 import platform
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from importlib import metadata
 from pathlib import Path
 from socketserver import UnixStreamServer
@@ -21,6 +20,7 @@ from orchd import __version__
 from orchd.cli import main, version
 from orchd.status_view import status
 from orchd.text import TextStyle
+from tests.cli.answering import answering, serving
 from tests.fakes.snapshots import snapshot
 
 NOBODY = "127.0.0.1:1"
@@ -48,40 +48,11 @@ def lines(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     return {title: text for line in out if (title := line[:11].strip()) and (text := line[11:])}
 
 
-def answering(body: bytes) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def address_string(self) -> str:
-            return ""
-
-    return Handler
-
-
-@contextmanager
-def served(server: HTTPServer | UnixStreamServer) -> Iterator[None]:
-    with server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @contextmanager
 def daemon(monkeypatch: pytest.MonkeyPatch, status: Mapping[str, object]) -> Iterator[None]:
-    server = HTTPServer(("127.0.0.1", 0), answering(json.dumps({"models": [], **status}).encode()))
+    server = HTTPServer(("127.0.0.1", 0), answering(200, json.dumps({"models": [], **status}).encode()))
     monkeypatch.setenv("ORCHD_ADMIN_LISTEN", f"127.0.0.1:{server.server_port}")
-    with served(server):
+    with serving(server):
         yield
 
 
@@ -140,7 +111,7 @@ def test_an_engine_is_asked_over_its_socket_however_deep_that_is(
     folder.mkdir()
     monkeypatch.setenv("DOCKER_HOST", f"unix://{folder}/docker.sock")
     monkeypatch.chdir(folder)
-    with served(UnixStreamServer("docker.sock", answering(b'{"Version": "99.1"}'))):
+    with serving(UnixStreamServer("docker.sock", answering(200, b'{"Version": "99.1"}'))):
         assert lines(capsys)["engine"] == f"Docker 99.1 at unix://{folder}/docker.sock"
 
 
@@ -148,10 +119,10 @@ def test_an_engine_is_asked_over_its_socket_however_deep_that_is(
 def test_what_is_no_engine_is_not_taken_for_one(
     body: bytes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = HTTPServer(("127.0.0.1", 0), answering(body))
+    server = HTTPServer(("127.0.0.1", 0), answering(200, body))
     where = f"tcp://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("DOCKER_HOST", where)
-    with served(server):
+    with serving(server):
         assert told(capsys)["engine"] == {"error": f"cannot reach {where}: what answers there is no Docker Engine"}
 
 

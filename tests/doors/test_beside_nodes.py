@@ -6,7 +6,7 @@ The loop's clock jumps, so that a minute passes at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +26,7 @@ from orchd.jobs.needs import ModelFacts, SessionKeepers, Surroundings
 from orchd.jobs.server import JobServer
 from orchd.jobs.settings import JobsSettings
 from orchd.sessions.table import SessionTable
-from tests.chaos.jumping import run_jumping
+from tests.chaos.jumping import run_jumping, through_each_program
 from tests.doubles.golivepeer.node import Node as GoLivepeer
 from tests.doubles.golivepeer.node import NodeSettings as GoLivepeerSettings
 from tests.doubles.livepeer_node.node import Node as LivepeerNode
@@ -169,18 +169,7 @@ async def beside(program: NodeProgram, inference: InferenceSpec = SLOW, *, quick
         stage.gate.set()  # What the container was asked ends with the test.
 
 
-def through(story: Callable[[NodeProgram], Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Make a test of a story that is told of each program."""
-
-    @pytest.mark.parametrize("program", list(NodeProgram))
-    def test(program: NodeProgram) -> None:
-        run_jumping(story(program))
-
-    test.__doc__ = story.__doc__
-    return test
-
-
-@through
+@through_each_program
 async def test_a_path_reaches_the_container_as_the_client_has_escaped_it(program: NodeProgram) -> None:
     async with beside(program) as stage:
         for path in ("/a%20b/c?x=1&y=%2520", "/price%2525", "/caf%C3%A9", "/a%3Fb", "/health?deep=1"):
@@ -188,7 +177,7 @@ async def test_a_path_reaches_the_container_as_the_client_has_escaped_it(program
             assert stage.asked[-1].raw_path == path
 
 
-@through
+@through_each_program
 async def test_dot_segments_that_are_escaped_again_and_again_lead_nowhere_else(program: NodeProgram) -> None:
     async with beside(program) as stage:
         for path in ("/%252e%252e/x", "/a/%25252e%25252e/%25252e%25252e/x"):
@@ -196,7 +185,7 @@ async def test_dot_segments_that_are_escaped_again_and_again_lead_nowhere_else(p
             assert stage.asked[-1].raw_path == path, "what an escape is escaped for stays a name"
 
 
-@through
+@through_each_program
 async def test_payment_stays_outside_and_the_session_is_told(program: NodeProgram) -> None:
     async with beside(program) as stage:
         headers = {"Livepeer-Payment": "p", "Livepeer-Segment": "s", "Livepeer-Payer-Address": "0x0", "X-A": "b"}
@@ -207,7 +196,7 @@ async def test_payment_stays_outside_and_the_session_is_told(program: NodeProgra
         assert not [name for name in got if name.startswith("Livepeer-Pay") or name == "Livepeer-Segment"]
 
 
-@through
+@through_each_program
 async def test_the_nodes_own_words_are_not_the_containers_and_its_location_can_be_followed(
     program: NodeProgram,
 ) -> None:
@@ -221,7 +210,7 @@ async def test_the_nodes_own_words_are_not_the_containers_and_its_location_can_b
             assert (status, str(got.url.join(URL(got.headers["Location"])))) == (307, f"{stage.app}/docs/")
 
 
-@through
+@through_each_program
 async def test_a_slot_that_was_sold_twice_is_refused_before_the_container_is_asked(program: NodeProgram) -> None:
     """The node has four free places, and direct callers have taken all four."""
     async with beside(program, quick=False) as stage, asyncio.TaskGroup() as group:

@@ -80,3 +80,8 @@ def a_keeper(
     keeper = Keeper(StreamsSettings(**settings), table, letting_go, store, FakeContainers(), runners, lost_s)
     keeper.ended.connect(on_end)
     return keeper
+
+
+def held_for_node(keeper: Keeper, key: ModelKey) -> frozenset[str]:
+    """Return the node's sessions of a model that are held."""
+    return frozenset(stream.id for stream in keeper.streams.of(key) if stream.origin.at_node)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import aiohttp
-import pytest
 from aiohttp import web
 
 from orchd.domain.ids import Address, ModelKey
@@ -30,7 +28,7 @@ from orchd.realtime.settings import StreamsSettings
 from orchd.realtime.stream import StreamEnd
 from orchd.sessions.table import SessionTable
 from orchd.tasks import cancel, spawn
-from tests.chaos.jumping import run_jumping
+from tests.chaos.jumping import through_each_program
 from tests.doors.test_beside_nodes import node
 from tests.fakes.stored import FakeStreamStore
 from tests.fakes.streams import FakeRunners, a_letting_go
@@ -176,18 +174,7 @@ async def beside(program: NodeProgram, *, slots: int = 1, sold: int = 1) -> Asyn
             await containers.close()
 
 
-def through(story: Callable[[NodeProgram], Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Make a test of a story that is told of each program."""
-
-    @pytest.mark.parametrize("program", list(NodeProgram))
-    def test(program: NodeProgram) -> None:
-        run_jumping(story(program))
-
-    test.__doc__ = story.__doc__
-    return test
-
-
-@through
+@through_each_program
 async def test_every_stop_of_a_stream_is_answered_and_the_session_goes_on(program: NodeProgram) -> None:
     async with beside(program) as stage:
         session = await stage.reserve()
@@ -203,7 +190,7 @@ async def test_every_stop_of_a_stream_is_answered_and_the_session_goes_on(progra
         assert [str(end.outcome) for end in stage.ended] == ["ok"]
 
 
-@through
+@through_each_program
 async def test_a_session_that_nobody_uses_makes_room_after_a_minute(program: NodeProgram) -> None:
     async with beside(program) as stage:
         await stage.reserve()
@@ -215,7 +202,7 @@ async def test_a_session_that_nobody_uses_makes_room_after_a_minute(program: Nod
         assert (await stage.call(session, "/v1/x"))[0] == 200
 
 
-@through
+@through_each_program
 async def test_a_slot_that_was_sold_twice_is_503_and_the_session_ends(program: NodeProgram) -> None:
     async with beside(program, slots=1, sold=2) as stage:
         first, second = await stage.reserve(), await stage.reserve()
@@ -227,7 +214,7 @@ async def test_a_slot_that_was_sold_twice_is_503_and_the_session_ends(program: N
         assert stage.asked == ["/v1/x"]
 
 
-@through
+@through_each_program
 async def test_an_end_of_orchds_own_reaches_the_client_in_our_words_before_the_node_cuts(program: NodeProgram) -> None:
     async with beside(program) as stage:
         session = await stage.reserve()

@@ -31,7 +31,7 @@ from orchd.sessions.table import SessionTable
 from orchd.tasks import cancel, spawn
 from tests.fakes.snapshots import status
 from tests.fakes.stored import FakeStreamStore
-from tests.fakes.streams import FakeContainers, FakeRunners, a_keeper
+from tests.fakes.streams import FakeContainers, FakeRunners, a_keeper, held_for_node
 from tests.jobs.model import ADDRESS, a_model, runner_of
 from tests.virtual_time import settle, stand_still, virtual_time
 from tests.wall_clock import WallClock
@@ -133,7 +133,7 @@ async def test_a_reservation_takes_a_slot_once_and_its_release_gives_it_back() -
         for _ in range(3):
             w.keeper.reserved(KEY, "s1")
         assert (w.active, w.names) == (1, {"s1"})
-        assert w.keeper.held_for_node(KEY) == {"s1"}
+        assert held_for_node(w.keeper, KEY) == {"s1"}
         for _ in range(3):
             w.keeper.released(KEY, "s1")
         await settle()
@@ -253,7 +253,7 @@ async def test_a_listing_says_nothing_about_streams_that_are_not_the_nodes() -> 
         w.keeper.listed(KEY, frozenset(), now())
         w.keeper.released(KEY, "s1")
         assert w.names == {"s1"}
-        assert w.keeper.held_for_node(KEY) == frozenset()
+        assert held_for_node(w.keeper, KEY) == frozenset()
 
 
 @virtual_time

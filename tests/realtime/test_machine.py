@@ -31,7 +31,7 @@ from orchd.realtime.starts import Containers
 from orchd.realtime.stream import Stream, StreamEnd
 from orchd.tasks import cancel, spawn
 from tests.fakes.stored import FakeStreamStore
-from tests.fakes.streams import a_keeper
+from tests.fakes.streams import a_keeper, held_for_node
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import request
 from tests.jobs.model import a_model, runner_of
@@ -420,7 +420,7 @@ class StreamMachine(RuleBasedStateMachine):
             self.slots_are_exact()
             self.ends_are_told_once()
         assert self.bench.table.waiting(KEY) == 0
-        assert self.keeper.held_for_node(KEY) == self.node, "the node and orchd agree"
+        assert held_for_node(self.keeper, KEY) == self.node, "the node and orchd agree"
         carrying = {stream.session.runner.replica for stream in self.keeper.streams if stream.asked}
         busy = {replica for replica, box in enumerate(self.boxes.boxes) if box.busy}
         assert busy == carrying, "containers and orchd agree"

@@ -19,7 +19,7 @@ from orchd.sessions.letting_go import WORK_MOVES, LeftoverWork, LettingGo, WorkE
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.table import SessionTable
 from tests.jobs.model import a_model
-from tests.sessions.test_table import ADDRESS, KEY, runner
+from tests.sessions.test_table import ADDRESS, KEY, idle_since, runner
 from tests.soak import examples
 
 TIME_S = 60.0
@@ -158,7 +158,7 @@ def test_what_lets_go_keeps_a_runner_neither_from_draining_nor_from_idling() -> 
     first, second = rig.begin(), rig.begin()
     rig.clock.now = 5
     work = rig.cut(first, watched=True)
-    assert rig.table.idle_since(runner()) == 0
+    assert idle_since(rig.table, runner()) == 0
     rig.table.close(runner(), Code.DRAINING, "it is replaced")
     rig.table.end(second, Outcome.OK)
     assert rig.drained == [runner()]
@@ -166,7 +166,7 @@ def test_what_lets_go_keeps_a_runner_neither_from_draining_nor_from_idling() -> 
     rig.table.open(runner(), ADDRESS, None)
     rig.clock.now = 9
     rig.letting_go.finished(work)
-    assert rig.table.idle_since(runner()) == 5, "nobody has had a session since"
+    assert idle_since(rig.table, runner()) == 5, "nobody has had a session since"
     assert rig.drained == [runner()]
 
 
