@@ -62,10 +62,12 @@ async def test_so_many_channels_are_read_at_once_and_the_next_is_when_one_ends(
     async with WORLDS[program]() as beside, beside.orchd():
         beside.node_is_up()
         names = [f"m{number}" for number in range(most + 2)]
+        left = names[0]
+        beside.post(offer(left))
+        await until("the one that will go is read", lambda: readers.open == 1)
         beside.post(*(offer(name) for name in names))
         await until("as many as may be are read", lambda: readers.open == most)
         await until("all are listed", lambda: all(beside.capacity(name) == 2 for name in names))
-        left = names[0]
         beside.post(*(offer(name) for name in names if name != left), why_not=(left,))
         await until("one is gone", lambda: beside.runner(left) is None)
         await until("another one is read", lambda: len(set(readers.asked)) > most)
