@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from orchd.tickets.validation.facts import ChainFacts, PayerFacts, PaymentFacts
+from orchd.domain.chain import ChainFacts, PayerFacts
+from orchd.tickets.validation.facts import PaymentFacts
 from orchd.tickets.validation.faults import Fault, PaymentRefused
 from orchd.tickets.validation.keys import Basis, Rands
 from orchd.tickets.validation.payment import Payment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from orchd.tickets.validation.facts import PayerFacts
+from orchd.domain.chain import PayerFacts, TermsOf
 from orchd.tickets.validation.faults import Fault, PaymentRefused
 from orchd.tickets.validation.keys import Basis, TermsKey
 from orchd.tickets.validation.schemes import MAX_NONCES
@@ -80,21 +80,6 @@ def _at_limit(ticket_value: int) -> bool:
     """Return whether one ticket, or some number of them, is worth exactly what senders sign at most."""
     count, rest = divmod(MAX_BATCH_VALUE, ticket_value)
     return ticket_value == MAX_TICKET_VALUE or (not rest and count <= MAX_NONCES)
-
-
-@dataclass(frozen=True, slots=True)
-class TermsOf:
-    """When terms are made.
-
-    Attributes:
-        l1_block: the highest seen.
-        round: the last initialized; with a zero hash the one before.
-        round_hash: 32 bytes, as the RoundsManager keeps it, not zero.
-    """
-
-    l1_block: int
-    round: int
-    round_hash: bytes
 
 
 def make_terms(

@@ -6,6 +6,7 @@ import base64
 from dataclasses import replace
 from fractions import Fraction
 
+from orchd.domain.chain import TermsOf
 from orchd.tickets.validation.grants import AuthKey, Grant, make_auth_token
 from orchd.tickets.validation.keys import Basis
 from orchd.tickets.validation.messages import PaymentMessage, SegmentMessage
@@ -14,7 +15,7 @@ from orchd.tickets.validation.signatures import keccak256, u256
 from orchd.tickets.validation.tickets import TicketTerms
 from orchd.tickets.validation.validate import Expected
 from orchd.tickets.validation.wire import encode
-from orchd.tickets.validation.worth import Economics, TermsOf, make_terms
+from orchd.tickets.validation.worth import Economics, make_terms
 from tests.tickets.validation.receiver import FUNDED, KEY
 from tests.tickets.validation.sender import Signer
 

@@ -6,8 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from orchd.domain.chain import ChainFacts, PayerFacts
 from orchd.tickets.validation.credit import Balance, BalanceKey
-from orchd.tickets.validation.facts import BookFacts, ChainFacts, PayerFacts, PaymentFacts
+from orchd.tickets.validation.facts import BookFacts, PaymentFacts
 from orchd.tickets.validation.keys import Rands, TermsKey, TermsKeys
 from orchd.tickets.validation.payment import Payment
 from orchd.tickets.validation.validate import Expected, Taken, Winner, validate

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchd.domain.chain import PayerFacts
 from orchd.tickets.validation import credentials
 from orchd.tickets.validation.credentials import read_job, read_payer, read_payer_credentials
-from orchd.tickets.validation.facts import PayerFacts
 from orchd.tickets.validation.faults import Blame, Fault, PaymentRefused
 from orchd.tickets.validation.grants import check_grant, read_auth_token
 from orchd.tickets.validation.messages import AuthToken, ExpirationParams, PaymentMessage, QuotedPrice, TicketParams

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchd.domain.chain import PayerFacts, l1_block_after
 from orchd.tickets.validation.credit import NS_PER_S, Balance, Meter, meter_of, minimum_units, rounded, units_of
-from orchd.tickets.validation.facts import PayerFacts, l1_block_after
 from orchd.tickets.validation.faults import Fault, PaymentRefused
 from orchd.tickets.validation.schemes import BYOC, LIVE_RUNNER, Rounding
 

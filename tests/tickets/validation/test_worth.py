@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchd.domain.chain import TermsOf
 from orchd.tickets.validation.faults import Fault, PaymentRefused
 from orchd.tickets.validation.keys import Basis
 from orchd.tickets.validation.messages import OrchestratorInfo, QuotedPrice
@@ -19,7 +20,6 @@ from orchd.tickets.validation.worth import (
     MAX_BATCH_VALUE,
     MAX_TICKET_VALUE,
     Economics,
-    TermsOf,
     face_value,
     make_terms,
     ticket_value_for,

@@ -1,0 +1,93 @@
+"""What the chain says of rounds, blocks and payers, as values. Pure; source: docs/protocol/payments.md, 5, 7 and 13."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+SECONDS_PER_L1_BLOCK = 12
+_FULL_FLOAT = 3
+"""A deposit of this many times what is being redeemed covers it alone: the whole reserve share stays free."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainFacts:
+    """The chain, as last seen.
+
+    Attributes:
+        l1_block: the highest L1 block ever seen: it never goes back, so that nothing expired is taken again.
+        round: the last initialized round.
+        active: the recipient is an active orchestrator in it.
+    """
+
+    l1_block: int
+    round: int
+    active: bool
+
+
+def l1_block_after(seen: int, elapsed_s: Fraction) -> int:
+    """Return the L1 block that is taken for granted this many seconds after one was seen: rather too high than low."""
+    return seen - (-elapsed_s // SECONDS_PER_L1_BLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class PayerFacts:
+    """What backs a payer's tickets, in wei.
+
+    Attributes:
+        deposit: of the sender.
+        reserve: what is left of its reserve.
+        claimed: what all recipients have claimed of it in this round.
+        claimed_by_us: what the recipient has claimed of it in this round.
+        pool_size: active orchestrators at most; 0 = unknown: nothing of the reserve counts.
+        withdraw_round: from which on the sender may take all out; 0 = it has not asked.
+        pending: face values of its tickets that are being redeemed now.
+        unredeemed: face values of its winning tickets that are not redeemed yet.
+    """
+
+    deposit: int
+    reserve: int
+    claimed: int
+    claimed_by_us: int
+    pool_size: int
+    withdraw_round: int
+    pending: int = 0
+    unredeemed: int = 0
+
+    @property
+    def allocation(self) -> int:
+        """What the recipient may still claim of the reserve in this round."""
+        if not self.pool_size:
+            return 0
+        return (self.reserve + self.claimed) // self.pool_size - self.claimed_by_us
+
+    @property
+    def max_float(self) -> int:
+        """The largest face value that a ticket of this payer may have: what its reserve covers."""
+        if self.pending and self.deposit >= _FULL_FLOAT * self.pending:
+            return self.allocation
+        return self.allocation - self.pending
+
+    @property
+    def available(self) -> int:
+        """What can be redeemed of this payer in all."""
+        return self.deposit + self.allocation - self.pending
+
+    def unlocks_soon(self, last_round: int) -> bool:
+        """Return whether the sender may take its funds out before its tickets can be redeemed."""
+        return self.withdraw_round != 0 and self.withdraw_round <= last_round + 1
+
+
+@dataclass(frozen=True, slots=True)
+class TermsOf:
+    """When terms are made.
+
+    Attributes:
+        l1_block: the highest seen.
+        round: the last initialized; with a zero hash the one before.
+        round_hash: 32 bytes, as the RoundsManager keeps it, not zero.
+    """
+
+    l1_block: int
+    round: int
+    round_hash: bytes

@@ -1,0 +1,108 @@
+"""What the ledger offers to the hook and the doors that take payments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from orchd.domain.ids import ModelKey
+from orchd.tickets.validation.credit import Balance, Meter
+from orchd.tickets.validation.facts import BookFacts
+from orchd.tickets.validation.grants import AuthKey
+from orchd.tickets.validation.keys import TermsKey, TermsKeys
+from orchd.tickets.validation.validate import Taken
+
+
+class LedgerKey(NamedTuple):
+    """Whose credit for what.
+
+    Attributes:
+        scheme: name of the payment scheme.
+        payer: 20 bytes.
+        work: the capability (BYOC) or the manifest (Live Runner).
+    """
+
+    scheme: str
+    payer: bytes
+    work: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSession:
+    """A session that is charged to an account.
+
+    Attributes:
+        id: of its `Account`.
+        key: whose credit pays for it.
+        model: what it runs on.
+        meter: its price, and what it was charged so far.
+    """
+
+    id: str
+    key: LedgerKey
+    model: ModelKey
+    meter: Meter
+
+
+class Ledger(Protocol):
+    """Balances, nonces and winners. What has returned from an `async` call is on the disk.
+
+    Attributes:
+        terms_keys: to know terms again.
+        terms_key: to make new terms.
+        auth_keys: to know auth tokens again, by id.
+        auth_key: to make new ones.
+    """
+
+    terms_keys: TermsKeys
+    terms_key: TermsKey
+    auth_keys: Mapping[int, AuthKey]
+    auth_key: AuthKey
+
+    def balance(self, key: LedgerKey) -> Balance:
+        """Return what is in hand now, charges of running sessions included that are not written yet."""
+        ...
+
+    def book_facts(self, commitment: bytes) -> BookFacts:
+        """Return what was used on these terms, payments on their way to the disk included."""
+        ...
+
+    def unredeemed(self, payer: bytes) -> int:
+        """Return the face values, in wei, of a payer's winning tickets that are not redeemed yet."""
+        ...
+
+    async def take(self, taken: Taken, key: LedgerKey, model: ModelKey) -> Balance:
+        """Book a payment: nonces, winners and credit in one transaction. Return the balance with it.
+
+        The nonces count as used from the call on, so that two payments at once can't use the same; they are free again
+        if the transaction fails.
+
+        Raises:
+            PaymentRefused: one of its nonces was used meanwhile.
+            StoreError: it can't be kept, and counts for nothing.
+        """
+        ...
+
+    def begin(self, session: LedgerSession) -> None:
+        """Charge this session from now on. It is known to the next start of orchd from its first written charge on."""
+        ...
+
+    def charge(self, session_id: str, served_ns: int) -> Balance:
+        """Charge for the time so far, in memory; it is written from time to time. Return what is left.
+
+        Args:
+            served_ns: nanoseconds since the session began in which it could be served; never less than before.
+        """
+        ...
+
+    async def end(self, session_id: str, served_ns: int, *, nothing: bool = False) -> Balance:
+        """Write the last charge, once; a second call changes nothing. Return what is left.
+
+        Args:
+            nothing: the session is charged nothing, and what was charged is given back.
+
+        Raises:
+            StoreError: it can't be written now; it will be, as soon as that works.
+        """
+        ...
