@@ -16,8 +16,8 @@ from orchd.tasks import cancel
 from tests.doubles.golivepeer import byoc_creds
 from tests.doubles.golivepeer.byoc_creds import BadCreds, Job
 from tests.doubles.golivepeer.chain import ChainRefusal
-from tests.doubles.golivepeer.go_client import GoClient
 from tests.doubles.shared import go_json
+from tests.doubles.shared.go_client import GoClient
 from tests.doubles.shared.go_http import Dropped, text_error
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from aiohttp import web
 from tests.doubles.golivepeer.byoc import Byoc, Refused
 from tests.doubles.golivepeer.byoc_creds import Job
 from tests.doubles.golivepeer.byoc_sse import relay
-from tests.doubles.golivepeer.go_client import Answer, BodyBroken, WorkerFailed, WorkerLate
+from tests.doubles.shared.go_client import Answer, BodyBroken, WorkerFailed, WorkerLate
 from tests.doubles.shared.go_http import decoded_path, text_error
 
 _PATH = "/process/request/"

@@ -5,18 +5,14 @@ Source: byoc.md 5.5; byoc-sse.json.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 from aiohttp import web
 
 from orchd.tasks import cancel, spawn
 from tests.doubles.golivepeer.byoc import Byoc
 from tests.doubles.golivepeer.byoc_creds import Job
-from tests.doubles.golivepeer.go_client import Answer, BodyBroken
 from tests.doubles.shared.clock import Clock
+from tests.doubles.shared.go_client import LINE_LIMIT, Answer
 
-# A line of this length or more ends the relay (bufio.Scanner) as the worker's end does.
-LINE_LIMIT = 64 * 1024
 # Every so many seconds a priced stream pays for as many.
 CHARGE_S = 5
 # The real busy loop wrote about 380 kB a second. Here it is as many empty lines, in steps of the clock, so that a
@@ -62,34 +58,14 @@ async def relay(byoc: Byoc, request: web.Request, job: Job, answer: Answer) -> w
 
 
 async def _lines(byoc: Byoc, job: Job, answer: Answer, response: web.StreamResponse) -> None:
-    async for line in _scan(answer):
-        if len(line) >= LINE_LIMIT:
+    async for line in answer.lines():
+        if len(line) >= LINE_LIMIT:  # Which ends the relay as the worker's end does.
             break
         if b"[DONE]" in line:
             wei = int(byoc.balance(job))
             await response.write(b'data: {"balance": %.3f}\n\n\n' % wei)
         await response.write(line + b"\n")
     await _blanks(byoc.node.clock, response)
-
-
-async def _scan(answer: Answer) -> AsyncIterator[bytes]:
-    """Yield the lines without their ends; one that reached the limit as soon as it has, and then no more."""
-    held = b""
-    while True:
-        try:
-            piece = await answer.read_some()
-        except BodyBroken:
-            piece = b""
-        held += piece
-        *lines, held = held.split(b"\n")
-        for line in lines:
-            yield line.removesuffix(b"\r")
-        if len(held) >= LINE_LIMIT:
-            yield held
-        if not piece:
-            if held:
-                yield held.removesuffix(b"\r")
-            return
 
 
 async def _blanks(clock: Clock, response: web.StreamResponse) -> None:

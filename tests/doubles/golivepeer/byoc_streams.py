@@ -15,8 +15,8 @@ from aiohttp import web
 from orchd.tasks import cancel, spawn
 from tests.doubles.golivepeer.byoc import Byoc, Refused
 from tests.doubles.golivepeer.byoc_creds import Job
-from tests.doubles.golivepeer.go_client import Answer, BodyBroken, WorkerFailed
 from tests.doubles.shared import go_json
+from tests.doubles.shared.go_client import Answer, BodyBroken, WorkerFailed
 from tests.doubles.shared.go_http import sniffed, text_error
 from tests.doubles.shared.go_json import GoJsonError
 

@@ -12,9 +12,9 @@ import pytest
 from aiohttp import web
 
 from orchd.tasks import cancel, spawn
-from tests.doubles.golivepeer.byoc_sse import LINE_LIMIT
 from tests.doubles.golivepeer.kit import NAME, Kit, job_header, kit
 from tests.doubles.shared.caller import Exchange
+from tests.doubles.shared.go_client import LINE_LIMIT
 from tests.doubles.shared.recordings import eventually
 from tests.doubles.shared.worker import RawWorker, stale
 

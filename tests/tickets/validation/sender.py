@@ -57,3 +57,12 @@ def high_s(signature: bytes) -> bytes:
     """Return the twin of a signature whose `s` is high: it recovers to the same key."""
     s = ORDER - int.from_bytes(signature[32:64], "big")
     return signature[:32] + s.to_bytes(32, "big") + bytes((55 - signature[64],))
+
+
+def checksummed(address: bytes) -> str:
+    """Return an address as payers write it: the case of its letters is a checksum (EIP-55)."""
+    digits = address.hex()
+    return "0x" + "".join(
+        digit.upper() if int(mark, 16) > 7 else digit
+        for digit, mark in zip(digits, keccak256(digits.encode()).hex(), strict=False)
+    )

@@ -7,10 +7,8 @@ that had made them, and whatever is wrong with the payment is still wrong in the
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any
 
 from orchd.tickets.validation.credentials import read_job
 from orchd.tickets.validation.faults import Fault, PaymentRefused
@@ -18,7 +16,6 @@ from orchd.tickets.validation.grants import AuthKey, Grant, check_grant, make_au
 from orchd.tickets.validation.keys import SEED_RANDOM_BYTES, Basis
 from orchd.tickets.validation.messages import (
     AuthToken,
-    ExpirationParams,
     OrchestratorInfo,
     PaymentMessage,
     QuotedPrice,
@@ -33,6 +30,7 @@ from orchd.tickets.validation.signatures import signer_of
 from orchd.tickets.validation.tickets import TicketTerms, commitment_to, ticket_hash
 from orchd.tickets.validation.validate import Expected, Taken
 from orchd.tickets.validation.wire import WireError, decode, encode
+from tests.doubles.gateway.tokens import params_of, price_of
 from tests.tickets.validation.receiver import KEY, Receiver
 from tests.tickets.validation.recordings import Recorded
 from tests.tickets.validation.sender import Signer, high_s
@@ -195,20 +193,6 @@ def payer_of(step: Recorded) -> bytes:
     if step.payer:
         return bytes.fromhex(step.payer[2:])
     return read_job(step.job.encode()).signed.sender if step.job else b""
-
-
-def params_of(token: Mapping[str, Any]) -> TicketParams:
-    """Return the terms that a token of BYOC's has as JSON."""
-    names = ("recipient", "face_value", "win_prob", "recipient_rand_hash", "seed", "expiration_block")
-    recipient, *numbers = (base64.b64decode(token[name]) for name in names)
-    made = token["expiration_params"]
-    when = ExpirationParams(made["creation_round"], base64.b64decode(made["creation_round_block_hash"]))
-    face_value, win_prob, commitment, seed, expiration_block = numbers
-    return TicketParams(recipient, face_value, win_prob, commitment, seed, expiration_block, when)
-
-
-def price_of(token: Mapping[str, int]) -> QuotedPrice:
-    return QuotedPrice(token["pricePerUnit"], token["pixelsPerUnit"])
 
 
 def signed_anew(sent: TicketSenderParams, before: TicketTerms, after: TicketTerms, sender: bytes) -> TicketSenderParams:

@@ -1,4 +1,4 @@
-"""The HTTP client that go-livepeer calls workers with: Go's, with a pool of idle connections of 60 s.
+"""The HTTP client that go-livepeer calls others with: Go's, with a pool of idle connections of 60 s.
 
 A POST is never sent twice: a reused connection that the worker closes just then fails with `EOF`.
 Source: byoc.md 5.3, 5.6; byoc-connections.json.
@@ -12,7 +12,7 @@ import gzip
 import os
 import ssl
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from multidict import CIMultiDict
 
@@ -23,7 +23,9 @@ from tests.doubles.shared.go_url import Target
 IDLE_S = 60.0
 TLS_DIAL_S = 2.0
 MAX_REDIRECTS = 10
-_LINE_LIMIT = 1 << 20
+# A line of a body of this length or more ends what is read by lines (bufio.Scanner).
+LINE_LIMIT = 64 * 1024
+_HEAD_LINE_LIMIT = 1 << 20
 
 
 class WorkerFailed(Exception):
@@ -117,6 +119,25 @@ class Answer:
             self._left -= len(piece)
         return piece
 
+    async def lines(self) -> AsyncIterator[bytes]:
+        """Yield the lines without their ends; one that reached the limit as soon as it has, and then no more."""
+        held = b""
+        while True:
+            try:
+                piece = await self.read_some()
+            except BodyBroken:
+                piece = b""
+            held += piece
+            *lines, held = held.split(b"\n")
+            for line in lines:
+                yield line.removesuffix(b"\r")
+            if len(held) >= LINE_LIMIT:
+                yield held
+            if not piece:
+                if held:
+                    yield held.removesuffix(b"\r")
+                return
+
     def _end(self) -> None:
         self._ended = True
         bounded = self._chunked or self._left is not None
@@ -164,14 +185,23 @@ class GoClient:
             WorkerLate: not within `timeout_s` seconds.
             WorkerFailed: anything else that kept an answer from coming.
         """
+        return await self._call("POST", url, headers, body, timeout_s)
+
+    async def get(self, url: str, headers: Mapping[str, str], timeout_s: float) -> Answer:
+        """As `post`, without a body."""
+        return await self._call("GET", url, headers, None, timeout_s)
+
+    async def _call(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout_s: float
+    ) -> Answer:
         try:
             async with self._clock.timeout(timeout_s):
-                return await self._follow(url, dict(headers), body)
+                return await self._follow(method, url, dict(headers), body)
         except TimeoutError as error:
-            raise WorkerLate(f'Post "{url}": context canceled') from error
+            raise WorkerLate(f'{method.capitalize()} "{url}": context canceled') from error
 
-    async def _follow(self, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
-        method, first = "POST", url
+    async def _follow(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
+        first_method, first = method, url
         for _ in range(MAX_REDIRECTS):
             try:
                 target = go_url.parse(url)
@@ -187,7 +217,7 @@ class GoClient:
                 headers = {name: value for name, value in headers.items() if not name.startswith("Content-")}
             headers["Referer"] = url
             url = location if "://" in location else f"{target.scheme}://{target.authority}{location}"
-        raise WorkerFailed(f'Post "{first}": stopped after {MAX_REDIRECTS} redirects')
+        raise WorkerFailed(f'{first_method.capitalize()} "{first}": stopped after {MAX_REDIRECTS} redirects')
 
     async def _exchange(self, method: str, target: Target, headers: Mapping[str, str], body: bytes | None) -> Answer:
         connection = await self._connection(target)
@@ -223,9 +253,9 @@ class GoClient:
 
     async def _dial(self, target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if target.scheme == "http":
-            return await asyncio.open_connection(target.host, target.port, limit=_LINE_LIMIT)
+            return await asyncio.open_connection(target.host, target.port, limit=_HEAD_LINE_LIMIT)
         async with self._clock.timeout(TLS_DIAL_S):
-            return await asyncio.open_connection(target.host, target.port, limit=_LINE_LIMIT, ssl=self._tls)
+            return await asyncio.open_connection(target.host, target.port, limit=_HEAD_LINE_LIMIT, ssl=self._tls)
 
     async def _answer(self, connection: _Connection) -> Answer:
         while True:
