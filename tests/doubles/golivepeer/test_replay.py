@@ -14,7 +14,9 @@ from tests.doubles.golivepeer.replay import Replay, Stage, picked
 from tests.doubles.golivepeer.steps_left_out import LEFT_OUT, reason
 from tests.doubles.shared.recordings import TRANSCRIPTS, load, played_steps, watched
 
-FILES = sorted(path.name for path in TRANSCRIPTS.glob("*.json") if not path.name.startswith("node-"))
+OTHERS = ("node-", "gateway-", "onchain-gateway-")
+"""Recordings of other programs."""
+FILES = sorted(path.name for path in TRANSCRIPTS.glob("*.json") if not path.name.startswith(OTHERS))
 STAGES = stages.STAGES | stages_onchain.STAGES
 
 
