@@ -36,6 +36,8 @@ class Code(StrEnum):
     HOOK_FAILED = "hook_failed"
     HOOK_REFUSED = "hook_refused"
     PAYMENT_REQUIRED = "payment_required"
+    RATE_LIMITED = "rate_limited"
+    ANSWER_LATE = "answer_late"
     SHUTTING_DOWN = "shutting_down"
     TOO_MANY_CONNECTIONS = "too_many_connections"
     HEADER_TOO_LARGE = "header_too_large"
@@ -211,6 +213,8 @@ JOB_ANSWERS: dict[Code, int] = {
     Code.HOOK_FAILED: 503,
     Code.HOOK_REFUSED: 403,
     Code.PAYMENT_REQUIRED: 402,
+    Code.RATE_LIMITED: 429,
+    Code.ANSWER_LATE: 503,
     Code.SHUTTING_DOWN: 503,
     Code.TOO_MANY_CONNECTIONS: 503,
     Code.BACKEND_UNAVAILABLE: 502,
@@ -233,8 +237,8 @@ class JobRefused(OrchdError):
     """A job gets an answer of our own instead of the runner's. `code` is one of `JOB_ANSWERS`.
 
     Attributes:
-        retry_after_s: whole seconds for `Retry-After` and `Livepeer-Backoff`; sent with every 503. Unless given, as
-            `RETRY_AFTER_S` says.
+        retry_after_s: whole seconds for `Retry-After` and `Livepeer-Backoff`; sent with every 429 and 503. Unless
+            given, as `RETRY_AFTER_S` says.
     """
 
     def __init__(self, code: Code, message: str, *, retry_after_s: int | None = None) -> None:

@@ -17,7 +17,7 @@ from orchd.domain.model import Model
 from orchd.domain.origins import Origin
 from orchd.doors.location import for_caller
 from orchd.doors.refusal import rendered
-from orchd.doors.routes import AskBody, Beside, HealthAsked, Route, Served, ToRunner, origin_form
+from orchd.doors.routes import AskBody, Beside, HealthAsked, Route, Served, ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.hooks.job import NodeProof
 from orchd.http1.names import Header, Memo
@@ -79,6 +79,7 @@ class Door(ABC):
         name: in logs, in the store, in accounts. Stable.
         origin: of the streams that begin here.
         of_node: the node program beside us comes by this door, and what comes must prove that it is from the node.
+        public: a listener carries it that everybody reaches, and no node stands before it.
         open_health: anybody may ask for health, and no hook is asked about that.
         naming: how requests name streams.
         passing: whether a header of the caller's reaches the runner, by its name.
@@ -90,6 +91,7 @@ class Door(ABC):
     name: ClassVar[str]
     origin: ClassVar[Origin]
     of_node: ClassVar[bool] = False
+    public: ClassVar[bool] = False
     open_health: ClassVar[bool] = False
     naming: ClassVar[StreamNaming] = BY_STREAM_ID
     passing: ClassVar[Memo[bytes, bool]] = TO_RUNNER
@@ -193,17 +195,3 @@ class Door(ABC):
             secrets: taken out of what a hook has written.
         """
         return why.status, *rendered(why, request_id, secrets)
-
-
-def enter(doors: Sequence[Door], target: str) -> Door:
-    """Return the first door that takes a request with this target.
-
-    Raises:
-        JobRefused: UNKNOWN_MODEL: none of the listener's doors does.
-    """
-    path = origin_form(target).partition("?")[0]
-    for door in doors:
-        if door.takes(path):
-            return door
-    # The path is not quoted: it may be the node's, with a secret in it.
-    raise JobRefused(Code.UNKNOWN_MODEL, "cannot serve the request: nothing is served under its path here")

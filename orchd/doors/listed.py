@@ -1,4 +1,4 @@
-"""All doors, in the order in which they are tried."""
+"""The doors of the private listeners, in the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -8,9 +8,4 @@ from orchd.doors.live_runner.door import LiveRunnerDoor
 from orchd.doors.plain.door import PlainDoor
 
 DOORS: tuple[Door, ...] = (ByocDoor(), LiveRunnerDoor(), PlainDoor())
-"""What a listener carries that names no doors. The plain one takes nearly everything, so it is the last."""
-
-
-def all_doors(address: str) -> tuple[Door, ...]:
-    """Return the doors of a listener that carries all of them."""
-    return DOORS
+"""What the private listeners carry. The plain one takes nearly everything, so it is the last."""

@@ -29,7 +29,7 @@ def rendered(why: JobRefused, request_id: str, secrets: Iterable[str] = ()) -> t
         text = None if why.body is None else scrub(why.body, hidden)
     if text is None:
         text = json.dumps({"error": why.code, "message": told(why), "request_id": request_id})
-    if why.status == 503:
+    if why.status in (429, 503):
         after = b"%d" % why.retry_after_s
         headers += [(b"Retry-After", after), (b"Livepeer-Backoff", after)]
     return headers, text.encode()

@@ -13,6 +13,7 @@ from dataclasses import field as attribute
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.offer import NodeProgram
+from orchd.doors.own import OwnAnswer
 from orchd.errors import Code, JobRefused
 
 PATH_SAFE = "/?%:@!$&'()*+,;="
@@ -95,7 +96,7 @@ class AskBody:
     pipelines: frozenset[str]
 
 
-Route = ToRunner | HealthAsked | TrialAsked | AskBody
+Route = ToRunner | HealthAsked | TrialAsked | AskBody | OwnAnswer
 
 
 def origin_form(target: str) -> str:

@@ -46,7 +46,7 @@ class Refusal(JobRefused):
         headers: (name, value) in ASCII, at most 32 of 16 KiB together. None that frame the body, belong to the
             connection, are orchd's own, or hold credentials.
         body: what the body holds as JSON, at most 64 KiB; None = orchd's own error object.
-        retry_after_s: whole seconds, 0 to 2**31 - 1; sent with a 503.
+        retry_after_s: whole seconds, 0 to 2**31 - 1; sent with a 429 or 503.
         code: for log and metrics, one of `errors.JOB_ANSWERS`; None = `payment_required` for a 402, else
             `hook_refused`.
     """

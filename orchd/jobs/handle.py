@@ -12,11 +12,11 @@ freed, or lets go: it stays taken while the runner may still be at work (`sessio
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from orchd.domain.ids import ModelKey, new_ids
 from orchd.domain.outcomes import Outcome
-from orchd.doors.base import Door, enter
+from orchd.doors.entrance import Entrance
+from orchd.doors.own import OwnAnswer
 from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, Beside, HealthAsked, Served, TrialAsked
 from orchd.errors import Code, JobRefused
 from orchd.hooks.calls import HookCalls, awaited
@@ -26,6 +26,7 @@ from orchd.jobs.ending import JobEnding, JobListeners, break_off
 from orchd.jobs.forward import Forwarder
 from orchd.jobs.heads import request_id
 from orchd.jobs.needs import JobClock, ModelFacts, SessionKeepers
+from orchd.jobs.own import OwnAnswers
 from orchd.jobs.plan import Plan
 from orchd.jobs.realtime import Realtime
 from orchd.jobs.refused import answer_to, crashed
@@ -80,6 +81,7 @@ class Handler:
             began=accounts.charge_stream,
             node=sessions.node,
         )
+        self._own = OwnAnswers(self._arrive, settings.between_bytes_timeout_s)
         self.ending = JobEnding(sessions, accounts, self._realtime, listeners, hooks, now)
         self._running: set[Run] = set()
         self._idle: asyncio.Event | None = None  # While somebody waits for it: else each job would have to set it.
@@ -118,7 +120,10 @@ class Handler:
         """Serve the caller's `message`. Returns at once; `caller.done` is called when it has ended."""
         given = caller.message.head.value(b"livepeer-request-id")
         name = (request_id(given) if given else "") or next(self._ids)
-        run = Run(caller, name, self._now, caller.listener[-1])
+        entrance: Entrance = caller.listener
+        run = Run(caller, name, self._now, entrance.doors[-1])
+        if entrance.peer_of is not None:
+            run.peer = entrance.peer_of(caller.peer, run.head)
         caller.owner = run
         self._running.add(run)
         run.drive(self._flow(run))
@@ -162,13 +167,15 @@ class Handler:
         """Raises: JobRefused, CallerGone, and what `verdict.judged` knows. Anything else is a bug."""
         if self._leaving:
             raise JobRefused(Code.SHUTTING_DOWN, "cannot take the job: orchd is shutting down")
-        models, served, head, doors = self._models(), self._served, run.head, run.caller.listener
+        models, served, head, entrance = self._models(), self._served, run.head, run.caller.listener
         if served.models is not models:
             served = self._served = Served(models, served.beside)
         plan = head.memo
-        if not isinstance(plan, Plan) or plan.served is not served or plan.doors is not doors:
-            plan = head.memo = await self._plan(run, served, doors)
+        if not isinstance(plan, Plan) or plan.served is not served or plan.entrance is not entrance:
+            plan = head.memo = await self._plan(run, served, entrance)
         run.door = plan.door
+        if isinstance(plan.way, OwnAnswer):
+            return await self._own.answer(run, plan.way, entrance)
         if plan.model is None and isinstance(plan.way, TrialAsked):
             return self._answer_trial(run, plan.way)
         run.begin_by = run.began_at + plan.first_byte_s
@@ -251,17 +258,25 @@ class Handler:
             raise JobRefused(Code.NOT_OFFERED, "cannot serve the request: no such model is offered here now")
         run.caller.answer(200, [(b"Content-Type", b"text/plain")], answer)
 
-    async def _plan(self, run: Run, served: Served, doors: Sequence[Door]) -> Plan:
+    async def _plan(self, run: Run, served: Served, entrance: Entrance) -> Plan:
         """Return what follows from the head. `run.door` is known after that, unless no door takes the request.
 
         Raises:
             JobRefused: the head leads nowhere, or a hook refuses what came.
         """
         head = run.head
-        target = head.target.decode("latin-1")
         try:
-            run.door = door = enter(doors, target)
-            return Plan(served, doors, door, door.route(head, target, served), head)
+            target = entrance.below(head.target.decode("latin-1"))
+            run.door = door = entrance.enter(target)
+        except JobRefused:
+            if entrance.own is None:
+                await self._arrive(run, None)
+            else:  # What scans the internet is nobody's job.
+                run.counts = False
+                entrance.own.not_found()
+            raise
+        try:
+            return Plan(served, entrance, door, door.route(head, target, served), head)
         except JobRefused:
             await self._arrive(run, None)
             raise
@@ -282,8 +297,9 @@ class Handler:
         content_type = (head.value(b"content-type") or b"").decode("latin-1")
         complete = message.ended and len(ahead) <= READ_AHEAD_BYTES
         named = model_id_in(content_type, ahead[:READ_AHEAD_BYTES], complete=complete)
-        asked = plan.door.by_body(way, named, head.target.decode("latin-1"), plan.served)
-        return Plan(plan.served, plan.doors, plan.door, asked, head)
+        target = plan.entrance.below(head.target.decode("latin-1"))
+        asked = plan.door.by_body(way, named, target, plan.served)
+        return Plan(plan.served, plan.entrance, plan.door, asked, head)
 
     async def _admit(self, run: Run) -> None:
         """Ask the hooks, and make the account of the session: also when one refuses, for those that took something."""

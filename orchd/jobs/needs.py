@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
-from orchd.doors.base import Door
-from orchd.doors.listed import all_doors
 from orchd.hooks.terms import Terms, terms_of
 from orchd.http1.render import Date
 from orchd.lag import LoopLag
@@ -79,12 +77,10 @@ class Surroundings:
         env: in which systemd names the sockets that it hands over.
         names: looks up where runners are.
         lag: how long orchd itself stood still.
-        open_files: the limit; None = there is none.
-        doors: which of them the listener at an address of `jobs.listen` carries.
+        open_files: how many the private listeners may count on; None = any number.
     """
 
     env: Mapping[str, str]
     names: Names = field(default_factory=Names)
     lag: LoopLag = field(default_factory=LoopLag)
     open_files: int | None = None
-    doors: Callable[[str], Sequence[Door]] = all_doors

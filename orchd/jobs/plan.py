@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from orchd.domain.ids import Address
 from orchd.domain.model import ExternalLaunch, Model
 from orchd.doors.base import Door
+from orchd.doors.entrance import Entrance
 from orchd.doors.paths import MAX_PATH_LENGTH, climbs
-from orchd.doors.routes import AskBody, HealthAsked, Route, Served, ToRunner, TrialAsked
+from orchd.doors.routes import HealthAsked, Route, Served, ToRunner
 from orchd.errors import Code
 from orchd.http1.rules import RequestHead
 from orchd.jobs.early import can_be_early
@@ -24,7 +23,7 @@ class Plan:
 
     Attributes:
         served: the models that it was made for.
-        doors: of the listener by which the request came.
+        entrance: by which the request came.
         door: the one of them by which requests with this head come.
         known: how it names its model, if the head does that.
         model, job: where the job goes; None = that is not known, or nobody's job.
@@ -44,8 +43,8 @@ class Plan:
     __slots__ = (
         "call",
         "door",
-        "doors",
         "early_s",
+        "entrance",
         "first_byte_s",
         "in_session",
         "job",
@@ -62,12 +61,12 @@ class Plan:
         "way",
     )
 
-    def __init__(self, served: Served, doors: Sequence[Door], door: Door, way: Route, head: RequestHead) -> None:
+    def __init__(self, served: Served, entrance: Entrance, door: Door, way: Route, head: RequestHead) -> None:
         self.served = served
-        self.doors = doors
+        self.entrance = entrance
         self.door = door
         self.way = way
-        self.known: ToRunner | HealthAsked | None = None if isinstance(way, AskBody | TrialAsked) else way
+        self.known: ToRunner | HealthAsked | None = way if isinstance(way, ToRunner | HealthAsked) else None
         self.model: Model | None = None
         self.target = ""
         self.most = 0

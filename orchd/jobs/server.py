@@ -9,6 +9,8 @@ from typing import Any
 import structlog
 
 from orchd.domain.ids import ModelKey, RunnerId
+from orchd.doors.entrance import Entrance
+from orchd.doors.listed import DOORS
 from orchd.doors.refusal import rendered
 from orchd.doors.routes import Beside
 from orchd.errors import JobRefused
@@ -22,14 +24,18 @@ from orchd.jobs.needs import JobClock, ModelFacts, SessionKeepers, Surroundings
 from orchd.jobs.settings import JobsSettings
 from orchd.realtime.stream import Stream, StreamEnd
 from orchd.relay.caller import CallerConnection
-from orchd.relay.callers import Callers, room_for
+from orchd.relay.callers import Callers
 from orchd.relay.exchange import Exchange
+from orchd.relay.listener import JobListener
 from orchd.relay.pool import Pool
 from orchd.relay.ports import Owner
 from orchd.relay.splice import Pipes
 from orchd.relay.wire import Batch
 
 log = structlog.get_logger("orchd.jobs")
+
+_SIDES = {"jobs": "caller", "public": "public"}
+"""How the connections of a listener are called in metrics, by its section."""
 
 
 class PoolCarrier:
@@ -49,7 +55,7 @@ class JobServer:
         listeners: hear of each job's end.
 
     Attributes:
-        callers: their connections.
+        callers: the connections of the private listener.
         serve: as `callers.RequestServer` wants it.
     """
 
@@ -67,12 +73,15 @@ class JobServer:
         self._metrics = listeners.metrics
         self._letting_go = sessions.letting_go
         clock = JobClock(asyncio.get_running_loop().time, Date())
+        self._date = clock.date
         self._pool = pool = Pool(
             clock.now, settings.runner_idle_s, Batch(settings.busy_poll_us / 1e6), Pipes(), around.names
         )
         self._handler = handler = Handler(settings, models, sessions, hooks, PoolCarrier(pool), listeners, clock)
         self.serve: Callable[[CallerConnection], None] = handler.handle
-        self.callers = Callers(settings, pool, clock.date, room_for(settings, around.open_files), self)
+        private = JobListener("jobs", settings, Entrance(DOORS), around.open_files)
+        self.callers = Callers(private, pool, clock.date, self)
+        self._listeners = [self.callers]
 
     # Listening, and leaving.
 
@@ -87,12 +96,26 @@ class JobServer:
         return self.callers.listen
 
     async def start(self) -> None:
-        """Open the listeners; who connects waits for `take_connections`.
+        """Open the private listener; who connects waits for `take_connections`.
 
         Raises:
             OrchdError: ADDRESS_IN_USE; SETTING_INVALID for an address that can't be listened on.
         """
-        await self.callers.start(self._settings.listen, self._around.doors, self._around.env)
+        await self.callers.start(self._around.env)
+
+    async def open_listener(self, listener: JobListener) -> Callers:
+        """Open one more listener; who connects waits for its `take_connections`.
+
+        Args:
+            listener: carries an `Entrance`.
+
+        Raises:
+            OrchdError: as `start`.
+        """
+        callers = Callers(listener, self._pool, self._date, self)
+        await callers.start(self._around.env)
+        self._listeners.append(callers)
+        return callers
 
     async def take_connections(self) -> None:
         """From now on; not before it is known what is served, or what waits at the door would be told: nothing."""
@@ -102,7 +125,8 @@ class JobServer:
     def stop_accepting(self) -> None:
         """Take no more connections; new requests on those that there are get 503, and running ones go on."""
         self._handler.refuse_new()
-        self.callers.stop_accepting()
+        for callers in self._listeners:
+            callers.stop_accepting()
 
     async def drain(self, deadline_s: float) -> None:
         """Wait until every job has ended and is settled; after `deadline_s` cut those that still run."""
@@ -118,11 +142,12 @@ class JobServer:
         self.stop_accepting()
         self._handler.abort_all("orchd is shutting down")
         await self._handler.idle()
-        await self.callers.close()
+        await asyncio.gather(*(callers.close() for callers in self._listeners))
         await self._handler.close()
         self._letting_go.close()
         self._pool.close()
-        self.callers.stop_timer()
+        for callers in self._listeners:
+            callers.stop_timer()
 
     # What others tell.
 
@@ -149,7 +174,8 @@ class JobServer:
 
     def connections(self) -> Mapping[str, int]:
         """Return how many connections are open now, by side."""
-        return {"caller": len(self.callers), "runner": len(self._pool)}
+        sides = {_SIDES[callers.section]: len(callers) for callers in self._listeners}
+        return {**sides, "runner": len(self._pool)}
 
     # After `callers.RequestServer`.
 

@@ -129,7 +129,7 @@ class CallerConnection(CallerWire):
             self.set_reading(True)
             return self.rest()  # No steps are left.
         if parser.broken is not None:
-            return self.refuse(refusal_of(parser.broken))
+            return self.refuse(refusal_of(parser.broken, hub.section))
         if not parser.mid_head:
             if self.deadline == NEVER:  # Else it has sent empty lines, for which it gets no more time.
                 self.deadline = now + settings.keepalive_s

@@ -31,8 +31,13 @@ DROPPING, LEAVING, TURNED_AWAY = CallerState.DROPPING, CallerState.LEAVING, Call
 
 
 class Hub(Protocol):
-    """What all connections of callers share."""
+    """What all connections of a listener share.
 
+    Attributes:
+        section: of the settings that the listener has its limits from.
+    """
+
+    section: str
     settings: RelaySettings
     clock: Callable[[], float]
     leaving: bool
@@ -122,7 +127,7 @@ class CallerWire(Wire):
     def eof_received(self) -> bool:
         if self.tunnel is not None:
             self.tunnel.caller_finished()
-            return True
+            return self.plain  # TLS can't be closed by halves.
         self._gone()
         return False
 
@@ -132,6 +137,11 @@ class CallerWire(Wire):
         self.forget_socket()
         self._hub.left(self)
         self.parser.close()
+
+    def give_up_unmade(self) -> None:
+        """Let go of everything, if its TLS never came to be."""
+        if not self.made:
+            self.parser.close()
 
     def _gone(self) -> None:
         if (owner := self.owner) is not None:
@@ -170,8 +180,10 @@ class CallerWire(Wire):
         self._dropped = 0
         self.parser.held.clear()
         self.deadline = self._hub.clock() + self._hub.settings.refused_body_s
-        self.write_eof()
-        self.set_reading(True)
+        if not self.write_eof() and event is CallerEvent.ANSWERED_LAST and self.message.ended:
+            # TLS can't be closed by halves. Whole it can be, where no body is on its way that would reset it.
+            return self.close()
+        return self.set_reading(True)
 
     def end_if_idle(self) -> None:
         """orchd stops: a connection on which nothing is served is closed."""
@@ -256,8 +268,12 @@ class CallerWire(Wire):
         return True
 
 
-def refusal_of(why: Malformed) -> JobRefused:
-    """Return what a caller is told whose bytes are not a request."""
+def refusal_of(why: Malformed, section: str) -> JobRefused:
+    """Return what a caller is told whose bytes are not a request.
+
+    Args:
+        section: of the settings that the listener has its limits from.
+    """
     code = Code.HEADER_TOO_LARGE if why.status == 431 else Code.BAD_REQUEST
-    hint = "; the limit is set by jobs.max_header_kb" if why.why.endswith(" of head") else ""
+    hint = f"; the limit is set by {section}.max_header_kb" if why.why.endswith(" of head") else ""
     return JobRefused(code, f"cannot read the request: it {why.why}{hint}")

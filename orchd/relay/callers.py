@@ -1,10 +1,11 @@
-"""EDGE. All callers' connections: takes them, knows when something of theirs is due, and ends them in order."""
+"""EDGE. The callers' connections of a listener: takes them, knows when something is due, and ends them in order."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from socket import AF_UNIX
 from typing import Any, Protocol
@@ -17,9 +18,11 @@ from orchd.http1.render import Date
 from orchd.limits import most_connections
 from orchd.relay.caller import CallerConnection
 from orchd.relay.caller_wire import CallerWire
+from orchd.relay.handshakes import HandshakeLimits, TlsServer
 from orchd.relay.listen import listen, remove_sockets
+from orchd.relay.listener import JobListener
 from orchd.relay.pool import Pool
-from orchd.relay.settings import RelaySettings
+from orchd.relay.wire import Batch
 
 log = structlog.get_logger("orchd.jobs")
 
@@ -67,51 +70,52 @@ class Room:
     why: str
 
 
-def room_for(settings: RelaySettings, open_files: int | None) -> Room:
-    """Return how many connections the settings and the limit of open files allow.
-
-    Args:
-        open_files: the limit; None = there is none.
-    """
-    most = most_connections(settings.max_connections, open_files)
-    if most >= settings.max_connections:
-        return Room(most, "jobs.max_connections")
+def room_for(listener: JobListener) -> Room:
+    """Return how many connections the settings and the limit of open files allow."""
+    wanted, open_files = listener.settings.max_connections, listener.open_files
+    name = f"{listener.section}.max_connections"
+    most = most_connections(wanted, open_files)
+    if most >= wanted:
+        return Room(most, name)
     log.warning(
         "connections_bounded",
+        listener=listener.section,
         most=most,
         open_files=open_files,
-        max_connections=settings.max_connections,
+        max_connections=wanted,
         why="each takes up to 6 descriptors: raise LimitNOFILE of the unit (ulimit -n)",
     )
     return Room(most, f"as {open_files} open files are allowed (LimitNOFILE of its unit, ulimit -n)")
 
 
 class Callers:
-    """All callers' connections, and the listeners that bring them.
+    """The callers' connections of one listener.
 
     Args:
         pool: the connections to runners; those that idle too long are closed by the same timer.
-        room: how many connections there may be.
         served: who serves their requests.
 
     Attributes:
-        settings, clock, leaving, batch, date, serve: as `caller.ServingHub` wants them.
+        section, settings, clock, leaving, batch, date, serve: as `caller.ServingHub` wants them.
     """
 
-    def __init__(self, settings: RelaySettings, pool: Pool, date: Date, room: Room, served: RequestServer) -> None:
-        self.settings = settings
+    def __init__(self, listener: JobListener, pool: Pool, date: Date, served: RequestServer) -> None:
+        self.section = listener.section
+        self.settings = listener.settings
         self.clock = pool.clock
         self.leaving = False
-        self.batch = pool.batch
+        # What goes out by TLS is not worth busy-polling for: its answer comes from afar.
+        self.batch = pool.batch if listener.tls is None else Batch(0.0)
         self.date = date
         self.serve = served.serve
         self.refused = served.refused
         self.closed = served.closed
+        self._listener = listener
         self._pool = pool
-        self._room = room
+        self._room = room_for(listener)
         self._connections: set[CallerWire] = set()
         self._where: Sequence[str] = ()
-        self._servers: list[asyncio.Server] = []
+        self._servers: Sequence[asyncio.Server | TlsServer] = ()
         self._empty = asyncio.Event()
         self._tick: asyncio.TimerHandle | None = None
         self._tick_due = 0.0
@@ -137,19 +141,23 @@ class Callers:
         """The addresses in use, with the ports that the system has chosen; a unix socket is `unix:` and its path."""
         return tuple(_address(sock.getsockname()) for server in self._servers for sock in server.sockets)
 
-    async def start(self, where: Sequence[str], listener: Callable[[str], Any], env: Mapping[str, str]) -> None:
-        """Open the listeners; who connects waits for `take_connections`.
+    async def start(self, env: Mapping[str, str]) -> None:
+        """Open the addresses; who connects waits for `take_connections`.
 
         Args:
-            where: addresses, as of `listen`.
-            listener: returns what connections at an address have as `listener`.
             env: in which systemd names the sockets that it hands over.
 
         Raises:
             OrchdError: ADDRESS_IN_USE; SETTING_INVALID for an address that can't be listened on.
         """
-        self._servers = await listen(where, lambda address: CallerConnection(self, listener(address)), env)
-        self._where = where  # Not before: it is what we have to remove.
+        listener, settings = self._listener, self.settings
+        connection = partial(CallerConnection, self, listener.carries)
+        servers = await listen(self.section, settings.listen, connection, env)
+        self._where = settings.listen  # Not before: it is what we have to remove.
+        self._servers = servers
+        if (tls := listener.tls) is not None:
+            limits = HandshakeLimits(settings.header_timeout_s, settings.refused_body_s)
+            self._servers = [TlsServer(bound, connection, tls, limits) for bound in servers]
 
     async def take_connections(self) -> None:
         """Take connections from now on."""
@@ -162,7 +170,7 @@ class Callers:
         if self._servers:
             for server in self._servers:
                 server.close()
-            self._servers = []
+            self._servers = ()
             remove_sockets(self._where)
 
     async def close(self) -> None:

@@ -7,11 +7,11 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from orchd.errors import Code, OrchdError, reason_of
 from orchd.settings.addresses import split_listen
+from orchd.settings.names import flag_name
 from orchd.tcp_listeners import taken_by
 
 BACKLOG = 4096
@@ -19,13 +19,14 @@ _FIRST_PASSED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3).
 
 
 async def listen(
-    where: Sequence[str], protocol: Callable[[str], asyncio.BaseProtocol], env: Mapping[str, str]
+    section: str, where: Sequence[str], protocol: Callable[[], asyncio.BaseProtocol], env: Mapping[str, str]
 ) -> list[asyncio.Server]:
-    """Open all of `jobs.listen`, or none. Who connects waits in the queue until `start_serving` is called on them.
+    """Open all addresses of a listener, or none. Who connects waits in the queue until `start_serving` is called.
 
     Args:
+        section: of the settings, whose `listen` names the addresses.
         where: the addresses.
-        protocol: makes one for a connection that has come to this address.
+        protocol: makes one for a connection that has come.
         env: where systemd says which sockets it has handed over.
 
     Raises:
@@ -36,7 +37,7 @@ async def listen(
     try:
         for address in where:
             try:
-                servers += (here := await _open(address, partial(protocol, address), env))
+                servers += (here := await _open(address, protocol, env))
                 opened.append(address)
                 for bound in (bound for server in here for bound in server.sockets):
                     with socket.socket(fileno=os.dup(bound.fileno())) as ours:
@@ -44,7 +45,7 @@ async def listen(
             except OSError as exc:
                 raise OrchdError(
                     f"cannot listen on {address} for jobs: {_why(exc, address)}; choose another address with "
-                    "--jobs-listen",
+                    f"{flag_name(f'{section}.listen')}",
                     code=Code.ADDRESS_IN_USE if exc.errno == errno.EADDRINUSE else Code.SETTING_INVALID,
                 ) from exc
     except BaseException:

@@ -79,7 +79,8 @@ class Tunnel:
 
     def runner_finished(self) -> None:
         self._down.open = False
-        self._down.sink.write_eof()
+        if not self._down.sink.write_eof():
+            self._up.open = False  # As above.
         self._end_if_both_have()
 
     def upload_changed(self) -> None:

@@ -13,8 +13,9 @@ from orchd.domain.ids import Address
 from orchd.domain.model import InferenceSpec
 from orchd.domain.origins import Origin
 from orchd.doors import listed
-from orchd.doors.base import AS_IT_IS, AnswerShape, Door, enter
+from orchd.doors.base import AS_IT_IS, AnswerShape, Door
 from orchd.doors.byoc.door import ByocDoor
+from orchd.doors.entrance import Entrance
 from orchd.doors.listed import DOORS
 from orchd.doors.live_runner.door import LiveRunnerDoor
 from orchd.doors.plain.door import PlainDoor
@@ -59,7 +60,7 @@ class TradeDoor(Door):
 @virtual_time
 async def test_a_new_door_has_its_routes_headers_answers_and_refusals() -> None:
     bench = Bench(models=(MODEL,))
-    bench.doors = (TradeDoor(), *DOORS)
+    bench.entrance = Entrance((TradeDoor(), *DOORS))
     caller = await bench.serve(request(("X-Trade", "1"), ("X-A", "b"), target="/trade", body=b"x"))
     (asked,) = bench.network.requests
     assert asked.first == "POST /traded HTTP/1.1"
@@ -78,7 +79,7 @@ async def test_listeners_that_carry_different_doors_share_one_handler() -> None:
     both, inner, outer = DOORS, (ByocDoor(), LiveRunnerDoor()), (PlainDoor(),)
     for _ in range(2):
         for doors, byoc, plain in ((both, 200, 200), (inner, 200, 404), (outer, 404, 200)):
-            bench.doors = doors
+            bench.entrance = Entrance(doors)
             assert (await bench.serve(request(target=BYOC, body=b"x"))).messages[0].status == byoc
             caller = await bench.serve(request(target=f"{ONE}/x", body=b"x"))
             assert caller.messages[0].status == plain
@@ -90,7 +91,7 @@ async def test_listeners_that_carry_different_doors_share_one_handler() -> None:
 @virtual_time
 async def test_what_no_door_of_a_listener_takes_is_told_nothing_of_the_models() -> None:
     bench = Bench(models=(MODEL,))
-    bench.doors = (LiveRunnerDoor(),)
+    bench.entrance = Entrance((LiveRunnerDoor(),))
     caller = await bench.serve(request(target="/image", body=b"x"))
     body = json.loads(caller.messages[0].body)
     assert body["message"] == "cannot serve the request: nothing is served under its path here"
@@ -99,7 +100,7 @@ async def test_what_no_door_of_a_listener_takes_is_told_nothing_of_the_models() 
 @virtual_time
 async def test_a_path_of_the_nodes_is_quoted_nowhere_even_where_the_node_has_no_door() -> None:
     bench = Bench(models=(MODEL,))
-    bench.doors = (PlainDoor(),)
+    bench.entrance = Entrance((PlainDoor(),))
     for target in (f"/live/{KEY.slug}/s3cret/x", f"http://h/live/{KEY.slug}/s3cret", f"/byoc/{KEY.slug}/s3cret"):
         caller = await bench.serve(request(target=target, body=b"x"))
         assert refused(caller.messages[0]) is Code.UNKNOWN_MODEL
@@ -111,7 +112,7 @@ def test_each_door_has_a_name_of_its_own_and_the_last_takes_what_is_left() -> No
     assert len({door.name for door in DOORS}) == len(DOORS)
     assert all(door.name == door.origin.value for door in DOORS), "stored streams are told apart by it"
     for target in ("/", "*", "http://h/x", "/byoc", "/live/video-to-video", "/x" * 3000):
-        assert enter(DOORS, target) is DOORS[-1]
+        assert Entrance(DOORS).enter(target) is DOORS[-1]
 
 
 @pytest.mark.parametrize("folder", ["jobs", "relay", "sessions", "admin"])

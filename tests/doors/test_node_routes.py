@@ -13,8 +13,8 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.model import InferenceSpec, Model
 from orchd.domain.offer import NodeProgram
 from orchd.domain.origins import Origin
-from orchd.doors.base import enter
 from orchd.doors.byoc.door import ByocDoor
+from orchd.doors.entrance import Entrance
 from orchd.doors.listed import DOORS
 from orchd.doors.routes import Beside, HealthAsked, Route, Served, ToRunner
 from orchd.errors import Code, JobRefused
@@ -42,12 +42,12 @@ class ServedOnce(Served):
 
 
 def came_by(target: str) -> Origin:
-    return enter(DOORS, target).origin
+    return Entrance(DOORS).enter(target).origin
 
 
 def routed(target: str, beside: Beside | None = None) -> Route | None:
     """Return where a request of the node's goes; None = it is not the node's."""
-    door = enter(DOORS, target)
+    door = Entrance(DOORS).enter(target)
     head = RequestHead(b"POST", target.encode("latin-1"), "1.1", [(b"Host", b"x")])
     return door.route(head, target, ServedOnce(beside)) if door.of_node else None
 

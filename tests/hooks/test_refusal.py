@@ -97,7 +97,7 @@ def test_any_4xx_and_503_goes_out_but_a_401_never_to_a_node_that_would_drop_the_
         body = json.loads(message.body)
         assert (body["error"], body["message"]) == (refusal.code, "cannot serve you")
         assert message.header("Livepeer-Error") == refusal.code
-        assert message.header("Retry-After") == ("7" if status == 503 else None)
+        assert message.header("Retry-After") == ("7" if status in (429, 503) else None)
 
     run()
 

@@ -15,7 +15,7 @@ from typing import Any
 from orchd.domain.ids import ModelKey, RunnerId, SessionId
 from orchd.domain.model import Model
 from orchd.domain.outcomes import Outcome
-from orchd.doors.base import Door
+from orchd.doors.entrance import Entrance
 from orchd.doors.listed import DOORS
 from orchd.errors import Code, JobRefused
 from orchd.hooks.account import Account
@@ -273,7 +273,7 @@ class Bench:
             on_closed=lambda runner: self.server.runner_closed(runner),
             clock=loop.time,
         )
-        self.doors: Sequence[Door] = DOORS
+        self.entrance = Entrance(DOORS)
         self.hooks = [FakeHook()] if hooks is None else hooks
         for hook in self.hooks:
             hook.sessions = self.table.sessions
@@ -311,7 +311,7 @@ class Bench:
 
     def caller(self, data: bytes = b"", room: int | None = None) -> FakeTransport:
         """Return a new connection on which this has been said."""
-        caller = FakeTransport(CallerConnection(self.server.callers, self.doors), room)
+        caller = FakeTransport(CallerConnection(self.server.callers, self.entrance), room)
         self.callers.append(caller)
         if data:
             caller.say(data)

@@ -55,5 +55,5 @@ def refused(message: Message) -> Code:
     assert message.header("Livepeer-Request-Id") == body["request_id"]
     assert message.status == JOB_ANSWERS[code] != 401
     backoff = message.header("Retry-After"), message.header("Livepeer-Backoff")
-    assert (backoff == ("1", "1")) if message.status == 503 else (backoff == (None, None))
+    assert (backoff == ("1", "1")) if message.status in (429, 503) else (backoff == (None, None))
     return code

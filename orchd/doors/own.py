@@ -1,0 +1,60 @@
+"""A request that a door answers itself, of what it knows: no model, no slot and no runner has to do with it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchd.hooks.job import Job
+from orchd.http1.names import Header
+
+
+class OwnRequest(Protocol):
+    """What a door answers.
+
+    Attributes:
+        job: the request, as the hooks have seen it: head, peer, and whatever they keep with it.
+        body: the whole of it, if the route takes any.
+    """
+
+    @property
+    def job(self) -> Job: ...
+    @property
+    def body(self) -> bytes: ...
+
+    def limit_payer(self, payer: str) -> None:
+        """Count a request of this payer's, once it is known who asks.
+
+        Raises:
+            JobRefused: RATE_LIMITED: there were too many.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer of a door's own.
+
+    Attributes:
+        headers: as they go out; request id, length and date are added to them.
+    """
+
+    status: int
+    body: bytes
+    headers: Sequence[Header] = ((b"Content-Type", b"application/json"),)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAnswer:
+    """The door answers itself. One object of each serves all requests, so it holds nothing of any.
+
+    Attributes:
+        name: of the route, in metrics: one of few.
+        answer: returns the answer, or what to await for it; it raises JobRefused for what it does not answer. Called
+            when the hooks' `arrive` has passed and the body is there; bounded in time by the listener.
+        body_bytes: longest body that it takes; 0 = it reads none.
+    """
+
+    name: str
+    answer: Callable[[OwnRequest], Answered | Awaitable[Answered]]
+    body_bytes: int = 0

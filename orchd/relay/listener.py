@@ -1,0 +1,54 @@
+"""A listener as a value: its section of the settings, the limits of its connections, its TLS, and what it carries."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from orchd.relay.settings import RelaySettings
+
+
+class HandshakeFault(StrEnum):
+    """Why a TCP connection never became one of TLS."""
+
+    PLAIN_HTTP = "plain_http"
+    """The client speaks HTTP without TLS."""
+    NOT_TLS = "not_tls"
+    """What it sent is no TLS, or has no version or cipher in common with ours."""
+    TIMEOUT = "timeout"
+    CROWDED = "crowded"
+    """It took long, and others waited for its place."""
+    LEFT = "left"
+    """The client has closed or reset the connection."""
+
+
+class Tls(Protocol):
+    """The TLS of a listener."""
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """What the next connection gets; those that there are keep theirs."""
+
+    def failed(self, why: HandshakeFault) -> None:
+        """Count a connection that never became one of TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobListener:
+    """One way for connections to come in; it may have several addresses.
+
+    Attributes:
+        section: of the settings, whose `listen`, `max_connections` and `max_header_kb` these are; for messages.
+        settings: addresses, limits and timeouts of its connections.
+        carries: what its connections have as `listener`: nothing to the relay.
+        open_files: how many of the process's descriptors it may count on; None = any number.
+        tls: None = plain TCP.
+    """
+
+    section: str
+    settings: RelaySettings
+    carries: Any = field(default=None, repr=False)
+    open_files: int | None = None
+    tls: Tls | None = None
