@@ -249,3 +249,8 @@ class JobRefused(OrchdError):
     def status(self) -> int:
         """HTTP status of the answer, 400 to 504."""
         return JOB_ANSWERS[self.code]
+
+    @property
+    def word(self) -> str:
+        """What programs are told: `error` in the body, and `Livepeer-Error`."""
+        return self.code

@@ -11,6 +11,7 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.offer import Callback, NodeStatus, Published
 from orchd.exposition import MetricsRegistry
 from orchd.health.metrics import HealthCollector
+from orchd.hooks.metrics import HookCollector, HookCounts
 from orchd.jobs.metrics import ConnectionCollector, JobCollector
 from orchd.node.metrics import NodeCollector
 from orchd.realtime.metrics import StreamCollector
@@ -55,6 +56,8 @@ class Metrics:
         self.callback = Callback("http://127.0.0.1:8737")
         CallbackCollector(registry, lambda: self.callback)
         self.registry_error = RegistryErrors(registry).registry_error
+        self.hooks = HookCounts()
+        HookCollector(registry, self.hooks)
         self.reloaded = CatalogCollector(registry).reloaded
 
     def slots_from(self, read: Callable[[ModelKey], tuple[int, int, int]]) -> None:

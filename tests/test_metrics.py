@@ -49,6 +49,8 @@ INTERFACE = {
     "orchd_callback_reached": ("gauge", {"by"}),
     "orchd_connections": ("gauge", {"side"}),
     "orchd_connections_closed": ("counter", {"reason"}),
+    "orchd_hook_failures": ("counter", {"call", "hook"}),
+    "orchd_hook_refusals": ("counter", {"hook", "reason"}),
     "orchd_converged": ("gauge", set()),
     "orchd_entry_errors": ("gauge", {"pipeline", "model_id"}),
     "orchd_file_problems": ("gauge", {"severity"}),
@@ -151,6 +153,8 @@ def use_all(metrics: Metrics) -> None:
     metrics.streams_from(lambda: {KEY: {"running": 2, "held": 1}})
     metrics.registry_error("live-runner", Code.NODE_SECRET)
     metrics.callback = Callback("http://127.0.0.1:8737", by_us=True, by_node=False)
+    metrics.hooks.refused("paywall", "payment_required")
+    metrics.hooks.failed("paywall", "admit")
 
 
 def test_families_types_and_labels_are_the_documented_ones(metrics: Metrics) -> None:
@@ -333,7 +337,7 @@ def test_a_forgotten_model_leaves_no_series_and_late_news_of_it_make_none(metric
     metrics.probed(KEY, "ready", 0.1)
     metrics.job_finished(KEY, "aborted", "", 1.0, None, 0.0)
     kept = {"orchd_runtime_up", "orchd_connections", "orchd_node_up", "orchd_node_starts_total"}
-    kept.add("orchd_callback_reached")
+    kept |= {"orchd_callback_reached", "orchd_hook_failures_total", "orchd_hook_refusals_total"}
     assert {name for name, _ in set(samples(metrics)) - before} == kept
     assert value(metrics, "orchd_jobs_total", ModelKey("", ""), outcome="aborted") == 1
 

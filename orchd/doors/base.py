@@ -44,6 +44,7 @@ class AnswerShape:
     extra: bytes = b""
 
 
+NOT_TO_THE_NODE = frozenset({401, 402, 480, 482})
 NEVER = float("inf")
 AS_IT_IS = AnswerShape()
 LOCATION = frozenset({b"location"})
@@ -194,4 +195,12 @@ class Door(ABC):
         Args:
             secrets: taken out of what a hook has written.
         """
-        return why.status, *rendered(why, request_id, secrets)
+        return self.told_status(why), *rendered(why, request_id, secrets)
+
+    def told_status(self, why: JobRefused) -> int:
+        """Return the status with which this refusal goes out.
+
+        A 401 makes go-livepeer drop the model for good, a 402 is a demand of the node's own to pay, and 480 and 482 are
+        words of the clients' signers (docs/protocol/byoc.md, 5.6; docs/protocol/paid-live-runner.md, 11).
+        """
+        return 403 if self.of_node and why.status in NOT_TO_THE_NODE else why.status

@@ -19,7 +19,7 @@ def rendered(why: JobRefused, request_id: str, secrets: Iterable[str] = ()) -> t
     """
     headers = [
         (b"Content-Type", b"application/json"),
-        (b"Livepeer-Error", why.code.encode()),
+        (b"Livepeer-Error", why.word.encode()),
         (b"Livepeer-Request-Id", request_id.encode()),
     ]
     text = None
@@ -28,7 +28,7 @@ def rendered(why: JobRefused, request_id: str, secrets: Iterable[str] = ()) -> t
         headers += [(name, scrub(value.decode("ascii"), hidden).encode("ascii")) for name, value in why.headers]
         text = None if why.body is None else scrub(why.body, hidden)
     if text is None:
-        text = json.dumps({"error": why.code, "message": told(why), "request_id": request_id})
+        text = json.dumps({"error": why.word, "message": told(why), "request_id": request_id})
     if why.status in (429, 503):
         after = b"%d" % why.retry_after_s
         headers += [(b"Retry-After", after), (b"Livepeer-Backoff", after)]

@@ -38,6 +38,7 @@ class Account:
             orchd started, and nobody has named it since.
         kind: `job`, or `stream` for a realtime session.
         began: Unix time when it was made, seconds.
+        limit: most sessions of this model that the payer may have at once, as the hooks said; None = nobody did.
         admitted: every hook has admitted the job. False in `settle` = at least one refused, or was never asked.
         notes: what the hooks keep with the account, as (name, text); at most 32 of at most 4096 characters.
     """
@@ -52,6 +53,7 @@ class Account:
     door: str
     kind: str
     began: float
+    limit: int | None = None
     admitted: bool = False
     notes: tuple[tuple[str, str], ...] = ()
 
@@ -75,6 +77,7 @@ class Account:
                 "door": self.door,
                 "kind": self.kind,
                 "began": self.began,
+                "limit": self.limit,
                 "admitted": self.admitted,
                 "notes": dict(self.notes),
             }
@@ -102,6 +105,7 @@ class Account:
             price=_price(read.get("price")),
             unit=PriceUnit(_text(read, "unit")),
             began=_time(read.get("began")),
+            limit=_limit(read.get("limit")),
             admitted=read.get("admitted") is True,
             notes=tuple(notes.items()),
         )
@@ -126,6 +130,14 @@ def _price(value: object) -> Fraction | None:
     if price < 0:
         raise ValueError("cannot read the account: its price is negative")
     return price
+
+
+def _limit(value: object) -> int | None:
+    if value is None:  # As in accounts of an earlier orchd.
+        return None
+    if type(value) is not int or value < 0:
+        raise ValueError("cannot read the account: its limit is not a whole number")
+    return value
 
 
 def _time(value: object) -> float:

@@ -11,8 +11,10 @@ from orchd.domain.money import PriceUnit
 from orchd.domain.outcomes import Outcome
 from orchd.hooks.account import Account
 from orchd.hooks.hook import HookDatabase, HookHost, HookOptions, JobHook, Waits
-from orchd.hooks.job import Job, NodeProof
+from orchd.hooks.job import Job, NodeProof, PayerLimits
 from orchd.hooks.refusal import Refusal
+from orchd.hooks.terms import Terms
+from orchd.hooks.usage import Usage
 
 __all__ = [
     "Account",
@@ -24,9 +26,12 @@ __all__ = [
     "ModelKey",
     "NodeProof",
     "Outcome",
+    "PayerLimits",
     "PriceUnit",
     "Refusal",
     "RunnerId",
     "Sql",
+    "Terms",
+    "Usage",
     "Waits",
 ]

@@ -10,7 +10,9 @@ job pays for one look at a flag.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
 
 import structlog
 
@@ -19,6 +21,8 @@ from orchd.errors import JOB_ANSWERS, Code, JobRefused
 from orchd.hooks.account import Account
 from orchd.hooks.hook import JobHook, Waits
 from orchd.hooks.job import Job
+from orchd.hooks.metrics import HookCounts
+from orchd.hooks.usage import Measured, Usage, usage_of
 from orchd.lag import LoopLag
 from orchd.tasks import being_cancelled
 
@@ -34,6 +38,8 @@ class HookCalls:
         timeout_s: longest time in seconds for one call of one hook.
         charge_period_s: seconds between two charges of a session.
         lag: for how long orchd itself stood still; that counts against no hook.
+        names: of the hooks, in the same order; else those of their classes.
+        counts: counts refusals and failures.
 
     Attributes:
         arriving, identifying, admitting, charging, settling: some hook overrides this call.
@@ -41,20 +47,41 @@ class HookCalls:
     """
 
     def __init__(
-        self, hooks: Sequence[JobHook], *, timeout_s: float, charge_period_s: float = 1.0, lag: LoopLag | None = None
+        self,
+        hooks: Sequence[JobHook],
+        *,
+        timeout_s: float,
+        charge_period_s: float = 1.0,
+        lag: LoopLag | None = None,
+        names: Sequence[str] = (),
+        counts: HookCounts | None = None,
     ) -> None:
         self._lag = lag or LoopLag()
-        self._arrive = _overridden(hooks, "arrive")
-        self._identify = _overridden(hooks, "identify")
-        self._admit = _overridden(hooks, "admit")
-        self._charge = _overridden(hooks, "charge")
-        self._settle = _overridden(hooks, "settle")
+        self._hooks = tuple(zip(hooks, names or [type(hook).__name__ for hook in hooks], strict=True))
+        self._counts = counts or HookCounts()
+        self._names: dict[HookCall, tuple[str, str]] = {}
+        """Of hook and call."""
+        self._arrive = self._overridden("arrive")
+        self._identify = self._overridden("identify")
+        self._admit = self._overridden("admit")
+        self._charge = self._overridden("charge")
+        self._settle = self._overridden("settle", _given_usage)
         self._timeout_s = timeout_s
         self._charge_period_s = charge_period_s
         self.arriving = bool(self._arrive)
         self.identifying, self.admitting = bool(self._identify), bool(self._admit)
         self.charging, self.settling = bool(self._charge), bool(self._settle)
         self.accounting = self.charging or self.settling
+
+    def _overridden(self, call: str, shape: Callable[[HookCall], HookCall] = lambda of: of) -> tuple[HookCall, ...]:
+        """Return the calls of those hooks that override this one."""
+        found = []
+        for hook, name in self._hooks:
+            if getattr(type(hook), call) is not getattr(JobHook, call):
+                found.append(made := shape(getattr(hook, call)))
+                self._names[made] = name, call
+                self._counts.failures[name, call] += 0  # To be seen before the first one.
+        return tuple(found)
 
     def arrive(self, job: Job) -> Waits:
         """Ask all. What is returned must be awaited; None = all have answered.
@@ -94,11 +121,12 @@ class HookCalls:
                     cut(refusal)
                     return
 
-    def settle(self, account: Account, outcome: Outcome) -> Waits:
+    def settle(self, account: Account, outcome: Outcome, served: Measured) -> Waits:
         """Settle with all hooks; nothing that one of them does keeps the others from it. Never raises."""
+        usage = usage_of(account, served)
         for n, call in enumerate(self._settle):
-            if (waits := self._settled(call, account, outcome)) is not None:
-                return self._settle_rest(waits, n, account, outcome)
+            if (waits := self._settled(call, account, outcome, usage)) is not None:
+                return self._settle_rest(waits, n, account, outcome, usage)
         return None
 
     def _ask(self, calls: Sequence[HookCall], job: Job) -> Waits:
@@ -109,9 +137,10 @@ class HookCalls:
                     return self._ask_rest(waits, calls[calls.index(call) :], job)
         except BaseException as exc:
             assert call is not None
-            if _is_answer(exc):
-                raise
-            raise _failed(call, "failed", exc) from exc
+            if not _is_answer(exc):
+                raise self._failed(call, "failed", exc) from exc
+            self._refused(call, exc)
+            raise
         return None
 
     async def _ask_rest(self, waits: Awaitable[None], calls: Sequence[HookCall], job: Job) -> None:
@@ -119,45 +148,69 @@ class HookCalls:
         if (more := self._ask(calls[1:], job)) is not None:
             await more
 
-    async def _settle_rest(self, waits: Awaitable[None], n: int, account: Account, outcome: Outcome) -> None:
+    async def _settle_rest(
+        self, waits: Awaitable[None], n: int, account: Account, outcome: Outcome, usage: Usage
+    ) -> None:
         more: Waits = waits
         while True:
             try:
                 if more is not None:
                     await self._awaited(self._settle[n], more)
             except JobRefused as refusal:
-                _log_unsettled(self._settle[n], account, refusal)
+                self._log_unsettled(self._settle[n], account, refusal)
             if (n := n + 1) == len(self._settle):
                 return
-            more = self._settled(self._settle[n], account, outcome)
+            more = self._settled(self._settle[n], account, outcome, usage)
 
-    def _settled(self, call: HookCall, account: Account, outcome: Outcome) -> Waits:
+    def _settled(self, call: HookCall, account: Account, outcome: Outcome, usage: Usage) -> Waits:
         try:
-            return self._called(call, account, outcome)
+            return self._called(call, account, outcome, usage)
         except JobRefused as refusal:
-            _log_unsettled(call, account, refusal)
+            self._log_unsettled(call, account, refusal)
             return None
 
     def _called(self, call: HookCall, *args: object) -> Waits:
         try:
             return call(*args)
         except BaseException as exc:
-            if _is_answer(exc):
-                raise
-            raise _failed(call, "failed", exc) from exc
+            if not _is_answer(exc):
+                raise self._failed(call, "failed", exc) from exc
+            self._refused(call, exc)
+            raise
 
     async def _awaited(self, call: HookCall, waits: Awaitable[None]) -> None:
         try:
             async with self._lag.timeout(self._timeout_s):
                 await waits
         except TimeoutError as exc:
-            raise _failed(call, f"took longer than {self._timeout_s:g} s") from exc
+            raise self._failed(call, f"took longer than {self._timeout_s:g} s") from exc
         except GeneratorExit:
             raise
         except BaseException as exc:
-            if _is_answer(exc) or (isinstance(exc, asyncio.CancelledError) and being_cancelled()):
+            if isinstance(exc, asyncio.CancelledError) and being_cancelled():
                 raise
-            raise _failed(call, "failed", exc) from exc
+            if not _is_answer(exc):
+                raise self._failed(call, "failed", exc) from exc
+            self._refused(call, exc)
+            raise
+
+    def _refused(self, call: HookCall, answer: BaseException) -> None:
+        assert isinstance(answer, JobRefused)
+        hook, what = self._names[call]
+        if answer.code is Code.HOOK_FAILED:  # It says itself that it can't tell.
+            self._counts.failed(hook, what)
+        else:
+            self._counts.refused(hook, answer.word)
+
+    def _failed(self, call: HookCall, how: str, exc: BaseException | None = None) -> JobRefused:
+        hook, what = self._names[call]
+        self._counts.failed(hook, what)
+        if exc is not None:
+            log.error("hook_failed", hook=hook, call=what, exc_info=exc)
+        return JobRefused(Code.HOOK_FAILED, f"cannot {what} the job: the hook {hook} {how}")
+
+    def _log_unsettled(self, call: HookCall, account: Account, refusal: JobRefused) -> None:
+        log.error("settle_failed", hook=self._names[call][0], account=account.id, error=refusal.message)
 
 
 async def awaited(waits: Awaitable[None]) -> None:
@@ -165,13 +218,18 @@ async def awaited(waits: Awaitable[None]) -> None:
     await waits
 
 
-def _overridden(hooks: Sequence[JobHook], call: str) -> tuple[HookCall, ...]:
-    """Return the calls of those hooks that override this one."""
-    return tuple(getattr(hook, call) for hook in hooks if getattr(type(hook), call) is not getattr(JobHook, call))
+def _given_usage(settle: HookCall) -> HookCall:
+    """Return a hook's `settle` as a function of account, outcome and usage, of which it may leave out the last."""
+    try:
+        inspect.signature(settle).bind(None, None, None)
+    except TypeError:
 
+        @wraps(settle)
+        def without_usage(account: Account, outcome: Outcome, usage: Usage) -> Waits:
+            return settle(account, outcome)
 
-def _names(call: HookCall) -> tuple[str, str]:
-    return type(getattr(call, "__self__", None)).__name__, getattr(call, "__name__", "")
+        return without_usage
+    return settle
 
 
 def _is_answer(exc: BaseException) -> bool:
@@ -180,14 +238,3 @@ def _is_answer(exc: BaseException) -> bool:
     SystemExit too, which would end the daemon, and CancelledError, which comes from something else that it waited for.
     """
     return isinstance(exc, JobRefused) and exc.code in JOB_ANSWERS
-
-
-def _failed(call: HookCall, how: str, exc: BaseException | None = None) -> JobRefused:
-    hook, what = _names(call)
-    if exc is not None:
-        log.error("hook_failed", hook=hook, call=what, exc_info=exc)
-    return JobRefused(Code.HOOK_FAILED, f"cannot {what} the job: {hook} {how}")
-
-
-def _log_unsettled(call: HookCall, account: Account, refusal: JobRefused) -> None:
-    log.error("settle_failed", hook=_names(call)[0], account=account.id, error=refusal.message)

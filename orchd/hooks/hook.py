@@ -13,6 +13,7 @@ from orchd.database.sql import Sql
 from orchd.domain.outcomes import Outcome
 from orchd.hooks.account import Account
 from orchd.hooks.job import Job
+from orchd.hooks.usage import Usage
 
 Waits = Awaitable[None] | None
 """What a call returns: None = it has answered; else it must be awaited."""
@@ -68,10 +69,13 @@ class JobHook:
         migrations: the hook's tables: each step is a list of SQL statements that changes what the steps before it have
             made. Steps are carried out once, in order, before `open`; never change one that was released. Begin the
             names of tables with the hook's own name.
+        takes_payment: it is what jobs are paid with. One hook at most may be; it is asked last, whatever its place in
+            the order, so that a job that another one refuses costs nothing.
     """
 
     Options: ClassVar[type[HookOptions]] = HookOptions
     migrations: ClassVar[Sequence[Sequence[str]]] = ()
+    takes_payment: ClassVar[bool] = False
 
     def __init__(self, options: HookOptions) -> None:
         self.options = options
@@ -113,10 +117,11 @@ class JobHook:
         """
         return None
 
-    def settle(self, account: Account, outcome: Outcome) -> Waits:
+    def settle(self, account: Account, outcome: Outcome, usage: Usage) -> Waits:
         """Close the session's account.
 
         Exactly once on every hook for every session that began, in whatever way it ended, admitted or not; when it has
-        ended, and never while another call for that session runs.
+        ended, and never while another call for that session runs. A hook that has no use for `usage` may leave that
+        argument out.
         """
         return None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from fractions import Fraction
+from typing import NamedTuple, Protocol
 
-from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.ids import ModelKey, RunnerId, new_ids
+from orchd.domain.money import PriceUnit
 from orchd.hooks.account import MAX_NOTE_LENGTH, MAX_NOTES, MAX_PAYER_LENGTH, Account
+from orchd.hooks.terms import Terms
 from orchd.http1.names import Header
 from orchd.http1.rules import RequestHead
 
@@ -25,6 +28,21 @@ class NodeProof:
     slug: str
     token: bytes | None = field(default=None, repr=False)
     segment: bytes | None = field(default=None, repr=False)
+
+
+class PayerLimits(NamedTuple):
+    """Most sessions of one payer at once; None = as many as there are.
+
+    Attributes:
+        of_model: of this model.
+        of_all: of all models together.
+    """
+
+    of_model: int | None = None
+    of_all: int | None = None
+
+
+NO_LIMITS = PayerLimits()
 
 
 class JobFacts(Protocol):
@@ -51,11 +69,17 @@ class JobFacts(Protocol):
     @property
     def of_node(self) -> bool: ...
     @property
+    def public(self) -> bool: ...
+    @property
     def proof(self) -> NodeProof | None: ...
     @property
     def runner(self) -> RunnerId | None: ...
     @property
     def account(self) -> Account | None: ...
+    def terms_for(self, payer: str) -> Terms | None: ...
+
+
+_account_ids = new_ids()
 
 
 class Job:
@@ -64,12 +88,16 @@ class Job:
     Header names and values are bytes, as they came; those that the runner will not see are included.
     """
 
-    __slots__ = ("_facts", "_notes", "_payer")
+    __slots__ = ("_account_id", "_facts", "_kept", "_limits", "_notes", "_payer", "_price")
 
     def __init__(self, facts: JobFacts) -> None:
         self._facts = facts
         self._payer = ""
         self._notes: dict[str, str] = {}
+        self._kept: dict[str, object] = {}
+        self._price: tuple[Fraction, PriceUnit] | None = None
+        self._limits = NO_LIMITS
+        self._account_id = ""
 
     @property
     def request_id(self) -> str:
@@ -85,6 +113,11 @@ class Job:
     def of_node(self) -> bool:
         """It came by a door that is the node's. Whether the node has sent it, only its proof can show."""
         return self._facts.of_node
+
+    @property
+    def public(self) -> bool:
+        """It came by a door of the public listener: nobody has been paid for it yet."""
+        return self._facts.public
 
     @property
     def proof(self) -> NodeProof | None:
@@ -171,6 +204,80 @@ class Job:
         if self._payer not in ("", payer):
             raise ValueError("cannot set the payer: another hook has named another one")
         self._payer = payer
+
+    @property
+    def account_id(self) -> str:
+        """The id that its account will have, unless it belongs to a session that has one already."""
+        if not self._account_id:
+            self._account_id = next(_account_ids)
+        return self._account_id
+
+    @property
+    def terms(self) -> Terms | None:
+        """Name, price and unit as the account will say them: a hook's price, else the model's own for this payer.
+
+        None in `arrive`, where the model is not known.
+        """
+        terms = self._facts.terms_for(self._payer)
+        if terms is None or self._price is None:
+            return terms
+        return Terms(terms.capability, *self._price)
+
+    def set_price(self, price: Fraction | int, unit: PriceUnit = PriceUnit.SECOND) -> None:
+        """Sell this job at another price than the model's; the last hook that sets one is right.
+
+        In `arrive`, `identify` or `admit`; the hook that takes payment is asked after all others.
+
+        Args:
+            price: wei per `unit`, exact, >= 0.
+
+        Raises:
+            ValueError: it is negative.
+            TypeError: it is not exact.
+        """
+        if isinstance(price, bool) or not isinstance(price, Fraction | int) or not isinstance(unit, PriceUnit):
+            raise TypeError("cannot set the price: it must be a Fraction or an int, and its unit a PriceUnit")
+        if price < 0:
+            raise ValueError(f"cannot set the price {price}: it must not be negative")
+        self._price = Fraction(price), unit
+
+    @property
+    def limits(self) -> PayerLimits:
+        """How many sessions the payer may have at once, as hooks have said."""
+        return self._limits
+
+    def lower_limit(self, sessions: int, *, of_all_models: bool = False) -> None:
+        """Bound the sessions that this payer may have at once; a job that would be one more gets 503.
+
+        In `arrive` or `identify`: it is looked at when a slot is taken. Of several limits the lowest counts. Where no
+        hook names a payer, jobs count for the address that they come from.
+
+        Args:
+            sessions: >= 0.
+            of_all_models: count all sessions of this payer, and not only those of this model.
+
+        Raises:
+            ValueError: it is negative, or no whole number.
+        """
+        if type(sessions) is not int or sessions < 0:
+            raise ValueError(f"cannot lower the limit to {sessions!r}: it must be a whole number, and not negative")
+        mine, all_ = self._limits
+        if of_all_models:
+            self._limits = PayerLimits(mine, sessions if all_ is None else min(all_, sessions))
+        else:
+            self._limits = PayerLimits(sessions if mine is None else min(mine, sessions), all_)
+
+    def keep(self, name: str, value: object) -> None:
+        """Keep anything for a later call about this job. It lives as long as the job and is never stored.
+
+        Args:
+            name: begin it with the hook's own name. A second value under a name replaces the first.
+        """
+        self._kept[name] = value
+
+    def kept(self, name: str) -> object:
+        """Return what was kept under this name; None = nothing."""
+        return self._kept.get(name)
 
     @property
     def notes(self) -> tuple[tuple[str, str], ...]:

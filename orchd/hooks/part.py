@@ -14,6 +14,7 @@ from orchd.hooks.calls import HookCalls
 from orchd.hooks.entries import entries
 from orchd.hooks.hook import HookHost, JobHook
 from orchd.hooks.loader import load_hook
+from orchd.hooks.metrics import HookCollector, HookCounts
 from orchd.hooks.tables import MigratedDatabase, bring_up
 from orchd.part import Context, Part, Roots
 from orchd.tasks import being_cancelled, spawn
@@ -44,8 +45,8 @@ class HooksPart(Part):
     """Loads, opens, runs and closes the hooks.
 
     Attributes:
-        calls: asks the hooks, in the order of the settings; from `open` on.
-        names: of the hooks, in that order; from `open` on.
+        calls: asks the hooks, in the order of the settings, but for the one that takes payment; from `open` on.
+        names: of the hooks, in the order in which they are asked; from `open` on.
     """
 
     name = "hooks"
@@ -72,14 +73,20 @@ class HooksPart(Part):
         return found
 
     async def open(self) -> None:
-        hooks = self.load()
+        hooks = _paid_last(self.load())
         for name, hook in hooks:
             self._opened.append((name, hook))
             await self._open(name, hook)
         self.names = tuple(name for name, _ in hooks)
         settings = self._context.settings
+        counts = HookCounts()
+        HookCollector(self._context.metrics, counts)
         self.calls = HookCalls(
-            [hook for _, hook in hooks], timeout_s=settings.jobs.hook_timeout_s, lag=self._context.lag
+            [hook for _, hook in hooks],
+            timeout_s=settings.jobs.hook_timeout_s,
+            lag=self._context.lag,
+            names=self.names,
+            counts=counts,
         )
         if settings.orchestrator.enabled and "node-token" not in settings.hooks.order:
             log.warning(
@@ -144,6 +151,21 @@ class HooksPart(Part):
                 f"cannot open the hook {name}: it failed with {type(exc).__name__}: {scrub(str(exc))[:300]}; the log "
                 "has more"
             ) from exc
+
+
+def _paid_last(hooks: list[tuple[str, JobHook]]) -> list[tuple[str, JobHook]]:
+    """Return the hooks in the order in which they are asked: the one that takes payment comes last.
+
+    Raises:
+        HookError: two take payment.
+    """
+    taking = [name for name, hook in hooks if hook.takes_payment]
+    if len(taking) > 1:
+        raise HookError(
+            f"cannot use hooks.order: {' and '.join(taking)} take payment, and a job is paid for once; leave one of "
+            "them in it"
+        )
+    return sorted(hooks, key=lambda named: named[1].takes_payment)
 
 
 async def _root(name: str, work: Coroutine[Any, Any, object]) -> None:

@@ -21,6 +21,7 @@ MAX_RETRY_AFTER_S = 2**31 - 1
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
 """Visible ASCII and blanks (RFC 9110, section 5.5): with no line break in it, nothing can be added to the head."""
+_REASON = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
 HOP_BY_HOP = frozenset(
     {
         *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te"),
@@ -40,7 +41,8 @@ class Refusal(JobRefused):
     log.
 
     Args:
-        status: 400 to 499, or 503. At a door of the node's a 401 goes out as 403: the node would drop the model.
+        status: 400 to 499, or 503. At a door of the node's 401, 402, 480 and 482 go out as 403: to the node or its
+            clients these mean something else.
         message: one sentence for people, at most 1000 characters; it stands in the log, and in the body unless that is
             the hook's own.
         headers: (name, value) in ASCII, at most 32 of 16 KiB together. None that frame the body, belong to the
@@ -49,6 +51,8 @@ class Refusal(JobRefused):
         retry_after_s: whole seconds, 0 to 2**31 - 1; sent with a 429 or 503.
         code: for log and metrics, one of `errors.JOB_ANSWERS`; None = `payment_required` for a 402, else
             `hook_refused`.
+        reason: a word for programs that is finer than the code, of 1 to 64 of a-z, 0-9 and _: the caller is told that
+            instead of the code, and it is counted. Choose from a few; None = the code says it all.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Refusal(JobRefused):
         body: Mapping[str, Any] | None = None,
         retry_after_s: int = 1,
         code: Code | None = None,
+        reason: str | None = None,
     ) -> None:
         if code is None:
             code = Code.PAYMENT_REQUIRED if status == 402 else Code.HOOK_REFUSED
@@ -75,7 +80,10 @@ class Refusal(JobRefused):
             raise ValueError(f"cannot refuse with status {status}: it must be 400 to 499, or 503")
         if code not in JOB_ANSWERS:
             raise ValueError(f"cannot refuse with the code {code}: it is not one of `errors.JOB_ANSWERS`")
+        if reason is not None and not _REASON.fullmatch(reason):
+            raise ValueError(f"cannot refuse with the reason {reason[:80]!r}: it must be 1 to 64 of a-z, 0-9 and _")
         self._status = status
+        self.reason = reason or ""
         self.headers = _checked(headers)
         self.body = None if body is None else _as_json(body)
 
@@ -83,6 +91,11 @@ class Refusal(JobRefused):
     def status(self) -> int:
         """HTTP status of the answer."""
         return self._status
+
+    @property
+    def word(self) -> str:
+        """The reason, or else the code."""
+        return self.reason or self.code
 
 
 def _checked(headers: Sequence[tuple[str, str]]) -> tuple[tuple[bytes, bytes], ...]:

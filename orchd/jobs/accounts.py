@@ -8,16 +8,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from orchd.domain.ids import new_ids
-from orchd.domain.model import Model
 from orchd.domain.money import PriceUnit
 from orchd.domain.outcomes import Outcome
 from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls, awaited
 from orchd.hooks.job import Job
-from orchd.hooks.terms import Terms, terms_of
 from orchd.jobs.run import Aborted, Run
 from orchd.realtime.stream import Stream
-from orchd.sessions.session import Session
+from orchd.sessions.session import NOT_SERVED, Session
 from orchd.tasks import cancel, spawn
 
 
@@ -28,7 +26,6 @@ class Accounts:
         hooks: who charges and settles.
         end_stream: ends a stream that a hook will not charge for any more; gets why.
         closed: called when an account has been closed.
-        terms: name and price of a model for a payer.
     """
 
     def __init__(
@@ -36,12 +33,10 @@ class Accounts:
         hooks: HookCalls,
         end_stream: Callable[[Stream, Outcome, str], None],
         closed: Callable[[], None],
-        terms: Callable[[Model, str], Terms] = terms_of,
     ) -> None:
         self._hooks = hooks
         self._end_stream = end_stream
         self._told_closed = closed
-        self._terms = terms
         self._ids = new_ids()
         self._open: set[asyncio.Task[None]] = set()
         self._streams: dict[Stream, tuple[asyncio.Event, asyncio.Task[None]]] = {}
@@ -65,10 +60,10 @@ class Accounts:
             self._make(run, job, session, admitted=admitted)
 
     def _make(self, run: Run, job: Job, session: Session, *, admitted: bool) -> Account:
-        assert run.model is not None
-        terms = self._terms(run.model, job.payer)
+        terms = job.terms
+        assert terms is not None
         session.account = account = Account(
-            id=next(self._ids),
+            id=job.account_id,
             request_id=run.request_id,
             payer=job.payer,
             key=session.key,
@@ -78,6 +73,7 @@ class Accounts:
             door=run.door.name,
             kind=session.kind.value,
             began=time.time(),
+            limit=job.limits.of_model,
             admitted=admitted,
             notes=job.notes,
         )
@@ -103,7 +99,7 @@ class Accounts:
             )
             await ended.wait()
             assert session.outcome is not None
-            if (waits := self._hooks.settle(account, session.outcome)) is not None:
+            if (waits := self._hooks.settle(account, session.outcome, session.served)) is not None:
                 await waits
 
         return self._keep(charge(), f"account of session {session.id}")
@@ -146,7 +142,7 @@ class Accounts:
 
         async def settle() -> None:
             await asyncio.wait({forgotten})
-            if (waits := self._hooks.settle(account, Outcome.ABORTED)) is not None:
+            if (waits := self._hooks.settle(account, Outcome.ABORTED, NOT_SERVED)) is not None:
                 await waits
 
         self._keep(settle(), f"account {account.id}")
@@ -187,14 +183,14 @@ class Accounts:
         name = f"account of session {session.id}"
         if after := {task for task in (call, forgotten) if task is not None and not task.done()}:
             self._keep(self._settle_after(after, session, outcome, account), name)
-        elif (waits := self._hooks.settle(session.account or account(), outcome)) is not None:
+        elif (waits := self._hooks.settle(session.account or account(), outcome, session.served)) is not None:
             self._keep(awaited(waits), name)
 
     async def _settle_after(
         self, after: set[asyncio.Task[Any]], session: Session, outcome: Outcome, account: Callable[[], Account]
     ) -> None:
         await asyncio.wait(after)
-        if (waits := self._hooks.settle(session.account or account(), outcome)) is not None:
+        if (waits := self._hooks.settle(session.account or account(), outcome, session.served)) is not None:
             await waits
 
     def _keep(self, work: Coroutine[Any, Any, None], name: str) -> None:

@@ -13,6 +13,7 @@ from orchd.doors.refusal import told
 from orchd.errors import Code, JobRefused
 from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls
+from orchd.hooks.usage import Measured
 from orchd.jobs.accounts import Accounts
 from orchd.jobs.needs import SessionKeepers
 from orchd.jobs.realtime import Realtime
@@ -115,7 +116,8 @@ class JobEnding:
 
     def end(self, run: Run, outcome: Outcome, refusal: JobRefused | None) -> None:
         """Free the slot, or let it go; tell log and metrics; let the hooks settle."""
-        session, total_s = run.session, self._now() - run.began_at
+        now = self._now()
+        session, total_s = run.session, now - run.began_at
         if outcome is OK and 500 <= run.status <= 599:
             outcome = RUNNER_ERROR
         if session is not None and refusal is not None and refusal.code in RUNNERS_FAULT:
@@ -123,7 +125,7 @@ class JobEnding:
         if outcome in UNANSWERED and not run.status and run.stream is None and run.key is not None:
             self._unanswered(run.key, run.door.name)
         if run.stream is not None:
-            self._leave_stream(run, outcome)
+            self._leave_stream(run, outcome, now)
             session = None
         if session is not None:
             if outcome is OK:
@@ -135,10 +137,16 @@ class JobEnding:
             self._metrics.job_finished(run.key, outcome, code, total_s, run.first_byte_s, run.held_s, run.status)
             self._log.done(run, outcome, refusal, total_s)
         if session is not None and self._hooks.settling:
+            session.served = Measured(now - session.began_at, run.first_byte_s, run.status, run.held_s)
             self._accounts.settle(run, session, outcome)
 
-    def _leave_stream(self, run: Run, outcome: Outcome) -> None:
+    def _leave_stream(self, run: Run, outcome: Outcome, now: float) -> None:
         """The stream stays. If hooks are still being asked about its start, that ends first."""
+        assert run.stream is not None
+        session = run.stream.session
+        if run.status and not session.served.status:
+            first_byte_s = now - run.began_at if run.first_byte_s is None else run.first_byte_s
+            session.served = Measured(0.0, first_byte_s, run.status, run.held_s)
         if run.outer is None or run.outer.done():
             return self._realtime.ended(run, outcome)
         return run.outer.add_done_callback(lambda _: self._realtime.ended(run, outcome))
@@ -156,6 +164,10 @@ class JobEnding:
         stream, outcome = end.stream, end.outcome
         if stream.ran:
             self._metrics.job_finished(stream.key, outcome, "", self._now() - stream.began_at, None, 0.0)
+        served, now = stream.session.served, self._now()
+        if stream.found and not served.status:
+            served = Measured(0.0, 0.0)  # To an earlier orchd.
+        stream.session.served = served._replace(seconds=now - stream.began_at)
         self._accounts.settle_stream(stream, outcome, end.forgotten)
 
 

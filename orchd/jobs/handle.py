@@ -72,7 +72,7 @@ class Handler:
         self._forward = Forwarder(settings, carrier, clock)
         self._ids = new_ids()
         self._served = Served({})
-        self._accounts = accounts = Accounts(hooks, keeper.end_soon, self._look_idle, models.terms)
+        self._accounts = accounts = Accounts(hooks, keeper.end_soon, self._look_idle)
         self._realtime = Realtime(
             keeper,
             body_timeout_s=settings.between_bytes_timeout_s,
@@ -124,6 +124,7 @@ class Handler:
         run = Run(caller, name, self._now, entrance.doors[-1])
         if entrance.peer_of is not None:
             run.peer = entrance.peer_of(caller.peer, run.head)
+        run.terms = self._facts.terms
         caller.owner = run
         self._running.add(run)
         run.drive(self._flow(run))

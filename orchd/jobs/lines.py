@@ -57,9 +57,9 @@ class JobLines:
         first = "null" if run.first_byte_s is None else _SECONDS[int(run.first_byte_s * 1e4 + 0.5)]
         held = f"{run.held_s:.4f}" if run.held_s else "0.0"
         if refusal is None:
-            failure, status = '"code": "", "reason": ""', run.status
+            failure, status = '"code": "", "error": "", "reason": ""', run.status
         else:
-            failure = f'"code": "{refusal.code}", "reason": {quoted(scrub(refusal.message))}'
+            failure = f'"code": "{refusal.code}", "error": "{refusal.word}", "reason": {quoted(scrub(refusal.message))}'
             status = run.status or refusal.status
         self._lines.waiting.append(
             f'{self._head[level]}"request_id": {quoted(run.request_id)}, {_MODEL[run.key]}, '
@@ -84,6 +84,7 @@ def fields(run: Run, outcome: Outcome, refusal: JobRefused | None, total_s: floa
         "replica": session.runner.replica if session else None,
         "outcome": str(outcome),
         "code": str(refusal.code) if refusal else "",
+        "error": str(refusal.word) if refusal else "",
         "reason": refusal.message if refusal else "",
         "status": run.status or (refusal.status if refusal else 0),
         "bytes_in": transfer.up.moved if transfer else 0,

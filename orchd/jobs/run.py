@@ -20,6 +20,7 @@ from orchd.doors.routes import HealthAsked, ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.hooks.account import Account
 from orchd.hooks.job import Job, NodeProof
+from orchd.hooks.terms import Terms, terms_of
 from orchd.http1.rules import RequestHead
 from orchd.realtime.stream import Stream
 from orchd.relay.event_stream import EventsEnd
@@ -73,6 +74,7 @@ class Run:
     patience_s: how long each timeout is, by its code, seconds; see `wait_for`.
     explain: says what it means that a timeout has run out, by its code; see `within`.
     charging: set when the job has ended; None = nobody charges for it.
+    terms: name and price of a model for a payer.
     stream: the realtime session that the request is about; its slot is not ours to free.
     starts: which start of that session the request is; 0 = none.
     events: watches an event stream whose end the caller is told in words.
@@ -85,7 +87,7 @@ class Run:
         "_fault", "_flow", "_gift", "_job", "_late", "_now", "_patience_s", "_waits", "admitted", "arrived",
         "began_at", "begin_by", "caller", "charging", "counts", "door", "early", "events", "explain", "first_byte_s",
         "head", "held_s", "key", "model", "outer", "patience_s", "peer", "request_id", "session", "starts", "status",
-        "stream", "transfer", "way",
+        "stream", "terms", "transfer", "way",
     )  # fmt: skip
 
     def __init__(self, caller: Caller, request_id: str, now: Callable[[], float], door: Door) -> None:
@@ -109,6 +111,7 @@ class Run:
         self.transfer: Transfer | None = None
         self.outer: asyncio.Task[Any] | None = None
         self.charging: asyncio.Event | None = None
+        self.terms: Callable[[Model, str], Terms] = terms_of
         self.stream: Stream | None = None
         self.starts = 0
         self.events: EventsEnd | None = None
@@ -151,6 +154,11 @@ class Run:
         return self.door.of_node
 
     @property
+    def public(self) -> bool:
+        """It came by a door of the public listener."""
+        return self.door.public
+
+    @property
     def proof(self) -> NodeProof | None:
         """What it shows to prove that the node has sent it; None = nothing, or it names no model that is served."""
         return None if self.way is None else self.door.proof(self.head, self.way)
@@ -164,6 +172,10 @@ class Run:
     def account(self) -> Account | None:
         """The account of its session."""
         return None if self.session is None else self.session.account
+
+    def terms_for(self, payer: str) -> Terms | None:
+        """Name and price of its model for this payer; None = the model is not known yet."""
+        return None if self.model is None else self.terms(self.model, payer)
 
     # Driving.
 

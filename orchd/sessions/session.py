@@ -10,6 +10,9 @@ from typing import Any
 from orchd.domain.ids import Address, ModelKey, RunnerId, SessionId
 from orchd.domain.outcomes import Outcome
 from orchd.hooks.account import Account
+from orchd.hooks.usage import Measured
+
+NOT_SERVED = Measured(0.0)
 
 
 class SessionKind(StrEnum):
@@ -35,6 +38,7 @@ class Session:
         freed: it is letting go: it has ended, and its slot is taken until its runner has stopped working on it. The
             table calls this when the slot is free. None = it is not letting go.
         account: who pays for it, made when it was admitted. None = it was not yet, or no hook asks for accounts.
+        served: what is settled; measured when it ends, and only where somebody settles.
     """
 
     id: SessionId
@@ -49,3 +53,4 @@ class Session:
     outcome: Outcome | None = None
     freed: Callable[[], None] | None = None
     account: Account | None = None
+    served: Measured = NOT_SERVED

@@ -14,6 +14,7 @@ from orchd.hooks.account import Account
 from orchd.hooks.hook import HookOptions, JobHook
 from orchd.hooks.job import Job
 from orchd.hooks.part import HooksPart
+from orchd.hooks.usage import Usage
 from tests.advertise.rig import until
 from tests.runners.local import scripted
 from tests.test_app import app_with
@@ -38,7 +39,7 @@ class Meter(JobHook):
         self.accounts.add(account)
         self.charged.append(used)
 
-    def settle(self, account: Account, outcome: Outcome) -> None:
+    def settle(self, account: Account, outcome: Outcome, usage: Usage) -> None:
         self.settled.append((account, outcome))
 
 

@@ -27,6 +27,7 @@ accounts = st.builds(
     door=texts,
     kind=texts,
     began=st.floats(allow_nan=False, allow_infinity=False),
+    limit=st.none() | st.integers(min_value=0),
     admitted=st.booleans(),
     notes=st.dictionaries(texts, texts, max_size=32).map(lambda notes: tuple(notes.items())),
 )

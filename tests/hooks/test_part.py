@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from orchd import tasks
 from orchd.app import App
 from orchd.errors import Code, HookError, OrchdError
+from orchd.exposition import MetricsRegistry
 from orchd.hooks import part as hooks_part
 from orchd.hooks.hook import HookHost, HookOptions, JobHook
 from orchd.hooks.part import HooksPart
@@ -187,6 +188,25 @@ async def test_a_hook_that_does_not_close_keeps_no_other_one_from_closing(
     assert [line["hook"] for line in logs if line["event"] == "hook_not_closed"] == ["b"]
 
 
+# Which takes payment.
+
+
+class Taking(Noting):
+    takes_payment = True
+
+
+async def test_the_hook_that_takes_payment_is_asked_last_whatever_its_place() -> None:
+    part = a_part(None, Noting("a", []), Taking("b", []), Noting("c", []))
+    await part.open()
+    assert part.names == ("a", "c", "b")
+
+
+async def test_two_hooks_that_take_payment_keep_the_daemon_from_starting() -> None:
+    with pytest.raises(HookError, match="b and c take payment") as caught:
+        await a_part(None, Noting("a", []), Taking("b", []), Taking("c", [])).open()
+    assert caught.value.code is Code.HOOK_INVALID
+
+
 # Tables.
 
 
@@ -210,10 +230,14 @@ async def opened(folder: Path, hook: JobHook) -> list[tuple[Any, ...]]:
 def a_part(database: Any, *hooks: JobHook, **settings: Any) -> HooksPart:
     class Own(HooksPart):
         def load(self) -> list[tuple[str, JobHook]]:
-            return [("noting", hook) for hook in hooks] if hooks else super().load()
+            return [(getattr(hook, "name", "noting"), hook) for hook in hooks] if hooks else super().load()
 
     context = SimpleNamespace(
-        settings=Settings.model_validate(settings), state_dir=Path("/nowhere"), lag=LoopLag(), env={}
+        settings=Settings.model_validate(settings),
+        state_dir=Path("/nowhere"),
+        lag=LoopLag(),
+        env={},
+        metrics=MetricsRegistry(),
     )
     return Own(context, SimpleNamespace(database=database), BuiltInHooks(context, None))  # type: ignore[arg-type]
 

@@ -56,14 +56,16 @@ def asked(door: str, kind: str) -> bytes:
 @pytest.mark.parametrize("call", ["identify", "admit"])
 @pytest.mark.parametrize("kind", ["batch", "event stream", "stream start", "websocket"])
 @pytest.mark.parametrize("door", [door.name for door in DOORS])
-def test_a_402_reaches_every_caller_at_every_door(door: str, kind: str, call: str, waits: bool) -> None:
+def test_a_402_reaches_every_caller_at_every_door_but_the_nodes_as_403(
+    door: str, kind: str, call: str, waits: bool
+) -> None:
     @virtual_time
     async def run() -> None:
         hook = FakeHook(fails={call: PAY}, waits={call} if waits else set())
         bench = Bench(models=(MODEL,), hooks=[hook])
         caller = await bench.serve(asked(door, kind))
         (message,) = caller.messages
-        assert message.status == 402
+        assert message.status == (402 if door == "direct" else 403)
         assert message.header("X-Payment-Terms") == "v1; wei=7"
         assert message.header("Content-Type") == "application/json"
         assert message.header("Livepeer-Error") == "payment_required"
@@ -85,15 +87,16 @@ def test_a_402_reaches_every_caller_at_every_door(door: str, kind: str, call: st
 
 
 @pytest.mark.parametrize("door", [door.name for door in DOORS])
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 409, 418, 429, 451, 499, 503])
-def test_any_4xx_and_503_goes_out_but_a_401_never_to_a_node_that_would_drop_the_model(door: str, status: int) -> None:
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 409, 418, 429, 451, 480, 481, 482, 499, 503])
+def test_any_4xx_and_503_goes_out_but_none_to_a_node_that_means_something_else_to_it(door: str, status: int) -> None:
     @virtual_time
     async def run() -> None:
         refusal = Refusal(status, "cannot serve you", retry_after_s=7)
         bench = Bench(models=(MODEL,), hooks=[FakeHook(fails={"identify": refusal})])
         caller = await bench.serve(asked(door, "batch"))
         (message,) = caller.messages
-        assert message.status == (403 if (door, status) == ("byoc", 401) else status)
+        others = {401, 402, 480, 482} if door != "direct" else set()
+        assert message.status == (403 if status in others else status)
         body = json.loads(message.body)
         assert (body["error"], body["message"]) == (refusal.code, "cannot serve you")
         assert message.header("Livepeer-Error") == refusal.code
@@ -131,10 +134,32 @@ async def test_no_answer_of_a_hook_shows_what_the_runner_or_the_node_proves_itse
         headers = [("Authorization", "Bearer s3cret-of-the-node")] if door == "byoc" else []
         target = f"{prefix.replace('segment', 's3cret-of-the-node')}/x"
         caller = await bench.serve(request(*headers, target=target, body=b"{}"))
-        assert caller.messages[0].status == 402
+        assert caller.messages[0].status in (402, 403)
         assert b"***" in caller.sent
         assert b"t0ken-of-the-runner" not in caller.sent
         assert b"s3cret-of-the-node" not in caller.sent
+
+
+@pytest.mark.parametrize("door", [door.name for door in DOORS])
+def test_a_reason_is_what_programs_are_told_and_the_code_stays_what_is_counted(door: str) -> None:
+    @virtual_time
+    async def run() -> None:
+        refusal = Refusal(403, "cannot serve you", reason="nonce_seen", code=Code.PAYMENT_REQUIRED)
+        bench = Bench(models=(MODEL,), hooks=[FakeHook(fails={"identify": refusal})])
+        caller = await bench.serve(asked(door, "batch"))
+        (message,) = caller.messages
+        assert (json.loads(message.body)["error"], message.header("Livepeer-Error")) == ("nonce_seen",) * 2
+        (line,) = bench.log.lines
+        assert (line["code"], line["error"], line["reason"]) == ("payment_required", "nonce_seen", "cannot serve you")
+        assert bench.codes == ["payment_required"]
+
+    run()
+
+
+@pytest.mark.parametrize("reason", ["", "A", "a b", "a-b", "ä", "a" * 65, "a\n"])
+def test_another_reason_is_no_refusal(reason: str) -> None:
+    with pytest.raises(ValueError, match="cannot refuse with the reason"):
+        Refusal(402, "cannot", reason=reason)
 
 
 # What an answer may hold.
@@ -228,7 +253,7 @@ def test_what_is_not_refused_is_one_head_and_one_json_body(
         return
     for door in DOORS:
         status, lines, sent = door.refusal(refusal, "r1")
-        assert status == 402
+        assert status == (403 if door.of_node else 402)
         assert all(b"\r" not in part and b"\n" not in part for line in lines for part in line)
         names = [name.lower() for name, _ in lines]
         assert {b"content-length", b"transfer-encoding", b"connection"}.isdisjoint(names)

@@ -22,6 +22,7 @@ from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls
 from orchd.hooks.hook import JobHook, Waits
 from orchd.hooks.job import Job
+from orchd.hooks.usage import Usage
 from orchd.jobs.ending import JobListeners
 from orchd.jobs.lines import fields
 from orchd.jobs.needs import ModelFacts, SessionKeepers, Surroundings
@@ -168,7 +169,7 @@ class FakeHook(JobHook):
         """Return the session that this account is of."""
         return next(session for session in reversed(self.sessions) if session.account is account)
 
-    def settle(self, account: Account, outcome: Outcome) -> Waits:
+    def settle(self, account: Account, outcome: Outcome, usage: Usage) -> Waits:
         session = self.session(account)
         self.never(session.outcome is not outcome, "settled before its end")
         self.never(self.running[session.id] > 0, "settled while another call for the session runs")

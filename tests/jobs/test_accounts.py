@@ -18,6 +18,7 @@ from orchd.hooks.account import Account
 from orchd.hooks.hook import JobHook, Waits
 from orchd.hooks.job import Job
 from orchd.hooks.terms import terms_of
+from orchd.hooks.usage import Usage
 from orchd.realtime.expected import RECOVER_S
 from orchd.tasks import cancel, spawn
 from tests.fakes.stored import FakeStreamStore
@@ -57,9 +58,9 @@ class Paying(Charging):
         self.accounts.append(("charge", account, used))
         return super().charge(account, used)
 
-    def settle(self, account: Account, outcome: Outcome) -> Waits:
+    def settle(self, account: Account, outcome: Outcome, usage: Usage) -> Waits:
         self.accounts.append(("settle", account, outcome))
-        return super().settle(account, outcome)
+        return super().settle(account, outcome, usage)
 
     @property
     def settled_with(self) -> Account:
@@ -238,7 +239,7 @@ class Receipts(JobHook):
     def __init__(self) -> None:
         self.settled: list[tuple[Account, Outcome]] = []
 
-    def settle(self, account: Account, outcome: Outcome) -> None:
+    def settle(self, account: Account, outcome: Outcome, usage: Usage) -> None:
         self.settled.append((account, outcome))
 
 

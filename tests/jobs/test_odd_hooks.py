@@ -14,6 +14,7 @@ from orchd.domain.outcomes import Outcome
 from orchd.errors import Code, JobRefused
 from orchd.hooks.account import Account
 from orchd.hooks.hook import Waits
+from orchd.hooks.usage import Usage
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import answer, request
 from tests.virtual_time import virtual_time
@@ -111,8 +112,8 @@ class OddAboutAccounts(FakeHook):
     def charge(self, account: Account, used: float) -> Waits:
         return raised(self.how) if self.call == "charge" else None
 
-    def settle(self, account: Account, outcome: Outcome) -> Waits:
-        super().settle(account, outcome)
+    def settle(self, account: Account, outcome: Outcome, usage: Usage) -> Waits:
+        super().settle(account, outcome, usage)
         return raised(self.how) if self.call == "settle" else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 from urllib.parse import unquote
@@ -15,9 +15,9 @@ from orchd.doors.byoc.answers import check_status, shape
 from orchd.doors.node_paths import BYOC, is_byoc, oddly_spelled, on_runner
 from orchd.doors.paths import stream_route
 from orchd.doors.routes import Beside, HealthAsked, Route, Served, ToRunner, by_slug, origin_form
-from orchd.errors import Code, JobRefused
+from orchd.errors import Code
 from orchd.hooks.job import NodeProof
-from orchd.http1.names import Header, Memo
+from orchd.http1.names import Memo
 from orchd.http1.rules import AnswerHead, RequestHead
 from orchd.realtime.routes import StreamCall
 from orchd.relay.headers import may_reach_runner
@@ -82,11 +82,6 @@ class ByocDoor(Door):
     def shape(self, answer: AnswerHead, request: RequestHead, way: ToRunner, address: Address) -> AnswerShape:
         """See `answers`."""
         return shape(answer, request, way.key)
-
-    def refusal(self, why: JobRefused, request_id: str, secrets: Iterable[str] = ()) -> tuple[int, list[Header], bytes]:
-        """Never a 401: the node drops the model for good at one (docs/protocol/byoc.md, 5.6)."""
-        status, headers, body = super().refusal(why, request_id, secrets)
-        return 403 if status == 401 else status, headers, body
 
 
 def _names(rest: str, model: Model, beside: Beside) -> bool:
