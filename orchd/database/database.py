@@ -29,7 +29,7 @@ import structlog
 from orchd.database.beside import read_at_once
 from orchd.database.commit import CommitResult, commit
 from orchd.database.explain import explain
-from orchd.database.file import DatabaseFile, FileIdentity, open_beside_writer
+from orchd.database.file import DatabaseFile, FileIdentity, identity_of, open_beside_writer
 from orchd.database.migrations import Migrations, find_migrations
 from orchd.database.sql import Sql
 from orchd.errors import StoreError
@@ -148,6 +148,15 @@ class Database:
         await self._on_writer(self._file.keep)
         if self._file.identity not in (None, before):
             await self._on_reader(self._open_reader, self.timeout_s)
+
+    def require_file(self) -> None:
+        """Check that what is committed goes to the file of that name. Blocks; for the work of a transaction.
+
+        Raises:
+            StoreError: it is kept in memory, as the disk is full, or somebody has removed the file.
+        """
+        if self._file.identity is None or identity_of(self._path) != self._file.identity:
+            raise StoreError(f"cannot keep anything in the database {self._path}: its disk is full, or it was removed")
 
     async def close(self) -> None:
         """Carry out what was handed over, then let go of the file. The database can't be used afterwards."""

@@ -1,9 +1,9 @@
-"""The numbered SQL scripts of each part: `orchd/PART/migrations/NNN_name.sql`. Imports no part."""
+"""The numbered SQL scripts of each part: `migrations/NNN_name.sql` in its folder. Imports no part."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -31,7 +31,7 @@ Migrations = Mapping[str, tuple[Migration, ...]]
 
 
 def find_migrations(package: Traversable | None = None) -> Migrations:
-    """Return the migrations of every part that has a folder `migrations`.
+    """Return the migrations of every part that has a folder `migrations`, wherever in the package its own folder is.
 
     Parts that are switched off are included: their tables cost nothing, and must not look like those of a newer orchd.
 
@@ -39,13 +39,22 @@ def find_migrations(package: Traversable | None = None) -> Migrations:
         package: the folder of the package; None = orchd's own.
 
     Raises:
-        ValueError: the numbers of a part are not 1, 2, 3 and so on.
+        ValueError: the numbers of a part are not 1, 2, 3 and so on, or two parts have one name.
     """
-    found = {}
-    for folder in sorted((package or files("orchd")).iterdir(), key=lambda each: each.name):
+    found: dict[str, tuple[Migration, ...]] = {}
+    for folder in _folders(package or files("orchd")):
         if (scripts := folder / "migrations").is_dir():
+            if folder.name in found:
+                raise ValueError(f"cannot use the migrations of {folder.name}: two parts have that name")
             found[folder.name] = _of_part(folder.name, scripts)
-    return found
+    return dict(sorted(found.items()))
+
+
+def _folders(above: Traversable) -> Iterator[Traversable]:
+    for folder in above.iterdir():
+        if folder.is_dir() and folder.name != "migrations":
+            yield folder
+            yield from _folders(folder)
 
 
 def _of_part(part: str, folder: Traversable) -> tuple[Migration, ...]:

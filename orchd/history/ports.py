@@ -65,6 +65,11 @@ class Kind(StrEnum):
     RUNTIME_UP = "runtime_up", "Docker, or what launches processes, can be used"
     RUNTIME_DOWN = "runtime_down", "Docker can't be used; why"
 
+    LEDGER_ROTATED = (
+        "ledger_rotated",
+        "the secrets of payments were made new, and all terms that payers hold are void; why",
+    )
+
     RESTART_ASKED = "restart_asked", "`orchd restart`; by whom"
     STOP_ASKED = "stop_asked", "`orchd stop`; by whom"
     START_ASKED = "start_asked", "`orchd start`; by whom"

@@ -24,6 +24,8 @@ from orchd.runtime.process.settings import ProcessSettings
 from orchd.settings.basic import INSTANCE, STATE_DIR
 from orchd.settings.names import env_name, flag_name
 from orchd.settings.section import File, FreeTables, Positive, Section
+from orchd.tickets.ledger.settings import LedgerSettings
+from orchd.tickets.settings import TicketsSettings
 
 
 class LogSettings(Section):
@@ -60,6 +62,8 @@ class Settings(CatalogSettings):
     process: ProcessSettings = ProcessSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     hooks: HooksSettings = HooksSettings()
+    tickets: TicketsSettings = TicketsSettings()
+    ledger: LedgerSettings = LedgerSettings()
     log: LogSettings = LogSettings()
 
 

@@ -21,6 +21,7 @@ HOLD_PATHS = {
     "orchestrator.rpc_url_file": ("../rpc", "{0.parent}/rpc"),
     "orchestrator.certificate": ("pin:node/cert.pem", "pin:{}/node/cert.pem"),
     "hooks.path": (["hooks", "/opt/hooks"], ("{}/hooks", "/opt/hooks")),
+    "tickets.key_file": ("key", "{}/key"),
     "jobs.listen": (["unix:run/jobs.sock", "127.0.0.1:0"], ("unix:{}/run/jobs.sock", "127.0.0.1:0")),
 }
 """Every setting that holds paths, with relative ones and what they mean, {} = the folder of the settings file."""

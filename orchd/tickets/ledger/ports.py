@@ -46,19 +46,27 @@ class LedgerSession:
 
 
 class Ledger(Protocol):
-    """Balances, nonces and winners. What has returned from an `async` call is on the disk.
+    """Balances, nonces and winners. What has returned from an `async` call is on the disk."""
 
-    Attributes:
-        terms_keys: to know terms again.
-        terms_key: to make new terms.
-        auth_keys: to know auth tokens again, by id.
-        auth_key: to make new ones.
-    """
+    @property
+    def terms_keys(self) -> TermsKeys:
+        """Those by which terms are known again."""
+        ...
 
-    terms_keys: TermsKeys
-    terms_key: TermsKey
-    auth_keys: Mapping[int, AuthKey]
-    auth_key: AuthKey
+    @property
+    def terms_key(self) -> TermsKey:
+        """The one to make new terms with."""
+        ...
+
+    @property
+    def auth_keys(self) -> Mapping[int, AuthKey]:
+        """Those by which auth tokens are known again, by id."""
+        ...
+
+    @property
+    def auth_key(self) -> AuthKey:
+        """The one to make new auth tokens with."""
+        ...
 
     def balance(self, key: LedgerKey) -> Balance:
         """Return what is in hand now, charges of running sessions included that are not written yet."""
@@ -76,10 +84,10 @@ class Ledger(Protocol):
         """Book a payment: nonces, winners and credit in one transaction. Return the balance with it.
 
         The nonces count as used from the call on, so that two payments at once can't use the same; they are free again
-        if the transaction fails.
+        if the transaction fails. A payment without terms books nothing.
 
         Raises:
-            PaymentRefused: one of its nonces was used meanwhile.
+            PaymentRefused: one of its nonces was used meanwhile, or its terms have expired, were published or are void.
             StoreError: it can't be kept, and counts for nothing.
         """
         ...
@@ -93,11 +101,14 @@ class Ledger(Protocol):
 
         Args:
             served_ns: nanoseconds since the session began in which it could be served; never less than before.
+
+        Raises:
+            KeyError: there is no such session, or it has ended.
         """
         ...
 
-    async def end(self, session_id: str, served_ns: int, *, nothing: bool = False) -> Balance:
-        """Write the last charge, once; a second call changes nothing. Return what is left.
+    async def end(self, session_id: str, served_ns: int, *, nothing: bool = False) -> None:
+        """Write the last charge, once; a second call changes nothing, nor one for a session that is not known.
 
         Args:
             nothing: the session is charged nothing, and what was charged is given back.

@@ -1,0 +1,154 @@
+"""The kinds of changes that the ledger books. Each draws itself into a draft. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from orchd.domain.ids import ModelKey
+from orchd.tickets.ledger.draft import LedgerDraft
+from orchd.tickets.ledger.keyring import Keyring
+from orchd.tickets.ledger.nonces import NonceSet
+from orchd.tickets.ledger.ports import LedgerKey
+from orchd.tickets.ledger.tables import KeyRow
+from orchd.tickets.ledger.values import LedgerAccount, WinnerState
+from orchd.tickets.ledger.view import LedgerView
+from orchd.tickets.validation.validate import Taken
+
+AT_ONCE = 1000
+"""Rows of one kind that one turn of tidying touches at most."""
+FORGET_AFTER_S = 31 * 86_400.0
+"""An account that holds nothing is kept until its journal may be folded."""
+ROUNDS_VALID = 2
+"""A ticket can be redeemed in the round of its terms and in the next (payments.md, 6.5)."""
+
+
+class Change:
+    """One of them."""
+
+    def draw(self, draft: LedgerDraft) -> None:
+        """Draw it into the draft."""
+        raise NotImplementedError
+
+    def undo(self, view: LedgerView) -> None:
+        """It was not kept: free what it has reserved."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakePayment(Change):
+    """A payment is taken, and what the sessions of its account were charged is written with it.
+
+    Attributes:
+        taken: a payment that has terms; its nonces are reserved in the view.
+        nonces: those.
+    """
+
+    taken: Taken
+    nonces: NonceSet
+    key: LedgerKey
+    model: ModelKey
+
+    def draw(self, draft: LedgerDraft) -> None:
+        draft.take(self.taken, self.nonces, self.key, self.model)
+        _write_sessions(draft, self.key)
+
+    def undo(self, view: LedgerView) -> None:
+        assert self.taken.terms is not None
+        view.release(self.taken.terms.commitment, self.nonces)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCharges(Change):
+    """What sessions were charged is written.
+
+    Attributes:
+        key: of which account; None = all.
+    """
+
+    key: LedgerKey | None = None
+
+    def draw(self, draft: LedgerDraft) -> None:
+        for key in [*draft.view.sessions] if self.key is None else [self.key]:
+            _write_sessions(draft, key)
+
+
+@dataclass(frozen=True, slots=True)
+class MarkWinners(Change):
+    """Something has become of winners. Those that are not owed any more stay as they are."""
+
+    hashes: Collection[bytes]
+    state: WinnerState
+
+    def draw(self, draft: LedgerDraft) -> None:
+        for hash in self.hashes:
+            if (winner := draft.winner(hash)) is not None:
+                draft.mark(hash, winner, self.state, owed=self.state is WinnerState.EXPORTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Tidy(Change):
+    """What is over goes: terms, idle credit, empty accounts, winners that can't be redeemed any more. A bounded part.
+
+    Attributes:
+        keep_credit_s: seconds that an idle credit is kept.
+        round: the last initialized; 0 = not known.
+    """
+
+    keep_credit_s: float
+    round: int
+
+    def draw(self, draft: LedgerDraft) -> None:
+        self._expire_terms(draft)
+        self._expire_winners(draft)
+        for key, account in islice(draft.view.accounts.items(), AT_ONCE):
+            if draft.now - account.changed_at < min(self.keep_credit_s, FORGET_AFTER_S):
+                break
+            if key not in draft.accounts and key not in draft.view.sessions:
+                self._tidy_account(draft, key, account)
+
+    def _tidy_account(self, draft: LedgerDraft, key: LedgerKey, account: LedgerAccount) -> None:
+        idle_s = draft.now - account.changed_at
+        if account.balance > 0 and idle_s >= self.keep_credit_s:
+            draft.forfeit(key)
+        elif not account.balance and idle_s >= FORGET_AFTER_S:
+            draft.forget(key)
+
+    def _expire_terms(self, draft: LedgerDraft) -> None:
+        l1_block = draft.state.l1_block
+
+        def expired() -> Iterator[tuple[int, bytes]]:
+            for block in sorted(block for block in draft.view.expiring if block <= l1_block):
+                yield from ((block, commitment) for commitment in draft.view.expiring[block])
+
+        for block, commitment in islice(expired(), AT_ONCE):
+            draft.expire(block, commitment)
+
+    def _expire_winners(self, draft: LedgerDraft) -> None:
+        """One that was exported may have been redeemed: all that is known is that nothing is owed for it any more."""
+        for hash, winner in islice(draft.view.owed.items(), AT_ONCE):
+            if self.round < winner.creation_round + ROUNDS_VALID:
+                break  # They are in the order in which they were won.
+            if hash not in draft.owed:
+                state = winner.state if winner.state is WinnerState.EXPORTED else WinnerState.EXPIRED
+                draft.mark(hash, winner, state, owed=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SetKeys(Change):
+    """There are other secrets.
+
+    Attributes:
+        rows: as they are stored.
+    """
+
+    keys: Keyring
+    rows: Sequence[KeyRow]
+
+    def draw(self, draft: LedgerDraft) -> None:
+        draft.keys = self.keys, self.rows
+
+
+def _write_sessions(draft: LedgerDraft, key: LedgerKey) -> None:
+    for id in draft.view.sessions.get(key, ()):
+        draft.write_session(draft.view.running[id])
