@@ -10,7 +10,8 @@ import base64
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from orchd.tickets.validation.credentials import read_job
+from orchd.domain.chain import TermsOf
+from orchd.tickets.validation.credentials import read_job, read_payer
 from orchd.tickets.validation.faults import Fault, PaymentRefused
 from orchd.tickets.validation.grants import AuthKey, Grant, check_grant, make_auth_token, read_auth_token
 from orchd.tickets.validation.keys import SEED_RANDOM_BYTES, Basis
@@ -30,8 +31,9 @@ from orchd.tickets.validation.signatures import signer_of
 from orchd.tickets.validation.tickets import TicketTerms, commitment_to, ticket_hash
 from orchd.tickets.validation.validate import Expected, Taken
 from orchd.tickets.validation.wire import WireError, decode, encode
+from orchd.tickets.validation.worth import Economics, make_terms
 from tests.doubles.gateway.tokens import params_of, price_of
-from tests.tickets.validation.receiver import KEY, Receiver
+from tests.tickets.validation.receiver import ETH, FUNDED, KEY, Receiver
 from tests.tickets.validation.recordings import Recorded
 from tests.tickets.validation.sender import Signer, high_s
 
@@ -44,6 +46,13 @@ SIGNERS = [
     Signer(b"\x99" * 32),
 ]
 PAYER_A = SIGNERS[5].address
+FUNDS = {
+    bytes.fromhex("15d34aaf54267db7d7c367839aaf71a00a2c6a65"): replace(FUNDED, deposit=0, reserve=0),
+    bytes.fromhex("9965507d1a55bcc2695c58ba16fb37d819b0a4dc"): replace(FUNDED, deposit=ETH, reserve=1000),
+}
+"""Of payers that have less than the others."""
+ECONOMICS = Economics(ticket_value=200_000_000_000, gas_price=20_000_000)
+"""What the recorded receivers of Live Runner were told."""
 UNSEEN = {
     "tickets on the terms of another challenge of the same payer (manifest A, terms B)",
     "after: payment on terms issued before the restart, never used",
@@ -66,9 +75,17 @@ class Offered:
 
 @dataclass
 class Stage:
-    """Plays the steps of one recording, in their order."""
+    """Plays the steps of one recording, in their order.
+
+    Attributes:
+        live: it is one of Live Runner's.
+        shows_challenges: if not, terms are those of the payments themselves.
+        apart: each payment is judged by itself, as if there were no other.
+    """
 
     live: bool
+    shows_challenges: bool = True
+    apart: bool = False
     receiver: Receiver = field(default_factory=Receiver)
     offered: dict[bytes, Offered] = field(default_factory=dict)
     last: Offered | None = None
@@ -81,21 +98,41 @@ class Stage:
         Raises:
             PaymentRefused: it takes nothing.
         """
+        if self.apart:
+            self.last = None
+            self.offered.clear()
+            self.receiver.nonces.clear()
         self.learn(step)
         header = (step.payment or "").strip().encode()
         try:
             sent = decode(PaymentMessage, from_base64(header, Fault.PAYMENT_BASE64, ""))
         except (PaymentRefused, WireError):
             sent = None
-        if step.step in UNSEEN or (self.last is None and sent is not None):
-            assert sent is not None
-            assert sent.ticket_params is not None
-            assert sent.expected_price is not None
-            params = replace(sent.ticket_params, expiration_params=sent.expiration_params)
-            self.offer(params, sent.expected_price, sent.sender)
+        unseen = step.step in UNSEEN or not self.shows_challenges or (self.last is None and not self.apart)
+        if sent is not None and unseen:
+            self.offer_as_paid(step, sent)
         if sent is not None and header:
             header = base64.b64encode(encode(self.moved(sent)))
         return self.live_runner(step, header) if self.live else self.byoc(step, header)
+
+    def ask(self, step: Recorded) -> None:
+        """Make terms for who asks for some without a payment.
+
+        Raises:
+            PaymentRefused: it gets none.
+        """
+        self.learn(step)
+        payer = read_payer((step.payer or "").strip().encode())
+        basis = Basis(LIVE_RUNNER.name, payer, Fraction(ECONOMICS.ticket_value))
+        make_terms(
+            KEY,
+            bytes(SEED_RANDOM_BYTES),
+            basis,
+            bytes(20),
+            ECONOMICS,
+            FUNDS.get(payer, FUNDED),
+            TermsOf(1, 1, b"1" * 32),
+        )
 
     def learn(self, step: Recorded) -> None:
         """Make terms of ours for each that the recording offers, and see what it says of the chain."""
@@ -104,9 +141,9 @@ class Stage:
             assert info.ticket_params is not None
             assert info.price_info is not None
             assert info.auth_token is not None
-            runner = step.challenge["payment_url"].partition("/apps/")[2].partition("/")[0]
-            # Where a payment brings its own challenge along, payer A had asked for it.
-            asked = PAYER_A if step.payment is not None else payer_of(step)
+            runner = runner_of(step.challenge["payment_url"])
+            # Where a payment brings its own challenge along, payer A had asked for it; a signer was asked by its own.
+            asked = PAYER_A if step.payment is not None and step.target else payer_of(step)
             of = self.challenged.setdefault(info.auth_token.session_id, (asked, runner))
             self.offer(info.ticket_params, info.price_info, of[0], info.auth_token, of[1])
         elif step.token:
@@ -114,6 +151,16 @@ class Stage:
         if step.block is not None:
             self.receiver.l1_block = max(self.receiver.l1_block, step.block)
         self.receiver.round = max(self.receiver.round, step.round or 0)
+
+    def offer_as_paid(self, step: Recorded, sent: PaymentMessage) -> None:
+        """Make terms of ours for those of a payment that no step shows."""
+        assert sent.ticket_params is not None
+        assert sent.expected_price is not None
+        auth = None
+        if step.segment:
+            auth = decode(SegmentMessage, base64.b64decode(step.segment)).auth_token
+        params = replace(sent.ticket_params, expiration_params=sent.expiration_params)
+        self.offer(params, sent.expected_price, sent.sender, auth, runner_of(step.target))
 
     def offer(
         self, params: TicketParams, quoted: QuotedPrice, payer: bytes, auth: AuthToken | None = None, runner: str = ""
@@ -123,7 +170,10 @@ class Stage:
         if known:
             self.last = known
             return
-        terms = read_terms(params, None)
+        try:
+            terms = read_terms(params, None)
+        except PaymentRefused:
+            return  # We would never make such terms.
         price = Fraction(quoted.price_per_unit, quoted.pixels_per_unit)
         bare = replace(terms, seed=KEY.seed(len(self.offered).to_bytes(SEED_RANDOM_BYTES, "big")))
         basis = Basis((LIVE_RUNNER if self.live else BYOC).name, payer, price, "" if self.live else "work")
@@ -163,13 +213,13 @@ class Stage:
         return self.receiver.pay(read_payment(header), Expected(BYOC, recipient, job.signed.sender, "work"))
 
     def live_runner(self, step: Recorded, header: bytes) -> Taken:
-        assert self.last is not None
         segment = read_segment(self.moved_segment((step.segment or "").encode()))
         payment = read_payment(header)
         check_segment(segment, payment.sender)
         grant = read_auth_token(segment.auth, {AUTH_KEY.id: AUTH_KEY})
-        runner = step.target.partition("/apps/")[2].partition("/")[0]
+        runner = runner_of(step.target)
         check_grant(grant, segment.auth, runner=runner or grant.runner, payer=payment.sender, now=0)
+        assert self.last is not None
         expected = Expected(LIVE_RUNNER, self.last.terms.recipient, payment.sender, price=grant.price)
         return self.receiver.pay(payment, expected, segment.manifest)
 
@@ -188,10 +238,15 @@ class Stage:
         return base64.b64encode(encode(replace(sent, auth_token=auth)))
 
 
+def runner_of(target: str) -> str:
+    """Return which runner a path is for."""
+    return target.partition("/apps/")[2].partition("/")[0]
+
+
 def payer_of(step: Recorded) -> bytes:
     """Return who gets the terms of a step: who pays in it, or asks."""
     if step.payer:
-        return bytes.fromhex(step.payer[2:])
+        return bytes.fromhex(step.payer.strip().removeprefix("0x"))
     return read_job(step.job.encode()).signed.sender if step.job else b""
 
 
