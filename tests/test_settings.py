@@ -74,6 +74,7 @@ class TestShippedFile:
             "files",
             "failures",
             "connections",
+            "days",
             "hours",
             "percent",
             "bytes per second",
