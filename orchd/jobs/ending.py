@@ -21,6 +21,7 @@ from orchd.jobs.run import Run
 from orchd.jobs.verdict import RUNNERS_FAULT
 from orchd.realtime.stream import Stream, StreamEnd
 from orchd.relay.ports import Transfer
+from orchd.sessions.payers import payer_of
 
 OK, RUNNER_ERROR = Outcome.OK, Outcome.RUNNER_ERROR  # Members of enums are slow to look up: each job needs these.
 UNANSWERED = (Outcome.CLIENT_GONE, Outcome.TIMEOUT)
@@ -117,6 +118,8 @@ class JobEnding:
     def end(self, run: Run, outcome: Outcome, refusal: JobRefused | None) -> None:
         """Free the slot, or let it go; tell log and metrics; let the hooks settle."""
         now = self._now()
+        if run.place is not None:
+            run.place.leave()
         session, total_s = run.session, now - run.began_at
         if outcome is OK and 500 <= run.status <= 599:
             outcome = RUNNER_ERROR
@@ -157,6 +160,9 @@ class JobEnding:
 
     def stream_found(self, stream: Stream) -> None:
         """Charge for a stream that was found again, as before the restart."""
+        account = stream.session.account
+        if account is not None and account.payer:
+            stream.session.place = self._table.payers.enter(payer_of(account.payer, ""), stream.key)
         self._accounts.charge_stream(stream)
 
     def stream_ended(self, end: StreamEnd) -> None:

@@ -203,12 +203,16 @@ class Handler:
         if plan.in_session:
             session = await self._realtime.ride(run, way)
         else:
+            if hooks.arriving or hooks.identifying:
+                self._slots.count(run, key)
             begun = self._table.begin(key, plan.kind)
             if isinstance(begun, Session):
                 run.session = session = begun
                 session.abort = run.abort
             else:
                 session = await self._slots.wait(run, key, begun)
+            if run.place is not None:
+                self._slots.seat(run, session)
         if hooks.admitting or hooks.accounting:
             await self._admit(run)
         run.admitted = True

@@ -127,9 +127,12 @@ class Realtime:
     async def _find(self, run: Run, way: ToRunner, name: str) -> Stream:
         """Return the stream of that name, making one of a new slot if there is none."""
         keeper, key, origin = self._keeper, way.key, run.door.origin
+        there = keeper.streams.find(key, name)
+        if there is None or there.session.place is None:
+            self._slots.count(run, key)
         if not origin.at_node:
-            if (stream := keeper.streams.find(key, name)) is not None:
-                return stream
+            if there is not None:
+                return there
             session = await self._slots.for_stream(run, key)
             run.session = None
             return keeper.hold(name, origin, session)  # Another request may have made it while we waited.
@@ -243,6 +246,7 @@ class Realtime:
 
     def _own(self, run: Run, stream: Stream) -> None:
         run.stream, run.session = stream, stream.session
+        self._slots.seat(run, stream.session)
         self._keeper.request_began(stream, run.abort)
 
     def _which(self, run: Run, way: ToRunner, name: str) -> Stream | None:

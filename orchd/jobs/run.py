@@ -25,6 +25,7 @@ from orchd.http1.rules import RequestHead
 from orchd.realtime.stream import Stream
 from orchd.relay.event_stream import EventsEnd
 from orchd.relay.ports import Caller, Transfer
+from orchd.sessions.payers import PayerPlace
 from orchd.sessions.session import Session
 from orchd.tasks import caught, spawn
 
@@ -74,6 +75,7 @@ class Run:
     patience_s: how long each timeout is, by its code, seconds; see `wait_for`.
     explain: says what it means that a timeout has run out, by its code; see `within`.
     charging: set when the job has ended; None = nobody charges for it.
+    place: where it counts for its payer until it has a session, which counts from then on; None = nowhere.
     terms: name and price of a model for a payer.
     stream: the realtime session that the request is about; its slot is not ours to free.
     starts: which start of that session the request is; 0 = none.
@@ -86,8 +88,8 @@ class Run:
     __slots__ = (
         "_fault", "_flow", "_gift", "_job", "_late", "_now", "_patience_s", "_waits", "admitted", "arrived",
         "began_at", "begin_by", "caller", "charging", "counts", "door", "early", "events", "explain", "first_byte_s",
-        "head", "held_s", "key", "model", "outer", "patience_s", "peer", "request_id", "session", "starts", "status",
-        "stream", "terms", "transfer", "way",
+        "head", "held_s", "key", "model", "outer", "patience_s", "peer", "place", "request_id", "session", "starts",
+        "status", "stream", "terms", "transfer", "way",
     )  # fmt: skip
 
     def __init__(self, caller: Caller, request_id: str, now: Callable[[], float], door: Door) -> None:
@@ -100,6 +102,7 @@ class Run:
         self.key: ModelKey | None = None
         self.arrived = False
         self.session: Session | None = None
+        self.place: PayerPlace | None = None
         self.admitted = False
         self._job: Job | None = None
         self.caller = caller

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from orchd.domain.ids import ModelKey
 from orchd.errors import Code, JobRefused
+from orchd.hooks.job import NO_LIMITS
 from orchd.jobs.run import Run
+from orchd.sessions.payers import payer_of
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.slots import QueuePlace
 from orchd.sessions.table import SessionTable
@@ -26,6 +28,23 @@ class SlotTaker:
         self._table = table
         self._hold_s = hold_s
         self._now = now
+
+    def count(self, run: Run, key: ModelKey) -> None:
+        """Count the session that the run asks for, as its payer's; see `Job.lower_limit`.
+
+        What the node sends comes from one address, so there only a payer whom a hook has named is counted.
+
+        Raises:
+            JobRefused: this payer has as many as it may have.
+        """
+        job = run.job
+        if job.payer or (job.limits is not NO_LIMITS and not run.of_node):
+            run.place = self._table.payers.enter(payer_of(job.payer, run.peer), key, job.limits)
+
+    def seat(self, run: Run, session: Session) -> None:
+        """The run has got its session, which counts from now on until its slot is free."""
+        if session.place is None:
+            session.place, run.place = run.place, None
 
     async def for_stream(self, run: Run, key: ModelKey) -> Session:
         """Take a slot for a stream; the end of the job gives it back unless a stream has taken it over by then."""

@@ -14,6 +14,7 @@ from orchd.domain.changes import Changes
 from orchd.domain.ids import Address, ModelKey, RunnerId, SessionId
 from orchd.errors import Code, JobRefused
 from orchd.sessions.counts import SlotCounts
+from orchd.sessions.payers import Payers
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.slots import NOT_STARTED, HeldAt, ModelSlots, QueuePlace, ReplicaSlots, refusal
 
@@ -43,6 +44,7 @@ class ReplicaTable(SlotCounts):
         self._on_closed = on_closed
         self._clock = clock
         self.changes: Changes[ModelKey] = Changes()
+        self.payers = Payers()
         self._ids = cast(Iterator[SessionId], itertools.count(1))
 
     def define(self, key: ModelKey, max_sessions: int, hold_limit: int) -> None:

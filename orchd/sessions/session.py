@@ -11,6 +11,7 @@ from orchd.domain.ids import Address, ModelKey, RunnerId, SessionId
 from orchd.domain.outcomes import Outcome
 from orchd.hooks.account import Account
 from orchd.hooks.usage import Measured
+from orchd.sessions.payers import PayerPlace
 
 NOT_SERVED = Measured(0.0)
 
@@ -38,6 +39,7 @@ class Session:
         freed: it is letting go: it has ended, and its slot is taken until its runner has stopped working on it. The
             table calls this when the slot is free. None = it is not letting go.
         account: who pays for it, made when it was admitted. None = it was not yet, or no hook asks for accounts.
+        place: where it counts for its payer, until its slot is free; None = it does not.
         served: what is settled; measured when it ends, and only where somebody settles.
     """
 
@@ -53,4 +55,5 @@ class Session:
     outcome: Outcome | None = None
     freed: Callable[[], None] | None = None
     account: Account | None = None
+    place: PayerPlace | None = None
     served: Measured = NOT_SERVED

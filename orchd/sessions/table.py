@@ -56,6 +56,7 @@ class SessionTable(ReplicaTable):
 
     Attributes:
         changes: models whose counts of slots or of waiting jobs have changed.
+        payers: how many of the sessions are whose.
     """
 
     def gone(self, runner: RunnerId) -> None:
@@ -214,6 +215,8 @@ class SessionTable(ReplicaTable):
     def _give_back(self, session: Session, model: ModelSlots, replica: ReplicaSlots) -> None:
         """Let who waits have the slot of a session that its replica does not hold any more."""
         model.active -= 1
+        if session.place is not None:
+            session.place.leave()
         self.changes.touch(session.key)
         if not (replica.sessions or replica.is_open):
             del model.replicas[session.runner]
