@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from enum import StrEnum
 from fractions import Fraction
 
@@ -57,3 +58,19 @@ class Price:
             return self.per_unit / self.pixels_per_unit
         wei = self.wei(eth_usd)
         return None if wei is None or eth_usd is None else wei * eth_usd / WEI_PER_ETH
+
+
+def in_eth(wei: Fraction | int) -> str:
+    """Return an amount for a person, with the unit that suits it: `0.0123 ETH`, `12.3 gwei`, `350 wei`."""
+    for unit, size, least in (("ETH", WEI_PER_ETH, 10**13), ("gwei", 10**9, 10**6)):
+        if abs(wei) >= least or not wei:
+            return f"{plain(Fraction(wei) / size)} {unit}"
+    return f"{plain(Fraction(wei))} wei"
+
+
+def plain(amount: Fraction) -> str:
+    """Return a number for a person: to three digits, and to the point at least; without zeros at its end."""
+    digits = Context(prec=28).divide(Decimal(amount.numerator), Decimal(amount.denominator))
+    places = max(0, 2 - digits.adjusted()) if digits else 0
+    shown = f"{digits:.{places}f}"
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown

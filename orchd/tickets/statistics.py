@@ -46,6 +46,9 @@ class Odds:
         return self.squares - self.expected**2 / self.tickets if self.tickets else Fraction()
 
 
+NO_TICKETS = Odds()
+
+
 def odds_of(probability: Fraction, tickets: int = 1) -> Odds:
     """Return the odds of tickets that win with the same probability."""
     return Odds(tickets, tickets * probability, tickets * probability**2)
