@@ -16,6 +16,7 @@ import structlog
 from orchd import __version__
 from orchd.admin.part import AdminPart
 from orchd.catalog.part import CatalogPart
+from orchd.control.down import TakeDown
 from orchd.control.part import ControlPart
 from orchd.daemon_metrics import DaemonCollector
 from orchd.database.part import DatabasePart
@@ -114,7 +115,8 @@ class App:
         jobs = self._add(JobsPart)(context, sessions, reconcile, realtime, node, hooks, self._lines)
         self._add(AdminPart)(context, reconcile, self._lifetime.is_running)
         drain = partial(self._lifetime.drain, above=reconcile)
-        control = self._add(ControlPart)(context, reconcile, runtimes, drain, self.waiting_for, self.stop, history)
+        down = TakeDown(reconcile, runtimes, drain, self.waiting_for, self.stop, history)
+        control = self._add(ControlPart)(context, reconcile, runtimes, down, history)
         log_level = partial(set_level, lines=self._lines)
         reload = self._add(ReloadPart)(context, catalog, secrets, self._again, log_level)
         keep = {"lock": ground.keep_lock, "store": database.keep, "control socket": control.keep}

@@ -43,6 +43,7 @@ class Position(IntEnum):
     LOGS = 50
     NEXT = 51
     EVENTS = 52
+    MONEY = 60
 
 
 Section = Callable[[Json, TextStyle], list[str]]

@@ -4,8 +4,9 @@ Where its line in `COMMANDS` does not say enough, its `ABOUT` says more in its h
 
 A module is imported when its command is used: `orchd status` needs neither the job path nor Docker's client.
 
-Exit codes: 0 done; 1 the models file has errors (`check`, `price`, `export`), or a model could not be stopped, started
-or restarted; 2 the command or its settings are wrong, or it failed; 3 the daemon can't be reached; 130 interrupted.
+Exit codes: 0 done; 1 the models file has errors (`check`, `price`, `export`), a model could not be stopped, started
+or restarted, or the ledger differs from its journal (`tickets reconcile`); 2 the command or its settings are wrong,
+or it failed; 3 the daemon can't be reached; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "start": "let models run again that were stopped",
         "restart": "drain the runners of models and start them again; try failed ones again",
         "check": "say what is wrong with aiModels.json, here and for the node",
+        "tickets": "show what payers' tickets came to; export winners; make new secrets",
         "price": "show prices in every unit, what each registry gets of them and what the node will report",
     },
     "now and then": {

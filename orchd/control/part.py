@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from orchd.control.down import TakeDown
 from orchd.control.logs import ShowLogs
 from orchd.control.orders import Order
 from orchd.control.restart import Restart
 from orchd.control.server import ControlServer
 from orchd.control.stop import StartModels, StopModels
+from orchd.control.tickets import HasTickets, MarkExported, RotateSecrets
 from orchd.history.ports import History
 from orchd.part import Context, Part
 from orchd.reconcile.ports import Reconciler
@@ -25,7 +24,7 @@ class ControlPart(Part):
 
     Args:
         history: is told of each order.
-        drain, waits_for, stop: as those of `TakeDown`.
+        ledger: None = orchd takes no tickets.
 
     Attributes:
         down: what `orchd down` does.
@@ -38,26 +37,29 @@ class ControlPart(Part):
         context: Context,
         reconcile: Reconciler,
         runtimes: Runtimes,
-        drain: Callable[[], Awaitable[None]],
-        waits_for: Callable[[], str],
-        stop: Callable[[str], None],
+        down: TakeDown,
         history: History,
+        ledger: HasTickets | None = None,
     ) -> None:
         self._state_dir = context.state_dir
         self._reconcile = reconcile
         self._runtimes = runtimes
         self._history = history
-        self.down = TakeDown(reconcile, runtimes, drain, waits_for, stop, history)
+        self.down = down
+        self._ledger = ledger
         self._threads = DaemonThreads("control-socket")
         self._server: ControlServer | None = None
 
     async def open(self) -> None:
+        ledger = None if self._ledger is None else self._ledger.ledger
         orders = {
             "down": Order(self.down.run, goes_on=True),
             "logs": Order(ShowLogs(self._reconcile, self._runtimes).run),
             "restart": Order(Restart(self._reconcile, self._history).run),
             "start": Order(StartModels(self._reconcile, self._history).run),
             "stop": Order(StopModels(self._reconcile, self._history).run),
+            "tickets_mark": Order(MarkExported(ledger).run, goes_on=True),
+            "tickets_rotate": Order(RotateSecrets(ledger, self._history).run, goes_on=True),
         }
         self._server = ControlServer(self._state_dir, orders)
         await self._server.start()

@@ -60,12 +60,13 @@ class Price:
         return None if wei is None or eth_usd is None else wei * eth_usd / WEI_PER_ETH
 
 
-def in_eth(wei: Fraction | int) -> str:
-    """Return an amount for a person, with the unit that suits it: `0.0123 ETH`, `12.3 gwei`, `350 wei`."""
+def in_eth(amount: Fraction | int) -> str:
+    """Return wei for a person, in the unit that suits the amount: `0.0123 ETH`, `12.3 gwei`, `350 wei`."""
+    wei = Fraction(amount)
     for unit, size, least in (("ETH", WEI_PER_ETH, 10**13), ("gwei", 10**9, 10**6)):
         if abs(wei) >= least or not wei:
-            return f"{plain(Fraction(wei) / size)} {unit}"
-    return f"{plain(Fraction(wei))} wei"
+            return f"{plain(wei / size)} {unit}"
+    return f"{plain(wei)} wei"
 
 
 def plain(amount: Fraction) -> str:

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fractions import Fraction
 from types import MappingProxyType
 
 from orchd.domain.ids import ModelKey, RunnerId
@@ -268,6 +269,25 @@ class RuntimeStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class MoneyStatus:
+    """What a reader may know of tickets and what they came to, in wei.
+
+    Attributes:
+        sessions: that are paid for and run now.
+        earned_today: the expected value of the tickets that were taken since midnight UTC; `earned`: of all of them.
+        won: face values of those that won. `owed`: of those that may still be redeemed.
+        debts: of all payers together; never below zero.
+    """
+
+    sessions: int = 0
+    earned_today: Fraction = Fraction()
+    earned: Fraction = Fraction()
+    won: int = 0
+    owed: int = 0
+    debts: Fraction = Fraction()
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a reader may know, at one moment.
 
@@ -281,6 +301,7 @@ class Snapshot:
         version: grows whenever a model's status has changed, or a model has come or gone.
         at: Unix time. `converged`: nothing is under way and nothing is left to do.
         stopped_elsewhere: models that an operator has stopped and that are not in the file.
+        money: None = orchd takes no tickets.
     """
 
     at: float = 0.0
@@ -298,3 +319,4 @@ class Snapshot:
     converged: bool = False
     version: int = 0
     stopped_elsewhere: Mapping[ModelKey, Stopped] = field(default_factory=lambda: MappingProxyType({}))
+    money: MoneyStatus | None = None

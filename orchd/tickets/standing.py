@@ -25,7 +25,7 @@ class Winners:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TicketStanding:
     """What tickets came to.
 
     Attributes:
@@ -41,8 +41,8 @@ class Standing:
     redeemed: Winners = Winners()
     expired: Winners = Winners()
 
-    def __add__(self, other: Standing) -> Standing:
-        return Standing(
+    def __add__(self, other: TicketStanding) -> TicketStanding:
+        return TicketStanding(
             self.odds + other.odds,
             self.expected + other.expected,
             self.won + other.won,
@@ -67,7 +67,7 @@ class PayerStanding:
 
     model: ModelKey
     payer: bytes
-    standing: Standing
+    standing: TicketStanding
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class ModelStanding:
     """What the tickets for one model came to. `payers`: those that pay most come first."""
 
     model: ModelKey
-    standing: Standing
+    standing: TicketStanding
     payers: tuple[PayerStanding, ...]
 
 
@@ -91,6 +91,6 @@ def by_model(rows: Iterable[PayerStanding]) -> list[ModelStanding]:
     return sorted(found, key=lambda each: (-each.standing.expected, each.model))
 
 
-def total(rows: Iterable[PayerStanding | ModelStanding]) -> Standing:
+def total(rows: Iterable[PayerStanding | ModelStanding]) -> TicketStanding:
     """Return what they came to together."""
-    return sum((row.standing for row in rows), Standing())
+    return sum((row.standing for row in rows), TicketStanding())

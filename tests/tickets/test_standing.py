@@ -5,18 +5,18 @@ from __future__ import annotations
 from fractions import Fraction
 
 from orchd.domain.ids import ModelKey
-from orchd.tickets.standing import PayerStanding, Standing, Winners, by_model, total
+from orchd.tickets.standing import PayerStanding, TicketStanding, Winners, by_model, total
 from orchd.tickets.statistics import odds_of
 
 CHAT, PAINT = ModelKey("llm", "acme/chat"), ModelKey("text-to-image", "acme/paint")
 ANN, BOB = b"a" * 20, b"b" * 20
 
 
-def standing(expected: int, won: int = 0, redeemed: int = 0, expired: int = 0) -> Standing:
+def standing(expected: int, won: int = 0, redeemed: int = 0, expired: int = 0) -> TicketStanding:
     """Each winner is 100 wei; every tenth ticket wins."""
     odds = odds_of(Fraction(1, 10), expected // 10)
     worth = [Winners(count, 100 * count) for count in (won, redeemed, expired)]
-    return Standing(odds, Fraction(expected), *worth)
+    return TicketStanding(odds, Fraction(expected), *worth)
 
 
 ROWS = [

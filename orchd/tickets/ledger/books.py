@@ -197,6 +197,10 @@ class Books:
         """
         await self._booking.book(MarkWinners(hashes, state))
 
+    async def exported(self, hashes: Collection[bytes]) -> None:
+        """Note that winners were exported, as `mark`."""
+        await self.mark(hashes, WinnerState.EXPORTED)
+
     # -- sessions ----------------------------------------------------------------------------------------------------
 
     def begin(self, session: LedgerSession) -> None:
