@@ -20,10 +20,13 @@ from orchd.doors.refusal import rendered
 from orchd.doors.routes import AskBody, Beside, HealthAsked, Route, Served, ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.hooks.job import NodeProof
+from orchd.hooks.receipt import Receipt
 from orchd.http1.names import Header, Memo
 from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead
 from orchd.realtime.routes import StreamCall
+from orchd.relay.event_stream import EventsEnd
 from orchd.relay.headers import TO_RUNNER
+from orchd.relay.ports import EventStream
 
 Readiness = tuple[bool, str]
 """Whether a session can begin, and if not, why."""
@@ -173,6 +176,18 @@ class Door(ABC):
         if not 200 < status < 400 or (leads := for_caller(answer, way.key, address, self.root(request, way))) is None:
             return AS_IT_IS
         return AnswerShape(without=LOCATION, extra=b"Location: %b\r\n" % leads)
+
+    def lines(self, receipt: Receipt | None) -> bytes:
+        """Return lines that the head of each answer gets. Only doors of the public listener are asked.
+
+        Args:
+            receipt: what the payer has left; None = the job costs nothing.
+        """
+        return b""
+
+    def events(self, receipt: Receipt | None) -> EventStream:
+        """Return what watches an event stream whose end the caller is told in words; `receipt`: as of `lines`."""
+        return EventsEnd()
 
     def root(self, request: RequestHead, way: ToRunner) -> str:
         """Return what leads from the URL of this request to the root of its runner; ends with a slash."""

@@ -7,15 +7,19 @@ docs/protocol/live-runner.md, 4.3). After it come the node's own words: nothing 
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from collections.abc import Sequence
+from urllib.parse import quote, unquote
 
 from orchd.domain.model import Model
-from orchd.doors.paths import meant
+from orchd.doors.paths import meant, stream_route
 from orchd.doors.routes import PATH_SAFE
 from orchd.errors import Code
+from orchd.http1.rules import RequestHead
 from orchd.realtime.routes import StreamCall
 
 BYOC, LIVE = "/byoc/", "/live/"
+MAX_NAME_LENGTH = 4096
+"""Longest path that is compared with the name of a capability."""
 TRIAL_SLUG = "orchd"
 """In the place of a model's slug, which never is so: the path is one of orchd's own trials."""
 
@@ -52,3 +56,21 @@ def oddly_spelled(call: StreamCall | None, path: str, model: Model, method: byte
     if call is None and meant(model, method, path) is not None:
         return Code.BAD_REQUEST, f"cannot tell what is asked of a stream of {model.key}: spell its route plainly"
     return None
+
+
+def on_stream_route(call: StreamCall | None, path: str, model: Model, head: RequestHead, bases: Sequence[str]) -> bool:
+    """Return whether a path leads to a route of the model's streams, however it is spelled.
+
+    Args:
+        call, bases: as of `Door.refuses`.
+    """
+    return call is not None or any(stream_route(model, head.method, f"{base}{path}") for base in bases)
+
+
+def names_capability(rest: str, name: str) -> bool:
+    """Return whether a path is just the name of the capability: the SDK's client posts to
+    `/process/request/CAPABILITY`, and means no path by that.
+    """
+    if len(rest) > MAX_NAME_LENGTH:
+        return False
+    return unquote(rest.encode("latin-1").decode("utf-8", "replace"), errors="replace").strip("/") == name.strip("/")

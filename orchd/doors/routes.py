@@ -46,12 +46,20 @@ class Served:
         beside: the node.
     """
 
-    __slots__ = ("beside", "models", "slugs")
+    __slots__ = ("_names", "beside", "models", "slugs")
 
     def __init__(self, models: Mapping[ModelKey, Model], beside: Beside | None = None) -> None:
         self.models = models
         self.beside = beside or Beside()
         self.slugs: Mapping[str, ModelKey] = {key.slug: key for key in models}
+        self._names: Mapping[str, ModelKey] | None = None
+
+    def named(self, capability: str) -> ModelKey | None:
+        """Return the model that is sold under this name; None = there is none. Of several it is the first."""
+        if self._names is None:
+            pattern, models = self.beside.capability, reversed([*self.models.items()])
+            self._names = {model.name_for_gateways(pattern): key for key, model in models}
+        return self._names.get(capability)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +70,22 @@ class ToRunner:
         target: path and query on the runner, byte for byte; an external runner's base path comes before it.
         slug: of the model, where the route has one.
         proof: the path segment that only the node knows, as it was presented.
+        begins_within_s: how many seconds after the request's arrival the caller stops waiting for an answer to begin;
+            infinite = it does not say.
     """
 
     key: ModelKey
     target: str
     slug: str = ""
     proof: bytes = attribute(default=b"", repr=False)
+    begins_within_s: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class HealthAsked:
     """Somebody asks whether a session of this model can begin: orchd answers from what it knows.
 
-    Attributes: as `ToRunner`'s.
+    Attributes: as those of `ToRunner`.
     """
 
     key: ModelKey

@@ -12,6 +12,7 @@ from orchd.domain.outcomes import Outcome
 from orchd.hooks.account import Account
 from orchd.hooks.hook import HookDatabase, HookHost, HookOptions, JobHook, Waits
 from orchd.hooks.job import Job, NodeProof, PayerLimits
+from orchd.hooks.receipt import Receipt
 from orchd.hooks.refusal import Refusal
 from orchd.hooks.terms import Terms
 from orchd.hooks.usage import Usage
@@ -28,6 +29,7 @@ __all__ = [
     "Outcome",
     "PayerLimits",
     "PriceUnit",
+    "Receipt",
     "Refusal",
     "RunnerId",
     "Sql",

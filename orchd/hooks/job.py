@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from orchd.domain.ids import ModelKey, RunnerId, new_ids
 from orchd.domain.money import PriceUnit
 from orchd.hooks.account import MAX_NOTE_LENGTH, MAX_NOTES, MAX_PAYER_LENGTH, Account
+from orchd.hooks.receipt import Receipt
 from orchd.hooks.terms import Terms
 from orchd.http1.names import Header
 from orchd.http1.rules import RequestHead
@@ -88,7 +89,7 @@ class Job:
     Header names and values are bytes, as they came; those that the runner will not see are included.
     """
 
-    __slots__ = ("_account_id", "_facts", "_kept", "_limits", "_notes", "_payer", "_price")
+    __slots__ = ("_account_id", "_facts", "_kept", "_limits", "_notes", "_payer", "_price", "_receipt")
 
     def __init__(self, facts: JobFacts) -> None:
         self._facts = facts
@@ -98,6 +99,7 @@ class Job:
         self._price: tuple[Fraction, PriceUnit] | None = None
         self._limits = NO_LIMITS
         self._account_id = ""
+        self._receipt: Receipt | None = None
 
     @property
     def request_id(self) -> str:
@@ -266,6 +268,15 @@ class Job:
             self._limits = PayerLimits(mine, sessions if all_ is None else min(all_, sessions))
         else:
             self._limits = PayerLimits(sessions if mine is None else min(mine, sessions), all_)
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What its payer has left, for the door by which it came; None = no hook takes payment for it."""
+        return self._receipt
+
+    def set_receipt(self, receipt: Receipt) -> None:
+        """Let the door tell the payer what it has left. In `admit`, by the hook that takes payment."""
+        self._receipt = receipt
 
     def keep(self, name: str, value: object) -> None:
         """Keep anything for a later call about this job. It lives as long as the job and is never stored.

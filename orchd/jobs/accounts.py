@@ -95,7 +95,7 @@ class Accounts:
                 account,
                 session.began_at,
                 ended,
-                lambda no: run.cut(Aborted(no.code, no.message, retry_after_s=no.retry_after_s)),
+                lambda no: run.cut(Aborted(no.code, no.message, retry_after_s=no.retry_after_s, word=no.word)),
             )
             await ended.wait()
             assert session.outcome is not None

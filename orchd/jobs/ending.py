@@ -183,4 +183,4 @@ def break_off(run: Run, refusal: JobRefused | None) -> None:
     if refusal is None or events is None or refusal.code is Code.CALLER_STALLED or not run.head.modern:
         run.caller.break_off()
     else:
-        run.caller.finish(events.ending(told(refusal)))
+        run.caller.finish(events.ending(told(refusal), refusal.word))

@@ -98,9 +98,11 @@ class Forwarder:
         reply, keep_alive = plan.reply, run.caller.keeps_alive(answer)
         if reply is None or reply.answer is not answer or reply.keep_alive is not keep_alive:  # Else as last time.
             reply = plan.reply = self._reply(run, session, plan, answer, keep_alive=keep_alive)
+        receipt = run.receipt
         if reply.events:
-            run.events = EventsEnd()
-        head = reply.head(run.request_id, b"" if reply.dated else self._date.line())
+            run.events = plan.door.events(receipt)
+        lines = plan.door.lines(receipt) if plan.door.public else b""
+        head = reply.head(run.request_id, b"" if reply.dated else self._date.line(), lines)
         transfer.start(head, chunked=reply.chunked, events=run.events)
         await run.wait()
 

@@ -106,13 +106,14 @@ class AnswerToCaller:
         self._start = fields + b"Livepeer-Request-Id: "
         self._end = extra + end
 
-    def head(self, request_id: str, date: bytes) -> bytes:
+    def head(self, request_id: str, date: bytes, lines: bytes = b"") -> bytes:
         """Return the runner's head without what belongs to its connection, and with the request id.
 
         Args:
             date: the line to add where the runner gave none.
+            lines: what only this caller is told.
         """
-        return b"".join((self._start, request_id.encode(), b"\r\n", b"" if self.dated else date, self._end))
+        return b"".join((self._start, request_id.encode(), b"\r\n", b"" if self.dated else date, lines, self._end))
 
 
 def _start_to_caller(head: AnswerHead, without: frozenset[bytes]) -> tuple[bytes, bool]:

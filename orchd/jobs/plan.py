@@ -76,6 +76,8 @@ class Plan:
         self.kind = SessionKind.NODE_JOB if door.origin.at_node else SessionKind.JOB
         self.job: ToRunner | None = None
         self.first_byte_s = door.first_byte_s(served.beside)
+        if isinstance(way, ToRunner):
+            self.first_byte_s = min(self.first_byte_s, way.begins_within_s)
         self.early_s = 0.0
         self.passing = door.passing
         if isinstance(way, ToRunner):

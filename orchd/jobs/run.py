@@ -20,11 +20,11 @@ from orchd.doors.routes import HealthAsked, ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.hooks.account import Account
 from orchd.hooks.job import Job, NodeProof
+from orchd.hooks.receipt import Receipt
 from orchd.hooks.terms import Terms, terms_of
 from orchd.http1.rules import RequestHead
 from orchd.realtime.stream import Stream
-from orchd.relay.event_stream import EventsEnd
-from orchd.relay.ports import Caller, Transfer
+from orchd.relay.ports import Caller, EventStream, Transfer
 from orchd.sessions.payers import PayerPlace
 from orchd.sessions.session import Session
 from orchd.tasks import caught, spawn
@@ -40,7 +40,20 @@ NOBODY = Code.INTERNAL  # Members of enums are slow to look up: each job needs t
 
 
 class Aborted(JobRefused):
-    """Cut by orchd: a drain's deadline, a runner that goes, shutdown, a hook that will not go on."""
+    """Cut by orchd: a drain's deadline, a runner that goes, shutdown, a hook that will not go on.
+
+    Args:
+        word: what programs are told; empty = the code.
+    """
+
+    def __init__(self, code: Code, message: str, *, retry_after_s: int | None = None, word: str = "") -> None:
+        super().__init__(code, message, retry_after_s=retry_after_s)
+        self._word = word
+
+    @property
+    def word(self) -> str:
+        """The word of the hook that will not go on, or else the code."""
+        return self._word or self.code
 
 
 class AwaitedInFlow(RuntimeError):
@@ -117,7 +130,7 @@ class Run:
         self.terms: Callable[[Model, str], Terms] = terms_of
         self.stream: Stream | None = None
         self.starts = 0
-        self.events: EventsEnd | None = None
+        self.events: EventStream | None = None
         self.begin_by = NEVER
         self.early: Callable[[], None] | None = None
         self.patience_s: Mapping[Code, float] = NO_PATIENCE
@@ -170,6 +183,11 @@ class Run:
     def runner(self) -> RunnerId | None:
         """The runner on which it has a slot."""
         return None if self.session is None else self.session.runner
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What its payer has left; None = nobody has said so."""
+        return None if self._job is None else self._job.receipt
 
     @property
     def account(self) -> Account | None:

@@ -32,14 +32,14 @@ class EventsEnd:
         self._line = 0
         self._tail = b""
 
-    def saw(self, data: bytes) -> bool:
-        """These bytes of the answer are next to go to the caller; return whether they may: no line is too long."""
+    def passes(self, data: bytes) -> bytes | None:
+        """Return these bytes of the answer, which are next to go to the caller; None = a line is too long."""
         if self._most_line and self._too_long(data):
-            return False
+            return None
         seen = self._tail + data
         self.done = self.done or DONE in seen
         self._tail = seen[-(len(DONE) - 1) :]
-        return True
+        return data
 
     def _too_long(self, data: bytes) -> bool:
         most, before, last = self._most_line, self._line, data.rfind(b"\n")
@@ -51,7 +51,7 @@ class EventsEnd:
             return True
         return len(data) > most and max(map(len, data.split(b"\n"))) >= most
 
-    def ending(self, broke: str = "") -> bytes:
+    def ending(self, broke: str = "", word: str = "") -> bytes:
         """Return what is to follow the last bytes, so that the caller sees an end; `broke`: why it broke off, if so."""
         if not broke and (self.done or not self._last):
             return b""
@@ -59,4 +59,9 @@ class EventsEnd:
         gap = b"" if self._tail.endswith(b"\n\n") or not self._tail else b"\n" if self._tail[-1:] == b"\n" else b"\n\n"
         if not broke:
             return gap + self._last
-        return gap + b"event: error\ndata: " + json.dumps({"error": broke}).encode() + b"\n\n" + self._last
+        return gap + broke_off(broke) + self._last
+
+
+def broke_off(why: str) -> bytes:
+    """Return the event that says why a stream broke off."""
+    return b"event: error\ndata: " + json.dumps({"error": why}).encode() + b"\n\n"

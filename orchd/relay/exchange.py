@@ -16,10 +16,9 @@ from orchd.http1.message import Message
 from orchd.http1.rules import CONTINUE, AnswerHead, RequestHead
 from orchd.relay.abandoned import AbandonedExchange, abandon
 from orchd.relay.caller import CallerConnection
-from orchd.relay.event_stream import EventsEnd
 from orchd.relay.half import Half
 from orchd.relay.headers import trailers_to_caller, trailers_to_runner
-from orchd.relay.ports import CallerGone, Owner, RunnerBroke
+from orchd.relay.ports import CallerGone, EventStream, Owner, RunnerBroke
 from orchd.relay.runner import RunnerConnection
 from orchd.relay.splice import SinkBroke
 from orchd.relay.tunnel import Tunnel
@@ -159,7 +158,7 @@ class Exchange:
         if head.status != CONTINUE and self.request.head.modern and not (self.caller.paused or self.caller.answered):
             self.caller.write_interim(head)
 
-    def start(self, head: bytes, *, chunked: bool, events: EventsEnd | None = None) -> None:
+    def start(self, head: bytes, *, chunked: bool, events: EventStream | None = None) -> None:
         """Send the answer's head, and let its body follow."""
         self.started = True
         self.down.chunked = chunked

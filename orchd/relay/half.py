@@ -16,8 +16,7 @@ from typing import Any
 from orchd.http1 import render
 from orchd.http1.message import Message
 from orchd.http1.names import Header
-from orchd.relay.event_stream import EventsEnd
-from orchd.relay.ports import LineTooLong, Owner, TooMuch
+from orchd.relay.ports import EventStream, LineTooLong, Owner, TooMuch
 from orchd.relay.splice import WORTH_BYTES, Pipes, Splice, available
 from orchd.relay.wire import Wire
 
@@ -48,7 +47,7 @@ class Half:
     )  # fmt: skip
 
     message: Message[Any]
-    events: EventsEnd | None
+    events: EventStream | None
     splice: Splice | None
 
     def __init__(self, owner: Owner, source: Wire, sink: Wire, trailers: TrailerFilter, limit: int = 0) -> None:
@@ -83,10 +82,13 @@ class Half:
                 return False
             if not head:  # With a head, somebody else begins to be waited for, which sets the deadline.
                 self._owner.moved()
-            if self.events is not None and not self.events.saw(data):
-                self._owner.fail(LineTooLong())
-                return False
-            if self.chunked:
+            if self.events is not None:
+                passed = self.events.passes(data)
+                if passed is None:
+                    self._owner.fail(LineTooLong())
+                    return False
+                data = passed
+            if self.chunked and data:  # An empty chunk would be the last one.
                 data = render.chunk(data)
         ended = message.ended
         if ended:

@@ -10,7 +10,6 @@ from orchd.errors import Code
 from orchd.http1.message import Message
 from orchd.http1.names import Header
 from orchd.http1.rules import AnswerHead, RequestHead
-from orchd.relay.event_stream import EventsEnd
 
 
 class CallerGone(Exception):
@@ -105,6 +104,21 @@ class Caller(Protocol):
         """The request is answered, refused or broken off: go on with what follows."""
 
 
+class EventStream(Protocol):
+    """Watches the bytes of an event stream go by whose end its reader must be told of; see `event_stream.EventsEnd`."""
+
+    def passes(self, data: bytes) -> bytes | None:
+        """Return what goes on of the stream after these bytes have come; None = a line of it is too long."""
+
+    def ending(self, broke: str = "", word: str = "") -> bytes:
+        """Return what is to follow the last bytes that went on.
+
+        Args:
+            broke: why it broke off; empty = it has ended.
+            word: the same, for programs.
+        """
+
+
 class Abandoned(Protocol):
     """What is left at a runner of an exchange whose job was cut.
 
@@ -150,7 +164,7 @@ class Transfer(Protocol):
     def send(self, head: bytes) -> None:
         """Begin: the owner gets the answer's head delivered."""
 
-    def start(self, head: bytes, *, chunked: bool, events: EventsEnd | None = None) -> None:
+    def start(self, head: bytes, *, chunked: bool, events: EventStream | None = None) -> None:
         """Begin the answer to the caller: the owner is delivered None when all of it has gone out.
 
         Args:

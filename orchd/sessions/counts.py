@@ -61,6 +61,11 @@ class SlotCounts:
             free = min(free, sum(max(0, (replica.limit or 0) - replica.taken) for replica in open_ones))
         return max(0, free)
 
+    def could_begin(self, key: ModelKey) -> int:
+        """As `free`, but 0 while no session can begin at all."""
+        model = self._models.get(key)
+        return (self.free(key) or 0) if model is not None and (model.is_open or model.startable) else 0
+
     def node_jobs(self, key: ModelKey) -> int:
         """Return how many jobs there are that the node counts as its sessions; those that wait for a slot included."""
         model = self._models.get(key)

@@ -252,6 +252,7 @@ class Bench:
         *,
         models: tuple[Model, ...] = (a_model(),),
         hooks: Sequence[FakeHook] | None = None,
+        real_hooks: Sequence[JobHook] = (),
         is_open: bool = True,
         on_count: Callable[[ModelKey, int], None] = lambda key, active: None,
         store: FakeStreamStore | None = None,
@@ -292,7 +293,7 @@ class Bench:
             self.settings,
             ModelFacts(lambda: self.models, lambda key: self.health, lambda key: self.node_health),
             SessionKeepers(self.table, self.letting_go, self.keeper, node),
-            HookCalls(self.hooks, timeout_s=self.settings.hook_timeout_s),
+            HookCalls([*self.hooks, *real_hooks], timeout_s=self.settings.hook_timeout_s),
             JobListeners(
                 self.metrics, self.log, self.hurried.append, lambda key, door: self.unanswered.append((key, door))
             ),

@@ -18,7 +18,7 @@ def ended(*pieces: bytes, broke: str = "") -> bytes:
     """Return the whole stream, as the caller gets it."""
     end = EventsEnd()
     for piece in pieces:
-        end.saw(piece)
+        end.passes(piece)
     return b"".join(pieces) + end.ending(broke)
 
 
@@ -78,7 +78,7 @@ def test_a_line_is_too_long_however_it_was_cut_into_pieces(pieces: list[bytes], 
     end = EventsEnd(most_line=most)
     passed = b""
     for piece in pieces:
-        if not end.saw(piece):
+        if end.passes(piece) is None:
             assert max(map(len, (passed + piece).split(b"\n"))) >= most
             break
         passed += piece
@@ -86,13 +86,14 @@ def test_a_line_is_too_long_however_it_was_cut_into_pieces(pieces: list[bytes], 
 
 
 def test_the_limit_is_go_livepeers_and_can_be_off() -> None:
-    assert EventsEnd().saw(b"x" * (MOST_LINE_BYTES - 1) + b"\n")
-    assert not EventsEnd().saw(b"x" * MOST_LINE_BYTES)
-    assert EventsEnd(most_line=0).saw(b"x" * MOST_LINE_BYTES)
+    line = b"x" * MOST_LINE_BYTES
+    assert EventsEnd().passes(line[1:] + b"\n") == line[1:] + b"\n"
+    assert EventsEnd().passes(line) is None
+    assert EventsEnd(most_line=0).passes(line) == line
 
 
 def test_a_stream_whose_end_is_enough_gets_no_other() -> None:
     end = EventsEnd(last=b"")
-    end.saw(b"data: 1")
+    end.passes(b"data: 1")
     assert end.ending() == b""
     assert end.ending("it broke") == b'\n\nevent: error\ndata: {"error": "it broke"}\n\n'

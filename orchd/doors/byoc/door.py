@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
-from urllib.parse import unquote
 
 from orchd.domain.ids import Address, ModelKey
 from orchd.domain.model import Model
 from orchd.domain.origins import Origin
 from orchd.doors.base import BY_STREAM_ID, AnswerShape, Door, StreamNaming
 from orchd.doors.byoc.answers import check_status, shape
-from orchd.doors.node_paths import BYOC, is_byoc, oddly_spelled, on_runner
-from orchd.doors.paths import stream_route
-from orchd.doors.routes import Beside, HealthAsked, Route, Served, ToRunner, by_slug, origin_form
+from orchd.doors.node_paths import BYOC, is_byoc, names_capability, oddly_spelled, on_runner, on_stream_route
+from orchd.doors.routes import HealthAsked, Route, Served, ToRunner, by_slug, origin_form
 from orchd.errors import Code
 from orchd.hooks.job import NodeProof
 from orchd.http1.names import Memo
@@ -23,8 +21,6 @@ from orchd.realtime.routes import StreamCall
 from orchd.relay.headers import may_reach_runner
 
 BEARER = b"Bearer "
-MAX_NAME_LENGTH = 4096
-"""Longest path that is compared with the name of a capability."""
 
 
 class ByocDoor(Door):
@@ -50,7 +46,7 @@ class ByocDoor(Door):
         slug, _, rest = path.removeprefix(BYOC).partition("/")
         key = by_slug(slug, served)
         model = served.models[key]
-        rest = "" if _names(rest, model, served.beside) else rest
+        rest = "" if names_capability(rest, model.name_for_gateways(served.beside.capability)) else rest
         return ToRunner(key, on_runner(rest, model) + mark + query, slug)
 
     def proof(self, head: RequestHead, way: ToRunner | HealthAsked) -> NodeProof | None:
@@ -67,7 +63,7 @@ class ByocDoor(Door):
         """
         if head.value(self.naming.header):
             return oddly_spelled(call, path, model, head.method)
-        if call is not None or any(stream_route(model, head.method, f"{base}{path}") for base in bases):
+        if on_stream_route(call, path, model, head, bases):
             return (
                 Code.STREAM_ROUTE,
                 f"cannot send a job of {model.key} to a route of its streams: they are started, updated and stopped "
@@ -82,13 +78,3 @@ class ByocDoor(Door):
     def shape(self, answer: AnswerHead, request: RequestHead, way: ToRunner, address: Address) -> AnswerShape:
         """See `answers`."""
         return shape(answer, request, way.key)
-
-
-def _names(rest: str, model: Model, beside: Beside) -> bool:
-    """Return whether a path is just the name of the capability: the SDK's client posts to
-    `/process/request/CAPABILITY`, and means no path by that.
-    """
-    name = model.name_for_gateways(beside.capability)
-    if len(rest) > MAX_NAME_LENGTH:
-        return False
-    return unquote(rest.encode("latin-1").decode("utf-8", "replace"), errors="replace").strip("/") == name.strip("/")
