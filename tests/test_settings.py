@@ -78,6 +78,9 @@ class TestShippedFile:
             "hours",
             "percent",
             "bytes per second",
+            "wei",
+            "Gas",
+            "times",
         )
         for setting in SETTINGS.values():
             if type(setting.field.default) in (int, float):

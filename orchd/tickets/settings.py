@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from orchd.settings.section import SecretFile, Section
+
+Wei = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
 class TicketsSettings(Section):
@@ -15,4 +19,27 @@ class TicketsSettings(Section):
         description="File with one line of at least 32 characters, such as openssl rand -hex 32 prints: the secrets "
         "that terms of payment are made of are encrypted with it in the database. Empty = they are kept as they are, "
         "in a file that only the user of orchd can read.",
+    )
+    value: Wei = Field(
+        0,
+        description="Wei that one ticket should be worth. 0 = what must be in hand to begin (at BYOC's door the price "
+        "of 60 seconds), so that one ticket is enough for that; at most 3e12, which is what go-livepeer's gateways "
+        "take.",
+    )
+    max_face_value: Wei = Field(
+        0, description="Most wei that a winning ticket may pay; 0 = what its payer's reserve covers."
+    )
+    redeem_gas: Annotated[int, Field(ge=21_000, le=30_000_000)] = Field(
+        1_200_000, description="Gas that redeeming a winning ticket takes; the default is go-livepeer's for Arbitrum."
+    )
+    cost_multiplier: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        100,
+        description="A winning ticket pays this many times the cost of redeeming it, as far as its payer's reserve "
+        "covers that; at 100, 1 % of what is earned goes into redeeming.",
+    )
+    off_chain: Literal["refuse", "trust"] = Field(
+        "refuse",
+        description="What happens, while chain.id is 0, to jobs at the public listener for models that have a price: "
+        "refuse = 503, and only free models are served; trust = they are served without payment, whoever asks, so set "
+        "it only where nobody but your own gateways reaches that listener.",
     )

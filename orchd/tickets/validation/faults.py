@@ -61,6 +61,7 @@ class Fault(StrEnum):
     JOB_REQUEST = "job_request", Grade.UNREADABLE, Blame.UNREADABLE
     JOB_SENDER = "job_sender", Grade.UNREADABLE, Blame.UNREADABLE
     JOB_SIGNATURE = "job_signature", Grade.REJECT, Blame.CREDENTIALS
+    CAPABILITY_MISSING = "capability_missing", Grade.UNREADABLE, Blame.UNREADABLE
     SEGMENT_MISSING = "segment_missing", Grade.UNREADABLE, Blame.CREDENTIALS
     SEGMENT_BASE64 = "segment_base64", Grade.UNREADABLE, Blame.CREDENTIALS
     SEGMENT_PROTOBUF = "segment_protobuf", Grade.UNREADABLE, Blame.CREDENTIALS
@@ -126,6 +127,14 @@ class Fault(StrEnum):
 
     # Credit.
     CREDIT_SHORT = "credit_short", Grade.REJECT, Blame.SHORT
+    CREDIT_GONE = "credit_gone", Grade.REJECT, Blame.SHORT
+
+    # What is wrong with us, not with the payment.
+    CHAIN_UNKNOWN = "chain_unknown", Grade.REJECT, Blame.OURS
+    OFF_CHAIN = "off_chain", Grade.REJECT, Blame.OURS
+    PRICE_UNKNOWN = "price_unknown", Grade.REJECT, Blame.OURS
+    PRICE_UNSAYABLE = "price_unsayable", Grade.REJECT, Blame.OURS
+    STORE_BUSY = "store_busy", Grade.REJECT, Blame.OURS
 
 
 class PaymentRefused(OrchdError):

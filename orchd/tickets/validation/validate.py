@@ -83,20 +83,14 @@ def validate(payment: Payment, expected: Expected, rands: Rands, facts: PaymentF
     Raises:
         PaymentRefused: with the first fault.
     """
-    scheme = expected.scheme
-    terms = payment.terms
-    if terms is not None and not payment.sender:
-        raise _refused(Fault.SENDER_MISSING, "it names no sender")
-    if payment.sender and payment.sender not in (expected.payer, ZERO_ADDRESS):
-        raise _refused(Fault.SENDER_DIFFERS, "its sender is not the one who has signed the request")
-    if terms is None:
-        if scheme.min_tickets or payment.tickets:
-            raise _refused(Fault.TERMS_MISSING, "it holds no ticket_params")
-        return Taken(expected.payer)
+    if (nothing := without_tickets(payment, expected)) is not None:
+        return nothing
+    scheme, terms = expected.scheme, payment.terms
+    assert terms is not None
     _check_count(payment, scheme)
-    _check_active(facts.chain)
+    check_active(facts.chain)
     price = _price(payment, expected)
-    _check_funds(facts.payer, facts.chain)
+    check_funds(facts.payer, facts.chain)
     if terms.recipient != expected.recipient:
         raise _refused(Fault.RECIPIENT_DIFFERS, "its recipient is somebody else")
     if payment.sender == ZERO_ADDRESS:
@@ -120,6 +114,24 @@ def validate(payment: Payment, expected: Expected, rands: Rands, facts: PaymentF
     return Taken(payment.sender, terms, price, nonces, tuple(winners), terms.expected_value * len(nonces))
 
 
+def without_tickets(payment: Payment, expected: Expected) -> Taken | None:
+    """Return what a payment without terms is worth, which is nothing; None = it has terms. Both must be its sender's.
+
+    Raises:
+        PaymentRefused: it names another sender than the request, or lacks terms where they must be.
+    """
+    terms = payment.terms
+    if terms is not None and not payment.sender:
+        raise _refused(Fault.SENDER_MISSING, "it names no sender")
+    if payment.sender and payment.sender not in (expected.payer, ZERO_ADDRESS):
+        raise _refused(Fault.SENDER_DIFFERS, "its sender is not the one who has signed the request")
+    if terms is not None:
+        return None
+    if expected.scheme.min_tickets or payment.tickets:
+        raise _refused(Fault.TERMS_MISSING, "it holds no ticket_params")
+    return Taken(expected.payer)
+
+
 def check_again(taken: Taken, scheme: Scheme, facts: PaymentFacts) -> None:
     """Check what may have changed since a payment was found good; no signature is looked at again.
 
@@ -128,8 +140,8 @@ def check_again(taken: Taken, scheme: Scheme, facts: PaymentFacts) -> None:
     """
     if taken.terms is None:
         return
-    _check_active(facts.chain)
-    _check_funds(facts.payer, facts.chain)
+    check_active(facts.chain)
+    check_funds(facts.payer, facts.chain)
     _check_terms(taken.terms, facts)
     used = set[int]()
     for nonce in taken.nonces:
@@ -151,7 +163,12 @@ def _check_count(payment: Payment, scheme: Scheme) -> None:
         raise _refused(Fault.TICKETS_TOO_MANY, f"it holds {count} tickets; at most {scheme.max_tickets} can be")
 
 
-def _check_active(chain: ChainFacts) -> None:
+def check_active(chain: ChainFacts) -> None:
+    """Check that what is paid to us could be redeemed.
+
+    Raises:
+        PaymentRefused.
+    """
     if not chain.active:
         raise _refused(
             Fault.RECIPIENT_INACTIVE, f"the orchestrator is not active in round {chain.round}, and could redeem nothing"
@@ -180,7 +197,12 @@ def _price(payment: Payment, expected: Expected) -> Fraction:
     return price
 
 
-def _check_funds(payer: PayerFacts | None, chain: ChainFacts) -> None:
+def check_funds(payer: PayerFacts | None, chain: ChainFacts) -> PayerFacts:
+    """Check what backs a payer's tickets, and return it.
+
+    Raises:
+        PaymentRefused.
+    """
     if payer is None:
         raise _refused(Fault.SENDER_UNKNOWN, "what backs its tickets is not known now; try again")
     if payer.unlocks_soon(chain.round):
@@ -189,6 +211,7 @@ def _check_funds(payer: PayerFacts | None, chain: ChainFacts) -> None:
         raise _refused(Fault.SENDER_FUNDS, "its sender has no deposit or no reserve")
     if payer.unredeemed > payer.available:
         raise _refused(Fault.SENDER_FUNDS, "its sender's tickets that have won exceed its deposit and reserve")
+    return payer
 
 
 def _rand(terms: TicketTerms, basis: Basis, rands: Rands) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
 
 from orchd.domain.chain import PayerFacts, TermsOf
 from orchd.tickets.validation.faults import Fault, PaymentRefused
@@ -109,10 +110,14 @@ def make_terms(
     return replace(bare, commitment=commitment_to(key.rand(bare, basis)))
 
 
-def ticket_value_for(price: Fraction) -> int:
+def ticket_value_for(price: Fraction, minimum: int = 0) -> int:
     """Return what a ticket should be worth where a second, or a session, costs this many wei.
 
     A ticket of 2.5 s is large enough that 600 of them outlast their terms and 100 pay for any start, and small enough
-    that a lost one ends no session.
+    that a lost one ends no session. Where more must be in hand to begin, one ticket should do: BYOC's gateways buy what
+    covers the time that they would wait for an answer, and no more (docs/protocol/payments.md, 14 and quirk 11).
+
+    Args:
+        minimum: units that must be in hand to begin.
     """
-    return max(1, min(MAX_TICKET_VALUE, -(-price * 5 // 2)))
+    return max(1, min(MAX_TICKET_VALUE, ceil(price * max(Fraction(5, 2), Fraction(minimum)))))

@@ -177,8 +177,14 @@ CREDENTIALS: Mapping[Fault, Callable[[], object]] = {
     Fault.JOB_SENDER: lambda: read_job(job(sender="0x12")),
     Fault.JOB_SIGNATURE: lambda: credentials.check_signed(read_job(job(sig="0x" + "00" * 65)).signed),
 }
-ELSEWHERE = {Fault.CREDIT_SHORT}
-"""Tested with the balances."""
+ELSEWHERE = {
+    Fault.CREDIT_SHORT,  # With the balances.
+    *(Fault.PRICE_UNKNOWN, Fault.PRICE_UNSAYABLE),  # With the prices.
+    *(Fault.CHAIN_UNKNOWN, Fault.STORE_BUSY),  # With those who ask the chain and write to the ledger.
+    *(Fault.OFF_CHAIN, Fault.CREDIT_GONE),  # With the hook.
+    Fault.CAPABILITY_MISSING,  # With the tokens.
+}
+"""Tested where they come about."""
 
 
 def refused(call: Callable[[], object]) -> Fault:

@@ -1,0 +1,57 @@
+"""Payment by tickets, as a part: what issues terms, judges payments and keeps the paid sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from orchd.chain.ports import Chain
+from orchd.part import Context, Part
+from orchd.threads import DaemonThreads
+from orchd.tickets.ledger.ports import Ledger
+from orchd.tickets.metrics import PaymentCollector
+from orchd.tickets.paid_sessions import PaidSessions
+from orchd.tickets.payments import Payments, TicketRules
+
+
+class OffersChain(Protocol):
+    """What has the chain, from `open` on."""
+
+    @property
+    def chain(self) -> Chain: ...
+
+
+class OffersLedger(Protocol):
+    """See `tickets.ledger.part.LedgerPart`."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+
+class TicketsPart(Part):
+    """Offers the two, to the hook `tickets` and to the doors that tell payers their terms.
+
+    Attributes:
+        payments, sessions: from `open` on.
+    """
+
+    name = "tickets"
+    payments: Payments
+    sessions: PaidSessions
+
+    def __init__(self, context: Context, chain: OffersChain, ledger: OffersLedger) -> None:
+        self._context = context
+        self._chain = chain
+        self._ledger = ledger
+        # Signatures are looked at without the interpreter's lock, so one thread serves long payments at a core's speed.
+        self._threads = DaemonThreads("tickets")
+
+    async def open(self) -> None:
+        given = self._context.settings.tickets
+        rules = TicketRules(given.value, given.redeem_gas, given.cost_multiplier, given.max_face_value)
+        counts = PaymentCollector(self._context.metrics)
+        self.payments = Payments(self._chain.chain, self._ledger.ledger, rules, counts, self._threads)
+        self.sessions = PaidSessions(self._ledger.ledger, asyncio.get_running_loop().time)
+
+    async def close(self) -> None:
+        self._threads.close()

@@ -1,0 +1,179 @@
+"""Issues terms of payment and judges what is paid on them, whatever the scheme: the one place that does.
+
+What a payment is worth is decided by `validation`, which is pure; here it is given what it needs to know of the chain
+and of the ledger, and what it finds is booked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from typing import Protocol
+
+from orchd.chain.ports import Chain, ChainNow
+from orchd.domain.chain import PayerFacts
+from orchd.domain.ids import ModelKey
+from orchd.errors import StoreError
+from orchd.threads import DaemonThreads
+from orchd.tickets.ledger.ports import Ledger, LedgerKey
+from orchd.tickets.prices import WorkPrice
+from orchd.tickets.validation.credit import minimum_units
+from orchd.tickets.validation.facts import BookFacts, PaymentFacts
+from orchd.tickets.validation.faults import Fault, PaymentRefused
+from orchd.tickets.validation.keys import SEED_RANDOM_BYTES, Basis
+from orchd.tickets.validation.payment import Payment
+from orchd.tickets.validation.schemes import Scheme
+from orchd.tickets.validation.tickets import TicketTerms
+from orchd.tickets.validation.validate import Expected, Taken, check_active, check_again, check_funds, validate
+from orchd.tickets.validation.worth import Economics, make_terms, ticket_value_for
+
+AT_ONCE = 16
+"""Each ticket takes some 75 us: what is done in one turn of the event loop holds up all jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class TicketRules:
+    """What the operator says of tickets.
+
+    Attributes:
+        value: wei that one should be worth; 0 = by the price (`worth.ticket_value_for`).
+        redeem_gas, cost_multiplier, max_face_value: as of `worth.Economics`.
+    """
+
+    value: int = 0
+    redeem_gas: int = 1_200_000
+    cost_multiplier: int = 100
+    max_face_value: int = 0
+
+    def economics(self, price: Fraction, minimum: int, gas_price: int) -> Economics:
+        """Return what decides the face value of tickets that pay for work at this price.
+
+        Args:
+            minimum: units that must be in hand to begin.
+        """
+        value = self.value or ticket_value_for(price, minimum)
+        return Economics(value, gas_price, self.redeem_gas, self.cost_multiplier, self.max_face_value)
+
+
+class CountsPayments(Protocol):
+    """Counts what is paid; see `tickets.metrics.PaymentCollector`."""
+
+    def taken(self, scheme: str, tickets: int, won: int) -> None:
+        """Count a payment that was booked."""
+
+    def refused(self, scheme: str, fault: Fault) -> None:
+        """Count a payment, or a request for terms, that was refused."""
+
+
+class Payments:
+    """Issues terms, judges payments, and books them.
+
+    Args:
+        threads: where long payments are judged.
+        random: returns so many fresh random bytes.
+        at_once: tickets that are looked at in one turn of the event loop; more are looked at in a thread.
+
+    Attributes:
+        counts: counts them.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        ledger: Ledger,
+        rules: TicketRules,
+        counts: CountsPayments,
+        threads: DaemonThreads,
+        random: Callable[[int], bytes] = os.urandom,
+        at_once: int = AT_ONCE,
+    ) -> None:
+        self._chain = chain
+        self._ledger = ledger
+        self._rules = rules
+        self._threads = threads
+        self._random = random
+        self._at_once = at_once
+        self.counts = counts
+
+    @property
+    def backed(self) -> bool:
+        """Whether tickets are worth money; False = off chain."""
+        return self._chain.backed
+
+    @property
+    def recipient(self) -> bytes:
+        """The address to which all tickets are paid, 20 bytes."""
+        return self._chain.recipient
+
+    async def terms(self, scheme: Scheme, payer: bytes, price: WorkPrice, work: str) -> TicketTerms:
+        """Return new terms for a payer. Without a price they are worth nothing, and nobody asks what backs them.
+
+        Args:
+            price: it is honoured until the terms expire.
+            work: the capability that they are good for, where the scheme binds them to one.
+
+        Raises:
+            PaymentRefused: it could not pay on them, or the chain is not known now.
+        """
+        now = self._now()
+        funds = _NOTHING
+        if price.wei:
+            check_active(now.facts)
+            funds = check_funds(await self._funds(payer), now.facts)
+        basis = Basis(scheme.name, payer, Fraction(price.wei), work if scheme.bound_to_work else "")
+        economics = self._rules.economics(basis.price, minimum_units(scheme, fixed=price.fixed), now.gas_price)
+        random = self._random(SEED_RANDOM_BYTES)
+        return make_terms(self._ledger.terms_key, random, basis, self.recipient, economics, funds, now.terms)
+
+    async def judge(self, payment: Payment, expected: Expected) -> Taken:
+        """Return what a payment is worth. Nothing is used up by that.
+
+        Raises:
+            PaymentRefused.
+        """
+        facts = await self._facts(expected.payer, payment.terms)
+        rands = self._ledger.terms_keys
+        if len(payment.tickets) <= self._at_once:
+            return validate(payment, expected, rands, facts)
+        seen = frozenset(facts.book.seen)  # The ledger's own changes while the thread looks at it.
+        still = replace(facts, book=BookFacts(seen, facts.book.published))
+        return await self._threads.run(partial(validate, payment, expected, rands, still))
+
+    async def book(self, taken: Taken, scheme: Scheme, key: LedgerKey, model: ModelKey) -> None:
+        """Book a payment that was found good, unless something has changed since.
+
+        Raises:
+            PaymentRefused: it may not be taken any more, or can't be kept now; nothing of it counts then.
+        """
+        check_again(taken, scheme, await self._facts(taken.payer, taken.terms))
+        try:
+            await self._ledger.take(taken, key, model)
+        except StoreError as exc:
+            raise PaymentRefused(
+                Fault.STORE_BUSY, "cannot take the payment: the store can't keep it now; try again"
+            ) from exc
+        self._chain.credited(taken.payer, taken.credit)
+        self.counts.taken(scheme.name, len(taken.nonces), len(taken.winners))
+
+    def _now(self) -> ChainNow:
+        now = self._chain.now()
+        if now is None:
+            raise PaymentRefused(
+                Fault.CHAIN_UNKNOWN, "cannot take payments now: no RPC server has told of the chain for too long"
+            )
+        return now
+
+    async def _funds(self, payer: bytes) -> PayerFacts | None:
+        facts = self._chain.payer(payer) or await self._chain.learn(payer)
+        return None if facts is None else replace(facts, unredeemed=self._ledger.unredeemed(payer))
+
+    async def _facts(self, payer: bytes, terms: TicketTerms | None) -> PaymentFacts:
+        funds = await self._funds(payer)
+        book = BookFacts() if terms is None else self._ledger.book_facts(terms.commitment)
+        return PaymentFacts(self._now().facts, funds, book)
+
+
+_NOTHING = PayerFacts(deposit=0, reserve=0, claimed=0, claimed_by_us=0, pool_size=0, withdraw_round=0)
