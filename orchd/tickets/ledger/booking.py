@@ -112,14 +112,17 @@ class Booking:
 
     async def _resolve(self, doubt: _InDoubt) -> bool:
         """Find out whether a transaction is in the store, and tell its callers. Return whether that is known."""
+        ours = doubt.draft.state.commits
         try:
             number = await self._database.transaction(tables.commits)
         except StoreError:
+            number = -1
+        if number not in (ours - 1, ours):  # Not known; or somebody else has written, and the view is of no use.
             for waiting in doubt.group:
                 _tell(waiting.done, doubt.error)
             return False
         self._doubt = None
-        if number >= doubt.draft.state.commits:
+        if number == ours:
             self._apply(doubt.draft, doubt.group)
         else:
             _fail(doubt.group, doubt.draft, doubt.error)
