@@ -276,7 +276,6 @@ class MoneyStatus:
         sessions: that are paid for and run now.
         earned_today: the expected value of the tickets that were taken since midnight UTC; `earned`: of all of them.
         won: face values of those that won. `owed`: of those that may still be redeemed.
-        debts: of all payers together; never below zero.
     """
 
     sessions: int = 0
@@ -284,7 +283,6 @@ class MoneyStatus:
     earned: Fraction = Fraction()
     won: int = 0
     owed: int = 0
-    debts: Fraction = Fraction()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from orchd.errors import StoreError
 from orchd.threads import DaemonThreads
 from orchd.tickets.ledger import tables
 from orchd.tickets.ledger.booking import Booking
-from orchd.tickets.ledger.changes import MarkWinners, SetKeys, TakePayment, Tidy, WriteCharges
+from orchd.tickets.ledger.changes import Change, MarkWinners, SetKeys, TakePayment, Tidy, WriteCharges
 from orchd.tickets.ledger.draft import DAY_S, LedgerDraft
 from orchd.tickets.ledger.keyring import Keyring, new_secrets
 from orchd.tickets.ledger.marker import Marker
@@ -57,6 +58,9 @@ class Books:
         chain_id: of the chain that payments are for; 0 = none; None = the same as before.
         chain: returns what is known of the chain now; None = nothing.
         clock: Unix time, seconds.
+
+    Attributes:
+        failures: changes that could not be kept.
     """
 
     view: LedgerView
@@ -78,6 +82,7 @@ class Books:
         self._clock = clock
         self._keys = Keyring(())
         self._threads = DaemonThreads("ledger-marker")
+        self.failures = 0
         self._booking = Booking(database, self._ready, self._new_draft, self._kept)
 
     async def open(self, void_why: str = "") -> str:
@@ -154,6 +159,10 @@ class Books:
         """Return the sums over all tickets, by model and payer."""
         return self.view.sums
 
+    def paid_sessions(self) -> Mapping[ModelKey, int]:
+        """Return how many sessions are charged now, by model."""
+        return Counter(each.session.model for each in self.view.running.values() if not each.ended)
+
     def earned_today(self) -> Balance:
         """Return the expected value of all payments that were taken on this day (UTC)."""
         state = self.view.state
@@ -166,7 +175,7 @@ class Books:
             nonces = nonces_of(taken.nonces)
             self._check(taken.terms, nonces)
             self.view.reserve(taken.terms.commitment, nonces)
-            await self._booking.book(TakePayment(taken, nonces, key, model))
+            await self._book(TakePayment(taken, nonces, key, model))
         return self.balance(key)
 
     def _check(self, terms: TicketTerms, nonces: NonceSet) -> None:
@@ -195,7 +204,7 @@ class Books:
         Raises:
             StoreError: it can't be kept.
         """
-        await self._booking.book(MarkWinners(hashes, state))
+        await self._book(MarkWinners(hashes, state))
 
     async def exported(self, hashes: Collection[bytes]) -> None:
         """Note that winners were exported, as `mark`."""
@@ -223,7 +232,7 @@ class Books:
         else:
             self.view.charge(running, running.meter.after(served_ns))
         running.ended = True
-        await self._booking.book(WriteCharges(running.key))
+        await self._book(WriteCharges(running.key))
 
     # -- from time to time -------------------------------------------------------------------------------------------
 
@@ -234,7 +243,7 @@ class Books:
             StoreError: they can't be written now.
         """
         if self.view.unwritten or any(each.ended for each in self.view.running.values()):
-            await self._booking.book(WriteCharges())
+            await self._book(WriteCharges())
         await self._threads.run(self._marker.sync)
         self._marker.advance(self.view.state.commits)  # It may have been written again meanwhile.
 
@@ -248,7 +257,7 @@ class Books:
             StoreError: it can't be written now.
         """
         facts, now = self._chain(), self._clock()
-        await self._booking.book(Tidy(keep_credit_s, facts.round if facts else 0))
+        await self._book(Tidy(keep_credit_s, facts.round if facts else 0))
         if self._keys.due(now):
             await self._set_keys(self._keys.turned(now, secrets.token_bytes))
 
@@ -286,8 +295,20 @@ class Books:
         if keys is not None:
             self._keys = keys
 
+    async def _book(self, change: Change) -> None:
+        """Book a change.
+
+        Raises:
+            StoreError: it can't be kept.
+        """
+        try:
+            await self._booking.book(change)
+        except StoreError:
+            self.failures += 1
+            raise
+
     async def _set_keys(self, keys: Keyring) -> None:
-        await self._booking.book(SetKeys(keys, key_rows(keys, self._seal)))
+        await self._book(SetKeys(keys, key_rows(keys, self._seal)))
 
 
 def _refused(fault: Fault, why: str) -> PaymentRefused:

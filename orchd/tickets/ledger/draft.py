@@ -253,7 +253,7 @@ class LedgerDraft:
             view.release(commitment, nonces)
         self._apply_expired()
         self._apply_owed()
-        view.sums.update(self.sums)
+        view.set_sums(self.sums)
         self._apply_sessions()
         return None if self.keys is None else self.keys[0]
 

@@ -102,10 +102,10 @@ def load(sql: Sql, state: LedgerState) -> LedgerView:
         accounts=tables.find_accounts(sql),
         terms=tables.find_terms(sql),
         owed=tables.find_owed(sql),
-        sums=tables.find_sums(sql),
         next_account=next_account,
         next_entry=next_entry,
     )
+    view.set_sums(tables.find_sums(sql))
     for commitment, used in view.terms.items():
         view.expiring[used.expiration_block].add(commitment)
     for winner in view.owed.values():

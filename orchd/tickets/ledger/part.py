@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from fractions import Fraction
 from typing import Protocol
 
 import structlog
@@ -10,12 +12,16 @@ import structlog
 from orchd.chain.ports import ChainNow
 from orchd.database.database import HasDatabase
 from orchd.domain.chain import ChainFacts
+from orchd.domain.state import MoneyStatus, Snapshot
 from orchd.errors import StoreError
 from orchd.history.ports import History, Kind
 from orchd.part import Context, Part, Roots
 from orchd.settings.secrets import read_secret
 from orchd.tickets.ledger.books import Books
+from orchd.tickets.ledger.metrics import LedgerCollector
 from orchd.tickets.ledger.sealing import Seal
+from orchd.tickets.ledger.values import NO_SUMS
+from orchd.tickets.validation.signatures import MAX_U256
 
 log = structlog.get_logger("orchd.ledger")
 
@@ -73,6 +79,7 @@ class LedgerPart(Part):
         self.ledger = Books(self._database.database, self._context.state_dir, seal, self._chain_id, self._facts)
         void_why = await self.ledger.open()
         self._opened = self.ledger
+        LedgerCollector(self._context.metrics, self.ledger)
         if void_why:
             said = f"{void_why}: new secrets were made, and all terms that payers hold are void"
             log.warning("ledger_rotated", why=said)
@@ -80,6 +87,20 @@ class LedgerPart(Part):
 
     def roots(self) -> Roots:
         return {"ledger charges": self._write_charges(), "ledger tidying": self._tidy()}
+
+    def show(self, snapshot: Snapshot) -> Snapshot:
+        """Add what tickets came to."""
+        ledger, every = self.ledger, NO_SUMS
+        for sums in ledger.view.model_sums.values():
+            every = every.plus(sums, NO_SUMS)
+        money = MoneyStatus(
+            sessions=sum(ledger.paid_sessions().values()),
+            earned_today=ledger.earned_today().wei,
+            earned=Fraction(every.expected, MAX_U256),
+            won=every.won_wei,
+            owed=every.won_wei - every.redeemed_wei - every.expired_wei,
+        )
+        return replace(snapshot, money=money)
 
     async def close(self) -> None:
         if self._opened is not None:

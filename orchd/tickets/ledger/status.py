@@ -20,7 +20,6 @@ def _whole(snapshot: Snapshot) -> Json:
             "earned_wei": str(int(money.earned)),
             "won_wei": str(money.won),
             "owed_wei": str(money.owed),
-            "debts_wei": str(int(money.debts)),
         }
     }
 

@@ -124,6 +124,10 @@ class TicketSums(NamedTuple):
     expired: int = 0
     expired_wei: int = 0
 
+    def plus(self, more: TicketSums, less: TicketSums) -> TicketSums:
+        """Return them with some sums more, and others less."""
+        return TicketSums(*(mine + add - take for mine, add, take in zip(self, more, less, strict=True)))
+
     def after(self, taken: Taken) -> TicketSums:
         """Return them with a payment."""
         terms, count = taken.terms, len(taken.nonces)
@@ -147,6 +151,9 @@ class TicketSums(NamedTuple):
                 return self._replace(expired=self.expired + 1, expired_wei=self.expired_wei + winner.face_value)
             case _:
                 return self
+
+
+NO_SUMS = TicketSums()
 
 
 class SumsKey(NamedTuple):

@@ -7,12 +7,15 @@ Ahead of the store are only the nonces that payments on their way have taken, an
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from orchd.domain.ids import ModelKey
 from orchd.tickets.ledger.nonces import NO_NONCES, NonceSet
 from orchd.tickets.ledger.ports import LedgerKey, LedgerSession
 from orchd.tickets.ledger.values import (
+    NO_SUMS,
     ZERO,
     JournalEntry,
     LedgerAccount,
@@ -66,7 +69,7 @@ class LedgerView:
         expiring: commitments by the L1 block at which they expire.
         owed: winners that may still be paid, by hash.
         unredeemed: their face values by payer.
-        sums: by model and payer.
+        sums: by model and payer; `model_sums`: of all payers, by model.
         running: sessions by id.
         sessions: ids of those of each account.
         unwritten: wei of them that are charged and not in the store.
@@ -81,6 +84,7 @@ class LedgerView:
     owed: dict[bytes, OwedWinner] = field(default_factory=dict)
     unredeemed: defaultdict[bytes, int] = field(default_factory=lambda: defaultdict(int))
     sums: dict[SumsKey, TicketSums] = field(default_factory=dict)
+    model_sums: dict[ModelKey, TicketSums] = field(default_factory=dict)
     running: dict[str, RunningSession] = field(default_factory=dict)
     sessions: dict[LedgerKey, set[str]] = field(default_factory=dict)
     unwritten: dict[LedgerKey, Fraction] = field(default_factory=dict)
@@ -91,6 +95,13 @@ class LedgerView:
         """Return what is in hand: wei."""
         account = self.accounts.get(key)
         return (account.balance if account else ZERO) - self.unwritten.get(key, ZERO)
+
+    def set_sums(self, sums: Mapping[SumsKey, TicketSums]) -> None:
+        """Put in the sums of some payers, in place of those that were there."""
+        for key, now in sums.items():
+            of_model = self.model_sums.get(key.model, NO_SUMS)
+            self.model_sums[key.model] = of_model.plus(now, self.sums.get(key, NO_SUMS))
+            self.sums[key] = now
 
     def seen(self, commitment: bytes) -> NonceSet:
         """Return the nonces that were used, those on their way included."""

@@ -1,0 +1,125 @@
+"""What tickets came to, by model, and whether the ledger can be written. Amounts are in ETH: `orchd tickets` has them
+to the wei."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.money import WEI_PER_ETH
+from orchd.exposition import MetricsRegistry
+from orchd.metric_lines import MODEL_LABELS, Family, Lines, Page, model_labels, sample
+from orchd.tickets.ledger.values import NO_SUMS, TicketSums
+from orchd.tickets.ledger.view import LedgerView
+from orchd.tickets.validation.signatures import MAX_U256
+
+SESSIONS = Family(
+    "orchd_paid_sessions",
+    "gauge",
+    "Sessions that are charged to a payer's tickets now.",
+    labels=MODEL_LABELS,
+    unit="sessions",
+    good_for="how much of the work is paid by tickets",
+)
+EXPECTED = Family(
+    "orchd_tickets_expected_eth_total",
+    "counter",
+    "What the tickets that were taken are worth on average, which is what was earned; over all lives of orchd.",
+    labels=MODEL_LABELS,
+    unit="ETH",
+    good_for="what does a model earn?",
+)
+WON = Family(
+    "orchd_tickets_won_eth_total",
+    "counter",
+    "Face values of the tickets that have won, over all lives of orchd.",
+    labels=MODEL_LABELS,
+    unit="ETH",
+    good_for="what comes of it? In the long run as much as was expected",
+)
+OWED = Family(
+    "orchd_tickets_owed_eth",
+    "gauge",
+    "Face values of the tickets that have won and may still be redeemed.",
+    labels=MODEL_LABELS,
+    unit="ETH",
+    good_for="what is to be redeemed; it is lost about two rounds after it was won",
+)
+EXPIRED = Family(
+    "orchd_tickets_expired_eth_total",
+    "counter",
+    "Face values of the tickets that have won and were not redeemed in time, over all lives of orchd.",
+    labels=MODEL_LABELS,
+    unit="ETH",
+    good_for="what was lost",
+)
+WINNERS_EXPECTED = Family(
+    "orchd_ticket_winners_expected_total",
+    "counter",
+    "How many tickets should have won, by their probabilities; over all lives of orchd.",
+    labels=MODEL_LABELS,
+    unit="tickets",
+    good_for="with the next one: do tickets win as often as they should?",
+)
+WINNERS = Family(
+    "orchd_ticket_winners_total",
+    "counter",
+    "How many tickets have won, over all lives of orchd.",
+    labels=MODEL_LABELS,
+    unit="tickets",
+    good_for="with the one before; `orchd tickets` says how likely a difference is",
+)
+FAILURES = Family(
+    "orchd_ledger_failures_total",
+    "counter",
+    "Payments, charges and other changes of the ledger that could not be kept.",
+    unit="changes",
+    good_for="is paid work refused because of the disk?",
+)
+
+
+class ShowsBooks(Protocol):
+    """The open ledger, as `books.Books`."""
+
+    view: LedgerView
+
+    @property
+    def failures(self) -> int: ...
+
+    def paid_sessions(self) -> Mapping[ModelKey, int]: ...
+
+
+class LedgerCollector:
+    """`exposition.Collector` of the ledger."""
+
+    families = (SESSIONS, EXPECTED, WON, OWED, EXPIRED, WINNERS_EXPECTED, WINNERS, FAILURES)
+
+    def __init__(self, registry: MetricsRegistry, books: ShowsBooks) -> None:
+        self._books = books
+        self._models = registry.per_model(_lines)
+        registry.register(self)
+
+    def pieces(self, page: Page) -> Iterator[Sequence[str]]:
+        view = self._books.view
+        yield *("" for _ in self.families[:-1]), sample(FAILURES.name, self._books.failures)
+        running = self._books.paid_sessions()
+        for key, lines in self._models.now():
+            values = (running.get(key, 0), *_amounts(view.model_sums.get(key, NO_SUMS)))
+            yield *(line.text(value) for line, value in zip(lines, values, strict=True)), ""
+
+
+def _amounts(sums: TicketSums) -> tuple[float, ...]:
+    return (
+        sums.expected / MAX_U256 / WEI_PER_ETH,
+        sums.won_wei / WEI_PER_ETH,
+        (sums.won_wei - sums.redeemed_wei - sums.expired_wei) / WEI_PER_ETH,
+        sums.expired_wei / WEI_PER_ETH,
+        sums.win_probs / MAX_U256,
+        sums.won,
+    )
+
+
+def _lines(key: ModelKey) -> tuple[Lines, ...]:
+    """Return those of each family that has models."""
+    return tuple(Lines.of(family.name, model_labels(key)) for family in LedgerCollector.families[:-1])
