@@ -14,6 +14,7 @@ from orchd import tasks
 from orchd.chain.ports import ChainNow
 from orchd.domain.chain import ChainFacts, TermsOf
 from orchd.errors import SettingsError
+from orchd.exposition import MetricsRegistry
 from orchd.history.ports import Kind
 from orchd.part import Context
 from orchd.settings.tree import Settings
@@ -47,7 +48,7 @@ async def living(
 ) -> AsyncIterator[LedgerPart]:
     """One life of the part, ended cleanly."""
     values = Settings.model_validate({"ledger": {"charge_every_s": 0.01}, **settings})
-    context = cast(Context, SimpleNamespace(settings=values, state_dir=folder, env={}))
+    context = cast(Context, SimpleNamespace(settings=values, state_dir=folder, env={}, metrics=MetricsRegistry()))
     async with opened_own(folder) as database:
         part = LedgerPart(
             context, cast(Any, SimpleNamespace(database=database)), history, 7, SimpleNamespace(chain=chain)
