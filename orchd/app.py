@@ -96,6 +96,16 @@ class App:
         ground = self._add(GroundPart)(context)
         database = self._add(DatabasePart)(context)
         history = self._add(HistoryPart)(context, database)
+        secrets, shown = dict[str, SecretInUse](), list[Callable[[Snapshot], Snapshot]]()
+        rpc = None
+        if rules.chain.id or rules.orchestrator.reads_feed:
+            from orchd.rpc.part import RpcPart
+
+            rpc = self._add(RpcPart)(context, secrets)
+        if rules.chain.id and rpc is not None:
+            from orchd.chain.part import ChainPart
+
+            shown.append(self._add(ChainPart)(context, database, history, rpc).show)
         runtimes = self._add(RuntimesPart)(context)
         sessions = self._add(SessionsPart)(context)
         self._sweeps = Sweeps(sessions.busy)
@@ -105,15 +115,14 @@ class App:
         reconcile = self._add(ReconcilePart)(context, runtimes, health, sessions, catalog, history, database)
         notify = self._add(NotifyPart)(context, reconcile, self._stop.is_set)
         realtime = self._add(RealtimePart)(context, database, sessions, reconcile)
-        node, secrets = None, dict[str, SecretInUse]()
+        node = None
         if rules.orchestrator.enabled:
             from orchd.node.part import NodePart
 
-            node = self._add(NodePart)(context, database)
-            secrets = node.secrets
+            node = self._add(NodePart)(context, database, secrets)
         hooks = self._add(HooksPart)(context, database, BuiltInHooks(context, node))
         jobs = self._add(JobsPart)(context, sessions, reconcile, realtime, node, hooks, self._lines)
-        self._add(AdminPart)(context, reconcile, self._lifetime.is_running)
+        self._add(AdminPart)(context, reconcile, self._lifetime.is_running, shown)
         drain = partial(self._lifetime.drain, above=reconcile)
         down = TakeDown(reconcile, runtimes, drain, self.waiting_for, self.stop, history)
         control = self._add(ControlPart)(context, reconcile, runtimes, down, history)
@@ -124,7 +133,7 @@ class App:
         if node is not None:
             from orchd.advertise.part import AdvertisePart
 
-            self._add(AdvertisePart)(context, node, sessions, realtime, reconcile, jobs, history)
+            self._add(AdvertisePart)(context, node, sessions, realtime, reconcile, jobs, history, rpc)
         self._notify, self._reload, self._reconcile, self._history = notify, reload, reconcile, history
 
     def _add(self, part: Callable[P, T]) -> Callable[P, T]:

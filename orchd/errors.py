@@ -89,6 +89,7 @@ class Code(StrEnum):
     PRICE_UNPUBLISHABLE = "price_unpublishable"
     UNSERVABLE = "unservable"
     RATE_UNAVAILABLE = "rate_unavailable"
+    RPC_UNAVAILABLE = "rpc_unavailable"
     UNKNOWN_TARGET = "unknown_target"
 
 

@@ -32,6 +32,8 @@ PARTS = (
     PartEntry("ground", "orchd.ground"),
     PartEntry("database", "orchd.database"),
     PartEntry("history", "orchd.history"),
+    PartEntry("rpc", "orchd.rpc", switch="chain.rpc_url_file"),
+    PartEntry("chain", "orchd.chain", switch="chain.id"),
     PartEntry("runtime", "orchd.runtime"),
     PartEntry("sessions", "orchd.sessions"),
     PartEntry("health", "orchd.health"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -94,7 +95,9 @@ class Reload:
         secret = self._secrets[name]
         file = str(value_of(settings, name))
         try:
-            now = await self._threads.run(lambda: read_secret(name, file, self._env), READ_TIMEOUT_S)
+            now = await self._threads.run(
+                partial(read_secret, name, file, self._env, lines=secret.lines), READ_TIMEOUT_S
+            )
             if now != secret.now:
                 secret.use(now)
                 secret.now = now

@@ -28,9 +28,10 @@ class Position(IntEnum):
     JOBS = 11
     NODE = 12
     OFFERS = 13
-    HOOKS = 14
-    FILE = 15
-    TOTALS = 16
+    CHAIN = 14
+    HOOKS = 15
+    FILE = 16
+    TOTALS = 17
     RUNTIMES = 20
     MODELS = 30
     """Made last, with the room that the others leave as the style's height."""

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 
 from orchd.advertise.metrics import CallbackCollector, RegistryErrors, StandingsCollector
 from orchd.catalog.metrics import CatalogCollector
+from orchd.chain.metrics import ChainCollector
 from orchd.daemon_metrics import DaemonCollector
+from orchd.domain.chain import ChainStatus
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import Callback, NodeStatus, Published
 from orchd.exposition import MetricsRegistry
@@ -16,6 +18,8 @@ from orchd.jobs.metrics import ConnectionCollector, JobCollector
 from orchd.node.metrics import NodeCollector
 from orchd.realtime.metrics import StreamCollector
 from orchd.reconcile.metrics import ReconcileCollector, StandingCollector
+from orchd.rpc.metrics import RpcCollector
+from orchd.rpc.server import RpcServer
 from orchd.runtime.metrics import RuntimeCollector
 
 
@@ -59,6 +63,10 @@ class Metrics:
         self.hooks = HookCounts()
         HookCollector(registry, self.hooks)
         self.reloaded = CatalogCollector(registry).reloaded
+        self.chain = ChainStatus(42161, "0x1")
+        ChainCollector(registry, lambda: self.chain)
+        self.rpc_servers: tuple[RpcServer, ...] = ()
+        RpcCollector(registry, lambda: self.rpc_servers)
 
     def slots_from(self, read: Callable[[ModelKey], tuple[int, int, int]]) -> None:
         """Take the numbers of slots (taken, letting go, pending) from there from now on."""

@@ -19,8 +19,10 @@ from orchd.admin.server import AdminServer
 from orchd.admin.settings import AdminSettings
 from orchd.advertise import registries
 from orchd.advertise.metrics import REGISTRIES, REGISTRY_CODES
+from orchd.domain.chain import ChainStatus
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState
+from orchd.domain.model import Secret
 from orchd.domain.offer import Callback, NodeStatus, Published
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
@@ -32,8 +34,11 @@ from orchd.metric_lines import Family
 from orchd.parts import faces
 from orchd.realtime.metrics import PHASES
 from orchd.reconcile.metrics import RESTART_REASONS
+from orchd.rpc.server import RpcServer
+from orchd.rpc.urls import RpcUrl
 from orchd.runtime.metrics import RUNTIME_EVENTS
 from tests.collectors import Metrics
+from tests.fakes.rpc import FakeRpcClient
 from tests.fakes.snapshots import fresh
 from tests.prometheus import DEPLOY, Prometheus
 
@@ -47,6 +52,11 @@ INTERFACE = {
     "byoc_sessions_active": ("gauge", {"source", "pipeline", "model_id"}),
     "orchd_build_info": ("gauge", {"version", "python"}),
     "orchd_callback_reached": ("gauge", {"by"}),
+    "orchd_chain_active": ("gauge", set()),
+    "orchd_chain_age_seconds": ("gauge", set()),
+    "orchd_chain_l1_block": ("gauge", set()),
+    "orchd_chain_payers": ("gauge", set()),
+    "orchd_chain_round": ("gauge", set()),
     "orchd_connections": ("gauge", {"side"}),
     "orchd_connections_closed": ("counter", {"reason"}),
     "orchd_hook_failures": ("counter", {"call", "hook"}),
@@ -79,6 +89,9 @@ INTERFACE = {
     "orchd_reload_hash": ("gauge", set()),
     "orchd_reload_success": ("gauge", set()),
     "orchd_reload_timestamp_seconds": ("gauge", set()),
+    "orchd_rpc_failures": ("counter", {"server"}),
+    "orchd_rpc_requests": ("counter", {"server"}),
+    "orchd_rpc_up": ("gauge", {"server"}),
     "orchd_runner_answers": ("counter", {"pipeline", "model_id", "class"}),
     "orchd_runner_restarts": ("counter", {"pipeline", "model_id", "reason"}),
     "orchd_runners": ("gauge", {"pipeline", "model_id", "state"}),
@@ -155,6 +168,9 @@ def use_all(metrics: Metrics) -> None:
     metrics.callback = Callback("http://127.0.0.1:8737", by_us=True, by_node=False)
     metrics.hooks.refused("paywall", "payment_required")
     metrics.hooks.failed("paywall", "admit")
+    metrics.chain = ChainStatus(42161, "0x1", l1_block=23_500_000, round=4321, read_at=1.0, active=True, payers=2)
+    url = RpcUrl("arb.example.com", Secret("https://arb.example.com/k3y"))
+    metrics.rpc_servers = (RpcServer(url, FakeRpcClient(), 42161, lambda: 0.0),)
 
 
 def test_families_types_and_labels_are_the_documented_ones(metrics: Metrics) -> None:
@@ -338,7 +354,8 @@ def test_a_forgotten_model_leaves_no_series_and_late_news_of_it_make_none(metric
     metrics.job_finished(KEY, "aborted", "", 1.0, None, 0.0)
     kept = {"orchd_runtime_up", "orchd_connections", "orchd_node_up", "orchd_node_starts_total"}
     kept |= {"orchd_callback_reached", "orchd_hook_failures_total", "orchd_hook_refusals_total"}
-    assert {name for name, _ in set(samples(metrics)) - before} == kept
+    of_the_chain = ("orchd_chain_", "orchd_rpc_")
+    assert {name for name, _ in set(samples(metrics)) - before if not name.startswith(of_the_chain)} == kept
     assert value(metrics, "orchd_jobs_total", ModelKey("", ""), outcome="aborted") == 1
 
 

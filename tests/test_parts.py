@@ -30,9 +30,8 @@ sys.exit(code)
 
 
 async def test_the_parts_are_those_that_app_makes_in_start_order(tmp_path: Path) -> None:
-    settings = Settings.model_validate(
-        {"state_dir": str(tmp_path), "orchestrator": {"service_url": "https://127.0.0.1:9"}}
-    )
+    on = {"orchestrator": {"service_url": "https://127.0.0.1:9"}, "chain": {"id": 42161}}
+    settings = Settings.model_validate({"state_dir": str(tmp_path), **on})
     made = App(settings, {})._parts
     assert [part.name for part in made] == [entry.name for entry in parts.PARTS]
     for part, entry in zip(made, parts.PARTS, strict=True):
@@ -90,6 +89,21 @@ def test_what_is_switched_off_is_not_imported(tmp_path: Path) -> None:
     assert "orchd.tickets.node_token" not in found, "there is no node whose token a hook could check"
     foreign = {name.partition(".")[0] for name in found}
     assert not foreign & {"docker", "pynvml", "requests", "eth_keys", "eth_hash", "coincurve", "web3", "Crypto"}
+
+
+def test_the_chain_is_read_without_the_libraries_that_others_read_it_with(tmp_path: Path) -> None:
+    (tmp_path / "rpc").write_text("http://127.0.0.1:9/k3y\n")
+    node = ("--orchestrator-service-url", "https://127.0.0.1:9", "--orchestrator-eth-usd", "feed")
+    chain = ("--chain-id", "42161", "--chain-orchestrator", "0x" + "1" * 40)
+    url = ("--chain-rpc-url-file", str(tmp_path / "rpc"))
+    found = imported(tmp_path, "--docker-enabled", "false", *node, *chain, *url)
+    assert {"orchd.chain.rpc_chain", "orchd.advertise.rate"} <= found
+    assert not {name.partition(".")[0] for name in found} & {"web3", "eth_abi", "eth_account", "eth_utils", "requests"}
+
+
+def test_the_file_of_urls_alone_switches_nothing_on(tmp_path: Path) -> None:
+    found = imported(tmp_path, "--docker-enabled", "false", "--chain-rpc-url-file", "/there/is/none")
+    assert not [name for name in found if name.startswith("orchd.rpc.")]
 
 
 def test_what_is_switched_on_is_imported(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ class TestShippedFile:
             "times",
         )
         for setting in SETTINGS.values():
-            if type(setting.field.default) in (int, float):
+            if type(setting.field.default) in (int, float) and setting.name != "chain.id":
                 assert any(unit in setting.description for unit in units), setting.name
 
 

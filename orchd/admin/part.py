@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from orchd import __version__
 from orchd.admin.server import AdminServer
-from orchd.domain.state import DaemonStatus
+from orchd.domain.state import DaemonStatus, Snapshot
 from orchd.part import Context, Part
 from orchd.reconcile.ports import Reconciler
 from orchd.status_face import status_faces
@@ -20,14 +20,22 @@ class AdminPart(Part):
 
     Args:
         accepting: returns whether jobs are taken.
+        shown: what parts below the reconciler add to each snapshot, which they can't do by themselves.
     """
 
     name = "admin"
 
-    def __init__(self, context: Context, reconcile: Reconciler, accepting: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        reconcile: Reconciler,
+        accepting: Callable[[], bool],
+        shown: Sequence[Callable[[Snapshot], Snapshot]] = (),
+    ) -> None:
         self._context = context
         self._reconcile = reconcile
         self._accepting = accepting
+        self._shown = shown
         self._server: AdminServer | None = None
 
     async def open(self) -> None:
@@ -43,6 +51,8 @@ class AdminPart(Part):
             __version__, self._context.settings.instance, os.getpid(), time.time(), self._server.listen
         )
         self._reconcile.snapshots.contribute(whole=lambda snapshot: replace(snapshot, daemon=daemon))
+        for show in self._shown:
+            self._reconcile.snapshots.contribute(whole=show)
 
     async def close(self) -> None:
         if self._server is not None:

@@ -136,10 +136,6 @@ class Advertiser:
             for code, text in warnings(offer.price, before, self._known.eth_usd, self.listings.node):
                 log.warning("price_doubtful", pipeline=key.pipeline, model_id=key.model_id, code=code, reason=text)
 
-    def use_rate(self, rate: EthUsd | None) -> None:
-        """Read the rate from another source from the next time on."""
-        self._rate = rate
-
     def _rate_now(self) -> Fraction | None:
         return self._known.eth_usd
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -18,7 +17,6 @@ from orchd.advertise.metrics import CallbackCollector, RegistryErrors, Standings
 from orchd.advertise.rate import EthUsd, eth_usd_source
 from orchd.advertise.told import OffersTold
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import Secret
 from orchd.domain.origins import Origin
 from orchd.domain.signal import Signal
 from orchd.history.ports import History
@@ -27,8 +25,8 @@ from orchd.part import Context, Part, Roots
 from orchd.realtime.ports import RealtimeStreams
 from orchd.realtime.stream import StreamEnd
 from orchd.reconcile.ports import Reconciler
+from orchd.rpc.ports import HasRpc
 from orchd.sessions.ports import Sessions
-from orchd.settings.secrets import SecretInUse, read_secret
 
 
 class NodeBelow(Protocol):
@@ -36,9 +34,6 @@ class NodeBelow(Protocol):
 
     @property
     def access(self) -> NodeAccess: ...
-
-    @property
-    def secrets(self) -> MutableMapping[str, SecretInUse]: ...
 
 
 class JobsBelow(Protocol):
@@ -70,6 +65,7 @@ class AdvertisePart(Part):
         reconcile: Reconciler,
         jobs: JobsBelow,
         history: History,
+        rpc: HasRpc | None,
     ) -> None:
         self._context = context
         self._node = node
@@ -78,12 +74,12 @@ class AdvertisePart(Part):
         self._reconcile = reconcile
         self._history = history
         self._jobs = jobs
+        self._rpc = rpc
         self._told = OffersTold(history)
         self._stops: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         context, node, rules = self._context, self._node.access, self._context.settings.orchestrator
-        rpc_url = read_secret("orchestrator.rpc_url_file", rules.rpc_url_file, context.env)
         table, keeper = self._sessions.table, self._realtime.keeper
         self._free = FreeSlots(table, keeper)
         listings = Listings(
@@ -100,10 +96,7 @@ class AdvertisePart(Part):
         node.secret_file.changed.connect(listings.wake)
         gpus = ToldGpus(self._reconcile.gpus, context.settings.docker.gpu_ids)
         self.advertiser = advertiser = Advertiser(
-            rules, listings, node, self._rate(rpc_url), keeper, context.settings.instance, gpus
-        )
-        self._node.secrets["orchestrator.rpc_url_file"] = SecretInUse(
-            rpc_url, lambda url: advertiser.use_rate(self._rate(url))
+            rules, listings, node, self._rate(), keeper, context.settings.instance, gpus
         )
         keeper.over_at_node.connect(self._stop_session)
         trials = CallbackTrials(rules, listings, node, context.names, advertiser.registries, self._history)
@@ -148,9 +141,9 @@ class AdvertisePart(Part):
     def waits_for(self) -> str:
         return "the node to be told that nothing is offered any more"
 
-    def _rate(self, rpc_url: Secret | None) -> EthUsd | None:
+    def _rate(self) -> EthUsd | None:
         rules = self._context.settings.orchestrator
-        return eth_usd_source(rules.eth_usd, rules.eth_usd_feed, rpc_url, rules.call_timeout_s, self._context.names)
+        return eth_usd_source(rules.eth_usd, rules.eth_usd_feed, self._rpc.rpc if self._rpc is not None else None)
 
     def _stream_ended(self, end: StreamEnd) -> None:
         """Note the slot of a stream that the node has not ended itself."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from orchd.node.settings import NodeSettings
-from orchd.settings.section import NotNegative, Positive, SecretFile, Url, split_list
+from orchd.settings.section import NotNegative, Positive, Url, split_list
 
 
 def _check_register(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ class OrchestratorSettings(NodeSettings):
     eth_usd: Annotated[str, AfterValidator(_check_eth_usd)] = Field(
         "",
         description="Rate in USD per ETH for prices in the other currency: a number, or feed = read from a contract on "
-        "Arbitrum; empty = such prices can't be offered.",
+        "Arbitrum by a server of chain.rpc_url_file; empty = such prices can't be offered.",
     )
     eth_usd_feed: str = Field(
         "0x639Fe6ab55C921f74e7fac1ee960C0B6293ba612",
@@ -97,11 +97,11 @@ class OrchestratorSettings(NodeSettings):
         description="Address of the contract that orchestrator.eth_usd = feed reads; the default is Chainlink's "
         "ETH/USD on Arbitrum One.",
     )
-    rpc_url_file: SecretFile = Field(
-        "",
-        description="File with the URL of an Arbitrum RPC server (it may hold a key), looked for in "
-        "$CREDENTIALS_DIRECTORY first; empty = none.",
-    )
     rate_move_pct: Positive = Field(
         5.0, description="By how many percent the rate must move before a price in USD is registered again."
     )
+
+    @property
+    def reads_feed(self) -> bool:
+        """The rate is read from the chain, for the node's registries."""
+        return self.enabled and self.eth_usd == "feed"

@@ -19,6 +19,7 @@ from orchd.call_within import call_within
 from orchd.catalog.reading import Reading
 from orchd.catalog.reload import read_file
 from orchd.catalog.tables import last_good
+from orchd.chain.doubts import chain_doubts
 from orchd.cli.flags import add_settings_flags
 from orchd.cli.models_file import ERRORS, WHICH_FILE, find_models_file
 from orchd.database.beside import DATABASE
@@ -29,9 +30,11 @@ from orchd.domain.state import Severity
 from orchd.errors import HookError, SettingsError
 from orchd.hooks.entries import entries
 from orchd.node.tables import last_program
+from orchd.rpc.urls import SETTING as RPC_URL_FILE
+from orchd.rpc.urls import rpc_urls
 from orchd.settings.advice import advice
 from orchd.settings.files import READ_TIMEOUT_S, call, resolve_state_dir
-from orchd.settings.secrets import read_secret_text
+from orchd.settings.secrets import read_secret, read_secret_text
 from orchd.settings.tree import Settings
 from orchd.streams import write
 from orchd.text import RED, YELLOW, Cell, TextStyle, pad, printable, style_of, table, units
@@ -81,7 +84,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     program = _kept(settings, last_program) if settings.orchestrator.enabled else None
     found = CheckFindings(
         reading,
-        [*advice(settings), *missing_secrets(settings), *doubtful_secret(settings, program)],
+        [
+            *advice(settings),
+            *chain_doubts(settings.chain),
+            *missing_secrets(settings),
+            *unusable_urls(settings),
+            *doubtful_secret(settings, program),
+        ],
         hooks_refused(settings),
         tuple(offer_doubts(reading, settings, program)),
     )
@@ -98,16 +107,35 @@ def missing_secrets(settings: Settings) -> Iterator[tuple[str, str]]:
     Only absolute paths: others may be systemd's credentials, which only the service sees. A file that this user is not
     allowed to see may be there.
     """
-    rules = settings.orchestrator
-    named = {"orchestrator.secret_file": rules.secret_file, "orchestrator.rpc_url_file": rules.rpc_url_file}
+    node, chain = settings.orchestrator, settings.chain
+    named = {
+        "orchestrator.secret_file": node.secret_file if node.enabled else "",
+        RPC_URL_FILE: chain.rpc_url_file if chain.id or node.reads_feed else "",
+    }
     for name, file in named.items():
-        if rules.enabled and Path(file).is_absolute():
+        if Path(file).is_absolute():
             try:
                 call(Path(file).stat)
             except FileNotFoundError:
                 yield name, f"{file}: there is no such file, and orchd does not start without it: make it"
             except OSError:
                 continue
+
+
+def unusable_urls(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the setting whose file holds no URLs that can be asked; no server is asked."""
+    chain = settings.chain
+    if not chain.id and not settings.orchestrator.reads_feed:
+        return
+    try:
+        text = read_secret(RPC_URL_FILE, chain.rpc_url_file, os.environ, lines=True)
+    except SettingsError:
+        return  # `missing_secrets` names it where that is sure.
+    if text is not None:
+        try:
+            rpc_urls(text)
+        except SettingsError as exc:
+            yield RPC_URL_FILE, f"{chain.rpc_url_file}: {exc.message}"
 
 
 def hooks_refused(settings: Settings) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         settings.instance,
         rules.capability,
         rules.callback_url,
-        rate_set(rules).eth_usd,
+        rate_set(settings).eth_usd,
         secrets.segment,
     )
     names = [name for name in registries.names() if registries.about(name).exports]

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.model:
         key = find_model(args.model, models)
         models = {key: models[key]}
-    rate = _rate_given(args.eth_usd) if args.eth_usd else rate_set(settings.orchestrator)
+    rate = _rate_given(args.eth_usd) if args.eth_usd else rate_set(settings)
     rows = [row_of(model, rate.eth_usd) for model in models.values()]
     write(json.dumps(as_json(rows, rate), indent=2) if args.json else as_text(rows, rate, style_of(sys.stdout)))
     return 1 if reading.count(Severity.ERROR) else 0

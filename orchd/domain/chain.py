@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 SECONDS_PER_L1_BLOCK = 12
@@ -73,6 +73,15 @@ class PayerFacts:
         """What can be redeemed of this payer in all."""
         return self.deposit + self.allocation - self.pending
 
+    def less(self, wei: Fraction) -> PayerFacts:
+        """Return what is left if so much has been spent since: first of the deposit, then of our share of the reserve.
+
+        Nobody knows what else the payer has spent meanwhile; rather too little is taken to be left than too much.
+        """
+        spent = -(-wei // 1)
+        of_deposit = min(spent, self.deposit)
+        return replace(self, deposit=self.deposit - of_deposit, claimed_by_us=self.claimed_by_us + spent - of_deposit)
+
     def unlocks_soon(self, last_round: int) -> bool:
         """Return whether the sender may take its funds out before its tickets can be redeemed."""
         return self.withdraw_round != 0 and self.withdraw_round <= last_round + 1
@@ -91,3 +100,47 @@ class TermsOf:
     l1_block: int
     round: int
     round_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RpcStatus:
+    """What a reader may know of one RPC server.
+
+    Attributes:
+        server: its host.
+        up: it has answered the last time it was asked.
+        why: it can't be used, in one line; empty = it can, or was never asked.
+    """
+
+    server: str
+    up: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainStatus:
+    """What a reader may know of the chain.
+
+    Attributes:
+        id: of the chain.
+        orchestrator: our registered address.
+        servers: in the order in which they are asked.
+        l1_block: as it is taken to be now; 0 = nothing is known yet. `round`: the last initialized.
+        read_at: Unix time at which an RPC server told it last; None = none ever did.
+        active: the orchestrator is active in this round.
+        fresh: an RPC server has answered lately. `usable`: what it said is not too old to go by.
+        why: nothing newer is known, in one line; empty = it is fresh.
+        payers: how many are followed.
+    """
+
+    id: int
+    orchestrator: str
+    servers: tuple[RpcStatus, ...] = ()
+    l1_block: int = 0
+    round: int = 0
+    read_at: float | None = None
+    active: bool = False
+    fresh: bool = False
+    usable: bool = False
+    why: str = ""
+    payers: int = 0

@@ -9,6 +9,7 @@ from enum import StrEnum
 from fractions import Fraction
 from types import MappingProxyType
 
+from orchd.domain.chain import ChainStatus
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.lifecycle import RunnerEvent, RunnerState
 from orchd.domain.model import Model
@@ -296,6 +297,7 @@ class Snapshot:
         jobs: of all models, and those that named none.
         jobs_listen: addresses of the job listeners.
         daemon: None = it has no admin pages.
+        chain: None = orchd reads none.
         version: grows whenever a model's status has changed, or a model has come or gone.
         at: Unix time. `converged`: nothing is under way and nothing is left to do.
         stopped_elsewhere: models that an operator has stopped and that are not in the file.
@@ -312,6 +314,7 @@ class Snapshot:
     jobs: JobCounts = NO_JOBS
     jobs_listen: tuple[str, ...] = ()
     daemon: DaemonStatus | None = None
+    chain: ChainStatus | None = None
     reload_ok: bool = False
     reload_at: float = 0.0
     converged: bool = False

@@ -62,6 +62,8 @@ class Kind(StrEnum):
     NODE_DOWN = "node_down", "the node can't be used; why"
     CALLBACK_FAILED = "callback_failed", "jobs can't reach orchd at `orchestrator.callback_url`; why, and what to do"
     CALLBACK_REACHED = "callback_reached", "orchd is reached there again"
+    CHAIN_UP = "chain_up", "an RPC server tells how the chain stands"
+    CHAIN_DOWN = "chain_down", "no RPC server tells how the chain stands; why, and what that means for payers"
     RUNTIME_UP = "runtime_up", "Docker, or what launches processes, can be used"
     RUNTIME_DOWN = "runtime_down", "Docker can't be used; why"
 

@@ -26,20 +26,22 @@ log = structlog.get_logger("orchd.node")
 class NodePart(Part):
     """Knows the node, and tells it nothing: what it is told is the work of the parts above.
 
+    Args:
+        secrets: files with secrets that may be read again, by the setting that names them; it adds its own.
+
     Attributes:
         access: from `open` on.
-        secrets: files with secrets that may be read again, by the setting that names them; others add theirs.
     """
 
     name = "node"
     access: NodeAccess
 
-    def __init__(self, context: Context, database: HasDatabase) -> None:
+    def __init__(self, context: Context, database: HasDatabase, secrets: dict[str, SecretInUse]) -> None:
         self._context = context
         self._database = database
         self._client: NodeClient | None = None
         self._secret_file: SecretFile | None = None
-        self.secrets: dict[str, SecretInUse] = {}
+        self._secrets = secrets
 
     async def open(self) -> None:
         context, rules = self._context, self._context.settings.orchestrator
@@ -48,7 +50,7 @@ class NodePart(Part):
         store = SecretTable(self._database.database)
         tokens = RouteSecrets(await _route_key(store), rules.token_rotation_h * 3600)
         self._client = client = NodeClient(rules, secret, context.names, context.lag)
-        in_use = self.secrets[SETTING] = SecretInUse(secret, self._use_secret)
+        in_use = self._secrets[SETTING] = SecretInUse(secret, self._use_secret)
         self._secret_file = SecretFile(rules.secret_file, context.env, text, in_use)
         watch = NodeWatch(client, store, rules)
         last = program_of(await store.secret(PROGRAM_NAME))

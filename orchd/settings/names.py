@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 
 ENV_PREFIX = "ORCHD_"
 
-RENAMED: Mapping[str, str] = {"jobs.look_us": "jobs.busy_poll_us"}
+RENAMED: Mapping[str, str] = {
+    "jobs.look_us": "jobs.busy_poll_us",
+    "orchestrator.rpc_url_file": "chain.rpc_url_file",
+}
 """Former names of settings, which are still read, with a warning."""
 FORMER_UNTIL = "0.3"
 """The version that reads these no more: what a version names or finds otherwise is read as before for one version."""

@@ -10,7 +10,8 @@ from orchd.domain.model import Secret
 from orchd.errors import Code, SettingsError
 from orchd.settings.files import call, reason
 
-_AROUND = " \t\r\n"
+_ENDS = "\r\n"
+_AROUND = f" \t{_ENDS}"
 ENDS_IN_A_NEWLINE = "ends in a newline"
 
 
@@ -21,10 +22,12 @@ class SecretInUse:
     Attributes:
         now: as last read; None = no file is named.
         use: hands over another one. Raises OrchdError where it is of no use.
+        lines: the file holds several lines.
     """
 
     now: Secret | None
     use: Callable[[Secret | None], None]
+    lines: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +42,16 @@ class SecretText:
     around: str
 
 
-def read_secret(name: str, file: str, env: Mapping[str, str]) -> Secret | None:
+def read_secret(name: str, file: str, env: Mapping[str, str], *, lines: bool = False) -> Secret | None:
     """Return the content of a secret's file without what stands around it; None where none is named.
 
     As `read_secret_text`.
     """
-    found = read_secret_text(name, file, env)
+    found = read_secret_text(name, file, env, lines=lines)
     return found.secret if found else None
 
 
-def read_secret_text(name: str, file: str, env: Mapping[str, str]) -> SecretText | None:
+def read_secret_text(name: str, file: str, env: Mapping[str, str], *, lines: bool = False) -> SecretText | None:
     """Return what a secret's file holds; None where none is named.
 
     Blanks and line ends around the secret are no part of it: no header can carry them.
@@ -56,6 +59,7 @@ def read_secret_text(name: str, file: str, env: Mapping[str, str]) -> SecretText
     Args:
         name: of the setting, for the error.
         file: absolute, or a name in $CREDENTIALS_DIRECTORY (systemd), or relative to the working directory.
+        lines: several lines are fine.
 
     Raises:
         SettingsError: SECRET_UNREADABLE; the daemon does not start.
@@ -74,9 +78,10 @@ def read_secret_text(name: str, file: str, env: Mapping[str, str]) -> SecretText
             f"cannot read the file that {name} names, {path}: {why}", code=Code.SECRET_UNREADABLE
         ) from exc
     text = whole.strip(_AROUND)
-    if not text or any(not character.isprintable() for character in text):
+    if not text or any(not (character.isprintable() or (lines and character in _ENDS)) for character in text):
+        wanted = "lines" if lines else "one line"
         raise SettingsError(
-            f"cannot use the content of {path} ({name}): it should be one line of text", code=Code.SECRET_UNREADABLE
+            f"cannot use the content of {path} ({name}): it should be {wanted} of text", code=Code.SECRET_UNREADABLE
         )
     return SecretText(Secret(text), _around(whole))
 

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from orchd.admin.settings import AdminSettings
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.catalog.settings import CatalogSettings
+from orchd.chain.settings import ChainSettings
 from orchd.hooks.settings import HooksSettings
 from orchd.jobs.settings import JobsSettings
 from orchd.realtime.settings import StreamsSettings
@@ -57,6 +58,7 @@ class Settings(CatalogSettings):
     jobs: JobsSettings = JobsSettings()
     admin: AdminSettings = AdminSettings()
     orchestrator: OrchestratorSettings = OrchestratorSettings()
+    chain: ChainSettings = ChainSettings()
     streams: StreamsSettings = StreamsSettings()
     docker: DockerSettings = DockerSettings()
     process: ProcessSettings = ProcessSettings()

@@ -42,7 +42,7 @@ class Rpc:
         self.results: dict[str, Any] = {"0x313ce567": EIGHT, "0xfeaf968c": ROUND}
         self.answer: web.Response | None = None
         self.mute = False
-        self.seen: list[dict[str, Any]] = []
+        self.seen: list[list[dict[str, Any]]] = []
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -52,10 +52,13 @@ class Rpc:
             await asyncio.Event().wait()
         if self.answer is not None:
             return web.Response(body=self.answer.body, status=self.answer.status, headers=self.answer.headers)
-        call, block = body["params"]
-        assert (body["jsonrpc"], body["method"], block) == ("2.0", "eth_call", "latest")
+        return web.json_response([self._one(each) for each in body])
+
+    def _one(self, asked: dict[str, Any]) -> dict[str, Any]:
+        call, block = asked["params"]
+        assert (asked["jsonrpc"], asked["method"], block) == ("2.0", "eth_call", "latest")
         assert call["to"] == FEED
-        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": self.results[call["data"]]})
+        return {"jsonrpc": "2.0", "id": asked["id"], "result": self.results[call["data"]]}
 
     def answers(self, text: str | dict[str, Any], status: int = 200, **headers: str) -> None:
         """Answer everything with this from now on."""

@@ -18,7 +18,7 @@ HOLD_PATHS = {
     "models_file": ("m/a.json", "{}/m/a.json"),
     "state_dir": ("state", "{}/state"),
     "orchestrator.secret_file": ("secret", "{}/secret"),
-    "orchestrator.rpc_url_file": ("../rpc", "{0.parent}/rpc"),
+    "chain.rpc_url_file": ("../rpc", "{0.parent}/rpc"),
     "orchestrator.certificate": ("pin:node/cert.pem", "pin:{}/node/cert.pem"),
     "hooks.path": (["hooks", "/opt/hooks"], ("{}/hooks", "/opt/hooks")),
     "tickets.key_file": ("key", "{}/key"),
@@ -132,6 +132,6 @@ def test_code_is_never_taken_from_the_working_directory(etc: Path, here: Path) -
 def test_a_credential_is_looked_for_by_its_name(etc: Path, here: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").touch()
     env = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
-    text = "[orchestrator]\nsecret_file = 'secret'\nrpc_url_file = 'rpc'\n"
-    rules = read(text, etc, env=env)[0].orchestrator
-    assert (rules.secret_file, rules.rpc_url_file) == ("secret", f"{etc}/rpc")
+    text = "[orchestrator]\nsecret_file = 'secret'\n\n[chain]\nrpc_url_file = 'rpc'\n"
+    settings = read(text, etc, env=env)[0]
+    assert (settings.orchestrator.secret_file, settings.chain.rpc_url_file) == ("secret", f"{etc}/rpc")

@@ -210,9 +210,9 @@ async def test_a_feed_is_asked_and_its_failure_is_a_reason_without_the_key(
     assert main(ask) == 0
     assert "cannot use orchestrator.eth_usd = feed without a URL" in capsys.readouterr().out
     file = tmp_path / "rpc"
-    ask += ["--orchestrator-rpc-url-file", str(file)]
+    ask += ["--chain-rpc-url-file", str(file)]
     assert main(ask) == 0
-    assert f"cannot read the file that orchestrator.rpc_url_file names, {file}: No such file" in capsys.readouterr().out
+    assert f"cannot read the file that chain.rpc_url_file names, {file}: No such file" in capsys.readouterr().out
     async with serving() as rpc:
         file.write_text(f"{rpc.url}\n")
         now = int(time.time())
