@@ -50,8 +50,8 @@ class _Payer:
     known: Fraction = Fraction()
 
 
-class Payers:
-    """The cache.
+class PayerCache:
+    """What is known of them.
 
     Args:
         fresh_s: seconds; facts that are older count less what was credited since.

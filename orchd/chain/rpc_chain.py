@@ -11,7 +11,7 @@ import structlog
 
 from orchd.chain.contracts import payer_calls, payer_of
 from orchd.chain.head import ChainHead
-from orchd.chain.payers import LEARN_S, Payers
+from orchd.chain.payers import LEARN_S, PayerCache
 from orchd.chain.ports import ChainNow
 from orchd.chain.settings import ChainSettings
 from orchd.chain.tables import BlockStore
@@ -54,7 +54,7 @@ class RpcChain:
         self.recipient = recipient
         self.head = ChainHead(rpc, store, rules, recipient)
         fresh_s = 2 * rules.payer_poll_s + rules.call_timeout_s
-        self.payers = Payers(self._read_payers, fresh_s, rules.max_stale_s)
+        self.payers = PayerCache(self._read_payers, fresh_s, rules.max_stale_s)
         self.standing = HowKnown.UNKNOWN
         self.turned: Signal[HowKnown] = Signal()
 

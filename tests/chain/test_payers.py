@@ -16,7 +16,7 @@ from orchd.chain.payers import (
     MOST_PAYERS,
     MOST_STRANGERS,
     TOGETHER,
-    Payers,
+    PayerCache,
 )
 from orchd.domain.chain import PayerFacts
 from orchd.rpc.ports import RpcUnanswered
@@ -55,8 +55,8 @@ def facts(deposit: int, claimed_by_us: int = 0) -> PayerFacts:
     return PayerFacts(deposit, 1000, claimed=0, claimed_by_us=claimed_by_us, pool_size=10, withdraw_round=0)
 
 
-def payers_of(broker: FakeBroker) -> Payers:
-    return Payers(broker.read, FRESH_S, STALE_S)
+def payers_of(broker: FakeBroker) -> PayerCache:
+    return PayerCache(broker.read, FRESH_S, STALE_S)
 
 
 def address(number: int) -> bytes:
