@@ -54,12 +54,14 @@ class PayerCache:
     """What is known of them.
 
     Args:
+        answering: returns whether an RPC server has answered lately: then only fresh facts will do.
         fresh_s: seconds; facts that are older count less what was credited since.
         max_stale_s: seconds; older facts are none.
     """
 
-    def __init__(self, read: ReadPayers, fresh_s: float, max_stale_s: float) -> None:
+    def __init__(self, read: ReadPayers, answering: Callable[[], bool], fresh_s: float, max_stale_s: float) -> None:
         self._read = read
+        self._answering = answering
         self._fresh_s = fresh_s
         self._max_stale_s = max_stale_s
         self._payers: OrderedDict[bytes, _Payer] = OrderedDict()
@@ -73,13 +75,7 @@ class PayerCache:
 
     def get(self, address: bytes) -> PayerFacts | None:
         """As `ports.Chain.payer`."""
-        payer = self._used(address)
-        if payer is None or payer.facts is None:
-            return None
-        age_s = _now() - payer.read_at
-        if age_s > self._max_stale_s:
-            return None
-        return payer.facts if age_s <= self._fresh_s else payer.facts.less(payer.credited - payer.known)
+        return self._known(address, self._fresh_s if self._answering() else self._max_stale_s)
 
     async def learn(self, address: bytes) -> PayerFacts | None:
         """As `ports.Chain.learn`."""
@@ -87,7 +83,7 @@ class PayerCache:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LEARN_S):
                     await asyncio.shield(learned)
-        return self.get(address)
+        return self._known(address, self._max_stale_s)
 
     def credited(self, address: bytes, wei: Fraction) -> None:
         """As `ports.Chain.credited`: from now on it is a payer."""
@@ -113,6 +109,15 @@ class PayerCache:
     async def close(self) -> None:
         """End what is under way."""
         await tasks.cancel(*self._workers)
+
+    def _known(self, address: bytes, max_age_s: float) -> PayerFacts | None:
+        payer = self._used(address)
+        if payer is None or payer.facts is None:
+            return None
+        age_s = _now() - payer.read_at
+        if age_s > max_age_s:
+            return None
+        return payer.facts if age_s <= self._fresh_s else payer.facts.less(payer.credited - payer.known)
 
     def _used(self, address: bytes) -> _Payer | None:
         for of in (self._payers, self._strangers):

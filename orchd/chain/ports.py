@@ -51,8 +51,8 @@ class Chain(Protocol):
         ...
 
     def payer(self, address: bytes) -> PayerFacts | None:
-        """Return what is known of a payer without asking anybody; None = nothing, or it is too
-        old. While no RPC server answers, what it has been credited since counts as spent.
+        """Return what is known of a payer without asking anybody; None = nothing, or nothing new enough. While no RPC
+        server answers, older facts will do, and what the payer has been credited since counts as spent.
 
         Args:
             address: 20 bytes.
@@ -69,10 +69,3 @@ class Chain(Protocol):
     def credited(self, address: bytes, wei: Fraction) -> None:
         """Note that a payer was credited with this much."""
         ...
-
-
-class HasChain(Protocol):
-    """The part that reads the chain."""
-
-    @property
-    def chain(self) -> Chain: ...

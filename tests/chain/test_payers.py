@@ -56,7 +56,7 @@ def facts(deposit: int, claimed_by_us: int = 0) -> PayerFacts:
 
 
 def payers_of(broker: FakeBroker) -> PayerCache:
-    return PayerCache(broker.read, FRESH_S, STALE_S)
+    return PayerCache(broker.read, lambda: not broker.down, FRESH_S, STALE_S)
 
 
 def address(number: int) -> bytes:
@@ -126,7 +126,19 @@ async def test_a_payer_whose_facts_are_not_fresh_is_read_again_by_who_waits() ->
     await asyncio.sleep(FRESH_S)
     assert await payers.learn(A) == facts(100)
     await asyncio.sleep(1)
+    assert payers.get(A) is None
     assert await payers.learn(A) == facts(50)
+
+
+@virtual_time
+async def test_who_waits_gets_older_facts_where_a_payer_alone_can_not_be_read() -> None:
+    broker = FakeBroker()
+    payers = PayerCache(broker.read, lambda: True, FRESH_S, STALE_S)
+    await payers.learn(A)
+    broker.down = True
+    await asyncio.sleep(FRESH_S + 1)
+    assert payers.get(A) is None
+    assert await payers.learn(A) == facts(100)
 
 
 @virtual_time
@@ -156,6 +168,7 @@ async def test_what_is_credited_while_the_answer_is_on_its_way_is_not_taken_to_b
     await settle()
     payers.credited(A, Fraction(5))
     await refreshing
+    broker.down = True
     await asyncio.sleep(FRESH_S)
     assert payers.get(A) == facts(95)
 
