@@ -39,14 +39,16 @@ class LoopLag:
     def __init__(self, observe: Callable[[float], None] = lambda late_s: None) -> None:
         self._observe = observe
         self._stalled_s = 0.0
-        self._due: float | None = None
+        self._due = 0.0
+        # Kept while it runs, since each probe and each plan asks: Python 3.11 finds its loop by a system call.
+        self._clock: Callable[[], float] | None = None
         self._stalls: deque[Stall] = deque(maxlen=REMEMBERED)
 
     async def run(self) -> None:
         """Tick until cancelled."""
         now = asyncio.get_running_loop().time
         try:
-            self._due = now() + TICK_S
+            self._due, self._clock = now() + TICK_S, now
             while True:
                 await asyncio.sleep(max(0.0, self._due - now()))
                 came = now()
@@ -60,7 +62,7 @@ class LoopLag:
                     log.warning("loop_stalled", stalled_s=round(late_s, 3))
                 self._observe(late_s)
         finally:
-            self._due = None
+            self._clock = None
 
     def stalled_s(self) -> float:
         """Return for how many seconds since the start the loop was stalled. Compare two of these.
@@ -75,7 +77,7 @@ class LoopLag:
         late_s = self._late_s()
         if late_s < LONG_S:
             return tuple(self._stalls)
-        return (*self._stalls, Stall(asyncio.get_running_loop().time(), late_s))
+        return (*self._stalls, Stall(self._due + late_s, late_s))
 
     def lost_s(self, since: float) -> float:
         """Return for how many seconds since `since` (loop clock) the loop was stalled, counting long stalls only."""
@@ -86,7 +88,7 @@ class LoopLag:
         return _Timeout(self, seconds)
 
     def _late_s(self) -> float:
-        return 0.0 if self._due is None else asyncio.get_running_loop().time() - self._due
+        return 0.0 if self._clock is None else self._clock() - self._due
 
 
 class _Timeout:

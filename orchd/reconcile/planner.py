@@ -118,8 +118,9 @@ class Planner:
         """Plan one model; return how much work it was."""
         work = 1
         self.take_in(key)
+        now = asyncio.get_running_loop().time()
         for _ in range(MOST_ROUNDS):
-            given = self._state.plan_input(key)
+            given = self._state.plan_input(key, now)
             todo = plan.plan(given)
             if not todo:
                 break

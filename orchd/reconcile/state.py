@@ -237,8 +237,8 @@ class ReconcileState:
             stopped=key in self.stopped,
         )
 
-    def plan_input(self, key: ModelKey) -> PlanInput:
-        """Return all that the plan of one model is made from, as of now."""
+    def plan_input(self, key: ModelKey, now: float) -> PlanInput:
+        """Return all that the plan of one model is made from. `now`: loop clock, seconds."""
         model = self.wanted.get(key)
         if model is not None and model.kind in self.ending:
             model = None
@@ -254,7 +254,7 @@ class ReconcileState:
             awaited=frozenset((key,)) if model is not None and table.waiting(key) else frozenset(),
             up=self.up,
             stalls=self._stalls(),
-            now=asyncio.get_running_loop().time(),
+            now=now,
             settings=self.settings.reconcile,
             unwanted_why="orchd takes its runners down" if self.ending else "it left aiModels.json",
             spared=frozenset((key,)) if runners and self.why_spared(key) else frozenset(),

@@ -295,7 +295,7 @@ async def _live(happens: list[Step]) -> None:
 def assert_nothing_to_add(world: World) -> None:
     state = world.loop.state
     for key in [*state.keys()]:
-        given = state.plan_input(key)
+        given = state.plan_input(key, asyncio.get_running_loop().time())
         # Sessions end without an event, and the clock goes on: what that makes due is done in the next turn.
         if key in state.table.changes.since(world.loop.planner.sessions_seen):
             continue
