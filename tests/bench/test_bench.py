@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.pages import CONTROL, FILE_BAR_MS, HOLD_BAR_MS, Figures, missed
 from tests.e2e.daemon import PATIENCE_S, ROOT
 
 TITLES = (
@@ -67,6 +68,14 @@ async def test_pages_of_many_models_are_measured(tmp_path: Path) -> None:
     ]
     for row in ("/metrics", "/status", "idle", "an edited file", "the same, scraped", "memory"):
         assert f"| {row} " in text
+
+
+def test_only_an_idle_loop_may_be_held_longer_by_what_an_empty_one_takes_on_the_same_machine() -> None:
+    kept = {"the first file": FILE_BAR_MS, "idle": 3 + HOLD_BAR_MS, CONTROL: 3.0, "/metrics": HOLD_BAR_MS}
+    for late in (None, "the first file", "idle", "/metrics"):
+        holds = {what: held_ms + (0.1 if what == late else 0) for what, held_ms in kept.items()}
+        many = Figures(10, holds_ms=holds, holder=dict.fromkeys(holds, "a callback"))
+        assert [line.partition(" held ")[0] for line in missed(Figures(1), many)] == ([] if late is None else [late])
 
 
 async def test_what_commands_cost_is_measured(tmp_path: Path) -> None:

@@ -19,9 +19,16 @@ SHIPPED = {name: SETTINGS[name].default for name in FAST} | {"log.format": "json
 def fresh_daemon(
     folder: Path, *, docker: bool = False, main: Sequence[str] = ("orchd",), env: Mapping[str, str] | None = None
 ) -> Daemon:
-    """Return a daemon with an instance and network of its own. `main`, `env`: as those of `Daemon`."""
+    """Return a daemon with an instance and network of its own. `main`, `env`: as those of `Daemon`.
+
+    Its log is beside its folder, not in it: whatever is written beside the models file wakes what watches that file. A
+    service's log goes to the journal.
+    """
     instance = f"bench-{secrets.token_hex(4)}"
-    return Daemon(folder, instance, docker=docker, settings=SHIPPED | {"docker.network": instance}, main=main, env=env)
+    settings = SHIPPED | {"docker.network": instance}
+    daemon = Daemon(folder, instance, docker=docker, settings=settings, main=main, env=env)
+    daemon.log = folder.with_name(f"{folder.name}.log")
+    return daemon
 
 
 async def all_ready(daemon: Daemon, count: int) -> list[Json]:
