@@ -22,6 +22,7 @@ from orchd.hooks.account import Account
 from orchd.hooks.hook import JobHook, Waits
 from orchd.hooks.job import Job
 from orchd.hooks.metrics import HookCounts
+from orchd.hooks.open_accounts import OpenAccounts
 from orchd.hooks.usage import Measured, Usage, usage_of
 from orchd.lag import LoopLag
 from orchd.tasks import being_cancelled
@@ -40,9 +41,12 @@ class HookCalls:
         lag: for how long orchd itself stood still; that counts against no hook.
         names: of the hooks, in the same order; else those of their classes.
         counts: counts refusals and failures.
+        books: keeps accounts over a crash; None = no hook asks for that.
 
     Attributes:
-        arriving, identifying, admitting, charging, settling: some hook overrides this call.
+        books: as above.
+        arriving, identifying, admitting, settling: some hook overrides this call.
+        charging: so does one with `charge`, or it must be known what was used.
         accounting: some hook is given accounts.
     """
 
@@ -55,10 +59,12 @@ class HookCalls:
         lag: LoopLag | None = None,
         names: Sequence[str] = (),
         counts: HookCounts | None = None,
+        books: OpenAccounts | None = None,
     ) -> None:
         self._lag = lag or LoopLag()
         self._hooks = tuple(zip(hooks, names or [type(hook).__name__ for hook in hooks], strict=True))
         self._counts = counts or HookCounts()
+        self.books = books
         self._names: dict[HookCall, tuple[str, str]] = {}
         """Of hook and call."""
         self._arrive = self._overridden("arrive")
@@ -70,7 +76,7 @@ class HookCalls:
         self._charge_period_s = charge_period_s
         self.arriving = bool(self._arrive)
         self.identifying, self.admitting = bool(self._identify), bool(self._admit)
-        self.charging, self.settling = bool(self._charge), bool(self._settle)
+        self.charging, self.settling = bool(self._charge or books), bool(self._settle)
         self.accounting = self.charging or self.settling
 
     def _overridden(self, call: str, shape: Callable[[HookCall], HookCall] = lambda of: of) -> tuple[HookCall, ...]:
@@ -113,9 +119,12 @@ class HookCalls:
                 async with asyncio.timeout(self._charge_period_s):
                     await ended.wait()
             except TimeoutError:
+                used = clock() - began_at
+                if self.books is not None:
+                    self.books.note_used(account.id, used)
                 try:
                     for call in self._charge:
-                        if (waits := self._called(call, account, clock() - began_at)) is not None:
+                        if (waits := self._called(call, account, used)) is not None:
                             await self._awaited(call, waits)
                 except JobRefused as refusal:
                     cut(refusal)

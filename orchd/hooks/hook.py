@@ -71,11 +71,15 @@ class JobHook:
             names of tables with the hook's own name.
         takes_payment: it is what jobs are paid with. One hook at most may be; it is asked last, whatever its place in
             the order, so that a job that another one refuses costs nothing.
+        survives_restart: sessions that die with orchd are settled at its next start, as `Outcome.ABORTED` and with what
+            was last known to be used; else only realtime sessions are. Costs each job two writes. If orchd dies while
+            it settles, the next one settles again: keep what you take under `Job.account_id`, and look there.
     """
 
     Options: ClassVar[type[HookOptions]] = HookOptions
     migrations: ClassVar[Sequence[Sequence[str]]] = ()
     takes_payment: ClassVar[bool] = False
+    survives_restart: ClassVar[bool] = False
 
     def __init__(self, options: HookOptions) -> None:
         self.options = options

@@ -15,6 +15,7 @@ from orchd.hooks.entries import entries
 from orchd.hooks.hook import HookHost, JobHook
 from orchd.hooks.loader import load_hook
 from orchd.hooks.metrics import HookCollector, HookCounts
+from orchd.hooks.open_accounts import OpenAccounts
 from orchd.hooks.tables import MigratedDatabase, bring_up
 from orchd.part import Context, Part, Roots
 from orchd.tasks import being_cancelled, spawn
@@ -58,6 +59,7 @@ class HooksPart(Part):
         self._database = database
         self._built_in = built_in
         self._opened: list[tuple[str, JobHook]] = []
+        self._books: OpenAccounts | None = None
 
     def load(self) -> list[tuple[str, JobHook]]:
         """Return the hooks and their names, in order.
@@ -80,6 +82,9 @@ class HooksPart(Part):
         self.names = tuple(name for name, _ in hooks)
         settings = self._context.settings
         counts = HookCounts()
+        if any(hook.survives_restart for _, hook in hooks):
+            self._books = OpenAccounts(self._database.database)
+            await self._books.load()
         HookCollector(self._context.metrics, counts)
         self.calls = HookCalls(
             [hook for _, hook in hooks],
@@ -87,6 +92,7 @@ class HooksPart(Part):
             lag=self._context.lag,
             names=self.names,
             counts=counts,
+            books=self._books,
         )
         if settings.orchestrator.enabled and "node-token" not in settings.hooks.order:
             log.warning(
@@ -108,7 +114,8 @@ class HooksPart(Part):
                 raise HookError(
                     f"cannot start the tasks of the hook {name}: {type(exc).__name__}: {scrub(str(exc))[:300]}"
                 ) from exc
-        return {task: _root(task, work) for task, work in found.items()}
+        roots = {task: _root(task, work) for task, work in found.items()}
+        return roots if self._books is None else {**roots, "open accounts": self._books.run()}
 
     async def close(self) -> None:
         for name, hook in reversed(self._opened):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from orchd.domain.ids import new_ids
@@ -12,10 +13,13 @@ from orchd.domain.money import PriceUnit
 from orchd.domain.outcomes import Outcome
 from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls, awaited
+from orchd.hooks.hook import Waits
 from orchd.hooks.job import Job
+from orchd.hooks.open_accounts import OpenAccounts
+from orchd.hooks.usage import Measured
 from orchd.jobs.run import Aborted, Run
 from orchd.realtime.stream import Stream
-from orchd.sessions.session import NOT_SERVED, Session
+from orchd.sessions.session import Session
 from orchd.tasks import cancel, spawn
 
 
@@ -44,6 +48,18 @@ class Accounts:
     def __len__(self) -> int:
         """Return how many are being settled, or will be with their job."""
         return len(self._open)
+
+    def keep(
+        self, run: Run, session: Session, books: OpenAccounts, *, admitted: bool
+    ) -> Coroutine[Any, Any, None] | None:
+        """Return what writes the session's account down as it is now; None = it has one that was admitted.
+
+        Raises what is returned:
+            JobRefused: it can't be written.
+        """
+        if session.account is not None and session.account.admitted:
+            return None
+        return books.keep(replace(self._make(run, run.job, session, admitted=False), admitted=admitted))
 
     def make(self, run: Run, session: Session, *, admitted: bool) -> None:
         """Make the session's account, unless it has one that was admitted.
@@ -99,7 +115,7 @@ class Accounts:
             )
             await ended.wait()
             assert session.outcome is not None
-            if (waits := self._hooks.settle(account, session.outcome, session.served)) is not None:
+            if (waits := self._close_account(account, session.outcome, session.served)) is not None:
                 await waits
 
         return self._keep(charge(), f"account of session {session.id}")
@@ -121,7 +137,10 @@ class Accounts:
         if self._hooks.charging and account is not None and account.admitted and stream not in self._streams:
             ended = asyncio.Event()
             charge = self._hooks.charge(
-                account, stream.began_at, ended, lambda no: self._end_stream(stream, Outcome.ABORTED, no.message)
+                account,
+                stream.session.began_at,
+                ended,
+                lambda no: self._end_stream(stream, Outcome.ABORTED, no.message),
             )
             self._streams[stream] = ended, spawn(charge, name=f"charge stream {stream.id}")
 
@@ -137,15 +156,33 @@ class Accounts:
         if self._hooks.settling or charge is not None:
             self._settle(stream.session, outcome, charge, lambda: self._of_nobody(stream), forgotten)
 
-    def settle_lost(self, account: Account, forgotten: asyncio.Task[None]) -> None:
-        """A stream of an earlier orchd was not found again: what it has cost is settled."""
+    def settle_lost(self, account: Account, forgotten: asyncio.Task[None] | None) -> None:
+        """A session of an earlier orchd has died with it: what it was last known to have used is settled.
+
+        Args:
+            forgotten: as in `StreamEnd`.
+        """
+        used_s = None if self._hooks.books is None else self._hooks.books.used_before(account.id)
+        # The container of a stream had answered; of a job nobody knows, and its caller has not got all of it.
+        measured = Measured(used_s or 0.0, None if forgotten is None else 0.0)
 
         async def settle() -> None:
-            await asyncio.wait({forgotten})
-            if (waits := self._hooks.settle(account, Outcome.ABORTED, NOT_SERVED)) is not None:
+            if forgotten is not None:
+                await asyncio.wait({forgotten})
+            if (waits := self._close_account(account, Outcome.ABORTED, measured)) is not None:
                 await waits
 
         self._keep(settle(), f"account {account.id}")
+
+    def settle_left(self, waited_for: set[str]) -> None:
+        """Settle the sessions that have died with an earlier orchd, but for streams that may be found again.
+
+        Args:
+            waited_for: ids of the accounts of those.
+        """
+        for account in [] if self._hooks.books is None else self._hooks.books.left():
+            if account.id not in waited_for:
+                self.settle_lost(account, None)
 
     def _of_nobody(self, stream: Stream) -> Account:
         """Make the account of a stream that no request was admitted for, or whose account is lost."""
@@ -183,15 +220,20 @@ class Accounts:
         name = f"account of session {session.id}"
         if after := {task for task in (call, forgotten) if task is not None and not task.done()}:
             self._keep(self._settle_after(after, session, outcome, account), name)
-        elif (waits := self._hooks.settle(session.account or account(), outcome, session.served)) is not None:
+        elif (waits := self._close_account(session.account or account(), outcome, session.served)) is not None:
             self._keep(awaited(waits), name)
 
     async def _settle_after(
         self, after: set[asyncio.Task[Any]], session: Session, outcome: Outcome, account: Callable[[], Account]
     ) -> None:
         await asyncio.wait(after)
-        if (waits := self._hooks.settle(session.account or account(), outcome, session.served)) is not None:
+        if (waits := self._close_account(session.account or account(), outcome, session.served)) is not None:
             await waits
+
+    def _close_account(self, account: Account, outcome: Outcome, measured: Measured) -> Waits:
+        """Have it settled; then no record of it is left."""
+        waits, books = self._hooks.settle(account, outcome, measured), self._hooks.books
+        return waits if books is None else _settled(waits, books, account.id)
 
     def _keep(self, work: Coroutine[Any, Any, None], name: str) -> None:
         account = spawn(work, name=name)
@@ -201,3 +243,9 @@ class Accounts:
     def _close(self, account: asyncio.Task[None]) -> None:
         self._open.discard(account)
         self._told_closed()
+
+
+async def _settled(settling: Waits, books: OpenAccounts, id: str) -> None:
+    if settling is not None:
+        await settling
+    await books.drop(id)

@@ -154,13 +154,20 @@ class JobEnding:
             return self._realtime.ended(run, outcome)
         return run.outer.add_done_callback(lambda _: self._realtime.ended(run, outcome))
 
+    def settle_left(self, waited_for: set[str]) -> None:
+        """See `Accounts.settle_left`."""
+        self._accounts.settle_left(waited_for)
+
     def stream_lost(self, account: Account, forgotten: asyncio.Task[None]) -> None:
         """Settle the account of a stream that was not found again after a restart."""
         self._accounts.settle_lost(account, forgotten)
 
     def stream_found(self, stream: Stream) -> None:
         """Charge for a stream that was found again, as before the restart."""
-        account = stream.session.account
+        account, books = stream.session.account, self._hooks.books
+        used_s = None if books is None or account is None else books.used_before(account.id)
+        # Where it is known what was used, the time without orchd is not charged.
+        stream.session.began_at = stream.began_at if used_s is None else self._now() - used_s
         if account is not None and account.payer:
             stream.session.place = self._table.payers.enter(payer_of(account.payer, ""), stream.key)
         self._accounts.charge_stream(stream)
@@ -173,7 +180,7 @@ class JobEnding:
         served, now = stream.session.served, self._now()
         if stream.found and not served.status:
             served = Measured(0.0, 0.0)  # To an earlier orchd.
-        stream.session.served = served._replace(seconds=now - stream.began_at)
+        stream.session.served = served._replace(seconds=now - stream.session.began_at)
         self._accounts.settle_stream(stream, outcome, end.forgotten)
 
 

@@ -312,9 +312,17 @@ class Handler:
         assert session is not None
         admitted = False
         try:
+            await self._keep_account(run, session, admitted=False)
             if hooks.admitting and (waits := hooks.admit(run.job)) is not None:
                 await run.outside(awaited(waits))
+            await self._keep_account(run, session, admitted=True)
             admitted = True
         finally:
             if hooks.accounting:
                 self._accounts.make(run, session, admitted=admitted)
+
+    async def _keep_account(self, run: Run, session: Session, *, admitted: bool) -> None:
+        """Have the account on the disk, where a hook asks for that."""
+        books = self._hooks.books
+        if books is not None and (keeping := self._accounts.keep(run, session, books, admitted=admitted)) is not None:
+            await run.outside(keeping)

@@ -94,6 +94,7 @@ class JobsPart(Part):
         self._hooks = hooks
         self._lines = lines
         self._server: JobServer | None = None
+        self._waited_for: set[str] = set()
         self._beside = Beside()
         self.unanswered: Signal[ModelKey, str] = Signal()
 
@@ -122,6 +123,7 @@ class JobsPart(Part):
         )
         self._sessions.closed.connect(server.runner_closed)
         self._realtime.ended.connect(server.stream_ended)
+        self._waited_for = self._realtime.keeper.expected_accounts()  # Before any of them is found.
         self._realtime.keeper.found.connect(server.stream_found)
         self._realtime.keeper.lost.connect(server.stream_lost)
         if self._node is not None:
@@ -138,6 +140,7 @@ class JobsPart(Part):
         )
 
     async def start(self) -> None:
+        self._opened.settle_left(self._waited_for)
         # Before the loop's first turn nobody knows what is served, and each job would be told: nothing.
         await self._reconcile.turned()
         await self._opened.take_connections()

@@ -159,6 +159,10 @@ class JobServer:
         """Jobs may no longer begin on this runner: its idle connections are of no use."""
         self._pool.retire(runner)
 
+    def settle_left(self, waited_for: set[str]) -> None:
+        """Settle sessions that have died with an earlier orchd, but for those whose accounts are waited for."""
+        self._handler.ending.settle_left(waited_for)
+
     def stream_lost(self, account: Account, forgotten: asyncio.Task[None]) -> None:
         self._handler.ending.stream_lost(account, forgotten)
 

@@ -70,6 +70,10 @@ class ExpectedStreams:
         """Return how many of a model there are."""
         return sum(of == key and each.origin is origin for (of, _), (each, *_) in self._places.items())
 
+    def accounts(self) -> set[str]:
+        """Return the ids of their accounts."""
+        return {each.account.id for each, *_ in self._places.values() if each.account is not None}
+
     def on(self, runner: RunnerId) -> bool:
         """Return whether there is one on this runner."""
         return any(each.runner == runner for each, *_ in self._places.values())

@@ -176,6 +176,10 @@ class Keeper(StreamBeginnings):
             left = ExpectedStream(stored.runner, stored.id, origin, began_at, stored.began_at, account)
             self._expected.add(left, now)
 
+    def expected_accounts(self) -> set[str]:
+        """Return the ids of the accounts of streams that are still to be found again."""
+        return self._expected.accounts()
+
     def _take(self, expected: ExpectedStream, session: Session) -> None:
         """The runner of a stream that was waited for is open."""
         name, key = expected.name, expected.runner.key

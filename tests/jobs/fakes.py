@@ -22,6 +22,7 @@ from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls
 from orchd.hooks.hook import JobHook, Waits
 from orchd.hooks.job import Job
+from orchd.hooks.open_accounts import OpenAccounts
 from orchd.hooks.usage import Usage
 from orchd.jobs.ending import JobListeners
 from orchd.jobs.lines import fields
@@ -257,6 +258,7 @@ class Bench:
         on_count: Callable[[ModelKey, int], None] = lambda key, active: None,
         store: FakeStreamStore | None = None,
         node: NodeCalls | None = None,
+        books: OpenAccounts | None = None,
         **settings: Any,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -293,7 +295,7 @@ class Bench:
             self.settings,
             ModelFacts(lambda: self.models, lambda key: self.health, lambda key: self.node_health),
             SessionKeepers(self.table, self.letting_go, self.keeper, node),
-            HookCalls([*self.hooks, *real_hooks], timeout_s=self.settings.hook_timeout_s),
+            HookCalls([*self.hooks, *real_hooks], timeout_s=self.settings.hook_timeout_s, books=books),
             JobListeners(
                 self.metrics, self.log, self.hurried.append, lambda key, door: self.unanswered.append((key, door))
             ),
