@@ -134,6 +134,10 @@ class App:
             from orchd.advertise.part import AdvertisePart
 
             self._add(AdvertisePart)(context, node, sessions, realtime, reconcile, jobs, history, rpc)
+        if rules.public.listen:
+            from orchd.public.part import PublicPart
+
+            self._add(PublicPart)(context, jobs, reconcile, history, {})
         self._notify, self._reload, self._reconcile, self._history = notify, reload, reconcile, history
 
     def _add(self, part: Callable[P, T]) -> Callable[P, T]:

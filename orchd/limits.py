@@ -56,12 +56,24 @@ def most_connections(wanted: int, open_files: int | None) -> int:
     """Return how many callers may be connected at once so that no job runs out of descriptors. Pure.
 
     Args:
-        wanted: the setting `jobs.max_connections`.
+        wanted: the setting `max_connections` of the listener.
         open_files: the limit; None = there is none.
     """
     if open_files is None:
         return wanted
     return max(1, min(wanted, (open_files - RESERVED) // PER_CALLER))
+
+
+def share(open_files: int | None, wanted: int, others: int) -> int | None:
+    """Return how many files one of two listeners may count on, so that neither takes the other's connections. Pure.
+
+    Args:
+        open_files: the limit for both; None = there is none.
+        wanted, others: how many connections each of them may have by the settings.
+    """
+    if open_files is None:
+        return None
+    return RESERVED + max(0, open_files - RESERVED) * wanted // (wanted + others)
 
 
 def give_back_open_files(pid: int) -> None:

@@ -49,6 +49,7 @@ PARTS = (
     PartEntry("reload", "orchd.reload"),
     PartEntry("state directory", "orchd.state_dir"),
     PartEntry("advertise", "orchd.advertise", switch="orchestrator.service_url"),
+    PartEntry("public", "orchd.public", switch="public.listen"),
 )
 """In start order."""
 

@@ -26,12 +26,13 @@ class Position(IntEnum):
 
     DAEMON = 10
     JOBS = 11
-    NODE = 12
-    OFFERS = 13
-    CHAIN = 14
-    HOOKS = 15
-    FILE = 16
-    TOTALS = 17
+    PUBLIC = 12
+    NODE = 13
+    OFFERS = 14
+    CHAIN = 15
+    HOOKS = 16
+    FILE = 17
+    TOTALS = 18
     RUNTIMES = 20
     MODELS = 30
     """Made last, with the room that the others leave as the style's height."""

@@ -16,6 +16,7 @@ from orchd.health.metrics import HealthCollector
 from orchd.hooks.metrics import HookCollector, HookCounts
 from orchd.jobs.metrics import ConnectionCollector, JobCollector
 from orchd.node.metrics import NodeCollector
+from orchd.public.metrics import PublicCollector
 from orchd.realtime.metrics import StreamCollector
 from orchd.reconcile.metrics import ReconcileCollector, StandingCollector
 from orchd.rpc.metrics import RpcCollector
@@ -62,6 +63,9 @@ class Metrics:
         self.registry_error = RegistryErrors(registry).registry_error
         self.hooks = HookCounts()
         HookCollector(registry, self.hooks)
+        public = PublicCollector(registry, lambda: self.certificate_expires_at)
+        self.certificate_expires_at: float | None = None
+        self.answered = public.answered
         self.reloaded = CatalogCollector(registry).reloaded
         self.chain = ChainStatus(42161, "0x1")
         ChainCollector(registry, lambda: self.chain)

@@ -18,7 +18,9 @@ from orchd.domain.ports import ProbeWord
 from orchd.domain.state import Severity
 from orchd.errors import JOB_ANSWERS, Code
 from orchd.jobs import metrics as jobs_metrics
+from orchd.public import metrics as public_metrics
 from orchd.reconcile import metrics as reconcile_metrics
+from orchd.relay.listener import HandshakeFault
 from orchd.runtime import metrics as runtime_metrics
 from orchd.settings.names import RENAMED
 from orchd.settings.tree import SETTINGS
@@ -136,6 +138,9 @@ LABEL_WORDS: dict[tuple[str, str], Iterable[str]] = {
     ("reason", "orchd_runner_restarts_total"): reconcile_metrics.RESTART_REASONS,
     ("reason", "orchd_connections_closed_total"): jobs_metrics.CLOSED,
     ("side", "orchd_connections"): jobs_metrics.SIDES,
+    ("class", "orchd_public_answers_total"): public_metrics.CLASSES,
+    ("reason", "orchd_public_handshakes_failed_total"): HandshakeFault,
+    ("by", "orchd_public_rate_limited_total"): public_metrics.LIMITS,
     ("severity", "orchd_file_problems"): Severity,
     ("registry", "orchd_registry_errors_total"): registries.names(),
     ("runtime", "orchd_runtime_up"): [kind for kind in RunnerKind if kind.launched],

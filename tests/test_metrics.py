@@ -86,6 +86,11 @@ INTERFACE = {
     "orchd_registry_failing": ("gauge", {"pipeline", "model_id", "registry", "code"}),
     "orchd_registry_published": ("gauge", {"pipeline", "model_id", "registry"}),
     "orchd_registry_wanted": ("gauge", {"pipeline", "model_id", "registry"}),
+    "orchd_public_answers": ("counter", {"door", "route", "class"}),
+    "orchd_public_certificate_left_seconds": ("gauge", set()),
+    "orchd_public_handshakes_failed": ("counter", {"reason"}),
+    "orchd_public_not_found": ("counter", set()),
+    "orchd_public_rate_limited": ("counter", {"by"}),
     "orchd_reload_hash": ("gauge", set()),
     "orchd_reload_success": ("gauge", set()),
     "orchd_reload_timestamp_seconds": ("gauge", set()),
@@ -171,6 +176,8 @@ def use_all(metrics: Metrics) -> None:
     metrics.chain = ChainStatus(42161, "0x1", l1_block=23_500_000, round=4321, read_at=1.0, active=True, payers=2)
     url = RpcUrl("arb.example.com", Secret("https://arb.example.com/k3y"))
     metrics.rpc_servers = (RpcServer(url, FakeRpcClient(), 42161, lambda: 0.0),)
+    metrics.answered("byoc", "token", 200)
+    metrics.certificate_expires_at = 1_800_000_000.0
 
 
 def test_families_types_and_labels_are_the_documented_ones(metrics: Metrics) -> None:
@@ -354,6 +361,7 @@ def test_a_forgotten_model_leaves_no_series_and_late_news_of_it_make_none(metric
     metrics.job_finished(KEY, "aborted", "", 1.0, None, 0.0)
     kept = {"orchd_runtime_up", "orchd_connections", "orchd_node_up", "orchd_node_starts_total"}
     kept |= {"orchd_callback_reached", "orchd_hook_failures_total", "orchd_hook_refusals_total"}
+    kept |= {"orchd_public_answers_total", "orchd_public_certificate_left_seconds"}
     of_the_chain = ("orchd_chain_", "orchd_rpc_")
     assert {name for name, _ in set(samples(metrics)) - before if not name.startswith(of_the_chain)} == kept
     assert value(metrics, "orchd_jobs_total", ModelKey("", ""), outcome="aborted") == 1

@@ -30,7 +30,11 @@ sys.exit(code)
 
 
 async def test_the_parts_are_those_that_app_makes_in_start_order(tmp_path: Path) -> None:
-    on = {"orchestrator": {"service_url": "https://127.0.0.1:9"}, "chain": {"id": 42161}}
+    on = {
+        "orchestrator": {"service_url": "https://127.0.0.1:9"},
+        "chain": {"id": 42161},
+        "public": {"listen": "127.0.0.1:0"},
+    }
     settings = Settings.model_validate({"state_dir": str(tmp_path), **on})
     made = App(settings, {})._parts
     assert [part.name for part in made] == [entry.name for entry in parts.PARTS]

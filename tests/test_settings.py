@@ -81,6 +81,7 @@ class TestShippedFile:
             "wei",
             "Gas",
             "times",
+            "requests",
         )
         for setting in SETTINGS.values():
             if type(setting.field.default) in (int, float) and setting.name != "chain.id":

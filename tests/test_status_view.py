@@ -14,7 +14,7 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.offer import NodeStatus
 from orchd.domain.outcomes import Outcome
-from orchd.domain.state import Problem, Severity, Snapshot, Stopped
+from orchd.domain.state import CertificateStatus, Problem, PublicStatus, Severity, Snapshot, Stopped
 from orchd.errors import JOB_ANSWERS, Code, OrchdError
 from orchd.status_view import ReadyWhen, find_model, find_shown, model_state, readiness, status, summary
 from tests.fakes import snapshots
@@ -184,7 +184,8 @@ class TestStatus:
         named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([a-z_.\[\]]+)`", DOCUMENTED))))
         known, stopped = beside(NODE), Stopped("alice", NOW)
         models = {key: replace(one, stopped=stopped) for key, one in known.models.items()}
-        known = replace(known, models=models, stopped_elsewhere={ModelKey("llm", "left"): stopped})
+        public = PublicStatus(("0.0.0.0:8443",), "https://h", "", ("byoc",), CertificateStatus(NOW, True, ""))
+        known = replace(known, public=public, models=models, stopped_elsewhere={ModelKey("llm", "left"): stopped})
         shown = names(status(known)) - {"byoc", "live-runner", *({*Outcome, *JOB_ANSWERS} - named)}
         assert shown - named == set()
         words = {"true", "null", "error", "warning", "container", "process", "external", "ready", "gateway", "byoc"}

@@ -287,6 +287,36 @@ class MoneyStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateStatus:
+    """What a reader may know of the certificate of the listener for payers.
+
+    Attributes:
+        expires_at: Unix time.
+        trouble: why its files can't be used as they are now; empty = they can, or it is orchd's own.
+    """
+
+    expires_at: float
+    self_signed: bool
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublicStatus:
+    """What a reader may know of the listener for payers.
+
+    Attributes:
+        url: that payers are told; empty = none is set.
+        certificate: None = it does not speak TLS itself.
+    """
+
+    listen: tuple[str, ...]
+    url: str
+    base_path: str
+    doors: tuple[str, ...]
+    certificate: CertificateStatus | None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a reader may know, at one moment.
 
@@ -296,6 +326,7 @@ class Snapshot:
         hooks: names of those that are asked about jobs, in their order.
         jobs: of all models, and those that named none.
         jobs_listen: addresses of the job listeners.
+        public: the listener for payers; None = there is none.
         daemon: None = it has no admin pages.
         chain: None = orchd reads none.
         version: grows whenever a model's status has changed, or a model has come or gone.
@@ -313,6 +344,7 @@ class Snapshot:
     hooks: tuple[str, ...] = ()
     jobs: JobCounts = NO_JOBS
     jobs_listen: tuple[str, ...] = ()
+    public: PublicStatus | None = None
     daemon: DaemonStatus | None = None
     chain: ChainStatus | None = None
     reload_ok: bool = False

@@ -64,6 +64,9 @@ class Kind(StrEnum):
     CALLBACK_REACHED = "callback_reached", "orchd is reached there again"
     CHAIN_UP = "chain_up", "an RPC server tells how the chain stands"
     CHAIN_DOWN = "chain_down", "no RPC server tells how the chain stands; why, and what that means for payers"
+    CERTIFICATE_CHANGED = "certificate_changed", "`public.listen` has a new certificate; for whom, and for how long"
+    CERTIFICATE_REFUSED = "certificate_refused", "the files of the certificate can't be used; the one before stays"
+    CERTIFICATE_EXPIRES = "certificate_expires", "the certificate of `public.listen` expires soon, or has expired"
     RUNTIME_UP = "runtime_up", "Docker, or what launches processes, can be used"
     RUNTIME_DOWN = "runtime_down", "Docker can't be used; why"
 

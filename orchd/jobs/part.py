@@ -20,11 +20,12 @@ from orchd.jobs.metrics import ConnectionCollector, JobCollector
 from orchd.jobs.needs import ModelFacts, SessionKeepers, Surroundings
 from orchd.jobs.server import JobServer
 from orchd.jobs.waits import waits_for
-from orchd.limits import open_files
+from orchd.limits import open_files, share
 from orchd.logs import LineBuffer
 from orchd.part import Context, Part
 from orchd.realtime.ports import RealtimeStreams
 from orchd.reconcile.ports import Reconciler
+from orchd.relay.listener import JobListener, OpenListener
 from orchd.sessions.ports import Sessions
 
 if TYPE_CHECKING:  # Where there is no node, nothing of its part is imported.
@@ -119,7 +120,7 @@ class JobsPart(Part):
             ),
             self._hooks.calls,
             JobListeners(collector, JobLines(self._lines), self._reconcile.hurry, self.unanswered.emit),
-            Surroundings(context.env, context.names, context.lag, open_files()),
+            Surroundings(context.env, context.names, context.lag, self._open_files()),
         )
         self._sessions.closed.connect(server.runner_closed)
         self._realtime.ended.connect(server.stream_ended)
@@ -159,6 +160,20 @@ class JobsPart(Part):
     async def close(self) -> None:
         if self._server is not None:
             await self._server.close()
+
+    async def open_listener(self, listener: JobListener) -> OpenListener:
+        """Take the ports of one more listener, which carries a `doors.entrance.Entrance`; connections wait until its
+        `take_connections`.
+
+        Raises:
+            OrchdError: ADDRESS_IN_USE; SETTING_INVALID for an address that can't be listened on.
+        """
+        return await self._opened.open_listener(listener)
+
+    def _open_files(self) -> int | None:
+        """Return how many files `jobs.listen` may count on: without `public.listen` all of them."""
+        public, most = self._context.settings.public, self._context.settings.jobs.max_connections
+        return share(open_files(), most, public.max_connections) if public.listen else open_files()
 
     def _terms(self, model: Model, payer: str) -> Terms:
         """Return name and price of a model for a payer, at today's rate."""

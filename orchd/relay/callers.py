@@ -85,7 +85,7 @@ def room_for(listener: JobListener) -> Room:
         max_connections=wanted,
         why="each takes up to 6 descriptors: raise LimitNOFILE of the unit (ulimit -n)",
     )
-    return Room(most, f"as {open_files} open files are allowed (LimitNOFILE of its unit, ulimit -n)")
+    return Room(most, f"as {open_files} open files are allowed for it (LimitNOFILE of its unit, ulimit -n)")
 
 
 class Callers:

@@ -52,3 +52,23 @@ class JobListener:
     carries: Any = field(default=None, repr=False)
     open_files: int | None = None
     tls: Tls | None = None
+
+
+class OpenListener(Protocol):
+    """A listener whose ports are taken.
+
+    Attributes:
+        port: the first one; differs from the settings if that is 0.
+        listen: the addresses in use, with the ports that the system has chosen; empty once it has stopped.
+    """
+
+    @property
+    def port(self) -> int: ...
+    @property
+    def listen(self) -> tuple[str, ...]: ...
+
+    async def take_connections(self) -> None:
+        """Take connections from now on; those that came meanwhile have waited."""
+
+    def stop_accepting(self) -> None:
+        """Take no more connections; those that there are go on."""

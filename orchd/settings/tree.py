@@ -18,6 +18,7 @@ from orchd.catalog.settings import CatalogSettings
 from orchd.chain.settings import ChainSettings
 from orchd.hooks.settings import HooksSettings
 from orchd.jobs.settings import JobsSettings
+from orchd.public.settings import PublicSettings
 from orchd.realtime.settings import StreamsSettings
 from orchd.reconcile.settings import ReconcileSettings
 from orchd.runtime.docker.settings import DockerSettings
@@ -56,6 +57,7 @@ class Settings(CatalogSettings):
         30.0, description="How many seconds running jobs may go on when the daemon stops."
     )
     jobs: JobsSettings = JobsSettings()
+    public: PublicSettings = PublicSettings()
     admin: AdminSettings = AdminSettings()
     orchestrator: OrchestratorSettings = OrchestratorSettings()
     chain: ChainSettings = ChainSettings()

@@ -20,6 +20,8 @@ HOLD_PATHS = {
     "orchestrator.secret_file": ("secret", "{}/secret"),
     "chain.rpc_url_file": ("../rpc", "{0.parent}/rpc"),
     "orchestrator.certificate": ("pin:node/cert.pem", "pin:{}/node/cert.pem"),
+    "public.certificate": ("tls/chain.pem", "{}/tls/chain.pem"),
+    "public.key": ("tls/key.pem", "{}/tls/key.pem"),
     "hooks.path": (["hooks", "/opt/hooks"], ("{}/hooks", "/opt/hooks")),
     "tickets.key_file": ("key", "{}/key"),
     "jobs.listen": (["unix:run/jobs.sock", "127.0.0.1:0"], ("unix:{}/run/jobs.sock", "127.0.0.1:0")),

@@ -1,0 +1,53 @@
+"""Bounds and counts what the doors of the listener for payers answer themselves. Pure: the clock is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+from orchd.errors import Code, JobRefused
+from orchd.public.rates import TokenBuckets, address_key
+from orchd.public.settings import PublicSettings
+
+
+class AnswerCounts(Protocol):
+    """See `metrics.PublicCollector`."""
+
+    def answered(self, door: str, route: str, status: int) -> None: ...
+    def limited(self, by: str) -> None: ...
+    def not_found(self) -> None: ...
+
+
+class PublicAnswers:
+    """As `doors.entrance.OwnAnswerKeeper`.
+
+    Args:
+        now: seconds.
+    """
+
+    def __init__(self, settings: PublicSettings, counts: AnswerCounts, now: Callable[[], float]) -> None:
+        self.seconds = settings.answer_timeout_s
+        self.answered = counts.answered
+        self.not_found = counts.not_found
+        self._limited = counts.limited
+        self._now = now
+        self._addresses = TokenBuckets(settings.address_rate, settings.address_burst)
+        self._payers = TokenBuckets(settings.payer_rate, settings.payer_burst)
+
+    def limit_address(self, peer: str) -> None:
+        """As `OwnAnswerKeeper`."""
+        self._limit("address", self._addresses.take(address_key(peer), self._now()))
+
+    def limit_payer(self, payer: str) -> None:
+        """As `OwnAnswerKeeper`."""
+        self._limit("payer", self._payers.take(payer, self._now()))
+
+    def _limit(self, by: str, wait_s: float) -> None:
+        if wait_s:
+            self._limited(by)
+            raise JobRefused(
+                Code.RATE_LIMITED,
+                f"cannot answer now: this {by} asks too often; try again later",
+                retry_after_s=math.ceil(wait_s),
+            )

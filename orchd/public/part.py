@@ -1,0 +1,150 @@
+"""The listener for payers, as a part: it opens last, and is the first to go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Protocol
+
+import structlog
+
+from orchd.domain.snapshots import SnapshotSource
+from orchd.domain.state import CertificateStatus, PublicStatus, Snapshot
+from orchd.doors.base import Door
+from orchd.doors.entrance import Entrance
+from orchd.doors.nowhere import NowhereDoor
+from orchd.errors import SettingsError
+from orchd.history.ports import History
+from orchd.limits import open_files, share
+from orchd.part import Context, Part, Roots
+from orchd.public.answers import PublicAnswers
+from orchd.public.certificate import Certificate
+from orchd.public.doubts import host_of, refused
+from orchd.public.metrics import PublicCollector
+from orchd.public.peers import Peers
+from orchd.public.tls import CertificateWatch, PublicTls, files_of, own_certificate, read_files
+from orchd.relay.listener import JobListener, OpenListener
+from orchd.settings.files import READ_TIMEOUT_S
+from orchd.threads import DaemonThreads
+
+log = structlog.get_logger("orchd.public")
+
+
+class ServesListeners(Protocol):
+    """See `jobs.part.JobsPart`."""
+
+    async def open_listener(self, listener: JobListener) -> OpenListener:
+        """Take its ports; connections wait until `take_connections`.
+
+        Raises:
+            OrchdError: ADDRESS_IN_USE, SETTING_INVALID.
+        """
+        ...
+
+
+class HasSnapshots(Protocol):
+    """See `reconcile.ports.Reconciler`."""
+
+    @property
+    def snapshots(self) -> SnapshotSource: ...
+
+
+class PublicPart(Part):
+    """Has the job server listen for payers.
+
+    Args:
+        doors: by the name in `public.doors`, what makes it; called when the parts below are open.
+    """
+
+    name = "public"
+
+    def __init__(
+        self,
+        context: Context,
+        jobs: ServesListeners,
+        reconcile: HasSnapshots,
+        history: History,
+        doors: Mapping[str, Callable[[], Door]],
+    ) -> None:
+        self._context = context
+        self._jobs = jobs
+        self._reconcile = reconcile
+        self._history = history
+        self._doors = doors
+        self._threads = DaemonThreads("certificate")
+        self._listener: OpenListener | None = None
+        self._tls: PublicTls | None = None
+        self._watch: CertificateWatch | None = None
+
+    @property
+    def port(self) -> int:
+        """The first port in use; differs from the setting if that is 0."""
+        return self._opened.port
+
+    async def open(self) -> None:
+        context, settings = self._context, self._context.settings.public
+        if wrong := list(refused(settings)):
+            raise SettingsError("\n".join(f"cannot use {name}: {why}" for name, why in wrong))
+        collector = PublicCollector(context.metrics, self._expires_at)
+        if settings.tls:
+            await self._open_tls(collector)
+        doors = tuple(self._doors[name]() for name in settings.doors)
+        own = PublicAnswers(settings, collector, asyncio.get_running_loop().time)
+        peers = Peers(settings.trusted_proxies)
+        entrance = Entrance((*doors, NowhereDoor()), settings.base_path, peers.peer_of, own)
+        most, jobs = settings.max_connections, context.settings.jobs
+        limits = jobs.model_copy(
+            update={"listen": settings.listen, "max_connections": most, "max_header_kb": settings.max_header_kb}
+        )
+        files = share(open_files(), most, jobs.max_connections)
+        self._listener = await self._jobs.open_listener(JobListener("public", limits, entrance, files, self._tls))
+        self._reconcile.snapshots.contribute(None, self._add_to)
+
+    async def _open_tls(self, collector: PublicCollector) -> None:
+        context, settings = self._context, self._context.settings.public
+        host = host_of(settings)
+        try:
+            if settings.certificate:
+                certificate = await self._read()
+            else:
+                certificate = await self._threads.run(lambda: own_certificate(context.state_dir, host), READ_TIMEOUT_S)
+            self._tls = tls = PublicTls(certificate, collector.handshake_failed)
+        except (ValueError, TimeoutError) as exc:
+            raise SettingsError(f"cannot use public.certificate: {exc or 'its file system does not answer'}") from exc
+        self._watch = CertificateWatch(tls, self._history, self._read if settings.certificate else None)
+
+    async def _read(self) -> Certificate:
+        chain, key = files_of(self._context.settings.public, self._context.env)
+        return await self._threads.run(lambda: read_files(chain, key), READ_TIMEOUT_S)
+
+    def roots(self) -> Roots:
+        return {} if self._watch is None else {"certificate": self._watch.run()}
+
+    async def start(self) -> None:
+        await self._opened.take_connections()
+        log.info("public_listening", listen=list(self._opened.listen), doors=list(self._context.settings.public.doors))
+
+    async def withdraw(self) -> None:
+        self._opened.stop_accepting()
+
+    async def close(self) -> None:
+        self._threads.close()
+
+    @property
+    def _opened(self) -> OpenListener:
+        assert self._listener is not None
+        return self._listener
+
+    def _expires_at(self) -> float | None:
+        return None if self._tls is None else self._tls.certificate.expires_at
+
+    def _add_to(self, snapshot: Snapshot) -> Snapshot:
+        settings, tls, watch = self._context.settings.public, self._tls, self._watch
+        certificate = None
+        if tls is not None and watch is not None:
+            now = tls.certificate
+            certificate = CertificateStatus(now.expires_at, now.self_signed, watch.trouble)
+        listen = self._opened.listen or settings.listen
+        status = PublicStatus(listen, settings.url, settings.base_path, settings.doors, certificate)
+        return replace(snapshot, public=status)
