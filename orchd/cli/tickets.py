@@ -23,6 +23,7 @@ from orchd.settings.files import resolve_state_dir
 
 if TYPE_CHECKING:
     from orchd.settings.tree import Settings
+    from orchd.tickets.ledger.read import KeptLedger
 
 TAIL = 20
 """Payers of each model, winners, and credits and charges of a payer that are shown if nothing is said of how many."""
@@ -51,7 +52,7 @@ WORDS = ("show", "export", "reconcile", "rotate")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("word", metavar="WORD", nargs="?", choices=WORDS, help=f"{', '.join(WORDS)}; see above")
-    parser.add_argument("payer", metavar="PAYER", nargs="?", help="with show: an address, such as 0x12...ef")
+    parser.add_argument("payer", metavar="PAYER", nargs="?", help="with show: an address, or how it begins: 0x12ab")
     parser.add_argument("--since", metavar="TIME", help=f"with show: {SINCE_HELP} (default: 1d)")
     parser.add_argument(
         "--tail", metavar="N", type=_count, help=f"at most N payers of each model, winners, or rows (default: {TAIL})"
@@ -113,10 +114,8 @@ def _show_payer(args: argparse.Namespace, state_dir: Path) -> int:
 
     now = time.time()
     since = now - DAY_S if args.since is None else since_of(args.since, now)
-    kept, payer, most = KeptLedger(state_dir), _address(args.payer), TAIL if args.tail is None else args.tail
-    history = kept.history(payer, since, most)
-    if not history.balances:
-        raise OrchdError(f"cannot show {view.name_of(payer)}: it has never paid here", code=Code.UNKNOWN_TARGET)
+    kept, most = KeptLedger(state_dir), TAIL if args.tail is None else args.tail
+    history = kept.history(_payer(args.payer, kept), since, most)
     if history.more and most:
         _say(f"older rows are left out; `--tail {2 * most}` shows more")
     if args.json:
@@ -191,20 +190,26 @@ def _change(args: argparse.Namespace, state_dir: Path, name: str, body: dict[str
         here(state_dir, settings_of(args, os.environ))
 
 
-def _address(text: str | None) -> bytes:
-    """Return an address.
+def _payer(text: str | None, kept: KeptLedger) -> bytes:
+    """Return the payer whose address is this, or begins so.
 
     Raises:
-        OrchdError: `bad_request`.
+        OrchdError: `bad_request`, `unknown_target`.
     """
     if text is None:
         raise OrchdError("cannot show a payer: name one (`orchd tickets show 0x12...ef`)", code=Code.BAD_REQUEST)
-    if not re.fullmatch(r"(?:0x)?[0-9a-fA-F]{40}", text):
+    digits = text.lower().removeprefix("0x")
+    if not re.fullmatch(r"[0-9a-f]{3,40}", digits):
         raise OrchdError(
-            f"cannot read {text[:100]!r} as an address: 40 hexadecimal digits after 0x are expected",
+            f"cannot read {text[:100]!r} as an address: 40 hexadecimal digits after 0x are expected, or the first few",
             code=Code.BAD_REQUEST,
         )
-    return bytes.fromhex(text.removeprefix("0x"))
+    found = [payer for payer in kept.payers() if payer.hex().startswith(digits)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(f"0x{payer.hex()}" for payer in found[:5])
+    why = f"several payers begin so: {names}" if found else "no such payer has paid here"
+    raise OrchdError(f"cannot show payer {text!r}: {why}", code=Code.UNKNOWN_TARGET)
 
 
 def _say(text: str) -> None:

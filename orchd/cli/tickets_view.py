@@ -8,10 +8,11 @@ from fractions import Fraction
 from typing import Any
 
 from orchd.domain.money import in_eth
-from orchd.text import BOLD, DIM, RED, YELLOW, Cell, TextStyle, printable, table
+from orchd.text import BOLD, DIM, RED, YELLOW, Cell, TextStyle, cut_middle, printable, table
 from orchd.tickets.ledger.read import KeptWinner, Movement, PayerHistory
 from orchd.tickets.ledger.reconcile import Difference, Reconciled
 from orchd.tickets.standing import ModelStanding, PayerStanding, TicketStanding, Winners, total
+from orchd.tickets.statistics import Luck
 from orchd.tickets.validation.credit import rounded
 
 Json = dict[str, Any]
@@ -20,7 +21,10 @@ UNLIKELY = 0.01
 """Where chance explains a deviation as rarely as this, somebody should look."""
 _KINDS = {"given_back": "given back"}
 _STATES = {"open": "its session runs", "died": "orchd ended before its session did"}
-_HEAD = ("MODEL, PAYER", "TICKETS", "EXPECTED", "WON", "OWED", "CHANCE")
+_HEAD = ("MODEL, PAYER", "TICKETS", "EXPECTED", "WON", "OWED", "CHANCE", "")
+"""The last column of a table is for text that may stand below its row."""
+_CUT_PAYER = 17
+"""Columns of a payer's address in a list on a terminal."""
 
 
 def overview(models: Sequence[ModelStanding], winners: Sequence[KeptWinner], most: int, style: TextStyle) -> list[str]:
@@ -39,7 +43,7 @@ def overview(models: Sequence[ModelStanding], winners: Sequence[KeptWinner], mos
         *table(_HEAD, _rows(models, most), style),
     ]
     if winners:
-        lines += ["", "Winners, newest last", *winner_lines(winners, style)]
+        lines += ["", *winner_lines(winners, style)]
     return lines
 
 
@@ -73,17 +77,29 @@ def _row(name: str, standing: TicketStanding) -> list[Cell]:
         Cell(in_eth(standing.expected)),
         Cell(in_eth(standing.won.wei)),
         Cell(in_eth(standing.owed.wei)),
-        Cell(str(luck), colour),
+        Cell(_chance(luck), colour),
+        Cell(""),
     ]
+
+
+def _chance(luck: Luck) -> str:
+    """Return it for a narrow column."""
+    return luck.unclear.removesuffix(" to tell") if luck.unclear else str(luck).removeprefix("p ").removeprefix("= ")
 
 
 def winner_lines(winners: Iterable[KeptWinner], style: TextStyle) -> list[str]:
-    """Return a line for each winner."""
-    return [
-        f"{style.paint(when(each.at), DIM)}  {in_eth(each.face_value):>12}  {each.state:<9}  {name_of(each.payer)}"
-        f"  {printable(str(each.model))}"
+    """Return a line for each winner, the newest last."""
+    rows = [
+        [
+            Cell(when(each.at), DIM),
+            Cell(in_eth(each.face_value)),
+            Cell(each.state),
+            Cell(name_of(each.payer) if style.width is None else cut_middle(name_of(each.payer), _CUT_PAYER)),
+            Cell(printable(str(each.model))),
+        ]
         for each in winners
     ]
+    return table(("WON AT", "PAYS", "STATE", "PAYER", "MODEL"), rows, style)
 
 
 def history_lines(history: PayerHistory, style: TextStyle) -> list[str]:

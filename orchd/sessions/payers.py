@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 REASON = "payer_limit"
 NETWORK_BITS = 64
-"""Of an IPv6 address: whoever has one has all of its /64."""
+"""Of an IPv6 address: who has one has all of its /64."""
 
 
 class PayerPlace:

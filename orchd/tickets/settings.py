@@ -40,6 +40,6 @@ class TicketsSettings(Section):
     off_chain: Literal["refuse", "trust"] = Field(
         "refuse",
         description="What happens, while chain.id is 0, to jobs at the public listener for models that have a price: "
-        "refuse = 503, and only free models are served; trust = they are served without payment, whoever asks, so set "
+        "refuse = 503, and only free models are served; trust = they are served without payment to anybody, so set "
         "it only where nobody but your own gateways reaches that listener.",
     )

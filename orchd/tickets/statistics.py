@@ -58,7 +58,7 @@ class Unclear(StrEnum):
     """Why no probability is told."""
 
     TOO_FEW = "too few to tell"
-    TOO_MIXED = "tickets too different to tell"
+    TOO_MIXED = "too mixed to tell"
 
 
 @dataclass(frozen=True, slots=True)

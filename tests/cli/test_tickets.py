@@ -96,12 +96,12 @@ def test_it_shows_what_tickets_came_to_by_model_and_payer_and_the_winners(
         "11 tickets, 2 won (0.001222 expected): redeemed 0 ETH (0), expired 0 ETH (0), owed 0.072 ETH (2)",
         "",
         "MODEL, PAYER TICKETS EXPECTED WON OWED CHANCE",
-        "text-to-image/org/paint 10 0.00004 ETH 0.072 ETH 0.072 ETH too few to tell",
-        f"{NAME} 10 0.00004 ETH 0.072 ETH 0.072 ETH too few to tell",
-        "llm/acme/chat 1 4000 gwei 0 ETH 0 ETH too few to tell",
-        f"0x{'22' * 20} 1 4000 gwei 0 ETH 0 ETH too few to tell",
+        "text-to-image/org/paint 10 0.00004 ETH 0.072 ETH 0.072 ETH too few",
+        f"{NAME} 10 0.00004 ETH 0.072 ETH 0.072 ETH too few",
+        "llm/acme/chat 1 4000 gwei 0 ETH 0 ETH too few",
+        f"0x{'22' * 20} 1 4000 gwei 0 ETH 0 ETH too few",
         "",
-        "Winners, newest last",
+        "WON AT PAYS STATE PAYER MODEL",
         f"TIME 0.036 ETH won {NAME} text-to-image/org/paint",
         f"TIME 0.036 ETH won {NAME} text-to-image/org/paint",
     ]
@@ -168,6 +168,20 @@ def test_a_payer_s_credits_and_charges_of_the_last_day_are_shown(
     assert balance["kind"] == "balance"
     assert (charge["kind"], charge["wei"], charge["units"], charge["state"]) == ("charge", "-7500000", 3, "done")
     assert "`--tail 2` shows more" in err
+
+
+def test_a_payer_may_be_named_by_how_its_address_begins(filled: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(filled, "show", "0x4646") == 0
+    assert "paint" in capsys.readouterr().out
+
+    async def alike(books: Books) -> None:
+        key = KEY._replace(payer=PAYER[:-1] + b"\x00")
+        await books.take(paid(terms_of(books, 3), [9], payer=key.payer), key, MODEL)
+
+    kept(filled, alike)
+    capsys.readouterr()
+    assert typed(filled, "show", "4646") == 2
+    assert f"several payers begin so: 0x{'46' * 19}00, {NAME}" in capsys.readouterr().err
 
 
 def test_what_is_older_than_a_day_is_left_out_of_what_a_payer_did(
@@ -330,7 +344,8 @@ def test_files_of_another_user_are_not_touched(
     [
         (["show"], "name one"),
         (["show", "0x12"], "40 hexadecimal digits"),
-        (["show", f"0x{'33' * 20}"], "it has never paid here"),
+        (["show", "0x12..34"], "40 hexadecimal digits"),
+        (["show", f"0x{'33' * 20}"], "no such payer has paid here"),
         (["sho"], "did you mean show?"),
         (["export", "--json"], "it belongs to `orchd tickets` or `orchd tickets show` or `orchd tickets reconcile`"),
         (["rotate", NAME], "cannot use PAYER here"),
