@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path
 
 from orchd.database.database import Database
@@ -105,7 +106,8 @@ def paid(terms: TicketTerms, nonces: Iterable[int], winning: Iterable[int] = (),
     """Return a payment that was found good."""
     sent = tuple(nonces)
     winners = tuple(
-        Winner(nonce, b"s" * 65, terms.commitment[:28] + nonce.to_bytes(4, "big"), nonce + 7) for nonce in winning
+        Winner(nonce, b"s" * 65, sha256(terms.commitment + nonce.to_bytes(4, "big")).digest(), nonce + 7)
+        for nonce in winning
     )
     return Taken(payer, terms, PRICE, sent, winners, terms.expected_value * len(sent))
 
