@@ -1,4 +1,4 @@
-"""EDGE. Python environments for programs of others, which must not share orchd's. Each is made once a machine.
+"""EDGE. Environments for programs of others, of Python and of npm, which must not share orchd's; made once a machine.
 
 `python -m tests.e2e.environments` makes them; so do the tests where all of them must run.
 """
@@ -76,6 +76,58 @@ class Environment:
             self._install(others[0], others[1:])
 
 
+@dataclass(frozen=True)
+class NpmEnvironment:
+    """Programs from npm, at the versions and with the checksums of a lock file.
+
+    Attributes:
+        about: as of `Environment`.
+        lock: the folder with package.json and package-lock.json.
+    """
+
+    name: str
+    about: str
+    lock: Path
+
+    @property
+    def folder(self) -> Path:
+        return CACHE / self.name
+
+    @property
+    def modules(self) -> Path:
+        return self.folder / "node_modules"
+
+    def ready(self) -> bool:
+        return self._mark.exists() and self._mark.read_text() == self._content
+
+    def make(self) -> None:
+        """Make it unless it is there. Others that make it are waited for. No script of a package is run.
+
+        Raises:
+            CalledProcessError: npm has failed; its output is told on stderr.
+        """
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with self.folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.ready():
+                return
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir()
+            for file in ("package.json", "package-lock.json"):
+                shutil.copy(self.lock / file, self.folder)
+            quiet = ("--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error")
+            subprocess.run(["npm", "ci", *quiet], cwd=self.folder, check=True, stdin=subprocess.DEVNULL)
+            self._mark.write_text(self._content)
+
+    @property
+    def _mark(self) -> Path:
+        return self.folder / "made"
+
+    @property
+    def _content(self) -> str:
+        return (self.lock / "package-lock.json").read_text()
+
+
 _TORCH = "torch==2.13.0+cpu"
 PYTRICKLE = Environment(
     "pytrickle",
@@ -93,9 +145,14 @@ SDK = Environment(
     # It asks for Python 3.12 and runs on 3.11, too. Its PyAV is newer than PyTrickle's.
     ((("--ignore-requires-python", "--only-binary=:all:", "livepeer-gateway==1.0.0"),),),
 )
+CHAIN = NpmEnvironment(
+    "livepeer-chain",
+    "anvil and solc (60 MB)",
+    Path(__file__).parents[1] / "doubles" / "livepeer_chain" / "contracts",
+)
 
 
 if __name__ == "__main__":
-    for each in (PYTRICKLE, SDK):
+    for each in (PYTRICKLE, SDK, CHAIN):
         each.make()
-        print(each.python)
+        print(each.folder)
