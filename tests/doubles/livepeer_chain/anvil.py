@@ -62,8 +62,8 @@ class Anvil:
         transaction = {"from": sender, "data": data, "value": hex(value), **({"to": to} if to else {})}
         await self.call("eth_call", transaction, "latest")  # Which says why it reverts, if it does.
         sent = await self.call("eth_sendTransaction", transaction)
-        while (receipt := await self.call("eth_getTransactionReceipt", sent)) is None:
-            await asyncio.sleep(0.005)  # noqa: ASYNC110 - nobody tells when the block has come
+        while (receipt := await self.call("eth_getTransactionReceipt", sent)) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
         assert receipt["status"] == "0x1"
         return dict(receipt)
 
