@@ -71,9 +71,9 @@ class Anvil:
 @asynccontextmanager
 async def anvil(chain_id: int) -> AsyncIterator[Anvil]:
     """Start anvil, and end it afterwards. A test is left out where it isn't installed."""
-    program = next(CHAIN.modules.glob("@foundry-rs/anvil-*/bin/anvil"), None) if CHAIN.ready() else None
-    if program is None:
+    if not CHAIN.ready():
         cannot_run(f"no {CHAIN.about}: python -m tests.e2e.environments")
+    [program] = CHAIN.modules.glob("@foundry-rs/anvil-*/bin/anvil")  # The build for this kind of machine alone.
     port = free_port()
     flags = ["--port", str(port), "--chain-id", str(chain_id), "--slots-in-an-epoch", "1", "--accounts", "2"]
     with tempfile.TemporaryFile() as log:
@@ -84,7 +84,7 @@ async def anvil(chain_id: int) -> AsyncIterator[Anvil]:
             async with aiohttp.ClientSession() as session:
                 node = Anvil(f"http://127.0.0.1:{port}", session)
                 async with asyncio.timeout(START_S):
-                    await _answers(node, process, Path(program))
+                    await _answers(node, process, program)
                 node.accounts = await node.call("eth_accounts")
                 yield node
         finally:

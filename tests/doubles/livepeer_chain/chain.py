@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import eth_abi
+from eth_abi.abi import decode, encode
 from eth_hash.auto import keccak
 
 from tests.doubles.livepeer_chain.anvil import Anvil, anvil
@@ -32,7 +32,7 @@ class Contract:
 
     def data(self, signature: str, *values: object) -> str:
         """Return the data of a call of this function."""
-        return selectors_of(self.name)[signature] + eth_abi.encode(types_of(signature), values).hex()
+        return selectors_of(self.name)[signature] + encode(types_of(signature), values).hex()
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class LocalChain:
     async def read(self, of: Contract, signature: str, returned: str, *values: object) -> Any:
         """Return what a function returns, of this one type."""
         data = await self.anvil.call("eth_call", {"to": of.address, "data": of.data(signature, *values)}, "latest")
-        [found] = eth_abi.decode([returned], bytes.fromhex(data[2:]))
+        [found] = decode([returned], bytes.fromhex(data[2:]))
         return found
 
     async def _deploy_all(self, round_length: int) -> None:
@@ -176,7 +176,7 @@ class LocalChain:
         await self.initialize_round()
 
     async def _deploy(self, name: str, types: Sequence[str] = (), *values: object) -> Contract:
-        data = contracts()[name]["bytecode"] + eth_abi.encode(types, values).hex()
+        data = contracts()[name]["bytecode"] + encode(types, values).hex()
         receipt = await self.anvil.send(self.anvil.accounts[0], None, data)
         return Contract(receipt["contractAddress"], name)
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import eth_abi
 import pytest
 import pytest_asyncio
 from coincurve import PrivateKey
+from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
 from tests.doubles.livepeer_chain.anvil import AnvilError
@@ -39,7 +39,7 @@ class Maker:
     async def ticket(self, face_value: int, **other: Any) -> RedeemedTicket:
         round = await self.chain.read(self.chain.rounds, "lastInitializedRound()", "uint256")
         hash = await self.chain.read(self.chain.rounds, "blockHashForRound(uint256)", "bytes32", round)
-        aux = eth_abi.encode(["uint256", "bytes32"], [round, hash])
+        aux = encode(["uint256", "bytes32"], [round, hash])
         ticket = RedeemedTicket(US, SENDER, face_value, ALWAYS, 1, keccak(RAND.to_bytes(32, "big")), aux)
         return replace(ticket, **other)
 
