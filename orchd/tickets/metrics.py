@@ -24,7 +24,7 @@ PAYMENTS = Family(
 REFUSALS = Family(
     "orchd_payments_refused_total",
     "counter",
-    "Payments, and requests for terms, that were refused, by reason; docs/reference/http-api.md lists the reasons.",
+    "Payments, and requests for terms, that were refused, by reason; docs/reference/payments.md lists the reasons.",
     ("reason",),
     unit="payments",
     good_for="is it a payer, the chain or orchd that keeps work from being paid?",
