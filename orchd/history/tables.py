@@ -81,9 +81,9 @@ def drop_oldest(
 ) -> None:
     """Drop the oldest events of these models that are over the bound of each, and those over the bound of all."""
     sql.change_all(
-        "DELETE FROM history_events WHERE pipeline = ?1 AND model_id = ?2 AND id <= (SELECT id FROM history_events"
-        " WHERE pipeline = ?1 AND model_id = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)",
-        [(*(key or ("", "")), of_model if key else of_orchd) for key in keys],
+        "DELETE FROM history_events WHERE pipeline = ? AND model_id = ? AND id <= (SELECT id FROM history_events"
+        " WHERE pipeline = ? AND model_id = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
+        [(*2 * tuple(key or ("", "")), of_model if key else of_orchd) for key in keys],
     )
     sql.change(
         "DELETE FROM history_events WHERE id IN (SELECT id FROM history_events ORDER BY id"

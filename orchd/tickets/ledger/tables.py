@@ -73,8 +73,8 @@ def put_state(sql: Sql, state: LedgerState) -> None:
         StoreError: somebody else has written meanwhile.
     """
     changed = sql.change(
-        "UPDATE ledger_state SET commits = ?1, l1_block = ?2, day = ?3, earned_today = ?4 WHERE commits = ?1 - 1",
-        (*state[2:5], to_text(state.earned_today)),
+        "UPDATE ledger_state SET commits = ?, l1_block = ?, day = ?, earned_today = ? WHERE commits = ?",
+        (*state[2:5], to_text(state.earned_today), state.commits - 1),
     )
     if changed != 1:
         raise StoreError("cannot write the ledger: another program has changed it; restart orchd")
