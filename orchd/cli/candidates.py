@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -20,7 +20,7 @@ from orchd.cli.client import get_status
 from orchd.errors import OrchdError
 from orchd.settings.basic import BASIC
 from orchd.settings.client import ClientSettings, load_client_settings
-from orchd.settings.files import CONFIG_FILE, config_file
+from orchd.settings.files import CONFIG_FILE, config_file, resolve_state_dir
 
 FILES = (":files",)
 """Tells the shell's script to complete files, which shells do better."""
@@ -71,8 +71,18 @@ def _for(before: Sequence[str], word: str) -> Sequence[str]:
     if word.startswith("-"):
         shown = (name for name, action in by_flag.items() if action.help is not argparse.SUPPRESS)
         return _beginning(word, (name for name in shown if name.startswith("--")))
-    position = next((action for action in arguments if not action.option_strings), None)
-    return _beginning(word, _values(position, word)) if position else ()
+    positions = [action for action in arguments if not action.option_strings]
+    if not positions:
+        return ()
+    position = positions[min(_words_of_its_own(before, by_flag), len(positions) - 1)]
+    return _beginning(word, _payers(before) if position.metavar == "PAYER" else _values(position, word))
+
+
+def _words_of_its_own(before: Sequence[str], by_flag: Mapping[str, argparse.Action]) -> int:
+    """Return how many of the words are neither flags, nor their values, nor the command's name."""
+    pairs = zip(["", *before], before, strict=False)
+    takes_value = {name for name, action in by_flag.items() if action.nargs != 0}
+    return sum(not word.startswith("-") and former not in takes_value for former, word in pairs) - 1
 
 
 def _beginning(word: str, found: Iterable[str]) -> Sequence[str]:
@@ -112,6 +122,20 @@ def _models(word: str) -> Iterable[str]:
     if any(name.startswith(word) for name in names):
         return names
     return sorted({model_id for _, model_id in keys})
+
+
+def _payers(before: Sequence[str]) -> Iterable[str]:
+    """Return the addresses of those who have paid with tickets, where one may stand."""
+    if "show" not in before:
+        return ()
+    from orchd.tickets.ledger.read import KeptLedger
+
+    settings = load_client_settings(argv={}, env=os.environ, file=config_file(None, os.environ))
+    kept = KeptLedger(resolve_state_dir(settings.state_dir, os.environ))
+    try:
+        return [f"0x{payer.hex()}" for payer in call_within(kept.payers, ASK_S)]
+    except (OrchdError, OSError):
+        return ()
 
 
 def _known(settings: ClientSettings) -> list[tuple[str, str]]:

@@ -70,6 +70,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("orchd nonsense ", [*COMMANDS]),
         ('orchd status "', []),
         ("orchd schema ", ()),
+        ("orchd tickets ", ["show", "export", "reconcile", "rotate"]),
+        ("orchd tickets --tail 5 re", ["reconcile"]),
+        ("orchd tickets show ", []),
+        ("orchd stop acme/paint --config x acme/c", ["acme/chat:7b"]),
     ],
 )
 def test_what_could_stand_there(line: str, found: list[str]) -> None:

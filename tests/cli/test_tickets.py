@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 
 from orchd.cli import main
+from orchd.cli.candidates import candidates
 from orchd.database.database import Database
 from orchd.domain.ids import ModelKey
 from orchd.locks import StateLock
 from orchd.tickets.ledger.books import Books
 from orchd.tickets.ledger.ports import LedgerKey
+from orchd.tickets.ledger.read import KeptLedger
 from orchd.tickets.validation.signatures import signature_fault
 from orchd.tickets.validation.tickets import TicketTerms, commitment_to, ticket_hash, wins
 from orchd.tickets.validation.validate import Taken, Winner
@@ -182,6 +184,19 @@ def test_a_payer_may_be_named_by_how_its_address_begins(filled: World, capsys: p
     capsys.readouterr()
     assert typed(filled, "show", "4646") == 2
     assert f"several payers begin so: 0x{'46' * 19}00, {NAME}" in capsys.readouterr().err
+
+
+def test_payers_are_completed_where_one_is_shown(filled: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHD_STATE_DIR", str(filled.folder))
+    assert candidates("orchd tickets show 0x4") == [NAME]
+    assert candidates("orchd tickets --json show ") == [f"0x{'22' * 20}", NAME]
+    assert candidates("orchd tickets rotate ") == []
+
+
+def test_a_winner_shows_its_random_number_to_nobody_but_who_exports_it(filled: World) -> None:
+    [first, _] = KeptLedger(filled.folder).owed_winners()
+    assert first.rand.hex() not in repr(first)
+    assert repr(first.rand) not in repr(first)
 
 
 def test_what_is_older_than_a_day_is_left_out_of_what_a_payer_did(
