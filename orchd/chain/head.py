@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from math import inf
 from typing import Any
 
 import structlog
@@ -50,7 +51,8 @@ class ChainHead:
     Attributes:
         contracts: where they are; None = not known yet.
         round: what was read of it last; None = nothing yet.
-        read_at: loop clock of the last time that all that was due could be read. `read_unix`: the same as Unix time.
+        read_at: loop clock of the last time that all that was due could be read; None = never. `read_unix`: the same
+            as Unix time.
         why: why the last reading failed; empty = it did not.
         kept_l1_block: as `ports.Chain`.
     """
@@ -76,8 +78,9 @@ class ChainHead:
         self._round_due = self._contracts_due = 0.0
         self.contracts: Contracts | None = None
         self.round: Round | None = None
-        self.read_at = self.read_unix = 0.0
-        self.why = "it was not asked yet"
+        self.read_at: float | None = None
+        self.read_unix = 0.0
+        self.why = "no RPC server has answered yet"
         self.kept_l1_block = 0
 
     async def open(self) -> None:
@@ -94,17 +97,17 @@ class ChainHead:
     @property
     def fresh(self) -> bool:
         """An RPC server has answered lately."""
-        return self.round is not None and self._age() <= self._fresh_s
+        return self._age() <= self._fresh_s
 
     @property
     def usable(self) -> bool:
         """What was read is not too old to go by."""
-        return self.round is not None and self._age() <= self._rules.max_stale_s
+        return self._age() <= self._rules.max_stale_s
 
     @property
     def l1_block(self) -> int:
         """The highest L1 block seen; while no server answers, as many more as there can be by now."""
-        if self.round is None or self.fresh:
+        if self.read_at is None or self.fresh:
             return self._highest
         return max(self._highest, l1_block_after(self._seen, Fraction(self._age())))
 
@@ -190,7 +193,7 @@ class ChainHead:
         self.kept_l1_block = seen
 
     def _age(self) -> float:
-        return _now() - self.read_at
+        return inf if self.read_at is None else _now() - self.read_at
 
 
 def _now() -> float:

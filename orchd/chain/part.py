@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -18,6 +20,9 @@ from orchd.errors import SettingsError
 from orchd.history.ports import History, Kind
 from orchd.part import Context, Part, Roots
 from orchd.rpc.servers import RpcServers
+
+START_S = 10.0
+"""Longest wait for the servers at the start: there may be many that hang."""
 
 log = structlog.get_logger("orchd.chain")
 
@@ -58,7 +63,9 @@ class ChainPart(Part):
 
     async def start(self) -> None:
         """Read the chain once, so that it is known when the listeners open. If no server answers, orchd starts."""
-        await self.chain.read()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_S):
+                await self.chain.read()
 
     def roots(self) -> Roots:
         return {

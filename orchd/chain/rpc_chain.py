@@ -42,7 +42,7 @@ class RpcChain:
 
     Attributes:
         head, payers: what is known.
-        standing: how well, as of the last reading.
+        standing: how well, as of the last reading; None = there was none.
         turned: `standing` has become another.
     """
 
@@ -55,7 +55,7 @@ class RpcChain:
         self.head = ChainHead(rpc, store, rules, recipient)
         fresh_s = 2 * rules.payer_poll_s + rules.call_timeout_s
         self.payers = PayerCache(self._read_payers, lambda: self.head.fresh, fresh_s, rules.max_stale_s)
-        self.standing = HowKnown.UNKNOWN
+        self.standing: HowKnown | None = None
         self.turned: Signal[HowKnown] = Signal()
 
     @property
@@ -82,8 +82,10 @@ class RpcChain:
     async def read(self) -> None:
         """Read the chain once, and say when it has become known or unknown."""
         was_active = self.head.round.active if self.head.round else True
-        await self.head.read()
-        self._turn()
+        try:
+            await self.head.read()
+        finally:
+            self._turn()
         if (now := self.head.round) is not None and now.active != was_active:
             if now.active:
                 log.info("orchestrator_active", round=now.number)
@@ -117,11 +119,9 @@ class RpcChain:
     def _turn(self) -> None:
         head = self.head
         standing = HowKnown.FRESH if head.fresh else HowKnown.STALE if head.usable else HowKnown.UNKNOWN
-        first = standing is HowKnown.UNKNOWN and head.round is None
-        if standing is self.standing and not first:
-            return
-        self.standing = standing
-        self.turned.emit(standing)
+        if standing is not self.standing:
+            self.standing = standing
+            self.turned.emit(standing)
 
     async def _read_payers(self, addresses: Sequence[bytes], hurry: bool) -> Mapping[bytes, PayerFacts]:
         contracts, known = self.head.contracts, self.head.round

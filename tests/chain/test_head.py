@@ -109,6 +109,12 @@ async def test_what_is_read_is_what_the_contracts_say() -> None:
 
 
 @virtual_time
+async def test_how_long_the_machine_has_run_does_not_matter() -> None:
+    await asyncio.sleep(10**6)
+    assert (await Rig().opened()).l1_block == 1000
+
+
+@virtual_time
 async def test_nothing_is_known_before_a_server_has_answered() -> None:
     rig = Rig()
     rig.all(down)

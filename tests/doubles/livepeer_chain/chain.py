@@ -64,18 +64,20 @@ class LocalChain:
     """The chain. Its rounds count its own blocks, as if it were the L1.
 
     Attributes:
+        id: of the chain.
         anvil: for what is not here.
     """
 
-    def __init__(self, node: Anvil) -> None:
+    def __init__(self, node: Anvil, id: int) -> None:
         self.anvil = node
+        self.id = id
 
     @classmethod
     @asynccontextmanager
     async def started(cls, chain_id: int = LOCAL, round_length: int = ROUND_LENGTH) -> AsyncIterator[LocalChain]:
         """Start a chain in its first round, with nobody active, and end it afterwards."""
         async with anvil(chain_id) as node:
-            chain = cls(node)
+            chain = cls(node, chain_id)
             await chain._deploy_all(round_length)
             yield chain
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +125,8 @@ class RpcProxy:
 async def _endless(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     await response.prepare(request)
-    while True:
-        await response.write(b" " * 1024)
-        await asyncio.sleep(0.01)
+    with suppress(ConnectionError):  # Who asks has given up.
+        while True:
+            await response.write(b" " * 1024)
+            await asyncio.sleep(0.01)
+    return response
