@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchd.errors import HookError
-from orchd.hooks.settings import BUILT_IN, HooksSettings
+from orchd.hooks.settings import BUILT_IN, WITH_OPTIONS, HooksSettings
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.IGNORECASE)
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -48,7 +48,7 @@ def entries(settings: HooksSettings) -> tuple[HookEntry, ...]:
             raise HookError(
                 f"cannot use [hooks.{name}] ({table.origin}): hooks.order names no hook {name}{meant(name, found)}"
             )
-        if table.values and not found[name].module:
+        if table.values and not found[name].module and name not in WITH_OPTIONS:
             raise HookError(
                 f"cannot use [hooks.{name}] ({table.origin}): {name} comes with orchd and has no options; take them out"
             )

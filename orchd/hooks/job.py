@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from orchd.domain.ids import ModelKey, RunnerId, new_ids
 from orchd.domain.money import PriceUnit
 from orchd.hooks.account import MAX_NOTE_LENGTH, MAX_NOTES, MAX_PAYER_LENGTH, Account
+from orchd.hooks.counted import payer_of
 from orchd.hooks.receipt import Receipt
 from orchd.hooks.terms import Terms
 from orchd.http1.names import Header
@@ -206,6 +207,16 @@ class Job:
         if self._payer not in ("", payer):
             raise ValueError("cannot set the payer: another hook has named another one")
         self._payer = payer
+
+    @property
+    def counts_for(self) -> str | None:
+        """For whom it counts where something is counted by payer: the payer, else the address that it comes from.
+
+        None = nobody: a job of the node's for which no hook has named a payer, as all of them come from one address.
+        """
+        if self.of_node and not self._payer:
+            return None
+        return payer_of(self._payer, self.peer)
 
     @property
     def account_id(self) -> str:

@@ -10,6 +10,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -20,6 +21,8 @@ from orchd.hooks.hook import HookOptions, JobHook
 from orchd.hooks.settings import HooksSettings
 from orchd.hooks.trust import check_trusted
 from orchd.settings.section import FreeTable
+
+OptionsT = TypeVar("OptionsT", bound=HookOptions)
 
 
 def load_hook(entry: HookEntry, settings: HooksSettings) -> JobHook:
@@ -41,7 +44,7 @@ def load_hook(entry: HookEntry, settings: HooksSettings) -> JobHook:
             f"cannot load {what}: {entry.type_name} in {module.__file__} is no class derived from "
             "orchd.hooks.api.JobHook"
         )
-    options = _options(made, settings.tables.get(entry.name), entry.name)
+    options = options_of(made.Options, settings.tables.get(entry.name), entry.name)
     try:
         return made(options)
     except BaseException as exc:
@@ -103,16 +106,21 @@ def _candidates(folder: Path, name: str) -> tuple[Path, Path]:
     return base.with_name(f"{base.name}.py"), base / "__init__.py"
 
 
-def _options(made: type[JobHook], table: FreeTable | None, name: str) -> HookOptions:
+def options_of(options: type[OptionsT], table: FreeTable | None, name: str) -> OptionsT:
+    """Return the options that a hook's table holds.
+
+    Raises:
+        HookError: they can't be used; each with its line.
+    """
     values: Mapping[str, object] = {} if table is None else table.values
     try:
-        return made.Options.model_validate(dict(values))
+        return options.model_validate(dict(values))
     except ValidationError as exc:
         lines = []
         for error in exc.errors(include_url=False, include_input=False):
             option = str(error["loc"][0]) if error["loc"] else ""
             where = "" if table is None else f" ({table.origins.get(option, table.origin)})"
-            known = made.Options.model_fields
+            known = options.model_fields
             if error["type"] == "extra_forbidden":
                 lines.append(
                     f"cannot use unknown option hooks.{name}.{option}{where}{meant(option, known)}; the hook has "

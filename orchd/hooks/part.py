@@ -16,8 +16,10 @@ from orchd.hooks.hook import HookHost, JobHook
 from orchd.hooks.loader import load_hook
 from orchd.hooks.metrics import HookCollector, HookCounts
 from orchd.hooks.open_accounts import OpenAccounts
+from orchd.hooks.settings import HooksSettings
 from orchd.hooks.tables import MigratedDatabase, bring_up
 from orchd.part import Context, Part, Roots
+from orchd.settings.section import FreeTable
 from orchd.tasks import being_cancelled, spawn
 
 log = structlog.get_logger("orchd.hooks")
@@ -38,7 +40,7 @@ class HoldsDatabase(Protocol):
 class BuiltIn(Protocol):
     """Makes the hooks that come with orchd; see `tickets.built_in.BuiltInHooks`."""
 
-    def hook(self, name: str) -> JobHook | None:
+    def hook(self, name: str, table: FreeTable | None) -> JobHook | None:
         """Return the hook of this name, one of `settings.BUILT_IN`; None = it has nothing to do here."""
 
 
@@ -68,11 +70,15 @@ class HooksPart(Part):
             HookError: one of them can't be loaded.
         """
         found = []
-        for entry in entries(self._context.settings.hooks):
-            hook = load_hook(entry, self._context.settings.hooks) if entry.module else self._built_in.hook(entry.name)
+        settings = self._context.settings.hooks
+        for entry in entries(settings):
+            hook = load_hook(entry, settings) if entry.module else self._made(entry.name, settings)
             if hook is not None:
                 found.append((entry.name, hook))
         return found
+
+    def _made(self, name: str, settings: HooksSettings) -> JobHook | None:
+        return self._built_in.hook(name, settings.tables.get(name))
 
     async def open(self) -> None:
         hooks = _paid_last(self.load())

@@ -13,6 +13,7 @@ from orchd.doors.refusal import told
 from orchd.errors import Code, JobRefused
 from orchd.hooks.account import Account
 from orchd.hooks.calls import HookCalls
+from orchd.hooks.counted import payer_of
 from orchd.hooks.usage import Measured
 from orchd.jobs.accounts import Accounts
 from orchd.jobs.needs import SessionKeepers
@@ -21,7 +22,6 @@ from orchd.jobs.run import Run
 from orchd.jobs.verdict import RUNNERS_FAULT
 from orchd.realtime.stream import Stream, StreamEnd
 from orchd.relay.ports import Transfer
-from orchd.sessions.payers import payer_of
 
 OK, RUNNER_ERROR = Outcome.OK, Outcome.RUNNER_ERROR  # Members of enums are slow to look up: each job needs these.
 UNANSWERED = (Outcome.CLIENT_GONE, Outcome.TIMEOUT)

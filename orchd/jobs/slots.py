@@ -8,7 +8,6 @@ from orchd.domain.ids import ModelKey
 from orchd.errors import Code, JobRefused
 from orchd.hooks.job import NO_LIMITS
 from orchd.jobs.run import Run
-from orchd.sessions.payers import payer_of
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.slots import QueuePlace
 from orchd.sessions.table import SessionTable
@@ -38,8 +37,8 @@ class SlotTaker:
             JobRefused: this payer has as many as it may have.
         """
         job = run.job
-        if job.payer or (job.limits is not NO_LIMITS and not run.of_node):
-            run.place = self._table.payers.enter(payer_of(job.payer, run.peer), key, job.limits)
+        if (job.payer or job.limits is not NO_LIMITS) and (who := job.counts_for) is not None:
+            run.place = self._table.payers.enter(who, key, job.limits)
 
     def seat(self, run: Run, session: Session) -> None:
         """The run has got its session, which counts from now on until its slot is free."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from typing import TypeVar
 
@@ -14,8 +13,6 @@ from orchd.hooks.refusal import Refusal
 T = TypeVar("T")
 
 REASON = "payer_limit"
-NETWORK_BITS = 64
-"""Of an IPv6 address: who has one has all of its /64."""
 
 
 class PayerPlace:
@@ -50,7 +47,7 @@ class Payers:
         """Count a session that is about to begin.
 
         Args:
-            who: pays for it; see `payer_of`.
+            who: pays for it; see `hooks.counted`.
 
         Raises:
             JobRefused: this payer has as many as it may have (503).
@@ -67,19 +64,6 @@ class Payers:
     def _left(self, who: str, key: ModelKey) -> None:
         _one_less(self._all, who)
         _one_less(self._of_model, (who, key))
-
-
-def payer_of(payer: str, peer: str) -> str:
-    """Return for whom a session counts: the payer that a hook has named, else the address that the job comes from."""
-    if payer:
-        return f"payer {payer}"
-    try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-    except ValueError:
-        return f"address {peer}"
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
-        return f"address {ipaddress.ip_network((address, NETWORK_BITS), strict=False)}"
-    return f"address {getattr(address, 'ipv4_mapped', None) or address}"
 
 
 def _one_less(counts: Counter[T], of: T) -> None:

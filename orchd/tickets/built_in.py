@@ -1,11 +1,14 @@
-"""Makes the hooks that come with orchd."""
+"""Makes the hooks that come with orchd. Of those that nobody names, nothing is imported."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 from orchd.hooks.hook import JobHook
+from orchd.hooks.loader import options_of
 from orchd.part import Context
+from orchd.settings.secrets import read_secret
+from orchd.settings.section import FreeTable
 
 if TYPE_CHECKING:
     from orchd.node.route_secrets import RouteSecrets
@@ -30,15 +33,41 @@ class BuiltInHooks:
     """
 
     def __init__(self, context: Context, node: HoldsTokens | None) -> None:
-        self._direct = context.settings.orchestrator.allow_direct
+        self._context = context
         self._node = node
 
-    def hook(self, name: str) -> JobHook | None:
-        """Return the hook of this name; None = it has nothing to do here."""
-        if name != "node-token":
-            raise ValueError(f"cannot make the hook {name!r}: it is not built in")
+    def hook(self, name: str, table: FreeTable | None = None) -> JobHook | None:
+        """Return the hook of this name; None = it has nothing to do here.
+
+        Args:
+            table: its options.
+
+        Raises:
+            HookError: the options can't be used.
+            SettingsError: a file that they name can't be read.
+        """
+        match name:
+            case "node-token":
+                return self._node_token()
+            case "signed-job":
+                from orchd.tickets.signed_job import SignedJob, SignedJobOptions
+
+                return SignedJob(options_of(SignedJobOptions, table, name))
+            case "limits":
+                from orchd.tickets.limits import LimitsHook, LimitsOptions
+
+                return LimitsHook(options_of(LimitsOptions, table, name))
+            case "webhook":
+                from orchd.tickets.webhook import WebhookHook, WebhookOptions
+
+                options = options_of(WebhookOptions, table, name)
+                secret = read_secret("hooks.webhook.secret_file", options.secret_file, self._context.env)
+                return WebhookHook(options, secret, self._context.names)
+        raise ValueError(f"cannot make the hook {name!r}: it is not built in")
+
+    def _node_token(self) -> JobHook | None:
         if self._node is None:
             return None
-        from orchd.tickets.node_token import NodeToken  # Costs nothing where there is no node.
+        from orchd.tickets.node_token import NodeToken
 
-        return NodeToken(self._node.tokens, direct=self._direct)
+        return NodeToken(self._node.tokens, direct=self._context.settings.orchestrator.allow_direct)

@@ -16,7 +16,7 @@ from orchd.hooks import trust
 from orchd.hooks.entries import HookEntry, entries
 from orchd.hooks.hook import JobHook
 from orchd.hooks.loader import load_hook
-from orchd.hooks.settings import BUILT_IN, HooksSettings
+from orchd.hooks.settings import HooksSettings
 from orchd.hooks.trust import check_trusted
 from orchd.settings.load import differences, load_settings
 from orchd.settings.tree import Settings
@@ -340,4 +340,4 @@ def test_an_edit_of_options_is_a_difference_and_shows_no_value(folder: Path) -> 
 
 
 def test_the_default_asks_the_nodes_token() -> None:
-    assert HooksSettings().order == BUILT_IN == ("node-token",)
+    assert HooksSettings().order == ("node-token",)

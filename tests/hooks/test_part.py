@@ -23,6 +23,8 @@ from orchd.hooks.hook import HookHost, HookOptions, JobHook
 from orchd.hooks.part import HooksPart
 from orchd.hooks.settings import BUILT_IN
 from orchd.lag import LoopLag
+from orchd.names import Names
+from orchd.settings.section import FreeTable
 from orchd.settings.tree import Settings
 from orchd.tickets.built_in import BuiltInHooks
 from tests.advertise.rig import until
@@ -308,10 +310,21 @@ async def test_without_a_node_the_default_order_asks_nobody() -> None:
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_what_the_settings_call_built_in_is(name: str) -> None:
-    node = SimpleNamespace(tokens=None)
-    context = SimpleNamespace(settings=Settings())
-    assert BuiltInHooks(context, node).hook(name) is not None  # type: ignore[arg-type]
-    assert BuiltInHooks(context, None).hook(name) is None  # type: ignore[arg-type]
+    context = SimpleNamespace(settings=Settings(), env={}, names=Names())
+    options = {"webhook": {"url": "http://127.0.0.1:1/"}}.get(name, {})
+    hook = BuiltInHooks(context, SimpleNamespace(tokens=None)).hook(  # type: ignore[arg-type]
+        name, FreeTable(options, "orchd.toml:1", {})
+    )
+    assert hook is not None
+
+
+def test_without_a_node_the_nodes_token_has_nothing_to_do() -> None:
+    assert BuiltInHooks(SimpleNamespace(settings=Settings()), None).hook("node-token") is None  # type: ignore[arg-type]
+
+
+def test_a_hook_that_is_not_built_in_can_not_be_made() -> None:
+    with pytest.raises(ValueError, match="it is not built in"):
+        BuiltInHooks(SimpleNamespace(settings=Settings()), None).hook("other")  # type: ignore[arg-type]
 
 
 async def test_who_leaves_the_nodes_token_out_beside_a_node_is_warned() -> None:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from orchd.domain.ids import ModelKey
 from orchd.errors import Code, JobRefused
+from orchd.hooks.counted import payer_of
 from orchd.hooks.job import PayerLimits
-from orchd.sessions.payers import PayerPlace, Payers, payer_of
+from orchd.sessions.payers import PayerPlace, Payers
 
 ONE, TWO = ModelKey("image", "org/one"), ModelKey("image", "org/two")
 
