@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 NETWORK_BITS = 64
-"""Of an IPv6 address: whoever has one has all of its /64."""
+"""Of an IPv6 address: who has one has all of its /64."""
 
 
 def payer_of(payer: str, peer: str) -> str:

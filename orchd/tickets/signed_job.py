@@ -2,7 +2,7 @@
 
 The sender signs the job in the header `Livepeer` (docs/protocol/byoc.md, 3.1 and 5; docs/protocol/payments.md, 10). Who
 asks for terms of payment signs its address alone, in `Livepeer-Eth-Address`: enough for terms, but not for a job, as
-whoever has seen that header can send it. What comes by the node's doors was signed to the node, which does not pass
+anybody who has seen that header can send it. What comes by the node's doors was signed to the node, which does not pass
 these headers on: the token stands for them there.
 """
 
