@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchd.domain.money import in_eth
 from orchd.text import BOLD, DIM, RED, YELLOW, Cell, TextStyle, cut_middle, printable, table
 from orchd.tickets.ledger.read import KeptWinner, Movement, PayerHistory
-from orchd.tickets.ledger.reconcile import Difference, Reconciled
 from orchd.tickets.standing import ModelStanding, PayerStanding, TicketStanding, Winners, total
 from orchd.tickets.statistics import Luck
 from orchd.tickets.validation.credit import rounded
+
+if TYPE_CHECKING:
+    from orchd.tickets.ledger.reconcile import Difference, Reconciled
 
 Json = dict[str, Any]
 
@@ -53,7 +55,8 @@ def said(standing: TicketStanding) -> str:
 
 
 def _became(standing: TicketStanding) -> str:
-    parts = (("redeemed", standing.redeemed), ("expired", standing.expired), ("owed", standing.owed))
+    exported = (("exported", standing.exported),) if standing.exported.count else ()
+    parts = (("redeemed", standing.redeemed), ("expired", standing.expired), *exported, ("owed", standing.owed))
     told = ", ".join(f"{name} {in_eth(each.wei)} ({each.count})" for name, each in parts)
     expected = float(standing.odds.expected)
     return f"{standing.odds.tickets} tickets, {standing.won.count} won ({expected:.4g} expected): {told}"
@@ -183,6 +186,7 @@ def standing_json(standing: TicketStanding) -> Json:
         "won": winners_json(standing.won),
         "redeemed": winners_json(standing.redeemed),
         "expired": winners_json(standing.expired),
+        "exported": winners_json(standing.exported),
         "owed": winners_json(standing.owed),
         "p": luck.p,
         "p_error": luck.error,

@@ -32,7 +32,7 @@ class TicketStanding:
         odds: how many tickets, and how many of them should have won.
         expected: their expected value in wei, exactly: what was earned.
         won: of them.
-        redeemed, expired: of those that have won: paid by the chain; never to be paid any more.
+        redeemed, expired, owed: of those that have won: paid by the chain; never to be paid any more; may be paid.
     """
 
     odds: Odds = NO_TICKETS
@@ -40,6 +40,7 @@ class TicketStanding:
     won: Winners = Winners()
     redeemed: Winners = Winners()
     expired: Winners = Winners()
+    owed: Winners = Winners()
 
     def __add__(self, other: TicketStanding) -> TicketStanding:
         return TicketStanding(
@@ -48,12 +49,13 @@ class TicketStanding:
             self.won + other.won,
             self.redeemed + other.redeemed,
             self.expired + other.expired,
+            self.owed + other.owed,
         )
 
     @property
-    def owed(self) -> Winners:
-        """Those that have won and may still be redeemed."""
-        return self.won - self.redeemed - self.expired
+    def exported(self) -> Winners:
+        """Those that were exported and whose time is over: what became of them is not known here."""
+        return self.won - self.redeemed - self.expired - self.owed
 
     @property
     def luck(self) -> Luck:

@@ -27,7 +27,7 @@ from orchd.tickets.ledger.read import KeptLedger
 from orchd.tickets.validation.signatures import signature_fault
 from orchd.tickets.validation.tickets import TicketTerms, commitment_to, ticket_hash, wins
 from orchd.tickets.validation.validate import Taken, Winner
-from tests.tickets.ledger.kept import KEY, MODEL, PAYER, PRICE, Clock, S, World, paid, session, terms_of
+from tests.tickets.ledger.kept import DAY_S, KEY, MODEL, PAYER, PRICE, Clock, S, World, paid, session, terms_of
 
 VECTORS = Path(__file__).parents[1] / "data" / "protocol" / "vectors" / "real-payments.json"
 OTHER_MODEL = ModelKey("llm", "acme/chat")
@@ -301,6 +301,19 @@ def test_an_export_marks_nothing_unless_it_is_asked_to(filled: World, capsys: py
     assert [each["state"] for each in again] == ["exported", "exported"]
     assert typed(filled) == 0
     assert "owed 0.072 ETH (2)" in capsys.readouterr().out
+
+
+def test_what_was_exported_is_owed_no_more_once_its_time_is_over(
+    filled: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(filled, "export", "--mark") == 0
+    filled.chain.round += 2
+    kept(filled, lambda books: books.tidy(DAY_S))
+    capsys.readouterr()
+    assert typed(filled, "export") == 0
+    assert capsys.readouterr().out == ""
+    assert typed(filled) == 0
+    assert "redeemed 0 ETH (0), expired 0 ETH (0), exported 0.072 ETH (2), owed 0 ETH (0)" in capsys.readouterr().out
 
 
 def test_a_ledger_in_order_reconciles(filled: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -270,11 +270,13 @@ class LedgerDraft:
             before = view.owed.pop(hash, None)
             if before is not None:
                 view.unredeemed[before.payer] -= before.face_value
+                view.owed_wei[before.model] -= before.face_value
                 if not view.unredeemed[before.payer]:
                     del view.unredeemed[before.payer]
             if winner is not None:
                 view.owed[hash] = winner
                 view.unredeemed[winner.payer] += winner.face_value
+                view.owed_wei[winner.model] += winner.face_value
 
     def _apply_sessions(self) -> None:
         for running, units, settled, entry, ended in self.sessions.values():

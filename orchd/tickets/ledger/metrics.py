@@ -105,15 +105,15 @@ class LedgerCollector:
         yield *("" for _ in self.families[:-1]), sample(FAILURES.name, self._books.failures)
         running = self._books.paid_sessions()
         for key, lines in self._models.now():
-            values = (running.get(key, 0), *_amounts(view.model_sums.get(key, NO_SUMS)))
+            values = (running.get(key, 0), *_amounts(view.model_sums.get(key, NO_SUMS), view.owed_wei.get(key, 0)))
             yield *(line.text(value) for line, value in zip(lines, values, strict=True)), ""
 
 
-def _amounts(sums: TicketSums) -> tuple[float, ...]:
+def _amounts(sums: TicketSums, owed_wei: int) -> tuple[float, ...]:
     return (
         sums.expected / MAX_U256 / WEI_PER_ETH,
         sums.won_wei / WEI_PER_ETH,
-        (sums.won_wei - sums.redeemed_wei - sums.expired_wei) / WEI_PER_ETH,
+        owed_wei / WEI_PER_ETH,
         sums.expired_wei / WEI_PER_ETH,
         sums.win_probs / MAX_U256,
         sums.won,

@@ -110,6 +110,7 @@ def load(sql: Sql, state: LedgerState) -> LedgerView:
         view.expiring[used.expiration_block].add(commitment)
     for winner in view.owed.values():
         view.unredeemed[winner.payer] += winner.face_value
+        view.owed_wei[winner.model] += winner.face_value
     return view
 
 

@@ -98,7 +98,7 @@ class LedgerPart(Part):
             earned_today=ledger.earned_today().wei,
             earned=Fraction(every.expected, MAX_U256),
             won=every.won_wei,
-            owed=every.won_wei - every.redeemed_wei - every.expired_wei,
+            owed=sum(ledger.view.owed_wei.values()),
         )
         return replace(snapshot, money=money)
 

@@ -5,6 +5,7 @@ Everything blocks, and raises StoreError where nothing can be read: in words tha
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -137,7 +138,17 @@ class KeptLedger:
 
     def standings(self) -> list[PayerStanding]:
         """Return what tickets came to, for each payer and model."""
-        return self.read(lambda sql: [_standing(row) for row in sql.rows(_SUMS)])
+
+        def find(sql: Sql) -> tuple[list[Row], list[Row]]:
+            owed = sql.rows("SELECT pipeline, model_id, payer, face_value FROM ledger_winners WHERE owed = 1")
+            return sql.rows(_SUMS), owed
+
+        sums, winners = self.read(find)
+        owed: defaultdict[tuple[str, str, bytes], Winners] = defaultdict(Winners)
+        for *whose, face_value in winners:
+            pipeline, model_id, payer = whose
+            owed[pipeline, model_id, payer] += Winners(1, int(face_value))
+        return [_standing(row, owed[row[0], row[1], row[2]]) for row in sums]
 
     def newest_winners(self, most: int) -> FoundWinners:
         """Return the winners that were taken last."""
@@ -211,13 +222,12 @@ class KeptLedger:
         return read_beside(path, checked)
 
 
-def _standing(row: Row) -> PayerStanding:
+def _standing(row: Row, owed: Winners) -> PayerStanding:
     pipeline, model_id, payer, tickets, expected, win_probs, squares, *worth = row
     won, redeemed, expired = (Winners(worth[n], int(worth[n + 1])) for n in (0, 2, 4))
     odds = Odds(tickets, Fraction(int(win_probs), SURE), Fraction(int(squares), SURE**2))
-    return PayerStanding(
-        ModelKey(pipeline, model_id), payer, TicketStanding(odds, Fraction(int(expected), SURE), won, redeemed, expired)
-    )
+    standing = TicketStanding(odds, Fraction(int(expected), SURE), won, redeemed, expired, owed)
+    return PayerStanding(ModelKey(pipeline, model_id), payer, standing)
 
 
 def _winner(row: Row) -> KeptWinner:

@@ -68,7 +68,7 @@ class LedgerView:
         reserved: nonces of payments on their way, by commitment.
         expiring: commitments by the L1 block at which they expire.
         owed: winners that may still be paid, by hash.
-        unredeemed: their face values by payer.
+        unredeemed: their face values by payer; `owed_wei`: by model.
         sums: by model and payer; `model_sums`: of all payers, by model.
         running: sessions by id.
         sessions: ids of those of each account.
@@ -83,6 +83,7 @@ class LedgerView:
     expiring: defaultdict[int, set[bytes]] = field(default_factory=lambda: defaultdict(set))
     owed: dict[bytes, OwedWinner] = field(default_factory=dict)
     unredeemed: defaultdict[bytes, int] = field(default_factory=lambda: defaultdict(int))
+    owed_wei: defaultdict[ModelKey, int] = field(default_factory=lambda: defaultdict(int))
     sums: dict[SumsKey, TicketSums] = field(default_factory=dict)
     model_sums: dict[ModelKey, TicketSums] = field(default_factory=dict)
     running: dict[str, RunningSession] = field(default_factory=dict)

@@ -130,3 +130,4 @@ async def test_the_sums_of_a_model_are_those_of_its_payers_also_after_a_restart(
                     if key_of.model == model:
                         total = total.plus(sums, NO_SUMS)
                 assert part.ledger.view.model_sums[model] == total != TicketSums()
+                assert part.ledger.view.owed_wei[model] == total.won_wei
