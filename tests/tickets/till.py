@@ -92,13 +92,19 @@ class Till(Bench):
     """The job server with BYOC's public door and the hook `tickets`."""
 
     def __init__(
-        self, *models: Model, trusting: bool = False, backed: bool = True, rules: TicketRules = RULES, **options: Any
+        self,
+        *models: Model,
+        trusting: bool = False,
+        backed: bool = True,
+        rules: TicketRules = RULES,
+        at_once: int = 600,
+        **options: Any,
     ) -> None:
         self.chain = FakeChain(backed=backed)
         self.ledger = FakeLedger()
         self.counts = PaymentCollector(MetricsRegistry())
         threads = DaemonThreads("till")
-        self.payments = Payments(self.chain, self.ledger, rules, self.counts, threads, at_once=600)
+        self.payments = Payments(self.chain, self.ledger, rules, self.counts, threads, at_once=at_once)
         self.sessions = PaidSessions(self.ledger, asyncio.get_running_loop().time)
         self.tickets = Tickets(self.payments, self.sessions, trusting=trusting)
         super().__init__(models=models or (PAID,), real_hooks=[*options.pop("before", ()), self.tickets], **options)
