@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import structlog
 
@@ -21,6 +21,8 @@ from orchd.control.part import ControlPart
 from orchd.daemon_metrics import DaemonCollector
 from orchd.database.part import DatabasePart
 from orchd.domain.state import Snapshot
+from orchd.doors.base import Door
+from orchd.errors import SettingsError
 from orchd.exposition import MetricsRegistry
 from orchd.garbage import LongLived, Sweeps, settle_down
 from orchd.ground import GroundPart
@@ -45,6 +47,9 @@ from orchd.settings.secrets import SecretInUse
 from orchd.settings.tree import Settings
 from orchd.state_dir import StateDirPart
 from orchd.tickets.built_in import BuiltInHooks
+
+if TYPE_CHECKING:
+    from orchd.tickets.part import TicketsPart
 
 log = structlog.get_logger("orchd.app")
 
@@ -102,10 +107,12 @@ class App:
             from orchd.rpc.part import RpcPart
 
             rpc = self._add(RpcPart)(context, secrets)
+        chain = None
         if rules.chain.id and rpc is not None:
             from orchd.chain.part import ChainPart
 
-            shown.append(self._add(ChainPart)(context, database, history, rpc).show)
+            chain = self._add(ChainPart)(context, database, history, rpc)
+            shown.append(chain.show)
         runtimes = self._add(RuntimesPart)(context)
         sessions = self._add(SessionsPart)(context)
         self._sweeps = Sweeps(sessions.busy)
@@ -120,12 +127,22 @@ class App:
             from orchd.node.part import NodePart
 
             node = self._add(NodePart)(context, database, secrets)
-        hooks = self._add(HooksPart)(context, database, BuiltInHooks(context, node))
+        ledger, tickets = None, None
+        if rules.takes_tickets:
+            from orchd.chain.off import NoChain
+            from orchd.tickets.ledger.part import LedgerPart
+            from orchd.tickets.part import TicketsPart
+
+            known = chain or NoChain()
+            ledger = self._add(LedgerPart)(context, database, history, rules.chain.id, known)
+            shown.append(ledger.show)
+            tickets = self._add(TicketsPart)(context, known, ledger)
+        hooks = self._add(HooksPart)(context, database, BuiltInHooks(context, node, tickets))
         jobs = self._add(JobsPart)(context, sessions, reconcile, realtime, node, hooks, self._lines)
         self._add(AdminPart)(context, reconcile, self._lifetime.is_running, shown)
         drain = partial(self._lifetime.drain, above=reconcile)
         down = TakeDown(reconcile, runtimes, drain, self.waiting_for, self.stop, history)
-        control = self._add(ControlPart)(context, reconcile, runtimes, down, history)
+        control = self._add(ControlPart)(context, reconcile, runtimes, down, history, ledger)
         log_level = partial(set_level, lines=self._lines)
         reload = self._add(ReloadPart)(context, catalog, secrets, self._again, log_level)
         keep = {"lock": ground.keep_lock, "store": database.keep, "control socket": control.keep}
@@ -137,8 +154,27 @@ class App:
         if rules.public.listen:
             from orchd.public.part import PublicPart
 
-            self._add(PublicPart)(context, jobs, reconcile, history, {})
+            doors = {"byoc": partial(self._byoc_for_payers, tickets, jobs, sessions)}
+            self._add(PublicPart)(context, jobs, reconcile, history, doors)
         self._notify, self._reload, self._reconcile, self._history = notify, reload, reconcile, history
+
+    def _byoc_for_payers(self, tickets: TicketsPart | None, jobs: JobsPart, sessions: SessionsPart) -> Door:
+        """Return BYOC's door of the public listener.
+
+        Raises:
+            SettingsError: nobody would be paid for what comes by it.
+        """
+        if tickets is None:
+            raise SettingsError(
+                "cannot use public.doors: nobody would be paid for the jobs that come by byoc; put tickets into "
+                "hooks.order"
+            )
+        from orchd.doors.public_byoc.door import PublicByocDoor
+        from orchd.doors.public_byoc.tokens import TokenDesk
+
+        public = self._settings.public
+        url = f"{public.url}{public.base_path}"
+        return PublicByocDoor(TokenDesk(tickets.payments, tickets.sessions, jobs.terms, sessions.table, url))
 
     def _add(self, part: Callable[P, T]) -> Callable[P, T]:
         """Return what makes this part, or another one in place of it, and puts it at the end of the list."""

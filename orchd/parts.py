@@ -42,6 +42,8 @@ PARTS = (
     PartEntry("systemd", "orchd.notify"),
     PartEntry("realtime", "orchd.realtime"),
     PartEntry("node", "orchd.node", switch="orchestrator.service_url"),
+    PartEntry("ledger", "orchd.tickets.ledger", switch="hooks.order"),
+    PartEntry("tickets", "orchd.tickets", switch="hooks.order"),
     PartEntry("hooks", "orchd.hooks"),
     PartEntry("jobs", "orchd.jobs"),
     PartEntry("admin", "orchd.admin"),

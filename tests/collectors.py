@@ -22,6 +22,22 @@ from orchd.reconcile.metrics import ReconcileCollector, StandingCollector
 from orchd.rpc.metrics import RpcCollector
 from orchd.rpc.server import RpcServer
 from orchd.runtime.metrics import RuntimeCollector
+from orchd.tickets.ledger.metrics import LedgerCollector
+from orchd.tickets.ledger.values import LedgerState
+from orchd.tickets.ledger.view import LedgerView
+from orchd.tickets.metrics import PaymentCollector
+
+
+class FakeBooks:
+    """The open ledger, with nothing in it."""
+
+    failures = 0
+
+    def __init__(self) -> None:
+        self.view = LedgerView(LedgerState(b"", 0))
+
+    def paid_sessions(self) -> Mapping[ModelKey, int]:
+        return {}
 
 
 class Metrics:
@@ -69,6 +85,9 @@ class Metrics:
         self.reloaded = CatalogCollector(registry).reloaded
         self.chain = ChainStatus(42161, "0x1")
         ChainCollector(registry, lambda: self.chain)
+        self.payments = PaymentCollector(registry)
+        self.books = FakeBooks()
+        LedgerCollector(registry, self.books)
         self.rpc_servers: tuple[RpcServer, ...] = ()
         RpcCollector(registry, lambda: self.rpc_servers)
 

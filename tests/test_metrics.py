@@ -37,6 +37,7 @@ from orchd.reconcile.metrics import RESTART_REASONS
 from orchd.rpc.server import RpcServer
 from orchd.rpc.urls import RpcUrl
 from orchd.runtime.metrics import RUNTIME_EVENTS
+from orchd.tickets.validation.faults import Fault
 from tests.collectors import Metrics
 from tests.fakes.rpc import FakeRpcClient
 from tests.fakes.snapshots import fresh
@@ -77,6 +78,17 @@ INTERFACE = {
     "orchd_model_stopped": ("gauge", {"pipeline", "model_id"}),
     "orchd_node_starts": ("counter", set()),
     "orchd_node_up": ("gauge", set()),
+    "orchd_ledger_failures": ("counter", set()),
+    "orchd_paid_sessions": ("gauge", {"pipeline", "model_id"}),
+    "orchd_payments": ("counter", {"result", "scheme"}),
+    "orchd_payments_refused": ("counter", {"reason"}),
+    "orchd_tickets": ("counter", {"scheme"}),
+    "orchd_tickets_expected_eth": ("counter", {"pipeline", "model_id"}),
+    "orchd_tickets_won_eth": ("counter", {"pipeline", "model_id"}),
+    "orchd_tickets_owed_eth": ("gauge", {"pipeline", "model_id"}),
+    "orchd_tickets_expired_eth": ("counter", {"pipeline", "model_id"}),
+    "orchd_ticket_winners_expected": ("counter", {"pipeline", "model_id"}),
+    "orchd_ticket_winners": ("counter", {"pipeline", "model_id"}),
     "orchd_probe_seconds": ("histogram", {"pipeline", "model_id"}),
     "orchd_loop_lag_seconds": ("histogram", set()),
     "orchd_probes": ("counter", {"pipeline", "model_id", "result"}),
@@ -176,6 +188,8 @@ def use_all(metrics: Metrics) -> None:
     metrics.chain = ChainStatus(42161, "0x1", l1_block=23_500_000, round=4321, read_at=1.0, active=True, payers=2)
     url = RpcUrl("arb.example.com", Secret("https://arb.example.com/k3y"))
     metrics.rpc_servers = (RpcServer(url, FakeRpcClient(), 42161, lambda: 0.0),)
+    metrics.payments.taken("byoc", 3)
+    metrics.payments.refused("byoc", Fault.NONCE_SEEN)
     metrics.answered("byoc", "token", 200)
     metrics.certificate_expires_at = 1_800_000_000.0
 
@@ -361,7 +375,7 @@ def test_a_forgotten_model_leaves_no_series_and_late_news_of_it_make_none(metric
     metrics.job_finished(KEY, "aborted", "", 1.0, None, 0.0)
     kept = {"orchd_runtime_up", "orchd_connections", "orchd_node_up", "orchd_node_starts_total"}
     kept |= {"orchd_callback_reached", "orchd_hook_failures_total", "orchd_hook_refusals_total"}
-    kept |= {"orchd_public_answers_total", "orchd_public_certificate_left_seconds"}
+    kept |= {"orchd_public_answers_total", "orchd_public_certificate_left_seconds", "orchd_payments_refused_total"}
     of_the_chain = ("orchd_chain_", "orchd_rpc_")
     assert {name for name, _ in set(samples(metrics)) - before if not name.startswith(of_the_chain)} == kept
     assert value(metrics, "orchd_jobs_total", ModelKey("", ""), outcome="aborted") == 1

@@ -16,6 +16,17 @@ _PLENTY = 2**96
 _ANYBODY = PayerFacts(_PLENTY, _PLENTY, claimed=0, claimed_by_us=0, pool_size=1, withdraw_round=0)
 
 
+class NoChain:
+    """In place of the part that reads a chain.
+
+    Attributes:
+        chain: what is known without one.
+    """
+
+    def __init__(self) -> None:
+        self.chain = OffChain()
+
+
 class OffChain:
     """After `ports.Chain`.
 

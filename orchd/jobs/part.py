@@ -111,7 +111,7 @@ class JobsPart(Part):
         trial = (lambda word: None) if self._node is None else self._node.access.trials.answer
         self._server = server = JobServer(
             settings,
-            ModelFacts(self._reconcile.loop.models, self._reconcile.readiness, for_node, self._terms, trial),
+            ModelFacts(self._reconcile.loop.models, self._reconcile.readiness, for_node, self.terms, trial),
             SessionKeepers(
                 table,
                 self._sessions.letting_go,
@@ -175,7 +175,7 @@ class JobsPart(Part):
         public, most = self._context.settings.public, self._context.settings.jobs.max_connections
         return share(open_files(), most, public.max_connections) if public.listen else open_files()
 
-    def _terms(self, model: Model, payer: str) -> Terms:
+    def terms(self, model: Model, payer: str) -> Terms:
         """Return name and price of a model for a payer, at today's rate."""
         name = self._context.settings.orchestrator.capability
         return terms_of(model, payer, name=name, eth_usd=None if self._node is None else self._node.eth_usd())

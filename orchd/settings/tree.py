@@ -70,6 +70,11 @@ class Settings(CatalogSettings):
     ledger: LedgerSettings = LedgerSettings()
     log: LogSettings = LogSettings()
 
+    @property
+    def takes_tickets(self) -> bool:
+        """Jobs may be paid for with tickets: the hook that does is asked."""
+        return "tickets" in self.hooks.order
+
 
 class Setting(NamedTuple):
     """One setting, as people name it: `jobs.listen`, `--jobs-listen`, `ORCHD_JOBS_LISTEN`."""

@@ -12,6 +12,8 @@ from orchd.settings.section import FreeTable
 
 if TYPE_CHECKING:
     from orchd.node.route_secrets import RouteSecrets
+    from orchd.tickets.paid_sessions import PaidSessions
+    from orchd.tickets.payments import Payments
 
 
 class HoldsTokens(Protocol):
@@ -25,16 +27,27 @@ class HoldsTokens(Protocol):
     def tokens(self) -> RouteSecrets: ...
 
 
+class TakesPayments(Protocol):
+    """See `tickets.part.TicketsPart`."""
+
+    @property
+    def payments(self) -> Payments: ...
+    @property
+    def sessions(self) -> PaidSessions: ...
+
+
 class BuiltInHooks:
     """After `hooks.part.BuiltIn`.
 
     Args:
         node: None = orchd runs beside no node.
+        tickets: None = `hooks.order` does not name the hook `tickets`.
     """
 
-    def __init__(self, context: Context, node: HoldsTokens | None) -> None:
+    def __init__(self, context: Context, node: HoldsTokens | None, tickets: TakesPayments | None = None) -> None:
         self._context = context
         self._node = node
+        self._tickets = tickets
 
     def hook(self, name: str, table: FreeTable | None = None) -> JobHook | None:
         """Return the hook of this name; None = it has nothing to do here.
@@ -49,6 +62,11 @@ class BuiltInHooks:
         match name:
             case "node-token":
                 return self._node_token()
+            case "tickets" if self._tickets is not None:
+                from orchd.tickets.byoc_tickets import Tickets
+
+                trusting = self._context.settings.tickets.off_chain == "trust"
+                return Tickets(self._tickets.payments, self._tickets.sessions, trusting=trusting)
             case "signed-job":
                 from orchd.tickets.signed_job import SignedJob, SignedJobOptions
 

@@ -11,7 +11,6 @@ from orchd.tickets.validation.faults import Fault
 from orchd.tickets.validation.schemes import BYOC
 
 TAKEN, REFUSED = "taken", "refused"
-LOST, WON = "lost", "won"
 
 PAYMENTS = Family(
     "orchd_payments_total",
@@ -32,10 +31,10 @@ REFUSALS = Family(
 TICKETS = Family(
     "orchd_tickets_total",
     "counter",
-    "Tickets that were taken, by whether they have won.",
-    ("scheme", "result"),
+    "Tickets that were taken.",
+    ("scheme",),
     unit="tickets",
-    good_for="are there as many winners as there should be? `orchd tickets` says how likely it is",
+    good_for="how large are payments? One of some hundred tickets takes a core some ten milliseconds",
 )
 
 
@@ -47,18 +46,19 @@ class PaymentCollector:
     def __init__(self, registry: MetricsRegistry) -> None:
         schemes = (BYOC.name,)
         self._payments = {scheme: {TAKEN: 0, REFUSED: 0} for scheme in schemes}
-        self._tickets = {scheme: {LOST: 0, WON: 0} for scheme in schemes}
+        self._tickets = dict.fromkeys(schemes, 0)
         self._refused: Counter[str] = Counter({fault.value: 0 for fault in Fault})
-        self._payment_lines = _lines(PAYMENTS, schemes)
-        self._ticket_lines = _lines(TICKETS, schemes)
+        self._payment_lines = {
+            scheme: EmergingCounters(PAYMENTS.name, {"scheme": scheme}, "result", emerging=False) for scheme in schemes
+        }
+        self._ticket_lines = EmergingCounters(TICKETS.name, {}, "scheme", emerging=False)
         self._refusal_lines = EmergingCounters(REFUSALS.name, {}, "reason")
         registry.register(self)
 
-    def taken(self, scheme: str, tickets: int, won: int) -> None:
+    def taken(self, scheme: str, tickets: int) -> None:
         """See `payments.CountsPayments`."""
         self._payments[scheme][TAKEN] += 1
-        self._tickets[scheme][WON] += won
-        self._tickets[scheme][LOST] += tickets - won
+        self._tickets[scheme] += tickets
 
     def refused(self, scheme: str, fault: Fault) -> None:
         """See `payments.CountsPayments`."""
@@ -69,9 +69,5 @@ class PaymentCollector:
         yield (
             "".join(lines.text(page, self._payments[scheme]) for scheme, lines in self._payment_lines.items()),
             self._refusal_lines.text(page, self._refused),
-            "".join(lines.text(page, self._tickets[scheme]) for scheme, lines in self._ticket_lines.items()),
+            self._ticket_lines.text(page, self._tickets),
         )
-
-
-def _lines(family: Family, schemes: Sequence[str]) -> dict[str, EmergingCounters]:
-    return {scheme: EmergingCounters(family.name, {"scheme": scheme}, "result", emerging=False) for scheme in schemes}

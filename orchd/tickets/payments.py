@@ -61,7 +61,7 @@ class TicketRules:
 class CountsPayments(Protocol):
     """Counts what is paid; see `tickets.metrics.PaymentCollector`."""
 
-    def taken(self, scheme: str, tickets: int, won: int) -> None:
+    def taken(self, scheme: str, tickets: int) -> None:
         """Count a payment that was booked."""
 
     def refused(self, scheme: str, fault: Fault) -> None:
@@ -156,7 +156,7 @@ class Payments:
                 Fault.STORE_BUSY, "cannot take the payment: the store can't keep it now; try again"
             ) from exc
         self._chain.credited(taken.payer, taken.credit)
-        self.counts.taken(scheme.name, len(taken.nonces), len(taken.winners))
+        self.counts.taken(scheme.name, len(taken.nonces))
 
     def _now(self) -> ChainNow:
         now = self._chain.now()
