@@ -37,13 +37,13 @@ from tests.soak import examples
 from tests.tickets.ledger.kept import DAY_S, MIGRATIONS, MODEL, Chain, Clock, S, paid, terms_of
 from tests.tickets.ledger.model import LedgerModel, ModelChange, ModelSession
 
-PRICE = Fraction(10**12, 3)
+PRICE = Fraction(10**11, 3)
 MOST_SECONDS = 90
 KEEP_S = 7 * DAY_S
 KEYS = [
-    LedgerKey(scheme, payer, work)
-    for payer in (b"\x01" * 20, b"\x02" * 20)
-    for scheme, work in (("byoc", "paint"), ("live-runner", "manifest 1"))
+    LedgerKey("byoc", b"\x01" * 20, "paint"),
+    LedgerKey("live-runner", b"\x01" * 20, "manifest 1"),
+    LedgerKey("byoc", b"\x02" * 20, "paint"),
 ]
 FILES = ("orchd.db", "orchd.db-wal")
 
@@ -124,7 +124,13 @@ class Copy:
 
 @dataclass(frozen=True)
 class Restore:
-    """The last copy is put back, after orchd has ended cleanly."""
+    """The last copy is put back, after orchd has ended.
+
+    Attributes:
+        killed: it did not end cleanly.
+    """
+
+    killed: bool
 
 
 @dataclass(frozen=True)
@@ -212,7 +218,7 @@ class Machine:
                 await self.copy(folder)
                 self.saved = Saved(folder, self.model.copied(), self.taken)
             case Restore():
-                await self.restore()
+                await self.restore(killed=step.killed)
         await self.compare()
 
     def pay(self, pay: Pay) -> tuple[ModelChange | Fault, Coroutine[Any, Any, object]]:
@@ -348,15 +354,17 @@ class Machine:
         self.reserved.clear()
         self.taken = self.model.tickets
 
-    async def restore(self) -> None:
+    async def restore(self, *, killed: bool) -> None:
         if self.saved is None:
             return
+        marker = self.marker()
         await self.close()
-        self.model.write(KEYS, self.clock())
+        if not killed:
+            marker = self.marker()
         paid_since = self.taken != self.saved.tickets
         self.model = self.saved.model.copied()
         self.model.die()
-        await self.begin(self.saved.folder, self.marker())
+        await self.begin(self.saved.folder, marker)
         if paid_since:
             assert "older than the marker" in self.void_why
         self.taken = self.model.tickets
@@ -415,16 +423,19 @@ SEVERAL = st.lists(WAITING, max_size=4).map(tuple)
 STEPS = st.lists(
     st.one_of(
         PAYS,
+        PAYS,
         st.builds(Work, st.integers(0, len(KEYS) - 1), st.integers(1, MOST_SECONDS)),
+        st.builds(Work, st.integers(0, len(KEYS) - 1), st.integers(1, 5)),
         st.builds(End, st.integers(0, len(KEYS) - 1), st.booleans()),
         st.just(Tick()),
         st.builds(Pass, st.sampled_from([1.0, 3601.0, 3 * DAY_S, 31 * DAY_S]), st.sampled_from([0, 1, 41])),
         st.builds(Together, SEVERAL, st.integers(0, 3)),
         st.builds(Crash, st.sampled_from(["restart", "kill", "power"]), SEVERAL, st.integers(0, 3), st.integers(0, 4)),
         st.just(Copy()),
-        st.just(Restore()),
+        st.builds(Restore, st.booleans()),
     ),
-    max_size=25,
+    min_size=12,
+    max_size=40,
 )
 
 
