@@ -22,6 +22,7 @@ from docker.errors import DockerException
 from tests.bench import loop
 from tests.bench.database import transactions
 from tests.bench.jobs import job_path
+from tests.bench.ledger import payments
 from tests.bench.report import Section, markdown
 from tests.bench.turns import turns
 from tests.bench.waits import fresh_daemon, none_left
@@ -34,25 +35,28 @@ LIMIT_S = 600.0
 class Effort:
     """Attributes:
     turns, seconds: how often and how long each side of a load is measured.
+    rounds: payments of a hundred tickets by each of 64 payers.
     times: of each happening. `adopted`: containers at a start. `starts`: of the daemon.
     models: how many of them the loop turns for.
     """
 
     turns: int
     seconds: float
+    rounds: int
     times: int
     adopted: int
     starts: int
     models: tuple[int, ...]
 
 
-FULL = Effort(turns=4, seconds=2.0, times=5, adopted=20, starts=3, models=(100, 300, 1000))
-QUICK = Effort(turns=1, seconds=0.2, times=1, adopted=2, starts=1, models=(5, 50))
+FULL = Effort(turns=4, seconds=2.0, rounds=6, times=5, adopted=20, starts=3, models=(100, 300, 1000))
+QUICK = Effort(turns=1, seconds=0.2, rounds=1, times=1, adopted=2, starts=1, models=(5, 50))
 
 
 async def sections(folder: Path, effort: Effort, no_docker: str) -> AsyncIterator[Section]:
     """Yield each section as soon as it is measured."""
     yield transactions(folder, effort.seconds)
+    yield payments(folder, effort.rounds)
     yield await turns(effort.models)
     async with fresh_daemon(folder / "process") as daemon:
         for section in await job_path(daemon, effort.turns, effort.seconds):

@@ -14,6 +14,7 @@ from tests.e2e.daemon import PATIENCE_S, ROOT
 
 TITLES = (
     "Transactions",
+    "Payments",
     "Turns of the reconcile loop",
     "Latency at 1 connection",
     "Requests per second at 16 connections",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orchd.domain.ids import ModelKey
 from orchd.tickets.validation.credit import Balance, Meter
 from orchd.tickets.validation.facts import BookFacts
 from orchd.tickets.validation.grants import AuthKey
-from orchd.tickets.validation.keys import TermsKey, TermsKeys
-from orchd.tickets.validation.validate import Taken
+
+if TYPE_CHECKING:  # They bring in the library of signatures, which commands that only read the ledger do without.
+    from orchd.tickets.validation.keys import TermsKey, TermsKeys
+    from orchd.tickets.validation.validate import Taken
 
 
 class LedgerKey(NamedTuple):
