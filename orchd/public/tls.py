@@ -175,14 +175,15 @@ class CertificateWatch:
         while True:
             self._warn()
             await asyncio.sleep(self._look_s)
-            await self._look()
+            await self.look()
 
     @property
     def trouble(self) -> str:
         """Why the files can't be used as they are now; empty = they can."""
         return self._told
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Look at the files now."""
         if self._read is None:
             return
         try:
@@ -192,7 +193,7 @@ class CertificateWatch:
                 good = _good_for(now, self._clock())
                 log.info("certificate_changed", names=list(now.names), good=good)
                 self._history.note(
-                    Kind.CERTIFICATE_CHANGED, f"public.certificate is for {', '.join(now.names)}, {good}"
+                    Kind.CERTIFICATE_CHANGED, f"public.certificate is for {', '.join(now.names)}, and {good}"
                 )
             self._told = ""
         except (ValueError, TimeoutError) as exc:
@@ -208,9 +209,9 @@ class CertificateWatch:
             self._warned = certificate
             good = _good_for(certificate, self._clock())
             log.warning("certificate_expires", good=good)
-            self._history.note(Kind.CERTIFICATE_EXPIRES, f"the certificate of public.listen is {good}: renew it")
+            self._history.note(Kind.CERTIFICATE_EXPIRES, f"the certificate of public.listen {good}: renew it")
 
 
 def _good_for(certificate: Certificate, now: float) -> str:
     left_s = certificate.expires_at - now
-    return f"good for {ago(left_s)}" if left_s > 0 else f"expired {ago(-left_s)} ago"
+    return f"is good for {ago(left_s)}" if left_s > 0 else f"has expired {ago(-left_s)} ago"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,9 +22,10 @@ from orchd.http1.rules import RequestHead
 from orchd.loops import fast_loop
 from orchd.part import Context
 from orchd.public.part import HasSnapshots, PublicPart, ServesListeners
-from orchd.public.tls import CHAIN, FOLDER
+from orchd.public.tls import CHAIN, FOLDER, CertificateWatch
 from orchd.tasks import spawn
 from tests.advertise.rig import until
+from tests.ports import free_port
 from tests.test_app import app_with
 
 T = TypeVar("T")
@@ -72,6 +74,13 @@ class PublicDaemon:
         return ssl.create_default_context(cafile=str(certificate or self.own_certificate))
 
     @property
+    def watch(self) -> CertificateWatch:
+        """What looks at the files of the certificate."""
+        watch = self.app.part(PublicPart)._watch
+        assert watch is not None
+        return watch
+
+    @property
     def metrics(self) -> str:
         return self.app._context.metrics.render().decode()
 
@@ -85,10 +94,25 @@ class PublicDaemon:
 
 
 @asynccontextmanager
-async def daemon(folder: Path, **public: Any) -> AsyncIterator[PublicDaemon]:
-    """Run a daemon until the end of the block."""
+async def daemon(
+    folder: Path,
+    door: Callable[[], Door] = TokenDoor,
+    models: Sequence[Mapping[str, Any]] = (),
+    jobs: Mapping[str, Any] | None = None,
+    **public: Any,
+) -> AsyncIterator[PublicDaemon]:
+    """Run a daemon until the end of the block.
+
+    Args:
+        door: makes the door of `public.listen`.
+        models: entries of the models file.
+        jobs: settings of that section.
+        public: settings of that section.
+    """
     given = {"listen": ["127.0.0.1:0"], "doors": ["byoc"], "url": "https://localhost", **public}
-    app = app_with(folder, {PublicPart: with_token_door}, public=given)
+    limits = {"listen": f"127.0.0.1:{free_port()}", **(jobs or {})}
+    app = app_with(folder, {PublicPart: with_door(door)}, public=given, jobs=limits)
+    (folder / "aiModels.json").write_text(json.dumps(list(models)))
     running = spawn(app.run(), name="daemon")
     try:
         await until("it runs or has failed", lambda: app.accepting or running.done())
@@ -100,12 +124,16 @@ async def daemon(folder: Path, **public: Any) -> AsyncIterator[PublicDaemon]:
         await running
 
 
-def with_token_door(
-    context: Context,
-    jobs: ServesListeners,
-    reconcile: HasSnapshots,
-    history: History,
-    doors: Mapping[str, Callable[[], Door]],
-) -> PublicPart:
-    """Make the part with another door."""
-    return PublicPart(context, jobs, reconcile, history, {"byoc": TokenDoor})
+def with_door(door: Callable[[], Door]) -> Callable[..., PublicPart]:
+    """Return what makes the part with this door in place of orchd's own."""
+
+    def make(
+        context: Context,
+        jobs: ServesListeners,
+        reconcile: HasSnapshots,
+        history: History,
+        doors: Mapping[str, Callable[[], Door]],
+    ) -> PublicPart:
+        return PublicPart(context, jobs, reconcile, history, {"byoc": door})
+
+    return make
