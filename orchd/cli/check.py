@@ -22,6 +22,7 @@ from orchd.catalog.tables import last_good
 from orchd.chain.doubts import chain_doubts
 from orchd.cli.flags import add_settings_flags
 from orchd.cli.models_file import ERRORS, WHICH_FILE, find_models_file
+from orchd.cli.public_doubts import public_doubts
 from orchd.database.beside import DATABASE
 from orchd.domain.model import Model
 from orchd.domain.money import Price
@@ -90,6 +91,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             *missing_secrets(settings),
             *unusable_urls(settings),
             *doubtful_secret(settings, program),
+            *public_doubts(settings),
         ],
         hooks_refused(settings),
         tuple(offer_doubts(reading, settings, program)),

@@ -17,12 +17,13 @@ def advice(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield the name of each setting that is likely to be a mistake, and why, in plain words."""
     ports = [("admin.listen", settings.admin.listen)]
     ports += [("jobs.listen", listen) for listen in settings.jobs.listen]
+    ports += [("public.listen", listen) for listen in settings.public.listen]
     first, last = LIVEPEER_PORTS[0], LIVEPEER_PORTS[-1]
     for name, listen in ports:
         if _port(listen) in LIVEPEER_PORTS:
             why = (
                 f"{listen}: Livepeer's own programs take the ports {first} to {last}, and one that starts first keeps "
-                f"orchd from starting; orchd's default is {_default(name)}"
+                f"orchd from starting; {_default(name)}"
             )
             yield name, why
     yield from _callback(settings)
@@ -62,4 +63,6 @@ def _port(listen: str) -> int | None:
 
 
 def _default(name: str) -> str:
-    return Settings().admin.listen if name == "admin.listen" else Settings().jobs.listen[0]
+    if name == "public.listen":
+        return "take another, such as 8443"
+    return f"orchd's default is {Settings().admin.listen if name == 'admin.listen' else Settings().jobs.listen[0]}"

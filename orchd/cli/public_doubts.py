@@ -1,0 +1,53 @@
+"""What `orchd check` says of the section `[public]`. Reads the certificate, and who has its ports; opens nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+from orchd.public.doubts import certificate_doubts, doubtful, refused
+from orchd.public.settings import PublicSettings
+from orchd.settings.addresses import split_listen
+from orchd.settings.files import call, reason
+from orchd.settings.load import value_of
+from orchd.settings.tree import Settings
+from orchd.tcp_listeners import holder
+
+
+def public_doubts(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield each setting that is likely to be a mistake, and its value with why."""
+    public = settings.public
+    for name, why in (*refused(public), *doubtful(public), *_taken(public), *_certificate(public)):
+        value = value_of(settings, name)
+        shown = ", ".join(value) if isinstance(value, tuple) else str(value)
+        yield name, f"{shown or 'empty'}: {why}"
+
+
+def _taken(public: PublicSettings) -> Iterator[tuple[str, str]]:
+    for listen in public.listen:
+        host, port = split_listen(listen)
+        if port and (program := holder(host, port)) and not program.startswith("orchd "):
+            yield "public.listen", f"port {port} is taken by {program}, and orchd does not start without it"
+
+
+def _certificate(public: PublicSettings) -> Iterator[tuple[str, str]]:
+    if not (public.listen and public.tls and public.certificate and public.key):
+        return
+    from orchd.public.tls import files_of, read_files  # Only who has a certificate pays for its library.
+
+    chain, key = files_of(public, os.environ)
+    for name, path in (("public.certificate", chain), ("public.key", key)):
+        try:
+            call(path.read_bytes)
+        except PermissionError:
+            return  # The user of the service may be allowed to.
+        except OSError as exc:
+            yield name, f"{reason(exc)}, and orchd does not start without it (the unit alone sees its credentials)"
+            return
+    try:
+        certificate = read_files(chain, key)
+    except ValueError as exc:
+        yield "public.certificate", f"{exc}, and orchd does not start with it"
+        return
+    yield from certificate_doubts(public, certificate, time.time())

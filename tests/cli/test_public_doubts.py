@@ -1,0 +1,80 @@
+"""What `orchd check` says of the listener for payers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchd.cli.public_doubts import public_doubts
+from orchd.public.certificate import LIFE_DAYS, make_certificate
+from orchd.settings.tree import Settings
+
+NOW = time.time()
+GOOD: dict[str, Any] = {"listen": ["127.0.0.1:0"], "doors": ["byoc"], "url": "https://ai.example.org:8443"}
+
+
+def doubts(**public: Any) -> dict[str, str]:
+    return dict(public_doubts(Settings.model_validate({"public": public})))
+
+
+def files(folder: Path, host: str = "ai.example.org", began: float = NOW) -> dict[str, str]:
+    """Return settings that name a new certificate and its key."""
+    for name, text in zip(("chain.pem", "key.pem"), make_certificate(host, began), strict=True):
+        (folder / name).write_bytes(text)
+    return {"certificate": str(folder / "chain.pem"), "key": str(folder / "key.pem")}
+
+
+def test_nothing_is_said_where_it_is_off_or_all_is_well(tmp_path: Path) -> None:
+    assert doubts() == {}
+    assert doubts(**GOOD) == {}
+    assert doubts(**GOOD, **files(tmp_path)) == {}
+
+
+@pytest.mark.parametrize(
+    ("public", "name", "said"),
+    [
+        ({"doors": ["byoc"]}, "public.doors", "byoc: no address listens for payers"),
+        ({"listen": ["127.0.0.1:0"]}, "public.listen", "127.0.0.1:0: no door is open there"),
+        (GOOD | {"url": ""}, "public.doors", "byoc: payers would be told no address"),
+        (GOOD | {"certificate": "/c.pem"}, "public.certificate", "/c.pem: its key is missing"),
+        (GOOD | {"key": "/k.pem"}, "public.key", "/k.pem: its certificate is missing"),
+        (GOOD | {"certificate": "/c.pem", "key": "/k.pem"}, "public.certificate", "/c.pem: No such file"),
+        (GOOD | {"certificate": "/c.pem", "key": "/k.pem", "tls": False}, "public.certificate", "it is not used"),
+    ],
+)
+def test_settings_that_can_t_be_meant_are_told(public: dict[str, Any], name: str, said: str) -> None:
+    assert said in doubts(**public)[name]
+
+
+@pytest.mark.parametrize(
+    ("host", "began", "name", "said"),
+    [
+        ("ai.example.org", NOW - (LIFE_DAYS + 29.5) * 86400, "public.certificate", "it has expired 30d ago"),
+        ("ai.example.org", NOW - (LIFE_DAYS - 6) * 86400, "public.certificate", "it is good for 4d only"),
+        ("ai.example.org", NOW + 3 * 86400 + 600, "public.certificate", "it is not good before 2d from now"),
+        ("other.example.org", NOW, "public.url", "the certificate is for other.example.org, not for ai.example.org"),
+    ],
+)
+def test_a_certificate_that_payers_will_not_take_is_told(
+    host: str, began: float, name: str, said: str, tmp_path: Path
+) -> None:
+    assert said in doubts(**GOOD, **files(tmp_path, host, began))[name]
+
+
+def test_a_key_of_another_certificate_is_told(tmp_path: Path) -> None:
+    public = files(tmp_path)
+    (tmp_path / "key.pem").write_bytes(make_certificate("ai.example.org", NOW)[1])
+    assert "the key is not that of the certificate" in doubts(**GOOD, **public)["public.certificate"]
+
+
+def test_a_port_that_another_program_has_is_told_with_its_name() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = doubts(**GOOD | {"listen": [f"127.0.0.1:{port}"]})["public.listen"]
+    assert f"port {port} is taken by " in said
+    assert f"(pid {os.getpid()})" in said
