@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+from yarl import URL
 
 from orchd.public.certificate import make_certificate
 from tests.advertise.rig import until
@@ -66,13 +67,12 @@ async def test_behind_nginx_as_the_page_has_it_callers_are_told_apart_and_paymen
 ) -> None:
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    from_elsewhere = aiohttp.TCPConnector(ssl=trusting, local_addr=("127.0.0.2", 0))
     tickets = "x" * (120 * 1024)  # Of one payment, in one header.
     async with (
         daemon(tmp_path, tls=False, trusted_proxies=["127.0.0.1"]) as public,
         nginx(needs("nginx"), tmp_path, public.port) as url,
-        aiohttp.ClientSession(
-            url, connector=aiohttp.TCPConnector(ssl=trusting, local_addr=("127.0.0.2", 0))
-        ) as session,
+        aiohttp.ClientSession(url, connector=from_elsewhere) as session,
     ):
         claimed = {"X-Forwarded-For": "203.0.113.9", "Livepeer-Payment": tickets}
         async with session.get(TOKEN, headers=claimed) as answer:
@@ -80,5 +80,5 @@ async def test_behind_nginx_as_the_page_has_it_callers_are_told_apart_and_paymen
         async with session.get(TOKEN, data=b"a body") as answer:
             assert (answer.status, await answer.text()) == (200, "127.0.0.2 a body")
         for path in ("/models", "/byoc/x/y", "//process/token", "/process/token/../../models", "/process%2ftoken"):
-            async with session.get(path) as answer:
-                assert answer.status == 404
+            async with session.get(URL(url + path, encoded=True)) as answer:
+                assert answer.status in (400, 404)
