@@ -21,7 +21,6 @@ ABOUT_IT = {
     "orchd/catalog": "it reads aiModels.json too, which Livepeer Node does not",
     "docs/reference/aiModels.md": "likewise",
     "docs/how-to/day-two.md": "likewise: shows a message of orchd/catalog",
-    "docs/how-to/own-hook.md": "the door of BYOC",
     "docs/how-to/from-go-livepeer-to-livepeer-node.md": "names both in its title",
 }
 PAGES = [

@@ -1,17 +1,21 @@
-"""The hook of docs/how-to/own-hook.md, through the daemon: the page's code and settings are what runs here."""
+"""The hook of docs/how-to/own-hook.md, through the daemon: its file and the page's settings are what runs here."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
+import shutil
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
+from orchd.tasks import spawn
 from tests.e2e.daemon import ROOT, Daemon
 from tests.runners.local import LocalRunner, scripted
 
@@ -28,7 +32,7 @@ def installed(folder: Path, **options: Any) -> Path:
     """Put the hook and its settings where the page says, below `folder`; return the settings file."""
     hooks = folder / "hooks"
     hooks.mkdir(exist_ok=True)
-    (hooks / "credit.py").write_text(block("python"))
+    shutil.copy(ROOT / "config" / "hooks" / "credit.py", hooks)
     settings = block("toml").replace("/etc/orchd/hooks", str(hooks))
     file = folder / "orchd.toml"
     file.write_text(settings + "".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items()))
@@ -112,3 +116,26 @@ async def check(daemon: Daemon, file: Path) -> tuple[int, str]:
     out, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode()
+
+
+async def test_what_a_job_took_that_died_with_orchd_is_given_back_at_the_next_start(tmp_path: Path) -> None:
+    async with selling(tmp_path) as (daemon, _):
+        asking = spawn(ask(daemon, "ann", do="/hang"), name="a job that does not end")
+        await daemon.until("it is taken", lambda: balances(daemon) == {"ann": 7})
+        await daemon.until("the account is kept", lambda: left(daemon) == [True])
+        await daemon.kill()
+        with suppress(aiohttp.ClientError):
+            await asking
+        await daemon.start()
+        await daemon.until("it is given back", lambda: balances(daemon) == {"ann": 12})
+        await daemon.until("no account is left", lambda: left(daemon) == [])
+        assert await daemon.end() == 0
+        await daemon.start()
+        await daemon.until_state("m", "ready")
+        assert balances(daemon) == {"ann": 12}, "once"
+
+
+def left(daemon: Daemon) -> list[bool]:
+    """Return whether each job was admitted whose account is still open."""
+    with closing(sqlite3.connect(daemon.state / "orchd.db")) as db:
+        return [json.loads(text)["admitted"] for (text,) in db.execute("SELECT account FROM open_accounts").fetchall()]
