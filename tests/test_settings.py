@@ -164,6 +164,24 @@ class TestAdvice:
     def advised(self, **sections: Any) -> list[tuple[str, str]]:
         return list(advice(Settings.model_validate(sections)))
 
+    @pytest.mark.parametrize(
+        ("hooks", "listen", "chain", "trust", "named"),
+        [
+            (["tickets"], "127.0.0.1:0", 42161, "refuse", []),
+            (["tickets"], "127.0.0.1:0", 0, "trust", []),
+            (["tickets"], "127.0.0.1:0", 0, "refuse", ["chain.id"]),
+            (["tickets"], "", 42161, "refuse", ["hooks.order"]),
+            (["node-token"], "127.0.0.1:0", 0, "refuse", ["public.doors"]),
+            (["node-token"], "", 0, "refuse", []),
+        ],
+    )
+    def test_who_is_to_be_paid_and_how_is_looked_at(
+        self, hooks: list[str], listen: str, chain: int, trust: str, named: list[str]
+    ) -> None:
+        public = {"listen": listen, "doors": ["byoc"]}
+        found = self.advised(hooks={"order": hooks}, public=public, chain={"id": chain}, tickets={"off_chain": trust})
+        assert [name for name, _ in found] == named
+
     def test_the_defaults_are_no_mistake(self) -> None:
         assert self.advised() == []
         assert self.advised(orchestrator={"service_url": "https://127.0.0.1:8935"}) == []

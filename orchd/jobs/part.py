@@ -132,6 +132,8 @@ class JobsPart(Part):
             # It may call before it is looked at.
             self._see_node(replace(access.watch.status, program=access.last_program))
             access.watch.polled.connect(self._see_node)
+        else:
+            server.use_node(Beside(capability=context.settings.orchestrator.capability))
         ConnectionCollector(context.metrics, server.connections)
         await server.start()
         names, listen = self._hooks.names, server.listen

@@ -29,7 +29,7 @@ class NodeToken(JobHook):
     def arrive(self, job: Job) -> Waits:
         """Refuse by the head alone: nothing of the body of a caller who may not ask is read."""
         if not job.of_node:
-            if self._direct:
+            if self._direct or job.public:  # What comes by the public listener pays for itself.
                 return None
             raise JobRefused(
                 Code.FORBIDDEN,

@@ -15,7 +15,10 @@ from orchd.domain.chain import ChainFacts
 from orchd.domain.money import Price, PriceUnit
 from orchd.hooks.hook import HookOptions, JobHook, Waits
 from orchd.hooks.job import Job
+from orchd.node.route_secrets import RouteSecrets
+from orchd.tickets.node_token import NodeToken
 from orchd.tickets.payments import TicketRules
+from orchd.tickets.signed_job import SignedJob, SignedJobOptions
 from orchd.tickets.validation.payment import read_terms
 from tests.jobs.messages import answer
 from tests.jobs.model import KEY, a_model
@@ -206,6 +209,18 @@ async def test_two_jobs_at_once_share_the_credit_and_each_begins_with_a_minute()
     await till.idle()
     assert [caller.messages[0].status for caller in (first, second)] == [200, 200]
     assert about(till.credit(), 130 - 22)
+
+
+@virtual_time
+async def test_what_only_the_node_knows_is_not_asked_of_payers() -> None:
+    till = Till(before=[NodeToken(RouteSecrets("11" * 32, 3600.0), direct=False)])
+    assert (await till.served(job(await till.paid(60)))).messages[0].status == 200
+
+
+@virtual_time
+async def test_who_signs_and_who_pays_are_one() -> None:
+    till = Till(before=[SignedJob(SignedJobOptions())])
+    assert (await till.served(job(await till.paid(60)))).messages[0].status == 200
 
 
 @virtual_time
