@@ -99,7 +99,8 @@ class Booking:
         try:
             for waiting in group:
                 waiting.change.draw(draft)
-            await self._database.transaction(lambda sql: self._carry_out(sql, draft))
+            if draft.writes:
+                await self._database.transaction(lambda sql: self._carry_out(sql, draft))
         except Exception as exc:  # noqa: BLE001 - the callers get it
             self._doubt = _InDoubt(draft, group, exc)
             await self._resolve(self._doubt)
@@ -129,7 +130,8 @@ class Booking:
         return True
 
     def _apply(self, draft: LedgerDraft, group: Sequence[_Waiting]) -> None:
-        self._kept(draft.state.commits, draft.apply())
+        keys = draft.apply()
+        self._kept(draft.view.state.commits, keys)
         for waiting in group:
             _tell(waiting.done, None)
 

@@ -21,10 +21,11 @@ from orchd.threads import DaemonThreads
 from orchd.tickets.ledger import tables
 from orchd.tickets.ledger.booking import Booking
 from orchd.tickets.ledger.changes import Change, MarkWinners, SetKeys, TakePayment, Tidy, WriteCharges
+from orchd.tickets.ledger.checks import check_terms
 from orchd.tickets.ledger.draft import DAY_S, LedgerDraft
 from orchd.tickets.ledger.keyring import Keyring, new_secrets
 from orchd.tickets.ledger.marker import Marker
-from orchd.tickets.ledger.nonces import NonceSet, nonces_of
+from orchd.tickets.ledger.nonces import nonces_of
 from orchd.tickets.ledger.opening import key_rows, open_ledger
 from orchd.tickets.ledger.ports import LedgerKey, LedgerSession
 from orchd.tickets.ledger.sealing import Seal
@@ -32,11 +33,8 @@ from orchd.tickets.ledger.values import ZERO, SumsKey, TicketSums, WinnerState
 from orchd.tickets.ledger.view import LedgerView, RunningSession
 from orchd.tickets.validation.credit import Balance
 from orchd.tickets.validation.facts import BookFacts
-from orchd.tickets.validation.faults import Fault, PaymentRefused
 from orchd.tickets.validation.grants import AuthKey
-from orchd.tickets.validation.keys import ID_BYTES, TermsKey, TermsKeys
-from orchd.tickets.validation.schemes import MAX_NONCES
-from orchd.tickets.validation.tickets import TicketTerms
+from orchd.tickets.validation.keys import TermsKey, TermsKeys
 from orchd.tickets.validation.validate import Taken
 
 log = structlog.get_logger("orchd.ledger")
@@ -46,7 +44,7 @@ MARKER = "orchd.ledger"
 KEEP_JOURNAL_S = 30 * 86_400.0
 """Rows of the journal are folded into their account's checkpoint when they are older."""
 FOLD_AT_ONCE = 500
-_SEED_BITS = 256 - 8 * ID_BYTES
+SYNC_TIMEOUT_S = 30.0
 
 
 class Books:
@@ -173,28 +171,10 @@ class Books:
     async def take(self, taken: Taken, key: LedgerKey, model: ModelKey) -> Balance:
         if taken.terms is not None:
             nonces = nonces_of(taken.nonces)
-            self._check(taken.terms, nonces)
+            check_terms(taken.terms, nonces, self.view, self.l1_block, self.terms_keys)
             self.view.reserve(taken.terms.commitment, nonces)
             await self._book(TakePayment(taken, nonces, key, model))
         return self.balance(key)
-
-    def _check(self, terms: TicketTerms, nonces: NonceSet) -> None:
-        """Check what only the ledger knows for sure, in the step in which the nonces are reserved.
-
-        Raises:
-            PaymentRefused: it may not be taken any more.
-        """
-        seen = self.view.seen(terms.commitment)
-        if twice := nonces & seen:
-            raise _refused(Fault.NONCE_SEEN, f"its sender_nonce {min(twice)} was used before on the same terms")
-        if len(nonces) + len(seen) > MAX_NONCES:
-            raise _refused(Fault.NONCES_USED_UP, f"its terms have been used for {MAX_NONCES} tickets")
-        if terms.expiration_block <= self.l1_block:
-            raise _refused(Fault.TERMS_EXPIRED, f"its terms have expired at L1 block {terms.expiration_block}")
-        if terms.seed >> _SEED_BITS not in self.terms_keys.by_id:
-            raise _refused(Fault.COMMITMENT_KEY, "its terms are void since a key was changed")
-        if self.book_facts(terms.commitment).published:
-            raise _refused(Fault.COMMITMENT_PUBLISHED, "a ticket on its terms is being redeemed")
 
     async def mark(self, hashes: Collection[bytes], state: WinnerState) -> None:
         """Note what has become of winners: exported, redeemed or expired. Their random numbers count as known then.
@@ -244,7 +224,10 @@ class Books:
         """
         if self.view.unwritten or any(each.ended for each in self.view.running.values()):
             await self._book(WriteCharges())
-        await self._threads.run(self._marker.sync)
+        try:
+            await self._threads.run(self._marker.sync, SYNC_TIMEOUT_S)
+        except TimeoutError as exc:
+            raise StoreError("cannot sync the ledger's marker: its disk does not answer") from exc
         self._marker.advance(self.view.state.commits)  # It may have been written again meanwhile.
 
     async def tidy(self, keep_credit_s: float) -> None:
@@ -309,7 +292,3 @@ class Books:
 
     async def _set_keys(self, keys: Keyring) -> None:
         await self._book(SetKeys(keys, key_rows(keys, self._seal)))
-
-
-def _refused(fault: Fault, why: str) -> PaymentRefused:
-    return PaymentRefused(fault, f"cannot take the payment: {why}; ask for new terms")

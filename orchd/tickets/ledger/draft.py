@@ -210,6 +210,16 @@ class LedgerDraft:
         self.entries[entry.id] = entry
         return entry
 
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to write. A higher L1 block alone is not: nothing was dropped for it yet."""
+        return any(
+            (
+                *(self.accounts, self.forgotten, self.terms, self.expired, self.entries),
+                *(self.winners, self.marked, self.sums, self.keys),
+            )
+        )
+
     # -- the store ---------------------------------------------------------------------------------------------------
 
     def write(self, sql: Sql) -> None:
@@ -239,7 +249,8 @@ class LedgerDraft:
     def apply(self) -> Keyring | None:
         """Put it into the view, now that it is in the store; return the secrets if they have changed."""
         view = self.view
-        view.state = self.state
+        if self.writes:
+            view.state = self.state
         view.next_account, view.next_entry = self._next_account, self._next_entry
         for key in self.forgotten:
             del view.accounts[key]

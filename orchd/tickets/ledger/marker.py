@@ -39,6 +39,7 @@ class Marker:
         self._fd = -1
         self._ledger = b""
         self._counter = 0
+        self._synced = 0
 
     def read(self, ledger: bytes) -> int | None:
         """Return how far this ledger had got; None = there is no marker of it.
@@ -83,6 +84,7 @@ class Marker:
                 draft.unlink(missing_ok=True)
             raise self._unwritable(exc) from exc
         self._use(fd)
+        self._synced = counter
 
     def advance(self, counter: int) -> None:
         """Note how far the ledger has got. Does not wait for the disk."""
@@ -105,7 +107,10 @@ class Marker:
             fd = os.dup(self._fd) if self._fd != -1 else -1
         try:
             if fd != -1 and self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(fd)):
-                os.fdatasync(fd)
+                counter = self._counter
+                if counter != self._synced:
+                    os.fdatasync(fd)
+                    self._synced = counter
                 return
         except OSError as exc:
             raise self._unwritable(exc) from exc

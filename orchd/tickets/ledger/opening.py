@@ -60,12 +60,12 @@ async def open_ledger(
     void_why = void_why or _older(state, marked)
     if chain_id not in (None, state.chain):
         void_why = void_why or f"payments were for the chain {state.chain} before, and are for {chain_id} now"
-        state = state._replace(chain=chain_id, l1_block=0)
+        state = state._replace(chain=chain_id)
     rows = await database.read(tables.find_keys)
     fresh = Keyring(new_secrets(now, secrets.token_bytes, [row.id for row in rows]))
     keys = fresh if void_why or not rows else Keyring(tuple(_read_keys(rows, seal)))
     if void_why:  # With the new secrets in one transaction: a kill before it leaves a store that is old as before.
-        state = state._replace(commits=max(state.commits, marked or 0) + 1)
+        state = state._replace(commits=max(state.commits, marked or 0) + 1, l1_block=0)
 
     def begin(sql: Sql) -> int:
         tables.begin(sql, state)

@@ -149,6 +149,20 @@ async def journal(kept: Kept) -> list[tuple[str, str]]:
     return await kept.database.read(find)
 
 
+async def test_where_nothing_changes_nothing_is_written(world: World) -> None:
+    async with opened(world) as kept:
+        await kept.books.take(paid(terms_of(kept.books), [1]), KEY, MODEL)
+        commits = kept.books.view.state.commits
+        kept.books.begin(session(price=Fraction()))
+        kept.books.charge("job 1", 5 * S)
+        await kept.books.end("job 1", 6 * S)
+        assert not kept.books.view.running
+        await kept.books.tidy(DAY_S)
+        await kept.books.write_charges()
+        assert kept.books.view.state.commits == commits
+        await reconciles(kept)
+
+
 async def test_a_payment_writes_what_its_sessions_were_charged(world: World) -> None:
     async with opened(world) as kept:
         terms = terms_of(kept.books)
