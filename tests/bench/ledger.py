@@ -3,6 +3,8 @@
 64 payers pay at once, each the next payment as soon as the last one is booked. Tickets are signed beforehand. The load
 is a process of its own that may use one core alone: the event loop and the writer of the database share it. Beside it
 stands what the disk of the temporary folder would allow: payments that wait at the same time share one fsync.
+
+The bars are of what one core does in a second of its own, so that others who use it meanwhile change nothing.
 """
 
 from __future__ import annotations
@@ -39,10 +41,10 @@ from tests.tickets.validation.sender import Signer, header
 
 TITLE = "Payments"
 ABOUT = "64 payers at once on one core: read, validated and booked; the ledger on a memory disk."
-HEAD = ("", "tickets/s", "payments/s", "CPU each ticket", "bars")
+HEAD = ("", "tickets/s", "payments/s", "tickets per CPU second", "bars")
 PAYERS = 64
 LEAST_TICKETS = {100: 5000, 1: 2000}
-"""Per second, by the tickets of each payment."""
+"""Per CPU second, by the tickets of each payment."""
 MEMORY_DISK = Path("/dev/shm")
 MODEL = ModelKey("text-to-image", "org/paint")
 PRICE = Fraction(2_500_000)
@@ -83,14 +85,14 @@ def payments(folder: Path, rounds: int) -> Section:
 
 
 def _row(size: int, load: PaymentLoad) -> Row:
-    rate, least = load.tickets / load.seconds, LEAST_TICKETS[size]
+    rate, least = load.tickets / load.cpu_s, LEAST_TICKETS[size]
     return Row(
         (
             f"{size} tickets a payment",
-            f"{rate:.0f}",
+            f"{load.tickets / load.seconds:.0f}",
             f"{load.payments / load.seconds:.0f}",
-            f"{load.cpu_s / load.tickets * 1e6:.0f} us",
-            f"{'kept' if rate >= least else 'BROKEN'}: at least {least} tickets/s",
+            f"{rate:.0f}",
+            f"{'kept' if rate >= least else 'BROKEN'}: at least {least}",
         )
     )
 
