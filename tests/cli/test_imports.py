@@ -13,7 +13,10 @@ from orchd.cli import COMMANDS
 from tests.cli.test_parser import needed
 
 HEAVY = frozenset(
-    {"aiohttp", "docker", "httptools", "prometheus_client", "pydantic", "structlog", "uvloop", "watchfiles"}
+    {
+        *("aiohttp", "coincurve", "docker", "httptools", "prometheus_client", "pydantic", "structlog", "uvloop"),
+        *("watchfiles", "Crypto"),
+    }
 )
 
 SETTINGS = {"pydantic", "structlog"}

@@ -205,6 +205,11 @@ class KeptLedger:
         path = self._path
         try:
             path.stat()
+        except FileNotFoundError:
+            raise StoreError(
+                f"cannot read the ledger: there is no {path.name} in {path.parent}, so no orchd has run on that state"
+                " directory; name the one that you mean with --state-dir"
+            ) from None
         except OSError as exc:
             raise StoreError(
                 f"cannot read the ledger: {path} can't be read: {reason_of(exc)}; run this as the user that runs orchd,"
