@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from orchd.domain.chain import ChainStatus, RpcStatus
 from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.offer import NodeStatus
 from orchd.domain.outcomes import Outcome
-from orchd.domain.state import CertificateStatus, Problem, PublicStatus, Severity, Snapshot, Stopped
+from orchd.domain.state import CertificateStatus, MoneyStatus, Problem, PublicStatus, Severity, Snapshot, Stopped
 from orchd.errors import JOB_ANSWERS, Code, OrchdError
 from orchd.status_view import ReadyWhen, find_model, find_shown, model_state, readiness, status, summary
 from tests.fakes import snapshots
@@ -181,11 +182,12 @@ class TestStatus:
         }
 
     def test_every_field_is_documented_and_every_documented_one_is_there(self) -> None:
-        named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([a-z_.\[\]]+)`", DOCUMENTED))))
+        named = set(re.findall(r"[a-z][a-z0-9_]*", " ".join(re.findall(r"`([a-z.][a-z0-9_.\[\]]*)`", DOCUMENTED))))
         known, stopped = beside(NODE), Stopped("alice", NOW)
         models = {key: replace(one, stopped=stopped) for key, one in known.models.items()}
         public = PublicStatus(("0.0.0.0:8443",), "https://h", "", ("byoc",), CertificateStatus(NOW, True, ""))
         known = replace(known, public=public, models=models, stopped_elsewhere={ModelKey("llm", "left"): stopped})
+        known = replace(known, chain=ChainStatus(1, "0x12", (RpcStatus("h", up=True),)), money=MoneyStatus())
         shown = names(status(known)) - {"byoc", "live-runner", *({*Outcome, *JOB_ANSWERS} - named)}
         assert shown - named == set()
         words = {"true", "null", "error", "warning", "container", "process", "external", "ready", "gateway", "byoc"}
@@ -277,6 +279,6 @@ def names(value: Any) -> set[str]:
     """Return the names of all members in `value`, at any depth."""
     if isinstance(value, dict):
         return set(value) | {name for inner in value.values() for name in names(inner)}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return {name for inner in value for name in names(inner)}
     return set()

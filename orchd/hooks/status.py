@@ -6,7 +6,7 @@ from orchd.domain.state import Snapshot
 from orchd.status_face import Json, Position, StatusFace
 from orchd.text import TextStyle, printable
 
-_BUILT_IN = {"node-token"}
+_BUILT_IN = {"node-token", "signed-job", "webhook", "limits", "tickets"}
 """As the settings have them, which take long to import."""
 
 

@@ -27,7 +27,7 @@ SECTIONS: dict[str, str] = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", PAGE.
 HOST = 'job="orchd",instance="i"'
 MODEL = f'{HOST},pipeline="p",model_id="m"'
 OFFER = f'{MODEL},registry="byoc"'
-COMMANDS = ("orchd status", "orchd logs", "orchd events")
+COMMANDS = ("orchd status", "orchd logs", "orchd events", "orchd tickets")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,14 @@ class Case:
 
 def failed(code: str, values: str, labels: str = MODEL) -> dict[str, str]:
     return {f'orchd_job_errors_total{{{labels},code="{code}"}}': values}
+
+
+def refused(reason: str, values: str) -> dict[str, str]:
+    return {f'orchd_payments_refused_total{{{HOST},reason="{reason}"}}': values}
+
+
+def payments(result: str, values: str) -> dict[str, str]:
+    return {f'orchd_payments_total{{{HOST},scheme="byoc",result="{result}"}}': values}
 
 
 def model(**series: str) -> dict[str, str]:
@@ -200,6 +208,23 @@ CASES: dict[str, list[Case]] = {
     "OrchdHooksFail": [
         Case("a hook hangs", failed("hook_failed", "0+1x20 20x60"), [15], [3, 50]),
         Case("a hook fails once", failed("hook_failed", "0x5 1x60"), quiet=[8, 12, 20]),
+    ],
+    "OrchdLedgerFails": [
+        Case("the disk is full", host(ledger_failures_total="0+12x20 240x60"), [15], [3, 50]),
+        Case("one payment could not be kept", host(ledger_failures_total="0x5 1x60"), quiet=[8, 12, 20]),
+    ],
+    "OrchdPaymentsImpossible": [
+        Case("no RPC server answers", refused("chain_unknown", "0+3x20 60x60"), [15], [3, 50]),
+        Case("payers send bad tickets", refused("nonce_seen", "0+30x90"), quiet=[15, 50]),
+    ],
+    "OrchdPaymentsRefused": [
+        Case("most are", payments("refused", "0+5x40 200x90") | payments("taken", "0+2x130"), [30], [5, 120]),
+        Case("some are", payments("refused", "0+2x90") | payments("taken", "0+5x90"), quiet=[30, 60]),
+        Case("a few are, and none comes else", payments("refused", "0 0 1 3x90") | payments("taken", "0x90"), (), [30]),
+    ],
+    "OrchdTicketsExpire": [
+        Case("they do", model(tickets_expired_eth_total="0x5 0.01x120"), [10, 40], [3, 90]),
+        Case("they are redeemed", model(tickets_expired_eth_total="0.5x90", tickets_owed_eth="1x90"), quiet=[30]),
     ],
     "OrchdJobsForbidden": [
         Case("the node's secret is another one", failed("forbidden", "0+6x30 180x60") | JOBS, [20], [5, 70]),
