@@ -9,6 +9,7 @@ from orchd.chain.addresses import checksummed, is_mistyped
 from orchd.chain.contracts import ARBITRUM_CONTROLLER
 from orchd.chain.doubts import chain_doubts, controller_of
 from orchd.chain.settings import ChainSettings
+from orchd.settings.load import load_settings
 
 US = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 FILE = "/etc/orchd/rpc"
@@ -20,6 +21,15 @@ def names(**values: object) -> list[str]:
 
 def test_without_a_chain_nothing_is_asked_for() -> None:
     assert names() == names(rpc_url_file=FILE) == []
+
+
+def test_the_former_name_of_the_file_is_still_read_and_told() -> None:
+    warnings: list[str] = []
+    env = {"ORCHD_ORCHESTRATOR_RPC_URL_FILE": FILE}
+    settings = load_settings(argv={}, env=env, file=None, warn=warnings.append)
+    assert (settings.chain.rpc_url_file, settings.chain.id) == (FILE, 0)
+    [warning] = warnings
+    assert "is named chain.rpc_url_file now" in warning
 
 
 def test_a_chain_needs_servers_and_our_address_and_elsewhere_a_controller() -> None:
