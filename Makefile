@@ -56,6 +56,7 @@ bench: $(VENV)/.dev ## figures against direct calls to the runner
 	@$(BIN)/python -m tests.bench
 	@$(BIN)/python -m tests.bench.pages
 	@$(BIN)/python -m tests.bench.commands
+	@$(BIN)/python -m tests.bench.hooks
 
 bench-proxy: $(VENV)/.dev ## figures against nginx and HAProxy; ten minutes
 	@$(BIN)/python -m tests.bench.proxy $(BENCH_ARGS)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 NETWORK_BITS = 64
 """Of an IPv6 address: who has one has all of its /64."""
 
 
+@lru_cache(4096)
 def payer_of(payer: str, peer: str) -> str:
     """Return the payer that a hook has named, else the address that the job comes from."""
     if payer:

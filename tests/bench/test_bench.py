@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchd.hooks.settings import WITH_OPTIONS
 from tests.bench.pages import CONTROL, FILE_BAR_MS, HOLD_BAR_MS, Figures, missed
 from tests.e2e.daemon import PATIENCE_S, ROOT
 
@@ -69,6 +70,12 @@ async def test_pages_of_many_models_are_measured(tmp_path: Path) -> None:
     ]
     for row in ("/metrics", "/status", "idle", "an edited file", "the same, scraped", "memory"):
         assert f"| {row} " in text
+
+
+async def test_what_each_hook_adds_is_measured(tmp_path: Path) -> None:
+    text = await bench(tmp_path, module="tests.bench.hooks")
+    for name in ("none", "the default", *WITH_OPTIONS):
+        assert f"| {name}" in text
 
 
 def test_only_an_idle_loop_may_be_held_longer_by_what_an_empty_one_takes_on_the_same_machine() -> None:
