@@ -27,6 +27,7 @@ class FakeLedger:
 
     Attributes:
         broken: the store can't be written.
+        charged: wei in all, by account.
     """
 
     terms_key: TermsKey = TERMS_KEY
@@ -39,6 +40,7 @@ class FakeLedger:
     winners: list[Winner] = field(default_factory=list)
     running: dict[str, LedgerSession] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
+    charged: defaultdict[LedgerKey, Fraction] = field(default_factory=lambda: defaultdict(Fraction))
 
     def balance(self, key: LedgerKey) -> Balance:
         return self.balances[key]
@@ -69,6 +71,7 @@ class FakeLedger:
         after = session.meter.after(served_ns)
         due = after.due_since(session.meter)
         self.balances[session.key] = self.balances[session.key].charged(due, after.price)
+        self.charged[session.key] += due * after.price
         self.running[session_id] = replace(session, meter=after)
         return self.balances[session.key]
 
@@ -81,3 +84,4 @@ class FakeLedger:
         if nothing:
             back = Fraction(session.meter.units) * session.meter.price
             self.balances[session.key] = self.balances[session.key].credited(back)
+            self.charged[session.key] -= back

@@ -98,10 +98,11 @@ class Till(Bench):
         backed: bool = True,
         rules: TicketRules = RULES,
         at_once: int = 600,
+        ledger: FakeLedger | None = None,
         **options: Any,
     ) -> None:
         self.chain = FakeChain(backed=backed)
-        self.ledger = FakeLedger()
+        self.ledger = ledger or FakeLedger()
         self.counts = PaymentCollector(MetricsRegistry())
         threads = DaemonThreads("till")
         self.payments = Payments(self.chain, self.ledger, rules, self.counts, threads, at_once=at_once)
