@@ -55,9 +55,10 @@ def said(standing: TicketStanding) -> str:
 
 
 def _became(standing: TicketStanding) -> str:
-    exported = (("exported", standing.exported),) if standing.exported.count else ()
-    parts = (("redeemed", standing.redeemed), ("expired", standing.expired), *exported, ("owed", standing.owed))
-    told = ", ".join(f"{name} {in_eth(each.wei)} ({each.count})" for name, each in parts)
+    parts = (*_no_longer_owed(standing), ("owed", standing.owed))
+    told = ", ".join(
+        f"{name} {in_eth(each.wei)} ({each.count})" for name, each in parts if each.count or name == "owed"
+    )
     expected = float(standing.odds.expected)
     return f"{standing.odds.tickets} tickets, {standing.won.count} won ({expected:.4g} expected): {told}"
 
@@ -81,8 +82,12 @@ def _row(name: str, standing: TicketStanding) -> list[Cell]:
         Cell(in_eth(standing.won.wei)),
         Cell(in_eth(standing.owed.wei)),
         Cell(_chance(luck), colour),
-        Cell(""),
+        Cell(", ".join(f"{name} {in_eth(each.wei)}" for name, each in _no_longer_owed(standing) if each.count)),
     ]
+
+
+def _no_longer_owed(standing: TicketStanding) -> tuple[tuple[str, Winners], ...]:
+    return ("redeemed", standing.redeemed), ("expired", standing.expired), ("exported", standing.exported)
 
 
 def _chance(luck: Luck) -> str:

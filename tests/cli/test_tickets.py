@@ -24,6 +24,7 @@ from orchd.locks import StateLock
 from orchd.tickets.ledger.books import Books
 from orchd.tickets.ledger.ports import LedgerKey
 from orchd.tickets.ledger.read import KeptLedger
+from orchd.tickets.ledger.values import WinnerState
 from orchd.tickets.validation.signatures import signature_fault
 from orchd.tickets.validation.tickets import TicketTerms, commitment_to, ticket_hash, wins
 from orchd.tickets.validation.validate import Taken, Winner
@@ -95,7 +96,7 @@ def test_it_shows_what_tickets_came_to_by_model_and_payer_and_the_winners(
     assert typed(filled) == 0
     assert lines(capsys) == [
         "In all: expected 0.000044 ETH, won 0.072 ETH, too few to tell",
-        "11 tickets, 2 won (0.001222 expected): redeemed 0 ETH (0), expired 0 ETH (0), owed 0.072 ETH (2)",
+        "11 tickets, 2 won (0.001222 expected): owed 0.072 ETH (2)",
         "",
         "MODEL, PAYER TICKETS EXPECTED WON OWED CHANCE",
         "text-to-image/org/paint 10 0.00004 ETH 0.072 ETH 0.072 ETH too few",
@@ -313,7 +314,26 @@ def test_what_was_exported_is_owed_no_more_once_its_time_is_over(
     assert typed(filled, "export") == 0
     assert capsys.readouterr().out == ""
     assert typed(filled) == 0
-    assert "redeemed 0 ETH (0), expired 0 ETH (0), exported 0.072 ETH (2), owed 0 ETH (0)" in capsys.readouterr().out
+    shown = lines(capsys)
+    assert shown[1] == "11 tickets, 2 won (0.001222 expected): exported 0.072 ETH (2), owed 0 ETH (0)"
+    assert shown[4].endswith("0.072 ETH 0 ETH too few exported 0.072 ETH")
+
+
+def test_what_was_redeemed_and_what_has_expired_is_shown_of_each_model(
+    filled: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def redeem_one(books: Books) -> None:
+        [first, _] = books.view.owed
+        await books.mark([first], WinnerState.REDEEMED)
+        filled.chain.round += 2
+        await books.tidy(DAY_S)
+
+    kept(filled, redeem_one)
+    capsys.readouterr()
+    assert typed(filled) == 0
+    shown = lines(capsys)
+    assert shown[1].endswith("redeemed 0.036 ETH (1), expired 0.036 ETH (1), owed 0 ETH (0)")
+    assert shown[5].endswith("redeemed 0.036 ETH, expired 0.036 ETH")
 
 
 def test_a_ledger_in_order_reconciles(filled: World, capsys: pytest.CaptureFixture[str]) -> None:
