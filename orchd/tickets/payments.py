@@ -14,7 +14,7 @@ from functools import partial
 from typing import Protocol
 
 from orchd.chain.ports import Chain, ChainNow
-from orchd.domain.chain import PayerFacts
+from orchd.domain.chain import ChainFacts, PayerFacts, TermsOf
 from orchd.domain.ids import ModelKey
 from orchd.errors import StoreError
 from orchd.threads import DaemonThreads
@@ -111,14 +111,16 @@ class Payments:
     async def terms(self, scheme: Scheme, payer: bytes, price: WorkPrice, work: str) -> TicketTerms:
         """Return new terms for a payer. Without a price they are worth nothing, and nobody asks what backs them.
 
+        Gateways want such terms, too, so what is free is there for them whatever is known of the chain.
+
         Args:
             price: it is honoured until the terms expire.
             work: the capability that they are good for, where the scheme binds them to one.
 
         Raises:
-            PaymentRefused: it could not pay on them, or the chain is not known now.
+            PaymentRefused: it could not pay on them, or there is a price and the chain is not known now.
         """
-        now = self._now()
+        now = self._now() if price.wei else self._chain.now() or _WHENEVER
         funds = _NOTHING
         if price.wei:
             check_active(now.facts)
@@ -176,4 +178,6 @@ class Payments:
         return PaymentFacts(self._now().facts, funds, book)
 
 
+_WHENEVER = ChainNow(ChainFacts(0, 1, active=True), TermsOf(0, 1, bytes(31) + b"\1"), gas_price=0, fresh=False)
+"""For terms on which nobody pays."""
 _NOTHING = PayerFacts(deposit=0, reserve=0, claimed=0, claimed_by_us=0, pool_size=0, withdraw_round=0)

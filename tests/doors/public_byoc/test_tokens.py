@@ -161,6 +161,16 @@ async def test_who_could_not_pay_gets_no_terms(
 
 
 @virtual_time
+async def test_what_is_free_has_terms_while_nothing_is_known_of_the_chain() -> None:
+    till = Till(a_model(price=Price(Fraction())))
+    till.chain.told = False
+    token = await till.token(STRANGER)
+    assert token.params is not None
+    assert (token.params.face_value, token.capacity) == (b"", 1)
+    assert (await till.served(job(livepeer=job_header(STRANGER)))).messages[0].status == 200
+
+
+@virtual_time
 async def test_an_orchestrator_that_is_not_active_sells_nothing() -> None:
     till = Till()
     till.chain.facts = ChainFacts(BLOCK, ROUND, active=False)
