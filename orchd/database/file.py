@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import structlog
@@ -111,14 +112,14 @@ class DatabaseFile:
 
     def _read_into_memory(self) -> sqlite3.Connection:
         """Return what the file holds, in memory."""
-        db = sqlite3.connect(":memory:", isolation_level=None)
-        if self._path.exists() and self._path.stat().st_size:
-            with closing(sqlite3.connect(self._path)) as file:
-                # Alone with the file, SQLite needs no -shm file beside it, for which there is no room.
-                file.execute("PRAGMA locking_mode = EXCLUSIVE")
-                file.backup(db)
-        migrate(db, read_schema(db, self._path, self._migrations), self._migrations, "")
-        return db
+        with closed_if_it_fails(sqlite3.connect(":memory:", isolation_level=None)) as db:
+            if self._path.exists() and self._path.stat().st_size:
+                with closing(sqlite3.connect(self._path)) as file:
+                    # Alone with the file, SQLite needs no -shm file beside it, for which there is no room.
+                    file.execute("PRAGMA locking_mode = EXCLUSIVE")
+                    file.backup(db)
+            migrate(db, read_schema(db, self._path, self._migrations), self._migrations, "")
+            return db
 
     def _opened(self) -> sqlite3.Connection:
         try:
@@ -128,8 +129,7 @@ class DatabaseFile:
             os.close(fd)
         except OSError as exc:
             raise StoreError(f"cannot open the database {self._path}: {reason_of(exc)}") from exc
-        db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        try:
+        with closed_if_it_fails(sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as db:
             schema = read_schema(db, self._path, self._migrations)  # First: what is newer is not touched at all.
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
@@ -139,10 +139,7 @@ class DatabaseFile:
             if not schema.has_table or schema.missing(self._migrations):
                 backup = back_up(db, self._path, f"schema-{schema.number}").name if schema.number else ""
                 migrate(db, schema, self._migrations, backup)
-        except BaseException:
-            db.close()
-            raise
-        return db
+            return db
 
 
 def open_beside_writer(path: Path) -> sqlite3.Connection:
@@ -150,9 +147,19 @@ def open_beside_writer(path: Path) -> sqlite3.Connection:
 
     All its files are open then, so that it goes on reading if somebody removes them.
     """
-    db = open_read_only(path, "mode=ro")
-    db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # SQLite opens files when it needs them.
-    return db
+    with closed_if_it_fails(open_read_only(path, "mode=ro")) as db:
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # SQLite opens files when it needs them.
+        return db
+
+
+@contextmanager
+def closed_if_it_fails(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Close the connection if what is done with it fails; else it stays open, for whoever is given it."""
+    try:
+        yield db
+    except BaseException:
+        db.close()
+        raise
 
 
 def identity_of(path: Path) -> FileIdentity | None:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -302,13 +303,12 @@ async def test_another_program_that_holds_the_file_is_named_as_such(
 ) -> None:
     monkeypatch.setattr("orchd.database.file.BUSY_TIMEOUT_S", 0.0)
     async with opened(tmp_path) as database:
-        with sqlite3.connect(tmp_path / "orchd.db", isolation_level=None) as shell:
+        with closing(sqlite3.connect(tmp_path / "orchd.db", isolation_level=None)) as shell:
             shell.execute("BEGIN IMMEDIATE")
             results = await asyncio.gather(
                 *(database.transaction(partial(add_pair, id=id)) for id in range(3)), return_exceptions=True
             )
             assert ["another program holds it" in str(result) for result in results] == [True] * 3
-        shell.close()
         await database.transaction(partial(add_pair, id=1))
 
 

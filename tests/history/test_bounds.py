@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -116,44 +117,46 @@ class CountingSql(Sql):
         return super().change_all(statement, rows)
 
 
-def empty() -> CountingSql:
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    for step in find_migrations()["history"]:
-        db.executescript(step.script)
-    return CountingSql(db)
+@contextmanager
+def empty() -> Iterator[CountingSql]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        for step in find_migrations()["history"]:
+            db.executescript(step.script)
+        yield CountingSql(db)
 
 
 @given(st.lists(st.lists(st.sampled_from(KEYS), max_size=30), max_size=8))
 def test_of_each_model_and_in_all_the_newest_are_kept(batches: list[list[ModelKey | None]]) -> None:
     of_model, of_orchd, in_all = 4, 6, 9
-    sql, ids = empty(), count(1)
+    ids = count(1)
     kept: dict[ModelKey | None, list[int]] = defaultdict(list)
-    for keys in batches:
-        events = tuple(event(next(ids), key) for key in keys)
-        tables.write(sql, EventBatch(events), 0.0)
-        tables.drop_oldest(sql, set(keys), of_model, of_orchd, in_all)
-        for each in events:
-            kept[each.key].append(each.id)
-        for key, mine in kept.items():
-            del mine[: max(0, len(mine) - (of_model if key else of_orchd))]
-        newest = sorted(id for mine in kept.values() for id in mine)[-in_all:]
-        kept = defaultdict(list, {key: [id for id in mine if id in newest] for key, mine in kept.items()})
-        assert [row[0] for row in sql.rows("SELECT id FROM history_events ORDER BY id")] == newest
+    with empty() as sql:
+        for keys in batches:
+            events = tuple(event(next(ids), key) for key in keys)
+            tables.write(sql, EventBatch(events), 0.0)
+            tables.drop_oldest(sql, set(keys), of_model, of_orchd, in_all)
+            for each in events:
+                kept[each.key].append(each.id)
+            for key, mine in kept.items():
+                del mine[: max(0, len(mine) - (of_model if key else of_orchd))]
+            newest = sorted(id for mine in kept.values() for id in mine)[-in_all:]
+            kept = defaultdict(list, {key: [id for id in mine if id in newest] for key, mine in kept.items()})
+            assert [row[0] for row in sql.rows("SELECT id FROM history_events ORDER BY id")] == newest
 
 
 def test_a_batch_that_is_written_again_changes_nothing() -> None:
-    sql = empty()
-    batch = EventBatch((event(1, KEYS[1], "first"), event(2)), {RUNNER: Stand("ready", 1.0, "")})
-    tables.write(sql, batch, 0.0)
-    before = sql.rows("SELECT * FROM history_events"), sql.rows("SELECT * FROM history_runners")
-    tables.write(sql, batch, 0.0)
-    assert (sql.rows("SELECT * FROM history_events"), sql.rows("SELECT * FROM history_runners")) == before
+    with empty() as sql:
+        batch = EventBatch((event(1, KEYS[1], "first"), event(2)), {RUNNER: Stand("ready", 1.0, "")})
+        tables.write(sql, batch, 0.0)
+        before = sql.rows("SELECT * FROM history_events"), sql.rows("SELECT * FROM history_runners")
+        tables.write(sql, batch, 0.0)
+        assert (sql.rows("SELECT * FROM history_events"), sql.rows("SELECT * FROM history_runners")) == before
 
 
 @pytest.mark.parametrize("models", [1, 1000])
 def test_what_a_transaction_costs_does_not_grow_with_the_models_that_flap(models: int) -> None:
     """Statements, and how much one transaction holds: others wait for it."""
-    sql, buffer, ids = empty(), Buffer(), count(1)
+    buffer, ids = Buffer(), count(1)
     for _ in range(3):
         for number in range(models):
             key = ModelKey("llm", str(number))
@@ -161,14 +164,15 @@ def test_what_a_transaction_costs_does_not_grow_with_the_models_that_flap(models
             for _ in range(3):
                 buffer.add(event(next(ids), key))
     transactions = 0
-    while buffer:
-        sql.statements = 0
-        batch = buffer.take()
-        assert len(batch.events) <= MOST_TOGETHER
-        assert len(batch.stands) <= MOST_TOGETHER
-        tables.write(sql, batch, 0.0)
-        transactions += 1
-        assert sql.statements <= 6
+    with empty() as sql:
+        while buffer:
+            sql.statements = 0
+            batch = buffer.take()
+            assert len(batch.events) <= MOST_TOGETHER
+            assert len(batch.stands) <= MOST_TOGETHER
+            tables.write(sql, batch, 0.0)
+            transactions += 1
+            assert sql.statements <= 6
     assert transactions == -(-9 * models // MOST_TOGETHER), "all that waits goes together"
 
 
