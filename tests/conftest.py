@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -30,6 +31,8 @@ from tests.docker_images import BASE
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+OF_ONE_RUN = re.compile(r" at 0x|[0-9]{9}\.[0-9]")
+"""What differs from process to process: where an object lies, and the time."""
 REQUIRE_ALL = os.environ.get("ORCHD_TEST_REQUIRE_ALL") == "1"
 
 # The machines are shared and slow at times: no test depends on how long an example takes.
@@ -111,7 +114,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         # All processes of a run must collect the same names.
-        assert " at 0x" not in item.nodeid, f"{item.nodeid}: give its parameters `ids`"
+        assert not OF_ONE_RUN.search(item.nodeid), f"{item.nodeid}: give its parameters `ids`"
         if item.nodeid.startswith(lanes.SLOW):
             item.add_marker("slow")
         if isinstance(item, pytest.Function) and getattr(item.module, "examples", None) is soak.examples:
