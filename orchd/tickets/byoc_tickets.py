@@ -146,7 +146,7 @@ class Tickets(JobHook):
         self._charged[account.id].credit_gone = True
         with self._refusing():
             raise PaymentRefused(
-                Fault.CREDIT_GONE, f"cannot go on: the credit of {account.payer} for {account.capability} is used up"
+                Fault.CREDIT_GONE, f"cannot go on: the payer's credit for {account.capability} is used up"
             )
 
     def settle(self, account: Account, outcome: Outcome, usage: Usage) -> Waits:
@@ -216,7 +216,7 @@ class Tickets(JobHook):
         await self._payments.book(taken, BYOC, paying.key, job.key)
         log.info(
             "payment_taken",
-            payer=job.payer,
+            request_id=job.request_id,
             capability=paying.key.work,
             tickets=len(taken.nonces),
             wei=rounded(taken.credit),
