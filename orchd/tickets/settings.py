@@ -23,14 +23,15 @@ class TicketsSettings(Section):
     value: Wei = Field(
         0,
         description="Wei that one ticket should be worth. 0 = what must be in hand to begin (at BYOC's door the price "
-        "of 60 seconds), so that one ticket is enough for that; at most 3e12, which is what go-livepeer's gateways "
-        "take.",
+        "of 60 seconds), so that one ticket is enough for that; at most 3e12, which is what gateways of go-livepeer "
+        "0.9 take.",
     )
     max_face_value: Wei = Field(
         0, description="Most wei that a winning ticket may pay; 0 = what its payer's reserve covers."
     )
     redeem_gas: Annotated[int, Field(ge=21_000, le=30_000_000)] = Field(
-        1_200_000, description="Gas that redeeming a winning ticket takes; the default is go-livepeer's for Arbitrum."
+        1_200_000,
+        description="Gas that redeeming a winning ticket takes; the default is that of go-livepeer 0.9 for Arbitrum.",
     )
     cost_multiplier: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         100,

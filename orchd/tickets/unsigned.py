@@ -38,6 +38,6 @@ class UnsignedGateways:
         log.warning(
             "gateway_will_crash",
             sender=f"0x{sender.hex()}",
-            why="its signatures are empty, so it is an off-chain gateway of go-livepeer: answers other than event "
+            why="its signatures are empty, so it is an off-chain gateway of go-livepeer 0.9: answers other than event "
             "streams crash its handler, and its client sees the connection closed",
         )
