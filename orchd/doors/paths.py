@@ -114,7 +114,7 @@ def _is_below(folder: Names, pieces: Iterable[str]) -> bool:
     wanted = list(reversed(folder))
     for piece in pieces:
         if not wanted:
-            if piece.strip(_NOT_SEEN):
+            if piece:
                 return True
         elif (names := _names([piece])) and names[0] != wanted.pop():
             return False

@@ -140,6 +140,7 @@ def test_what_stays_inside_passes(path: str) -> None:
 @example("/api/stream/%2e%00")
 @example("/stream/;a")
 @example("/stream/%00")
+@example("/stream/ ")
 @example("/stream/%2f")
 @example("/stream/\\")
 @example("/api/str%65am/%5c")
