@@ -239,6 +239,12 @@ CASES: dict[str, list[Case]] = {
         Case("many are", failed("bad_request", "0+120x30 3600x60", f'{HOST},pipeline=""'), [20], [5, 60]),
         Case("some are", failed("bad_request", "0+30x90", f'{HOST},pipeline=""'), quiet=[30]),
     ],
+    "OrchdCertificateExpires": [
+        Case(
+            "nobody renews it in time", host(public_certificate_left_seconds="1209610-60x20 7776000x60"), [15], [5, 40]
+        ),
+        Case("it is renewed in time", host(public_certificate_left_seconds="1215000-60x80 7776000x60"), quiet=[30, 79]),
+    ],
     "OrchdNodeDown": [
         Case("it is down", host(node_up="1x5 0x10 1x40"), [10], [5, 30]),
         Case("orchd has none", host(converged="1x90"), quiet=[30]),
