@@ -58,7 +58,8 @@ def judged(run: Run, exc: Exception) -> JobRefused | None:
 
 def node_gave_up(run: Run, now: float) -> JobRefused | None:
     """Return what it was, if the node stopped waiting for an answer to begin; None = its caller has left."""
-    if now < run.begin_by + NODE_GIVES_UP_S or run.caller.answered or not run.caller.message.ended:
+    waited = now >= run.begin_by + NODE_GIVES_UP_S and run.caller.message.ended
+    if run.door.public or run.caller.answered or not waited:
         return None
     seconds = now - run.began_at
     return JobRefused(
@@ -73,9 +74,11 @@ def outcome_of(refusal: JobRefused) -> Outcome:
 
 
 def explain_first_byte(code: Code, run: Run) -> str:
-    """As `explain_late`, where it is the node that can't wait longer for an answer to begin."""
+    """As `explain_late`, where it is the caller that can't wait longer for an answer to begin."""
     if code is not Code.BACKEND_TIMEOUT:
         return explain_late(code, run)
+    if run.door.public:
+        return f"{explain_late(code, run)}, and its caller waits no longer for one to begin"
     return (
         f"{explain_late(code, run)}, and Livepeer Node waits 60 s at most for an answer to begin, all told: the "
         "entry's inference.early_head_s begins one sooner"

@@ -43,7 +43,7 @@ class TicketsPart(Part):
         self._context = context
         self._chain = chain
         self._ledger = ledger
-        # Signatures are looked at without the interpreter's lock, so one thread serves long payments at a core's speed.
+        # A thread gives way every few milliseconds, as one turn of the event loop would not for 600 tickets.
         self._threads = DaemonThreads("tickets")
 
     async def open(self) -> None:

@@ -322,6 +322,7 @@ async def test_an_answer_that_begins_later_than_the_payer_waits_is_a_timeout_tha
     await asyncio.sleep(20)
     await till.idle()
     assert refusal_of(caller) == (504, "backend_timeout")
+    assert b"its caller waits no longer for one to begin" in caller.messages[0].body
     assert about(till.credit(), 53) or about(till.credit(), 52)
 
 
