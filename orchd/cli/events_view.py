@@ -18,12 +18,13 @@ _COLOURS: dict[str, str] = {
     **dict.fromkeys((Kind.FAILED, Kind.GIVEN_UP, Kind.FILE_REFUSED, Kind.EDIT_REFUSED, Kind.RUNTIME_DOWN), RED),
     Kind.EVENTS_LOST: RED,
 }
-_WIDEST = max(map(len, Kind))
+_KIND_COLUMNS = 16
+"""Enough for most kinds; a longer one moves its own line, so that the others fit a terminal."""
 
 
 def lines(event: KeptEvent, style: TextStyle) -> list[str]:
     """Return an event for a person; on a terminal, what does not fit goes on in the next line."""
-    kind = f"{event.kind:{_WIDEST}}"
+    kind = f"{event.kind:{_KIND_COLUMNS}}"
     about = "" if event.key is None else str(event.key) if event.replica is None else f"{event.key} #{event.replica}"
     by = f"by {event.by}" if event.by else ""
     why = event.why if event.why != event.kind else ""
