@@ -171,7 +171,7 @@ class TestAdvice:
             (["tickets"], "127.0.0.1:0", 0, "trust", []),
             (["tickets"], "127.0.0.1:0", 0, "refuse", ["chain.id"]),
             (["tickets"], "", 42161, "refuse", ["hooks.order"]),
-            (["node-token"], "127.0.0.1:0", 0, "refuse", ["public.doors"]),
+            (["node-token"], "127.0.0.1:0", 0, "refuse", []),
             (["node-token"], "", 0, "refuse", []),
         ],
     )

@@ -21,15 +21,15 @@ from orchd.catalog.reload import read_file
 from orchd.catalog.tables import last_good
 from orchd.chain.doubts import chain_doubts
 from orchd.cli.flags import add_settings_flags
+from orchd.cli.hook_doubts import hook_files, hooks_refused
 from orchd.cli.models_file import ERRORS, WHICH_FILE, find_models_file
-from orchd.cli.public_doubts import public_doubts
+from orchd.cli.public_doubts import public_doubts, public_refused
 from orchd.database.beside import DATABASE
 from orchd.domain.model import Model
 from orchd.domain.money import Price
 from orchd.domain.offer import NodeProgram
 from orchd.domain.state import Severity
-from orchd.errors import HookError, SettingsError
-from orchd.hooks.entries import entries
+from orchd.errors import SettingsError
 from orchd.node.tables import last_program
 from orchd.rpc.urls import SETTING as RPC_URL_FILE
 from orchd.rpc.urls import rpc_urls
@@ -49,19 +49,21 @@ class CheckFindings:
     """What is wrong, and what is right.
 
     Attributes:
+        refused: names of settings with which orchd does not start, and why.
         settings: names of those that are likely to be mistakes, and why.
         hooks: why hooks can't be loaded.
         offers: what stands against offering all models.
     """
 
     reading: Reading
+    refused: Sequence[tuple[str, str]] = ()
     settings: Sequence[tuple[str, str]] = ()
     hooks: Sequence[str] = ()
     offers: Sequence[str] = ()
 
     @property
     def errors(self) -> int:
-        return self.reading.count(Severity.ERROR) + len(self.hooks)
+        return self.reading.count(Severity.ERROR) + len(self.refused) + len(self.hooks)
 
     @property
     def warnings(self) -> int:
@@ -85,15 +87,15 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     program = _kept(settings, last_program) if settings.orchestrator.enabled else None
     found = CheckFindings(
         reading,
+        [*chain_doubts(settings.chain), *public_refused(settings)],
         [
             *advice(settings),
-            *chain_doubts(settings.chain),
             *missing_secrets(settings),
             *unusable_urls(settings),
             *doubtful_secret(settings, program),
             *public_doubts(settings),
         ],
-        hooks_refused(settings),
+        hooks_refused(settings.hooks),
         tuple(offer_doubts(reading, settings, program)),
     )
     if args.json:
@@ -113,6 +115,8 @@ def missing_secrets(settings: Settings) -> Iterator[tuple[str, str]]:
     named = {
         "orchestrator.secret_file": node.secret_file if node.enabled else "",
         RPC_URL_FILE: chain.rpc_url_file if chain.id or node.reads_feed else "",
+        "tickets.key_file": settings.tickets.key_file if settings.takes_tickets else "",
+        **dict(hook_files(settings.hooks)),
     }
     for name, file in named.items():
         if Path(file).is_absolute():
@@ -138,19 +142,6 @@ def unusable_urls(settings: Settings) -> Iterator[tuple[str, str]]:
             rpc_urls(text)
         except SettingsError as exc:
             yield RPC_URL_FILE, f"{chain.rpc_url_file}: {exc.message}"
-
-
-def hooks_refused(settings: Settings) -> tuple[str, ...]:
-    """Return why hooks can't be loaded, a line each; nothing is opened. The modules of one's own hooks are imported."""
-    try:
-        for entry in entries(settings.hooks):
-            if entry.module:
-                from orchd.hooks.loader import load_hook  # Only who has hooks pays for what they need.
-
-                load_hook(entry, settings.hooks)
-    except HookError as exc:
-        return tuple(exc.message.splitlines())
-    return ()
 
 
 def doubtful_secret(settings: Settings, program: NodeProgram | None) -> Iterator[tuple[str, str]]:
@@ -195,7 +186,8 @@ def as_text(found: CheckFindings, style: TextStyle) -> str:
         f"{printable(str(problem))}"
         for problem in reading.problems
     ]
-    lines += [f"{style.paint(pad('error', 7), RED)}  {printable(line)}" for line in found.hooks]
+    refused = [*(f"setting {name} = {why}" for name, why in found.refused), *found.hooks]
+    lines += [f"{style.paint(pad('error', 7), RED)}  {printable(line)}" for line in refused]
     warned = [*found.offers, *(f"setting {name} = {why}" for name, why in found.settings)]
     lines += [f"{style.paint(pad('warning', 7), YELLOW)}  {printable(line)}" for line in warned]
     if reading.models:
@@ -229,7 +221,11 @@ def as_json(found: CheckFindings, file: str) -> dict[str, Any]:
             for problem in reading.problems
         ],
         "hooks": list(found.hooks),
-        "settings": [{"setting": name, "message": f"{name} = {why}"} for name, why in found.settings],
+        "settings": [
+            {"severity": severity, "setting": name, "message": f"{name} = {why}"}
+            for severity, told in ((Severity.ERROR, found.refused), (Severity.WARNING, found.settings))
+            for name, why in told
+        ],
         "offers": list(found.offers),
         "models": [
             {

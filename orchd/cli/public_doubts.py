@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from orchd.public.doubts import certificate_doubts, doubtful, refused
 from orchd.public.settings import PublicSettings
@@ -15,10 +15,23 @@ from orchd.settings.tree import Settings
 from orchd.tcp_listeners import holder
 
 
+def public_refused(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield each setting with which orchd does not start, and its value with why."""
+    public = settings.public
+    yield from _with_values(settings, refused(public))
+    if public.listen and "byoc" in public.doors and not settings.takes_tickets:
+        nobody = "nobody would be paid for the jobs that come by byoc; put tickets into hooks.order"
+        yield from _with_values(settings, [("public.doors", nobody)])
+
+
 def public_doubts(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield each setting that is likely to be a mistake, and its value with why."""
     public = settings.public
-    for name, why in (*refused(public), *doubtful(public), *_taken(public), *_certificate(public)):
+    yield from _with_values(settings, (*doubtful(public), *_taken(public), *_certificate(public)))
+
+
+def _with_values(settings: Settings, found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    for name, why in found:
         value = value_of(settings, name)
         shown = ", ".join(value) if isinstance(value, tuple) else str(value)
         yield name, f"{shown or 'empty'}: {why}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchd.errors import HookError
@@ -53,6 +53,22 @@ def entries(settings: HooksSettings) -> tuple[HookEntry, ...]:
                 f"cannot use [hooks.{name}] ({table.origin}): {name} comes with orchd and has no options; take them out"
             )
     return tuple(found.values())
+
+
+def check_one_takes_payment(names: Sequence[str]) -> None:
+    """Check that at most one hook takes payment.
+
+    Args:
+        names: of those that do.
+
+    Raises:
+        HookError: there are several.
+    """
+    if len(names) > 1:
+        raise HookError(
+            f"cannot use hooks.order: {' and '.join(names)} take payment, and a job is paid for once; leave one of "
+            "them in it"
+        )
 
 
 def _entry(text: str) -> HookEntry:

@@ -11,7 +11,7 @@ import structlog
 from orchd.domain.redact import scrub
 from orchd.errors import HookError, OrchdError, StoreError
 from orchd.hooks.calls import HookCalls
-from orchd.hooks.entries import entries
+from orchd.hooks.entries import check_one_takes_payment, entries
 from orchd.hooks.hook import HookHost, JobHook
 from orchd.hooks.loader import load_hook
 from orchd.hooks.metrics import HookCollector, HookCounts
@@ -172,12 +172,7 @@ def _paid_last(hooks: list[tuple[str, JobHook]]) -> list[tuple[str, JobHook]]:
     Raises:
         HookError: two take payment.
     """
-    taking = [name for name, hook in hooks if hook.takes_payment]
-    if len(taking) > 1:
-        raise HookError(
-            f"cannot use hooks.order: {' and '.join(taking)} take payment, and a job is paid for once; leave one of "
-            "them in it"
-        )
+    check_one_takes_payment([name for name, hook in hooks if hook.takes_payment])
     return sorted(hooks, key=lambda named: named[1].takes_payment)
 
 

@@ -31,13 +31,10 @@ def advice(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _payment(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Somebody is to pay, and nobody is asked to; or the other way round."""
-    opens = "byoc" in settings.public.doors and bool(settings.public.listen)
-    if opens and not settings.takes_tickets:
-        yield "public.doors", "nobody would be paid for what comes by byoc; put tickets into hooks.order"
+    """Somebody is asked to pay, and nobody can."""
     if not settings.takes_tickets:
         return
-    if not opens:
+    if not (settings.public.listen and "byoc" in settings.public.doors):
         yield "hooks.order", "tickets is asked at the door byoc of public.listen alone, which is not open"
     elif not settings.chain.id and settings.tickets.off_chain == "refuse":
         yield "chain.id", "without a chain tickets are worth nothing, so only free models are served at public.listen"

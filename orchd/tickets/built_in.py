@@ -67,14 +67,9 @@ class BuiltInHooks:
 
                 trusting = self._context.settings.tickets.off_chain == "trust"
                 return Tickets(self._tickets.payments, self._tickets.sessions, trusting=trusting)
-            case "signed-job":
-                from orchd.tickets.signed_job import SignedJob, SignedJobOptions
-
-                return SignedJob(options_of(SignedJobOptions, table, name))
-            case "limits":
-                from orchd.tickets.limits import LimitsHook, LimitsOptions
-
-                return LimitsHook(options_of(LimitsOptions, table, name))
+            case "signed-job" | "limits":
+                made = type_of(name)
+                return made(options_of(made.Options, table, name))
             case "webhook":
                 from orchd.tickets.webhook import WebhookHook, WebhookOptions
 
@@ -89,3 +84,21 @@ class BuiltInHooks:
         from orchd.tickets.node_token import NodeToken
 
         return NodeToken(self._node.tokens, direct=self._context.settings.orchestrator.allow_direct)
+
+
+def type_of(name: str) -> type[JobHook]:
+    """Return the class of a hook that has options, one of `settings.WITH_OPTIONS`."""
+    match name:
+        case "signed-job":
+            from orchd.tickets.signed_job import SignedJob
+
+            return SignedJob
+        case "limits":
+            from orchd.tickets.limits import LimitsHook
+
+            return LimitsHook
+        case "webhook":
+            from orchd.tickets.webhook import WebhookHook
+
+            return WebhookHook
+    raise ValueError(f"cannot make the hook {name!r}: it has no options")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchd.cli.public_doubts import public_doubts
+from orchd.cli.public_doubts import public_doubts, public_refused
 from orchd.public.certificate import LIFE_DAYS, make_certificate
 from orchd.settings.tree import Settings
 
@@ -18,8 +18,16 @@ NOW = time.time()
 GOOD: dict[str, Any] = {"listen": ["127.0.0.1:0"], "doors": ["byoc"], "url": "https://ai.example.org:8443"}
 
 
+def told(public: dict[str, Any], hooks: str = "tickets") -> tuple[dict[str, str], dict[str, str]]:
+    """Return with what orchd does not start, and what is likely to be a mistake."""
+    settings = Settings.model_validate({"public": public, "hooks": {"order": [hooks]}})
+    return dict(public_refused(settings)), dict(public_doubts(settings))
+
+
 def doubts(**public: Any) -> dict[str, str]:
-    return dict(public_doubts(Settings.model_validate({"public": public})))
+    refused, doubtful = told(public)
+    assert not refused
+    return doubtful
 
 
 def files(folder: Path, host: str = "ai.example.org", began: float = NOW) -> dict[str, str]:
@@ -40,15 +48,29 @@ def test_nothing_is_said_where_it_is_off_or_all_is_well(tmp_path: Path) -> None:
     [
         ({"doors": ["byoc"]}, "public.doors", "byoc: no address listens for payers"),
         ({"listen": ["127.0.0.1:0"]}, "public.listen", "127.0.0.1:0: no door is open there"),
-        (GOOD | {"url": ""}, "public.doors", "byoc: payers would be told no address"),
-        (GOOD | {"certificate": "/c.pem"}, "public.certificate", "/c.pem: its key is missing"),
-        (GOOD | {"key": "/k.pem"}, "public.key", "/k.pem: its certificate is missing"),
         (GOOD | {"certificate": "/c.pem", "key": "/k.pem"}, "public.certificate", "/c.pem: No such file"),
         (GOOD | {"certificate": "/c.pem", "key": "/k.pem", "tls": False}, "public.certificate", "it is not used"),
     ],
 )
 def test_settings_that_can_t_be_meant_are_told(public: dict[str, Any], name: str, said: str) -> None:
     assert said in doubts(**public)[name]
+
+
+@pytest.mark.parametrize(
+    ("public", "hooks", "name", "said"),
+    [
+        (GOOD | {"url": ""}, "tickets", "public.doors", "byoc: payers would be told no address"),
+        (GOOD | {"certificate": "/c.pem"}, "tickets", "public.certificate", "/c.pem: its key is missing"),
+        (GOOD | {"key": "/k.pem"}, "tickets", "public.key", "/k.pem: its certificate is missing"),
+        (GOOD, "node-token", "public.doors", "byoc: nobody would be paid"),
+    ],
+)
+def test_settings_with_which_nothing_starts_are_told_as_such(
+    public: dict[str, Any], hooks: str, name: str, said: str
+) -> None:
+    refused, _ = told(public, hooks)
+    assert list(refused) == [name]
+    assert said in refused[name]
 
 
 @pytest.mark.parametrize(
