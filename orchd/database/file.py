@@ -154,7 +154,7 @@ def open_beside_writer(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def closed_if_it_fails(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Close the connection if what is done with it fails; else it stays open, for whoever is given it."""
+    """Close the connection if what is done with it fails; else it stays open, for anybody who is given it."""
     try:
         yield db
     except BaseException:
