@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchd.domain.chain import ChainFacts
+from orchd.domain.model import StreamSpec
 from orchd.domain.money import Price, PriceUnit
 from orchd.hooks.hook import HookOptions, JobHook, Waits
 from orchd.hooks.job import Job
@@ -61,6 +62,35 @@ async def test_the_runner_sees_the_work_and_nothing_of_who_pays() -> None:
     names = {name.lower() for name, _ in sent.headers}
     assert names == {"host", "content-type", "content-length", "connection"}
     assert sent.body == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("", "/image"),
+        ("/", "/image"),
+        ("/image", "/image"),
+        ("/image/org/one", "/image"),
+        ("/image%2Forg%2Fone", "/image"),
+        ("/v1/paint?seed=7", "/v1/paint?seed=7"),
+        ("/a%20b//c", "/a%20b//c"),
+    ],
+)
+@virtual_time
+async def test_the_path_behind_the_request_is_the_runner_s(path: str, target: str) -> None:
+    till = Till()
+    await till.served(job(await till.paid(60), path=path))
+    assert till.network.requests[0].first == f"POST {target} HTTP/1.1"
+
+
+@pytest.mark.parametrize("path", ["/stream/start", "/api/stream/stop", "/stream/%73tart"])
+@virtual_time
+async def test_no_stream_begins_by_a_job(path: str) -> None:
+    till = Till(replace(PAID, stream=StreamSpec(route_prefix="")))
+    payment = await till.paid(60)
+    assert refusal_of(await till.served(job(payment, path=path))) == (403, "stream_route")
+    assert till.credit() == 0
+    assert till.table.begun(KEY) == 0
 
 
 @virtual_time
