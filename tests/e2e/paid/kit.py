@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from tests.doubles.shared import caller
 from tests.doubles.shared.caller import Answer
 from tests.doubles.shared.clock import Clock
 from tests.e2e.conftest import Start
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import PATIENCE_S, Daemon
 from tests.e2e.paid.chain import PaidChain
 from tests.ports import free_port
 from tests.runners.local import LocalRunner, scripted
@@ -92,8 +93,10 @@ class Payer:
         return await caller.call(self.url, "GET", "/process/token", headers)
 
     async def token(self, capability: str = PAID) -> Token:
-        """Return a token."""
-        answer = await self.ask(capability)
+        """Return a token, once an RPC server has told of this payer: on a busy machine it may be late."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (answer := await self.ask(capability)).status == 503:
+                assert refusal(answer)[1] in ("chain_unknown", "sender_unknown"), answer.text
         assert answer.status == 200, answer.text
         return read_token(answer.text)
 
@@ -146,9 +149,9 @@ async def selling(
         daemon = make(name, settings=chosen, main=main)
         daemon.write(*models(runner.url, price))
         async with daemon:
-            for model in (FREE, PAID):
-                await daemon.until_state(model, "ready")
-            yield Selling(daemon, runner, chosen["public.url"])
+            shop = Selling(daemon, runner, chosen["public.url"])
+            await shop.ready(chain)
+            yield shop
 
 
 @dataclass(frozen=True)
@@ -158,3 +161,10 @@ class Selling:
     daemon: Daemon
     runner: LocalRunner
     url: str
+
+    async def ready(self, chain: PaidChain | None) -> None:
+        """Wait until both models are, and until it knows the gateway's account."""
+        for model in (FREE, PAID):
+            await self.daemon.until_state(model, "ready")
+        if chain is not None:
+            await Payer(chain.gateway, self.url).token()

@@ -6,7 +6,7 @@ import shutil
 
 from tests.e2e.conftest import Start
 from tests.e2e.paid.chain import PaidChain
-from tests.e2e.paid.kit import PAID, Payer, refusal, selling
+from tests.e2e.paid.kit import Payer, refusal, selling
 
 
 async def test_a_kill_loses_no_credit_and_lets_no_payment_in_again(make: Start, chain: PaidChain) -> None:
@@ -18,7 +18,7 @@ async def test_a_kill_loses_no_credit_and_lets_no_payment_in_again(make: Start, 
         before = (await payer.token()).balance
         await shop.daemon.kill()
         await shop.daemon.start()
-        await shop.daemon.until_state(PAID, "ready")
+        await shop.ready(chain)
         assert (await payer.token()).balance == before
         assert refusal(await payer.send(payment)) == (402, "nonce_seen")
         assert (await payer.send(payer.tickets(token, [4]))).status == 200, "its terms are still good"
@@ -34,13 +34,13 @@ async def test_a_store_that_is_put_back_makes_all_terms_void(make: Start, chain:
         kept = daemon.folder / "backup"
         shutil.copytree(daemon.state, kept, symlinks=True)
         await daemon.start()
-        await daemon.until_state(PAID, "ready")
+        await shop.ready(chain)
         spent = payer.tickets(token, [1])
         assert (await payer.send(spent)).status == 200
         await daemon.end()
         for file in kept.glob("*.db*"):
             shutil.copy(file, daemon.state / file.name)
         await daemon.start()
-        await daemon.until_state(PAID, "ready")
+        await shop.ready(chain)
         assert refusal(await payer.send(spent)) == (503, "commitment_key")
         assert (await payer.send(payer.tickets(await payer.token(), [1]))).status == 200
