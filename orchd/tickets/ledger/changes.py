@@ -125,10 +125,13 @@ class Tidy(Change):
             draft.expire(block, commitment)
 
     def _expire_winners(self, draft: LedgerDraft) -> None:
-        """One that was exported may have been redeemed: all that is known is that nothing is owed for it any more."""
-        for hash, winner in islice(draft.view.owed.items(), AT_ONCE):
-            if self.round < winner.creation_round + ROUNDS_VALID:
-                break  # They are in the order in which they were won.
+        """One that was exported may have been redeemed: all that is known is that nothing is owed for it any more.
+
+        All are looked at, which are those of two rounds: they stand in no order of rounds.
+        """
+        last = self.round - ROUNDS_VALID
+        over = ((hash, winner) for hash, winner in draft.view.owed.items() if winner.creation_round <= last)
+        for hash, winner in islice(over, AT_ONCE):
             if hash not in draft.owed:
                 state = winner.state if winner.state is WinnerState.EXPORTED else WinnerState.EXPIRED
                 draft.mark(hash, winner, state, owed=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -253,6 +254,18 @@ async def test_winners_are_owed_until_they_are_redeemed_or_expire(world: World) 
         assert Fraction(sums.expected, MAX_U256) == 4 * terms.expected_value
         states = await kept.database.read(lambda sql: sql.rows("SELECT state, owed FROM ledger_winners ORDER BY nonce"))
         assert states == [("redeemed", 0), ("exported", 0), ("expired", 0)]
+
+
+async def test_winners_expire_with_their_own_round_in_whatever_order_they_were_won(world: World) -> None:
+    """Tickets of the former round may come after those of the new one; and a start loads them in another order."""
+    async with opened(world) as kept:
+        older = terms_of(kept.books)
+        newer = replace(terms_of(kept.books, 2), creation_round=older.creation_round + 1)
+        await kept.books.take(paid(newer, [1], winning=[1]), KEY, MODEL)
+        await kept.books.take(paid(older, [1], winning=[1]), KEY, MODEL)
+        world.chain.round = older.creation_round + 2
+        await kept.books.tidy(DAY_S)
+        assert [winner.creation_round for winner in kept.books.view.owed.values()] == [newer.creation_round]
 
 
 async def test_idle_credit_is_forfeited_and_debt_never(world: World) -> None:
