@@ -18,13 +18,14 @@ class Measured(NamedTuple):
 
     Attributes:
         seconds: since the session began, on the clock of `JobHook.charge`.
-        first_byte_s, status, held_s: as of `Usage`.
+        first_byte_s, status, held_s, code: as of `Usage`.
     """
 
     seconds: float
     first_byte_s: float | None = None
     status: int = 0
     held_s: float = 0.0
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Usage:
             it came to an earlier orchd.
         status: of the runner's answer; 0 = there was none, or an earlier orchd had it.
         held_s: seconds that the job has waited for a cold model.
+        code: why orchd has ended the job, as in its `job_done` line; empty = it did not.
     """
 
     seconds: float
@@ -47,13 +49,13 @@ class Usage:
     first_byte_s: float | None
     status: int
     held_s: float
+    code: str = ""
 
 
 def usage_of(account: Account, served: Measured) -> Usage:
     """Return what is settled for a session that was served like this."""
-    if not account.admitted:
-        return Usage(0.0, Fraction(0), served.first_byte_s, served.status, served.held_s)
-    return Usage(served.seconds, units(account.unit, served.seconds), served.first_byte_s, served.status, served.held_s)
+    seconds, used = (served.seconds, units(account.unit, served.seconds)) if account.admitted else (0.0, Fraction(0))
+    return Usage(seconds, used, served.first_byte_s, served.status, served.held_s, served.code)
 
 
 def units(unit: PriceUnit, seconds: float) -> Fraction:

@@ -135,12 +135,12 @@ class JobEnding:
                 self._table.end(session, outcome)
             else:
                 self._letting_go.end(session, outcome)
+        code = "" if refusal is None else refusal.code
         if run.counts:
-            code = "" if refusal is None else refusal.code
             self._metrics.job_finished(run.key, outcome, code, total_s, run.first_byte_s, run.held_s, run.status)
             self._log.done(run, outcome, refusal, total_s)
         if session is not None and self._hooks.settling:
-            session.served = Measured(now - session.began_at, run.first_byte_s, run.status, run.held_s)
+            session.served = Measured(now - session.began_at, run.first_byte_s, run.status, run.held_s, code)
             self._accounts.settle(run, session, outcome)
 
     def _leave_stream(self, run: Run, outcome: Outcome, now: float) -> None:

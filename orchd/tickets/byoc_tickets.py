@@ -20,7 +20,7 @@ import structlog
 
 from orchd.domain.money import PriceUnit
 from orchd.domain.outcomes import Outcome
-from orchd.errors import StoreError
+from orchd.errors import Code, StoreError
 from orchd.hooks.account import Account
 from orchd.hooks.hook import HookOptions, JobHook, Waits
 from orchd.hooks.job import Job
@@ -41,6 +41,8 @@ from orchd.tickets.validation.validate import Expected, Taken, without_tickets
 log = structlog.get_logger("orchd.tickets")
 
 KEPT = "tickets"
+BAD_BODY = frozenset({Code.BAD_REQUEST, Code.BODY_TOO_LARGE, Code.BODY_STALLED, Code.BODY_TOO_SLOW})
+"""Of a job that has begun: its body came too slowly, or not as it must."""
 
 
 @dataclass(slots=True)
@@ -120,7 +122,7 @@ class Tickets(JobHook):
                 return None
             payer = header.signed.sender
             payment = read_payment(job.header(b"livepeer-payment") or b"")
-            expected = Expected(BYOC, self._payments.recipient, payer, terms.capability)
+            expected = Expected(BYOC, self._payments.recipient, payer, terms.capability, fixed=price.fixed)
             paying = Paying(LedgerKey(BYOC.name, payer, terms.capability), price, Taken(payer), header.timeout_s)
             if without_tickets(payment, expected) is None:
                 return self._judge(job, paying, payment, expected)
@@ -243,9 +245,10 @@ def is_due(charged: Charged, unit: PriceUnit, outcome: Outcome, usage: Usage) ->
     """Return whether a job that was admitted is charged for.
 
     It is once the first byte of the runner's answer has come. Before that, time is charged if it was the payer who did
-    not wait any longer, or had no more credit; who pays once for a job pays nothing then.
+    not wait any longer, sent no good request, or had no more credit; who pays once for a job pays nothing then.
     """
     if usage.first_byte_s is not None:
         return True
     waited_out = outcome is Outcome.TIMEOUT and usage.seconds >= charged.patience_s
-    return unit is not PriceUnit.FIXED and (charged.credit_gone or outcome is Outcome.CLIENT_GONE or waited_out)
+    payers_doing = outcome is Outcome.CLIENT_GONE or usage.code in BAD_BODY
+    return unit is not PriceUnit.FIXED and (charged.credit_gone or payers_doing or waited_out)

@@ -85,7 +85,7 @@ async def test_a_refused_job_has_used_nothing() -> None:
     hook = Receipts(fails={"admit": JobRefused(Code.FORBIDDEN, "cannot")}, waits={"admit"})
     bench = a_bench(hook)
     await bench.serve(request(body=b"x"))
-    assert hook.got == [(Outcome.REFUSED, Usage(0.0, Fraction(0), None, 0, 0.0))]
+    assert hook.got == [(Outcome.REFUSED, Usage(0.0, Fraction(0), None, 0, 0.0, Code.FORBIDDEN))]
 
 
 @virtual_time

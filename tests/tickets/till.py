@@ -56,6 +56,7 @@ class FakeChain:
         payers: whom an RPC server knows.
         known: whom we know without asking.
         told: False = no RPC server has answered for too long.
+        asked: whom an RPC server was asked about.
     """
 
     recipient: bytes = RECIPIENT
@@ -65,6 +66,7 @@ class FakeChain:
     known: set[bytes] = field(default_factory=set)
     told: bool = True
     credit: list[tuple[bytes, Fraction]] = field(default_factory=list)
+    asked: list[bytes] = field(default_factory=list)
 
     @property
     def kept_l1_block(self) -> int:
@@ -79,6 +81,7 @@ class FakeChain:
         return self.payers.get(address) if address in self.known else None
 
     async def learn(self, address: bytes) -> PayerFacts | None:
+        self.asked.append(address)
         await asyncio.sleep(0)
         if address in self.payers:
             self.known.add(address)

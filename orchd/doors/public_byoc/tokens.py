@@ -69,7 +69,9 @@ class TokenDesk:
             asked.limit_payer(f"0x{payer.sender.hex()}")
             key = served.named(name)
             price = FREE if key is None else quote(self.price(served.models[key], f"0x{payer.sender.hex()}"))
-            terms = await self.payments.terms(BYOC, payer.sender, price if self.payments.backed else FREE, name)
+            # Nothing was quoted for what is not sold, so those terms must not be good for it once it is.
+            work = "" if key is None else name
+            terms = await self.payments.terms(BYOC, payer.sender, price if self.payments.backed else FREE, work)
             token = self._token(payer, name, price, terms)
             if key is not None and (free := self.slots.could_begin(key)):
                 token["available_capacity"] = free

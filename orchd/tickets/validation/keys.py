@@ -29,12 +29,14 @@ class Basis:
         payer: 20 bytes: the only one who may pay on them.
         price: wei per unit, not negative, that was quoted with them.
         work: the capability that they are good for; empty = any.
+        fixed: the price is for a whole job, and not for a unit of time.
     """
 
     scheme: str
     payer: bytes
     price: Fraction
     work: str = ""
+    fixed: bool = False
 
 
 class Rands(Protocol):
@@ -81,7 +83,7 @@ class TermsKey:
                     u256(number)
                     for number in (
                         *(terms.seed, terms.face_value, terms.win_prob, terms.expiration_block),
-                        *(price.numerator, price.denominator, terms.creation_round),
+                        *(price.numerator, price.denominator, basis.fixed, terms.creation_round),
                     )
                 ),
                 terms.round_hash,

@@ -30,6 +30,7 @@ class Expected:
         payer: 20 bytes: who has signed the job or the segment; only this one may pay.
         work: the capability.
         price: wei per unit that was pinned to the session; None = that of the terms is honoured, whatever it was.
+        fixed: a unit is a whole job; terms for units of time are none for it.
     """
 
     scheme: Scheme
@@ -37,6 +38,7 @@ class Expected:
     payer: bytes
     work: str = ""
     price: Fraction | None = None
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +93,7 @@ def validate(payment: Payment, expected: Expected, rands: Rands, facts: PaymentF
     check_active(facts.chain)
     price = _price(payment, expected)
     check_funds(facts.payer, facts.chain)
-    if terms.recipient != expected.recipient:
-        raise _refused(Fault.RECIPIENT_DIFFERS, "its recipient is somebody else")
-    if payment.sender == ZERO_ADDRESS:
-        raise _refused(Fault.SENDER_ZERO, "its sender is the zero address")
-    basis = Basis(scheme.name, payment.sender, price, expected.work if scheme.bound_to_work else "")
-    rand = _rand(terms, basis, rands)
+    rand = _rand(payment, terms, expected, price, rands)
     _check_terms(terms, facts)
     used = set[int]()
     winners: list[Winner] = []
@@ -112,6 +109,16 @@ def validate(payment: Payment, expected: Expected, rands: Rands, facts: PaymentF
             winners.append(Winner(nonce, sig, hashed, rand))
     nonces = tuple(each.sender_nonce for each in payment.tickets)
     return Taken(payment.sender, terms, price, nonces, tuple(winners), terms.expected_value * len(nonces))
+
+
+def check_issued(payment: Payment, expected: Expected, rands: Rands) -> None:
+    """Check that the terms of a payment were given to its sender, of which nothing need be known for that.
+
+    Raises:
+        PaymentRefused: they were not.
+    """
+    assert payment.terms is not None
+    _rand(payment, payment.terms, expected, _price(payment, expected), rands)
 
 
 def without_tickets(payment: Payment, expected: Expected) -> Taken | None:
@@ -214,8 +221,14 @@ def check_funds(payer: PayerFacts | None, chain: ChainFacts) -> PayerFacts:
     return payer
 
 
-def _rand(terms: TicketTerms, basis: Basis, rands: Rands) -> int:
-    rand = rands.rand(terms, basis)
+def _rand(payment: Payment, terms: TicketTerms, expected: Expected, price: Fraction, rands: Rands) -> int:
+    scheme = expected.scheme
+    if terms.recipient != expected.recipient:
+        raise _refused(Fault.RECIPIENT_DIFFERS, "its recipient is somebody else")
+    if payment.sender == ZERO_ADDRESS:
+        raise _refused(Fault.SENDER_ZERO, "its sender is the zero address")
+    work = expected.work if scheme.bound_to_work else ""
+    rand = rands.rand(terms, Basis(scheme.name, payment.sender, price, work, expected.fixed))
     if rand is None:
         raise _refused(Fault.COMMITMENT_KEY, "its terms are void since a key was changed; ask for new ones")
     if commitment_to(rand) != terms.commitment:
