@@ -12,6 +12,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +28,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CLIENT = ROOT / "tests" / "e2e" / "sdk_client.py"
 MODEL = "one"
+PATIENT_NODE = replace(LIVEPEER_NODE, flags=(*LIVEPEER_NODE.flags, "--heartbeat-ttl", "900s"))
+"""By default it ends the sessions of an orchd that is away for 30 s: on a busy machine a start may take that long."""
 START_URLS = ("publish_url", "subscribe_url", "control_url", "events_url", "data_url")
 
 
@@ -154,7 +157,7 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
     folder, entry = tmp_path_factory.mktemp("live"), pytrickle(MODEL)
     instance = f"t-live-{secrets.token_hex(4)}"
     async with (
-        NodeProcess(folder / "node", program=LIVEPEER_NODE) as node,
+        NodeProcess(folder / "node", program=PATIENT_NODE) as node,
         orchd_beside(node, folder / "orchd", instance, entry, streams__idle_s="1") as daemon,
     ):
         stage = Stage(node, daemon)
