@@ -73,7 +73,12 @@ def reached(by: str, values: str) -> dict[str, str]:
     return {f'orchd_callback_reached{{{HOST},by="{by}"}}': values}
 
 
+def rpc(server: str, values: str) -> dict[str, str]:
+    return {f'orchd_rpc_up{{{HOST},server="{server}"}}': values}
+
+
 NODE_IS_UP = host(node_up="1x90")
+CHAIN_IS_ON = host(chain_payers="1x130")
 JOBS = {f'orchd_jobs_total{{{MODEL},outcome="ok"}}': "0+10x90"}
 START, FDS, MOST = (f"process_{name}{{{HOST}}}" for name in ("start_time_seconds", "open_fds", "max_fds"))
 LAG = f"orchd_loop_lag_seconds_count{{{HOST}}}"
@@ -244,6 +249,23 @@ CASES: dict[str, list[Case]] = {
             "nobody renews it in time", host(public_certificate_left_seconds="1209610-60x20 7776000x60"), [15], [5, 40]
         ),
         Case("it is renewed in time", host(public_certificate_left_seconds="1215000-60x80 7776000x60"), quiet=[30, 79]),
+    ],
+    "OrchdChainNotRead": [
+        Case("no server answers any more", host(chain_age_seconds="5x5 10+60x20 5x60"), [12], [5, 40]),
+        Case(
+            "none has answered since the start", host(chain_payers="0x20", chain_age_seconds="_x20 5x60"), [5], [1, 40]
+        ),
+        Case("a server fails, and the next one answers", host(chain_age_seconds="5x90", chain_payers="1x90"), (), [30]),
+        Case("no chain is read", host(converged="1x90"), quiet=[30]),
+    ],
+    "OrchdRpcServerDown": [
+        Case("one of two", rpc("a", "1x5 0x60 1x60") | rpc("b", "1x130") | CHAIN_IS_ON, [45], [20, 90]),
+        Case("both: another alert", rpc("a", "0x90") | rpc("b", "0x90") | CHAIN_IS_ON, quiet=[60]),
+        Case("the rate alone is read", rpc("a", "0x90") | rpc("b", "1x90"), quiet=[60]),
+    ],
+    "OrchdNotActive": [
+        Case("it drops out", host(chain_active="1x5 0x20 1x60"), [15], [5, 9, 40]),
+        Case("it is active", host(chain_active="1x90"), quiet=[30]),
     ],
     "OrchdNodeDown": [
         Case("it is down", host(node_up="1x5 0x10 1x40"), [10], [5, 30]),
