@@ -77,7 +77,10 @@ def contracts_of(results: Sequence[Any]) -> Contracts:
     """
     found = []
     for name, result in zip(NAMES, results, strict=True):
-        [address] = words_of(result, 1)
+        try:
+            [address] = words_of(result, 1)
+        except RpcFault as fault:
+            raise RpcFault("Livepeer's Controller is not at the address in chain.controller on its chain") from fault
         if not 0 < address < 2**160:
             raise RpcFault(f"the controller on its chain knows no {name}")
         found.append(f"0x{address:040x}")

@@ -14,11 +14,17 @@ def chain_doubts(rules: ChainSettings) -> Iterator[tuple[str, str]]:
     if not rules.id:
         return
     if not rules.rpc_url_file:
-        yield "chain.rpc_url_file", "there is no RPC server to read the chain from: name a file with the URL of one"
+        yield (
+            "chain.rpc_url_file",
+            "empty, so that there is no RPC server to read the chain from: name a file with the URL of one",
+        )
     if not rules.orchestrator:
-        yield "chain.orchestrator", "tickets would be paid to nobody: give the address that is registered"
+        yield (
+            "chain.orchestrator",
+            "empty, so that tickets would be paid to nobody: give the address that is registered",
+        )
     if not rules.controller and rules.id != ARBITRUM_ONE:
-        yield "chain.controller", f"orchd knows that of Arbitrum One alone: give that of chain {rules.id}"
+        yield "chain.controller", f"empty, and orchd knows that of Arbitrum One alone: give that of chain {rules.id}"
     for name, address in (("chain.orchestrator", rules.orchestrator), ("chain.controller", rules.controller)):
         if address and is_mistyped(address):
             right = checksummed(bytes.fromhex(address[2:]))

@@ -53,6 +53,7 @@ class ChainHead:
         round: what was read of it last; None = nothing yet.
         read_at: loop clock of the last time that all that was due could be read; None = never. `read_unix`: the same
             as Unix time.
+        usable_s: for how many seconds after an answer it is gone by; at least until the next one is due.
         why: why the last reading failed; empty = it did not.
         kept_l1_block: as `ports.Chain`.
     """
@@ -73,6 +74,7 @@ class ChainHead:
         self._controller = controller_of(rules)
         self._pace = L1Pace(bounded=rules.id == ARBITRUM_ONE)
         self._fresh_s = 2 * rules.poll_s + rules.call_timeout_s
+        self.usable_s = max(rules.max_stale_s, self._fresh_s)
         self._seen = self._highest = 0
         self._round_hash = (0, b"")
         self._round_due = self._contracts_due = 0.0
@@ -102,7 +104,7 @@ class ChainHead:
     @property
     def usable(self) -> bool:
         """What was read is not too old to go by."""
-        return self._age() <= self._rules.max_stale_s
+        return self._age() <= self.usable_s
 
     @property
     def l1_block(self) -> int:

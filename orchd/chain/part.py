@@ -97,6 +97,7 @@ class ChainPart(Part):
             active=head.round.active,
             fresh=head.fresh,
             usable=head.usable,
+            usable_until=head.read_unix + head.usable_s,
             why=head.why,
             payers=len(chain.payers),
         )

@@ -54,7 +54,7 @@ class RpcChain:
         self.recipient = recipient
         self.head = ChainHead(rpc, store, rules, recipient)
         fresh_s = 2 * rules.payer_poll_s + rules.call_timeout_s
-        self.payers = PayerCache(self._read_payers, lambda: self.head.fresh, fresh_s, rules.max_stale_s)
+        self.payers = PayerCache(self._read_payers, lambda: self.head.fresh, fresh_s, max(fresh_s, rules.max_stale_s))
         self.standing: HowKnown | None = None
         self.turned: Signal[HowKnown] = Signal()
 

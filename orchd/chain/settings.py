@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from orchd.settings.section import NotNegative, Positive, SecretFile, Section
 
-Address = Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F]{40})?$")]
+
+def _check_address(text: str) -> str:
+    if text and not re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
+        raise ValueError("it should be an address: 0x and 40 hexadecimal digits")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_check_address)]
 
 
 class ChainSettings(Section):

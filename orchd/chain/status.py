@@ -26,10 +26,16 @@ def chain_line(chain: Json, now: float | None) -> str:
     if not chain["usable"]:
         facts.append("too old to go by, so paid jobs are refused")
     elif not chain["fresh"]:
-        facts.append("no RPC server answers, so only known payers are served, and not for long")
+        facts.append(f"no RPC server answers, so only known payers are served, {_how_long(chain, now)}")
     if not chain["active"]:
         facts.append("the orchestrator is not active, so tickets are refused")
     return f"{name}: {', '.join(facts)}"
+
+
+def _how_long(chain: Json, now: float | None) -> str:
+    if now is None or chain.get("usable_until") is None:  # A daemon of before the update does not say.
+        return "and not for long"
+    return f"for {ago(max(0.0, chain['usable_until'] - now))} more"
 
 
 def _servers(chain: Json) -> str:

@@ -60,7 +60,7 @@ def _became(standing: TicketStanding) -> str:
         f"{name} {in_eth(each.wei)} ({each.count})" for name, each in parts if each.count or name == "owed"
     )
     expected = float(standing.odds.expected)
-    return f"{standing.odds.tickets} tickets, {standing.won.count} won ({expected:.4g} expected): {told}"
+    return f"{_several(standing.odds.tickets, 'ticket')}, {standing.won.count} won ({expected:.4g} expected): {told}"
 
 
 def _rows(models: Iterable[ModelStanding], most: int) -> Iterable[list[Cell]]:
@@ -123,7 +123,9 @@ def history_lines(history: PayerHistory, style: TextStyle) -> list[str]:
 
 
 def _movement_line(each: Movement, style: TextStyle) -> str:
-    of = f"{each.tickets} tickets" if each.tickets else f"{each.units} at {in_eth(each.price)}" if each.units else ""
+    of = f"{each.units} at {in_eth(each.price)}" if each.units else ""
+    if each.tickets:
+        of = _several(each.tickets, "ticket")
     state = "" if each.state == "done" else f"({_STATES.get(each.state, each.state)})"
     said = "  ".join(filter(None, (printable(each.work), of, state)))
     return f"{style.paint(when(each.at), DIM)}  {_KINDS.get(each.kind, each.kind):<10}  {signed(each.wei):>14}  {said}"
@@ -131,10 +133,10 @@ def _movement_line(each: Movement, style: TextStyle) -> str:
 
 def reconcile_lines(found: Reconciled) -> list[str]:
     """Return whether the ledger agrees with its journal, and where not."""
-    looked = f"{found.accounts} balances, {found.entries} credits and charges"
+    looked = f"{_several(found.accounts, 'balance')}, {found.entries} credits and charges"
     if not found.differences:
         return [f"{looked}: no difference"]
-    return [f"{looked}: {len(found.differences)} differences", *map(_difference_line, found.differences)]
+    return [f"{looked}: {_several(len(found.differences), 'difference')}", *map(_difference_line, found.differences)]
 
 
 def _difference_line(each: Difference) -> str:
@@ -283,3 +285,7 @@ def reconcile_json(found: Reconciled) -> Json:
             for each in found.differences
         ],
     }
+
+
+def _several(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count != 1)}"

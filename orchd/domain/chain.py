@@ -129,6 +129,7 @@ class ChainStatus:
         read_at: Unix time at which an RPC server told it last; None = none ever did.
         active: the orchestrator is active in this round.
         fresh: an RPC server has answered lately. `usable`: what it said is not too old to go by.
+        usable_until: Unix time until which it is if no server answers again; None = none ever did.
         why: nothing newer is known, in one line; empty = it is fresh.
         payers: how many are followed.
     """
@@ -142,5 +143,6 @@ class ChainStatus:
     active: bool = False
     fresh: bool = False
     usable: bool = False
+    usable_until: float | None = None
     why: str = ""
     payers: int = 0

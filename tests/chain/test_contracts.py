@@ -67,6 +67,11 @@ def test_a_controller_that_does_not_know_a_contract_is_named(address: int) -> No
         contracts_of([words(1), words(address), words(3)])
 
 
+def test_an_address_that_is_not_the_controllers_is_told_as_the_setting_that_is_wrong() -> None:
+    with pytest.raises(RpcFault, match=r"not at the address in chain\.controller"):
+        contracts_of(["0x", "0x", "0x"])
+
+
 def test_on_arbitrum_the_l1_block_stands_beside_the_number() -> None:
     header = {"number": "0x5f5e100", "l1BlockNumber": "0x1676ec0"}
     assert l1_block_of(header, ARBITRUM_ONE) == 23_555_776

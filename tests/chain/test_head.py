@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -157,6 +159,18 @@ async def test_the_block_is_read_each_time_and_the_rest_each_minute() -> None:
 
 
 @virtual_time
+async def test_what_a_day_asks_of_a_server_is_what_the_page_says() -> None:
+    rig = Rig()
+    await rig.head.open()
+    for _ in range(360):
+        await rig.later(rig.rules.poll_s)
+    server = rig.fakes[0]
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "chain.md").read_text()
+    told = [int(each.replace(",", "")) for each in re.findall(r"about ([0-9,]+) (?:requests|calls) a day", page)]
+    assert told == [pytest.approx(24 * server.requests, rel=0.05), pytest.approx(24 * len(server.asked), rel=0.05)]
+
+
+@virtual_time
 async def test_a_new_round_and_our_leaving_are_seen_within_a_minute() -> None:
     rig = await Rig().opened()
     rig.chain.round, rig.chain.active, rig.chain.hashes[8] = 8, False, 0x88
@@ -211,6 +225,18 @@ async def test_facts_that_are_too_old_are_none() -> None:
     rig.all(up)
     await rig.later(10)
     assert rig.now.fresh
+
+
+@virtual_time
+async def test_without_patience_the_chain_is_gone_by_while_servers_answer_and_no_longer() -> None:
+    rig = Rig()
+    rig.head = ChainHead(rig.servers, rig.store, ChainSettings(**dict(rig.rules) | {"max_stale_s": 0.0}), US, unix)
+    await rig.opened()
+    await asyncio.sleep(rig.rules.poll_s)
+    assert rig.now.fresh
+    rig.all(down)
+    await rig.later(2 * rig.rules.poll_s)
+    assert rig.head.now() is None
 
 
 @virtual_time

@@ -20,6 +20,7 @@ GOOD = ChainStatus(
     active=True,
     fresh=True,
     usable=True,
+    usable_until=690.0,
 )
 DOWN = RpcStatus("b.example", up=False, why="no answer within 5 s")
 
@@ -39,7 +40,8 @@ def test_a_server_that_fails_is_named_with_the_reason() -> None:
 
 
 def test_an_outage_says_what_it_means_for_payers() -> None:
-    assert "only known payers are served, and not for long" in shown(replace(GOOD, fresh=False))
+    assert "only known payers are served, for 9m more" in shown(replace(GOOD, fresh=False))
+    assert "only known payers are served, and not for long" in shown(replace(GOOD, fresh=False, usable_until=None))
     assert "too old to go by, so paid jobs are refused" in shown(replace(GOOD, fresh=False, usable=False))
     assert "not active, so tickets are refused" in shown(replace(GOOD, active=False))
     never = ChainStatus(31337, "0x1", (DOWN,))

@@ -346,7 +346,7 @@ def test_a_balance_that_was_changed_by_hand_is_named(filled: World, capsys: pyte
         db.execute("UPDATE ledger_accounts SET balance = '5' WHERE payer = ?", (OTHER_KEY.payer,))
     assert typed(filled, "reconcile") == 1
     first, second = lines(capsys)
-    assert first == "2 balances, 3 credits and charges: 1 differences"
+    assert first == "2 balances, 3 credits and charges: 1 difference"
     assert second.startswith(f"0x{'22' * 20} chat (byoc): kept is 5 wei, its rows come to ")
     assert typed(filled, "reconcile", "--json") == 1
     [difference] = json.loads(capsys.readouterr().out)["differences"]

@@ -68,7 +68,7 @@ async def test_settings_of_the_chain_that_cannot_be_used_are_told_by_check_and_k
     config.write_text("[chain]\n" + "".join(f"{name[6:]} = {_toml(value)}\n" for name, value in settings.items()))
     code, said = await daemon.command("check", "--config", str(config), "--models-file", str(daemon.models))
     assert code == 1, "orchd does not start with these"
-    assert "chain.controller = orchd knows that of Arbitrum One alone" in said
+    assert "chain.controller = empty, and orchd knows that of Arbitrum One alone" in said
     assert "chain.orchestrator = 0x5aAec6053F3E94C9b9A09f33669435E7Ef1BeAed has a wrong checksum" in said
     assert "cannot use line 2 of the file in chain.rpc_url_file" in said
     await daemon.start(wait=False)
