@@ -3,6 +3,8 @@
 One daemon for each, all before the same runner and loaded in turns, so that what else the machine does meets all alike.
 The default, which names no hook that has anything to do here, stands against `hooks.order = []`: a job pays nothing for
 hooks that are not configured.
+
+What `tickets` adds is measured at the door that it is for: a job from credit against one that is free.
 """
 
 from __future__ import annotations
@@ -16,12 +18,15 @@ import sys
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 from tests.bench.load import Load, Target, load
 from tests.bench.report import Row, Section, markdown
 from tests.e2e.daemon import ROOT, Daemon
+from tests.e2e.paid.chain import PaidChain
+from tests.e2e.paid.kit import FREE, PAID, Payer, selling
 from tests.tickets.validation.sender import Signer, checksummed
 
 BODY = b'{"prompt": "a small red house by the sea"}'
@@ -119,6 +124,37 @@ async def measure(folder: Path, turns: int, seconds: float) -> Section:
     )
 
 
+async def measure_tickets(folder: Path, turns: int, seconds: float) -> Section:
+    """Load the public door in turns: with jobs that are free, and with jobs that are paid from credit.
+
+    Both are signed, and both cost that; what is added is to judge the credit, to charge, and to write the charge.
+    """
+    rounds: dict[str, list[float]] = {FREE: [], PAID: []}
+    async with PaidChain.started(folder) as chain:
+
+        def make(name: str, **how: Any) -> Daemon:
+            return Daemon(folder / name, f"t-bench-{name}", **how)
+
+        async with selling(make, chain, "tickets", settings={"public.tls": "false"}) as shop:
+            payer = Payer(chain.gateway, shop.url)
+            paid = await payer.send(payer.tickets(await payer.token(), range(600)))  # Ten hours of work.
+            assert paid.status == 200, paid.text
+            headers = {name: payer.job_headers(name) for name in rounds}
+            targets = {name: Target.post(f"{shop.url}/process/request/run", headers[name], b"{}") for name in rounds}
+            for _ in range(turns):
+                for name, target in targets.items():
+                    rounds[name].append(p50_us(await load(target, connections=1, seconds=seconds)))
+    return Section(
+        "Tickets",
+        f"Signed jobs at public.listen, without TLS, at 1 connection; medians of {turns} turns of {seconds:g} s.",
+        HEAD,
+        tuple(
+            row(told, rounds[name], rounds[FREE])
+            for told, name in (("tickets, a free job", FREE), ("tickets, a job from credit", PAID))
+        ),
+    )
+
+
 def p50_us(load: Load) -> float:
     return load.percentile_us(50)
 
@@ -134,7 +170,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tells that it works, not how fast anything is")
     turns, seconds = (1, 0.1) if parser.parse_args().quick else (10, 0.5)
     with tempfile.TemporaryDirectory() as folder:
-        print(markdown(asyncio.run(measure(Path(folder), turns, seconds))))
+        for of in (measure, measure_tickets):
+            print(markdown(asyncio.run(of(Path(folder), turns, seconds))))
 
 
 if __name__ == "__main__":

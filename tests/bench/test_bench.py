@@ -74,7 +74,7 @@ async def test_pages_of_many_models_are_measured(tmp_path: Path) -> None:
 
 async def test_what_each_hook_adds_is_measured(tmp_path: Path) -> None:
     text = await bench(tmp_path, module="tests.bench.hooks")
-    for name in ("none", "the default", *WITH_OPTIONS):
+    for name in ("none", "the default", *WITH_OPTIONS, "tickets, a free job", "tickets, a job from credit"):
         assert f"| {name}" in text
 
 

@@ -107,10 +107,14 @@ class Payer:
         price = Fraction(token.price.price_per_unit, token.price.pixels_per_unit)
         return header(self.account.payment(terms, nonces, price)).decode()
 
+    def job_headers(self, capability: str) -> dict[str, str]:
+        """Return those of a job without a payment."""
+        job = Job("job-1", "{}", "{}", capability, 60)
+        return {"Livepeer": Identity(self.account).job_header(job), "Content-Type": "application/json"}
+
     async def send(self, payment: str | None, capability: str = PAID) -> Answer:
         """Send a job with this payment."""
-        job = Job("job-1", "{}", "{}", capability, 60)
-        headers = {"Livepeer": Identity(self.account).job_header(job), "Content-Type": "application/json"}
+        headers = self.job_headers(capability)
         if payment is not None:
             headers["Livepeer-Payment"] = payment
         return await caller.call(self.url, "POST", "/process/request/run", headers, "{}")
@@ -149,14 +153,15 @@ async def selling(
         daemon = make(name, settings=chosen, main=main)
         daemon.write(*models(runner.url, price))
         async with daemon:
-            shop = Selling(daemon, runner, chosen["public.url"])
+            plain = chosen.get("public.tls") == "false"
+            shop = Selling(daemon, runner, f"http://{chosen['public.listen']}" if plain else chosen["public.url"])
             await shop.ready(chain)
             yield shop
 
 
 @dataclass(frozen=True)
 class Selling:
-    """An orchd, the runner behind it, and its public URL."""
+    """An orchd, the runner behind it, and the URL of its public listener."""
 
     daemon: Daemon
     runner: LocalRunner
