@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 import structlog
 
@@ -83,15 +84,15 @@ class LoopLag:
         """Return for how many seconds since `since` (loop clock) the loop was stalled, counting long stalls only."""
         return lost_s(self.stalls(), since)
 
-    def timeout(self, seconds: float) -> _Timeout:
+    def timeout(self, seconds: float) -> Timeout:
         """As `asyncio.timeout`, but extended by the time in which the loop was stalled."""
-        return _Timeout(self, seconds)
+        return Timeout(self, seconds)
 
     def _late_s(self) -> float:
         return 0.0 if self._clock is None else self._clock() - self._due
 
 
-class _Timeout:
+class Timeout:
     """A context manager that is entered once. It raises TimeoutError when it is left after its time."""
 
     def __init__(self, lag: LoopLag, seconds: float) -> None:
@@ -99,11 +100,12 @@ class _Timeout:
         self._seconds = seconds
         self._limit = asyncio.timeout(None)
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._until = self._loop.time() + self._seconds - self._lag.stalled_s()
         await self._limit.__aenter__()
         self._timer = self._loop.call_later(self._seconds, self._check)
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -111,9 +113,14 @@ class _Timeout:
         self._timer.cancel()
         await self._limit.__aexit__(kind, error, trace)
 
+    def expire(self) -> None:
+        """End it now, as if its time were over. It has been entered, and not left."""
+        self._timer.cancel()
+        self._limit.reschedule(self._loop.time())
+
     def _check(self) -> None:
         due = self._until + self._lag.stalled_s()
         if due <= self._loop.time():
-            self._limit.reschedule(self._loop.time())
+            self.expire()
         else:
             self._timer = self._loop.call_at(due, self._check)

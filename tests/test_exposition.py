@@ -65,7 +65,7 @@ async def test_a_page_of_many_models_pauses_as_often_as_it_is_large_and_each_chu
     for n in range(1000):
         metrics.define(ModelKey("bench", f"m-{n}"), 1)
     chunks = await metrics.page()
-    assert sum(map(len, chunks)) < 2_000_000
+    assert sum(map(len, chunks)) < 2_500_000, "a model has 2.5 kB, half a kB of it for what it is paid"
     assert max(map(len, chunks)) < 100_000
     assert pauses > sum(map(len, chunks)) / (2 * PIECE_BYTES)
 

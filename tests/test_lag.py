@@ -145,6 +145,21 @@ async def test_a_timeout_of_a_loop_that_runs_is_an_ordinary_one() -> None:
         assert asyncio.get_running_loop().time() - began == pytest.approx(5)
 
 
+@virtual_time
+async def test_a_timeout_can_be_ended_before_its_time() -> None:
+    async with running() as lag:
+        began = asyncio.get_running_loop().time()
+
+        async def work() -> None:
+            async with lag.timeout(5) as limit:
+                limit.expire()
+                await asyncio.sleep(3600)
+
+        with pytest.raises(TimeoutError):
+            await work()
+        assert asyncio.get_running_loop().time() == began
+
+
 class SlowServer:
     """Answers when told to."""
 

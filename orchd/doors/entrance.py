@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +22,9 @@ class OwnAnswerKeeper(Protocol):
 
     @property
     def seconds(self) -> float: ...
+
+    def timeout(self) -> AbstractAsyncContextManager[object]:
+        """Return what raises TimeoutError after `seconds`; the time in which orchd itself stood still is left out."""
 
     def limit_address(self, peer: str) -> None:
         """Count a request from this address.

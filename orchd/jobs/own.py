@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +54,7 @@ class OwnAnswers:
             body = await self._body(run, way) if way.body_bytes else b""
             answer = way.answer(_Asked(run.job, body, keeper))
             if not isinstance(answer, Answered):
-                answer = await run.outside(_within(answer, keeper.seconds))
+                answer = await run.outside(_within(answer, keeper))
             status = answer.status
         except CallerGone:
             status = 0
@@ -89,9 +88,9 @@ def _too_large(way: OwnAnswer) -> JobRefused:
     return JobRefused(Code.BODY_TOO_LARGE, f"cannot take the body: at most {way.body_bytes} bytes are read here")
 
 
-async def _within(answer: Awaitable[Answered], seconds: float) -> Answered:
+async def _within(answer: Awaitable[Answered], keeper: OwnAnswerKeeper) -> Answered:
     try:
-        async with asyncio.timeout(seconds):
+        async with keeper.timeout():
             return await answer
     except TimeoutError as exc:
-        raise JobRefused(Code.ANSWER_LATE, f"cannot answer within {seconds:g} s; try again") from exc
+        raise JobRefused(Code.ANSWER_LATE, f"cannot answer within {keeper.seconds:g} s; try again") from exc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from orchd.errors import Code, JobRefused
@@ -24,16 +25,28 @@ class PublicAnswers:
 
     Args:
         now: seconds.
+        timeout: bounds what is awaited to so many seconds, without those in which orchd stood still.
     """
 
-    def __init__(self, settings: PublicSettings, counts: AnswerCounts, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: PublicSettings,
+        counts: AnswerCounts,
+        now: Callable[[], float],
+        timeout: Callable[[float], AbstractAsyncContextManager[object]],
+    ) -> None:
         self.seconds = settings.answer_timeout_s
         self.answered = counts.answered
         self.not_found = counts.not_found
         self._limited = counts.limited
         self._now = now
+        self._timeout = timeout
         self._addresses = TokenBuckets(settings.address_rate, settings.address_burst)
         self._payers = TokenBuckets(settings.payer_rate, settings.payer_burst)
+
+    def timeout(self) -> AbstractAsyncContextManager[object]:
+        """As `OwnAnswerKeeper`."""
+        return self._timeout(self.seconds)
 
     def limit_address(self, peer: str) -> None:
         """As `OwnAnswerKeeper`."""

@@ -90,7 +90,7 @@ class PublicPart(Part):
         if settings.tls:
             await self._open_tls(collector)
         doors = tuple(self._doors[name]() for name in settings.doors)
-        own = PublicAnswers(settings, collector, asyncio.get_running_loop().time)
+        own = PublicAnswers(settings, collector, asyncio.get_running_loop().time, context.lag.timeout)
         peers = Peers(settings.trusted_proxies)
         entrance = Entrance((*doors, NowhereDoor()), settings.base_path, peers.peer_of, own)
         most, jobs = settings.max_connections, context.settings.jobs
@@ -109,7 +109,7 @@ class PublicPart(Part):
                 certificate = await self._read()
             else:
                 certificate = await self._threads.run(lambda: own_certificate(context.state_dir, host), READ_TIMEOUT_S)
-            self._tls = tls = PublicTls(certificate, collector.handshake_failed)
+            self._tls = tls = PublicTls(certificate, collector.handshake_failed, context.lag)
         except (ValueError, TimeoutError) as exc:
             raise SettingsError(f"cannot use public.certificate: {exc or 'its file system does not answer'}") from exc
         self._watch = CertificateWatch(tls, self._history, self._read if settings.certificate else None)

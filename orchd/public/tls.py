@@ -14,6 +14,7 @@ import structlog
 
 from orchd.errors import Code, OrchdError
 from orchd.history.ports import History, Kind
+from orchd.lag import LoopLag
 from orchd.public.certificate import Certificate, make_certificate, read_certificate
 from orchd.public.settings import PublicSettings
 from orchd.public.status import SOON_S
@@ -37,10 +38,11 @@ class PublicTls:
     Attributes:
         certificate: that new connections are shown.
         context: made of it.
-        failed: as `relay.listener.Tls`.
+        lag, failed: as `relay.listener.Tls`.
     """
 
-    def __init__(self, certificate: Certificate, count: Callable[[HandshakeFault], None]) -> None:
+    def __init__(self, certificate: Certificate, count: Callable[[HandshakeFault], None], lag: LoopLag) -> None:
+        self.lag = lag
         self.failed = count
         self.use(certificate)
 

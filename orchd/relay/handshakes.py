@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchd.lag import Timeout
 from orchd.relay.caller_wire import CallerWire
 from orchd.relay.listener import HandshakeFault, Tls
 from orchd.tasks import spawn
@@ -47,13 +48,13 @@ class _Place:
     """One handshake under way.
 
     Attributes:
-        began_at: loop clock, seconds.
+        slow_at: when it may be told to make room; loop clock without orchd's own stalls, seconds.
         limit: ends it; None = its task has not begun.
         crowded: it was told to make room.
     """
 
-    began_at: float
-    limit: asyncio.Timeout | None = None
+    slow_at: float
+    limit: Timeout | None = None
     crowded: bool = False
 
 
@@ -131,26 +132,29 @@ class TlsServer:
             came.setblocking(False)
             if came.family != socket.AF_UNIX:
                 came.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-            place = _Place(self._loop.time())
+            place = _Place(self._now() + self._limits.crowded_s)
             self._places[place] = spawn(self._shake(came, place), name="tls handshake")
         return None
 
     def _crowded(self) -> float | None:
         """Give up the handshake that began first, if it has had its time; else return for how long to wait."""
         place = next(iter(self._places))
-        wait_s = place.began_at + self._limits.crowded_s - self._loop.time()
+        wait_s = place.slow_at - self._now()
         if wait_s > 0 or place.limit is None:
             return max(wait_s, 0.0)
         del self._places[place]
         place.crowded = True
-        place.limit.reschedule(self._loop.time())
+        place.limit.expire()
         return None
+
+    def _now(self) -> float:
+        return self._loop.time() - self._tls.lag.stalled_s()
 
     async def _shake(self, came: socket.socket, place: _Place) -> None:
         """Carry out one handshake. After it, the connection goes by itself."""
         connection, limits = self._connection(), self._limits
         try:
-            async with asyncio.timeout(limits.seconds) as place.limit:
+            async with self._tls.lag.timeout(limits.seconds) as place.limit:
                 await self._loop.connect_accepted_socket(
                     lambda: connection,
                     came,

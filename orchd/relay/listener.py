@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from orchd.lag import LoopLag
 from orchd.relay.settings import RelaySettings
 
 
@@ -30,6 +31,10 @@ class Tls(Protocol):
     @property
     def context(self) -> ssl.SSLContext:
         """What the next connection gets; those that there are keep theirs."""
+
+    @property
+    def lag(self) -> LoopLag:
+        """How long orchd itself stood still: no handshake is given up for that."""
 
     def failed(self, why: HandshakeFault) -> None:
         """Count a connection that never became one of TLS."""

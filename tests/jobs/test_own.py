@@ -18,10 +18,12 @@ from orchd.errors import Code, JobRefused
 from orchd.hooks.hook import Waits
 from orchd.hooks.job import Job
 from orchd.http1.rules import RequestHead
+from orchd.lag import LoopLag, Timeout
+from orchd.tasks import cancel, spawn
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import refused, request
 from tests.relay.transport import FakeTransport
-from tests.virtual_time import settle, virtual_time
+from tests.virtual_time import settle, stand_still, virtual_time
 
 MOST_BYTES = 1000
 
@@ -35,6 +37,10 @@ class FakeKeeper:
     asked: list[str] = field(default_factory=list)
     unknown: int = 0
     seconds: float = 5.0
+    lag: LoopLag = field(default_factory=LoopLag)
+
+    def timeout(self) -> Timeout:
+        return self.lag.timeout(self.seconds)
 
     def limit_address(self, peer: str) -> None:
         self.asked.append(peer)
@@ -167,6 +173,22 @@ async def test_an_answer_that_takes_too_long_is_cut_and_told_to_be_tried_again()
     assert refused(caller.messages[0]) is Code.ANSWER_LATE
     assert ended == [True]
     assert bench.own.counted == [("quote", "quote", 503)]
+
+
+@virtual_time
+async def test_an_answer_is_not_late_for_the_time_in_which_orchd_stood_still() -> None:
+    async def slow(asked: OwnRequest) -> Answered:
+        await asyncio.sleep(4)
+        stand_still(10)
+        await asyncio.sleep(0.5)
+        return Answered(200, b"still in time")
+
+    bench = Quotes(slow)
+    measuring = spawn(bench.own.lag.run(), name="lag")
+    caller = await bench.ask(request(target="/quote"))
+    await asyncio.sleep(20)
+    assert (caller.messages[0].status, caller.messages[0].body) == (200, b"still in time")
+    await cancel(measuring)
 
 
 @virtual_time

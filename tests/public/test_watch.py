@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchd.history.ports import Kind
+from orchd.lag import LoopLag
 from orchd.public.certificate import LIFE_DAYS, Certificate, make_certificate, read_certificate
 from orchd.public.tls import CertificateWatch, PublicTls, read_files
 from orchd.tasks import cancel, spawn
@@ -32,7 +33,7 @@ class Watched:
         self.shows: Certificate | Exception = ONE
         self.now = BEGAN
         self.history = FakeHistory()
-        self.tls = PublicTls(ONE, lambda why: None)
+        self.tls = PublicTls(ONE, lambda why: None, LoopLag())
         read = None if own else self._read
         self.watch = CertificateWatch(self.tls, self.history, read, 30.0, lambda: self.now)
 

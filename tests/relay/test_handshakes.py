@@ -12,6 +12,7 @@ from typing import cast
 
 import pytest
 
+from orchd.lag import LoopLag
 from orchd.loops import fast_loop
 from orchd.public.certificate import make_certificate, read_certificate
 from orchd.public.tls import context_of
@@ -57,6 +58,7 @@ class Front:
 
     def __init__(self) -> None:
         self.context = context_of(CERTIFICATE)
+        self.lag = LoopLag()
         self.faults: Counter[HandshakeFault] = Counter()
         self.made = self.over = 0
         self.port = 0
