@@ -25,7 +25,7 @@ from orchd.chain.contracts import (
     round_of,
 )
 from orchd.chain.doubts import controller_of
-from orchd.chain.pace import BEHIND, L1Pace, believed
+from orchd.chain.pace import BEHIND, L1Pace, believed, most_at
 from orchd.chain.ports import ChainNow
 from orchd.chain.settings import ChainSettings
 from orchd.chain.tables import BlockStore, KeptBlock
@@ -46,7 +46,7 @@ class ChainHead:
 
     Args:
         recipient: 20 bytes: whose being active is asked for.
-        unix: Unix time: dates what is kept and shown, and measures nothing.
+        unix: Unix time: dates what is kept and shown, and bounds what blocks there can be.
 
     Attributes:
         contracts: where they are; None = not known yet.
@@ -173,7 +173,13 @@ class ChainHead:
         block = l1_block_of(results[0], self._rules.id)
         if block < self._seen - BEHIND:
             raise RpcFault(
-                f"its L1 block {block} is far behind {self._seen}, which orchd has seen on chain {self._rules.id}"
+                f"its L1 block {block} is far behind {self._seen}, which orchd has seen on chain {self._rules.id}; if "
+                "that was a lie, stop orchd, and have `orchd tickets rotate` forget it"
+            )
+        most = most_at(self._unix()) if self._rules.id == ARBITRUM_ONE else None
+        if most is not None and block > most:
+            raise RpcFault(
+                f"it says that the L1 block is {block}, and by this machine's clock there can't be more than {most} yet"
             )
         return block
 

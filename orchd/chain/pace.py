@@ -13,6 +13,8 @@ from orchd.domain.chain import SECONDS_PER_L1_BLOCK
 
 SLACK = 50
 """Blocks that may come at once: Arbitrum learns of L1 blocks late, and by several at a time. Ten minutes."""
+MERGED_AT, MERGE_BLOCK = 1_663_224_179, 15_537_394
+"""Unix time and number of the block with which Ethereum went over to slots of 12 s, of one block at most."""
 BEHIND = 25
 """A server whose block is lower than the highest seen by more than this has fallen behind, or is on another chain."""
 
@@ -42,6 +44,16 @@ class L1Pace:
     def begin(self, block: int, at: float) -> None:
         """Forget what was seen: this block is where to go on from."""
         self._line = block - _blocks(at)
+
+
+def most_at(unix: float) -> int | None:
+    """Return the highest block that Ethereum can have at this Unix time, by which a lone server is judged, too.
+
+    It lies above the real one by the slots that were missed, some 1 %. None = the clock is wrong.
+    """
+    if unix < MERGED_AT:
+        return None
+    return MERGE_BLOCK + SLACK + int((unix - MERGED_AT) // SECONDS_PER_L1_BLOCK)
 
 
 def believed(blocks: Sequence[int]) -> int:

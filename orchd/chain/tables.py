@@ -68,3 +68,8 @@ def put_block(sql: Sql, chain_id: int, block: KeptBlock) -> None:
         "l1_block = excluded.l1_block, seen_at = excluded.seen_at WHERE excluded.l1_block > l1_block",
         (chain_id, block.l1_block, block.seen_at),
     )
+
+
+def forget_blocks(sql: Sql) -> None:
+    """Forget the highest blocks. All terms must be void by then: those that have expired might be taken."""
+    sql.change("DELETE FROM l1_blocks")

@@ -8,6 +8,7 @@ import pwd
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
+from orchd.chain.tables import forget_blocks
 from orchd.database.beside import DATABASE
 from orchd.database.database import Database
 from orchd.errors import OrchdError, reason_of
@@ -23,10 +24,12 @@ WHY = "an operator has asked for new secrets"
 def rotate(state_dir: Path, settings: Settings) -> None:
     """Make new secrets. The former ones are not even read: they may be encrypted with a key that is lost.
 
+    Since all terms are void then, the highest L1 block is forgotten, too: a server may have lied about it.
+
     Raises:
         OrchdError: a daemon has started meanwhile; there is no database; it can't be written.
     """
-    _change(state_dir, settings, WHY, _nothing_more)
+    _change(state_dir, settings, WHY, _forget_blocks)
 
 
 def mark(state_dir: Path, settings: Settings, hashes: Collection[bytes]) -> None:
@@ -35,14 +38,18 @@ def mark(state_dir: Path, settings: Settings, hashes: Collection[bytes]) -> None
     Raises:
         OrchdError: as `rotate`; or its secrets can't be read.
     """
-    _change(state_dir, settings, "", lambda books: books.exported(hashes))
+    _change(state_dir, settings, "", lambda books, _: books.exported(hashes))
 
 
-async def _nothing_more(_books: Books) -> None:
-    """All is done once the ledger is open."""
+Work = Callable[[Books, Database], Awaitable[None]]
+"""What is done with the ledger once it is open, and by that has new secrets if they were asked for."""
 
 
-def _change(state_dir: Path, settings: Settings, void_why: str, work: Callable[[Books], Awaitable[None]]) -> None:
+async def _forget_blocks(_books: Books, database: Database) -> None:
+    await database.transaction(forget_blocks)
+
+
+def _change(state_dir: Path, settings: Settings, void_why: str, work: Work) -> None:
     path = state_dir / DATABASE
     try:
         owner = path.stat().st_uid
@@ -71,7 +78,7 @@ def _name_of(uid: int) -> str:
         return f"#{uid}"
 
 
-async def _open_and(path: Path, settings: Settings, void_why: str, work: Callable[[Books], Awaitable[None]]) -> None:
+async def _open_and(path: Path, settings: Settings, void_why: str, work: Work) -> None:
     key = read_secret("tickets.key_file", settings.tickets.key_file, os.environ)
     database = Database(path)
     await database.open()
@@ -79,7 +86,7 @@ async def _open_and(path: Path, settings: Settings, void_why: str, work: Callabl
         books = Books(database, path.parent, None if key is None else Seal(key))
         await books.open(void_why)
         try:
-            await work(books)
+            await work(books, database)
         finally:
             await books.close()
     finally:

@@ -46,17 +46,23 @@ class FakeBlockStore:
 class Rig:
     """Some servers, each with a chain of its own to tell of, and who follows them.
 
-    Unix time is the loop's and a billion.
+    Unix time is the loop's and a billion, unless another one is given.
     """
 
-    def __init__(self, count: int = 1, chain_id: int = ARBITRUM_ONE, store: FakeBlockStore | None = None) -> None:
+    def __init__(
+        self,
+        count: int = 1,
+        chain_id: int = ARBITRUM_ONE,
+        store: FakeBlockStore | None = None,
+        unix: Callable[[], float] | None = None,
+    ) -> None:
         self.chains = [FakeChain() for _ in range(count)]
         self.fakes = [FakeRpcServer(chain, chain_id) for chain in self.chains]
         client = FakeRpcClient(**{f"s{number}": server for number, server in enumerate(self.fakes)})
         self.rules = ChainSettings(id=chain_id, controller="0x" + "1" * 40)
         self.servers = RpcServers(rpc_urls(client.urls), client, chain_id, self.rules.call_timeout_s)
         self.store = store or FakeBlockStore()
-        self.head = ChainHead(self.servers, self.store, self.rules, US, unix)
+        self.head = ChainHead(self.servers, self.store, self.rules, US, unix or billion)
 
     @property
     def chain(self) -> FakeChain:
@@ -89,7 +95,7 @@ class Rig:
         return self.now.facts.l1_block
 
 
-def unix() -> float:
+def billion() -> float:
     return asyncio.get_running_loop().time() + 1e9
 
 
@@ -230,7 +236,7 @@ async def test_facts_that_are_too_old_are_none() -> None:
 @virtual_time
 async def test_without_patience_the_chain_is_gone_by_while_servers_answer_and_no_longer() -> None:
     rig = Rig()
-    rig.head = ChainHead(rig.servers, rig.store, ChainSettings(**dict(rig.rules) | {"max_stale_s": 0.0}), US, unix)
+    rig.head = ChainHead(rig.servers, rig.store, ChainSettings(**dict(rig.rules) | {"max_stale_s": 0.0}), US, billion)
     await rig.opened()
     await asyncio.sleep(rig.rules.poll_s)
     assert rig.now.fresh
@@ -322,6 +328,16 @@ async def test_a_lone_server_is_believed_as_nobody_can_contradict_it() -> None:
     rig = await Rig().opened()
     await rig.later(10, 5000)
     assert rig.l1_block == 5000
+
+
+@virtual_time
+async def test_a_lone_server_that_tells_arbitrum_s_own_block_is_not_believed() -> None:
+    rig = await Rig(unix=lambda: 1_790_000_000.0).opened()
+    await rig.later(10, 400_000_000)
+    assert rig.l1_block == rig.store.block.l1_block == 1000
+    assert "it says that the L1 block is 400000000, and by this machine's clock" in rig.head.why
+    await rig.later(60, 1010)
+    assert (rig.l1_block, rig.head.why) == (1010, "")
 
 
 @virtual_time

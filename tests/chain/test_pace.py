@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchd.chain.pace import SLACK, L1Pace, believed
+from orchd.chain.pace import MERGE_BLOCK, MERGED_AT, SLACK, L1Pace, believed, most_at
 
 
 def test_nothing_is_taken_for_granted_before_a_block_was_believed() -> None:
@@ -52,3 +52,9 @@ def test_what_more_than_half_have_reached_is_believed() -> None:
     assert believed([7, 10**6, 8]) == 8
     assert believed([7, 8, 9, 10**6]) == 8
     assert believed([0, 8, 9]) == 8, "one that has stopped holds nobody up"
+
+
+def test_no_more_blocks_are_possible_than_ethereum_had_slots() -> None:
+    assert most_at(MERGED_AT) == MERGE_BLOCK + SLACK
+    assert most_at(MERGED_AT + 1200) == MERGE_BLOCK + SLACK + 100
+    assert most_at(0) is None, "a clock that was never set tells nothing"

@@ -369,6 +369,14 @@ def test_new_secrets_make_terms_void_and_leave_balances(filled: World, capsys: p
     assert balances[0] == balances[1]
 
 
+def test_new_secrets_forget_an_l1_block_that_was_a_lie(filled: World) -> None:
+    with closing(sqlite3.connect(filled.folder / "orchd.db")) as store:
+        store.execute("INSERT INTO l1_blocks (chain_id, l1_block, seen_at) VALUES (42161, 400000000, 5.0)")
+        store.commit()
+        assert typed(filled, "rotate") == 0
+        assert store.execute("SELECT * FROM l1_blocks").fetchall() == []
+
+
 def test_nothing_is_changed_here_while_a_daemon_starts(filled: World, capsys: pytest.CaptureFixture[str]) -> None:
     lock = StateLock(filled.folder)
     lock.acquire()
