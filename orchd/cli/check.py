@@ -23,7 +23,7 @@ from orchd.chain.doubts import chain_doubts
 from orchd.cli.flags import add_settings_flags
 from orchd.cli.hook_doubts import hook_files, hooks_refused
 from orchd.cli.models_file import ERRORS, WHICH_FILE, find_models_file
-from orchd.cli.public_doubts import public_doubts, public_refused
+from orchd.cli.public_doubts import public_doubts, public_refused, unsold
 from orchd.database.beside import DATABASE
 from orchd.domain.model import Model
 from orchd.domain.money import Price
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             *public_doubts(settings),
         ],
         hooks_refused(settings.hooks),
-        tuple(offer_doubts(reading, settings, program)),
+        (*offer_doubts(reading, settings, program), *unsold(reading.models.values(), settings)),
     )
     if args.json:
         write(json.dumps(as_json(found, str(path)), indent=2))

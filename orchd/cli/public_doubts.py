@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 
+from orchd.domain.model import Model
+from orchd.hooks.terms import terms_of
 from orchd.public.doubts import certificate_doubts, doubtful, refused
 from orchd.public.settings import PublicSettings
 from orchd.settings.addresses import split_listen
@@ -13,6 +16,8 @@ from orchd.settings.files import call, reason
 from orchd.settings.load import value_of
 from orchd.settings.tree import Settings
 from orchd.tcp_listeners import holder
+from orchd.tickets.prices import quote
+from orchd.tickets.validation.faults import PaymentRefused
 
 
 def public_refused(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -28,6 +33,28 @@ def public_doubts(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield each setting that is likely to be a mistake, and its value with why."""
     public = settings.public
     yield from _with_values(settings, (*doubtful(public), *_taken(public), *_certificate(public)))
+
+
+def unsold(models: Iterable[Model], settings: Settings) -> Iterator[str]:
+    """Yield why models with a price can't be sold for tickets. Of those without one the file's own problems tell."""
+    node, public = settings.orchestrator, settings.public
+    if not (settings.takes_tickets and public.listen and "byoc" in public.doors):
+        return
+    rate = Fraction(node.eth_usd) if node.enabled and node.eth_usd and not node.reads_feed else None
+    for model in models:
+        if model.price is None:
+            continue
+        if rate is None and model.price.wei(None) is None:
+            if not node.reads_feed:
+                yield (
+                    f"cannot sell {model.key} for tickets: its price is in USD, and orchd converts that only beside a "
+                    "node (orchestrator.service_url), at orchestrator.eth_usd; give the price in wei or ETH"
+                )
+            continue
+        try:
+            quote(terms_of(model, name=node.capability, eth_usd=rate))
+        except PaymentRefused as why:
+            yield why.message
 
 
 def _with_values(settings: Settings, found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

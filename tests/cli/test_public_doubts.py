@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import time
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchd.cli.public_doubts import public_doubts, public_refused
+from orchd.cli.public_doubts import public_doubts, public_refused, unsold
+from orchd.domain.money import Currency, Price, PriceUnit
 from orchd.public.certificate import LIFE_DAYS, make_certificate
 from orchd.settings.tree import Settings
+from tests.fakes.models import external_model
 
 NOW = time.time()
 GOOD: dict[str, Any] = {"listen": ["127.0.0.1:0"], "doors": ["byoc"], "url": "https://ai.example.org:8443"}
@@ -100,3 +104,35 @@ def test_a_port_that_another_program_has_is_told_with_its_name() -> None:
         said = doubts(**GOOD | {"listen": [f"127.0.0.1:{port}"]})["public.listen"]
     assert f"port {port} is taken by " in said
     assert f"(pid {os.getpid()})" in said
+
+
+def price(currency: Currency, unit: PriceUnit) -> Price:
+    return Price(Fraction(1), 1, currency, unit)
+
+
+WEI_A_SECOND, USD_AN_HOUR = price(Currency.WEI, PriceUnit.SECOND), price(Currency.USD, PriceUnit.HOUR)
+VIDEO = price(Currency.WEI, PriceUnit.VIDEO_720P)
+
+
+@pytest.mark.parametrize(
+    ("sold", "orchestrator", "said"),
+    [
+        (WEI_A_SECOND, {}, ()),
+        (None, {}, ()),
+        (replace(USD_AN_HOUR, per_unit=Fraction(0)), {}, ()),
+        (USD_AN_HOUR, {"eth_usd": "3000"}, ("its price is in USD",)),
+        (USD_AN_HOUR, {"eth_usd": "3000", "service_url": "127.0.0.1:8935"}, ()),
+        (USD_AN_HOUR, {"eth_usd": "feed", "service_url": "127.0.0.1:8935"}, ()),
+        (USD_AN_HOUR, {"service_url": "127.0.0.1:8935"}, ("its price is in USD",)),
+        (VIDEO, {}, ("price_unit must be second, hour or fixed",)),
+    ],
+)
+def test_a_model_whose_price_no_payer_can_be_told_is_named(
+    sold: Price | None, orchestrator: dict[str, str], said: tuple[str, ...]
+) -> None:
+    model = external_model(price=sold)
+    settings = {"public": GOOD, "hooks": {"order": ["tickets"]}, "orchestrator": orchestrator}
+    found = [*unsold([model], Settings.model_validate(settings))]
+    assert len(found) == len(said)
+    assert all(f"cannot sell {model.key}" in each and part in each for each, part in zip(found, said, strict=True))
+    assert not [*unsold([model], Settings.model_validate(settings | {"public": {}}))], "nothing is sold by tickets"

@@ -33,8 +33,10 @@ def test_each_command_prints_what_the_page_says(state: Path) -> None:
 
 
 def test_its_settings_are_taken(tmp_path: Path) -> None:
-    [shown] = re.findall(r"^ *```toml\n(.*?)^ *```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    settings = Settings.model_validate(tomllib.loads(shown))
+    shown = re.findall(r"^ *```toml\n(.*?)^ *```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    settings, trial = (Settings.model_validate(tomllib.loads(each)) for each in shown)
+    assert trial.takes_tickets
+    assert (trial.chain.id, trial.public.doors) == (0, ("byoc",))
     assert settings.hooks.order[-1] == "tickets"
     assert (settings.chain.id, settings.public.doors) == (42161, ("byoc",))
 
