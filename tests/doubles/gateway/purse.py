@@ -100,12 +100,12 @@ class Purse:
         if funds.withdraw_round and funds.withdraw_round <= funds.round + 1:
             raise CannotPay("deposit and reserve are set to unlock soon")
         if worth > self.max_ticket_ev:
-            raise CannotPay(f"ticket EV {_shown(worth)} > max ticket EV {_shown(self.max_ticket_ev)}")
+            raise CannotPay(f"ticket EV {shown(worth)} > max ticket EV {shown(self.max_ticket_ev)}")
         if worth * count > self.max_total_ev:
-            total, limit = _shown(worth * count), _shown(self.max_total_ev)
+            total, limit = shown(worth * count), shown(self.max_total_ev)
             raise CannotPay(f"total ticket EV {total} for {count} tickets > max total ticket EV {limit}")
         if worth >= terms.face_value:
-            raise CannotPay(f"ticket EV {_shown(worth)} >= faceValue {terms.face_value}")
+            raise CannotPay(f"ticket EV {shown(worth)} >= faceValue {terms.face_value}")
         highest = funds.deposit // self.deposit_multiplier
         if terms.face_value > highest:
             raise CannotPay(f"ticket faceValue {terms.face_value} > max faceValue {highest}")
@@ -119,7 +119,7 @@ def with_round(params: TicketParams, funds: Funds) -> TicketParams:
     return replace(params, expiration_params=ExpirationParams(funds.round, funds.round_hash))
 
 
-def _shown(wei: Fraction | int) -> str:
-    """Return it with five places, as Go shows a fraction."""
-    scaled = math.floor(wei * 10**5 + Fraction(1, 2))
-    return f"{scaled // 10**5}.{scaled % 10**5:05}"
+def shown(wei: Fraction | int, places: int = 5) -> str:
+    """Return it with so many places, as Go shows a fraction."""
+    scaled = math.floor(wei * 10**places + Fraction(1, 2))
+    return f"{scaled // 10**places}.{scaled % 10**places:0{places}}"

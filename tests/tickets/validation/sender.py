@@ -9,7 +9,7 @@ from fractions import Fraction
 from coincurve import PrivateKey
 
 from orchd.tickets.validation.messages import PaymentMessage, QuotedPrice, TicketSenderParams
-from orchd.tickets.validation.signatures import address_of, keccak256, signed_digest
+from orchd.tickets.validation.signatures import address_of, keccak256
 from orchd.tickets.validation.tickets import TicketTerms, ticket_hash
 from orchd.tickets.validation.wire import encode
 
@@ -23,9 +23,10 @@ class Signer:
         self._key = PrivateKey(bytes.fromhex(key.removeprefix("0x")) if isinstance(key, str) else key)
         self.address = address_of(self._key.public_key)
 
-    def sign(self, hashed: bytes) -> bytes:
-        """Sign 32 bytes as an Ethereum message."""
-        made = self._key.sign_recoverable(signed_digest(hashed), hasher=None)
+    def sign(self, message: bytes) -> bytes:
+        """Sign an Ethereum message (EIP-191): what payments are signed by are the 32 bytes of a hash."""
+        digest = keccak256(b"\x19Ethereum Signed Message:\n%d" % len(message) + message)
+        made = self._key.sign_recoverable(digest, hasher=None)
         return made[:64] + bytes((made[64] + 27,))
 
     def sign_text(self, text: str) -> bytes:
