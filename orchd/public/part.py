@@ -111,7 +111,8 @@ class PublicPart(Part):
                 certificate = await self._threads.run(lambda: own_certificate(context.state_dir, host), READ_TIMEOUT_S)
             self._tls = tls = PublicTls(certificate, collector.handshake_failed, context.lag)
         except (ValueError, TimeoutError) as exc:
-            raise SettingsError(f"cannot use public.certificate: {exc or 'its file system does not answer'}") from exc
+            why = str(exc) or "the file system of public.certificate does not answer"
+            raise SettingsError(f"cannot use the certificate of public.listen: {why}") from exc
         self._watch = CertificateWatch(tls, self._history, self._read if settings.certificate else None)
 
     async def _read(self) -> Certificate:

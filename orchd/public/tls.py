@@ -20,6 +20,7 @@ from orchd.public.settings import PublicSettings
 from orchd.public.status import SOON_S
 from orchd.reasons import why
 from orchd.relay.listener import HandshakeFault
+from orchd.settings.files import reason
 from orchd.text import ago
 
 log = structlog.get_logger("orchd.public")
@@ -99,11 +100,11 @@ def read_files(chain: Path, key: Path) -> Certificate:
         ValueError: it can't be read or used; why, in words, with the file.
     """
     texts = []
-    for path in (chain, key):
+    for setting, path in (("public.certificate", chain), ("public.key", key)):
         try:
             texts.append(path.read_bytes())
         except OSError as exc:
-            raise ValueError(f"{path}: {why(exc)}") from exc
+            raise ValueError(f"{setting} = {path}: {reason(exc)}") from exc
     try:
         return read_certificate(*texts)
     except ValueError as exc:

@@ -224,7 +224,10 @@ async def test_its_own_certificate_is_made_once_for_the_host_of_the_url(tmp_path
         ({"url": ""}, "cannot use public.doors: payers would be told no address"),
         ({"certificate": "/nowhere/cert.pem"}, "cannot use public.certificate: its key is missing"),
         ({"key": "/nowhere/key.pem"}, "cannot use public.key: its certificate is missing"),
-        ({"certificate": "/nowhere/c.pem", "key": "/nowhere/k.pem"}, "/nowhere/c.pem: No such file"),
+        (
+            {"certificate": "/nowhere/c.pem", "key": "/nowhere/k.pem"},
+            "public.certificate = /nowhere/c.pem: No such file",
+        ),
     ],
 )
 async def test_settings_that_contradict_each_other_are_told_and_nothing_starts(

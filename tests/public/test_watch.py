@@ -128,9 +128,12 @@ def test_between_two_replaced_files_the_pair_does_not_fit_and_is_not_taken(tmp_p
     assert read_files(chain, key) == TWO
 
 
-def test_a_file_that_can_t_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"{tmp_path}/no.pem: No such file"):
+def test_a_file_that_can_t_be_read_is_named_with_its_setting(tmp_path: Path) -> None:
+    chain, _ = write(tmp_path, ONE)
+    with pytest.raises(ValueError, match=rf"public\.certificate = {tmp_path}/no.pem: No such file"):
         read_files(tmp_path / "no.pem", tmp_path / "no.key")
+    with pytest.raises(ValueError, match=rf"public\.key = {tmp_path}/no.key: No such file"):
+        read_files(chain, tmp_path / "no.key")
 
 
 async def test_a_daemon_shows_the_new_certificate_without_a_restart_and_keeps_its_connections(
