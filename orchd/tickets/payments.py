@@ -6,12 +6,14 @@ and of the ledger, and what it finds is booked.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from orchd.chain.ports import Chain, ChainNow
 from orchd.domain.chain import ChainFacts, PayerFacts, TermsOf
@@ -76,6 +78,20 @@ class CountsPayments(Protocol):
         """Count a payment, or a request for terms, that was refused."""
 
 
+class PayerTurns:
+    """One thing at a time for each payer, in the order of the calls; nobody waits for somebody else's."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, payer: bytes) -> asyncio.Lock:
+        """Return what is held during a payer's turn."""
+        lock = self._locks.get(payer)
+        if lock is None:
+            lock = self._locks[payer] = asyncio.Lock()
+        return lock
+
+
 class Payments:
     """Issues terms, judges payments, and books them.
 
@@ -104,6 +120,7 @@ class Payments:
         self._threads = threads
         self._random = random
         self._at_once = at_once
+        self._turns = PayerTurns()
         self.counts = counts
 
     @property
@@ -148,12 +165,13 @@ class Payments:
         if self._chain.payer(expected.payer) is None:
             # Anybody can make up payers, and who has no terms of ours is not worth a question to the chain.
             check_issued(payment, expected, rands)
-        facts = await self._facts(expected.payer, payment.terms)
         if len(payment.tickets) <= self._at_once:
-            return validate(payment, expected, rands, facts)
-        seen = frozenset(facts.book.seen)  # The ledger's own changes while the thread looks at it.
-        still = replace(facts, book=BookFacts(seen, facts.book.published))
-        return await self._threads.run(partial(validate, payment, expected, rands, still))
+            return validate(payment, expected, rands, await self._facts(expected.payer, payment.terms))
+        async with self._turns.of(expected.payer):  # Or one payer's would keep the thread from all others.
+            facts = await self._facts(expected.payer, payment.terms)
+            seen = frozenset(facts.book.seen)  # The ledger's own changes while the thread looks at it.
+            still = replace(facts, book=BookFacts(seen, facts.book.published))
+            return await self._threads.run(partial(validate, payment, expected, rands, still))
 
     async def book(self, taken: Taken, scheme: Scheme, key: LedgerKey, model: ModelKey) -> None:
         """Book a payment that was found good, unless something has changed since.
