@@ -100,3 +100,21 @@ async def test_payers_who_were_given_no_terms_cost_no_question_to_the_chain() ->
         caller = await till.served(job(payment, livepeer=job_header(made_up)))
         assert refusal_of(caller) == (402, "commitment_differs")
     assert till.chain.asked == []
+
+
+@virtual_time
+async def test_whenever_a_payer_leaves_nothing_is_left_of_its_job() -> None:
+    for turns in range(40):
+        till = Till()
+        till.network.reply = None
+        caller = till.caller(job(await till.paid(60)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        caller.lose()
+        await till.idle()
+        await till.settle()
+        assert till.ledger.running == {}, turns
+        assert len(till.sessions) == 0, turns
+        credited = till.chain.credit[0][1] if till.chain.credit else Fraction(0)
+        assert credited - till.credit() in (0, PRICE), turns
+    assert credited, "the last one was under way"
