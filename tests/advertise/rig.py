@@ -140,7 +140,7 @@ async def no_gpus() -> tuple[HostGpu, ...]:
 
 def settings_for(node: Node | LivepeerNode, *, cli: bool = True, **changes: Any) -> OrchestratorSettings:
     """Return quick settings for either program; `cli` has no meaning for Livepeer Node, which has no such port."""
-    quick = {"poll_s": 0.02, "call_timeout_s": 2.0, "check_s": 0.05}
+    quick = {"poll_s": 0.02, "call_timeout_s": 20.0, "check_s": 0.05}
     cli_url = node.cli_url if cli and isinstance(node, Node) else ""
     return OrchestratorSettings.model_validate(
         {"service_url": node.service_url, "cli_url": cli_url, **quick, **changes}
