@@ -119,6 +119,7 @@ class Registration:
     Attributes:
         record: as told last; None = nothing.
         sure: False = a call went out and we don't know whether it was taken.
+        updated: that call changes what is on offer: whether it was taken or not, the model is.
         epoch, at, leaks: of `Facts`, when it was told last; -inf = never.
         check_at: when to ask for a token next.
         seen: what a token showed since; None = none was asked for yet.
@@ -130,6 +131,7 @@ class Registration:
 
     record: Capability | None = None
     sure: bool = True
+    updated: bool = False
     epoch: int = 0
     at: float = -inf
     leaks: int = 0
@@ -154,7 +156,7 @@ class Registration:
     @property
     def offered(self) -> bool:
         """The node has taken it, and gateways may find it."""
-        return self.record is not None and self.sure and self.record.capacity > 0
+        return self.record is not None and (self.sure or self.updated) and self.record.capacity > 0
 
     @property
     def trouble(self) -> FailedCall | None:
@@ -188,8 +190,9 @@ def _kind(call: ByocCall) -> str:
 def calling(registration: Registration, call: ByocCall) -> Registration:
     """A call goes out: from now on it may have been taken."""
     if isinstance(call, Upsert):
-        return replace(registration, record=registration.record or call.record, sure=False)
-    return replace(registration, sure=False)
+        updated = registration.offered and call.record.capacity > 0
+        return replace(registration, record=registration.record or call.record, sure=False, updated=updated)
+    return replace(registration, sure=False, updated=False)
 
 
 def upserted(registration: Registration, record: Capability, facts: Facts) -> Registration:

@@ -117,6 +117,17 @@ def test_a_model_that_comes_and_goes_is_told_once_a_second_at_most() -> None:
     assert isinstance(decided(held(), None), Unregister), "withdrawals never wait"
 
 
+def test_a_model_is_on_offer_while_the_node_is_told_of_a_change_and_not_while_it_comes_or_goes() -> None:
+    change, hide = Upsert(record(offer("a", capacity=3)), ""), Upsert(replace(record(), capacity=HIDDEN_CAPACITY), "")
+    under_way = registrations.calling(held(), change)
+    assert under_way.offered
+    assert registrations.calling(under_way, change).offered, "it is told again, as no answer came"
+    assert not registrations.calling(Registration(), change).offered
+    for leaving in (hide, Unregister("")):
+        assert not registrations.calling(held(), leaving).offered
+        assert not registrations.calling(under_way, leaving).offered
+
+
 # Streams that go on.
 
 
