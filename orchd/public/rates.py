@@ -2,7 +2,8 @@
 
 A bucket holds `burst` tokens, gets `rate` of them a second, and each request takes one. A bucket that is full again is
 as good as none, so those are dropped when room is needed. If there is no such bucket, all newcomers share one: nobody
-gains by filling the table with addresses, and those who ask regularly keep their own.
+gains by filling the table with addresses, and those who ask regularly keep their own. A bucket of one's own begins with
+what is left in the shared one, from which its owner may have taken before.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class TokenBuckets:
             now: seconds; never less than at the last call.
         """
         bucket = self._bucket(key, now)
-        tokens = min(self._burst, bucket.tokens + (now - bucket.at) * self._rate)
+        tokens = self._tokens(bucket, now)
         bucket.at = now
         bucket.tokens = tokens - 1.0 if tokens >= 1.0 else tokens
         return 0.0 if tokens >= 1.0 else (1.0 - tokens) / self._rate
@@ -67,11 +68,14 @@ class TokenBuckets:
             if not self._full(buckets[oldest], now):
                 return self._shared
             del buckets[oldest]
-        buckets[key] = bucket = _Bucket(self._burst, now)
+        buckets[key] = bucket = _Bucket(self._tokens(self._shared, now), now)
         return bucket
 
     def _full(self, bucket: _Bucket, now: float) -> bool:
-        return bucket.tokens + (now - bucket.at) * self._rate >= self._burst
+        return self._tokens(bucket, now) >= self._burst
+
+    def _tokens(self, bucket: _Bucket, now: float) -> float:
+        return min(self._burst, bucket.tokens + (now - bucket.at) * self._rate)
 
 
 def address_key(peer: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchd.public.rates import MOST_BUCKETS, TokenBuckets, address_key
@@ -17,6 +17,7 @@ WAITS = st.sampled_from([0.0, 0.001, 0.1, 0.5, 1.0, 10.0])
     st.integers(1, 5),
     st.integers(1, 4),
 )
+@example([("a", 0.0), ("c", 0.0), ("b", 1.0), ("b", 1.0)], 0.5, 1, 2)  # From the shared bucket, then from its own.
 def test_nobody_gets_more_than_the_burst_and_the_rate_since_and_memory_is_bounded(
     requests: list[tuple[str, float]], rate: float, burst: int, most: int
 ) -> None:
