@@ -1,0 +1,158 @@
+"""The channels of a server: their names, what they may hold together, what time brings. Pure.
+
+**When bytes are short**, the channel that holds most gives first: what only slow readers still hold, then its oldest
+segments. So a channel that holds little loses nothing to one that holds much. What is being written is not dropped;
+if nothing else is left, the upload that asks waits, and is refused when it has waited long enough.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from orchd.channels import answers
+from orchd.channels.answers import TrickleAnswer
+from orchd.channels.bounds import Bounds
+from orchd.channels.channel import Channel
+from orchd.channels.reading import SegmentReader
+from orchd.channels.segment import SegmentState, TrickleSegment, Wake
+from orchd.channels.tally import Tally
+from orchd.channels.upload import Upload
+
+
+class TooManyChannels(Exception):
+    """There are as many channels as there may be."""
+
+
+class Channels:
+    """All channels by name. Times are seconds of one clock that never goes back."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._tally = Tally()
+        self._by_name: dict[str, Channel] = {}
+        self._removed: dict[Channel, None] = {}  # Those of which somebody still reads.
+        self._short_since: dict[object, float] = {}
+        self._broken: dict[TrickleSegment, float] = {}  # Until when.
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, of all channels and of what is still read of removed ones."""
+        return self._tally.size
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def get(self, name: str) -> Channel | None:
+        return self._by_name.get(name)
+
+    def create(self, name: str, mime_type: str, now: float, idle_s: float = inf) -> Channel:
+        """Make a channel; one that is there already stays as it is, its type too.
+
+        Args:
+            idle_s: without a byte for longer, `tick` removes it; by default that is its maker's business.
+
+        Raises:
+            TooManyChannels.
+        """
+        channel = self._by_name.get(name)
+        if channel is None:
+            if len(self._by_name) >= self._bounds.channels:
+                raise TooManyChannels(name)
+            channel = self._by_name[name] = Channel(name, mime_type, self._tally, now, idle_s)
+        return channel
+
+    def remove(self, name: str) -> bool:
+        """End all that is read or awaited of a channel, and forget its name; False = there was none."""
+        channel = self._by_name.get(name)
+        if channel is None:
+            return False
+        channel.remove()
+        del self._by_name[name]
+        if channel.size:
+            self._removed[channel] = None
+        return True
+
+    def read(self, channel: Channel, word: int, wake: Wake) -> SegmentReader | TrickleAnswer:
+        """Begin a GET: return the reader's hold on the segment, or the answer if there is nothing to wait for."""
+        seq, head = channel.number_to_read(word), channel.head
+        if seq is None:
+            return answers.BAD_NUMBER
+        segment = channel.find_or_await(seq)
+        return answers.not_held(seq, head) if segment is None else SegmentReader(channel, segment, head, wake)
+
+    def publish(self, channel: Channel, word: int, wake: Wake, *, reset: bool = False) -> Upload | TrickleAnswer:
+        """Begin a POST: return the writer's hold on the segment.
+
+        Args:
+            reset: its publisher has started again; what it left below this segment gets nothing more.
+        """
+        seq = channel.number_to_write(word)
+        if seq is None:
+            return answers.BAD_NUMBER
+        if reset:
+            channel.end_below(seq)
+        return Upload(self, channel, channel.find_or_make(seq), wake)
+
+    def end_segment(self, channel: Channel, seq: int) -> TrickleAnswer:
+        """End one segment for its readers and for a writer without a byte; what it has stays readable."""
+        if seq < 0:
+            return answers.BAD_NUMBER
+        segment = channel.held(seq)
+        if segment is None:
+            return answers.NO_SEGMENT_TO_END
+        channel.end(segment)
+        return answers.OK
+
+    def tick(self, now: float) -> list[str]:
+        """Do what is due, about once a second: end segments that nobody resumes, remove idle channels.
+
+        Returns:
+            The names of the channels that were removed.
+        """
+        for segment in [segment for segment, until in self._broken.items() if until <= now]:
+            del self._broken[segment]
+            if segment.state is SegmentState.FLOWING and not segment.writers:
+                segment.end()
+        self._removed = {channel: None for channel in self._removed if channel.size}
+        idle = [name for name, channel in self._by_name.items() if channel.is_idle(now)]
+        for name in idle:
+            self.remove(name)
+        return idle
+
+    # What uploads ask for: `RoomKeeper`.
+
+    def fits(self, size: int) -> bool:
+        return size <= self._bounds.segment_bytes
+
+    def make_room(self, channel: Channel, size: int) -> bool:
+        for segment in channel.to_spare():
+            if channel.size + size <= self._bounds.channel_bytes:
+                break
+            channel.drop(segment)
+        return channel.size + size <= self._bounds.channel_bytes and self._make_room_in_all(size)
+
+    def _make_room_in_all(self, size: int) -> bool:
+        if self._tally.size + size <= self._bounds.all_bytes:
+            return True
+        everywhere = (*self._removed, *self._by_name.values())
+        for channel in sorted(everywhere, key=lambda each: each.size, reverse=True):
+            for segment in channel.to_spare():
+                channel.drop(segment)
+                if self._tally.size + size <= self._bounds.all_bytes:
+                    return True
+        return False
+
+    def wait_for_room(self, upload: object, wake: Wake, now: float) -> bool:
+        since = self._short_since.setdefault(upload, now)
+        self._tally.waiting[upload] = wake
+        return now - since < self._bounds.room_wait_s
+
+    def stop_waiting(self, upload: object) -> None:
+        self._short_since.pop(upload, None)
+        self._tally.waiting.pop(upload, None)
+
+    def broke_off(self, segment: TrickleSegment, now: float) -> None:
+        self._broken[segment] = now + self._bounds.rejoin_s
+
+    def writer_left(self) -> None:
+        self._tally.wake()

@@ -1,0 +1,185 @@
+"""What the channels may hold, and who gives when it is short."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchd.channels.bounds import Bounds
+from orchd.channels.channels import TooManyChannels
+from orchd.channels.reading import ReadMark
+from orchd.channels.upload import Took
+from tests.channels.rig import SEQ, Get, Post, Rig
+
+
+def rig_with(*names: str, segment: int = 10, channel: int = 30, everything: int = 60) -> Rig:
+    rig = Rig(Bounds(channels=4, segment_bytes=segment, channel_bytes=channel, all_bytes=everything))
+    for name in names:
+        rig.channels.create(name, "text/plain", rig.now)
+    return rig
+
+
+def status(upload: Post) -> int | None:
+    return upload.answer.status if upload.answer else None
+
+
+def test_there_are_only_so_many_channels_and_a_removed_one_makes_room() -> None:
+    rig = rig_with("b", "c", "d")
+    with pytest.raises(TooManyChannels):
+        rig.channels.create("e", "text/plain", rig.now)
+    assert rig.channels.create("a", "text/plain", rig.now) is rig.channels.get("a")
+    rig.delete("b")
+    rig.channels.create("e", "text/plain", rig.now)
+    assert len(rig.channels) == 4
+
+
+@pytest.mark.parametrize("sizes", [(0, 1, 1), (2, 1, 3), (1, 3, 2)])
+def test_bounds_that_hold_no_segment_are_refused(sizes: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="must fit into a channel"):
+        Bounds(segment_bytes=sizes[0], channel_bytes=sizes[1], all_bytes=sizes[2])
+
+
+def test_a_segment_that_grows_too_long_ends_there() -> None:
+    rig = rig_with()
+    upload = rig.preconnect(0)
+    upload.write(bytes(10))
+    reading = rig.get(0)
+    assert upload.write(b"x") is None
+    assert (status(upload), upload.headers[SEQ], upload.headers["Connection"]) == (413, "0", "close")
+    assert (reading.look().data, reading.mark, rig.head()) == (bytes(10), ReadMark.END, 1)
+    assert rig.post(-1, b"x").headers[SEQ] == "1"
+
+
+def test_the_length_counts_what_several_writers_bring() -> None:
+    rig = rig_with()
+    one, two = rig.preconnect(0), rig.preconnect(0)
+    one.write(bytes(6))
+    assert two.write(bytes(5)) is None
+    assert (status(two), status(one)) == (413, None)
+
+
+def test_what_is_read_and_lost_is_bounded_too() -> None:
+    rig = rig_with()
+    rig.post(0, b"x")
+    upload = Post(rig, "a/0")
+    assert upload.write(bytes(10)) is Took.TAKEN
+    assert upload.write(b"x") is None
+    assert (status(upload), rig.get(0).data, rig.channels.size) == (413, b"x", 1)
+
+
+def test_a_channel_that_is_full_loses_its_oldest_segments() -> None:
+    rig = rig_with()
+    for seq in range(4):
+        rig.post(seq, bytes(10))
+    assert [rig.get(seq).status for seq in range(4)] == [470, 200, 200, 200]
+    assert rig.channels.size == 30
+
+
+def test_slow_readers_of_old_segments_are_cut_off_first() -> None:
+    rig = rig_with()
+    rig.post(0, bytes(10))
+    slow = Get(rig, "a/0").look(most=3)
+    for seq in range(1, 6):
+        rig.post(seq, bytes(4))
+    assert (slow.mark, rig.channels.size) == (None, 30)
+    rig.post(6, bytes(5))
+    assert (slow.look().mark, slow.data) == (ReadMark.CUT, bytes(3))
+    assert [rig.get(seq).status for seq in range(2, 7)] == [200] * 5
+
+
+def test_a_reader_that_has_begun_is_cut_off_and_one_that_has_not_goes_on_at_the_head() -> None:
+    rig = rig_with()
+    rig.post(0, bytes(10))
+    begun, late = Get(rig, "a/0").look(most=1), Get(rig, "a/0")
+    for seq in range(1, 4):
+        rig.post(seq, bytes(10))
+    assert begun.look().mark is ReadMark.CUT
+    assert late.look().status == 470
+    assert late.headers["Lp-Trickle-Latest"] == "4"
+
+
+def test_the_channel_that_holds_most_gives_for_one_that_holds_less() -> None:
+    rig = rig_with("b", "c", everything=50)
+    for seq in range(3):
+        rig.post(seq, bytes(10))
+    rig.post(0, bytes(10), "b")
+    rig.post(0, bytes(10), "c")
+    rig.post(1, bytes(10), "b")
+    assert [rig.get(seq).status for seq in range(3)] == [470, 200, 200]
+    assert [rig.get(0, name).status for name in ("b", "c")] == [200, 200]
+    assert rig.channels.size == 50
+
+
+def test_what_is_read_of_a_removed_channel_counts_and_gives() -> None:
+    rig = rig_with("b", "c", everything=30)
+    rig.post(0, bytes(10))
+    rig.post(1, bytes(10))
+    slow = [Get(rig, f"a/{seq}").look(most=1) for seq in (0, 1)]
+    rig.delete("a")
+    rig.channels.tick(rig.now)
+    assert rig.channels.size == 20
+    rig.post(0, bytes(10), "b")
+    rig.post(0, bytes(10), "c")
+    assert rig.channels.size == 30
+    assert [reader.look().mark for reader in slow] == [ReadMark.CUT, ReadMark.END]
+    assert slow[1].data == bytes(10)
+    assert rig.channels.size == 20
+
+
+def test_an_upload_waits_while_all_that_is_held_is_being_written() -> None:
+    rig = rig_with(everything=30)
+    writers = [rig.preconnect(seq) for seq in range(4)]
+    for writer in writers[:3]:
+        assert writer.write(bytes(10)) is Took.TAKEN
+    assert writers[3].write(bytes(10)) is Took.WAIT
+    assert not writers[3].now
+    writers[0].finish()
+    assert writers[3].now
+    assert writers[3].write(bytes(10)) is Took.TAKEN
+    assert (rig.get(0).status, rig.get(3).data) == (470, bytes(10))
+
+
+def test_an_upload_that_waited_too_long_is_refused_and_its_readers_end() -> None:
+    rig = rig_with(everything=30)
+    for seq in range(3):
+        rig.preconnect(seq).write(bytes(10))
+    upload, reading = rig.preconnect(3), rig.get(3)
+    assert upload.write(b"x") is Took.WAIT
+    rig.now += rig.bounds.room_wait_s - 0.1
+    assert upload.write(b"x") is Took.WAIT
+    rig.now += 0.1
+    assert upload.write(b"x") is None
+    assert (status(upload), upload.headers["Connection"]) == (503, "close")
+    assert (reading.look().status, reading.data, rig.head()) == (200, b"", 4)
+
+
+def test_each_wait_for_room_is_bounded_by_itself() -> None:
+    rig = rig_with(segment=20)
+    others = [rig.preconnect(seq) for seq in range(2)]
+    for other in others:
+        other.write(bytes(15))
+    upload = rig.preconnect(2)
+    assert upload.write(b"x") is Took.WAIT
+    rig.now += rig.bounds.room_wait_s - 0.1
+    others[0].finish()
+    assert upload.write(bytes(15)) is Took.TAKEN
+    rig.now += 60
+    assert upload.write(b"x") is Took.WAIT
+
+
+def test_an_upload_that_leaves_while_it_waits_is_forgotten() -> None:
+    rig = rig_with(channel=10, everything=10)
+    rig.preconnect(0).write(bytes(10))
+    upload = rig.preconnect(1)
+    assert upload.write(b"x") is Took.WAIT
+    upload.vanish()
+    rig.delete("a")
+    assert not upload.now
+    assert rig.channels.size == 0
+
+
+def test_small_pieces_take_no_more_room_than_their_bytes() -> None:
+    rig = rig_with(segment=5000, channel=5000, everything=5000)
+    upload = rig.preconnect(0)
+    for _ in range(5000):
+        upload.write(b"x")
+    assert rig.get(0).pieces == [bytes(b"x" * 5000)]
