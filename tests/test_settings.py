@@ -450,3 +450,15 @@ def test_a_state_directory_that_no_path_can_name_is_refused_in_words() -> None:
         SettingsError, match=r"^cannot use the setting state_dir 'a\\x00b': no path has a NUL character"
     ):
         resolve_state_dir("a\0b", {})
+
+
+def test_tickets_that_nobody_can_pay_with_are_told_with_what_to_set() -> None:
+    def told(**sections: Any) -> dict[str, str]:
+        hooks = {"order": ["node-token", "tickets"]}
+        return dict(advice(Settings.model_validate({"hooks": hooks, **sections})))
+
+    public = {"listen": ["127.0.0.1:0"], "url": "https://ai.example.org", "doors": ["byoc"]}
+    assert 'set public.listen, and public.doors = ["byoc"]' in told()["hooks.order"]
+    assert told(public=public)["chain.id"].startswith("0: without a chain tickets are worth nothing")
+    assert not told(public=public, tickets={"off_chain": "trust"})
+    assert not told(public=public, chain={"id": 42161})

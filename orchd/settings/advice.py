@@ -35,9 +35,17 @@ def _payment(settings: Settings) -> Iterator[tuple[str, str]]:
     if not settings.takes_tickets:
         return
     if not (settings.public.listen and "byoc" in settings.public.doors):
-        yield "hooks.order", "tickets is asked at the door byoc of public.listen alone, which is not open"
+        why = (
+            f"{', '.join(settings.hooks.order)}: tickets is asked at the door byoc of public.listen alone, which is "
+            'not open; set public.listen, and public.doors = ["byoc"]'
+        )
+        yield "hooks.order", why
     elif not settings.chain.id and settings.tickets.off_chain == "refuse":
-        yield "chain.id", "without a chain tickets are worth nothing, so only free models are served at public.listen"
+        why = (
+            "0: without a chain tickets are worth nothing, so only free models are served at public.listen; name the "
+            "chain that backs them, 42161 for Arbitrum One"
+        )
+        yield "chain.id", why
 
 
 def _callback(settings: Settings) -> Iterator[tuple[str, str]]:
