@@ -114,6 +114,7 @@ class Funding:
     async def _signed(self) -> dict[str, str]:
         asked = {
             "orchestrator": self.challenge.payment_params,
+            "type": self.common["type"],
             "ManifestID": self.challenge.manifest_id,
             **self.common,
             **({"state": self.state} if self.state is not None else {}),
