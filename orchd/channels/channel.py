@@ -1,6 +1,6 @@
 """One channel: the numbers of its segments, which of them are held, and the bytes that they take. Pure.
 
-Held are five at most: a number's place is its remainder by five, and whoever takes a place ends and forgets what was
+Held are five at most: a number's place is its remainder by five, and who takes a place ends and forgets what was
 there. The *head* is the number to be written next. Whatever has begun or ended, and is held, is below the head: it
 never names a segment that is over, where a reader or a writer sent there would be stuck.
 
@@ -26,7 +26,7 @@ class Channel:
     Args:
         tally: of all channels.
         now: seconds.
-        idle_s: for how long no byte may come; infinite = whoever made the channel removes it.
+        idle_s: how many seconds may pass without a byte; infinite = who made the channel removes it.
 
     Attributes:
         mime_type: of all segments, fixed.

@@ -16,7 +16,7 @@ from orchd.channels.segment import Wake
 from orchd.channels.upload import Upload
 
 Hold = SegmentReader | Upload
-"""Of a segment, by a request that is under way: whoever gets one calls its `leave` in the end."""
+"""Of a segment, by a request that is under way: who gets one calls its `leave` in the end."""
 
 _CHANNEL_METHODS = ("DELETE", "POST")
 _SEGMENT_METHODS = ("DELETE", "GET", "HEAD", "POST")

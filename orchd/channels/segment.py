@@ -3,7 +3,7 @@
 A segment is made by its writer or by a reader that waits for it. It *flows* from its first byte on; it *ends* when a
 writer is done, or by others (deletion, reset, its place taken by another number, nobody resumes a broken upload), and
 never begins again: bytes of a writer that goes on are for readers to come. It is *dropped* when its bytes are given
-back; whoever still reads it then is cut off.
+back; who still reads it then is cut off.
 """
 
 from __future__ import annotations

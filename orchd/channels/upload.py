@@ -21,10 +21,10 @@ class Took(Enum):
 
 
 class RoomKeeper(Protocol):
-    """What an upload asks of whoever bounds memory."""
+    """What an upload asks of what bounds memory."""
 
     def fits(self, size: int) -> bool:
-        """Return whether a segment may be so long."""
+        """Return whether a segment may be this long."""
 
     def make_room(self, channel: Channel, size: int) -> bool:
         """Make room for `size` more bytes in a channel, at the cost of what is held; False = it can't be."""
