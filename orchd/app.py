@@ -103,7 +103,7 @@ class App:
         history = self._add(HistoryPart)(context, database)
         secrets, shown = dict[str, SecretInUse](), list[Callable[[Snapshot], Snapshot]]()
         rpc = None
-        if rules.chain.id or rules.orchestrator.reads_feed:
+        if rules.chain.id or rules.reads_feed:
             from orchd.rpc.part import RpcPart
 
             rpc = self._add(RpcPart)(context, secrets)
@@ -113,6 +113,11 @@ class App:
 
             chain = self._add(ChainPart)(context, database, history, rpc)
             shown.append(chain.show)
+        rate = None
+        if rules.converts_prices:
+            from orchd.rate.part import RatePart
+
+            rate = self._add(RatePart)(context, rpc)
         runtimes = self._add(RuntimesPart)(context)
         sessions = self._add(SessionsPart)(context)
         self._sweeps = Sweeps(sessions.busy)
@@ -137,7 +142,7 @@ class App:
             ledger = self._add(LedgerPart)(context, database, history, rules.chain.id, known)
             shown.append(ledger.show)
             tickets = self._add(TicketsPart)(context, known, ledger)
-        hooks = self._add(HooksPart)(context, database, BuiltInHooks(context, node, tickets))
+        hooks = self._add(HooksPart)(context, database, BuiltInHooks(context, node, tickets), rate)
         jobs = self._add(JobsPart)(context, sessions, reconcile, realtime, node, hooks, self._lines)
         self._add(AdminPart)(context, reconcile, self._lifetime.is_running, shown)
         drain = partial(self._lifetime.drain, above=reconcile)
@@ -150,15 +155,15 @@ class App:
         if node is not None:
             from orchd.advertise.part import AdvertisePart
 
-            self._add(AdvertisePart)(context, node, sessions, realtime, reconcile, jobs, history, rpc)
+            self._add(AdvertisePart)(context, node, sessions, realtime, reconcile, jobs, history, rate)
         if rules.public.listen:
             from orchd.public.part import PublicPart
 
-            doors = {"byoc": partial(self._byoc_for_payers, tickets, jobs, sessions)}
+            doors = {"byoc": partial(self._byoc_for_payers, tickets, hooks, sessions)}
             self._add(PublicPart)(context, jobs, reconcile, history, doors)
         self._notify, self._reload, self._reconcile, self._history = notify, reload, reconcile, history
 
-    def _byoc_for_payers(self, tickets: TicketsPart | None, jobs: JobsPart, sessions: SessionsPart) -> Door:
+    def _byoc_for_payers(self, tickets: TicketsPart | None, hooks: HooksPart, sessions: SessionsPart) -> Door:
         """Return BYOC's door of the public listener.
 
         Raises:
@@ -174,7 +179,7 @@ class App:
 
         public = self._settings.public
         url = f"{public.url}{public.base_path}"
-        return PublicByocDoor(TokenDesk(tickets.payments, tickets.sessions, jobs.terms, sessions.table, url))
+        return PublicByocDoor(TokenDesk(tickets.payments, tickets.sessions, hooks.terms, sessions.table, url))
 
     def _add(self, part: Callable[P, T]) -> Callable[P, T]:
         """Return what makes this part, or another one in place of it, and puts it at the end of the list."""

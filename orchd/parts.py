@@ -34,6 +34,7 @@ PARTS = (
     PartEntry("history", "orchd.history"),
     PartEntry("rpc", "orchd.rpc", switch="chain.rpc_url_file"),
     PartEntry("chain", "orchd.chain", switch="chain.id"),
+    PartEntry("rate", "orchd.rate", switch="orchestrator.eth_usd"),
     PartEntry("runtime", "orchd.runtime"),
     PartEntry("sessions", "orchd.sessions"),
     PartEntry("health", "orchd.health"),

@@ -31,7 +31,7 @@ sys.exit(code)
 
 async def test_the_parts_are_those_that_app_makes_in_start_order(tmp_path: Path) -> None:
     on = {
-        "orchestrator": {"service_url": "https://127.0.0.1:9"},
+        "orchestrator": {"service_url": "https://127.0.0.1:9", "eth_usd": "3000"},
         "chain": {"id": 42161},
         "hooks": {"order": ["node-token", "tickets"]},
         "public": {"listen": "127.0.0.1:0"},
@@ -104,7 +104,7 @@ def test_the_chain_is_read_without_the_libraries_that_others_read_it_with(tmp_pa
     chain = ("--chain-id", "42161", "--chain-orchestrator", "0x" + "1" * 40)
     url = ("--chain-rpc-url-file", str(tmp_path / "rpc"))
     found = imported(tmp_path, "--docker-enabled", "false", *node, *chain, *url)
-    assert {"orchd.chain.rpc_chain", "orchd.advertise.rate"} <= found
+    assert {"orchd.chain.rpc_chain", "orchd.rate.source"} <= found
     assert not {name.partition(".")[0] for name in found} & {"web3", "eth_abi", "eth_account", "eth_utils", "requests"}
 
 

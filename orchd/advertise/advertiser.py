@@ -1,4 +1,4 @@
-"""The advertiser: decides which models are offered, keeps the rate, and runs the registries that tell the node."""
+"""The advertiser: decides which models are offered, and runs the registries that tell the node."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from orchd.advertise.gpus import ToldGpus
 from orchd.advertise.listings import Listings
 from orchd.advertise.offer import OfferBook
 from orchd.advertise.price_doubts import warnings
-from orchd.advertise.rate import EthUsd
 from orchd.advertise.registry import Registry, RegistryContext, SessionRegistry
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.domain.changes import Changes
@@ -26,16 +25,15 @@ from orchd.domain.offer import Offers
 from orchd.domain.ports import NodeSessions
 from orchd.domain.snapshots import SnapshotSource
 from orchd.domain.state import ModelStatus
-from orchd.errors import Code, OrchdError
+from orchd.errors import Code
 from orchd.node.ports import NodeAccess, NodeCalls, NodeError, Probed
+from orchd.rate.ports import ExchangeRate
 
 log = structlog.get_logger("orchd.advertise")
 
 Spoken = Callable[[NodeCalls, OrchestratorSettings, Probed], Awaitable[bool]]
 """`spoken` of a registry's module."""
 
-RATE_PERIOD_S = 300.0
-"""How often the rate is read; the node follows its own feed hourly (docs/protocol/byoc.md, 2.3)."""
 WITHDRAW_S = 5.0
 """Timeout for withdrawing everything when orchd stops; the node's own timeouts drop what is left."""
 
@@ -74,7 +72,7 @@ class Advertiser:
         settings: OrchestratorSettings,
         listings: Listings,
         node: NodeAccess,
-        rate: EthUsd | None,
+        rate: ExchangeRate | None,
         sessions: NodeSessions,
         instance: str,
         gpus: ToldGpus,
@@ -90,7 +88,8 @@ class Advertiser:
         )
         self._warned_of: Offers | None = None
         self._rate = rate
-        self._known = node.rate
+        if rate is not None:
+            rate.changed.connect(listings.wake)
         modules = {name: registries.module(name, "registry") for name in registries.names()}
         auto = settings.registries == ("auto",)
         for name, found in modules.items():
@@ -103,11 +102,12 @@ class Advertiser:
 
     def roots(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what runs as long as orchd does, by name."""
-        return {"rate": self._follow_rate()} | {name: each.run() for name, each in self.registries.items()}
+        return {name: each.run() for name, each in self.registries.items()}
 
     async def open(self) -> None:
-        """Learn the rate, or the first prices that need it would be refused."""
-        await self._read_rate()
+        """Wait for the rate, or the first prices that need it would be refused."""
+        if self._rate is not None:
+            await self._rate.tried()
 
     async def follow(self, snapshots: SnapshotSource) -> None:
         """Say what is to be found, after each turn of the loop, until cancelled."""
@@ -133,28 +133,11 @@ class Advertiser:
             if before == offer.price:
                 continue
             self._priced[key] = offer.price
-            for code, text in warnings(offer.price, before, self._known.eth_usd, self.listings.node):
+            for code, text in warnings(offer.price, before, self._rate_now(), self.listings.node):
                 log.warning("price_doubtful", pipeline=key.pipeline, model_id=key.model_id, code=code, reason=text)
 
     def _rate_now(self) -> Fraction | None:
-        return self._known.eth_usd
-
-    async def _follow_rate(self) -> None:
-        while True:
-            await asyncio.sleep(RATE_PERIOD_S)
-            await self._read_rate()
-
-    async def _read_rate(self) -> None:
-        if self._rate is None:
-            return
-        try:
-            rate = await self._rate.read()
-        except OrchdError as exc:
-            log.warning("rate_unavailable", reason=exc.message, code=exc.code, kept=str(self._known.eth_usd or "none"))
-            return
-        if rate != self._known.eth_usd:
-            self._known.eth_usd = rate
-            self.listings.wake()
+        return None if self._rate is None else self._rate.eth_usd
 
     async def stop_session(self, key: ModelKey, session: str) -> None:
         """End a session that a gateway has reserved at the node."""

@@ -14,7 +14,6 @@ from orchd.advertise.gone_streams import GoneStreams
 from orchd.advertise.gpus import ToldGpus
 from orchd.advertise.listings import Listings
 from orchd.advertise.metrics import CallbackCollector, RegistryErrors, StandingsCollector
-from orchd.advertise.rate import EthUsd, eth_usd_source
 from orchd.advertise.told import OffersTold
 from orchd.domain.ids import ModelKey
 from orchd.domain.origins import Origin
@@ -22,10 +21,10 @@ from orchd.domain.signal import Signal
 from orchd.history.ports import History
 from orchd.node.ports import NodeAccess
 from orchd.part import Context, Part, Roots
+from orchd.rate.ports import ExchangeRate
 from orchd.realtime.ports import RealtimeStreams
 from orchd.realtime.stream import StreamEnd
 from orchd.reconcile.ports import Reconciler
-from orchd.rpc.ports import HasRpc
 from orchd.sessions.ports import Sessions
 
 
@@ -65,7 +64,7 @@ class AdvertisePart(Part):
         reconcile: Reconciler,
         jobs: JobsBelow,
         history: History,
-        rpc: HasRpc | None,
+        rate: ExchangeRate | None,
     ) -> None:
         self._context = context
         self._node = node
@@ -74,7 +73,7 @@ class AdvertisePart(Part):
         self._reconcile = reconcile
         self._history = history
         self._jobs = jobs
-        self._rpc = rpc
+        self._rate = rate
         self._told = OffersTold(history)
         self._stops: set[asyncio.Task[Any]] = set()
 
@@ -96,7 +95,7 @@ class AdvertisePart(Part):
         node.secret_file.changed.connect(listings.wake)
         gpus = ToldGpus(self._reconcile.gpus, context.settings.docker.gpu_ids)
         self.advertiser = advertiser = Advertiser(
-            rules, listings, node, self._rate(), keeper, context.settings.instance, gpus
+            rules, listings, node, self._rate, keeper, context.settings.instance, gpus
         )
         keeper.over_at_node.connect(self._stop_session)
         trials = CallbackTrials(rules, listings, node, context.names, advertiser.registries, self._history)
@@ -140,10 +139,6 @@ class AdvertisePart(Part):
 
     def waits_for(self) -> str:
         return "the node to be told that nothing is offered any more"
-
-    def _rate(self) -> EthUsd | None:
-        rules = self._context.settings.orchestrator
-        return eth_usd_source(rules.eth_usd, rules.eth_usd_feed, self._rpc.rpc if self._rpc is not None else None)
 
     def _stream_ended(self, end: StreamEnd) -> None:
         """Note the slot of a stream that the node has not ended itself."""

@@ -100,8 +100,3 @@ class OrchestratorSettings(NodeSettings):
     rate_move_pct: Positive = Field(
         5.0, description="By how many percent the rate must move before a price in USD is registered again."
     )
-
-    @property
-    def reads_feed(self) -> bool:
-        """The rate is read from the chain, for the node's registries."""
-        return self.enabled and self.eth_usd == "feed"

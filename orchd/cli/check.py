@@ -114,7 +114,7 @@ def missing_secrets(settings: Settings) -> Iterator[tuple[str, str]]:
     node, chain = settings.orchestrator, settings.chain
     named = {
         "orchestrator.secret_file": node.secret_file if node.enabled else "",
-        RPC_URL_FILE: chain.rpc_url_file if chain.id or node.reads_feed else "",
+        RPC_URL_FILE: chain.rpc_url_file if chain.id or settings.reads_feed else "",
         "tickets.key_file": settings.tickets.key_file if settings.takes_tickets else "",
         **dict(hook_files(settings.hooks)),
     }
@@ -131,7 +131,7 @@ def missing_secrets(settings: Settings) -> Iterator[tuple[str, str]]:
 def unusable_urls(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield the setting whose file holds no URLs that can be asked; no server is asked."""
     chain = settings.chain
-    if not chain.id and not settings.orchestrator.reads_feed:
+    if not chain.id and not settings.reads_feed:
         return
     try:
         text = read_secret(RPC_URL_FILE, chain.rpc_url_file, os.environ, lines=True)

@@ -40,15 +40,15 @@ def unsold(models: Iterable[Model], settings: Settings) -> Iterator[str]:
     node, public = settings.orchestrator, settings.public
     if not (settings.takes_tickets and public.listen and "byoc" in public.doors):
         return
-    rate = Fraction(node.eth_usd) if node.enabled and node.eth_usd and not node.reads_feed else None
+    rate = Fraction(node.eth_usd) if settings.converts_prices and not settings.reads_feed else None
     for model in models:
         if model.price is None:
             continue
         if rate is None and model.price.wei(None) is None:
-            if not node.reads_feed:
+            if not settings.reads_feed:
                 yield (
-                    f"cannot sell {model.key} for tickets: its price is in USD, and orchd converts that only beside a "
-                    "node (orchestrator.service_url), at orchestrator.eth_usd; give the price in wei or ETH"
+                    f"cannot sell {model.key} for tickets: its price is in USD, and orchd does not know what an "
+                    "ETH costs; set orchestrator.eth_usd, or give the price in wei or ETH"
                 )
             continue
         try:

@@ -7,10 +7,10 @@ import os
 from fractions import Fraction
 
 from orchd.advertise.prices import NO_RATE
-from orchd.advertise.rate import EthUsd, eth_usd_source
 from orchd.cli.price_page import Rate
 from orchd.errors import OrchdError
 from orchd.names import Names
+from orchd.rate.source import EthUsd, eth_usd_source
 from orchd.rpc.client import HttpRpcClient, RpcClient
 from orchd.rpc.servers import RpcServers
 from orchd.rpc.urls import SETTING, rpc_urls

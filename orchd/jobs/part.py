@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
 from orchd.domain.ids import ModelKey
@@ -13,7 +12,7 @@ from orchd.domain.offer import NodeStatus
 from orchd.domain.signal import Signal
 from orchd.doors.routes import Beside
 from orchd.hooks.calls import HookCalls
-from orchd.hooks.terms import Terms, terms_of
+from orchd.hooks.terms import Terms
 from orchd.jobs.ending import JobListeners
 from orchd.jobs.lines import JobLines
 from orchd.jobs.metrics import ConnectionCollector, JobCollector
@@ -34,10 +33,6 @@ if TYPE_CHECKING:  # Where there is no node, nothing of its part is imported.
 
 class NodeSide(Protocol):
     """What jobs ask of the node's side; see `node.part.NodePart`."""
-
-    def eth_usd(self) -> Fraction | None:
-        """Return the USD that an ETH costs; None = not known."""
-        ...
 
     def healthy(self, key: ModelKey) -> bool:
         """Return whether the node is to take a model for healthy."""
@@ -61,6 +56,10 @@ class Hooks(Protocol):
     def calls(self) -> HookCalls: ...
     @property
     def names(self) -> tuple[str, ...]: ...
+
+    def terms(self, model: Model, payer: str) -> Terms:
+        """Return name and price of a model for a payer, at today's rate."""
+        ...
 
 
 class JobsPart(Part):
@@ -111,7 +110,7 @@ class JobsPart(Part):
         trial = (lambda word: None) if self._node is None else self._node.access.trials.answer
         self._server = server = JobServer(
             settings,
-            ModelFacts(self._reconcile.loop.models, self._reconcile.readiness, for_node, self.terms, trial),
+            ModelFacts(self._reconcile.loop.models, self._reconcile.readiness, for_node, self._hooks.terms, trial),
             SessionKeepers(
                 table,
                 self._sessions.letting_go,
@@ -176,11 +175,6 @@ class JobsPart(Part):
         """Return how many files `jobs.listen` may count on: without `public.listen` all of them."""
         public, most = self._context.settings.public, self._context.settings.jobs.max_connections
         return share(open_files(), most, public.max_connections) if public.listen else open_files()
-
-    def terms(self, model: Model, payer: str) -> Terms:
-        """Return name and price of a model for a payer, at today's rate."""
-        name = self._context.settings.orchestrator.capability
-        return terms_of(model, payer, name=name, eth_usd=None if self._node is None else self._node.eth_usd())
 
     def _see_node(self, status: NodeStatus) -> None:
         """The doors do as the node program expects that is beside orchd now."""

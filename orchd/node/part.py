@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import structlog
 
 from orchd.database.database import HasDatabase
@@ -65,10 +63,6 @@ class NodePart(Part):
     def healthy(self, key: ModelKey) -> bool:
         """Return whether the node is to take a model for healthy."""
         return key in self.access.healthy
-
-    def eth_usd(self) -> Fraction | None:
-        """Return the USD that an ETH costs; None = not known."""
-        return self.access.rate.eth_usd
 
     def roots(self) -> Roots:
         return {"secret file": self._secret_file.run()} if self._secret_file and self._secret_file.seen.path else {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Protocol
 
 from orchd.domain.ids import ModelKey
@@ -167,17 +166,6 @@ class RestartWatch(Protocol):
         """Poll until cancelled."""
 
 
-@dataclass(slots=True)
-class KnownRate:
-    """The rate between USD and ETH.
-
-    Attributes:
-        eth_usd: USD that an ETH costs, as it was read last; None = not known.
-    """
-
-    eth_usd: Fraction | None = None
-
-
 async def _no_file() -> None:
     """There is no file to look at."""
 
@@ -209,7 +197,6 @@ class NodeAccess:
         store: what orchd and the node must go on agreeing on.
         healthy: models that the node is to take for healthy when it asks us. A registry writes it, the job listener
             reads it.
-        rate: the registries write it, the accounts of jobs read it.
         trials: the advertiser begins them, the job listener answers them.
         secret_file: where the secret of `calls` comes from.
         last_program: which program an earlier orchd saw last; None = not known.
@@ -220,7 +207,6 @@ class NodeAccess:
     store: SecretStore
     watch: RestartWatch
     healthy: set[ModelKey] = field(default_factory=set)
-    rate: KnownRate = field(default_factory=KnownRate)
     trials: Trials = field(default_factory=Trials)
     secret_file: SecretFileSeen = field(default_factory=SecretFileSeen)
     last_program: NodeProgram | None = None

@@ -75,6 +75,17 @@ class Settings(CatalogSettings):
         """Jobs may be paid for with tickets: the hook that does is asked."""
         return "tickets" in self.hooks.order
 
+    @property
+    def converts_prices(self) -> bool:
+        """Prices in USD are converted: for the node, or for hooks that see what a job costs."""
+        others = set(self.hooks.order) - {"node-token"}
+        return bool(self.orchestrator.eth_usd) and (self.orchestrator.enabled or bool(others))
+
+    @property
+    def reads_feed(self) -> bool:
+        """The rate between USD and ETH is read from the chain."""
+        return self.converts_prices and self.orchestrator.eth_usd == "feed"
+
 
 class Setting(NamedTuple):
     """One setting, as people name it: `jobs.listen`, `--jobs-listen`, `ORCHD_JOBS_LISTEN`."""

@@ -66,7 +66,6 @@ from orchd.cli.price_page import Rate, Row, as_json, as_text
 from orchd.text import TextStyle
 from orchd.domain.money import Price
 from orchd.exposition import MetricsRegistry
-from orchd.node.ports import KnownRate
 
 assert Path(orchd.__file__).is_relative_to(Path.cwd())
 assert "echo" in registries.names()
@@ -89,7 +88,7 @@ class Watch:
 
 async def build():
     watch = Watch()
-    node = SimpleNamespace(calls=None, tokens=None, store=None, watch=watch, healthy=set(), rate=KnownRate())
+    node = SimpleNamespace(calls=None, tokens=None, store=None, watch=watch, healthy=set())
     nothing = lambda *_: 0
     listings = Listings(active=nothing, begun=nothing, streams=nothing)
     advertiser = Advertiser(settings, listings, node, None, None, "test", ToldGpus(None, ()))

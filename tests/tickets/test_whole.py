@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -54,6 +55,7 @@ class NoRpc(Part):
     """Nobody is asked."""
 
     name = "rpc"
+    rpc = None
 
     def __init__(self, context: Context, secrets: object) -> None: ...
 
@@ -89,8 +91,8 @@ class Running:
         return self.app.part(LedgerPart).ledger.balance(KEY).wei
 
 
-def settings_of(tmp_path: Path, url: str, **more: Any) -> Settings:
-    entry = {"pipeline": "image", "model_id": "org/one", "url": url, "price_per_unit": PRICE, "pixels_per_unit": 1}
+def settings_of(tmp_path: Path, url: str, *, price: Mapping[str, Any], **more: Any) -> Settings:
+    entry = {"pipeline": "image", "model_id": "org/one", "url": url, "pixels_per_unit": 1, **price}
     (tmp_path / "aiModels.json").write_text(json.dumps([entry]))
     given = {
         "models_file": str(tmp_path / "aiModels.json"),
@@ -105,7 +107,9 @@ def settings_of(tmp_path: Path, url: str, **more: Any) -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def daemon(tmp_path: Path, **more: Any) -> AsyncIterator[Running]:
+async def daemon(
+    tmp_path: Path, price: Mapping[str, Any] = MappingProxyType({"price_per_unit": PRICE}), **more: Any
+) -> AsyncIterator[Running]:
     serving: set[asyncio.Task[None] | None] = set()
 
     async def runner(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -122,7 +126,7 @@ async def daemon(tmp_path: Path, **more: Any) -> AsyncIterator[Running]:
     server = await asyncio.start_server(runner, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     instead = {RuntimesPart: NoRuntimes, ChainPart: FixedChain, RpcPart: NoRpc}
-    app = App(settings_of(tmp_path, url, **more), {}, instead)
+    app = App(settings_of(tmp_path, url, price=price, **more), {}, instead)
     running = spawn(app.run(), name="daemon")
     try:
         at = Running(app)
@@ -167,3 +171,14 @@ async def test_off_chain_payers_are_trusted_where_the_settings_say_so(tmp_path: 
         assert await at.work(payer=None) == (503, "off_chain")
     async with daemon(tmp_path, chain={"id": 0}, tickets={"off_chain": "trust"}) as at:
         assert await at.work(payer=None) == (200, "")
+
+
+async def test_a_price_in_usd_is_told_to_payers_without_any_node(tmp_path: Path) -> None:
+    usd = {"price_per_unit": 9, "pixels_per_unit": 10, "currency": "USD", "price_unit": "hour"}
+    async with daemon(tmp_path, price=usd, orchestrator={"eth_usd": "3000"}) as at:
+        token = await at.token()
+        assert token.price.price_per_unit == 83_333_333_334, "0.9 USD an hour, in whole wei a second, rounded up"
+        assert await at.work(paid_on(token, 60)) == (200, "")
+    async with daemon(tmp_path, price=usd) as at:
+        status, headers, _ = await at.say(token_request(PAYER))
+        assert (status, headers["livepeer-error"]) == (503, "price_unknown")

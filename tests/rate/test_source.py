@@ -9,10 +9,10 @@ from fractions import Fraction
 import pytest
 import pytest_asyncio
 
-from orchd.advertise.rate import MAX_AGE_S, ChainlinkFeed, FixedRate, eth_usd_source
 from orchd.domain.model import Secret
 from orchd.errors import Code, OrchdError, SettingsError
 from orchd.names import Names
+from orchd.rate.source import MAX_AGE_S, ChainlinkFeed, FixedRate, eth_usd_source
 from orchd.rpc.client import HttpRpcClient
 from orchd.rpc.servers import RpcServers
 from orchd.rpc.urls import rpc_urls
