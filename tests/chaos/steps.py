@@ -38,6 +38,9 @@ async def node_restarts(world: World, pick: int) -> bool:
     if world.away_since is not None:
         await node_returns(world, pick)
     was_true = world.orchd.app is not None and world.true()
+    if was_true:
+        await asyncio.sleep(1)  # Or a call that is under way would be cut, and repeated.
+        was_true = world.true()
     await world.node.stop()
     await asyncio.sleep(_one((0, 1.5, 40), pick))
     await world.node.start()
