@@ -39,6 +39,38 @@ def read_beside(path: Path, work: Callable[[Sql], T]) -> T:
         raise StoreError(f"cannot read the database {path}: {reason_of(exc)}") from exc
 
 
+def read_kept(path: Path, work: Callable[[Sql], T], *, table: str, cannot: str, without: str) -> T:
+    """As `read_beside`, where a person may have named the wrong folder, or nothing has been kept yet.
+
+    Args:
+        table: is there once something has been kept.
+        cannot: what can't be done, as the messages begin.
+        without: what it means that there is no such table, after `PATH `.
+
+    Raises:
+        StoreError: there is nothing, or it can't be read; in words that name the folder and what to do.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise StoreError(
+            f"{cannot}: there is no {path.name} in {path.parent}, so no orchd has run on that state directory; name "
+            "the one that you mean with --state-dir"
+        ) from None
+    except OSError as exc:
+        raise StoreError(
+            f"{cannot}: {path} can't be read: {reason_of(exc)}; run this as the user that runs orchd, and name its "
+            "state directory with --state-dir"
+        ) from exc
+
+    def checked(sql: Sql) -> T:
+        if sql.row("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)) is None:
+            raise StoreError(f"{cannot}: {path} {without}")
+        return work(sql)
+
+    return read_beside(path, checked)
+
+
 def open_read_only(path: Path, how: str) -> sqlite3.Connection:
     """Return a connection that can't write. `how`: a parameter of SQLite's URIs, `mode=ro` or `immutable=1`."""
     return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from orchd.database.beside import DATABASE, read_beside
+from orchd.database.beside import DATABASE, read_kept
 from orchd.database.sql import Row, Sql
 from orchd.domain.ids import ModelKey
-from orchd.errors import StoreError, reason_of
 
 _PAGE = 500
 """Rows that are looked at in one go for those that are asked for."""
@@ -159,29 +158,14 @@ class KeptHistory:
         return LastKnown(KeptDaemon(version, instance, started_at, alive_at, ended_at, why_ended), known)
 
     def _read(self, work: Callable[[Sql], T]) -> T:
-        path = self._path
-        try:
-            path.stat()
-        except FileNotFoundError:
-            raise StoreError(
-                f"cannot find out what happened: there is no {path.name} in {path.parent}, so no orchd has run on that"
-                " state directory; name the one that you mean with --state-dir"
-            ) from None
-        except OSError as exc:
-            raise StoreError(
-                f"cannot find out what happened: {path} can't be read: {reason_of(exc)}; run this as the user that runs"
-                " orchd, and name its state directory with --state-dir"
-            ) from exc
-
-        def checked(sql: Sql) -> T:
-            if sql.row("SELECT 1 FROM sqlite_master WHERE name = 'history_events'") is None:
-                raise StoreError(
-                    f"cannot find out what happened: {path} is of an orchd that did not keep it yet; it is kept from"
-                    " the first start of this version on that state directory"
-                )
-            return work(sql)
-
-        return read_beside(path, checked)
+        return read_kept(
+            self._path,
+            work,
+            table="history_events",
+            cannot="cannot find out what happened",
+            without="is of an orchd that did not keep it yet; it is kept from the first start of this version on that "
+            "state directory",
+        )
 
 
 def _event(row: Row) -> KeptEvent:

@@ -11,10 +11,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from orchd.database.beside import DATABASE, read_beside
+from orchd.database.beside import DATABASE, read_kept
 from orchd.database.sql import Row, Sql
 from orchd.domain.ids import ModelKey
-from orchd.errors import StoreError, reason_of
 from orchd.tickets.ledger.amounts import from_text
 from orchd.tickets.standing import PayerStanding, TicketStanding, Winners
 from orchd.tickets.statistics import Odds
@@ -202,29 +201,13 @@ class KeptLedger:
         Raises:
             StoreError: there is no ledger, or it can't be read.
         """
-        path = self._path
-        try:
-            path.stat()
-        except FileNotFoundError:
-            raise StoreError(
-                f"cannot read the ledger: there is no {path.name} in {path.parent}, so no orchd has run on that state"
-                " directory; name the one that you mean with --state-dir"
-            ) from None
-        except OSError as exc:
-            raise StoreError(
-                f"cannot read the ledger: {path} can't be read: {reason_of(exc)}; run this as the user that runs orchd,"
-                " and name its state directory with --state-dir"
-            ) from exc
-
-        def checked(sql: Sql) -> T:
-            if sql.row("SELECT 1 FROM sqlite_master WHERE name = 'ledger_sums'") is None:
-                raise StoreError(
-                    f"cannot read the ledger: {path} has none; one is kept from the first start with `tickets` in "
-                    "hooks.order on"
-                )
-            return work(sql)
-
-        return read_beside(path, checked)
+        return read_kept(
+            self._path,
+            work,
+            table="ledger_sums",
+            cannot="cannot read the ledger",
+            without="has none; one is kept from the first start with `tickets` in hooks.order on",
+        )
 
 
 def _standing(row: Row, owed: Winners) -> PayerStanding:
