@@ -11,8 +11,7 @@ What tickets are worth is credited to the payer, and stays credited when the job
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -29,7 +28,7 @@ from orchd.tickets.ledger.ports import LedgerKey, LedgerSession
 from orchd.tickets.paid_sessions import PaidSessions
 from orchd.tickets.payments import Payments
 from orchd.tickets.prices import WorkPrice, quote
-from orchd.tickets.refusals import as_refusal
+from orchd.tickets.refusals import refusing
 from orchd.tickets.unsigned import UnsignedGateways, is_unsigned
 from orchd.tickets.validation.credentials import JobHeader, check_signed, read_job
 from orchd.tickets.validation.credit import NS_PER_S, meter_of, minimum_units, rounded
@@ -161,14 +160,9 @@ class Tickets(JobHook):
 
     # Its steps.
 
-    @contextmanager
-    def _refusing(self) -> Iterator[None]:
-        """Count a payment that is refused, and make it an answer."""
-        try:
-            yield
-        except PaymentRefused as why:
-            self._payments.counts.refused(BYOC.name, why.fault)
-            raise as_refusal(why, BYOC) from why
+    def _refusing(self) -> AbstractContextManager[None]:
+        """As `refusals.refusing`."""
+        return refusing(self._payments.counts, BYOC)
 
     def _read(self, job: Job) -> JobHeader:
         """Return what the job's header says, and name the payer. On chain it must have signed that."""

@@ -22,6 +22,7 @@ from orchd.errors import StoreError
 from orchd.threads import DaemonThreads
 from orchd.tickets.ledger.ports import Ledger, LedgerKey
 from orchd.tickets.prices import WorkPrice
+from orchd.tickets.refusals import CountsRefusals
 from orchd.tickets.validation.credit import minimum_units
 from orchd.tickets.validation.facts import BookFacts, PaymentFacts
 from orchd.tickets.validation.faults import Fault, PaymentRefused
@@ -68,14 +69,11 @@ class TicketRules:
         return Economics(value, gas_price, self.redeem_gas, self.cost_multiplier, self.max_face_value)
 
 
-class CountsPayments(Protocol):
+class CountsPayments(CountsRefusals, Protocol):
     """Counts what is paid; see `tickets.metrics.PaymentCollector`."""
 
     def taken(self, scheme: str, tickets: int) -> None:
         """Count a payment that was booked."""
-
-    def refused(self, scheme: str, fault: Fault) -> None:
-        """Count a payment, or a request for terms, that was refused."""
 
 
 class PayerTurns:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from orchd.tickets.ledger.ports import LedgerKey
 from orchd.tickets.paid_sessions import PaidSessions
 from orchd.tickets.payments import Payments
 from orchd.tickets.prices import WorkPrice, quote
-from orchd.tickets.refusals import refusal
+from orchd.tickets.refusals import refusing
 from orchd.tickets.unsigned import is_unsigned
 from orchd.tickets.validation.credentials import SignedBy, check_signed, read_payer_credentials
 from orchd.tickets.validation.faults import Fault, PaymentRefused
@@ -77,15 +77,9 @@ class TokenDesk:
                 token["available_capacity"] = free
         return Answered(200, (json.dumps(token) + "\n").encode())
 
-    @contextmanager
-    def refusing(self) -> Iterator[None]:
-        """Count what is refused, and make it an answer. A payer whose reserve is too small may try elsewhere."""
-        try:
-            yield
-        except PaymentRefused as why:
-            self.payments.counts.refused(BYOC.name, why.fault)
-            status = 503 if why.fault is Fault.SENDER_FUNDS else BYOC.status(why.fault.blame)
-            raise refusal(why, status) from why
+    def refusing(self) -> AbstractContextManager[None]:
+        """As `refusals.refusing`: a payer whose reserve is too small may try elsewhere."""
+        return refusing(self.payments.counts, BYOC, elsewhere=(Fault.SENDER_FUNDS,))
 
     def _token(self, payer: SignedBy, name: str, price: WorkPrice, terms: TicketTerms) -> dict[str, Any]:
         """Return the members that there are for every capability, in go-livepeer's words; zeros are left out."""
