@@ -28,7 +28,7 @@ class PayerPlace:
     def leave(self) -> None:
         """Count it no more; repeats are fine."""
         if self._payers is not None:
-            self._payers._left(self._who, self.key)  # noqa: SLF001 - its own maker
+            self._payers.left(self._who, self.key)
             self._payers = None
 
 
@@ -61,7 +61,8 @@ class Payers:
         self._of_model[who, key] += 1
         return PayerPlace(self, who, key)
 
-    def _left(self, who: str, key: ModelKey) -> None:
+    def left(self, who: str, key: ModelKey) -> None:
+        """Count a session no more; called by its place, once."""
         _one_less(self._all, who)
         _one_less(self._of_model, (who, key))
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,35 +18,28 @@ CACHE = Path(os.environ.get("ORCHD_TEST_CACHE") or "/var/cache/orchd-test")
 
 
 @dataclass(frozen=True)
-class Environment:
-    """One of them.
+class CachedEnvironment(ABC):
+    """Programs that are made once a machine, in a folder of the cache.
 
     Attributes:
         about: what it is, and how large.
-        installs: arguments of pip, one call after the other; a second line of a call is what follows where the first
-            has failed.
     """
 
     name: str
     about: str
-    installs: tuple[tuple[tuple[str, ...], ...], ...]
 
     @property
     def folder(self) -> Path:
         return CACHE / self.name
 
-    @property
-    def python(self) -> Path:
-        return self.folder / "bin" / "python"
-
     def ready(self) -> bool:
         return self._mark.exists() and self._mark.read_text() == self._content
 
     def make(self) -> None:
-        """Make the environment unless it is there. Others that make it are waited for.
+        """Make it unless it is there. Others that make it are waited for.
 
         Raises:
-            CalledProcessError: pip has failed; its output is told on stderr.
+            CalledProcessError: the installer has failed; its output is told on stderr.
         """
         CACHE.mkdir(parents=True, exist_ok=True)
         with self.folder.with_suffix(".lock").open("w") as lock:
@@ -53,14 +47,42 @@ class Environment:
             if self.ready():
                 return
             shutil.rmtree(self.folder, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", self.folder], check=True)
-            for first, *others in self.installs:
-                self._install(first, others)
+            self._build()
             self._mark.write_text(self._content)
 
     @property
     def _mark(self) -> Path:
         return self.folder / "made"
+
+    @property
+    @abstractmethod
+    def _content(self) -> str:
+        """What it was made of: another one is made again."""
+
+    @abstractmethod
+    def _build(self) -> None:
+        """Make the folder, which is not there."""
+
+
+@dataclass(frozen=True)
+class Environment(CachedEnvironment):
+    """One of Python.
+
+    Attributes:
+        installs: arguments of pip, one call after the other; a second line of a call is what follows where the first
+            has failed.
+    """
+
+    installs: tuple[tuple[tuple[str, ...], ...], ...]
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    def _build(self) -> None:
+        subprocess.run([sys.executable, "-m", "venv", self.folder], check=True)
+        for first, *others in self.installs:
+            self._install(first, others)
 
     @property
     def _content(self) -> str:
@@ -77,51 +99,25 @@ class Environment:
 
 
 @dataclass(frozen=True)
-class NpmEnvironment:
-    """Programs from npm, at the versions and with the checksums of a lock file.
+class NpmEnvironment(CachedEnvironment):
+    """Programs from npm, at the versions and with the checksums of a lock file. No script of a package is run.
 
     Attributes:
-        about: as of `Environment`.
         lock: the folder with package.json and package-lock.json.
     """
 
-    name: str
-    about: str
     lock: Path
-
-    @property
-    def folder(self) -> Path:
-        return CACHE / self.name
 
     @property
     def modules(self) -> Path:
         return self.folder / "node_modules"
 
-    def ready(self) -> bool:
-        return self._mark.exists() and self._mark.read_text() == self._content
-
-    def make(self) -> None:
-        """Make it unless it is there. Others that make it are waited for. No script of a package is run.
-
-        Raises:
-            CalledProcessError: npm has failed; its output is told on stderr.
-        """
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with self.folder.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if self.ready():
-                return
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir()
-            for file in ("package.json", "package-lock.json"):
-                shutil.copy(self.lock / file, self.folder)
-            quiet = ("--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error")
-            subprocess.run(["npm", "ci", *quiet], cwd=self.folder, check=True, stdin=subprocess.DEVNULL)
-            self._mark.write_text(self._content)
-
-    @property
-    def _mark(self) -> Path:
-        return self.folder / "made"
+    def _build(self) -> None:
+        self.folder.mkdir()
+        for file in ("package.json", "package-lock.json"):
+            shutil.copy(self.lock / file, self.folder)
+        quiet = ("--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error")
+        subprocess.run(["npm", "ci", *quiet], cwd=self.folder, check=True, stdin=subprocess.DEVNULL)
 
     @property
     def _content(self) -> str:

@@ -107,6 +107,19 @@ class Quotes(Bench):
         return caller
 
 
+def hanging(ended: list[bool]) -> Callable[[OwnRequest], Awaitable[Answered]]:
+    """Return an answer that never comes; notes when it is given up."""
+
+    async def hang(asked: OwnRequest) -> Answered:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+        raise AssertionError
+
+    return hang
+
+
 @virtual_time
 async def test_a_door_answers_of_head_body_and_peer_and_no_job_is_counted() -> None:
     bench = Quotes()
@@ -158,16 +171,8 @@ async def test_a_body_that_no_route_wants_is_not_waited_for() -> None:
 
 @virtual_time
 async def test_an_answer_that_takes_too_long_is_cut_and_told_to_be_tried_again() -> None:
-    ended = []
-
-    async def hang(asked: OwnRequest) -> Answered:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append(True)
-        raise AssertionError
-
-    bench = Quotes(hang)
+    ended: list[bool] = []
+    bench = Quotes(hanging(ended))
     caller = await bench.ask(request(target="/quote"))
     await asyncio.sleep(bench.own.seconds + 0.1)
     assert refused(caller.messages[0]) is Code.ANSWER_LATE
@@ -193,16 +198,8 @@ async def test_an_answer_is_not_late_for_the_time_in_which_orchd_stood_still() -
 
 @virtual_time
 async def test_what_is_awaited_is_dropped_when_its_caller_leaves() -> None:
-    ended = []
-
-    async def hang(asked: OwnRequest) -> Answered:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append(True)
-        raise AssertionError
-
-    bench = Quotes(hang)
+    ended: list[bool] = []
+    bench = Quotes(hanging(ended))
     caller = await bench.ask(request(target="/quote"))
     caller.lose()
     await settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -24,14 +25,14 @@ ROUNDS_VALID = 2
 """A ticket can be redeemed in the round of its terms and in the next (payments.md, 6.5)."""
 
 
-class Change:
+class Change(ABC):
     """One of them."""
 
+    @abstractmethod
     def draw(self, draft: LedgerDraft) -> None:
         """Draw it into the draft."""
-        raise NotImplementedError
 
-    def undo(self, view: LedgerView) -> None:
+    def undo(self, view: LedgerView) -> None:  # noqa: B027 - most changes reserve nothing
         """It was not kept: free what it has reserved."""
 
 
