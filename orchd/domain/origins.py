@@ -11,6 +11,8 @@ class Origin(StrEnum):
     DIRECT = "direct"
     BYOC = "byoc"
     LIVE_RUNNER = "live-runner"
+    SOLD = "sold"
+    """A client has reserved it at orchd itself."""
     FOUND = "found"
     """A container was busy with it when orchd started, and nobody has named it yet."""
 
@@ -18,6 +20,11 @@ class Origin(StrEnum):
     def at_node(self) -> bool:
         """The node keeps such a stream as a session of its own: it reserves, lists and releases it."""
         return self is Origin.LIVE_RUNNER
+
+    @property
+    def reserved(self) -> bool:
+        """Such a session begins before its first request and outlives each start at its container."""
+        return self in (Origin.LIVE_RUNNER, Origin.SOLD)
 
 
 AT_NODE = Origin.LIVE_RUNNER

@@ -6,14 +6,14 @@ A target is text in which each character is one byte (latin-1).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as attribute
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.offer import NodeProgram
-from orchd.doors.own import OwnAnswer
+from orchd.doors.own import Answered, OwnAnswer
 from orchd.errors import Code, JobRefused
 
 PATH_SAFE = "/?%:@!$&'()*+,;="
@@ -72,6 +72,7 @@ class ToRunner:
         proof: the path segment that only the node knows, as it was presented.
         begins_within_s: how many seconds after the request's arrival the caller stops waiting for an answer to begin;
             infinite = it does not say.
+        session: id of the session that the path names; empty = it names none.
     """
 
     key: ModelKey
@@ -79,6 +80,7 @@ class ToRunner:
     slug: str = ""
     proof: bytes = attribute(default=b"", repr=False)
     begins_within_s: float = float("inf")
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,20 @@ class HealthAsked:
     key: ModelKey
     slug: str = ""
     proof: bytes = attribute(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """A client reserves a session of this model, and brings its payment or need not.
+
+    Attributes:
+        slug: of the model.
+        answer: returns what the client is told when the session is there; gets the session's id.
+    """
+
+    key: ModelKey
+    slug: str
+    answer: Callable[[str], Answered]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +123,7 @@ class AskBody:
     pipelines: frozenset[str]
 
 
-Route = ToRunner | HealthAsked | TrialAsked | AskBody | OwnAnswer
+Route = ToRunner | HealthAsked | TrialAsked | AskBody | OwnAnswer | Reserve
 
 
 def origin_form(target: str) -> str:

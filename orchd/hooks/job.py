@@ -73,6 +73,8 @@ class JobFacts(Protocol):
     @property
     def public(self) -> bool: ...
     @property
+    def in_session(self) -> bool: ...
+    @property
     def proof(self) -> NodeProof | None: ...
     @property
     def runner(self) -> RunnerId | None: ...
@@ -90,7 +92,7 @@ class Job:
     Header names and values are bytes, as they came; those that the runner will not see are included.
     """
 
-    __slots__ = ("_account_id", "_facts", "_kept", "_limits", "_notes", "_payer", "_price", "_receipt")
+    __slots__ = ("_account_id", "_facts", "_kept", "_limits", "_notes", "_payer", "_price", "_receipt", "_session_id")
 
     def __init__(self, facts: JobFacts) -> None:
         self._facts = facts
@@ -101,6 +103,7 @@ class Job:
         self._limits = NO_LIMITS
         self._account_id = ""
         self._receipt: Receipt | None = None
+        self._session_id = ""
 
     @property
     def request_id(self) -> str:
@@ -175,6 +178,24 @@ class Job:
     def admitted(self) -> bool:
         """Every `admit` has passed."""
         return self._facts.admitted
+
+    @property
+    def in_session(self) -> bool:
+        """It is a request of a session that outlives it and was paid for before, or will be by that session."""
+        return self._facts.in_session
+
+    @property
+    def session_id(self) -> str:
+        """As the client knows the session that begins with this job, as a hook has named it; empty = nobody has."""
+        return self._session_id
+
+    def name_session(self, id: str) -> None:
+        """Name the session that begins with this job. In `identify`, by the hook that takes payment.
+
+        Args:
+            id: the manifest that was paid for.
+        """
+        self._session_id = id
 
     @property
     def runner(self) -> RunnerId | None:

@@ -175,6 +175,11 @@ class Run:
         return self.door.public
 
     @property
+    def in_session(self) -> bool:
+        """It belongs to a session that outlives it."""
+        return isinstance(self.way, ToRunner) and self.model is not None and self.door.in_session(self.model)
+
+    @property
     def proof(self) -> NodeProof | None:
         """What it shows to prove that the node has sent it; None = nothing, or it names no model that is served."""
         return None if self.way is None else self.door.proof(self.head, self.way)

@@ -1529,7 +1529,7 @@ async def test_a_container_that_falls_back_to_idle_has_lost_its_stream() -> None
 
 
 def test_origins_are_what_the_store_keeps() -> None:
-    assert {str(origin) for origin in Origin} == {"direct", "byoc", "live-runner", "found"}
+    assert {str(origin) for origin in Origin} == {"direct", "byoc", "live-runner", "sold", "found"}
 
 
 @pytest.mark.parametrize("call", ["start", "stop", "params"])

@@ -1,0 +1,73 @@
+"""The sessions that orchd sells itself and that live now: what the part `sold` offers the parts above it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Secret
+from orchd.domain.outcomes import Outcome
+from orchd.domain.signal import Signal
+
+
+@dataclass(eq=False, slots=True)
+class SoldSession:
+    """A session that a client has reserved here: a persistent one, or a single-shot job.
+
+    Attributes:
+        id: as clients name it: the manifest of its challenge, or made by orchd where it is free.
+        key: the model.
+        payer: address of who pays, with `0x` and in lower case; empty = it is free.
+        account: id of its account (`hooks.account.Account.id`); empty = it has none yet.
+        persistent: it outlives a request; else it is a single-shot job.
+        fixed: it is paid once, and takes no top-up.
+        pending: its payment is being booked: it is counted, and its container does not see it yet.
+        sign_at: loop clock, seconds: the last request, byte (of its channels, too) or top-up.
+        end: ends it soon, with what is in flight; gets how and why. Repeats are fine.
+    """
+
+    id: str
+    key: ModelKey
+    payer: str
+    persistent: bool
+    fixed: bool
+    sign_at: float
+    end: Callable[[Outcome, str], None]
+    account: str = ""
+    pending: bool = True
+
+
+class SoldSessions(Protocol):
+    """The sessions that live now.
+
+    Attributes:
+        ended: one has ended, and why; its channels and proxies go.
+    """
+
+    @property
+    def ended(self) -> Signal[SoldSession, str]: ...
+
+    def find(self, id: str) -> SoldSession | None:
+        """Return the one of this id that lives, pending or not, or that an earlier orchd has left and that is still to
+        be found again; None = there is none."""
+        ...
+
+    def of_account(self, account: str) -> SoldSession | None:
+        """Return the one that this account is for; None = it has ended, or was never sold."""
+        ...
+
+    def touch(self, session: SoldSession) -> None:
+        """Note a sign of life: a request was answered in it, a byte moved, or it was topped up. After a restart its
+        time counts from the first one on."""
+        ...
+
+    def served_ns(self, session: SoldSession) -> int:
+        """Return the nanoseconds in which it could be served since it began or, after a restart, since its first sign
+        of life: only while its runner was ready. Never less than before."""
+        ...
+
+    def token(self, session: SoldSession) -> Secret:
+        """Return what its container proves with that it may speak for it; the same after a restart."""
+        ...
