@@ -55,7 +55,7 @@ class ChainHead:
             as Unix time.
         usable_s: for how many seconds after an answer it is gone by; at least until the next one is due.
         why: why the last reading failed; empty = it did not.
-        kept_l1_block: as `ports.Chain`.
+        kept_l1_block: the highest L1 block that is on the disk, so that the next start knows it.
     """
 
     def __init__(

@@ -42,11 +42,6 @@ class OffChain:
         self._now = now
         self._l1_block = 0
 
-    @property
-    def kept_l1_block(self) -> int:
-        """As `ports.Chain`: the clock needs no keeping."""
-        return self._block()
-
     def now(self) -> ChainNow:
         """As `ports.Chain.now`."""
         block = self._block()

@@ -33,8 +33,6 @@ class Chain(Protocol):
     Attributes:
         recipient: 20 bytes: the orchestrator's address, as it is registered; all tickets are paid to it.
         backed: tickets are worth money. False = off chain: what is sold costs nothing, or payers are trusted.
-        kept_l1_block: the highest L1 block seen that is on the disk, so that the next start knows it: what must not
-            come back after a crash, such as a nonce, may be dropped only by this one. `now` may be ahead of it.
     """
 
     @property
@@ -42,9 +40,6 @@ class Chain(Protocol):
 
     @property
     def backed(self) -> bool: ...
-
-    @property
-    def kept_l1_block(self) -> int: ...
 
     def now(self) -> ChainNow | None:
         """Return what is known; None = nothing yet, or nothing for too long."""

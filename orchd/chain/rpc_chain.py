@@ -58,11 +58,6 @@ class RpcChain:
         self.standing: HowKnown | None = None
         self.turned: Signal[HowKnown] = Signal()
 
-    @property
-    def kept_l1_block(self) -> int:
-        """As `ports.Chain`."""
-        return self.head.kept_l1_block
-
     def now(self) -> ChainNow | None:
         """As `ports.Chain.now`."""
         return self.head.now()

@@ -68,10 +68,6 @@ class FakeChain:
     credit: list[tuple[bytes, Fraction]] = field(default_factory=list)
     asked: list[bytes] = field(default_factory=list)
 
-    @property
-    def kept_l1_block(self) -> int:
-        return self.facts.l1_block
-
     def now(self) -> ChainNow | None:
         if not self.told:
             return None
