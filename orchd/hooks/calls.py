@@ -10,9 +10,7 @@ job pays for one look at a flag.
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from functools import wraps
 
 import structlog
 
@@ -71,7 +69,7 @@ class HookCalls:
         self._identify = self._overridden("identify")
         self._admit = self._overridden("admit")
         self._charge = self._overridden("charge")
-        self._settle = self._overridden("settle", _given_usage)
+        self._settle = self._overridden("settle")
         self._timeout_s = timeout_s
         self._charge_period_s = charge_period_s
         self.arriving = bool(self._arrive)
@@ -79,12 +77,12 @@ class HookCalls:
         self.charging, self.settling = bool(self._charge or books), bool(self._settle)
         self.accounting = self.charging or self.settling
 
-    def _overridden(self, call: str, shape: Callable[[HookCall], HookCall] = lambda of: of) -> tuple[HookCall, ...]:
+    def _overridden(self, call: str) -> tuple[HookCall, ...]:
         """Return the calls of those hooks that override this one."""
         found = []
         for hook, name in self._hooks:
             if getattr(type(hook), call) is not getattr(JobHook, call):
-                found.append(made := shape(getattr(hook, call)))
+                found.append(made := getattr(hook, call))
                 self._names[made] = name, call
                 self._counts.failures[name, call] += 0  # To be seen before the first one.
         return tuple(found)
@@ -225,20 +223,6 @@ class HookCalls:
 async def awaited(waits: Awaitable[None]) -> None:
     """Make a coroutine of what a call of `HookCalls` returned."""
     await waits
-
-
-def _given_usage(settle: HookCall) -> HookCall:
-    """Return a hook's `settle` as a function of account, outcome and usage, of which it may leave out the last."""
-    try:
-        inspect.signature(settle).bind(None, None, None)
-    except TypeError:
-
-        @wraps(settle)
-        def without_usage(account: Account, outcome: Outcome, usage: Usage) -> Waits:
-            return settle(account, outcome)
-
-        return without_usage
-    return settle
 
 
 def _is_answer(exc: BaseException) -> bool:

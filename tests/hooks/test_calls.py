@@ -15,7 +15,7 @@ from orchd.hooks.hook import HookOptions, JobHook, Waits
 from orchd.hooks.job import Job
 from orchd.hooks.metrics import MAX_REASONS, HookCollector, HookCounts
 from orchd.hooks.refusal import Refusal
-from orchd.hooks.usage import Measured
+from orchd.hooks.usage import Measured, Usage
 from tests.hooks.test_account import ACCOUNT
 from tests.virtual_time import virtual_time
 
@@ -30,7 +30,7 @@ class Raising(JobHook):
     def identify(self, job: Job) -> Waits:
         return self.answer()
 
-    def settle(self, account: Account, outcome: Outcome) -> Waits:  # type: ignore[override]
+    def settle(self, account: Account, outcome: Outcome, usage: Usage) -> Waits:
         return self.answer()
 
     def answer(self) -> Waits:
@@ -102,7 +102,7 @@ async def test_a_hook_that_hangs_has_failed() -> None:
 
 
 @virtual_time
-async def test_a_settle_of_two_arguments_is_called_without_usage_and_its_failure_is_counted() -> None:
+async def test_a_settle_that_fails_is_counted() -> None:
     calls, counts = calls_of(Raising(OSError("no route")))
     assert calls.settle(ACCOUNT, Outcome.OK, Measured(1.0)) is None
     assert +counts.failures == {("mine", "settle"): 1}
