@@ -19,7 +19,8 @@ from orchd.rpc.client import MOST_BYTES
 from orchd.rpc.urls import SETTING
 from tests.chain.parts import US, ChainParts, opened
 from tests.doubles.livepeer_chain.chain import POOL_SIZE, LocalChain
-from tests.doubles.rpc.proxy import KEY, RpcFaults, RpcProxy
+from tests.doubles.rpc.proxy import RpcFaults, RpcProxy
+from tests.doubles.rpc.serving import KEY
 
 SENDER, OTHER = b"\x22" * 20, b"\x33" * 20
 ETHER = 10**18
@@ -120,7 +121,7 @@ async def test_whatever_the_first_server_does_the_second_is_believed(
             first.faults = FAULTS[fault]
             await chain.anvil.mine()
             await parts.chain.read()
-            assert parts.chain.head.l1_block == parts.chain.kept_l1_block == seen + 1
+            assert parts.chain.head.l1_block == parts.chain.head.kept_l1_block == seen + 1
             await learned(parts, SENDER)
             status = parts.status
             assert (status.why, status.fresh) == ("", True)
@@ -186,10 +187,10 @@ async def test_the_highest_block_survives_a_restart_and_a_chain_that_begins_anew
     await chain.anvil.mine(100)
     async with opened(tmp_path, chain, first) as parts:
         await parts.chain.read()
-        seen = parts.chain.kept_l1_block
+        seen = parts.chain.head.kept_l1_block
     first.faults = RpcFaults(blocks=-60)
     async with opened(tmp_path, chain, first) as parts:
-        assert parts.chain.kept_l1_block == seen
+        assert parts.chain.head.kept_l1_block == seen
         await parts.chain.read()
         assert f"far behind {seen}" in parts.chain.head.why
 

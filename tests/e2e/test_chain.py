@@ -9,7 +9,8 @@ from pathlib import Path
 from orchd.chain.contracts import ARBITRUM_ONE
 from tests.chain.parts import US, urls_file
 from tests.doubles.livepeer_chain.chain import FIRST_ROUND, LocalChain
-from tests.doubles.rpc.proxy import KEY, RpcFaults, RpcProxy
+from tests.doubles.rpc.proxy import RpcFaults, RpcProxy
+from tests.doubles.rpc.serving import KEY
 from tests.e2e.daemon import Daemon
 
 

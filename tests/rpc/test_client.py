@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
@@ -16,22 +16,7 @@ from orchd.names import Names
 from orchd.rpc.client import MOST_BYTES, HttpRpcClient, RpcReply
 from orchd.rpc.ports import RpcFault
 from orchd.runtime.process.launch import free_port
-
-KEY = "k3y-of-the-rpc-server"
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[Secret]:
-    app = web.Application()
-    app.router.add_post(f"/v2/{KEY}", handler)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield Secret(f"http://127.0.0.1:{runner.addresses[0][1]}/v2/{KEY}")
-    finally:
-        await runner.cleanup()
+from tests.doubles.rpc.serving import KEY, Handler, serving
 
 
 @pytest_asyncio.fixture
@@ -43,7 +28,7 @@ async def client() -> AsyncIterator[HttpRpcClient]:
 
 async def asked(client: HttpRpcClient, handler: Handler) -> RpcReply:
     async with serving(handler) as url:
-        return await client.post(url, {"a": 1})
+        return await client.post(Secret(url), {"a": 1})
 
 
 async def refusal(client: HttpRpcClient, handler: Handler) -> str:
@@ -126,5 +111,5 @@ async def test_the_connection_is_kept(client: HttpRpcClient) -> None:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(serving(note))
         for _ in range(3):
-            await client.post(url, {})
+            await client.post(Secret(url), {})
     assert len(ports) == 1

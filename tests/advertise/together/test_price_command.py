@@ -13,8 +13,9 @@ import pytest
 from orchd.cli import main
 from orchd.cli.price_page import Rate, as_text, row_of
 from orchd.text import TextStyle, cells
-from tests.advertise.rpc import KEY, serving, words
 from tests.catalog.helpers import entry, model_of, read
+from tests.doubles.rpc.feed import FeedServer, words
+from tests.doubles.rpc.serving import KEY
 
 MODELS = [
     entry(model_id="usd", price_per_unit=0.18, pixels_per_unit=1_000_000, currency="USD"),
@@ -213,7 +214,7 @@ async def test_a_feed_is_asked_and_its_failure_is_a_reason_without_the_key(
     ask += ["--chain-rpc-url-file", str(file)]
     assert main(ask) == 0
     assert f"cannot read the file that chain.rpc_url_file names, {file}: No such file" in capsys.readouterr().out
-    async with serving() as rpc:
+    async with FeedServer.serving() as rpc:
         file.write_text(f"{rpc.url}\n")
         now = int(time.time())
         rpc.results["0xfeaf968c"] = words(1, 345678901234, now, now, 1)

@@ -12,8 +12,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-KEY = "k3y-of-the-rpc-server"
-"""In the path of its URL, as providers have it; it must never be told."""
+from tests.doubles.rpc.serving import KEY, serving
 
 
 @dataclass
@@ -69,16 +68,8 @@ class RpcProxy:
         """Serve on loopback, and end afterwards."""
         async with aiohttp.ClientSession() as session:
             proxy = cls(upstream, session)
-            app = web.Application()
-            app.router.add_post(f"/v2/{KEY}", proxy._handle)
-            runner = web.AppRunner(app, shutdown_timeout=0.1)
-            await runner.setup()
-            try:
-                await web.TCPSite(runner, "127.0.0.1", 0).start()
-                proxy.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v2/{KEY}"
+            async with serving(proxy._handle) as proxy.url:
                 yield proxy
-            finally:
-                await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1

@@ -1,4 +1,4 @@
-"""A small Ethereum JSON-RPC server that holds one aggregator, with the bytes of its ABI."""
+"""EDGE. A provider's RPC server of a chain that holds one price feed, with the bytes of its ABI."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.doubles.rpc.serving import serving
+
 FEED = "0x639Fe6ab55C921f74e7fac1ee960C0B6293ba612"
-KEY = "k3y-of-the-rpc-server"
 UPDATED_AT = 1_767_225_600
 EIGHT = "0x" + "0" * 63 + "8"
 # round 18446744073709741829, answer 345678901234, started and updated at 2026-01-01T00:00:00Z, answered in that round
@@ -30,12 +31,15 @@ def words(*values: int) -> str:
     return "0x" + b"".join((value % 2**256).to_bytes(32, "big") for value in values).hex()
 
 
-class Rpc:
-    """Attributes:
-    results: by selector, what `eth_call` returns.
-    answer: in place of everything, if set.
-    mute: never answer.
-    seen: bodies of the requests, in order.
+class FeedServer:
+    """Answers what is asked of the feed.
+
+    Attributes:
+        results: by selector, what `eth_call` returns.
+        answer: in place of everything, if set.
+        mute: never answer.
+        seen: bodies of the requests, in order.
+        url: of this.
     """
 
     def __init__(self) -> None:
@@ -45,7 +49,15 @@ class Rpc:
         self.seen: list[list[dict[str, Any]]] = []
         self.url = ""
 
-    async def handle(self, request: web.Request) -> web.Response:
+    @classmethod
+    @asynccontextmanager
+    async def serving(cls) -> AsyncIterator[FeedServer]:
+        """Serve on loopback, and end afterwards."""
+        server = cls()
+        async with serving(server._handle) as server.url:
+            yield server
+
+    async def _handle(self, request: web.Request) -> web.Response:
         body = await request.json()
         self.seen.append(body)
         if self.mute:
@@ -64,19 +76,3 @@ class Rpc:
         """Answer everything with this from now on."""
         body = text if isinstance(text, str) else json.dumps(text)
         self.answer = web.Response(text=body, status=status, headers=headers)
-
-
-@asynccontextmanager
-async def serving() -> AsyncIterator[Rpc]:
-    """Serve on loopback; the URL has a key in its path, as those of providers have."""
-    rpc = Rpc()
-    app = web.Application()
-    app.router.add_post(f"/v2/{KEY}", rpc.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        rpc.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v2/{KEY}"
-        yield rpc
-    finally:
-        await runner.cleanup()
