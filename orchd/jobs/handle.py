@@ -27,6 +27,7 @@ from orchd.jobs.forward import Forwarder
 from orchd.jobs.heads import request_id
 from orchd.jobs.needs import JobClock, ModelFacts, SessionKeepers
 from orchd.jobs.own import OwnAnswers
+from orchd.jobs.own_lines import OwnLines
 from orchd.jobs.plan import Plan
 from orchd.jobs.realtime import Realtime
 from orchd.jobs.refused import answer_to, crashed
@@ -81,7 +82,7 @@ class Handler:
             began=accounts.charge_stream,
             node=sessions.node,
         )
-        self._own = OwnAnswers(self._arrive, settings.between_bytes_timeout_s)
+        self._own = OwnAnswers(self._arrive, settings.between_bytes_timeout_s, OwnLines(now))
         self.ending = JobEnding(sessions, accounts, self._realtime, listeners, hooks, now)
         self._running: set[Run] = set()
         self._idle: asyncio.Event | None = None  # While somebody waits for it: else each job would have to set it.

@@ -10,19 +10,26 @@ from orchd.doors.entrance import Entrance, OwnAnswerKeeper
 from orchd.doors.own import Answered, OwnAnswer
 from orchd.errors import Code, JobRefused
 from orchd.hooks.job import Job
+from orchd.jobs.own_lines import OwnLines
 from orchd.jobs.run import Run
 from orchd.relay.ports import CallerGone
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Asked:
-    """As `doors.own.OwnRequest`."""
+    """As `doors.own.OwnRequest`.
+
+    Attributes:
+        payer: as the door has named it; empty = it has not.
+    """
 
     job: Job
-    body: bytes
     keeper: OwnAnswerKeeper
+    body: bytes = b""
+    payer: str = ""
 
     def limit_payer(self, payer: str) -> None:
+        self.payer = payer
         self.keeper.limit_payer(payer)
 
 
@@ -32,11 +39,15 @@ class OwnAnswers:
     Args:
         arrive: asks the hooks whether they may ask at all.
         between_bytes_s: idle timeout of a body.
+        lines: tells what was refused.
     """
 
-    def __init__(self, arrive: Callable[[Run, None], Coroutine[Any, Any, None]], between_bytes_s: float) -> None:
+    def __init__(
+        self, arrive: Callable[[Run, None], Coroutine[Any, Any, None]], between_bytes_s: float, lines: OwnLines
+    ) -> None:
         self._arrive = arrive
         self._between_bytes_s = between_bytes_s
+        self._lines = lines
 
     async def answer(self, run: Run, way: OwnAnswer, entrance: Entrance) -> None:
         """Serve one request, which is no job.
@@ -48,11 +59,13 @@ class OwnAnswers:
         assert keeper is not None
         run.counts = False
         status = 500
+        asked = _Asked(run.job, keeper)
         try:
             keeper.limit_address(run.peer)
             await self._arrive(run, None)
-            body = await self._body(run, way) if way.body_bytes else b""
-            answer = way.answer(_Asked(run.job, body, keeper))
+            if way.body_bytes:
+                asked.body = await self._body(run, way)
+            answer = way.answer(asked)
             if not isinstance(answer, Answered):
                 answer = await run.outside(_within(answer, keeper))
             status = answer.status
@@ -61,6 +74,7 @@ class OwnAnswers:
             raise
         except JobRefused as refusal:
             status = refusal.status
+            self._lines.refused(run, way.name, asked.payer, refusal)
             raise
         finally:
             keeper.answered(run.door.name, way.name, status)

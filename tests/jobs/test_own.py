@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import pytest
+from structlog.testing import capture_logs
 
 from orchd.domain.origins import Origin
 from orchd.doors.base import Door
@@ -17,7 +18,9 @@ from orchd.doors.routes import Route, Served
 from orchd.errors import Code, JobRefused
 from orchd.hooks.hook import Waits
 from orchd.hooks.job import Job
+from orchd.hooks.refusal import Refusal
 from orchd.http1.rules import RequestHead
+from orchd.jobs.own_lines import EACH_S, MOST_KEPT
 from orchd.lag import LoopLag, Timeout
 from orchd.tasks import cancel, spawn
 from tests.jobs.fakes import Bench, FakeHook
@@ -278,3 +281,67 @@ async def test_what_no_door_takes_is_404_without_a_job_and_without_hooks() -> No
     assert bench.hooks[0].identified == []
     assert bench.outcomes == []
     assert bench.log.lines == []
+
+
+@virtual_time
+async def test_what_was_refused_is_logged_once_a_minute_for_each_reason_and_payer() -> None:
+    def refuse(asked: OwnRequest) -> Answered:
+        payer = (asked.job.header(b"payer") or b"").decode()
+        if payer:
+            asked.limit_payer(payer)
+        reason = (asked.job.header(b"reason") or b"").decode()
+        raise Refusal(402, "cannot make terms", reason=reason)
+
+    async def told(*asked: tuple[str, str]) -> list[tuple[str, str, int]]:
+        with capture_logs() as lines:
+            for payer, reason in asked:
+                await bench.ask(request(("Payer", payer), ("Reason", reason), target="/quote"))
+        return [(line["payer"], line["error"], line["more_since_last"]) for line in lines]
+
+    bench = Quotes(refuse)
+    with capture_logs() as lines:
+        await bench.ask(
+            request(("Payer", "0xa"), ("Reason", "no_funds"), ("Livepeer-Request-Id", "r"), target="/quote")
+        )
+    assert lines == [
+        {
+            "event": "answer_refused",
+            "log_level": "info",
+            "request_id": "r",
+            "door": "quote",
+            "route": "quote",
+            "payer": "0xa",
+            "code": "payment_required",
+            "error": "no_funds",
+            "reason": "cannot make terms",
+            "status": 402,
+            "more_since_last": 0,
+        }
+    ]
+    assert await told(
+        ("0xa", "no_funds"), ("0xa", "no_funds"), ("0xb", "no_funds"), ("0xa", "other"), ("", "other")
+    ) == [
+        ("0xb", "no_funds", 0),
+        ("0xa", "other", 0),
+        ("", "other", 0),
+    ]
+    await asyncio.sleep(EACH_S)
+    assert await told(("0xa", "no_funds"), ("0xb", "no_funds")) == [("0xa", "no_funds", 2), ("0xb", "no_funds", 0)]
+
+
+@virtual_time
+async def test_payers_that_are_made_up_do_not_make_lines_without_end() -> None:
+    def refuse(asked: OwnRequest) -> Answered:
+        asked.limit_payer((asked.job.header(b"payer") or b"").decode())
+        raise Refusal(402, "cannot make terms", reason="no_funds")
+
+    async def ask(*numbers: int) -> list[str]:
+        with capture_logs() as lines:
+            for number in numbers:
+                await bench.ask(request(("Payer", f"0x{number}"), target="/quote"))
+        return [line["payer"] for line in lines]
+
+    bench = Quotes(refuse)
+    assert len(await ask(*range(MOST_KEPT + 5))) == MOST_KEPT + 1
+    await asyncio.sleep(EACH_S)
+    assert await ask(1_000_000) == ["0x1000000"]
