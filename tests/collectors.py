@@ -39,6 +39,9 @@ class FakeBooks:
     def paid_sessions(self) -> Mapping[ModelKey, int]:
         return {}
 
+    def rounds_left(self) -> int:
+        return 2
+
 
 class Metrics:
     """The collectors of all parts, on a registry that is passed in, and what each of them is told."""

@@ -227,6 +227,10 @@ CASES: dict[str, list[Case]] = {
         Case("some are", payments("refused", "0+2x90") | payments("taken", "0+5x90"), quiet=[30, 60]),
         Case("a few are, and none comes else", payments("refused", "0 0 1 3x90") | payments("taken", "0x90"), (), [30]),
     ],
+    "OrchdTicketsExpireSoon": [
+        Case("nobody exports them", host(tickets_rounds_left="2x10 1x600 _x60"), [500, 610], [10, 480, 620]),
+        Case("they are exported in time", host(tickets_rounds_left="2x10 1x400 2x300"), quiet=[300, 420, 700]),
+    ],
     "OrchdTicketsExpire": [
         Case("they do", model(tickets_expired_eth_total="0x5 0.01x120"), [10, 40], [3, 90]),
         Case("they are redeemed", model(tickets_expired_eth_total="0.5x90", tickets_owed_eth="1x90"), quiet=[30]),

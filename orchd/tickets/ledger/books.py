@@ -20,7 +20,7 @@ from orchd.errors import StoreError
 from orchd.threads import DaemonThreads
 from orchd.tickets.ledger import tables
 from orchd.tickets.ledger.booking import Booking
-from orchd.tickets.ledger.changes import Change, MarkWinners, SetKeys, TakePayment, Tidy, WriteCharges
+from orchd.tickets.ledger.changes import ROUNDS_VALID, Change, MarkWinners, SetKeys, TakePayment, Tidy, WriteCharges
 from orchd.tickets.ledger.checks import check_terms
 from orchd.tickets.ledger.draft import DAY_S, LedgerDraft
 from orchd.tickets.ledger.keyring import Keyring, new_secrets
@@ -165,6 +165,12 @@ class Books:
         """Return the expected value of all payments that were taken on this day (UTC)."""
         state = self.view.state
         return Balance(state.earned_today if state.day == int(self._clock() // DAY_S) else ZERO)
+
+    def rounds_left(self) -> int | None:
+        """Return after how many rounds the first of the winners that were not exported is lost; None = there are none,
+        or the round is not known."""
+        facts, waiting = self._chain(), self.view.waiting
+        return max(0, min(waiting) + ROUNDS_VALID - facts.round) if facts and waiting else None
 
     # -- payments ----------------------------------------------------------------------------------------------------
 

@@ -263,7 +263,8 @@ class LedgerDraft:
         for commitment, nonces in self.taken:
             view.release(commitment, nonces)
         self._apply_expired()
-        self._apply_owed()
+        for hash, winner in self.owed.items():
+            view.owe(hash, winner)
         view.set_sums(self.sums)
         self._apply_sessions()
         return None if self.keys is None else self.keys[0]
@@ -274,20 +275,6 @@ class LedgerDraft:
             self.view.expiring[block].discard(commitment)
             if not self.view.expiring[block]:
                 del self.view.expiring[block]
-
-    def _apply_owed(self) -> None:
-        view = self.view
-        for hash, winner in self.owed.items():
-            before = view.owed.pop(hash, None)
-            if before is not None:
-                view.unredeemed[before.payer] -= before.face_value
-                view.owed_wei[before.model] -= before.face_value
-                if not view.unredeemed[before.payer]:
-                    del view.unredeemed[before.payer]
-            if winner is not None:
-                view.owed[hash] = winner
-                view.unredeemed[winner.payer] += winner.face_value
-                view.owed_wei[winner.model] += winner.face_value
 
     def _apply_sessions(self) -> None:
         for running, units, settled, entry, ended in self.sessions.values():

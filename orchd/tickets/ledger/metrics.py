@@ -70,6 +70,14 @@ WINNERS = Family(
     unit="tickets",
     good_for="with the one before; `orchd tickets` says how likely a difference is",
 )
+LEFT = Family(
+    "orchd_tickets_rounds_left",
+    "gauge",
+    "Rounds until the first of the winners that nobody has exported is lost: 2 = not in this round, 1 = with the next "
+    "one. There is no sample while there are none, or while the chain is not known.",
+    unit="rounds",
+    good_for="redeem in time: a round takes most of a day",
+)
 FAILURES = Family(
     "orchd_ledger_failures_total",
     "counter",
@@ -77,6 +85,9 @@ FAILURES = Family(
     unit="changes",
     good_for="is paid work refused because of the disk?",
 )
+
+
+OF_MODELS = (SESSIONS, EXPECTED, WON, OWED, EXPIRED, WINNERS_EXPECTED, WINNERS)
 
 
 class ShowsBooks(Protocol):
@@ -88,12 +99,13 @@ class ShowsBooks(Protocol):
     def failures(self) -> int: ...
 
     def paid_sessions(self) -> Mapping[ModelKey, int]: ...
+    def rounds_left(self) -> int | None: ...
 
 
 class LedgerCollector:
     """`exposition.Collector` of the ledger."""
 
-    families = (SESSIONS, EXPECTED, WON, OWED, EXPIRED, WINNERS_EXPECTED, WINNERS, FAILURES)
+    families = (*OF_MODELS, LEFT, FAILURES)
 
     def __init__(self, registry: MetricsRegistry, books: ShowsBooks) -> None:
         self._books = books
@@ -102,11 +114,16 @@ class LedgerCollector:
 
     def pieces(self, page: Page) -> Iterator[Sequence[str]]:
         view = self._books.view
-        yield *("" for _ in self.families[:-1]), sample(FAILURES.name, self._books.failures)
+        left = self._books.rounds_left()
+        yield (
+            *("" for _ in OF_MODELS),
+            "" if left is None else sample(LEFT.name, left),
+            sample(FAILURES.name, self._books.failures),
+        )
         running = self._books.paid_sessions()
         for key, lines in self._models.now():
             values = (running.get(key, 0), *_amounts(view.model_sums.get(key, NO_SUMS), view.owed_wei.get(key, 0)))
-            yield *(line.text(value) for line, value in zip(lines, values, strict=True)), ""
+            yield *(line.text(value) for line, value in zip(lines, values, strict=True)), "", ""
 
 
 def _amounts(sums: TicketSums, owed_wei: int) -> tuple[float, ...]:
@@ -122,4 +139,4 @@ def _amounts(sums: TicketSums, owed_wei: int) -> tuple[float, ...]:
 
 def _lines(key: ModelKey) -> tuple[Lines, ...]:
     """Return those of each family that has models."""
-    return tuple(Lines.of(family.name, model_labels(key)) for family in LedgerCollector.families[:-1])
+    return tuple(Lines.of(family.name, model_labels(key)) for family in OF_MODELS)

@@ -101,16 +101,14 @@ def load(sql: Sql, state: LedgerState) -> LedgerView:
         state,
         accounts=tables.find_accounts(sql),
         terms=tables.find_terms(sql),
-        owed=tables.find_owed(sql),
         next_account=next_account,
         next_entry=next_entry,
     )
     view.set_sums(tables.find_sums(sql))
     for commitment, used in view.terms.items():
         view.expiring[used.expiration_block].add(commitment)
-    for winner in view.owed.values():
-        view.unredeemed[winner.payer] += winner.face_value
-        view.owed_wei[winner.model] += winner.face_value
+    for hash, winner in tables.find_owed(sql).items():
+        view.owe(hash, winner)
     return view
 
 

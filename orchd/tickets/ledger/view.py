@@ -6,7 +6,7 @@ Ahead of the store are only the nonces that payments on their way have taken, an
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -24,6 +24,7 @@ from orchd.tickets.ledger.values import (
     SumsKey,
     TicketSums,
     UsedTerms,
+    WinnerState,
 )
 from orchd.tickets.validation.credit import Meter
 
@@ -69,6 +70,7 @@ class LedgerView:
         expiring: commitments by the L1 block at which they expire.
         owed: winners that may still be paid, by hash.
         unredeemed: their face values by payer; `owed_wei`: by model.
+        waiting: how many of them were not exported, by the round in which their terms were made.
         sums: by model and payer; `model_sums`: of all payers, by model.
         running: sessions by id.
         sessions: ids of those of each account.
@@ -84,6 +86,7 @@ class LedgerView:
     owed: dict[bytes, OwedWinner] = field(default_factory=dict)
     unredeemed: defaultdict[bytes, int] = field(default_factory=lambda: defaultdict(int))
     owed_wei: defaultdict[ModelKey, int] = field(default_factory=lambda: defaultdict(int))
+    waiting: Counter[int] = field(default_factory=Counter)
     sums: dict[SumsKey, TicketSums] = field(default_factory=dict)
     model_sums: dict[ModelKey, TicketSums] = field(default_factory=dict)
     running: dict[str, RunningSession] = field(default_factory=dict)
@@ -96,6 +99,25 @@ class LedgerView:
         """Return what is in hand: wei."""
         account = self.accounts.get(key)
         return (account.balance if account else ZERO) - self.unwritten.get(key, ZERO)
+
+    def owe(self, hash: bytes, winner: OwedWinner | None) -> None:
+        """Put in a winner, in place of what was known of it; None = nothing is owed for it any more."""
+        before = self.owed.pop(hash, None)
+        if before is not None:
+            self._add_owed(before, -1)
+            if not self.unredeemed[before.payer]:
+                del self.unredeemed[before.payer]
+        if winner is not None:
+            self.owed[hash] = winner
+            self._add_owed(winner, 1)
+
+    def _add_owed(self, winner: OwedWinner, times: int) -> None:
+        self.unredeemed[winner.payer] += times * winner.face_value
+        self.owed_wei[winner.model] += times * winner.face_value
+        if winner.state is WinnerState.WON:
+            self.waiting[winner.creation_round] += times
+            if not self.waiting[winner.creation_round]:
+                del self.waiting[winner.creation_round]
 
     def set_sums(self, sums: Mapping[SumsKey, TicketSums]) -> None:
         """Put in the sums of some payers, in place of those that were there."""

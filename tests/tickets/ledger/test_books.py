@@ -268,6 +268,29 @@ async def test_winners_expire_with_their_own_round_in_whatever_order_they_were_w
         assert [winner.creation_round for winner in kept.books.view.owed.values()] == [newer.creation_round]
 
 
+async def test_it_is_known_when_the_first_winner_is_lost_that_nobody_has_exported(world: World) -> None:
+    async with opened(world) as kept:
+        older = terms_of(kept.books)
+        newer = replace(terms_of(kept.books, 2), creation_round=older.creation_round + 1)
+        assert kept.books.rounds_left() is None, "there are none"
+        await kept.books.take(paid(newer, [1], winning=[1]), KEY, MODEL)
+        world.chain.round = older.creation_round + 1
+        assert kept.books.rounds_left() == 2
+        await kept.books.take(paid(older, [1], winning=[1]), KEY, MODEL)
+        [exported] = [hash for hash, each in kept.books.view.owed.items() if each.commitment == older.commitment]
+        assert kept.books.rounds_left() == 1
+    async with opened(world) as kept:
+        assert kept.books.rounds_left() == 1
+        world.chain.round += 3
+        assert kept.books.rounds_left() == 0, "until it is tidied away"
+        world.chain.round -= 3
+        await kept.books.mark([exported], WinnerState.EXPORTED)
+        assert kept.books.rounds_left() == 2
+        world.chain.round += 2
+        await kept.books.tidy(DAY_S)
+        assert kept.books.rounds_left() is None
+
+
 async def test_idle_credit_is_forfeited_and_debt_never(world: World) -> None:
     async with opened(world) as kept:
         debtor = KEY._replace(work="debt")

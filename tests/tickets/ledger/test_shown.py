@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orchd.database.database import Database
+from orchd.domain.chain import ChainFacts
 from orchd.domain.ids import ModelKey
 from orchd.domain.state import MoneyStatus, Snapshot
 from orchd.errors import StoreError
@@ -22,7 +23,7 @@ from orchd.part import Context
 from orchd.settings.tree import Settings
 from orchd.status_face import Position
 from orchd.text import TextStyle
-from orchd.tickets.ledger.part import LedgerPart
+from orchd.tickets.ledger.part import HoldsChain, LedgerPart
 from orchd.tickets.ledger.status import FACE
 from orchd.tickets.ledger.values import NO_SUMS, TicketSums, WinnerState
 from tests.fakes.history import FakeHistory
@@ -32,13 +33,20 @@ OTHER = ModelKey("llm", "acme/chat")
 
 
 @asynccontextmanager
-async def shown(folder: Path, metrics: MetricsRegistry | None = None) -> AsyncIterator[LedgerPart]:
-    """The part, with metrics of two models; nothing but calls moves it."""
+async def shown(
+    folder: Path, metrics: MetricsRegistry | None = None, round: int | None = None
+) -> AsyncIterator[LedgerPart]:
+    """The part, with metrics of two models; nothing but calls moves it.
+
+    Args:
+        round: of the chain; None = nothing is known of it.
+    """
     metrics = metrics or MetricsRegistry()
     context = cast(Context, SimpleNamespace(settings=Settings(), state_dir=folder, env={}, metrics=metrics))
     database = Database(folder / "orchd.db")
     await database.open()
-    chain = SimpleNamespace(chain=SimpleNamespace(now=lambda: None))
+    facts = SimpleNamespace(facts=ChainFacts(100, round or 0, active=True))
+    chain = cast(HoldsChain, SimpleNamespace(chain=SimpleNamespace(now=lambda: facts if round else None)))
     part = LedgerPart(context, cast(Any, SimpleNamespace(database=database)), FakeHistory(), 7, chain)
     await part.open()
     for key in (MODEL, OTHER):
@@ -105,6 +113,17 @@ async def test_metrics_have_what_each_model_earns_in_eth(tmp_path: Path) -> None
         assert found["orchd_ledger_failures_total", ""] == 0
         await part.ledger.end("job 1", S)
         assert values(metrics)["orchd_paid_sessions", paint] == 0
+
+
+@pytest.mark.parametrize(("round", "left"), [(10, 2), (11, 1), (None, None)])
+async def test_metrics_have_the_rounds_until_a_winner_is_lost(
+    tmp_path: Path, round: int | None, left: int | None
+) -> None:
+    metrics = MetricsRegistry()
+    async with shown(tmp_path, metrics, round) as part:
+        assert ("orchd_tickets_rounds_left", "") not in values(metrics)
+        await two_winners(part)
+        assert values(metrics).get(("orchd_tickets_rounds_left", "")) == left
 
 
 async def test_what_can_not_be_kept_is_counted(tmp_path: Path) -> None:
