@@ -39,6 +39,8 @@ NO_CHANNEL_TO_WRITE = _error(404, "Stream not found", _HANG_UP)
 NO_CHANNEL_TO_REMOVE = _error(400, "invalid stream")
 NO_SEGMENT_TO_END = _error(400, "Nonexistent segment")
 BAD_NUMBER = _error(400, "Invalid idx")
+BUSY = _error(503, "server busy", ("Retry-After", "1"), _HANG_UP)
+"""Too many requests are under way."""
 NO_ROUTE = _error(404, "404 page not found")
 
 

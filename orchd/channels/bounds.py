@@ -17,6 +17,8 @@ class Bounds:
         channel_bytes: of one channel, what slow readers still read of it included.
         all_bytes: of all channels together, counted alike.
         room_wait_s: how long an upload may wait for room before it is answered 503.
+        requests: reads and writes under way at once; more are answered 503.
+        session_requests: the same of one session's channels.
         rejoin_s: how long an upload that broke off may be resumed before its segment ends.
 
     Raises:
@@ -28,6 +30,8 @@ class Bounds:
     channel_bytes: int = 32 * MIB
     all_bytes: int = 256 * MIB
     room_wait_s: float = 5.0
+    requests: int = 1024
+    session_requests: int = 128
     rejoin_s: float = 2.0
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchd.channels.segment import SegmentState, TrickleSegment
-from orchd.channels.tally import Tally
+from orchd.channels.tally import Crowd, Tally
 
 WINDOW = 5
 NEXT, CURRENT = -1, -2
@@ -30,13 +30,14 @@ class Channel:
 
     Attributes:
         mime_type: of all segments, fixed.
+        crowd: of its session's channels.
         head: the number to be written next.
         gone: it has been removed; who still reads it gets what was held.
         written_at: seconds; when the last byte came, or it was made.
         size: bytes in memory, of segments that can be found and of those that are only read any more.
     """
 
-    def __init__(self, name: str, mime_type: str, tally: Tally, now: float, idle_s: float) -> None:
+    def __init__(self, name: str, mime_type: str, tally: Tally, crowd: Crowd, now: float, idle_s: float) -> None:
         self.name = name
         self.mime_type = mime_type
         self.head = 0
@@ -44,6 +45,7 @@ class Channel:
         self.written_at = now
         self.size = 0
         self._tally = tally
+        self.crowd = crowd
         self._idle_s = idle_s
         self._places: list[TrickleSegment | None] = [None] * WINDOW
         self._lagging: dict[TrickleSegment, None] = {}  # Only read any more; the oldest comes first.
@@ -89,7 +91,7 @@ class Channel:
 
     def append(self, segment: TrickleSegment, piece: bytes, now: float) -> None:
         """Add bytes to a segment in the window; the first ones move the head."""
-        self.written_at = now
+        self.written_at = self.crowd.moved_at = now
         if segment.state is SegmentState.WAITING:
             self._begin(segment.seq)
         self.size += len(piece)
@@ -119,6 +121,16 @@ class Channel:
         self.gone = True
         for segment in self.segments():
             self._forget(segment)
+
+    def enter(self) -> None:
+        """Count a request that holds a segment of it."""
+        self._tally.requests += 1
+        self.crowd.requests += 1
+
+    def exit(self) -> None:
+        """That request holds it no more."""
+        self._tally.requests -= 1
+        self.crowd.requests -= 1
 
     def let_go(self, segment: TrickleSegment) -> None:
         """A reader has left: give the bytes back that nobody can find or reads any more."""

@@ -15,7 +15,7 @@ from orchd.channels.bounds import Bounds
 from orchd.channels.channel import Channel
 from orchd.channels.reading import SegmentReader
 from orchd.channels.segment import SegmentState, TrickleSegment, Wake
-from orchd.channels.tally import Tally
+from orchd.channels.tally import Crowd, Tally
 from orchd.channels.upload import Upload
 
 
@@ -30,6 +30,7 @@ class Channels:
         self._bounds = bounds
         self._tally = Tally()
         self._by_name: dict[str, Channel] = {}
+        self._crowds: dict[str, Crowd] = {}
         self._removed: dict[Channel, None] = {}  # Those of which somebody still reads.
         self._short_since: dict[object, float] = {}
         self._broken: dict[TrickleSegment, float] = {}  # Until when.
@@ -39,17 +40,33 @@ class Channels:
         """Bytes in memory, of all channels and of what is still read of removed ones."""
         return self._tally.size
 
+    @property
+    def requests(self) -> int:
+        """Reads and writes under way."""
+        return self._tally.requests
+
+    @property
+    def refused(self) -> int:
+        """Requests for which there was no room so far: of bytes, or among those under way."""
+        return self._tally.refused
+
     def __len__(self) -> int:
         return len(self._by_name)
 
     def get(self, name: str) -> Channel | None:
         return self._by_name.get(name)
 
-    def create(self, name: str, mime_type: str, now: float, idle_s: float = inf) -> Channel:
+    def moved_at(self, session: str) -> float | None:
+        """Return when the last byte came in a channel of this session, or one was made; None = it has none."""
+        crowd = self._crowds.get(session)
+        return None if crowd is None else crowd.moved_at
+
+    def create(self, name: str, mime_type: str, now: float, idle_s: float = inf, session: str = "") -> Channel:
         """Make a channel; one that is there already stays as it is, its type too.
 
         Args:
             idle_s: without a byte for longer, `tick` removes it; by default that is its maker's business.
+            session: whose it is; the requests on all channels of one session are bounded together.
 
         Raises:
             TooManyChannels.
@@ -58,7 +75,10 @@ class Channels:
         if channel is None:
             if len(self._by_name) >= self._bounds.channels:
                 raise TooManyChannels(name)
-            channel = self._by_name[name] = Channel(name, mime_type, self._tally, now, idle_s)
+            crowd = self._crowds.setdefault(session, Crowd(session))
+            crowd.channels += 1
+            crowd.moved_at = now
+            channel = self._by_name[name] = Channel(name, mime_type, self._tally, crowd, now, idle_s)
         return channel
 
     def remove(self, name: str) -> bool:
@@ -68,6 +88,9 @@ class Channels:
             return False
         channel.remove()
         del self._by_name[name]
+        channel.crowd.channels -= 1
+        if not channel.crowd.channels:
+            del self._crowds[channel.crowd.session]
         if channel.size:
             self._removed[channel] = None
         return True
@@ -77,6 +100,8 @@ class Channels:
         seq, head = channel.number_to_read(word), channel.head
         if seq is None:
             return answers.BAD_NUMBER
+        if self._is_busy(channel):
+            return answers.BUSY
         segment = channel.find_or_await(seq)
         return answers.not_held(seq, head) if segment is None else SegmentReader(channel, segment, head, wake)
 
@@ -89,9 +114,17 @@ class Channels:
         seq = channel.number_to_write(word)
         if seq is None:
             return answers.BAD_NUMBER
+        if self._is_busy(channel):
+            return answers.BUSY
         if reset:
             channel.end_below(seq)
         return Upload(self, channel, channel.find_or_make(seq), wake)
+
+    def _is_busy(self, channel: Channel) -> bool:
+        """Return whether no more requests may be under way, and count that."""
+        busy = self.requests >= self._bounds.requests or channel.crowd.requests >= self._bounds.session_requests
+        self._tally.refused += busy
+        return busy
 
     def end_segment(self, channel: Channel, seq: int) -> TrickleAnswer:
         """End one segment for its readers and for a writer without a byte; what it has stays readable."""
@@ -104,11 +137,13 @@ class Channels:
         return answers.OK
 
     def tick(self, now: float) -> list[str]:
-        """Do what is due, about once a second: end segments that nobody resumes, remove idle channels.
+        """Do what is due, about once a second: end segments that nobody resumes, remove idle channels, and let uploads
+        that wait for room see how long they have waited.
 
         Returns:
             The names of the channels that were removed.
         """
+        self._tally.wake()
         for segment in [segment for segment, until in self._broken.items() if until <= now]:
             del self._broken[segment]
             if segment.state is SegmentState.FLOWING and not segment.writers:
@@ -145,7 +180,9 @@ class Channels:
     def wait_for_room(self, upload: object, wake: Wake, now: float) -> bool:
         since = self._short_since.setdefault(upload, now)
         self._tally.waiting[upload] = wake
-        return now - since < self._bounds.room_wait_s
+        waits = now - since < self._bounds.room_wait_s
+        self._tally.refused += not waits
+        return waits
 
     def stop_waiting(self, upload: object) -> None:
         self._short_since.pop(upload, None)

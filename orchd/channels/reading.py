@@ -38,6 +38,7 @@ class SegmentReader:
         self._at = 0
         self._begun = False
         segment.readers[self] = wake
+        channel.enter()
 
     def step(self, most: int) -> TrickleAnswer | bytes | ReadMark:
         """Return what comes next: first an answer, with its body or none; then bytes until `END` or `CUT`.
@@ -67,5 +68,6 @@ class SegmentReader:
 
     def leave(self) -> None:
         """Let go of the segment, at the end or in the middle. A repeat changes nothing."""
-        self._segment.readers.pop(self, None)
-        self._channel.let_go(self._segment)
+        if self._segment.readers.pop(self, None) is not None:
+            self._channel.exit()
+            self._channel.let_go(self._segment)

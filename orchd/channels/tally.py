@@ -1,20 +1,40 @@
-"""How many bytes all channels hold, and who waits for some to be given back. Pure."""
+"""What is counted: the bytes that all channels hold, who waits for some, and the requests under way. Pure."""
 
 from __future__ import annotations
 
 from orchd.channels.segment import Wake
 
 
+class Crowd:
+    """The requests under way on the channels of one session.
+
+    Attributes:
+        session: its id.
+        requests: reads and writes that hold a segment.
+        channels: that the session has.
+        moved_at: seconds; when the last byte came in one of them, or one was made.
+    """
+
+    __slots__ = ("channels", "moved_at", "requests", "session")
+
+    def __init__(self, session: str) -> None:
+        self.session = session
+        self.requests = self.channels = 0
+        self.moved_at = 0.0
+
+
 class Tally:
-    """Counts bytes in memory.
+    """Counts bytes in memory, and requests under way.
 
     Attributes:
         size: bytes.
+        requests: reads and writes that hold a segment.
+        refused: requests for which there was no room: of bytes, or among those under way.
         waiting: uploads that found no room, with how to wake them.
     """
 
     def __init__(self) -> None:
-        self.size = 0
+        self.size = self.requests = self.refused = 0
         self.waiting: dict[object, Wake] = {}
 
     def give_back(self, size: int) -> None:

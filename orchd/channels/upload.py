@@ -60,6 +60,7 @@ class Upload:
         self._adds = segment.is_open
         self._size = 0
         segment.writers[self] = wake
+        channel.enter()
 
     def early(self) -> TrickleAnswer | None:
         """Return the answer to an upload that has nothing to wait for; None = go on reading.
@@ -105,6 +106,7 @@ class Upload:
         """
         if self._segment.writers.pop(self, None) is None:
             return
+        self._channel.exit()
         self._keeper.stop_waiting(self)
         if self._segment.state is SegmentState.FLOWING and not self._segment.writers:
             self._keeper.broke_off(self._segment, now)

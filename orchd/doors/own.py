@@ -8,6 +8,7 @@ from typing import Protocol
 
 from orchd.hooks.job import Job
 from orchd.http1.names import Header
+from orchd.relay.ports import OwnBegin
 
 
 class OwnRequest(Protocol):
@@ -58,3 +59,16 @@ class OwnAnswer:
     name: str
     answer: Callable[[OwnRequest], Answered | Awaitable[Answered]]
     body_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OwnStream:
+    """The door answers itself, in pieces, as long as it takes, or takes a body so. No hook is asked.
+
+    Attributes:
+        name: of the route, in metrics: one of few.
+        begin: see `relay.ports.OwnBegin`; called when the head has come. A 404 counts against its caller's address.
+    """
+
+    name: str
+    begin: OwnBegin

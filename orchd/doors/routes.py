@@ -13,7 +13,7 @@ from dataclasses import field as attribute
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.offer import NodeProgram
-from orchd.doors.own import Answered, OwnAnswer
+from orchd.doors.own import Answered, OwnAnswer, OwnStream
 from orchd.errors import Code, JobRefused
 
 PATH_SAFE = "/?%:@!$&'()*+,;="
@@ -123,7 +123,7 @@ class AskBody:
     pipelines: frozenset[str]
 
 
-Route = ToRunner | HealthAsked | TrialAsked | AskBody | OwnAnswer | Reserve
+Route = ToRunner | HealthAsked | TrialAsked | AskBody | OwnAnswer | OwnStream | Reserve
 
 
 def origin_form(target: str) -> str:

@@ -16,7 +16,7 @@ import asyncio
 from orchd.domain.ids import ModelKey, new_ids
 from orchd.domain.outcomes import Outcome
 from orchd.doors.entrance import Entrance
-from orchd.doors.own import OwnAnswer
+from orchd.doors.own import OwnAnswer, OwnStream
 from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, Beside, HealthAsked, Served, TrialAsked
 from orchd.errors import Code, JobRefused
 from orchd.hooks.calls import HookCalls, awaited
@@ -28,6 +28,7 @@ from orchd.jobs.heads import request_id
 from orchd.jobs.needs import JobClock, ModelFacts, SessionKeepers
 from orchd.jobs.own import OwnAnswers
 from orchd.jobs.own_lines import OwnLines
+from orchd.jobs.own_streams import OwnStreams
 from orchd.jobs.plan import Plan
 from orchd.jobs.realtime import Realtime
 from orchd.jobs.refused import answer_to, crashed
@@ -83,6 +84,7 @@ class Handler:
             node=sessions.node,
         )
         self._own = OwnAnswers(self._arrive, settings.between_bytes_timeout_s, OwnLines(now))
+        self._own_streams = OwnStreams(carrier, settings.between_bytes_timeout_s)
         self.ending = JobEnding(sessions, accounts, self._realtime, listeners, hooks, now)
         self._running: set[Run] = set()
         self._idle: asyncio.Event | None = None  # While somebody waits for it: else each job would have to set it.
@@ -98,7 +100,7 @@ class Handler:
 
     def abort_all(self, reason: str) -> None:
         """Cut every job; each ends as soon as it is its turn."""
-        for run in self._running:
+        for run in (*self._running, *self._own_streams.runs):
             run.cut(Aborted(Code.SHUTTING_DOWN, f"cannot go on: {reason}"))
 
     async def idle(self) -> None:
@@ -178,6 +180,10 @@ class Handler:
         run.door = plan.door
         if isinstance(plan.way, OwnAnswer):
             return await self._own.answer(run, plan.way, entrance)
+        if isinstance(plan.way, OwnStream):
+            self._running.discard(run)  # It may last for hours: no shutdown waits for it.
+            self._look_idle()
+            return await self._own_streams.answer(run, plan.way, entrance)
         if plan.model is None and isinstance(plan.way, TrialAsked):
             return self._answer_trial(run, plan.way)
         run.begin_by = run.began_at + plan.first_byte_s

@@ -27,8 +27,9 @@ from orchd.relay.caller import CallerConnection
 from orchd.relay.callers import Callers
 from orchd.relay.exchange import Exchange
 from orchd.relay.listener import JobListener
+from orchd.relay.own import OwnExchange
 from orchd.relay.pool import Pool
-from orchd.relay.ports import Owner
+from orchd.relay.ports import OwnBegin, Owner
 from orchd.relay.splice import Pipes
 from orchd.relay.wire import Batch
 
@@ -46,6 +47,7 @@ class PoolCarrier:
         self.connect = pool.connect
         self.give_back: Callable[[Any], None] = pool.give_back
         self.carry: Callable[[Owner, Any, Any, int], Exchange] = Exchange
+        self.answer: Callable[[Owner, Any, OwnBegin], OwnExchange] = OwnExchange
 
 
 class JobServer:

@@ -5,6 +5,7 @@ How it ends is in `caller_wire`; what states there are, in `caller_state`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from orchd.errors import Code, JobRefused
@@ -189,7 +190,7 @@ class CallerConnection(CallerWire):
     def collects(self) -> bool:
         return self._collect > 0
 
-    def body_is_lost(self) -> None:
+    def no_more_requests(self) -> None:
         self._keep = False
 
     # What the owner of the request asks for.
@@ -227,6 +228,14 @@ class CallerConnection(CallerWire):
         self._keep = self._keep and not self._hub.leaving and (message.ended or self._fits(message))
         head = self.own_head(status, headers, body) + persistence(message.head, keep_alive=self._keep)
         self.write(head if bodiless(message.head.method, status) else head + body, whole=True)
+
+    def own_start(self, status: int, headers: Sequence[Header]) -> bytes:
+        """Return the head of an answer of our own whose body follows in pieces: in chunks, if the caller knows them."""
+        request = self.message.head
+        self._keep = self._keep and request.modern and not self._hub.leaving
+        framing = b"Transfer-Encoding: chunked\r\n" if request.modern else b""
+        head = render.status_line(status, b"") + render.lines(headers) + framing + self._hub.date.line()
+        return head + persistence(request, keep_alive=self._keep)
 
     def _fits(self, message: Message[RequestHead]) -> bool:
         """Return whether we mean to read this body to its end, so that it does not cost the caller its connection."""

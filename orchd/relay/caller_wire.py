@@ -240,7 +240,7 @@ class CallerWire(Wire):
         if self.state is SERVING and not self.message.ended:
             why = self._slowness.of_body(now, self.message, self.exchange, collects=self.collects and self.reading)
             if why and self.owner is not None:
-                self.body_is_lost()
+                self.no_more_requests()
                 self.owner.fail(
                     JobRefused(Code.BODY_TOO_SLOW, f"cannot go on: the caller's body comes too slowly, {why}")
                 )
@@ -252,8 +252,8 @@ class CallerWire(Wire):
         """The owner waits for a part of the body."""
         raise NotImplementedError
 
-    def body_is_lost(self) -> None:
-        """The body under way will not be whole: no request can follow it."""
+    def no_more_requests(self) -> None:
+        """No request may follow the one that is served, such as when its body will not be whole."""
         raise NotImplementedError
 
     def _takes_bytes(self) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, Protocol
 
 from orchd.domain.ids import Address, RunnerId
@@ -189,6 +192,88 @@ class Connection(Protocol):
     reused: bool
 
 
+@dataclass(frozen=True, slots=True)
+class OwnHead:
+    """The head of an answer of our own.
+
+    Attributes:
+        headers: without those of the framing and of the connection.
+        body: the whole of it; None = it follows in pieces.
+        last: no request may follow on this connection: who still sends a body is to stop.
+    """
+
+    status: int
+    headers: Sequence[Header]
+    body: bytes | None
+    last: bool = False
+
+
+class OwnMark(Enum):
+    """What a source gives where it has neither a head nor bytes."""
+
+    WAIT = auto()
+    """Nothing now: it calls `wake` when that has changed."""
+    END = auto()
+    """The body is complete."""
+    CUT = auto()
+    """The rest of the body is lost: the answer must not look complete."""
+
+
+class OwnSource(ABC):
+    """Gives an answer of our own, piece by piece. It never waits. The request's body is of no interest."""
+
+    @abstractmethod
+    def step(self, most: int) -> OwnHead | bytes | OwnMark:
+        """Return what comes next: a head; then, if its body follows, pieces of at most so many bytes, until the end."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """Nothing more is asked of it."""
+
+
+class OwnSink(ABC):
+    """Takes a request's body, piece by piece, and gives an answer of our own. It never waits."""
+
+    @abstractmethod
+    def early(self) -> OwnHead | None:
+        """Return the answer if nothing of the body is waited for; None = go on."""
+
+    @abstractmethod
+    def take(self, piece: bytes) -> OwnHead | bool:
+        """Take a piece; return whether it was taken, or the answer if the body can't go on.
+
+        False: it has to be offered again, all of it, after the next `wake`; until then no more is read.
+        """
+
+    @abstractmethod
+    def end(self) -> OwnHead:
+        """Return the answer: the body is complete."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """Nothing more is asked of it."""
+
+
+OwnBegin = Callable[[Callable[[], None]], OwnHead | OwnSource | OwnSink]
+"""Begins an answer of our own; gets `wake`, which may be called at any time and does nothing at once."""
+
+
+class OwnTransfer(Protocol):
+    """An answer of our own on its way to the caller.
+
+    Attributes:
+        status: of its head; 0 = it is not out yet.
+    """
+
+    status: int
+
+    def start(self) -> None:
+        """Begin: the owner is delivered None when all of it has gone out."""
+
+    def stop(self) -> None:
+        """Leave caller and source. Always safe."""
+
+
 class Carrier(Protocol):
     """Connections to runners."""
 
@@ -207,3 +292,6 @@ class Carrier(Protocol):
 
     def carry(self, owner: Owner, caller: Caller, connection: Connection, most: int) -> Transfer:
         """Bring the two together. `most`: bytes of the body; 0 = no limit."""
+
+    def answer(self, owner: Owner, caller: Caller, begin: OwnBegin) -> OwnTransfer:
+        """Answer a caller ourselves, piece by piece, without a runner."""

@@ -10,6 +10,7 @@ import select
 import socket
 import struct
 import termios
+from collections.abc import Callable
 from typing import cast
 
 from orchd.http1.parser import STEPS, AnswerParser, RequestParser
@@ -166,6 +167,10 @@ class Wire(asyncio.BufferedProtocol):
             if not self.unsent:
                 batch.waiting.append(self)
             self.unsent.append(data)
+
+    def soon(self, what: Callable[[], None]) -> None:
+        """Have this called in the loop's next turn."""
+        self._batch.soon(what)
 
     def flush(self) -> None:
         if self.unsent and not self.closed:

@@ -1,0 +1,1 @@
+"""The door to channels: segments of media and events, written and read by HTTP."""
