@@ -40,6 +40,13 @@ HANDSHAKES = Family(
     unit="connections",
     good_for="can payers connect?",
 )
+CONNECTIONS = Family(
+    "orchd_public_connections_refused_total",
+    "counter",
+    "Connections to `public.listen` that were closed at once, since their address had too many.",
+    unit="connections",
+    good_for="is somebody taking all connections, or is `public.max_connections_per_address` too low?",
+)
 CERTIFICATE = Family(
     "orchd_public_certificate_left_seconds",
     "gauge",
@@ -59,7 +66,7 @@ class PublicCollector:
         expires_at: returns when the certificate expires, Unix time; None = there is none.
     """
 
-    families = (ANSWERS, LIMITED, NOT_FOUND, HANDSHAKES, CERTIFICATE)
+    families = (ANSWERS, LIMITED, NOT_FOUND, HANDSHAKES, CONNECTIONS, CERTIFICATE)
 
     def __init__(self, registry: MetricsRegistry, expires_at: Callable[[], float | None]) -> None:
         self._expires_at = expires_at
@@ -68,6 +75,7 @@ class PublicCollector:
         self._limited = dict.fromkeys(LIMITS, 0)
         self._handshakes = dict.fromkeys(HandshakeFault, 0)
         self._not_found = 0
+        self._connections_refused = 0
         registry.register(self)
 
     def answered(self, door: str, route: str, status: int) -> None:
@@ -90,6 +98,10 @@ class PublicCollector:
         """Count a connection that never became one of TLS."""
         self._handshakes[why] += 1
 
+    def connection_refused(self) -> None:
+        """Count a connection whose address had too many."""
+        self._connections_refused += 1
+
     def pieces(self, page: Page) -> Iterator[Sequence[str]]:
         expires_at = self._expires_at()
         yield (
@@ -97,5 +109,6 @@ class PublicCollector:
             "".join(sample(LIMITED.name, count, by=by) for by, count in self._limited.items()),
             sample(NOT_FOUND.name, self._not_found),
             "".join(sample(HANDSHAKES.name, count, reason=why) for why, count in self._handshakes.items()),
+            sample(CONNECTIONS.name, self._connections_refused),
             "" if expires_at is None else sample(CERTIFICATE.name, round(expires_at - time.time())),
         )

@@ -20,6 +20,7 @@ from orchd.limits import open_files, share
 from orchd.part import Context, Part, Roots
 from orchd.public.answers import PublicAnswers
 from orchd.public.certificate import Certificate
+from orchd.public.connections import AddressLimit
 from orchd.public.doubts import host_of, refused
 from orchd.public.metrics import PublicCollector
 from orchd.public.peers import Peers
@@ -98,7 +99,9 @@ class PublicPart(Part):
             update={"listen": settings.listen, "max_connections": most, "max_header_kb": settings.max_header_kb}
         )
         files = share(open_files(), most, jobs.max_connections)
-        self._listener = await self._jobs.open_listener(JobListener("public", limits, entrance, files, self._tls))
+        addresses = AddressLimit(settings.max_connections_per_address, peers, collector.connection_refused)
+        listener = JobListener("public", limits, entrance, files, self._tls, addresses)
+        self._listener = await self._jobs.open_listener(listener)
         self._reconcile.snapshots.contribute(None, self._add_to)
 
     async def _open_tls(self, collector: PublicCollector) -> None:

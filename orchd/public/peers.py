@@ -46,6 +46,15 @@ class Peers:
                     break
         return str(address)
 
+    def caller(self, peer: str) -> str | None:
+        """Return the address of a connection's caller; None = it is a trusted proxy, or has no address.
+
+        Args:
+            peer: of the connection.
+        """
+        address = _address(peer)
+        return None if address is None or self._trusts(address) else str(address)
+
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
 

@@ -114,6 +114,12 @@ class PublicSettings(Section):
         description="Most connections at public.listen at one time, beside those of jobs.listen; more get 503. Both "
         "share what the limit of open files allows, in this proportion.",
     )
+    max_connections_per_address: AtLeastOne = Field(
+        512,
+        description="Most connections at public.listen of one address (of IPv6, a /64) at one time; more are closed at "
+        "once. Proxies that public.trusted_proxies names may have any number. The default leaves room for other "
+        "callers, and a busy gateway has a connection for each of its jobs.",
+    )
     answer_timeout_s: Positive = Field(
         5.0, description="Timeout in seconds of what orchd answers payers itself, such as a token; 503 after that."
     )

@@ -103,8 +103,7 @@ class CallerWire(Wire):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        name = transport.get_extra_info("peername")
-        self.peer = str(name[0]) if isinstance(name, tuple) else ""
+        self.peer = peer_of(transport.get_extra_info("peername"))
         self.deadline = self._hub.clock() + self._hub.settings.header_timeout_s
         if not self._hub.joined(self):
             self.move(CallerEvent.NO_ROOM)
@@ -266,6 +265,11 @@ class CallerWire(Wire):
         else:
             self.deadline = self._hub.clock() + self._hub.settings.between_bytes_timeout_s
         return True
+
+
+def peer_of(name: object) -> str:
+    """Return the address of a socket's peer by its name; empty = it has none, as those of unix sockets."""
+    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 def refusal_of(why: Malformed, section: str) -> JobRefused:

@@ -81,7 +81,7 @@ def room_for(listener: JobListener) -> Room:
         "connections_bounded",
         listener=listener.section,
         most=most,
-        open_files=open_files,
+        open_files_for_it=open_files,
         max_connections=wanted,
         why="each takes up to 6 descriptors: raise LimitNOFILE of the unit (ulimit -n)",
     )
@@ -157,7 +157,7 @@ class Callers:
         self._servers = servers
         if (tls := listener.tls) is not None:
             limits = HandshakeLimits(settings.header_timeout_s, settings.refused_body_s)
-            self._servers = [TlsServer(bound, connection, tls, limits) for bound in servers]
+            self._servers = [TlsServer(bound, connection, tls, limits, listener.addresses) for bound in servers]
 
     async def take_connections(self) -> None:
         """Take connections from now on."""
@@ -199,6 +199,8 @@ class Callers:
         if self._tick is None:
             self._tick = asyncio.get_running_loop().call_later(TICK_S, self._sweep)
             self._tick_due = self.clock() + TICK_S
+        if (addresses := self._listener.addresses) is not None and not addresses.enter(connection, connection.peer):
+            connection.abort()  # An answer would have to wait for its request, and keep what others are to have.
         return len(self._connections) <= self._room.most
 
     def turned_away(self) -> JobRefused | None:
@@ -212,6 +214,8 @@ class Callers:
 
     def left(self, connection: CallerWire) -> None:
         self._connections.discard(connection)
+        if self._listener.addresses is not None:
+            self._listener.addresses.leave(connection)
         if not self._connections:
             self._empty.set()
 

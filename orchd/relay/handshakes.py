@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchd.lag import Timeout
-from orchd.relay.caller_wire import CallerWire
-from orchd.relay.listener import HandshakeFault, Tls
+from orchd.relay.caller_wire import CallerWire, peer_of
+from orchd.relay.listener import ConnectionLimit, HandshakeFault, Tls
 from orchd.tasks import spawn
 
 ACCEPTS_A_TURN = 32
@@ -64,15 +64,22 @@ class TlsServer:
     Args:
         bound: has bound the sockets, and never serves itself.
         connection: makes the connection of a caller.
+        addresses: bounds connections by address, those whose handshake is under way included; None = nothing does.
     """
 
     def __init__(
-        self, bound: asyncio.Server, connection: Callable[[], CallerWire], tls: Tls, limits: HandshakeLimits
+        self,
+        bound: asyncio.Server,
+        connection: Callable[[], CallerWire],
+        tls: Tls,
+        limits: HandshakeLimits,
+        addresses: ConnectionLimit | None = None,
     ) -> None:
         self._bound = bound
         self._connection = connection
         self._tls = tls
         self._limits = limits
+        self._addresses = addresses
         self._loop = asyncio.get_running_loop()
         self._listening = [socket.socket(fileno=os.dup(each.fileno())) for each in bound.sockets]
         self._places: dict[_Place, asyncio.Task[None]] = {}
@@ -122,18 +129,23 @@ class TlsServer:
             if len(self._places) >= self._limits.places and (wait_s := self._crowded()) is not None:
                 return self._pause_for(wait_s)
             try:
-                came, _ = listening.accept()
+                came, name = listening.accept()
             except (BlockingIOError, InterruptedError):
                 return None
             except ConnectionError:
                 continue  # It has left while it waited.
             except OSError:
                 return self._pause_for(RETRY_S)
+            connection = self._connection()
+            if self._addresses is not None and not self._addresses.enter(connection, peer_of(name)):
+                connection.give_up_unmade()
+                came.close()
+                continue
             came.setblocking(False)
             if came.family != socket.AF_UNIX:
                 came.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
             place = _Place(self._now() + self._limits.crowded_s)
-            self._places[place] = spawn(self._shake(came, place), name="tls handshake")
+            self._places[place] = spawn(self._shake(came, connection, place), name="tls handshake")
         return None
 
     def _crowded(self) -> float | None:
@@ -150,9 +162,9 @@ class TlsServer:
     def _now(self) -> float:
         return self._loop.time() - self._tls.lag.stalled_s()
 
-    async def _shake(self, came: socket.socket, place: _Place) -> None:
+    async def _shake(self, came: socket.socket, connection: CallerWire, place: _Place) -> None:
         """Carry out one handshake. After it, the connection goes by itself."""
-        connection, limits = self._connection(), self._limits
+        limits = self._limits
         try:
             async with self._tls.lag.timeout(limits.seconds) as place.limit:
                 await self._loop.connect_accepted_socket(
@@ -171,6 +183,8 @@ class TlsServer:
             self._tls.failed(HandshakeFault.LEFT)
         finally:
             connection.give_up_unmade()
+            if self._addresses is not None and not connection.made:
+                self._addresses.leave(connection)
             self._places.pop(place, None)
             if self._again is not None and self._listening:
                 self._pause()

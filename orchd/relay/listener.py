@@ -40,6 +40,22 @@ class Tls(Protocol):
         """Count a connection that never became one of TLS."""
 
 
+class ConnectionLimit(Protocol):
+    """Bounds how many connections of a listener each address may have."""
+
+    def enter(self, connection: object, peer: str) -> bool:
+        """Count a connection, unless it is counted already; False = its address has too many, and it must be closed.
+
+        Args:
+            connection: anything that stands for it until `leave`.
+            peer: its address; empty = it has none.
+        """
+        ...
+
+    def leave(self, connection: object) -> None:
+        """It is over. One that is not counted is none of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobListener:
     """One way for connections to come in; it may have several addresses.
@@ -50,6 +66,7 @@ class JobListener:
         carries: what its connections have as `listener`: nothing to the relay.
         open_files: how many of the process's descriptors it may count on; None = any number.
         tls: None = plain TCP.
+        addresses: bounds connections by address, before anything is read of them; None = they may have any number.
     """
 
     section: str
@@ -57,6 +74,7 @@ class JobListener:
     carries: Any = field(default=None, repr=False)
     open_files: int | None = None
     tls: Tls | None = None
+    addresses: ConnectionLimit | None = None
 
 
 class OpenListener(Protocol):

@@ -63,7 +63,7 @@ async def test_no_more_callers_are_taken_than_the_limit_of_open_files_allows_and
     with capture_logs() as logs:
         server = server_on("127.0.0.1:0", open_files=RESERVED + 2 * PER_CALLER, max_connections=8192)
     told = [each for each in logs if each["event"] == "connections_bounded"]
-    assert [(each["most"], each["open_files"], each["max_connections"]) for each in told] == [(2, 268, 8192)]
+    assert [(each["most"], each["open_files_for_it"], each["max_connections"]) for each in told] == [(2, 268, 8192)]
     await start(server)
     first = await asyncio.open_connection("127.0.0.1", server.port)
     second = await asyncio.open_connection("127.0.0.1", server.port)

@@ -8,6 +8,7 @@ import re
 import ssl
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,57 @@ def test_more_connections_than_its_share_get_503_and_take_nothing_of_the_private
                 assert answer.status == 404
             for each in (first, second):
                 each.transport.abort()
+
+    on(loop, run)
+
+
+@each_loop
+def test_an_address_with_too_many_connections_gets_no_handshake_and_later_gets_one(loop: Loop, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with daemon(tmp_path, max_connections_per_address=2) as public:
+            context, refused = public.client_context(), "orchd_public_connections_refused_total"
+            _, first = await connect(public, context)
+            _, silent = await asyncio.open_connection("127.0.0.1", public.port)  # Its handshake counts, too.
+            with pytest.raises((ConnectionError, ssl.SSLError)):
+                await connect(public, context)
+            assert (told(public, refused), told(public, "orchd_connections", side="public")) == (1, 1)
+            silent.transport.abort()
+            await until("its place is free", lambda: handshakes_left(public) == 1)
+            assert (await public.ask())[0] == 200
+            first.transport.abort()
+            await until("all are gone", lambda: told(public, "orchd_connections", side="public") == 0)
+            assert (await public.ask())[0] == 200
+            assert told(public, refused) == 1
+
+    def handshakes_left(public: PublicDaemon) -> float | None:
+        return told(public, "orchd_public_handshakes_failed_total", reason="left")
+
+    on(loop, run)
+
+
+@each_loop
+def test_without_tls_a_connection_too_many_is_closed_unless_it_is_a_trusted_proxys(loop: Loop, tmp_path: Path) -> None:
+    async def opened(public: PublicDaemon) -> list[bytes]:
+        """Return what of three connections is read before the first of them ends."""
+        made = [await asyncio.open_connection("127.0.0.1", public.port) for _ in range(3)]
+        answers = []
+        for reader, writer in made:
+            with suppress(ConnectionError):
+                writer.write(f"GET {TOKEN} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+                answers.append(await reader.read(12))
+        for _, writer in made:
+            writer.transport.abort()
+        return [each for each in answers if each]
+
+    async def run() -> None:
+        async with daemon(tmp_path, tls=False, max_connections_per_address=2) as public:
+            assert await opened(public) == [b"HTTP/1.1 200"] * 2
+            assert told(public, "orchd_public_connections_refused_total") == 1
+            await until("all are gone", lambda: told(public, "orchd_connections", side="public") == 0)
+            assert (await public.ask(tls=False))[0] == 200
+        proxies = ["127.0.0.0/8"]
+        async with daemon(tmp_path, tls=False, max_connections_per_address=2, trusted_proxies=proxies) as public:
+            assert await opened(public) == [b"HTTP/1.1 200"] * 3
 
     on(loop, run)
 

@@ -37,10 +37,13 @@ def _kernel_of_fakes() -> None:
 class Greeter(asyncio.Protocol):
     """In place of a caller's connection: greets, and knows whether it was made."""
 
+    made = False
+
     def __init__(self, of: Front) -> None:
         self._of = of
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.made = True
         self._of.made += 1
         cast(asyncio.Transport, transport).write(b"hello")
         transport.close()
