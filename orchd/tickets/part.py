@@ -48,7 +48,9 @@ class TicketsPart(Part):
 
     async def open(self) -> None:
         given = self._context.settings.tickets
-        rules = TicketRules(given.value, given.redeem_gas, given.cost_multiplier, given.max_face_value)
+        rules = TicketRules(
+            given.value, given.redeem_gas, given.cost_multiplier, given.max_face_value, given.longest_gap_s
+        )
         counts = PaymentCollector(self._context.metrics)
         self.payments = Payments(self._chain.chain, self._ledger.ledger, rules, counts, self._threads)
         self.sessions = PaidSessions(self._ledger.ledger, asyncio.get_running_loop().time)

@@ -21,6 +21,7 @@ from orchd.domain.ids import ModelKey
 from orchd.errors import StoreError
 from orchd.threads import DaemonThreads
 from orchd.tickets.ledger.ports import Ledger, LedgerKey
+from orchd.tickets.live_runner.ticket_size import ticket_value
 from orchd.tickets.prices import WorkPrice
 from orchd.tickets.refusals import CountsRefusals
 from orchd.tickets.validation.credit import minimum_units
@@ -28,7 +29,7 @@ from orchd.tickets.validation.facts import BookFacts, PaymentFacts
 from orchd.tickets.validation.faults import Fault, PaymentRefused
 from orchd.tickets.validation.keys import SEED_RANDOM_BYTES, Basis
 from orchd.tickets.validation.payment import Payment
-from orchd.tickets.validation.schemes import Scheme
+from orchd.tickets.validation.schemes import LIVE_RUNNER, Scheme
 from orchd.tickets.validation.tickets import TicketTerms
 from orchd.tickets.validation.validate import (
     Expected,
@@ -50,23 +51,32 @@ class TicketRules:
     """What the operator says of tickets.
 
     Attributes:
-        value: wei that one should be worth; 0 = by the price (`worth.ticket_value_for`).
+        value: wei that one should be worth; 0 = by the price (`worth.ticket_value_for`, `ticket_size.ticket_value`).
         redeem_gas, cost_multiplier, max_face_value: as of `worth.Economics`.
+        longest_gap_s: seconds between two payments of a session, which it should be possible to pay for at once.
     """
 
     value: int = 0
     redeem_gas: int = 1_200_000
     cost_multiplier: int = 100
     max_face_value: int = 0
+    longest_gap_s: int = 60
 
-    def economics(self, price: Fraction, minimum: int, gas_price: int) -> Economics:
-        """Return what decides the face value of tickets that pay for work at this price.
+    def economics(self, scheme: Scheme, price: WorkPrice, gas_price: int, unpaid_s: int = 0) -> Economics:
+        """Return what decides the face value of tickets that pay for work at this price, which is not free.
 
         Args:
-            minimum: units that must be in hand to begin.
+            unpaid_s: whole seconds since the last payment of the session.
         """
-        value = self.value or ticket_value_for(price, minimum)
-        return Economics(value, gas_price, self.redeem_gas, self.cost_multiplier, self.max_face_value)
+        live = scheme is LIVE_RUNNER
+        value = self.value or (
+            ticket_value(price, self.longest_gap_s + unpaid_s)
+            if live
+            else ticket_value_for(Fraction(price.wei), minimum_units(scheme, fixed=price.fixed))
+        )
+        return Economics(
+            value, gas_price, self.redeem_gas, self.cost_multiplier, self.max_face_value, rounded_down=live
+        )
 
 
 class CountsPayments(CountsRefusals, Protocol):
@@ -131,7 +141,7 @@ class Payments:
         """The address to which all tickets are paid, 20 bytes."""
         return self._chain.recipient
 
-    async def terms(self, scheme: Scheme, payer: bytes, price: WorkPrice, work: str) -> TicketTerms:
+    async def terms(self, scheme: Scheme, payer: bytes, price: WorkPrice, work: str, unpaid_s: int = 0) -> TicketTerms:
         """Return new terms for a payer. Without a price they are worth nothing, and nobody asks what backs them.
 
         Gateways want such terms, too, so what is free is there for them whatever is known of the chain.
@@ -139,6 +149,8 @@ class Payments:
         Args:
             price: it is honoured until the terms expire.
             work: the capability that they are good for, where the scheme binds them to one; empty = none.
+            unpaid_s: whole seconds since the last payment of the session that they are for, all of which the next one
+                is to pay for.
 
         Raises:
             PaymentRefused: it could not pay on them, or there is a price and the chain is not known now.
@@ -149,7 +161,7 @@ class Payments:
             check_active(now.facts)
             funds = check_funds(await self._funds(payer), now.facts)
         basis = Basis(scheme.name, payer, Fraction(price.wei), work if scheme.bound_to_work else "", price.fixed)
-        economics = self._rules.economics(basis.price, minimum_units(scheme, fixed=price.fixed), now.gas_price)
+        economics = self._rules.economics(scheme, price, now.gas_price, unpaid_s)
         random = self._random(SEED_RANDOM_BYTES)
         return make_terms(self._ledger.terms_key, random, basis, self.recipient, economics, funds, now.terms)
 

@@ -22,9 +22,16 @@ class TicketsSettings(Section):
     )
     value: Wei = Field(
         0,
-        description="Wei that one ticket should be worth. 0 = what must be in hand to begin (at BYOC's door the price "
-        "of 60 seconds), so that one ticket is enough for that; at most 3e12, which is what gateways of go-livepeer "
-        "0.9 take.",
+        description="Wei that one ticket should be worth. 0 = by the price: at BYOC's door what must be in hand to "
+        "begin (the price of 60 seconds), so that one ticket is enough for that; in Live Runner the price of 2.4 "
+        "seconds, or of a whole session; at most 3e12, which is what gateways of go-livepeer 0.9 and signers take.",
+    )
+    longest_gap_s: Annotated[int, Field(ge=1, le=480)] = Field(
+        60,
+        description="Seconds between two payments of a Live Runner session, such as over a restart, after which its "
+        "client's signer can still pay for all of them at once: from 240 on tickets are worth more than by the price. "
+        "Above 3.6 USD an hour at 3,000 USD per ETH the signers' own limits allow less than 60; orchd price shows how "
+        "much. Terms end after 480 seconds, and new ones are made for the time that has passed.",
     )
     max_face_value: Wei = Field(
         0, description="Most wei that a winning ticket may pay; 0 = what its payer's reserve covers."

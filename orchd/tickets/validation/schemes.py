@@ -10,6 +10,10 @@ from orchd.tickets.validation.faults import Blame
 
 MAX_NONCES = 600
 """Most tickets on one commitment."""
+MAX_TICKET_VALUE = 3 * 10**12
+"""Wei: senders with default limits refuse tickets that are worth more."""
+MAX_BATCH_VALUE = 2 * 10**13
+"""Wei: they refuse to sign tickets together worth more."""
 
 
 class Rounding(StrEnum):

@@ -9,16 +9,12 @@ from math import ceil
 from orchd.domain.chain import PayerFacts, TermsOf
 from orchd.tickets.validation.faults import Fault, PaymentRefused
 from orchd.tickets.validation.keys import Basis, TermsKey
-from orchd.tickets.validation.schemes import MAX_NONCES
+from orchd.tickets.validation.schemes import MAX_BATCH_VALUE, MAX_NONCES, MAX_TICKET_VALUE
 from orchd.tickets.validation.signatures import MAX_U256
 from orchd.tickets.validation.tickets import TicketTerms, commitment_to
 
 BLOCKS_VALID = 40
 """L1 blocks for which terms are good: eight minutes."""
-MAX_TICKET_VALUE = 3 * 10**12
-"""Wei: senders refuse tickets that are worth more."""
-MAX_BATCH_VALUE = 2 * 10**13
-"""Wei: senders refuse to sign tickets together worth more."""
 _USUAL_GAS_PRICE = 3 * 10**9
 
 
@@ -32,6 +28,7 @@ class Economics:
         gas_price: wei.
         cost_multiplier: so many times the cost of redeeming it a winning ticket pays.
         max_face_value: most wei; 0 = no limit of the operator's.
+        rounded_down: a ticket may be worth a hair less than `ticket_value`; else a hair more.
     """
 
     ticket_value: int
@@ -39,40 +36,46 @@ class Economics:
     redeem_gas: int = 1_200_000
     cost_multiplier: int = 100
     max_face_value: int = 0
+    rounded_down: bool = False
 
 
-def face_value(economics: Economics, max_float: int) -> int:
-    """Return the face value of tickets of a payer with this float.
+def face_value(economics: Economics, most: int) -> int:
+    """Return the face value of a payer's tickets.
+
+    Args:
+        most: wei that its deposit and its reserve can carry.
 
     Raises:
-        PaymentRefused: its reserve does not carry tickets that are worth redeeming.
+        PaymentRefused: that carries no tickets which a sender signs, or none that are worth redeeming.
     """
     cost = economics.redeem_gas * economics.gas_price
     value = cost * economics.cost_multiplier
     if value < economics.ticket_value:
         value = economics.ticket_value * 100
-    value = min(value, max_float)
+    value = min(value, most)
     if economics.max_face_value:
         value = min(value, economics.max_face_value)
-    if value < economics.ticket_value or (value < cost and value < economics.redeem_gas * _USUAL_GAS_PRICE):
+    # Senders sign no ticket that always wins.
+    if value <= economics.ticket_value or (value < cost and value < economics.redeem_gas * _USUAL_GAS_PRICE):
         raise PaymentRefused(
             Fault.SENDER_FUNDS,
-            f"cannot make terms of payment: insufficient sender reserve, which carries a face value of {value} wei",
+            "cannot make terms of payment: insufficient sender reserve or deposit, which carry a face value of "
+            f"{value} wei",
         )
     return value
 
 
-def win_probability(value: int, ticket_value: int) -> int:
+def win_probability(value: int, ticket_value: int, *, rounded_down: bool = False) -> int:
     """Return how often a ticket of face value `value` must win to be worth `ticket_value`, of 2**256 - 1.
 
-    It is rounded up as senders expect; down where a hair more would pass their limits.
+    Unless it is to be rounded down, it is rounded up as senders expect; down where a hair more would pass their limits.
     """
     if not value:
         return 0
     if value == ticket_value:
         return MAX_U256
     quotient, rest = divmod(MAX_U256, value)
-    if _at_limit(ticket_value):
+    if rounded_down or _at_limit(ticket_value):
         return ticket_value * MAX_U256 // value
     return ticket_value * (quotient + 1 if rest else quotient)
 
@@ -96,11 +99,11 @@ def make_terms(
     """
     if not any(at.round_hash):
         raise ValueError("cannot make terms with a zero round hash: their tickets could not be redeemed")
-    value = face_value(economics, payer.max_float) if basis.price else 0
+    value = face_value(economics, min(payer.max_float, payer.deposit)) if basis.price else 0
     bare = TicketTerms(
         recipient=recipient,
         face_value=value,
-        win_prob=win_probability(value, economics.ticket_value),
+        win_prob=win_probability(value, economics.ticket_value, rounded_down=economics.rounded_down),
         commitment=b"",
         seed=key.seed(random),
         expiration_block=at.l1_block + BLOCKS_VALID,

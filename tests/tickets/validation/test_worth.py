@@ -14,11 +14,10 @@ from orchd.tickets.validation.faults import Fault, PaymentRefused
 from orchd.tickets.validation.keys import Basis
 from orchd.tickets.validation.messages import OrchestratorInfo, QuotedPrice
 from orchd.tickets.validation.payment import read_terms
+from orchd.tickets.validation.schemes import MAX_BATCH_VALUE, MAX_TICKET_VALUE
 from orchd.tickets.validation.signatures import MAX_U256
 from orchd.tickets.validation.wire import decode, encode
 from orchd.tickets.validation.worth import (
-    MAX_BATCH_VALUE,
-    MAX_TICKET_VALUE,
     Economics,
     face_value,
     make_terms,
@@ -52,6 +51,20 @@ def test_a_float_that_carries_no_ticket_gets_no_terms(max_float: int) -> None:
     with pytest.raises(PaymentRefused, match="insufficient sender reserve") as refused:
         face_value(GAS, max_float)
     assert refused.value.fault is Fault.SENDER_FUNDS
+
+
+def test_a_ticket_that_always_wins_is_not_offered_since_no_sender_signs_it() -> None:
+    dear = replace(GAS, ticket_value=COST)
+    assert face_value(dear, COST + 1) == COST + 1
+    with pytest.raises(PaymentRefused, match="insufficient sender reserve"):
+        face_value(dear, COST)
+
+
+def test_a_ticket_never_wins_more_than_its_payer_has_deposited() -> None:
+    basis = Basis("live-runner", PAYER.address, PRICE)
+    poor = replace(FUNDED, deposit=10**14)
+    made = make_terms(KEY, bytes(28), basis, RECIPIENT, ECONOMICS, poor, TermsOf(100, 5, b"\1" * 32))
+    assert made.face_value == 10**14
 
 
 @given(st.integers(1, MAX_TICKET_VALUE), st.integers(2, 10**6), st.integers(1, 100))
