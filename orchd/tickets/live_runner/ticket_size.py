@@ -21,7 +21,7 @@ TICKET_S = Fraction(12, 5)
 """A ticket should be worth so many. A start takes five then, which leaves two seconds more in hand than ten; and a lost
 ticket ends no session."""
 TERMS_S = 8 * 60
-"""Terms are good for so long, and must not run out of nonces before."""
+"""Terms are good for this many seconds, and must not run out of nonces before."""
 PAID_PER_S = Fraction(4, 3)
 """Seconds that clients pay in a second: four every three."""
 
