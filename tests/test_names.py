@@ -26,8 +26,8 @@ from orchd.relay.pool import Pool
 from orchd.relay.ports import RunnerUnreachable
 from orchd.relay.splice import Pipes
 from orchd.relay.wire import Batch
-from orchd.runtime.process.launch import free_port
 from orchd.tasks import cancel, spawn
+from tests.ports import free_port
 
 BOUND_S = 20.0
 
@@ -306,12 +306,12 @@ async def test_the_addresses_of_a_name_are_tried_in_order(server: NameServer, na
     listener.close()
     server.answers["none.test"] = ("127.0.0.2", "127.0.0.3", "::1")
     with pytest.raises(ConnectionRefusedError):
-        await names.connect(factory, "none.test", free_port(set()))
+        await names.connect(factory, "none.test", free_port())
 
 
 async def test_localhost_that_nobody_listens_on_is_refused_with_or_without_ipv6(names: Names) -> None:
     with pytest.raises(ConnectionRefusedError):
-        await names.connect(asyncio.Protocol, "localhost", free_port(set()))
+        await names.connect(asyncio.Protocol, "localhost", free_port())
 
 
 def test_an_address_with_a_way_and_one_without() -> None:

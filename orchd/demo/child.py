@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,6 @@ from typing import Any, TypeVar
 
 from orchd.database.beside import DATABASE
 from orchd.errors import OrchdError
-from orchd.runtime.process.launch import free_port
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -33,6 +33,17 @@ _FOREIGN = ("ORCHD_", "NOTIFY_SOCKET", "WATCHDOG_", "STATE_DIRECTORY", "CREDENTI
 """Variables of the environment that would make the child another one than the demo wants."""
 
 
+def held_port() -> socket.socket:
+    """Return a socket that holds a loopback port for a server to come: nobody else gets it from the system meanwhile.
+
+    The socket does not listen, so the kernel lets a server listen there that sets SO_REUSEADDR, as ours do.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
 class Child:
     """The daemon of the demo, and its files.
 
@@ -45,8 +56,8 @@ class Child:
         self.instance = f"demo-{secrets.token_hex(4)}"
         self.folder = Path(tempfile.mkdtemp(prefix=f"orchd-{self.instance}-"))
         self.models_file = self.folder / "aiModels.json"
-        self.jobs_port = free_port(set())
-        self._admin_port = free_port({self.jobs_port})
+        self._held = [held_port(), held_port()]
+        self.jobs_port, self._admin_port = (each.getsockname()[1] for each in self._held)
         self._log = self.folder / "orchd.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._env = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
@@ -127,6 +138,8 @@ class Child:
         """
         if self._process is not None and self._end(self._process) != 0 and (self.folder / "state" / DATABASE).exists():
             self._take_down()  # Without a store it ended before it could start a runner.
+        for each in self._held:
+            each.close()
         shutil.rmtree(self.folder)
 
     def _end(self, process: subprocess.Popen[bytes]) -> int:

@@ -19,7 +19,7 @@ from orchd.domain.model import HealthKind, HealthSpec, StreamSpec
 from orchd.domain.ports import ProbeWord as W
 from orchd.health.probe import HttpProber
 from orchd.health.verdict import SILENCE
-from orchd.runtime.process.launch import free_port
+from tests.ports import free_port
 from tests.runners.local import LocalRunner, scripted
 
 
@@ -99,7 +99,7 @@ async def test_every_profile_is_among_the_dialects() -> None:
 
 async def test_a_closed_port_is_unreachable(prober: HttpProber) -> None:
     for kind in HealthKind:
-        result = await prober.probe(Address("127.0.0.1", free_port(set())), HealthSpec(kind=kind), early=True)
+        result = await prober.probe(Address("127.0.0.1", free_port()), HealthSpec(kind=kind), early=True)
         assert result.word is W.UNREACHABLE
         assert result.evidence.endswith("connection refused: nothing listens on this port there")
 
@@ -241,7 +241,7 @@ async def test_closing_streams_ends_one_that_runs(runner: LocalRunner, prober: H
 async def test_closing_streams_never_fails(runner: LocalRunner, prober: HttpProber) -> None:
     await runner.script(**FRESH | {"mute": True})
     assert await prober.close_streams(runner.address, StreamSpec(), 0.1) == "POST /stream/stop: no answer within 0.1 s"
-    gone = runner.address._replace(port=free_port(set()))
+    gone = runner.address._replace(port=free_port())
     assert await prober.close_streams(gone, StreamSpec(), 20) == (
         "POST /stream/stop: connection refused: nothing listens on this port there"
     )

@@ -27,7 +27,6 @@ from orchd.relay.pool import Pool
 from orchd.relay.ports import RunnerUnreachable
 from orchd.relay.splice import Pipes
 from orchd.relay.wire import Batch
-from orchd.runtime.process.launch import free_port
 from tests.health.failing import (
     RAW,
     Authority,
@@ -42,6 +41,7 @@ from tests.health.failing import (
     wants_http,
 )
 from tests.jobs.model import a_model
+from tests.ports import free_port
 
 OK = answers(200, b'{"status":"ok"}')
 
@@ -158,7 +158,7 @@ async def test_a_probe_says_what_was_asked_what_came_and_what_would_cure_it(
 
 
 async def test_a_port_that_nobody_listens_on_and_one_that_takes_no_connection(prober: HttpProber) -> None:
-    closed = Address("127.0.0.1", free_port(set()))
+    closed = Address("127.0.0.1", free_port())
     for kind in HealthKind:
         result = await prober.probe(closed, HealthSpec(kind=kind), early=False)
         in_words(result.evidence, f"127.0.0.1:{closed.port}", "connection refused: nothing listens on this port there")
@@ -229,8 +229,8 @@ async def test_a_call_that_gets_no_answer_says_the_same(
 
 @pytest.mark.parametrize("ask", [by_job, by_stream, by_node_client])
 async def test_nobody_there_and_no_such_name_are_told_in_words(ask: Callable[[Address], Awaitable[str]]) -> None:
-    in_words(await ask(Address("127.0.0.1", free_port(set()))), "connection refused")
-    in_words(await ask(Address("localhost", free_port(set()))), "connection refused")
+    in_words(await ask(Address("127.0.0.1", free_port())), "connection refused")
+    in_words(await ask(Address("localhost", free_port())), "connection refused")
     in_words(await ask(Address("no-such-host.invalid", 9)), "the name no-such-host.invalid can't be resolved")
 
 

@@ -16,9 +16,9 @@ from orchd.rate.source import MAX_AGE_S, ChainlinkFeed, FixedRate, eth_usd_sourc
 from orchd.rpc.client import HttpRpcClient
 from orchd.rpc.servers import RpcServers
 from orchd.rpc.urls import rpc_urls
-from orchd.runtime.process.launch import free_port
 from tests.doubles.rpc.feed import EIGHT, FEED, ROUND, UPDATED_AT, FeedServer, words
 from tests.doubles.rpc.serving import KEY
+from tests.ports import free_port
 
 MakeFeed = Callable[..., ChainlinkFeed]
 
@@ -155,7 +155,7 @@ async def test_a_server_that_says_nothing_is_given_up(rpc: FeedServer, feed: Mak
 
 
 async def test_nobody_there(feed: MakeFeed) -> None:
-    url = f"http://127.0.0.1:{free_port(set())}/{KEY}"
+    url = f"http://127.0.0.1:{free_port()}/{KEY}"
     assert await refusal(feed(url)) == "connection refused: nothing listens on this port there"
 
 

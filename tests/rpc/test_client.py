@@ -15,8 +15,8 @@ from orchd.domain.model import Secret
 from orchd.names import Names
 from orchd.rpc.client import MOST_BYTES, HttpRpcClient, RpcReply
 from orchd.rpc.ports import RpcFault
-from orchd.runtime.process.launch import free_port
 from tests.doubles.rpc.serving import KEY, Handler, serving
+from tests.ports import free_port
 
 
 @pytest_asyncio.fixture
@@ -95,7 +95,7 @@ async def test_a_redirect_is_not_followed(client: HttpRpcClient) -> None:
 
 async def test_nobody_there_is_said_without_the_url(client: HttpRpcClient) -> None:
     with pytest.raises(RpcFault) as raised:
-        await client.post(Secret(f"http://127.0.0.1:{free_port(set())}/{KEY}"), {})
+        await client.post(Secret(f"http://127.0.0.1:{free_port()}/{KEY}"), {})
     assert str(raised.value) == "connection refused: nothing listens on this port there"
     assert KEY not in "".join(traceback.format_exception(raised.value))
 

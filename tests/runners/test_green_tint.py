@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchd.demo import green_tint
-from orchd.runtime.process.launch import free_port
+from tests.ports import free_port
 from tests.runners.local import BOUND_S
 
 FRAME = bytes(640 * 480 * 3)
@@ -24,7 +24,7 @@ FRAME = bytes(640 * 480 * 3)
 @pytest.fixture
 async def child() -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
     """The model as a child process, and its base URL."""
-    port = free_port(set())
+    port = free_port()
     environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port), "PIPELINE": "tint"}
     program = str(Path(green_tint.__file__))
     child = await asyncio.create_subprocess_exec(

@@ -3,6 +3,8 @@
 If the store says that a transaction failed, it may be there all the same (the disk has answered too late). So before
 the next one the store is asked how many it has: then either the view follows, or what the changes had reserved is free
 again. Until that is known nothing else is booked.
+
+If the view can't follow, which would be a bug, it may not be as the store is any more: nothing is booked from then on.
 """
 
 from __future__ import annotations
@@ -12,14 +14,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import structlog
+
 from orchd.database.database import Database
 from orchd.database.sql import Sql
-from orchd.errors import StoreError
+from orchd.errors import Code, StoreError
 from orchd.tasks import spawn
 from orchd.tickets.ledger import tables
 from orchd.tickets.ledger.changes import Change
 from orchd.tickets.ledger.draft import LedgerDraft
 from orchd.tickets.ledger.keyring import Keyring
+
+log = structlog.get_logger("orchd.ledger")
 
 AT_ONCE = 256
 """Changes in one transaction."""
@@ -64,13 +70,16 @@ class Booking:
         self._queue: deque[_Waiting] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._doubt: _InDoubt | None = None
+        self._bug: Exception | None = None
 
     async def book(self, change: Change) -> None:
         """Return once it is on the disk and in the view. A caller who is cancelled meanwhile changes nothing of that.
 
         Raises:
-            StoreError: it is not in the store, or that is not known.
+            StoreError: it is not in the store, or that is not known. INTERNAL: the view is not to be trusted.
         """
+        if self._bug is not None:
+            raise _broken() from self._bug
         done = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(change, done))
         if self._writing is None:
@@ -86,7 +95,10 @@ class Booking:
         try:
             while self._queue:
                 group = [self._queue.popleft() for _ in range(min(len(self._queue), AT_ONCE))]
-                await self._write(group)
+                try:
+                    await self._write(group)
+                except Exception as exc:  # noqa: BLE001 - whoever waits must be told
+                    self._break(exc, group)
                 await asyncio.sleep(0)  # Those who were told now may want to be in the next group.
         finally:
             self._writing = None
@@ -106,6 +118,14 @@ class Booking:
             await self._resolve(self._doubt)
         else:
             self._apply(draft, group)
+
+    def _break(self, bug: Exception, group: Sequence[_Waiting]) -> None:
+        """Tell all who wait that nothing is booked any more."""
+        log.error("ledger_broken", then="nothing is booked until orchd is restarted", exc_info=bug)
+        self._bug = bug
+        for waiting in (*group, *self._queue):
+            _tell(waiting.done, _broken())
+        self._queue.clear()
 
     def _carry_out(self, sql: Sql, draft: LedgerDraft) -> None:
         self._ready()
@@ -141,6 +161,14 @@ def _fail(group: Sequence[_Waiting], draft: LedgerDraft, error: Exception) -> No
     for waiting in group:
         waiting.change.undo(draft.view)
         _tell(waiting.done, error)
+
+
+def _broken() -> StoreError:
+    return StoreError(
+        "cannot book: orchd has made a mistake, and does not know what the ledger holds; restart orchd, and report the "
+        "`ledger_broken` line of its log",
+        code=Code.INTERNAL,
+    )
 
 
 def _tell(done: asyncio.Future[None], error: Exception | None) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from structlog.testing import capture_logs
 
 from orchd.database.database import Database
 from orchd.database.sql import Sql
-from orchd.errors import StoreError
+from orchd.errors import Code, StoreError
 from orchd.tickets.ledger import tables
+from orchd.tickets.ledger.booking import AT_ONCE, Booking
 from orchd.tickets.ledger.books import Books
+from orchd.tickets.ledger.changes import Tidy
+from orchd.tickets.ledger.draft import LedgerDraft
+from orchd.tickets.ledger.keyring import Keyring
 from orchd.tickets.ledger.reconcile import reconcile
 from orchd.tickets.validation.faults import Fault, PaymentRefused
 from tests.tickets.ledger.kept import KEY, MIGRATIONS, MODEL, Chain, paid, terms_of
@@ -105,3 +111,21 @@ async def test_a_ledger_that_somebody_else_writes_is_not_written(books: Books, l
         with pytest.raises(StoreError, match="another program"):
             await books.take(paid(terms, [nonce]), KEY, MODEL)
     assert books.balance(KEY).wei == 0
+
+
+async def test_after_a_bug_that_leaves_the_ledger_unknown_nobody_waits_and_nothing_is_booked(
+    books: Books, late: LateDatabase
+) -> None:
+    def crash(commits: int, keys: Keyring | None) -> None:
+        raise KeyError("no such account")
+
+    booking = Booking(late, lambda: None, lambda: LedgerDraft(books.view, 0.0, 1000), crash)
+    change = Tidy(1e9, 0)
+    with capture_logs() as lines:
+        told = await asyncio.gather(*(booking.book(change) for _ in range(AT_ONCE + 2)), return_exceptions=True)
+        with pytest.raises(StoreError) as later:
+            await booking.book(change)
+    assert {type(each) for each in told} == {StoreError}
+    assert {each.code for each in (*told, later.value) if isinstance(each, StoreError)} == {Code.INTERNAL}
+    assert [line["event"] for line in lines] == ["ledger_broken"]
+    await booking.finish()
