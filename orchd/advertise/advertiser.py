@@ -12,7 +12,6 @@ from typing import Any
 import structlog
 
 from orchd.advertise import registries
-from orchd.advertise.gpus import ToldGpus
 from orchd.advertise.listings import Listings
 from orchd.advertise.offer import OfferBook
 from orchd.advertise.price_doubts import warnings
@@ -28,6 +27,7 @@ from orchd.domain.state import ModelStatus
 from orchd.errors import Code
 from orchd.node.ports import NodeAccess, NodeCalls, NodeError, Probed
 from orchd.rate.ports import ExchangeRate
+from orchd.told_gpus import ToldGpus
 
 log = structlog.get_logger("orchd.advertise")
 

@@ -11,7 +11,6 @@ from orchd.advertise.advertiser import Advertiser
 from orchd.advertise.callback import CallbackTrials
 from orchd.advertise.free_slots import FreeSlots
 from orchd.advertise.gone_streams import GoneStreams
-from orchd.advertise.gpus import ToldGpus
 from orchd.advertise.listings import Listings
 from orchd.advertise.metrics import CallbackCollector, RegistryErrors, StandingsCollector
 from orchd.advertise.told import OffersTold
@@ -26,6 +25,7 @@ from orchd.realtime.ports import RealtimeStreams
 from orchd.realtime.stream import StreamEnd
 from orchd.reconcile.ports import Reconciler
 from orchd.sessions.ports import Sessions
+from orchd.told_gpus import ToldGpus
 
 
 class NodeBelow(Protocol):

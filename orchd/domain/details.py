@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +49,13 @@ class Details:
 
 
 NO_DETAILS = Details()
+
+
+def dump_details(details: Details) -> dict[str, Any]:
+    """Return them as Live Runner's programs and clients take them; what is not told is left out.
+
+    A GPU is an object: its index alone means another thing to each program (docs/protocol/live-runner.md, 2.1;
+    docs/protocol/livepeer-node.md, 5.1 and 11).
+    """
+    gpu = {"gpu": asdict(details.gpu)} if details.gpu else {}
+    return gpu | {name: text for name in ("version", "metadata") if (text := getattr(details, name))}

@@ -88,6 +88,8 @@ class Door(ABC):
         naming: how requests name streams.
         passing: whether a header of the caller's reaches the runner, by its name.
         compares_paths: `refuses` reads the path in all the ways in which servers do, so it must not be long.
+        at_root: paths that are this door's at the root, too, where a listener has a base path, which its clients leave
+            out.
         passing_early: the same as `passing`, of a request whose caller may get a head before the runner has sent one;
             None = nobody gets such a head here.
     """
@@ -100,6 +102,7 @@ class Door(ABC):
     naming: ClassVar[StreamNaming] = BY_STREAM_ID
     passing: ClassVar[Memo[bytes, bool]] = TO_RUNNER
     compares_paths: ClassVar[bool] = False
+    at_root: ClassVar[frozenset[str]] = frozenset()
     passing_early: ClassVar[Memo[bytes, bool] | None] = None
 
     # Requests.

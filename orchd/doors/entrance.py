@@ -62,7 +62,8 @@ class Entrance:
     def below(self, target: str) -> str:
         """Return what follows `base_path` in a request target, as its doors see it.
 
-        Byte for byte: a path that is spelled in another way is not below it.
+        Byte for byte: a path that is spelled in another way is not below it. What a door has at the root, too, is
+        returned as it is.
 
         Raises:
             JobRefused: UNKNOWN_MODEL.
@@ -73,6 +74,9 @@ class Entrance:
         target = origin_form(target)
         rest = target[len(base) :]
         if not target.startswith(base) or rest[:1] not in ("", "/", "?"):
+            path = target.partition("?")[0]
+            if any(path in door.at_root for door in self.doors):
+                return target
             raise nothing_here()
         return rest if rest.startswith("/") else f"/{rest}"
 

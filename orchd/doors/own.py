@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from orchd.hooks.job import Job
 from orchd.http1.names import Header
@@ -45,6 +45,19 @@ class Answered:
     headers: Sequence[Header] = ((b"Content-Type", b"application/json"),)
 
 
+class Dropped(NamedTuple):
+    """How much of a body is read and dropped behind its answer, so that a client that sends first and reads then can
+    see the answer. It holds nothing but its connection.
+
+    Attributes:
+        bytes: at most.
+        seconds: at most.
+    """
+
+    bytes: int
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class OwnAnswer:
     """The door answers itself. One object of each serves all requests, so it holds nothing of any.
@@ -54,11 +67,13 @@ class OwnAnswer:
         answer: returns the answer, or what to await for it; it raises JobRefused for what it does not answer. Called
             when the hooks' `arrive` has passed and the body is there; bounded in time by the listener.
         body_bytes: longest body that it takes; 0 = it reads none.
+        drops: what may follow of a body that the answer does not wait for; None = what the listener drops of any.
     """
 
     name: str
     answer: Callable[[OwnRequest], Answered | Awaitable[Answered]]
     body_bytes: int = 0
+    drops: Dropped | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,19 @@ def climbs(path: str) -> bool:
     return False
 
 
+def dotted(path: str) -> bool:
+    """Return whether some server would find a segment `.` or `..` in a path.
+
+    One that is too long to be read in all ways counts as such.
+    """
+    if "." not in path and "%" not in path and "\xc0" not in path:
+        return False
+    if len(path) > MAX_PATH_LENGTH and ("%" in path or "\xc0" in path):
+        return True
+    names = (piece.partition(";")[0].strip(_NOT_SEEN) for piece in _FINEST.split(decoded(path)))
+    return any(name in (".", "..") for name in names)
+
+
 def stream_route(model: Model, method: bytes, path: str) -> bool:
     """Return whether some server would take this request to the model's runner for a call about a stream.
 

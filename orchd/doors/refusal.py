@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from orchd.domain.redact import scrub, without_addresses
 from orchd.errors import JobRefused
@@ -11,11 +12,29 @@ from orchd.hooks.refusal import Refusal
 from orchd.http1.names import Header
 
 
-def rendered(why: JobRefused, request_id: str, secrets: Iterable[str] = ()) -> tuple[list[Header], bytes]:
+def in_own_words(why: JobRefused, request_id: str) -> Mapping[str, Any]:
+    """Return what the body says at most doors."""
+    return {"error": why.word, "message": told(why), "request_id": request_id}
+
+
+Wording = Callable[[JobRefused, str], Mapping[str, Any]]
+"""Returns what the body says of a refusal, by it and the request id."""
+
+
+def rendered(
+    why: JobRefused,
+    request_id: str,
+    secrets: Iterable[str] = (),
+    *,
+    status: int = 0,
+    wording: Wording = in_own_words,
+) -> tuple[list[Header], bytes]:
     """Return headers and body of an answer of our own. It names no address of ours: that is for operators.
 
     Args:
         secrets: taken out of what a hook has written: it sees the credentials of callers and the node.
+        status: with which it goes out; 0 = its own.
+        wording: of a body that no hook has written.
     """
     headers = [
         (b"Content-Type", b"application/json"),
@@ -28,8 +47,8 @@ def rendered(why: JobRefused, request_id: str, secrets: Iterable[str] = ()) -> t
         headers += [(name, scrub(value.decode("ascii"), hidden).encode("ascii")) for name, value in why.headers]
         text = None if why.body is None else scrub(why.body, hidden)
     if text is None:
-        text = json.dumps({"error": why.word, "message": told(why), "request_id": request_id})
-    if why.status in (429, 503):
+        text = json.dumps(wording(why, request_id))
+    if (status or why.status) in (429, 503):
         after = b"%d" % why.retry_after_s
         headers += [(b"Retry-After", after), (b"Livepeer-Backoff", after)]
     return headers, text.encode()

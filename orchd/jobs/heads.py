@@ -11,7 +11,7 @@ from orchd.domain.ids import Address
 from orchd.http1 import render
 from orchd.http1.names import LOWER, Memo
 from orchd.http1.rules import NO_NAMES, AnswerHead, RequestHead
-from orchd.relay.headers import TO_CALLER, TO_RUNNER, passing, persistence
+from orchd.relay.headers import TO_CALLER, TO_RUNNER, passing, persistence, plain
 
 REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,64}")
 KEEP_ALIVE = b"Connection: keep-alive\r\n\r\n"
@@ -43,11 +43,14 @@ def to_runner(
     Args:
         target: path and query, with an external runner's base path.
         host: of `host_line`.
-        token: bearer token of the entry, if it has one.
+        token: bearer token of the entry, if it has one. It stands in place of what the caller presents.
         fates: which of the caller's headers pass, by name: of the door by which the job came.
     """
     parts = [head.method, b" ", target, host]
-    parts += [b"%b: %b\r\n" % field for field in passing(head.headers, head.hops, fates)]
+    fields = passing(head.headers, head.hops, fates)
+    if token is not None:
+        fields = [field for field in fields if plain(field[0]) != b"authorization"]
+    parts += [b"%b: %b\r\n" % field for field in fields]
     if token is not None:
         parts.append(b"Authorization: Bearer %b\r\n" % token.encode("ascii"))
     if head.length is not None:

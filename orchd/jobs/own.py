@@ -58,6 +58,8 @@ class OwnAnswers:
         keeper = entrance.own
         assert keeper is not None
         run.counts = False
+        if way.drops is not None:
+            run.caller.drop(*way.drops)
         status = 500
         asked = _Asked(run.job, keeper)
         try:
@@ -73,7 +75,7 @@ class OwnAnswers:
             status = 0
             raise
         except JobRefused as refusal:
-            status = refusal.status
+            status = run.door.told_status(refusal)
             self._lines.refused(run, way.name, asked.payer, refusal)
             raise
         finally:

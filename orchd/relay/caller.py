@@ -18,7 +18,6 @@ from orchd.relay.caller_state import MOVES, CallerEvent
 from orchd.relay.caller_wire import (
     AWAITING,
     DROPPING,
-    MIB,
     NEVER,
     SERVING,
     TUNNELLING,
@@ -111,6 +110,7 @@ class CallerConnection(CallerWire):
             self._continued = False
             self._sent_before = self.sent
             self._keep = message.head.keep_alive
+            self.drops = None
             hub.serve(self)
         self._advancing = False
         if self.state is SERVING:
@@ -202,6 +202,9 @@ class CallerConnection(CallerWire):
             if self.owner is not None:
                 self.owner.deliver(None)
 
+    def drop(self, most: int, seconds: float) -> None:
+        self.drops = most, seconds
+
     def proceed(self) -> None:
         if self.message.head.expects and not self._continued and not self.message.received:
             self._continued = True
@@ -241,7 +244,7 @@ class CallerConnection(CallerWire):
         """Return whether we mean to read this body to its end, so that it does not cost the caller its connection."""
         waits = message.head.expects and not self._continued and not message.received
         length = message.head.length
-        return not waits and length is not None and length <= self._hub.settings.refused_body_mb * MIB
+        return not waits and length is not None and length <= self.most_dropped
 
     def finish(self, data: bytes) -> None:
         self.write((render.chunk(data) if data else b"") + render.LAST_CHUNK, whole=True)
@@ -275,7 +278,7 @@ class CallerConnection(CallerWire):
             if not self._keep or self.bypassed or not self._fits(message) or parser.broken is not None:
                 return self.leave(CallerEvent.ANSWERED_LAST)
             self.move(CallerEvent.ANSWERED_EARLY)
-            self.deadline = self._hub.clock() + self._hub.settings.refused_body_s
+            self.deadline = self._hub.clock() + self.longest_drop_s
             return self._drop_body()
         if not self._keep:
             return self.leave(CallerEvent.ANSWERED_LAST)

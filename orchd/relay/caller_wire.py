@@ -70,11 +70,12 @@ class CallerWire(Wire):
         owner: who decides about the request that is served; None = none is.
         exchange, tunnel: see `sides`; None = there is none.
         message: the request that is served, or was served last.
+        drops: bytes and seconds of a body that are dropped behind the answer; None = as the settings say.
     """
 
     __slots__ = (
-        "_dropped", "_hub", "_slowness", "deadline", "exchange", "message", "owner", "parser", "peer", "state",
-        "tunnel",
+        "_dropped", "_hub", "_slowness", "deadline", "drops", "exchange", "message", "owner", "parser", "peer",
+        "state", "tunnel",
     )  # fmt: skip
 
     message: Message[RequestHead]
@@ -91,6 +92,7 @@ class CallerWire(Wire):
         self.owner: Owner | None = None
         self.exchange: CallerExchange | None = None
         self.tunnel: CallerTunnel | None = None
+        self.drops: tuple[int, float] | None = None
         self._dropped = 0
         self._slowness = Slowness(hub.settings)
 
@@ -114,9 +116,19 @@ class CallerWire(Wire):
         if self.tunnel is not None:
             return self.tunnel.caller_said(data)
         self._dropped += len(data)
-        if self._dropped > self._hub.settings.refused_body_mb * MIB:
+        if self._dropped > self.most_dropped:
             self.abort()
         return None
+
+    @property
+    def most_dropped(self) -> int:
+        """Bytes of a body that are dropped, at most, so that the answer before them can be read."""
+        return self._hub.settings.refused_body_mb * MIB if self.drops is None else self.drops[0]
+
+    @property
+    def longest_drop_s(self) -> float:
+        """For how many seconds they are."""
+        return self._hub.settings.refused_body_s if self.drops is None else self.drops[1]
 
     def crashed(self, why: Exception) -> None:
         if self.owner is None:
@@ -178,7 +190,9 @@ class CallerWire(Wire):
         self.move(event)
         self._dropped = 0
         self.parser.held.clear()
-        self.deadline = self._hub.clock() + self._hub.settings.refused_body_s
+        if event is not CallerEvent.ANSWERED_LAST:
+            self.drops = None  # They were those of a request before, or have been used up.
+        self.deadline = self._hub.clock() + self.longest_drop_s
         if not self.write_eof() and event is CallerEvent.ANSWERED_LAST and self.message.ended:
             # TLS can't be closed by halves. Whole it can be, where no body is on its way that would reset it.
             return self.close()

@@ -85,6 +85,11 @@ class Caller(Protocol):
     def collect(self, most: int) -> None:
         """Have the owner be delivered None once the body has ended or `most` bytes of it are there, maybe at once."""
 
+    def drop(self, most: int, seconds: float) -> None:
+        """Read and drop this much of a body that is still under way when it has been answered, for at most that long,
+        instead of what the settings say for all. Bytes that come without a length are dropped in any case.
+        """
+
     def proceed(self) -> None:
         """Send `100 Continue` if the caller waits for it and has not had it."""
 

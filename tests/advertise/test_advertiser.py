@@ -9,12 +9,12 @@ import pytest
 
 from orchd.advertise import registries
 from orchd.advertise.advertiser import Advertiser
-from orchd.advertise.gpus import ToldGpus
 from orchd.errors import Code
 from orchd.node.ports import NodeAccess
 from orchd.node.route_secrets import RouteSecrets, new_key
 from orchd.node.watch import NodeWatch
 from orchd.tasks import cancel, spawn
+from orchd.told_gpus import ToldGpus
 from tests.advertise.rig import (
     CountingListings,
     Jobs,

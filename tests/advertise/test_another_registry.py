@@ -57,7 +57,7 @@ import orchd
 from pathlib import Path
 from orchd.advertise import registries
 from orchd.advertise.advertiser import Advertiser
-from orchd.advertise.gpus import ToldGpus
+from orchd.told_gpus import ToldGpus
 from orchd.advertise.listings import Listings
 from orchd.advertise.metrics import RegistryErrors
 from orchd.advertise.price_doubts import warnings

@@ -1,4 +1,4 @@
-"""What Live Runner's clients choose by, on the wire: GPU, version, metadata. Pure.
+"""What Live Runner's clients choose by, as it comes back: GPU, version, metadata. Pure.
 
 Source: docs/protocol/live-runner.md, 2.1 and 7; docs/protocol/livepeer-node.md, 5.1 and 11.
 """
@@ -6,16 +6,9 @@ Source: docs/protocol/live-runner.md, 2.1 and 7; docs/protocol/livepeer-node.md,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from orchd.domain.details import Details, Gpu
-
-
-def dump_details(details: Details) -> dict[str, Any]:
-    """Return them as both programs take them. A GPU is an object: its index alone means another thing to each."""
-    gpu = {"gpu": asdict(details.gpu)} if details.gpu else {}
-    return gpu | {name: text for name in ("version", "metadata") if (text := getattr(details, name))}
 
 
 def load_details(said: Mapping[str, Any]) -> Details:

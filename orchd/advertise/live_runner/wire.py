@@ -12,11 +12,11 @@ from fractions import Fraction
 from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
-from orchd.advertise.live_runner.details import dump_details, load_details, unlike
+from orchd.advertise.live_runner.details import load_details, unlike
 from orchd.advertise.live_runner.plan import Pace, RunnerRecord
 from orchd.advertise.live_runner.prices import LivePrice, PriceInfo, PriceTerms
 from orchd.advertise.prices import moved
-from orchd.domain.details import NO_DETAILS, Details
+from orchd.domain.details import NO_DETAILS, Details, dump_details
 from orchd.domain.model import Secret
 from orchd.domain.money import PriceUnit
 

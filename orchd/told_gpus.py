@@ -10,7 +10,7 @@ from orchd.domain.details import Gpu, HostGpu
 from orchd.domain.model import ContainerLaunch, GpuRequest, Model
 from orchd.errors import LaunchError
 
-log = structlog.get_logger("orchd.advertise")
+log = structlog.get_logger("orchd.gpus")
 
 
 class ToldGpus:

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from orchd.advertise.gpus import ToldGpus
 from orchd.domain.details import Details, Gpu, HostGpu
 from orchd.domain.ids import Address
 from orchd.domain.model import ContainerLaunch, ExternalLaunch, GpuRequest, Model
 from orchd.errors import Code, LaunchError
+from orchd.told_gpus import ToldGpus
 from tests.catalog.helpers import entry, model_of, read
 
 SMALL = HostGpu("GPU-a", "0", "NVIDIA T4", 15360)
