@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from orchd.domain.origins import Origin
 from orchd.doors.base import Door
 from orchd.doors.entrance import Entrance
-from orchd.doors.own import Answered, OwnAnswer, OwnRequest
+from orchd.doors.own import Answered, Dropped, OwnAnswer, OwnRequest
 from orchd.doors.routes import Route, Served
 from orchd.errors import Code, JobRefused
 from orchd.hooks.hook import Waits
@@ -29,6 +29,7 @@ from tests.relay.transport import FakeTransport
 from tests.virtual_time import settle, stand_still, virtual_time
 
 MOST_BYTES = 1000
+MIB = 1024 * 1024
 
 
 @dataclass
@@ -67,8 +68,13 @@ class QuoteDoor(Door):
     origin = Origin.DIRECT
     public = True
 
-    def __init__(self, answer: Callable[[OwnRequest], Answered | Awaitable[Answered]], body_bytes: int) -> None:
-        self._way = OwnAnswer("quote", answer, body_bytes)
+    def __init__(
+        self,
+        answer: Callable[[OwnRequest], Answered | Awaitable[Answered]],
+        body_bytes: int,
+        drops: Dropped | None = None,
+    ) -> None:
+        self._way = OwnAnswer("quote", answer, body_bytes, drops)
 
     def takes(self, path: str) -> bool:
         return path == "/quote"
@@ -99,10 +105,11 @@ class Quotes(Bench):
         hook: FakeHook | None = None,
         peer_of: Callable[[str, RequestHead], str] | None = None,
         body_bytes: int = MOST_BYTES,
+        drops: Dropped | None = None,
     ) -> None:
         super().__init__(hooks=[hook or Arriving()])
         self.own = FakeKeeper()
-        self.entrance = Entrance((QuoteDoor(answer, body_bytes),), peer_of=peer_of, own=self.own)
+        self.entrance = Entrance((QuoteDoor(answer, body_bytes, drops),), peer_of=peer_of, own=self.own)
 
     async def ask(self, data: bytes) -> FakeTransport:
         caller = self.caller(data)
@@ -345,3 +352,71 @@ async def test_payers_that_are_made_up_do_not_make_lines_without_end() -> None:
     assert len(await ask(*range(MOST_KEPT + 5))) == MOST_KEPT + 1
     await asyncio.sleep(EACH_S)
     assert await ask(1_000_000) == ["0x1000000"]
+
+
+def priced(asked: OwnRequest) -> Answered:
+    return Answered(402, b"{}")
+
+
+@virtual_time
+async def test_a_body_is_dropped_behind_its_answer_as_far_as_the_route_says_and_the_next_request_is_served() -> None:
+    bench = Quotes(priced, body_bytes=0, drops=Dropped(3 * MIB, 30))
+    data = request(target="/quote", body=b"x" * 3 * MIB)
+    caller = bench.caller(data[:500])
+    await settle()
+    assert [message.status for message in caller.messages] == [402], "before the body has come"
+    assert caller.messages[0].header("Connection") is None
+    caller.say(data[500 : 2 * MIB])
+    await asyncio.sleep(29)
+    caller.say(data[2 * MIB :] + request(target="/quote", body=b""))
+    await settle()
+    assert [message.status for message in caller.messages] == [402, 402]
+    assert not caller.over
+
+
+@virtual_time
+async def test_a_body_of_unknown_length_is_dropped_as_far_too_and_its_answer_is_the_last() -> None:
+    bench = Quotes(priced, body_bytes=0, drops=Dropped(3 * MIB, 30))
+    caller = bench.caller(request(target="/quote", chunks=[b"x"])[:-5])
+    await settle()
+    assert caller.messages[0].header("Connection") == "close"
+    sent = 0
+    while not caller.lost and sent < 5 * MIB:
+        caller.say(b"x" * 65536)
+        sent += 65536
+        await settle()
+    assert 3 * MIB <= sent <= 3 * MIB + 2 * 65536
+
+
+@pytest.mark.parametrize(("late_s", "served"), [(29.5, True), (30.5, False)])
+def test_a_body_is_dropped_for_no_longer_than_the_route_says(late_s: float, served: bool) -> None:
+    @virtual_time
+    async def run() -> None:
+        bench = Quotes(priced, body_bytes=0, drops=Dropped(3 * MIB, 30))
+        data = request(target="/quote", body=b"x" * 100)
+        caller = bench.caller(data[:-1])
+        await asyncio.sleep(late_s)
+        caller.say(data[-1:] + request(target="/quote"))
+        await settle()
+        assert len(caller.messages) == (2 if served else 1)
+
+    run()
+
+
+@virtual_time
+async def test_a_route_that_drops_a_body_does_not_ask_for_one() -> None:
+    bench = Quotes(priced, body_bytes=0, drops=Dropped(3 * MIB, 30))
+    data = request(("Expect", "100-continue"), target="/quote", body=b"x" * 100)
+    caller = await bench.ask(data[:-100])
+    assert [message.status for message in caller.messages] == [402]
+    assert caller.messages[0].header("Connection") == "close"
+
+
+@virtual_time
+async def test_what_one_route_drops_says_nothing_of_the_next_request() -> None:
+    bench = Quotes(priced, body_bytes=0, drops=Dropped(30 * MIB, 30))
+    caller = await bench.ask(request(target="/quote"))
+    caller.say(request(target="/none", body=b"x" * 20 * MIB)[:500])
+    await settle()
+    assert [message.status for message in caller.messages] == [402, 404]
+    assert caller.messages[1].header("Connection") == "close", "it is longer than the listener drops of any"

@@ -16,7 +16,7 @@ from orchd.domain.sold import SoldSession, SoldSessions
 from orchd.doors.base import Readiness
 from orchd.doors.own import Answered, OwnRequest
 from orchd.doors.public_live_runner.answers import as_json, no_session
-from orchd.doors.public_live_runner.paths import Asked
+from orchd.doors.public_live_runner.paths import ClientPath
 from orchd.errors import Code, JobRefused
 from orchd.tickets.live_runner.ports import LiveRunnerDesk
 
@@ -78,7 +78,7 @@ class ClientCalls:
         self.clients.challenged()
         return as_json(402, challenge)
 
-    async def top_up(self, path: Asked, asked: OwnRequest) -> Answered:
+    async def top_up(self, path: ClientPath, asked: OwnRequest) -> Answered:
         """Answer a top-up, with fresh terms.
 
         Raises:
@@ -94,7 +94,7 @@ class ClientCalls:
         """
         return as_json(200, await self.desk.refresh(asked))
 
-    def stop(self, path: Asked, asked: OwnRequest) -> Answered:
+    def stop(self, path: ClientPath, asked: OwnRequest) -> Answered:
         """End a session. One that is over already is fine: a client that is told otherwise raises an error.
 
         Raises:
@@ -107,7 +107,7 @@ class ClientCalls:
             raise no_session()
         return as_json(200, {"ok": True})
 
-    def of_path(self, path: Asked) -> SoldSession | None:
+    def of_path(self, path: ClientPath) -> SoldSession | None:
         """Return the session that lives and that a path names; None = there is none, or it is another model's."""
         session = self.sold.find(path.session)
         return session if session is not None and session.key.slug == path.slug else None

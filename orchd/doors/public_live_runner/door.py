@@ -19,7 +19,7 @@ from orchd.doors.own import Answered, Dropped, OwnAnswer
 from orchd.doors.paths import dotted
 from orchd.doors.public_live_runner.answers import in_clients_words, no_session, reaches_runner, reserved, status_of
 from orchd.doors.public_live_runner.calls import ClientCalls
-from orchd.doors.public_live_runner.paths import APPS, REFRESH, Asked, Asks, app_path, asked_by, cleaned
+from orchd.doors.public_live_runner.paths import APPS, REFRESH, Asks, ClientPath, app_path, cleaned, read_path
 from orchd.doors.refusal import rendered
 from orchd.doors.routes import Reserve, Route, Served, ToRunner, origin_form
 from orchd.errors import Code, JobRefused
@@ -59,12 +59,12 @@ class PublicLiveRunnerDoor(Door):
 
     def takes(self, path: str) -> bool:
         """The routes that clients know, spelled as they spell them."""
-        return asked_by(path) is not None
+        return read_path(path) is not None
 
     def route(self, head: RequestHead, target: str, served: Served) -> Route:
         """By path and method; and by whether there is a payment, or is to be one."""
         path, mark, query = origin_form(target).partition("?")
-        asked = asked_by(path)
+        asked = read_path(path)
         assert asked is not None
         match asked.asks:
             case Asks.DISCOVERY:
@@ -115,7 +115,7 @@ class PublicLiveRunnerDoor(Door):
         status = self.told_status(why)
         return status, *rendered(why, request_id, secrets, status=status, wording=in_clients_words)
 
-    def _reserve(self, head: RequestHead, asked: Asked, served: Served) -> Route:
+    def _reserve(self, head: RequestHead, asked: ClientPath, served: Served) -> Route:
         model = _model(asked, served)
         if not model.persistent:
             raise JobRefused(Code.BAD_REQUEST, f"cannot reserve a session: {model.key} is sold by the job, at .../app")
@@ -123,7 +123,7 @@ class PublicLiveRunnerDoor(Door):
             return Reserve(model.key, asked.slug, partial(reserved, f"{self._url}{self._base_path}{APPS}{asked.slug}"))
         return self._challenge(model)
 
-    def _to_app(self, head: RequestHead, asked: Asked, query: str, served: Served) -> Route:
+    def _to_app(self, head: RequestHead, asked: ClientPath, query: str, served: Served) -> Route:
         """Return the way of a job, or of a request within a session.
 
         Raises:
@@ -151,7 +151,7 @@ class PublicLiveRunnerDoor(Door):
         return OwnAnswer("redirect", lambda _: Answered(307, b"", ((b"Location", leads),)), drops=_body_of(model))
 
 
-def _model(asked: Asked, served: Served) -> Model:
+def _model(asked: ClientPath, served: Served) -> Model:
     key = served.slugs.get(asked.slug)
     if key is None:
         # Whoever has a session of it is not told that there never was one: its client would drop it for good.

@@ -29,7 +29,7 @@ class Asks(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ClientPath:
     """What a path asks for.
 
     Attributes:
@@ -44,11 +44,11 @@ class Asked:
     rest: str = ""
 
 
-_PLAIN = {DISCOVERY: Asked(Asks.DISCOVERY), REFRESH: Asked(Asks.REFRESH)}
+_PLAIN = {DISCOVERY: ClientPath(Asks.DISCOVERY), REFRESH: ClientPath(Asks.REFRESH)}
 _OF_SESSION = {"stop": Asks.STOP, "payment": Asks.TOP_UP, "payment/refresh-payment": Asks.REFRESH}
 
 
-def asked_by(path: str) -> Asked | None:
+def read_path(path: str) -> ClientPath | None:
     """Return what a path without its query asks for; None = nothing of these."""
     if not path.startswith(APPS):
         return _PLAIN.get(path)
@@ -56,17 +56,17 @@ def asked_by(path: str) -> Asked | None:
     if not slug:
         return None
     if words == "session":
-        return Asked(Asks.RESERVE, slug)
+        return ClientPath(Asks.RESERVE, slug)
     if (rest := _below_app(words)) is not None:
-        return Asked(Asks.SINGLE_SHOT, slug, rest=rest)
+        return ClientPath(Asks.SINGLE_SHOT, slug, rest=rest)
     word, _, words = words.partition("/")
     session, _, words = words.partition("/")
     if word != "session" or not session:
         return None
     if (rest := _below_app(words)) is not None:
-        return Asked(Asks.IN_SESSION, slug, session, rest)
+        return ClientPath(Asks.IN_SESSION, slug, session, rest)
     asks = _OF_SESSION.get(words)
-    return None if asks is None else Asked(asks, slug, session)
+    return None if asks is None else ClientPath(asks, slug, session)
 
 
 def cleaned(rest: str) -> str:

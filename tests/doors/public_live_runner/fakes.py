@@ -147,9 +147,11 @@ class Rig:
         self.door = PublicLiveRunnerDoor(calls, SERVICE, base_path)
         self.served = Served(MODELS)
 
-    def route(self, target: str, method: str = "POST", *, paid: bool = False, **headers: str) -> Route:
-        fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-        head = RequestHead(method.encode(), target.encode("latin-1"), "1.1", [*fields, *(PAYMENT if paid else ())])
+    def route(
+        self, target: str, method: str = "POST", *, paid: bool = False, headers: Mapping[str, str] | None = None
+    ) -> Route:
+        fields = [(b"Host", b"h"), *((name.encode(), value.encode()) for name, value in (headers or {}).items())]
+        head = RequestHead(method.encode(), target.encode("latin-1"), "1.1", fields + (PAYMENT if paid else []))
         return self.door.route(head, target, self.served)
 
     async def ask(self, target: str, method: str = "POST", *, body: bytes = b"") -> Answered:

@@ -39,13 +39,13 @@ def test_a_request_without_payment_is_told_what_it_costs_and_its_body_is_dropped
     assert way.body_bytes == 0
 
 
-@pytest.mark.parametrize("missing", ["Livepeer_Payment", "Livepeer_Segment"])
+@pytest.mark.parametrize("missing", ["Livepeer-Payment", "Livepeer-Segment"])
 @pytest.mark.parametrize("target", [RESERVE, APP])
 def test_one_payment_header_alone_or_an_empty_one_is_no_payment(target: str, missing: str) -> None:
-    headers = {"Livepeer_Payment": "x", "Livepeer_Segment": "y"}
+    headers = {"Livepeer-Payment": "x", "Livepeer-Segment": "y"}
     for given in ({**headers, missing: ""}, {name: value for name, value in headers.items() if name != missing}):
-        assert isinstance(Rig().route(target, **given), OwnAnswer)
-    assert not isinstance(Rig().route(target, **headers), OwnAnswer)
+        assert isinstance(Rig().route(target, headers=given), OwnAnswer)
+    assert not isinstance(Rig().route(target, headers=headers), OwnAnswer)
 
 
 def test_a_paid_reserve_and_a_free_one_begin_a_session_with_urls_of_its_own() -> None:
@@ -252,9 +252,9 @@ def test_payment_payer_and_what_names_a_session_never_reach_a_runner() -> None:
 @pytest.mark.parametrize("status", [402, 480, 482])
 def test_a_runners_word_about_payment_is_a_fault_of_the_runners(status: int) -> None:
     rig, way = Rig(), ToRunner(ONCE, "/x", ONCE.slug)
-    head = RequestHead(b"POST", APP.encode(), "1.1", [])
+    head = RequestHead(b"POST", APP.encode(), "1.1", [(b"Host", b"h")])
     with pytest.raises(JobRefused) as caught:
-        rig.door.shape(AnswerHead(status, b"", "1.1", []), head, way, Address("127.0.0.1", 9000))
+        rig.door.shape(AnswerHead(status, b"", "1.1", [], method=b"POST"), head, way, Address("127.0.0.1", 9000))
     assert rig.door.told_status(caught.value) == 502
 
 
@@ -270,15 +270,15 @@ def test_a_runners_word_about_payment_is_a_fault_of_the_runners(status: int) -> 
 )
 def test_where_a_runner_leads_is_below_the_clients_own_url(target: str, leads: bytes) -> None:
     rig, way = Rig("/ai"), ToRunner(ONCE, "/x", ONCE.slug)
-    head = RequestHead(b"GET", target.encode(), "1.1", [])
-    answer = AnswerHead(307, b"", "1.1", [(b"Location", b"/there?x")])
+    head = RequestHead(b"GET", target.encode(), "1.1", [(b"Host", b"h")])
+    answer = AnswerHead(307, b"", "1.1", [(b"Location", b"/there?x")], method=b"GET")
     assert rig.door.shape(answer, head, way, Address("127.0.0.1", 9000)).extra == b"Location: " + leads + b"\r\n"
 
 
 def test_where_a_runner_leads_within_a_session_is_below_that() -> None:
     rig, way = Rig(), ToRunner(PERSISTENT, "/x", PERSISTENT.slug, session="session_a")
-    head = RequestHead(b"GET", f"{SESSION}/app/a/b".encode(), "1.1", [])
-    answer = AnswerHead(302, b"", "1.1", [(b"Location", b"/")])
+    head = RequestHead(b"GET", f"{SESSION}/app/a/b".encode(), "1.1", [(b"Host", b"h")])
+    answer = AnswerHead(302, b"", "1.1", [(b"Location", b"/")], method=b"GET")
     assert rig.door.shape(answer, head, way, Address("127.0.0.1", 9000)).extra == b"Location: ../\r\n"
 
 

@@ -9,27 +9,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchd.doors.paths import MAX_PATH_LENGTH, dotted
-from orchd.doors.public_live_runner.paths import Asked, Asks, app_path, asked_by, cleaned
+from orchd.doors.public_live_runner.paths import Asks, ClientPath, app_path, cleaned, read_path
 
 
 @pytest.mark.parametrize(
     ("path", "asked"),
     [
-        ("/discovery", Asked(Asks.DISCOVERY)),
-        ("/refresh-payment", Asked(Asks.REFRESH)),
-        ("/apps/x/session", Asked(Asks.RESERVE, "x")),
-        ("/apps/x/session/s/stop", Asked(Asks.STOP, "x", "s")),
-        ("/apps/x/session/s/payment", Asked(Asks.TOP_UP, "x", "s")),
-        ("/apps/x/session/s/payment/refresh-payment", Asked(Asks.REFRESH, "x", "s")),
-        ("/apps/x/session/s/app", Asked(Asks.IN_SESSION, "x", "s")),
-        ("/apps/x/session/s/app/", Asked(Asks.IN_SESSION, "x", "s")),
-        ("/apps/x/session/s/app/a%2Fb//c", Asked(Asks.IN_SESSION, "x", "s", "a%2Fb//c")),
-        ("/apps/x/app", Asked(Asks.SINGLE_SHOT, "x")),
-        ("/apps/x/app/session/s/app/y", Asked(Asks.SINGLE_SHOT, "x", rest="session/s/app/y")),
+        ("/discovery", ClientPath(Asks.DISCOVERY)),
+        ("/refresh-payment", ClientPath(Asks.REFRESH)),
+        ("/apps/x/session", ClientPath(Asks.RESERVE, "x")),
+        ("/apps/x/session/s/stop", ClientPath(Asks.STOP, "x", "s")),
+        ("/apps/x/session/s/payment", ClientPath(Asks.TOP_UP, "x", "s")),
+        ("/apps/x/session/s/payment/refresh-payment", ClientPath(Asks.REFRESH, "x", "s")),
+        ("/apps/x/session/s/app", ClientPath(Asks.IN_SESSION, "x", "s")),
+        ("/apps/x/session/s/app/", ClientPath(Asks.IN_SESSION, "x", "s")),
+        ("/apps/x/session/s/app/a%2Fb//c", ClientPath(Asks.IN_SESSION, "x", "s", "a%2Fb//c")),
+        ("/apps/x/app", ClientPath(Asks.SINGLE_SHOT, "x")),
+        ("/apps/x/app/session/s/app/y", ClientPath(Asks.SINGLE_SHOT, "x", rest="session/s/app/y")),
     ],
 )
-def test_the_routes_that_clients_know(path: str, asked: Asked) -> None:
-    assert asked_by(path) == asked
+def test_the_routes_that_clients_know(path: str, asked: ClientPath) -> None:
+    assert read_path(path) == asked
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,13 @@ def test_the_routes_that_clients_know(path: str, asked: Asked) -> None:
     ],
 )
 def test_a_path_that_is_spelled_in_another_way_asks_for_nothing(path: str) -> None:
-    assert asked_by(path) is None
+    assert read_path(path) is None
 
 
 @given(st.lists(st.sampled_from(["apps", "x", "session", "s", "app", "stop", "", ".", "..", "%2e%2E", "a%2Fb"])))
 def test_whatever_the_segments_the_words_before_the_runners_own_are_just_those_of_a_route(segments: list[str]) -> None:
     path = "/" + "/".join(segments)
-    asked = asked_by(path)
+    asked = read_path(path)
     if asked is None or asked.asks not in (Asks.IN_SESSION, Asks.SINGLE_SHOT):
         return
     root = app_path(asked.slug, asked.session)
