@@ -36,6 +36,12 @@ class TicketsSettings(Section):
     max_face_value: Wei = Field(
         0, description="Most wei that a winning ticket may pay; 0 = what its payer's reserve covers."
     )
+    former_price_s: Annotated[int, Field(ge=0, le=86_400)] = Field(
+        1_800,
+        description="Seconds for which new Live Runner sessions begin at the former price after it was raised by more "
+        "than 1.2 %, also by a rate that has moved and over a restart: clients pay what their directory says, and "
+        "directories are up to 25 minutes old. A lower price holds at once. 0 = a raise holds at once, too.",
+    )
     redeem_gas: Annotated[int, Field(ge=21_000, le=30_000_000)] = Field(
         1_200_000,
         description="Gas that redeeming a winning ticket takes; the default is that of go-livepeer 0.9 for Arbitrum.",

@@ -1,0 +1,124 @@
+"""Prices of sessions that orchd sells itself: those of today, and former ones that have to be honoured.
+
+What is listed is kept in the database, written behind: who starts orchd again with a higher price honours the former
+one. A crash loses a change of the last moment, and then the price before it is honoured from the restart on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+
+from orchd.database.database import Database
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Model
+from orchd.errors import StoreError
+from orchd.hooks.terms import Terms
+from orchd.tickets import tables
+from orchd.tickets.live_runner.listed_prices import ListedPrice, ListedPrices
+from orchd.tickets.prices import WorkPrice, quote
+from orchd.tickets.validation.faults import PaymentRefused
+
+log = structlog.get_logger("orchd.tickets")
+
+RETRY_S = 5.0
+"""Wait after a write that did not work."""
+
+
+class LivePrices:
+    """Tells the prices. No call but `load` and `keep` does I/O.
+
+    Args:
+        terms: of a model for a payer, at today's rate; an empty payer is everybody.
+        honour_s: see `ListedPrices`.
+        clock: monotonic, seconds.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        terms: Callable[[Model, str], Terms],
+        honour_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._terms = terms
+        self._honour_s = honour_s
+        self._clock = clock
+        self._listed = ListedPrices(honour_s)
+        self._changed = asyncio.Event()
+
+    def list_now(self, models: Iterable[Model]) -> Mapping[ModelKey, WorkPrice]:
+        """Return the prices of these models, which are listed from now on, and no others; 0 wei = it is free.
+
+        One whose price can't be told is left out.
+        """
+        prices = dict[ModelKey, WorkPrice]()
+        for model in models:
+            try:
+                prices[model.key] = quote(self._terms(model, ""))
+            except PaymentRefused:
+                continue
+        if self._listed.list_only(prices, self._clock()):
+            self._changed.set()
+        return prices
+
+    def honoured(self, model: Model, payer: str = "") -> WorkPrice:
+        """Return what a new session costs: the price of now, or a former one if that was raised lately.
+
+        A payer whose own price is dearer than everybody's pays that: no directory says it.
+
+        Args:
+            payer: address with `0x`, in any case.
+
+        Raises:
+            PaymentRefused: as `quote`.
+        """
+        price, everybodys, now = quote(self._terms(model, payer)), quote(self._terms(model, "")), self._clock()
+        if self._listed.replace(model.key, everybodys, now):
+            self._changed.set()
+        if price.wei > everybodys.wei:
+            return price
+        return self._listed.honoured(model.key, price, now)
+
+    async def load(self) -> None:
+        """Read what an earlier orchd has listed.
+
+        Raises:
+            StoreError: it can't be read.
+        """
+        kept = await self._database.read(tables.listed_prices)
+        now, ahead = self._clock(), self._clock() - time.time()
+        self._listed = ListedPrices(self._honour_s, [_moved(each, ahead, now) for each in kept])
+
+    async def keep(self) -> None:
+        """Write each change, for as long as orchd runs."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._write()
+            except StoreError as exc:
+                log.warning("prices_not_kept", reason=exc.message, then="it is tried again")
+                self._changed.set()
+                await asyncio.sleep(RETRY_S)
+
+    async def _write(self) -> None:
+        now, ahead = self._clock(), time.time() - self._clock()
+        prices = [_moved(each, ahead) for each in self._listed.all(now)]
+        await self._database.transaction(lambda sql: tables.put_listed_prices(sql, prices))
+
+
+def _moved(listed: ListedPrice, ahead: float, latest: float | None = None) -> ListedPrice:
+    """Return it with the time of a clock that is so far ahead.
+
+    Args:
+        latest: that time is not later than this, even if a clock was set back; None = any time is fine.
+    """
+    if listed.until is None:
+        return listed
+    until = listed.until + ahead
+    return listed._replace(until=until if latest is None else min(until, latest))
