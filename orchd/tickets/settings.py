@@ -33,14 +33,14 @@ class TicketsSettings(Section):
         "Above 3.6 USD an hour at 3,000 USD per ETH the signers' own limits allow less than 60; orchd price shows how "
         "much. Terms end after 480 seconds, and new ones are made for the time that has passed.",
     )
-    max_face_value: Wei = Field(
-        0, description="Most wei that a winning ticket may pay; 0 = what its payer's reserve covers."
-    )
     former_price_s: Annotated[int, Field(ge=0, le=86_400)] = Field(
         1_800,
-        description="Seconds for which new Live Runner sessions begin at the former price after it was raised by more "
-        "than 1.2 %, also by a rate that has moved and over a restart: clients pay what their directory says, and "
+        description="For this many seconds new Live Runner sessions begin at the former price, after it was raised by "
+        "more than 1.2 %, be it by a rate that has moved or over a restart: clients pay what their directory says, and "
         "directories are up to 25 minutes old. A lower price holds at once. 0 = a raise holds at once, too.",
+    )
+    max_face_value: Wei = Field(
+        0, description="Most wei that a winning ticket may pay; 0 = what its payer's deposit and reserve cover."
     )
     redeem_gas: Annotated[int, Field(ge=21_000, le=30_000_000)] = Field(
         1_200_000,
