@@ -34,6 +34,8 @@ class TakesPayments(Protocol):
     def payments(self) -> Payments: ...
     @property
     def sessions(self) -> PaidSessions: ...
+    @property
+    def live_runner(self) -> JobHook | None: ...
 
 
 class BuiltInHooks:
@@ -63,10 +65,7 @@ class BuiltInHooks:
             case "node-token":
                 return self._node_token()
             case "tickets" if self._tickets is not None:
-                from orchd.tickets.byoc_tickets import Tickets
-
-                trusting = self._context.settings.tickets.off_chain == "trust"
-                return Tickets(self._tickets.payments, self._tickets.sessions, trusting=trusting)
+                return self._takes_payment(self._tickets)
             case "signed-job" | "limits":
                 made = type_of(name)
                 return made(options_of(made.Options, table, name))
@@ -77,6 +76,17 @@ class BuiltInHooks:
                 secret = read_secret("hooks.webhook.secret_file", options.secret_file, self._context.env)
                 return WebhookHook(options, secret, self._context.names)
         raise ValueError(f"cannot make the hook {name!r}: it is not built in")
+
+    def _takes_payment(self, tickets: TakesPayments) -> JobHook:
+        from orchd.tickets.byoc_tickets import Tickets
+
+        trusting = self._context.settings.tickets.off_chain == "trust"
+        byoc = Tickets(tickets.payments, tickets.sessions, trusting=trusting)
+        if tickets.live_runner is None:
+            return byoc
+        from orchd.tickets.hook import BYOC_DOOR, LIVE_RUNNER_DOOR, TicketsByDoor
+
+        return TicketsByDoor({BYOC_DOOR: byoc, LIVE_RUNNER_DOOR: tickets.live_runner})
 
     def _node_token(self) -> JobHook | None:
         if self._node is None:

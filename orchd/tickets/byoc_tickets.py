@@ -117,7 +117,7 @@ class Tickets(JobHook):
             terms = job.terms
             assert terms is not None
             price = quote(terms)
-            if not price.wei or self._is_trusted():
+            if self._payments.is_free(price, trusting=self._trusting):
                 return None
             payer = header.signed.sender
             payment = read_payment(job.header(b"livepeer-payment") or b"")
@@ -173,15 +173,6 @@ class Tickets(JobHook):
             self._unsigned.warn(header.signed.sender)
         job.set_payer(f"0x{header.signed.sender.hex()}")
         return header
-
-    def _is_trusted(self) -> bool:
-        """Return whether work is done without payment, although it has a price."""
-        if self._payments.backed or self._trusting:
-            return not self._payments.backed
-        raise PaymentRefused(
-            Fault.OFF_CHAIN,
-            "cannot sell work off chain, where tickets are worth nothing: only what is free is served here",
-        )
 
     async def _judge(self, job: Job, paying: Paying, payment: Payment, expected: Expected) -> None:
         with self._refusing():

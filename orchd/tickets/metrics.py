@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from orchd.exposition import MetricsRegistry
 from orchd.metric_lines import EmergingCounters, Family, Page
 from orchd.tickets.validation.faults import Fault
-from orchd.tickets.validation.schemes import BYOC
+from orchd.tickets.validation.schemes import BYOC, LIVE_RUNNER
 
 TAKEN, REFUSED = "taken", "refused"
 
@@ -44,7 +44,7 @@ class PaymentCollector:
     families = (PAYMENTS, REFUSALS, TICKETS)
 
     def __init__(self, registry: MetricsRegistry) -> None:
-        schemes = (BYOC.name,)
+        schemes = (BYOC.name, LIVE_RUNNER.name)
         self._payments = {scheme: {TAKEN: 0, REFUSED: 0} for scheme in schemes}
         self._tickets = dict.fromkeys(schemes, 0)
         self._refused: Counter[str] = Counter({fault.value: 0 for fault in Fault})

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from orchd.chain.ports import Chain
+from orchd.domain.ids import ModelKey
+from orchd.domain.model import Model
+from orchd.domain.signal import Signal
+from orchd.domain.sold import SoldSessions
+from orchd.domain.state import DesiredState
+from orchd.hooks.hook import JobHook
+from orchd.hooks.terms import Terms
 from orchd.part import Context, Part
 from orchd.threads import DaemonThreads
 from orchd.tickets.ledger.ports import Ledger
+from orchd.tickets.live_runner.ports import LiveRunnerDesk
 from orchd.tickets.metrics import PaymentCollector
 from orchd.tickets.paid_sessions import PaidSessions
 from orchd.tickets.payments import Payments, TicketRules
+from orchd.tickets.prices import WorkPrice, quote
 
 
 class OffersChain(Protocol):
@@ -28,21 +39,56 @@ class OffersLedger(Protocol):
     def ledger(self) -> Ledger: ...
 
 
+class OffersSold(Protocol):
+    """What has the sessions that orchd sells itself, from `open` on."""
+
+    @property
+    def sold(self) -> SoldSessions: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SellsSessions:
+    """What else is needed where orchd sells sessions itself.
+
+    Attributes:
+        sold: has the sessions.
+        desired: says which models there are.
+        terms: returns name and price of a model for a payer.
+    """
+
+    sold: OffersSold
+    desired: Signal[DesiredState]
+    terms: Callable[[Model, str], Terms]
+
+
 class TicketsPart(Part):
-    """Offers the two, to the hook `tickets` and to the doors that tell payers their terms.
+    """Offers what takes payments, to the hook `tickets` and to the doors that tell payers their terms.
+
+    Args:
+        selling: None = orchd sells no sessions itself.
 
     Attributes:
         payments, sessions: from `open` on.
+        desk: the same; there only if orchd sells sessions itself.
+        live_runner: the hook for these sessions, from `open` on; None = orchd sells none.
     """
 
     name = "tickets"
     payments: Payments
     sessions: PaidSessions
+    desk: LiveRunnerDesk
 
-    def __init__(self, context: Context, chain: OffersChain, ledger: OffersLedger) -> None:
+    def __init__(
+        self, context: Context, chain: OffersChain, ledger: OffersLedger, selling: SellsSessions | None = None
+    ) -> None:
         self._context = context
         self._chain = chain
         self._ledger = ledger
+        self._selling = selling
+        self._models: Mapping[ModelKey, Model] = {}
+        self.live_runner: JobHook | None = None
+        if selling is not None:
+            selling.desired.connect(self._edited)
         # A thread gives way every few milliseconds, as one turn of the event loop would not for 600 tickets.
         self._threads = DaemonThreads("tickets")
 
@@ -54,6 +100,33 @@ class TicketsPart(Part):
         counts = PaymentCollector(self._context.metrics)
         self.payments = Payments(self._chain.chain, self._ledger.ledger, rules, counts, self._threads)
         self.sessions = PaidSessions(self._ledger.ledger, asyncio.get_running_loop().time)
+
+        if self._selling is not None:
+            self._open_live_runner(self._selling)
+
+    def _open_live_runner(self, selling: SellsSessions) -> None:
+        from orchd.tickets.live_runner.challenges import Challenges
+        from orchd.tickets.live_runner.charging import Charging
+        from orchd.tickets.live_runner.desk import Desk
+        from orchd.tickets.live_runner.jobs import LiveRunnerTickets
+        from orchd.tickets.live_runner.till import Till
+
+        def price(model: Model, payer: str) -> WorkPrice:
+            return quote(selling.terms(model, payer))
+
+        settings, ledger, sold = self._context.settings, self._ledger.ledger, selling.sold.sold
+        service = f"{settings.public.url}{settings.public.base_path}"
+        challenges = Challenges(self.payments, ledger, service, price)
+        trusting = settings.tickets.off_chain == "trust"
+        till = Till(self.payments, ledger, sold, challenges, Charging(ledger, sold), trusting)
+        self.desk = Desk(till, price)
+        self.live_runner = LiveRunnerTickets(till, self._model)
+
+    def _edited(self, desired: DesiredState) -> None:
+        self._models = desired.models
+
+    def _model(self, key: ModelKey) -> Model | None:
+        return self._models.get(key)
 
     async def close(self) -> None:
         self._threads.close()

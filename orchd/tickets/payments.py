@@ -20,7 +20,7 @@ from orchd.domain.chain import ChainFacts, PayerFacts, TermsOf
 from orchd.domain.ids import ModelKey
 from orchd.errors import StoreError
 from orchd.threads import DaemonThreads
-from orchd.tickets.ledger.ports import Ledger, LedgerKey
+from orchd.tickets.ledger.ports import Ledger, LedgerKey, Manifest
 from orchd.tickets.live_runner.ticket_size import ticket_value
 from orchd.tickets.prices import WorkPrice
 from orchd.tickets.refusals import CountsRefusals
@@ -141,6 +141,33 @@ class Payments:
         """The address to which all tickets are paid, 20 bytes."""
         return self._chain.recipient
 
+    def is_free(self, price: WorkPrice, *, trusting: bool) -> bool:
+        """Return whether work is done without payment: it costs nothing, or payers are trusted.
+
+        Args:
+            trusting: off chain, they are. Else what has a price is not sold there.
+
+        Raises:
+            PaymentRefused: it can't be sold.
+        """
+        if not price.wei or self.backed or trusting:
+            return not (price.wei and self.backed)
+        raise PaymentRefused(
+            Fault.OFF_CHAIN,
+            "cannot sell work off chain, where tickets are worth nothing: only what is free is served here",
+        )
+
+    def require_fresh(self) -> None:
+        """Check that an RPC server has answered lately, as it must where something new begins.
+
+        Raises:
+            PaymentRefused: none has.
+        """
+        if not self._now().fresh:
+            raise PaymentRefused(
+                Fault.CHAIN_UNKNOWN, "cannot sell anything new: no RPC server tells of the chain now; try again"
+            )
+
     async def terms(self, scheme: Scheme, payer: bytes, price: WorkPrice, work: str, unpaid_s: int = 0) -> TicketTerms:
         """Return new terms for a payer. Without a price they are worth nothing, and nobody asks what backs them.
 
@@ -183,15 +210,20 @@ class Payments:
             still = replace(facts, book=BookFacts(seen, facts.book.published))
             return await self._threads.run(partial(validate, payment, expected, rands, still))
 
-    async def book(self, taken: Taken, scheme: Scheme, key: LedgerKey, model: ModelKey) -> None:
+    async def book(
+        self, taken: Taken, scheme: Scheme, key: LedgerKey, model: ModelKey, manifest: Manifest | None = None
+    ) -> None:
         """Book a payment that was found good, unless something has changed since.
+
+        Args:
+            manifest: as of `Ledger.take`.
 
         Raises:
             PaymentRefused: it may not be taken any more, or can't be kept now; nothing of it counts then.
         """
         check_again(taken, scheme, await self._facts(taken.payer, taken.terms))
         try:
-            await self._ledger.take(taken, key, model)
+            await self._ledger.take(taken, key, model, manifest)
         except StoreError as exc:
             raise PaymentRefused(
                 Fault.STORE_BUSY, "cannot take the payment: the store can't keep it now; try again"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchd.errors import Code
 from orchd.hooks.refusal import Refusal
 from orchd.tickets.validation.faults import Fault, PaymentRefused
-from orchd.tickets.validation.schemes import Scheme
+from orchd.tickets.validation.schemes import Occasion, Scheme
 
 CODES = {
     400: Code.BAD_REQUEST,
     402: Code.PAYMENT_REQUIRED,
     403: Code.FORBIDDEN,
+    404: Code.STREAM_UNKNOWN,
+    409: Code.STREAM_RUNNING,
     431: Code.HEADER_TOO_LARGE,
     503: Code.HOOK_REFUSED,
 }
@@ -29,11 +31,17 @@ class CountsRefusals(Protocol):
 
 
 @contextmanager
-def refusing(counts: CountsRefusals, scheme: Scheme, elsewhere: Collection[Fault] = ()) -> Iterator[None]:
+def refusing(
+    counts: CountsRefusals,
+    scheme: Scheme,
+    elsewhere: Collection[Fault] = (),
+    occasion: Occasion = Occasion.START,
+) -> Iterator[None]:
     """Count what is refused, and make it an answer.
 
     Args:
         elsewhere: faults that are told with 503 here: the caller may try another orchestrator.
+        occasion: when it is paid.
 
     Raises:
         Refusal: in place of a `PaymentRefused`.
@@ -41,6 +49,24 @@ def refusing(counts: CountsRefusals, scheme: Scheme, elsewhere: Collection[Fault
     try:
         yield
     except PaymentRefused as why:
-        counts.refused(scheme.name, why.fault)
-        status = 503 if why.fault in elsewhere else scheme.status(why.fault.blame)
-        raise Refusal(status, why.message, code=CODES[status], reason=why.fault) from why
+        status = 503 if why.fault in elsewhere else scheme.status(why.fault.blame, occasion)
+        raise refusal(counts, scheme, why, status=status) from why
+
+
+def refusal(
+    counts: CountsRefusals,
+    scheme: Scheme,
+    why: PaymentRefused,
+    *,
+    status: int | None = None,
+    body: Mapping[str, Any] | None = None,
+) -> Refusal:
+    """Count what is refused, and return the answer.
+
+    Args:
+        status: None = that of the scheme at the start.
+        body: as of `Refusal`.
+    """
+    counts.refused(scheme.name, why.fault)
+    status = status or scheme.status(why.fault.blame)
+    return Refusal(status, why.message, code=CODES[status], reason=why.fault, body=body)

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from orchd.domain.ids import ModelKey
 from orchd.errors import StoreError
-from orchd.tickets.ledger.ports import LedgerKey, LedgerSession
+from orchd.tickets.ledger.ports import LedgerKey, LedgerSession, Manifest
 from orchd.tickets.validation.credit import Balance
 from orchd.tickets.validation.facts import BookFacts
 from orchd.tickets.validation.faults import Fault, PaymentRefused
@@ -37,6 +37,7 @@ class FakeLedger:
     broken: bool = False
     balances: defaultdict[LedgerKey, Balance] = field(default_factory=lambda: defaultdict(Balance))
     nonces: defaultdict[bytes, set[int]] = field(default_factory=lambda: defaultdict(set))
+    manifests: dict[str, Manifest] = field(default_factory=dict)
     winners: list[Winner] = field(default_factory=list)
     running: dict[str, LedgerSession] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
@@ -51,7 +52,10 @@ class FakeLedger:
     def unredeemed(self, payer: bytes) -> int:
         return 0
 
-    async def take(self, taken: Taken, key: LedgerKey, model: ModelKey) -> Balance:
+    def manifest(self, id: str) -> Manifest | None:
+        return self.manifests.get(id)
+
+    async def take(self, taken: Taken, key: LedgerKey, model: ModelKey, manifest: Manifest | None = None) -> Balance:
         if self.broken:
             raise StoreError("cannot write the store: it is broken")
         assert taken.terms is not None
@@ -59,6 +63,8 @@ class FakeLedger:
         if used & set(taken.nonces):
             raise PaymentRefused(Fault.NONCE_SEEN, "cannot take the payment: a nonce was used")
         used.update(taken.nonces)
+        if manifest is not None:
+            self.manifests.setdefault(manifest.id, manifest)
         self.winners += taken.winners
         self.balances[key] = self.balances[key].credited(taken.credit)
         return self.balances[key]

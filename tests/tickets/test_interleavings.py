@@ -13,7 +13,7 @@ import pytest
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Price
 from orchd.errors import StoreError
-from orchd.tickets.ledger.ports import LedgerKey
+from orchd.tickets.ledger.ports import LedgerKey, Manifest
 from orchd.tickets.validation.credit import Balance
 from orchd.tickets.validation.validate import Taken
 from tests import soak
@@ -35,11 +35,11 @@ class SlowLedger(FakeLedger):
         self.chance = chance
         self.credited: defaultdict[LedgerKey, Fraction] = defaultdict(Fraction)
 
-    async def take(self, taken: Taken, key: LedgerKey, model: ModelKey) -> Balance:
+    async def take(self, taken: Taken, key: LedgerKey, model: ModelKey, manifest: Manifest | None = None) -> Balance:
         await asyncio.sleep(self.chance.choice((0, 0, 0.1, 2, 9)))
         if self.chance.random() < 0.1:
             raise StoreError("cannot write the store")
-        balance = await super().take(taken, key, model)
+        balance = await super().take(taken, key, model, manifest)
         self.credited[key] += taken.credit
         return balance
 

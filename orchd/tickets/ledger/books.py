@@ -27,7 +27,7 @@ from orchd.tickets.ledger.keyring import Keyring, new_secrets
 from orchd.tickets.ledger.marker import Marker
 from orchd.tickets.ledger.nonces import nonces_of
 from orchd.tickets.ledger.opening import key_rows, open_ledger
-from orchd.tickets.ledger.ports import LedgerKey, LedgerSession
+from orchd.tickets.ledger.ports import LedgerKey, LedgerSession, Manifest
 from orchd.tickets.ledger.sealing import Seal
 from orchd.tickets.ledger.values import ZERO, SumsKey, TicketSums, WinnerState
 from orchd.tickets.ledger.view import LedgerView, RunningSession
@@ -174,12 +174,15 @@ class Books:
 
     # -- payments ----------------------------------------------------------------------------------------------------
 
-    async def take(self, taken: Taken, key: LedgerKey, model: ModelKey) -> Balance:
+    def manifest(self, id: str) -> Manifest | None:
+        return self.view.manifests.get(id)
+
+    async def take(self, taken: Taken, key: LedgerKey, model: ModelKey, manifest: Manifest | None = None) -> Balance:
         if taken.terms is not None:
             nonces = nonces_of(taken.nonces)
             check_terms(taken.terms, nonces, self.view, self.l1_block, self.terms_keys)
             self.view.reserve(taken.terms.commitment, nonces)
-            await self._book(TakePayment(taken, nonces, key, model))
+            await self._book(TakePayment(taken, nonces, key, model, manifest))
         return self.balance(key)
 
     async def mark(self, hashes: Collection[bytes], state: WinnerState) -> None:

@@ -11,7 +11,7 @@ from orchd.domain.ids import ModelKey
 from orchd.tickets.ledger.draft import LedgerDraft
 from orchd.tickets.ledger.keyring import Keyring
 from orchd.tickets.ledger.nonces import NonceSet
-from orchd.tickets.ledger.ports import LedgerKey
+from orchd.tickets.ledger.ports import LedgerKey, Manifest
 from orchd.tickets.ledger.tables import KeyRow
 from orchd.tickets.ledger.values import LedgerAccount, WinnerState
 from orchd.tickets.ledger.view import LedgerView
@@ -43,15 +43,19 @@ class TakePayment(Change):
     Attributes:
         taken: a payment that has terms; its nonces are reserved in the view.
         nonces: those.
+        manifest: is kept, too; None = there is none.
     """
 
     taken: Taken
     nonces: NonceSet
     key: LedgerKey
     model: ModelKey
+    manifest: Manifest | None = None
 
     def draw(self, draft: LedgerDraft) -> None:
         draft.take(self.taken, self.nonces, self.key, self.model)
+        if self.manifest is not None:
+            draft.manifests.promise(self.manifest)
         _write_sessions(draft, self.key)
 
     def undo(self, view: LedgerView) -> None:

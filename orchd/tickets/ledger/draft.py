@@ -15,6 +15,7 @@ from orchd.database.sql import Sql
 from orchd.domain.ids import ModelKey
 from orchd.tickets.ledger import tables
 from orchd.tickets.ledger.keyring import Keyring
+from orchd.tickets.ledger.manifests import ManifestDraft
 from orchd.tickets.ledger.nonces import NonceSet
 from orchd.tickets.ledger.ports import LedgerKey
 from orchd.tickets.ledger.values import (
@@ -73,6 +74,7 @@ class LedgerDraft:
     keys: tuple[Keyring, Sequence[tables.KeyRow]] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        self.manifests = ManifestDraft(self.view)
         state, day = self.view.state, int(self.now // DAY_S)
         self.state = state._replace(
             commits=state.commits + 1,
@@ -119,6 +121,7 @@ class LedgerDraft:
                 self._enter(account, EntryKind.GIVEN_BACK, given, running.session.model, session=running.session.id)
         elif due or (running.ended and entry is not None):
             entry = self._charged(running, entry, units - running.written, due)
+        self.manifests.note_charged(running)
         self.sessions[running.session.id] = _SessionWritten(running, units, due, entry, running.ended)
 
     def forfeit(self, key: LedgerKey) -> None:
@@ -127,8 +130,9 @@ class LedgerDraft:
         self._enter(self.add(key, wei), EntryKind.FORFEITED, wei, ModelKey("", ""))
 
     def forget(self, key: LedgerKey) -> None:
-        """Drop an account that holds nothing, with its journal, which comes to nothing."""
+        """Drop an account with its journal, and its manifest."""
         self.forgotten[key] = self.account(key).id
+        self.manifests.drop(key)
 
     def expire(self, block: int, commitment: bytes) -> None:
         """Drop terms that have expired."""
@@ -215,7 +219,7 @@ class LedgerDraft:
         """Whether there is anything to write. A higher L1 block alone is not: nothing was dropped for it yet."""
         return any(
             (
-                *(self.accounts, self.forgotten, self.terms, self.expired, self.entries),
+                *(self.accounts, self.forgotten, self.manifests.changed, self.terms, self.expired, self.entries),
                 *(self.winners, self.marked, self.sums, self.keys),
             )
         )
@@ -232,6 +236,7 @@ class LedgerDraft:
         if self.forgotten:
             tables.drop_accounts(sql, self.forgotten.values())
         tables.put_accounts(sql, self.accounts)
+        self.manifests.write(sql)
         tables.put_terms(sql, self.terms)
         tables.put_entries(sql, self.entries.values())
         tables.put_sums(sql, self.sums)
@@ -254,6 +259,7 @@ class LedgerDraft:
         view.next_account, view.next_entry = self._next_account, self._next_entry
         for key in self.forgotten:
             del view.accounts[key]
+        self.manifests.apply()
         for key, account in self.accounts.items():
             view.accounts.pop(key, None)  # So that it comes last.
             view.accounts[key] = account

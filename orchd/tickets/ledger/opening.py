@@ -13,6 +13,7 @@ from orchd.database.sql import Sql
 from orchd.errors import Code, StoreError
 from orchd.tickets.ledger import tables
 from orchd.tickets.ledger.keyring import KeyKind, Keyring, LedgerSecret, new_secrets
+from orchd.tickets.ledger.manifests import find_manifests
 from orchd.tickets.ledger.marker import ID_BYTES, Marker
 from orchd.tickets.ledger.sealing import Seal
 from orchd.tickets.ledger.tables import KeyRow
@@ -100,6 +101,7 @@ def load(sql: Sql, state: LedgerState) -> LedgerView:
     view = LedgerView(
         state,
         accounts=tables.find_accounts(sql),
+        manifests=find_manifests(sql),
         terms=tables.find_terms(sql),
         next_account=next_account,
         next_entry=next_entry,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orchd.domain.ids import ModelKey
@@ -28,6 +29,33 @@ class LedgerKey(NamedTuple):
     scheme: str
     payer: bytes
     work: str
+
+
+class Manifest(NamedTuple):
+    """What a session that was paid on was promised with its challenge (docs/protocol/paid-live-runner.md, 12).
+
+    Attributes:
+        key: of its account, whose `work` is the manifest's id.
+        runner: the model, as paths name it.
+        price: wei per second, or per session.
+        fixed: the price is per session.
+        persistent: a session; else one job.
+        issued_at: Unix time of the challenge, seconds.
+        charged: its fixed price was charged: it is good for no other session.
+    """
+
+    key: LedgerKey
+    runner: str
+    model: ModelKey
+    price: Fraction
+    fixed: bool
+    persistent: bool
+    issued_at: int
+    charged: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.key.work
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +110,15 @@ class Ledger(Protocol):
         """Return the face values, in wei, of a payer's winning tickets that are not redeemed yet."""
         ...
 
-    async def take(self, taken: Taken, key: LedgerKey, model: ModelKey) -> Balance:
+    def manifest(self, id: str) -> Manifest | None:
+        """Return what is known of a session that was paid on; None = it never was, or its credit is long gone."""
+        ...
+
+    async def take(self, taken: Taken, key: LedgerKey, model: ModelKey, manifest: Manifest | None = None) -> Balance:
         """Book a payment: nonces, winners and credit in one transaction. Return the balance with it.
+
+        Args:
+            manifest: is kept in the same transaction, unless it is kept already.
 
         The nonces count as used from the call on, so that two payments at once can't use the same; they are free again
         if the transaction fails. A payment without terms books nothing.

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from orchd.domain.ids import ModelKey
 from orchd.tickets.ledger.nonces import NO_NONCES, NonceSet
-from orchd.tickets.ledger.ports import LedgerKey, LedgerSession
+from orchd.tickets.ledger.ports import LedgerKey, LedgerSession, Manifest
 from orchd.tickets.ledger.values import (
     NO_SUMS,
     ZERO,
@@ -65,6 +65,7 @@ class LedgerView:
     Attributes:
         state: the row about the ledger as a whole.
         accounts: the one that was changed last comes last.
+        manifests: by id, as long as their account is kept; the one that was issued last comes last.
         terms: by commitment, until they have expired.
         reserved: nonces of payments on their way, by commitment.
         expiring: commitments by the L1 block at which they expire.
@@ -80,6 +81,7 @@ class LedgerView:
 
     state: LedgerState
     accounts: dict[LedgerKey, LedgerAccount] = field(default_factory=dict)
+    manifests: dict[str, Manifest] = field(default_factory=dict)
     terms: dict[bytes, UsedTerms] = field(default_factory=dict)
     reserved: dict[bytes, NonceSet] = field(default_factory=dict)
     expiring: defaultdict[int, set[bytes]] = field(default_factory=lambda: defaultdict(set))

@@ -29,6 +29,8 @@ class Blame(StrEnum):
     STALE = "stale"
     FUNDS = "funds"
     SHORT = "short"
+    NO_SESSION = "no_session"
+    SESSION = "session"
     OURS = "ours"
 
 
@@ -75,6 +77,14 @@ class Fault(StrEnum):
     AUTH_KEY = "auth_key", Grade.REJECT, Blame.STALE
     MANIFEST_DIFFERS = "manifest_differs", Grade.REJECT, Blame.CREDENTIALS
     MANIFEST_FOREIGN = "manifest_foreign", Grade.REJECT, Blame.MANIFEST
+    MANIFEST_USED = "manifest_used", Grade.REJECT, Blame.MANIFEST
+    REFRESH_BODY = "refresh_body", Grade.UNREADABLE, Blame.UNREADABLE
+
+    # The session that is paid for.
+    SESSION_UNKNOWN = "session_unknown", Grade.REJECT, Blame.NO_SESSION
+    SESSION_LIVES = "session_lives", Grade.REJECT, Blame.SESSION
+    SESSION_FIXED = "session_fixed", Grade.REJECT, Blame.SESSION
+    SESSION_PENDING = "session_pending", Grade.REJECT, Blame.OURS
 
     # The payment's bytes (payments.md, 3).
     HEADER_LENGTH = "header_length", Grade.UNREADABLE, Blame.TOO_LONG
@@ -134,6 +144,7 @@ class Fault(StrEnum):
     OFF_CHAIN = "off_chain", Grade.REJECT, Blame.OURS
     PRICE_UNKNOWN = "price_unknown", Grade.REJECT, Blame.OURS
     PRICE_UNSAYABLE = "price_unsayable", Grade.REJECT, Blame.OURS
+    ANSWER_LATE = "answer_late", Grade.REJECT, Blame.OURS
     STORE_BUSY = "store_busy", Grade.REJECT, Blame.OURS
 
 

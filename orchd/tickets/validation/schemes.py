@@ -86,6 +86,8 @@ BYOC = Scheme(
         Blame.STALE: _always(503),  # A gateway asks for a new token, or goes elsewhere.
         Blame.FUNDS: _always(402),
         Blame.SHORT: _always(402),
+        Blame.NO_SESSION: _always(404),
+        Blame.SESSION: _always(409),
         Blame.OURS: _always(503),
     },
 )
@@ -110,6 +112,8 @@ LIVE_RUNNER = Scheme(
         Blame.STALE: (402, 503),  # A new challenge; a top-up's 4xx would end the funding for good.
         Blame.FUNDS: _always(400),
         Blame.SHORT: _always(402),
+        Blame.NO_SESSION: _always(404),
+        Blame.SESSION: _always(409),
         Blame.OURS: _always(503),
     },
 )

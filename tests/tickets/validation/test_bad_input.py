@@ -183,6 +183,9 @@ ELSEWHERE = {
     *(Fault.CHAIN_UNKNOWN, Fault.STORE_BUSY),  # With those who ask the chain and write to the ledger.
     *(Fault.OFF_CHAIN, Fault.CREDIT_GONE),  # With the hook.
     Fault.CAPABILITY_MISSING,  # With the tokens.
+    # With the sessions that are sold here.
+    *(Fault.MANIFEST_USED, Fault.REFRESH_BODY, Fault.SESSION_UNKNOWN, Fault.SESSION_LIVES, Fault.SESSION_FIXED),
+    *(Fault.SESSION_PENDING, Fault.ANSWER_LATE),
 }
 """Tested where they come about."""
 
