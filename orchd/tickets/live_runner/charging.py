@@ -19,7 +19,7 @@ from orchd.tickets.validation.validate import Taken
 
 
 @dataclass(slots=True, weakref_slot=True)
-class Paying:
+class PaidStart:
     """A session that is about to begin: what was agreed on, and what its payment is worth."""
 
     manifest: Manifest
@@ -27,7 +27,7 @@ class Paying:
 
 
 @dataclass(slots=True)
-class Charged:
+class ChargedSession:
     """A session that is charged.
 
     Attributes:
@@ -52,14 +52,14 @@ class Charging:
     def __init__(self, ledger: Ledger, sold: SoldSessions) -> None:
         self._ledger = ledger
         self._sold = sold
-        self._charged: dict[str, Charged] = {}
-        self.waiting: WeakValueDictionary[str, Paying] = WeakValueDictionary()
+        self._charged: dict[str, ChargedSession] = {}
+        self.waiting: WeakValueDictionary[str, PaidStart] = WeakValueDictionary()
 
     def __len__(self) -> int:
         """Return how many are charged."""
         return len(self._charged)
 
-    def find(self, account_id: str) -> Charged | None:
+    def find(self, account_id: str) -> ChargedSession | None:
         """Return one that is charged; None = it is not."""
         return self._charged.get(account_id)
 
@@ -68,7 +68,7 @@ class Charging:
         self._begin(account_id, manifest, session, resumed=False)
         self.charge(account_id)
 
-    def resume(self, account: Account) -> Charged | None:
+    def resume(self, account: Account) -> ChargedSession | None:
         """Charge a session from now on that was found again; None = nothing is known of its payment."""
         session = self._sold.of_account(account.id)
         manifest = None if session is None else self._ledger.manifest(session.id)
@@ -97,15 +97,15 @@ class Charging:
         charged = self._charged.pop(account_id)
         await self._ledger.end(account_id, self._served_ns(charged)[0], nothing=nothing)
 
-    def _begin(self, account_id: str, manifest: Manifest, session: SoldSession, *, resumed: bool) -> Charged:
+    def _begin(self, account_id: str, manifest: Manifest, session: SoldSession, *, resumed: bool) -> ChargedSession:
         meter = meter_of(LIVE_RUNNER, manifest.price, fixed=manifest.fixed)
         if manifest.charged:
             meter = replace(meter, units=1)
         self._ledger.begin(LedgerSession(account_id, manifest.key, manifest.model, meter))
-        made = self._charged[account_id] = Charged(session, manifest, meter, resumed)
+        made = self._charged[account_id] = ChargedSession(session, manifest, meter, resumed)
         return made
 
-    def _served_ns(self, charged: Charged) -> tuple[int, bool]:
+    def _served_ns(self, charged: ChargedSession) -> tuple[int, bool]:
         """Return the time to charge for, and whether all of it is covered."""
         served_ns = self._sold.served_ns(charged.session)
         ends_at_ns = charged.meter.ends_at_ns(self._ledger.balance(charged.manifest.key))

@@ -29,7 +29,7 @@ from orchd.hooks.refusal import Refusal
 from orchd.hooks.usage import Usage
 from orchd.tickets.byoc_tickets import BAD_BODY
 from orchd.tickets.ledger.ports import Manifest
-from orchd.tickets.live_runner.charging import Charged, Paying
+from orchd.tickets.live_runner.charging import ChargedSession, PaidStart
 from orchd.tickets.live_runner.ports import Challenge
 from orchd.tickets.live_runner.till import Till, headers
 from orchd.tickets.prices import quote
@@ -81,7 +81,7 @@ class LiveRunnerTickets(JobHook):
     def admit(self, job: Job) -> Waits:
         """Book it, and begin to charge."""
         paying = job.kept(KEPT)
-        return self._admit(job, paying) if isinstance(paying, Paying) else None
+        return self._admit(job, paying) if isinstance(paying, PaidStart) else None
 
     def charge(self, account: Account, used: float) -> Waits:
         """Debit each whole second that was served."""
@@ -120,7 +120,7 @@ class LiveRunnerTickets(JobHook):
         job.keep(KEPT, paying)
         self._till.charging.waiting[paying.manifest.id] = paying
 
-    async def _judged(self, job: Job) -> Paying:
+    async def _judged(self, job: Job) -> PaidStart:
         """Return what a payment is worth, and for which session.
 
         Raises:
@@ -138,14 +138,14 @@ class LiveRunnerTickets(JobHook):
         expected = Expected(
             LIVE_RUNNER, self._till.payments.recipient, sender, price=manifest.price, fixed=manifest.fixed
         )
-        return Paying(manifest, await self._till.payments.judge(paid.payment, expected))
+        return PaidStart(manifest, await self._till.payments.judge(paid.payment, expected))
 
-    def _missing(self, paying: Paying) -> int:
+    def _missing(self, paying: PaidStart) -> int:
         """Return the wei that a fixed price is short of, rounded up; 0 or less = it is covered."""
         in_hand = self._till.ledger.balance(paying.manifest.key).wei + paying.taken.credit
         return ceil(paying.manifest.price - in_hand)
 
-    async def _admit(self, job: Job, paying: Paying) -> None:
+    async def _admit(self, job: Job, paying: PaidStart) -> None:
         manifest = paying.manifest
         self._till.charging.waiting.pop(manifest.id, None)  # From now on its session is found.
         try:
@@ -157,7 +157,7 @@ class LiveRunnerTickets(JobHook):
         self._till.charging.begin(job.account_id, manifest, session)
         job.set_price(manifest.price, PriceUnit.FIXED if manifest.fixed else PriceUnit.SECOND)
 
-    async def _book(self, job: Job, paying: Paying) -> None:
+    async def _book(self, job: Job, paying: PaidStart) -> None:
         assert job.key is not None
         manifest, taken = paying.manifest, paying.taken
         await self._till.payments.book(taken, LIVE_RUNNER, manifest.key, job.key, manifest)
@@ -188,7 +188,7 @@ class LiveRunnerTickets(JobHook):
             raise PaymentRefused(Fault.PRICE_UNKNOWN, f"cannot sell {job.key}: it is not offered any more")
         return await self._till.challenges.new(model, read_payer(job.header(b"livepeer-payer-address") or b""))
 
-    def _find(self, account: Account) -> Charged | None:
+    def _find(self, account: Account) -> ChargedSession | None:
         """Return a session that is charged, one that was found again included; None = it is free, or just over."""
         charged = self._till.charging.find(account.id)
         if charged is None and account.price:
@@ -202,7 +202,7 @@ class LiveRunnerTickets(JobHook):
             log.warning("charge_not_written", account=account.id, why=exc.message, then="it is tried again")
 
 
-def is_due(charged: Charged, outcome: Outcome, usage: Usage) -> bool:
+def is_due(charged: ChargedSession, outcome: Outcome, usage: Usage) -> bool:
     """Return whether a session that was admitted is charged for.
 
     A session is once its client was told of it. A job is once the first byte of its answer has come; before that, its
