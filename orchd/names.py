@@ -54,6 +54,10 @@ class NoAddress(OSError):
     """No address is known for a name."""
 
 
+class NotAllowed(OSError):
+    """No address of a host may be dialled."""
+
+
 @dataclass(slots=True)
 class _Name:
     """What is known of one name.
@@ -115,15 +119,28 @@ class Names:
         return name is not None and not name.found and name.pending is not None
 
     async def connect(
-        self, factory: Callable[[], P], host: str, port: int, tls: ssl.SSLContext | None = None
+        self,
+        factory: Callable[[], P],
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        may_dial: Callable[[str], bool] | None = None,
     ) -> tuple[asyncio.BaseTransport, P]:
         """As `loop.create_connection`: the addresses of the host are tried in order, each with a new protocol.
 
+        Args:
+            may_dial: returns whether an address may be tried: what it allows is what is dialled, without another
+                look-up.
+
         Raises:
-            OSError: no address accepts the connection, or the host has none.
+            OSError: no address accepts the connection, or the host has none; NotAllowed: or none may be tried.
         """
         loop = asyncio.get_running_loop()
         addresses = await self.addresses(host)
+        if may_dial is not None:
+            addresses = tuple(filter(may_dial, addresses))
+            if not addresses:
+                raise NotAllowed(f"no address of {host} may be dialled at port {port}")
         if addresses == (host,):
             return await loop.create_connection(factory, host, port, ssl=tls)
         name = host.rstrip(".") if tls is not None else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import HealthSpec, Model, StopSpec, StreamSpec
@@ -59,6 +59,18 @@ class StopReport:
     exit_code: int | None = None
 
 
+class HostSeen(NamedTuple):
+    """Where runners reach the machine, or the container, that orchd runs on.
+
+    Attributes:
+        name: as they name it; empty = not known yet.
+        address: of orchd's own at which it hears them; empty = that of loopback.
+    """
+
+    name: str = ""
+    address: str = ""
+
+
 class Runtime(Protocol):
     """Launches and ends runners of one kind, and remembers them across a kill of orchd.
 
@@ -67,6 +79,11 @@ class Runtime(Protocol):
     """
 
     id: RuntimeId
+
+    @property
+    def host_seen(self) -> HostSeen:
+        """Where its runners reach orchd; it may change."""
+        ...
 
     async def open(self) -> None:
         """Connect, take the instance's lock, create what all runners share. May be called again after a failure.

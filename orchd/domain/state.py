@@ -307,6 +307,8 @@ class PublicStatus:
     Attributes:
         url: that payers are told; empty = none is set.
         certificate: None = it does not speak TLS itself.
+        runner_listen: where containers reach orchd for their sessions; empty = nowhere.
+        runner_trouble: why they can't, in words; empty = they can, or need not.
     """
 
     listen: tuple[str, ...]
@@ -314,6 +316,8 @@ class PublicStatus:
     base_path: str
     doors: tuple[str, ...]
     certificate: CertificateStatus | None
+    runner_listen: tuple[str, ...] = ()
+    runner_trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

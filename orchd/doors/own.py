@@ -68,12 +68,14 @@ class OwnAnswer:
             when the hooks' `arrive` has passed and the body is there; bounded in time by the listener.
         body_bytes: longest body that it takes; 0 = it reads none.
         drops: what may follow of a body that the answer does not wait for; None = what the listener drops of any.
+        hooks: the hooks' `arrive` is asked; False = it is a container that asks, which is no caller of theirs.
     """
 
     name: str
     answer: Callable[[OwnRequest], Answered | Awaitable[Answered]]
     body_bytes: int = 0
     drops: Dropped | None = None
+    hooks: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as attribute
 
-from orchd.domain.ids import ModelKey
+from orchd.domain.ids import Address, ModelKey
 from orchd.domain.model import Model
 from orchd.domain.offer import NodeProgram
 from orchd.doors.own import Answered, OwnAnswer, OwnStream
@@ -63,6 +63,19 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyDestination:
+    """Where a proxy of a session leads that does not lead to its runner.
+
+    Attributes:
+        address: with the path below which the request goes.
+        may_dial: whether an IP address and a port may be dialled: asked about each that is.
+    """
+
+    address: Address
+    may_dial: Callable[[str, int], bool] = attribute(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ToRunner:
     """The job goes to this model's runner.
 
@@ -73,6 +86,7 @@ class ToRunner:
         begins_within_s: how many seconds after the request's arrival the caller stops waiting for an answer to begin;
             infinite = it does not say.
         session: id of the session that the path names; empty = it names none.
+        elsewhere: where the request goes in place of the runner; None = to the runner.
     """
 
     key: ModelKey
@@ -81,6 +95,7 @@ class ToRunner:
     proof: bytes = attribute(default=b"", repr=False)
     begins_within_s: float = float("inf")
     session: str = ""
+    elsewhere: ProxyDestination | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from orchd.jobs.accounts import Accounts
 from orchd.jobs.needs import SessionKeepers
 from orchd.jobs.realtime import Realtime
 from orchd.jobs.run import Run
-from orchd.jobs.verdict import RUNNERS_FAULT
+from orchd.jobs.verdict import RUNNERS_FAULT, went_elsewhere
 from orchd.realtime.stream import Stream, StreamEnd
 from orchd.relay.ports import Transfer
 
@@ -108,6 +108,9 @@ class JobEnding:
         rest = transfer.cut()
         if rest is None:
             return
+        if went_elsewhere(run):
+            rest.close()
+            return
         assert run.session is not None
         assert run.model is not None
         letting_go = self._letting_go
@@ -123,7 +126,7 @@ class JobEnding:
         session, total_s = run.session, now - run.began_at
         if outcome is OK and 500 <= run.status <= 599:
             outcome = RUNNER_ERROR
-        if session is not None and refusal is not None and refusal.code in RUNNERS_FAULT:
+        if session is not None and refusal is not None and refusal.code in RUNNERS_FAULT and not went_elsewhere(run):
             self._hurry(session.runner)
         if outcome in UNANSWERED and not run.status and run.stream is None and run.key is not None:
             self._unanswered(run.key, run.door.name)

@@ -7,6 +7,7 @@ from functools import partial
 from orchd.domain.ids import Address
 from orchd.domain.model import Model
 from orchd.doors.base import NEVER
+from orchd.doors.routes import ProxyDestination
 from orchd.errors import Code
 from orchd.http1.names import Memo
 from orchd.http1.rules import AnswerHead, RequestHead
@@ -47,7 +48,8 @@ class Forwarder:
 
     def request(self, head: RequestHead, address: Address, model: Model, plan: Plan) -> bytes:
         """Return the head that the runner gets."""
-        token = model.token.value if model.token else None
+        # What a proxy leads to is not the runner for which the entry's token is meant.
+        token = model.token.value if model.token and plan.elsewhere is None else None
         path = f"{address.base_path}{plan.target}".encode("latin-1")
         return to_runner(head, path, self._hosts[address], token=token, fates=plan.passing)
 
@@ -59,15 +61,16 @@ class Forwarder:
         """
         model = plan.model
         assert model is not None
-        request = plan.requests.get(session.address)
+        elsewhere = plan.elsewhere
+        address = session.address if elsewhere is None else elsewhere.address
+        request = plan.requests.get(address)
         if request is None:
-            request = self.request(run.head, session.address, model, plan)
-            plan.requests[session.address] = request
+            request = plan.requests[address] = self.request(run.head, address, model, plan)
         run.patience_s = self._patience[model.inference.timeout_s]
-        connection = self._carrier.take(session.runner)
+        connection = self._carrier.take(session.runner) if elsewhere is None else None
         while True:
             if connection is None:
-                connection = await self._connect(run, session)
+                connection = await self._connect(run, session, elsewhere)
             run.explain = explain_late
             if plan.first_byte_s < NEVER or plan.early_s:
                 self._begin_soon(run, plan, model.inference.timeout_s)
@@ -140,9 +143,12 @@ class Forwarder:
             answer, run.head, keep_alive=keep_alive, events=shape.events, without=shape.without, extra=shape.extra
         )
 
-    async def _connect(self, run: Run, session: Session) -> Connection:
+    async def _connect(self, run: Run, session: Session, elsewhere: ProxyDestination | None) -> Connection:
         seconds = self._connect_s
         text = f"cannot reach the runner of {session.key}: no connection within {seconds:g} s"
         run.within(seconds, Code.BACKEND_CONNECT_TIMEOUT, lambda *_: text)
-        connecting = self._carrier.connect(session.runner, session.address)
+        if elsewhere is None:
+            connecting = self._carrier.connect(session.runner, session.address)
+        else:
+            connecting = self._carrier.connect_elsewhere(elsewhere.address, elsewhere.may_dial)
         return await run.outside(connecting, late=self._carrier.give_back)

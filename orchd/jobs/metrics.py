@@ -60,7 +60,7 @@ look quick. Jobs that ended because they took long (timeouts, callers who left) 
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
 JOB_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 SOURCE = "orchd"
-SIDES = ("caller", "runner", "public")
+SIDES = ("caller", "runner", "public", "container")
 CLOSED = ("idle", "header_timeout")
 
 

@@ -64,7 +64,8 @@ class OwnAnswers:
         asked = _Asked(run.job, keeper)
         try:
             keeper.limit_address(run.peer)
-            await self._arrive(run, None)
+            if way.hooks:
+                await self._arrive(run, None)
             if way.body_bytes:
                 asked.body = await self._body(run, way)
             answer = way.answer(asked)

@@ -7,7 +7,7 @@ from orchd.domain.model import ExternalLaunch, Model
 from orchd.doors.base import Door
 from orchd.doors.entrance import Entrance
 from orchd.doors.paths import MAX_PATH_LENGTH, climbs
-from orchd.doors.routes import HealthAsked, Route, Served, ToRunner
+from orchd.doors.routes import HealthAsked, ProxyDestination, Route, Served, ToRunner
 from orchd.errors import Code
 from orchd.http1.rules import RequestHead
 from orchd.jobs.early import can_be_early
@@ -28,6 +28,7 @@ class Plan:
         known: how it names its model, if the head does that.
         model, job: where the job goes; None = that is not known, or nobody's job.
         target: there.
+        elsewhere: where the job goes in place of a runner; None = to a runner.
         call: what is asked of a stream; None = it is a job.
         in_session: the request belongs to a session that outlives it.
         kind: of the session that it makes if not.
@@ -44,6 +45,7 @@ class Plan:
         "call",
         "door",
         "early_s",
+        "elsewhere",
         "entrance",
         "first_byte_s",
         "in_session",
@@ -69,6 +71,7 @@ class Plan:
         self.known: ToRunner | HealthAsked | None = way if isinstance(way, ToRunner | HealthAsked) else None
         self.model: Model | None = None
         self.target = ""
+        self.elsewhere: ProxyDestination | None = None
         self.most = 0
         self.call: StreamCall | None = None
         self.refused: tuple[Code, str] | None = None
@@ -85,9 +88,11 @@ class Plan:
             self.model = model = served.models[way.key]
             self.target = way.target
             self.most = model.inference.max_body_mb * MIB
-            self.call = call_of(model, head.method, way.target.partition("?")[0])
             self.in_session = door.in_session(model)
-            self.refused = _refused(self.call, way, door, model, head)
+            self.elsewhere = way.elsewhere
+            if way.elsewhere is None:
+                self.call = call_of(model, head.method, way.target.partition("?")[0])
+                self.refused = _refused(self.call, way, door, model, head)
             if door.passing_early is not None and model.inference.early_head_s and can_be_early(head):
                 self.early_s, self.passing = model.inference.early_head_s, door.passing_early
         self.requests: dict[Address, bytes] = {}

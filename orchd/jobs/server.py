@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,7 +36,7 @@ from orchd.relay.wire import Batch
 
 log = structlog.get_logger("orchd.jobs")
 
-_SIDES = {"jobs": "caller", "public": "public"}
+_SIDES = {"jobs": "caller", "public": "public", "runner_side": "container"}
 """How the connections of a listener are called in metrics, by its section."""
 
 
@@ -45,6 +46,7 @@ class PoolCarrier:
     def __init__(self, pool: Pool) -> None:
         self.take = pool.take
         self.connect = pool.connect
+        self.connect_elsewhere = pool.connect_elsewhere
         self.give_back: Callable[[Any], None] = pool.give_back
         self.carry: Callable[[Owner, Any, Any, int], Exchange] = Exchange
         self.answer: Callable[[Owner, Any, OwnBegin], OwnExchange] = OwnExchange
@@ -180,8 +182,10 @@ class JobServer:
 
     def connections(self) -> Mapping[str, int]:
         """Return how many connections are open now, by side."""
-        sides = {_SIDES[callers.section]: len(callers) for callers in self._listeners}
-        return {**sides, "runner": len(self._pool)}
+        sides = Counter({"runner": len(self._pool)})
+        for callers in self._listeners:
+            sides[_SIDES[callers.section]] += len(callers)
+        return sides
 
     # After `callers.RequestServer`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchd.domain.outcomes import Outcome
+from orchd.doors.routes import ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.jobs.run import Aborted, Run
 from orchd.relay.event_stream import MOST_LINE_BYTES
@@ -41,16 +42,16 @@ def judged(run: Run, exc: Exception) -> JobRefused | None:
         case JobRefused():
             return exc
         case RunnerUnreachable():
-            return JobRefused(Code.BACKEND_UNAVAILABLE, f"cannot reach the runner of {run.key}: {exc}")
+            return JobRefused(Code.BACKEND_UNAVAILABLE, f"cannot reach {_server(run)}: {exc}")
         case RunnerBroke():
-            return JobRefused(Code.BACKEND_BROKE, f"cannot finish the job: the runner of {run.key} {exc}")
+            return JobRefused(Code.BACKEND_BROKE, f"cannot finish the job: {_server(run)} {exc}")
         case TooMuch():
             most = run.model.inference.max_body_mb if run.model else 0
             return JobRefused(Code.BODY_TOO_LARGE, f"cannot take the body: {run.key} takes at most {most} MiB")
         case LineTooLong():
             return JobRefused(
                 Code.EVENT_LINE_TOO_LONG,
-                f"cannot pass on the event stream of the runner of {run.key}: a line of it has "
+                f"cannot pass on the event stream of {_server(run)}: a line of it has "
                 f"{MOST_LINE_BYTES // 1024} KiB or more, which go-livepeer's BYOC can't read",
             )
     return None
@@ -95,4 +96,13 @@ def explain_late(code: Code, run: Run) -> str:
             return f"cannot go on: the caller took no byte for {seconds:g} s"
         case Code.BACKEND_STALLED:
             return f"cannot go on: the runner moved no byte for {seconds:g} s"
-    return f"cannot wait longer: the runner of {run.key} gave no answer for {round(seconds, 1):g} s"
+    return f"cannot wait longer: {_server(run)} gave no answer for {round(seconds, 1):g} s"
+
+
+def went_elsewhere(run: Run) -> bool:
+    """Return whether it is no runner that has the job, but what a proxy leads to."""
+    return isinstance(run.way, ToRunner) and run.way.elsewhere is not None
+
+
+def _server(run: Run) -> str:
+    return f"what a proxy of {run.key} leads to" if went_elsewhere(run) else f"the runner of {run.key}"

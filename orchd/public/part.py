@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from orchd.public.connections import AddressLimit
 from orchd.public.doubts import host_of, refused
 from orchd.public.metrics import PublicCollector
 from orchd.public.peers import Peers
+from orchd.public.runner_listener import RunnerListener, RunnerSideOpening
 from orchd.public.tls import CertificateWatch, PublicTls, files_of, own_certificate, read_files
 from orchd.relay.listener import JobListener, OpenListener
 from orchd.settings.files import READ_TIMEOUT_S
@@ -56,6 +57,7 @@ class PublicPart(Part):
 
     Args:
         doors: by the name in `public.doors`, what makes it; called when the parts below are open.
+        runner_side: what is for containers; None = none of the doors needs that.
     """
 
     name = "public"
@@ -67,12 +69,15 @@ class PublicPart(Part):
         reconcile: HasSnapshots,
         history: History,
         doors: Mapping[str, Callable[[], Door]],
+        runner_side: RunnerSideOpening | None = None,
     ) -> None:
         self._context = context
         self._jobs = jobs
         self._reconcile = reconcile
         self._history = history
         self._doors = doors
+        self._runner_side = runner_side
+        self._runners: RunnerListener | None = None
         self._threads = DaemonThreads("certificate")
         self._listener: OpenListener | None = None
         self._tls: PublicTls | None = None
@@ -93,7 +98,8 @@ class PublicPart(Part):
         doors = tuple(self._doors[name]() for name in settings.doors)
         own = PublicAnswers(settings, collector, asyncio.get_running_loop().time, context.lag.timeout)
         peers = Peers(settings.trusted_proxies)
-        entrance = Entrance((*doors, NowhereDoor()), settings.base_path, peers.peer_of, own)
+        containers = () if self._runner_side is None else tuple(self._runner_side.doors())
+        entrance = Entrance((*doors, *containers, NowhereDoor()), settings.base_path, peers.peer_of, own)
         most, jobs = settings.max_connections, context.settings.jobs
         limits = jobs.model_copy(
             update={"listen": settings.listen, "max_connections": most, "max_header_kb": settings.max_header_kb}
@@ -102,7 +108,20 @@ class PublicPart(Part):
         addresses = AddressLimit(settings.max_connections_per_address, peers, collector.connection_refused)
         listener = JobListener("public", limits, entrance, files, self._tls, addresses)
         self._listener = await self._jobs.open_listener(listener)
+        if self._runner_side is not None:
+            own = PublicAnswers(settings, collector, asyncio.get_running_loop().time, context.lag.timeout)
+            inner = JobListener("runner_side", limits, Entrance((*containers, NowhereDoor()), own=own), files)
+            await self._open_runner_side(self._runner_side, inner)
         self._reconcile.snapshots.contribute(None, self._add_to)
+
+    async def _open_runner_side(self, opening: RunnerSideOpening, listener: JobListener) -> None:
+        def open_at(address: str) -> Awaitable[OpenListener]:
+            limits = listener.settings.model_copy(update={"listen": (address,)})
+            return self._jobs.open_listener(replace(listener, settings=limits, setting="public.runner_listen"))
+
+        setting = self._context.settings.public.runner_listen
+        self._runners = RunnerListener(setting, opening.host_seen, open_at)
+        opening.listening(*await self._runners.open())
 
     async def _open_tls(self, collector: PublicCollector) -> None:
         context, settings = self._context, self._context.settings.public
@@ -123,14 +142,19 @@ class PublicPart(Part):
         return await self._threads.run(lambda: read_files(chain, key), READ_TIMEOUT_S)
 
     def roots(self) -> Roots:
-        return {} if self._watch is None else {"certificate": self._watch.run()}
+        roots = {} if self._watch is None else {"certificate": self._watch.run()}
+        return roots if self._runners is None else {**roots, "runner side": self._runners.follow()}
 
     async def start(self) -> None:
+        if self._runners is not None:
+            await self._runners.start()
         await self._opened.take_connections()
         log.info("public_listening", listen=list(self._opened.listen), doors=list(self._context.settings.public.doors))
 
     async def withdraw(self) -> None:
         self._opened.stop_accepting()
+        if self._runners is not None:
+            self._runners.stop_accepting()
 
     async def close(self) -> None:
         self._threads.close()
@@ -150,5 +174,14 @@ class PublicPart(Part):
             now = tls.certificate
             certificate = CertificateStatus(now.expires_at, now.self_signed, watch.trouble)
         listen = self._opened.listen or settings.listen
-        status = PublicStatus(listen, settings.url, settings.base_path, settings.doors, certificate)
+        runners = self._runners
+        status = PublicStatus(
+            listen,
+            settings.url,
+            settings.base_path,
+            settings.doors,
+            certificate,
+            () if runners is None else runners.listen,
+            "" if runners is None else runners.trouble,
+        )
         return replace(snapshot, public=status)

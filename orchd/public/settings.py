@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from orchd.settings.addresses import read_grant, split_listen
 from orchd.settings.basic import IsPath
-from orchd.settings.section import AtLeastOne, Listen, Positive, Section
+from orchd.settings.section import AtLeastOne, Listen, Positive, Section, Url
 
 HERE = ("byoc",)
 """The doors that this version has."""
@@ -63,6 +64,20 @@ def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
         except ValueError as exc:
             raise ValueError(f"{each!r} should be an address or a network such as 10.0.0.0/8") from exc
     return networks
+
+
+def _check_runner_listen(listen: str) -> str:
+    split_listen(f"127.0.0.1{listen}" if listen.startswith(":") else listen)
+    return listen
+
+
+def _check_grants(grants: tuple[str, ...]) -> tuple[str, ...]:
+    for grant in grants:
+        try:
+            read_grant(grant)
+        except ValueError as exc:
+            raise ValueError(f"{grant!r} can't be granted: {exc}") from exc
+    return grants
 
 
 class PublicSettings(Section):
@@ -136,4 +151,20 @@ class PublicSettings(Section):
     )
     payer_burst: AtLeastOne = Field(
         200, description="How many requests a payer may save up for one moment, beyond public.payer_rate."
+    )
+    runner_listen: Annotated[str, AfterValidator(_check_runner_listen)] = Field(
+        ":8739",
+        description="Address at which containers reach orchd for sessions of the door live-runner, by plain HTTP; "
+        ":port alone = at 127.0.0.1 and at the gateway of docker.network, where no other machine reaches it.",
+    )
+    runner_url: Url = Field(
+        "",
+        description="Base URL of public.runner_listen as containers are told it, such as http://10.0.0.2:8739; empty = "
+        "the gateway of docker.network, and 127.0.0.1 for what is no container.",
+    )
+    proxy_grants: Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_grants)] = Field(
+        (),
+        description="List of IP addresses and networks, with a port or without, to which a container may have a proxy "
+        "of its session lead, such as 10.0.0.5:9000. Each request there carries the session's token. Empty = to its "
+        "own runner only.",
     )

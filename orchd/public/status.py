@@ -31,9 +31,13 @@ def _section(status: Json, style: TextStyle) -> list[str]:
         colour = RED if left_s <= 0 else YELLOW if left_s < SOON_S or certificate["trouble"] else colour
     else:
         facts.append("without TLS")
+    if public["runner_listen"]:
+        facts.append(f"containers at {' and '.join(public['runner_listen'])}")
+    troubles = [*filter(None, ((certificate or {}).get("trouble"), public["runner_trouble"]))]
+    colour = colour or (YELLOW if public["runner_trouble"] else None)
     lines = [style.paint(line, colour) for line in style.hang(printable(f"Public: {', '.join(facts)}"))]
-    if certificate and certificate["trouble"]:
-        lines += style.wrap(printable(certificate["trouble"]), "    ")
+    for trouble in troubles:
+        lines += style.wrap(printable(trouble), "    ")
     return lines
 
 

@@ -152,7 +152,7 @@ class Callers:
         """
         listener, settings = self._listener, self.settings
         connection = partial(CallerConnection, self, listener.carries)
-        servers = await listen(self.section, settings.listen, connection, env)
+        servers = await listen(listener.setting or f"{self.section}.listen", settings.listen, connection, env)
         self._where = settings.listen  # Not before: it is what we have to remove.
         self._servers = servers
         if (tls := listener.tls) is not None:

@@ -19,12 +19,12 @@ _FIRST_PASSED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3).
 
 
 async def listen(
-    section: str, where: Sequence[str], protocol: Callable[[], asyncio.BaseProtocol], env: Mapping[str, str]
+    setting: str, where: Sequence[str], protocol: Callable[[], asyncio.BaseProtocol], env: Mapping[str, str]
 ) -> list[asyncio.Server]:
     """Open all addresses of a listener, or none. Who connects waits in the queue until `start_serving` is called.
 
     Args:
-        section: of the settings, whose `listen` names the addresses.
+        setting: that names the addresses.
         where: the addresses.
         protocol: makes one for a connection that has come.
         env: where systemd says which sockets it has handed over.
@@ -45,7 +45,7 @@ async def listen(
             except OSError as exc:
                 raise OrchdError(
                     f"cannot listen on {address} for jobs: {_why(exc, address)}; choose another address with "
-                    f"{flag_name(f'{section}.listen')}",
+                    f"{flag_name(setting)}",
                     code=Code.ADDRESS_IN_USE if exc.errno == errno.EADDRINUSE else Code.SETTING_INVALID,
                 ) from exc
     except BaseException:

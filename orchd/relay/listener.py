@@ -67,6 +67,7 @@ class JobListener:
         open_files: how many of the process's descriptors it may count on; None = any number.
         tls: None = plain TCP.
         addresses: bounds connections by address, before anything is read of them; None = they may have any number.
+        setting: that names its addresses; empty = `listen` of the section.
     """
 
     section: str
@@ -75,6 +76,7 @@ class JobListener:
     open_files: int | None = None
     tls: Tls | None = None
     addresses: ConnectionLimit | None = None
+    setting: str = ""
 
 
 class OpenListener(Protocol):

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 
 from orchd.domain.ids import Address, RunnerId
-from orchd.names import Names
+from orchd.names import Names, NotAllowed
 from orchd.reasons import why
 from orchd.relay.ports import RunnerUnreachable
 from orchd.relay.runner import RunnerConnection
@@ -99,6 +99,8 @@ class Pool:
         self.connections: set[RunnerConnection] = set()
         self._names = names or Names()
         self._runners: dict[RunnerId, RunnerPool] = {}
+        self._elsewhere = RunnerPool(self)
+        self._elsewhere.closed = True  # No connection to what is no runner is kept.
         self._tls: ssl.SSLContext | None = None
 
     def __len__(self) -> int:
@@ -121,11 +123,27 @@ class Pool:
         Raises:
             RunnerUnreachable.
         """
-        if address.scheme == "https" and self._tls is None:
-            self._tls = ssl.create_default_context()
         home = self._runners.get(runner)
         if home is None:
             home = self._runners[runner] = RunnerPool(self)
+        return await self._dial(home, address)
+
+    async def connect_elsewhere(self, address: Address, may_dial: Callable[[str, int], bool]) -> RunnerConnection:
+        """Return a new connection to what is no runner; it is closed after its exchange.
+
+        Args:
+            may_dial: whether an IP address and a port may be dialled.
+
+        Raises:
+            RunnerUnreachable.
+        """
+        return await self._dial(self._elsewhere, address, lambda ip: may_dial(ip, address.port))
+
+    async def _dial(
+        self, home: RunnerPool, address: Address, may_dial: Callable[[str], bool] | None = None
+    ) -> RunnerConnection:
+        if address.scheme == "https" and self._tls is None:
+            self._tls = ssl.create_default_context()
         tried: list[RunnerConnection] = []
 
         def make() -> RunnerConnection:
@@ -135,7 +153,9 @@ class Pool:
         connection = None
         try:
             tls = self._tls if address.scheme == "https" else None
-            _, connection = await self._names.connect(make, address.host, address.port, tls)
+            _, connection = await self._names.connect(make, address.host, address.port, tls, may_dial)
+        except NotAllowed as exc:
+            raise RunnerUnreachable(f"{exc}; public.proxy_grants names those that may") from exc
         except (OSError, ValueError) as exc:
             raise RunnerUnreachable(why(exc)) from exc
         finally:

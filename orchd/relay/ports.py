@@ -292,6 +292,16 @@ class Carrier(Protocol):
             RunnerUnreachable.
         """
 
+    async def connect_elsewhere(self, address: Address, may_dial: Callable[[str, int], bool]) -> Connection:
+        """Open a connection to what is no runner; it serves one exchange.
+
+        Args:
+            may_dial: whether an IP address and a port may be dialled.
+
+        Raises:
+            RunnerUnreachable: or none of its addresses may be.
+        """
+
     def give_back(self, connection: Connection) -> None:
         """Keep a connection that came too late for its job."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from orchd.domain.details import HostGpu
-from orchd.domain.ports import Runtime
+from orchd.domain.model import RunnerKind
+from orchd.domain.ports import HostSeen, Runtime
 from orchd.domain.runtime_id import RuntimeId
 from orchd.part import Context, Part
 from orchd.runtime.keep import KeptReader
@@ -44,6 +45,12 @@ class RuntimesPart(Part):
     async def open(self) -> None:
         self.collector = RuntimeCollector(self._context.metrics)
         self.by_id = self.make()
+
+    @property
+    def host_seen(self) -> HostSeen:
+        """See `ports.Runtimes`."""
+        docker = self.by_id.get(RuntimeId(RunnerKind.CONTAINER))
+        return HostSeen() if docker is None else docker.host_seen
 
     async def gpus(self) -> Sequence[HostGpu]:
         if not self._context.settings.docker.enabled:

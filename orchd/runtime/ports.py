@@ -7,7 +7,7 @@ from typing import Protocol
 
 from orchd.domain.details import HostGpu
 from orchd.domain.ids import ModelKey
-from orchd.domain.ports import Runtime
+from orchd.domain.ports import HostSeen, Runtime
 from orchd.domain.runs import KeptRun
 from orchd.domain.runtime_id import RuntimeId
 from orchd.runtime.metrics import RuntimeCollector
@@ -46,6 +46,11 @@ class Runtimes(Protocol):
 
     @property
     def collector(self) -> RuntimeCollector: ...
+
+    @property
+    def host_seen(self) -> HostSeen:
+        """Where containers reach orchd; its name is empty while the engine has not said."""
+        ...
 
     async def gpus(self) -> Sequence[HostGpu]:
         """Return the GPUs that containers can have on this machine.

@@ -11,13 +11,14 @@ from aiohttp import web
 
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import Model, RunnerKind, StopSpec
-from orchd.domain.ports import SightedAs, Sighting, StopReport
+from orchd.domain.ports import HostSeen, SightedAs, Sighting, StopReport
 from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.whereabouts import Whereabouts
 from orchd.errors import LaunchError
 
 DOCKER = RuntimeId(RunnerKind.CONTAINER)
+HOST = HostSeen()
 
 
 class Container:
@@ -112,6 +113,7 @@ class Shelf:
     """
 
     id: RuntimeId = DOCKER
+    host_seen: HostSeen = HOST
     sick: set[ModelKey] = field(default_factory=set)
     allowed: Counter[ModelKey] = field(default_factory=Counter)
     too_many: list[str] = field(default_factory=list)

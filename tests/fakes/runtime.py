@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import ContainerLaunch, Model, RunnerKind, StopSpec
-from orchd.domain.ports import SightedAs, Sighting, StopReport
+from orchd.domain.ports import HostSeen, SightedAs, Sighting, StopReport
 from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.whereabouts import Whereabouts
 from orchd.errors import EngineUnavailable, LaunchError, LogGone, OrchdError
 
 DOCKER = RuntimeId(RunnerKind.CONTAINER)
+HOST = HostSeen()
 
 
 @dataclass
@@ -57,6 +58,7 @@ class FakeRuntime:
     kept: list[EndedRun] = field(default_factory=list)
     pulled: list[tuple[str, str]] = field(default_factory=list)
     hurry: Callable[[], None] | None = None
+    host_seen: HostSeen = HOST
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     async def _call(self, name: str, what: str) -> None:

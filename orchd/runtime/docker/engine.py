@@ -203,6 +203,14 @@ class Engine:
             key=lambda each: (_bears(each, labels), not each["Containers"], each["Created"], each["Id"]),
         )
 
+    async def gateway(self, name: str) -> str:
+        """Return the host's address on the network `name`; empty = it has none."""
+        for network in await self._networks(name, {}):
+            for config in (network.get("IPAM") or {}).get("Config") or ():
+                if gateway := config.get("Gateway"):
+                    return str(gateway).partition("/")[0]
+        return ""
+
     async def _remove_network(self, id: str) -> None:
         """Fine if it is gone, or in use after all."""
         await self._ignoring((403, 404, 409), lambda client: client.remove_network(id))

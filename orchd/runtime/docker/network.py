@@ -17,6 +17,9 @@ class SharedNetwork:
 
     Args:
         labels: that the network gets.
+
+    Attributes:
+        gateway: the host's address on it; empty = not known yet, or it has none.
     """
 
     def __init__(self, engine: Engine, name: str, labels: dict[str, str]) -> None:
@@ -26,12 +29,15 @@ class SharedNetwork:
         # The engine makes as many of one name as it is asked for at the same time.
         self._making = asyncio.Lock()
         self._made = 0
+        self.gateway = ""
 
     async def make(self) -> bool:
         """Make the network if there is none; return whether anything was done."""
         async with self._making:
             made = await self._engine.ensure_network(self._name, self._labels)
             self._made += made
+            if made or not self.gateway:
+                self.gateway = await self._engine.gateway(self._name)
             return made
 
     async def start(self, handle: str) -> None:

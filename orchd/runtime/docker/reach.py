@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from orchd.domain.ids import Address
+from orchd.domain.ports import HostSeen
 from orchd.errors import EngineUnavailable
 
 
@@ -67,6 +68,21 @@ def address_of(container: Mapping[str, Any], reach: Reach, network: str, port: i
     joined = networks.get(network) or {}
     host = joined.get("IPAddress") or joined.get("GlobalIPv6Address")
     return Address(host, port) if host else None
+
+
+def host_seen(reach: Reach, gateway: str, own: str) -> HostSeen:
+    """Return where containers reach orchd.
+
+    Args:
+        gateway: the host's address on their network; empty = not known.
+        own: the address there of the container that orchd runs in; empty = it runs in none of theirs.
+    """
+    match reach:
+        case Reach.NAME:
+            return HostSeen(own, own)
+        case Reach.ADDRESS:
+            return HostSeen(gateway, gateway)
+    return HostSeen("host.docker.internal")
 
 
 def _published(container: Mapping[str, Any], port: int) -> int | None:

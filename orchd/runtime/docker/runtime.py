@@ -11,7 +11,7 @@ import structlog
 
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import ContainerLaunch, GpuRequest, Model, RunnerKind, StopSpec
-from orchd.domain.ports import Sighting, StopReport
+from orchd.domain.ports import HostSeen, Sighting, StopReport
 from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
 from orchd.domain.whereabouts import Whereabouts
@@ -25,7 +25,7 @@ from orchd.runtime.docker.event_stream import follow_events
 from orchd.runtime.docker.gpus import known_gpus
 from orchd.runtime.docker.images import Images
 from orchd.runtime.docker.network import SharedNetwork
-from orchd.runtime.docker.reach import Reach, address_of, choose_reach, is_routed
+from orchd.runtime.docker.reach import Reach, address_of, choose_reach, host_seen, is_routed
 from orchd.runtime.docker.settings import DockerSettings
 from orchd.runtime.docker.sightings import STATUS, ContainerSightings
 from orchd.runtime.docker.stop import stop_container
@@ -74,6 +74,7 @@ class DockerRuntime:
         self._on_event = on_event
         self._models_folder = models_folder
         self._own_mounts: list[dict[str, Any]] | None = None
+        self._own_address = ""
         self._engine = Engine(settings.call_timeout_s)
         self._images = Images(self._engine, settings.pull_stall_s)
         self._keeper = LogKeeper(Path(state_dir))
@@ -88,6 +89,11 @@ class DockerRuntime:
         )
 
     @property
+    def host_seen(self) -> HostSeen:
+        """See `reach.host_seen`."""
+        return host_seen(self._reach, self._network.gateway, self._own_address)
+
+    @property
     def _ours(self) -> str:
         return f"{spec.INSTANCE}={self._instance}"
 
@@ -96,6 +102,8 @@ class DockerRuntime:
         await self._engine.connect()
         own = await self._own_container()
         self._own_mounts = own["Mounts"] if own else None
+        joined = (own or {}).get("NetworkSettings", {}).get("Networks", {}).get(network) or {}
+        self._own_address = joined.get("IPAddress") or ""
         if self._claim is None:
             self._claim = Claim(
                 self._engine,

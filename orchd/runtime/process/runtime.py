@@ -27,7 +27,7 @@ import structlog
 from orchd import tasks
 from orchd.domain.ids import Address, RunnerId
 from orchd.domain.model import Model, ProcessLaunch, RunnerKind, StopSpec
-from orchd.domain.ports import SightedAs, Sighting, StopReport
+from orchd.domain.ports import HostSeen, SightedAs, Sighting, StopReport
 from orchd.domain.redact import secrets_of
 from orchd.domain.runs import EndedRun, LogView
 from orchd.domain.runtime_id import RuntimeId
@@ -64,6 +64,7 @@ class ProcessRuntime:
     """
 
     id = RuntimeId(RunnerKind.PROCESS)
+    host_seen = HostSeen("127.0.0.1")
 
     def __init__(self, settings: ProcessSettings, *, instance: str, state_dir: Path) -> None:
         self._logs = Logs(state_dir / "logs", settings.log_max_mb * 1024 * 1024)
