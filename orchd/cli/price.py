@@ -1,5 +1,7 @@
 """`orchd price [MODEL]`: every price in every unit, what the registries are told of it and what the node then reports.
 
+Where orchd sells sessions itself, also what of that the signers of its clients can pay.
+
 Reads the file, and the rate where that comes from a feed. Whether the node is on chain is not asked: it is taken to be.
 """
 
@@ -25,13 +27,14 @@ from orchd.streams import write
 from orchd.text import printable, style_of
 
 ABOUT = WHICH_FILE
+_DIRECT = ("public.doors", "tickets.value", "tickets.max_face_value", "tickets.longest_gap_s")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="one model; default all")
     parser.add_argument("--eth-usd", metavar="N", help="USD per ETH, in place of the setting orchestrator.eth_usd")
     parser.add_argument("--json", action="store_true", help="print JSON, with exact amounts")
-    add_settings_flags(parser, only=("models_file", *RATE_SETTINGS))
+    add_settings_flags(parser, only=("models_file", *RATE_SETTINGS, *_DIRECT))
     parser.epilog = ERRORS
 
 
@@ -48,7 +51,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         key = find_model(args.model, models)
         models = {key: models[key]}
     rate = _rate_given(args.eth_usd) if args.eth_usd else rate_set(settings)
-    rows = [row_of(model, rate.eth_usd) for model in models.values()]
+    tickets = settings.tickets if "live-runner" in settings.public.doors else None
+    rows = [row_of(model, rate.eth_usd, tickets) for model in models.values()]
     write(json.dumps(as_json(rows, rate), indent=2) if args.json else as_text(rows, rate, style_of(sys.stdout)))
     return 1 if reading.count(Severity.ERROR) else 0
 

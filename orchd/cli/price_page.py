@@ -11,10 +11,13 @@ from typing import Any
 from orchd.advertise import registries
 from orchd.advertise.price_doubts import PriceWarning, warnings
 from orchd.advertise.prices import Quote, ToldPrice, Unpublishable, quote
+from orchd.cli import price_direct
+from orchd.cli.price_direct import DirectPrice, direct_price
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.money import PriceUnit
 from orchd.text import YELLOW, Cell, TextStyle, printable, table
+from orchd.tickets.settings import TicketsSettings
 
 Json = dict[str, Any]
 
@@ -49,6 +52,7 @@ class Row:
         quote: None = it has no price.
         told: its price by registry; empty = it has no price.
         gateways: those that have a price of their own.
+        direct: what its sessions cost at the door for clients of Live Runner; None = that is not open.
     """
 
     key: ModelKey
@@ -56,10 +60,15 @@ class Row:
     told: Mapping[str, ToldPrice | Unpublishable] = field(default_factory=dict)
     warnings: tuple[PriceWarning, ...] = ()
     gateways: tuple[str, ...] = ()
+    direct: DirectPrice | None = None
 
 
-def row_of(model: Model, eth_usd: Fraction | None) -> Row:
-    """Return what there is to say about a model's price."""
+def row_of(model: Model, eth_usd: Fraction | None, tickets: TicketsSettings | None = None) -> Row:
+    """Return what there is to say about a model's price.
+
+    Args:
+        tickets: None = the door for clients of Live Runner is not open.
+    """
     gateways = tuple(gateway for gateway, _ in model.gateway_prices)
     price = model.price
     if price is None:
@@ -70,6 +79,7 @@ def row_of(model: Model, eth_usd: Fraction | None) -> Row:
         {name: registries.module(name, "prices").describe(price, eth_usd) for name in registries.names()},
         warnings(price, None, eth_usd, None),
         gateways,
+        None if tickets is None else direct_price(model, eth_usd, tickets),
     )
 
 
@@ -90,6 +100,10 @@ def as_text(rows: Iterable[Row], rate: Rate, style: TextStyle) -> str:
         head = ("MODEL", *(text for heading in headings for text in (heading, "NODE REPORTS")))
         lines += ["", *table(head, (_published(row) for row in priced), style), ""]
         lines += style.wrap(_REPORTS, "")
+    sold = [(printable(str(row.key)), row.direct) for row in priced if row.direct]
+    if sold:
+        told = (price_direct.cells_of(name, direct, ABSENT) for name, direct in sold)
+        lines += ["", *table(price_direct.HEADINGS, told, style), "", *style.wrap(price_direct.ABOUT, "")]
     lines += style.wrap(printable(rate.why) or f"ETH/USD {_amount(rate.eth_usd)}", "")
     notes = sorted(_notes(rows).items(), key=lambda note: not note[0].startswith(_WARNING))
     for text, keys in notes:
@@ -117,6 +131,9 @@ def _notes(rows: Iterable[Row]) -> dict[str, list[str]]:
     notes: dict[str, list[str]] = {}
     for row in rows:
         said = [_WARNING + warning.text for warning in row.warnings]
+        if row.direct is not None:
+            said += [_WARNING + text for text in price_direct.warnings_of(row.direct)]
+            said += [row.direct.why] * bool(row.direct.why)
         if row.quote is None:
             said.append("not offered for pay, it has no price_per_unit")
         elif row.quote.unit is PriceUnit.VIDEO_720P:
@@ -163,6 +180,7 @@ def as_json(rows: Iterable[Row], rate: Rate) -> Json:
                     for name, value in asdict(row.quote).items()
                 },
                 **{name.replace("-", "_"): _told_json(row.told.get(name)) for name in registries.names()},
+                "sold_directly": price_direct.as_json(row.direct),
                 "warnings": [{"code": warning.code, "text": warning.text} for warning in row.warnings],
                 "unpublished_gateways": list(row.gateways),
             }

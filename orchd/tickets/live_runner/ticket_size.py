@@ -31,11 +31,20 @@ _FIXED_COUNT = 10
 
 
 class Bound(StrEnum):
-    """What keeps signers with default limits from paying."""
+    """What keeps signers with default limits from paying.
 
+    Attributes:
+        FACE_VALUE: a ticket would always win: no terms are made.
+        TICKET: one ticket is worth too much.
+        COUNT: a start takes too many tickets.
+        BATCH: the tickets of a start are worth too much together.
+        NONCES: there are too few tickets on the same terms to last until those end.
+    """
+
+    FACE_VALUE = "face_value"
     TICKET = "ticket"
-    BATCH = "batch"
     COUNT = "count"
+    BATCH = "batch"
     NONCES = "nonces"
 
 
@@ -76,16 +85,18 @@ def ticket_value(price: WorkPrice, gap_s: int) -> int:
     return MAX_BATCH_VALUE // max(_FEWEST, MAX_BATCH_VALUE // wanted)
 
 
-def payability(price: WorkPrice, value: int) -> Payability:
+def payability(price: WorkPrice, value: int, max_face_value: int = 0) -> Payability:
     """Return what signers can pay of a price that is not free.
 
     Args:
         value: wei, of one ticket, as of `ticket_value` or what the operator has set.
+        max_face_value: the operator's, in wei; 0 = none.
     """
     at_once = min(LIVE_RUNNER.max_tickets, MAX_BATCH_VALUE // value)
     covered = max(0, at_once * value - 1) // price.wei  # They are worth a hair less than that.
     at_start = price.wei * (1 if price.fixed else START_S) // value + 1
-    return Payability(value, at_start, None if price.fixed else covered, _bound(price, value, covered, at_start))
+    bound = Bound.FACE_VALUE if 0 < max_face_value <= value else _bound(price, value, covered, at_start)
+    return Payability(value, at_start, None if price.fixed else covered, bound)
 
 
 def _bound(price: WorkPrice, value: int, covered: int, at_start: int) -> Bound | None:

@@ -156,6 +156,7 @@ def test_json_is_exact(models_file: str, capsys: pytest.CaptureFixture[str]) -> 
             "currency": "usd",
             "node_reports": {"price": 111111111111, "unit": "seconds", "currency": "wei"},
         },
+        "sold_directly": None,
         "warnings": [],
         "unpublished_gateways": [],
     }
