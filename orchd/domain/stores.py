@@ -32,6 +32,7 @@ class StoredStream:
         origin: `domain.origins.Origin`.
         began_at: Unix time, seconds.
         account: who pays for it, as `hooks.account.Account.to_json` says it; None = nobody is charged.
+        started: its container was asked to start it; else there is only the session.
     """
 
     id: str
@@ -39,6 +40,7 @@ class StoredStream:
     runner: RunnerId
     began_at: float
     account: str | None = None
+    started: bool = True
 
 
 class ModelStore(Protocol):

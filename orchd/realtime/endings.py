@@ -4,8 +4,9 @@ Where the container may still be at work on a stream, it is asked to stop first,
 start would meet a busy container. If it does not say that it has stopped, or if requests on the stream are still
 ending, the stream is over, but its slot is letting go (`sessions.letting_go`).
 
-A caller's stop ends a stream, but not the session of the node's that carries it: that is the client's to end, who may
-start another one in it. Whatever else ends a stream ends its session at the node, too (`node_ends.py`).
+A caller's stop ends a stream, but not the session that was reserved for it, at the node or here: that is the client's
+to end, who may start another one in it. Whatever else ends a stream ends its session at the node, too (`node_ends.py`).
+The requests in a session that orchd has sold are cut as soon as its end begins: nobody pays for them any more.
 """
 
 from __future__ import annotations
@@ -71,13 +72,13 @@ class StreamEndings(StreamStarts):
         """
         # A stop by BYOC comes from the node, which gives its slot back by itself.
         stream.node_knows |= stream.origin is Origin.BYOC
-        fate = None if stream.origin.at_node else (Outcome.OK, "it was stopped")
+        fate = None if stream.origin.reserved else (Outcome.OK, "it was stopped")
         return await asyncio.shield(self._begin_end(stream, fate, headers, body))
 
     def give_up_start(self, stream: Stream, outcome: Outcome, why: str) -> None:
         """End a stream whose start did not succeed, though its container may be at work on it. As `stop`."""
         if stream.live:
-            self._begin_end(stream, None if stream.origin.at_node else (outcome, why))
+            self._begin_end(stream, None if stream.origin.reserved else (outcome, why))
 
     async def end(self, stream: Stream, outcome: Outcome, why: str) -> None:
         """End a stream and its session, asking its container to stop. Repeats are fine."""
@@ -105,8 +106,11 @@ class StreamEndings(StreamStarts):
     def _begin_end(
         self, stream: Stream, fate: Fate, headers: Mapping[str, str] = {}, body: bytes = b""
     ) -> asyncio.Future[Reply | None]:
-        if (task := self._stops.get(stream)) is not None:
+        if stream in self._fates:
             self._fates[stream] = self._fates[stream] or fate
+        if fate is not None and stream.origin is Origin.SOLD:
+            self._cut_riders(stream, fate[1])
+        if (task := self._stops.get(stream)) is not None:
             return task
         if not stream.live or not stream.asked:
             if stream.live and fate is not None:
@@ -130,7 +134,7 @@ class StreamEndings(StreamStarts):
                 await asyncio.wait({start})
             if model is not None and stream.phase is StreamPhase.ENDING:
                 if not stream_routes(model, StreamCall.STOP, Learnt()):
-                    # It ends by itself once its input has, which is the node's; see `_sweep`.
+                    # It ends by itself once its input has, which is not ours to end; see `_sweep`.
                     stream.idle_since = _now()
                     await self._remove_channels(stream)
                     self._end_at_node(stream)
@@ -143,19 +147,45 @@ class StreamEndings(StreamStarts):
             await self._remove_channels(stream)
         finally:
             self._stops.pop(stream, None)
-            fate = self._fates.pop(stream)
+            if stream.idle_since is None or stream.origin is not Origin.SOLD:
+                fate = self._fates.pop(stream)
         if fate is None and confirmed and stream.phase is StreamPhase.ENDING:
             self._go_on(stream)
         else:
             self._finish(stream, *(fate or (Outcome.OK, "it was stopped")), confirmed=confirmed)
         return reply
 
+    def _is_free(self, stream: Stream, why: str) -> None:
+        """Its container is at work on it no more, though nobody has heard that it has stopped.
+
+        A session that orchd has sold goes on, unless its end is what its container was stopped for.
+        """
+        fate = self._fates.pop(stream, None)
+        if stream.origin is not Origin.SOLD or fate is not None:
+            return self._finish(stream, *(fate or (Outcome.OK, why)))
+        if stream.phase is StreamPhase.RUNNING:
+            self.streams.move(stream, StreamEvent.STOP_ASKED)
+        return self._go_on(stream)
+
     def _go_on(self, stream: Stream) -> None:
         """Its container has stopped; its session is there for another start."""
         self.streams.move(stream, StreamEvent.STOPPED)
-        stream.asked = stream.found = False
-        self._records.forget_soon(stream.key, stream.id)
+        stream.found, stream.idle_since = False, None
+        self._unstarted(stream)
         log.info("stream_stopped", pipeline=stream.key.pipeline, model_id=stream.key.model_id, stream=stream.id)
+
+    def _unstarted(self, stream: Stream) -> None:
+        """Nothing of it is at its container; its session goes on. The node's is known to the node, ours to the disk."""
+        stream.asked = False
+        if stream.origin is Origin.SOLD:
+            self._records.save_soon(stream)
+        else:
+            stream.kept = False
+            self._records.forget_soon(stream.key, stream.id)
+
+    def _cut_riders(self, stream: Stream, why: str) -> None:
+        for cut in list(stream.riders):
+            cut(why)
 
     def _finish(self, stream: Stream, outcome: Outcome, why: str, *, confirmed: bool = True) -> None:
         """Free the slot, or let it go; once. `confirmed`: its container has said that it is not at work on it."""
@@ -163,6 +193,8 @@ class StreamEndings(StreamStarts):
             return
         self.streams.move(stream, StreamEvent.OVER)
         self.streams.drop(stream)
+        if stream not in self._stops:
+            self._fates.pop(stream, None)
         key = stream.key
         if stream.asked and not confirmed:
             model = self._runners.models().get(key)
@@ -178,10 +210,9 @@ class StreamEndings(StreamStarts):
             total_s=round(_now() - stream.began_at, 3),
         )
         self._end_at_node(stream)
-        forgotten = self._records.forget_soon(key, stream.id) if stream.asked else None
+        forgotten = self._records.forget_soon(key, stream.id) if stream.kept else None
         self._ended[stream] = StreamEnd(stream, outcome, why, forgotten)
-        for cut in list(stream.riders):
-            cut(why)
+        self._cut_riders(stream, why)
         # They are cut in the loop's next turn, and then it is known what their runner may still be at work on.
         asyncio.get_running_loop().call_soon(self._free, stream, outcome)
         self._tell_end(stream)

@@ -29,6 +29,7 @@ class ExpectedStream(NamedTuple):
     Attributes:
         began_at: loop clock, seconds; `began_date` is the same as Unix time.
         account: who pays for it; None = nobody is known to.
+        started: its container was asked to start it.
     """
 
     runner: RunnerId
@@ -37,6 +38,7 @@ class ExpectedStream(NamedTuple):
     began_at: float
     began_date: float
     account: Account | None = None
+    started: bool = True
 
 
 class ExpectedStreams:
@@ -69,6 +71,10 @@ class ExpectedStreams:
     def count(self, key: ModelKey, origin: Origin) -> int:
         """Return how many of a model there are."""
         return sum(of == key and each.origin is origin for (of, _), (each, *_) in self._places.items())
+
+    def of(self, origin: Origin) -> list[ExpectedStream]:
+        """Return those of this origin."""
+        return [each for each, *_ in self._places.values() if each.origin is origin]
 
     def accounts(self) -> set[str]:
         """Return the ids of their accounts."""

@@ -55,6 +55,7 @@ class Keeper(StreamBeginnings):
         ended: emitted once for each stream, when it has ended and no request rides on it any more.
         found: a stream that runs was found again after a restart.
         lost: the account of one that was not; it is settled when the task has ended (`StreamEnd.forgotten`).
+        given_up: a stream of an earlier orchd was not found: the same one, whether or not it has an account.
         over_at_node: a session of the node's that orchd has ended, or could not take: the node is to end it, too.
     """
 
@@ -73,6 +74,7 @@ class Keeper(StreamBeginnings):
         self._settings = settings
         self.found: Signal[Stream] = Signal()
         self.lost: Signal[Account, asyncio.Task[None]] = Signal()
+        self.given_up: Signal[ExpectedStream] = Signal()
         self._expected = ExpectedStreams(table, self._take, runners.knows, self._passed)
         self._heard: set[RunnerId] = set()
 
@@ -111,10 +113,9 @@ class Keeper(StreamBeginnings):
 
     def refused(self, stream: Stream, why: str) -> None:
         """Nothing was started: a reservation stays, a stream that began with this start is over."""
-        if stream.phase is StreamPhase.STARTING and stream.origin.at_node:
+        if stream.phase is StreamPhase.STARTING and stream.origin.reserved:
             self.streams.move(stream, StreamEvent.START_REFUSED)
-            stream.asked = False
-            self._records.forget_soon(stream.key, stream.id)
+            self._unstarted(stream)
         elif stream.live:
             self._finish(stream, Outcome.REFUSED, why)
 
@@ -161,7 +162,7 @@ class Keeper(StreamBeginnings):
             elif stream.phase is StreamPhase.RUNNING and asked_at > stream.sign_at:
                 stream.idle_since = asked_at if stream.idle_since is None else stream.idle_since
             elif stream.phase is StreamPhase.ENDING and stream.idle_since is not None and asked_at > stream.idle_since:
-                self._finish(stream, Outcome.OK, "its container has ended it")
+                self._is_free(stream, "its container has ended it")
         if first and word is ProbeWord.BUSY and not mine and self._is_alone(runner):
             self._find(runner)
 
@@ -173,8 +174,22 @@ class Keeper(StreamBeginnings):
         date = time.time() - now
         for stored, origin, account in await self._records.left():
             began_at = stored.began_at - date
-            left = ExpectedStream(stored.runner, stored.id, origin, began_at, stored.began_at, account)
+            left = ExpectedStream(
+                stored.runner, stored.id, origin, began_at, stored.began_at, account, stored.started
+            )
             self._expected.add(left, now)
+
+    async def keep(self, stream: Stream) -> None:
+        """Return when it is on the disk that there is this session, which nothing was started in yet.
+
+        Raises:
+            StoreError: it can't be written.
+        """
+        await self._records.keep(stream)
+
+    def expected(self, origin: Origin) -> list[ExpectedStream]:
+        """Return the streams of this origin that are still to be found again."""
+        return self._expected.of(origin)
 
     def expected_accounts(self) -> set[str]:
         """Return the ids of the accounts of streams that are still to be found again."""
@@ -187,9 +202,10 @@ class Keeper(StreamBeginnings):
         stream.began_date = expected.began_date
         if stream.session.account is None:
             stream.session.account = expected.account
-        stream.began_at, stream.asked, stream.ran = expected.began_at, True, True
-        stream.found = True
-        self.streams.move(stream, StreamEvent.FOUND)
+        stream.began_at, stream.kept, stream.found = expected.began_at, True, True
+        if expected.started:
+            stream.asked = stream.ran = True
+            self.streams.move(stream, StreamEvent.FOUND)
         log.info("stream_found", pipeline=key.pipeline, model_id=key.model_id, stream=name, origin=expected.origin)
         if (key, name) in self.over:
             self.end_soon(stream, Outcome.OK, "it was stopped before it was found again")
@@ -215,13 +231,13 @@ class Keeper(StreamBeginnings):
             signs = max(stream.sign_at, stream.session.progress_at)
             if stream.phase is StreamPhase.ENDING:
                 if stream.idle_since is not None and self._passed(stream.idle_since, now) >= WIND_DOWN_S:
-                    self._finish(stream, Outcome.OK, f"its container did not become free within {WIND_DOWN_S:g} s")
+                    self._is_free(stream, f"its container did not become free within {WIND_DOWN_S:g} s")
             elif (
                 stream.phase is StreamPhase.RUNNING
                 and stream.idle_since is not None
                 and self._passed(stream.idle_since, now) >= rules.idle_s
             ):
-                self._finish(stream, Outcome.OK, "its container says that it is free")
+                self._is_free(stream, "its container says that it is free")
             elif stream.live and self._passed(signs, now) >= rules.silence_s and not stream.riders:
                 self.end_soon(stream, Outcome.TIMEOUT, f"it gave no sign of life for {rules.silence_s:g} s")
         self._end_what_nobody_uses(now)
@@ -229,6 +245,7 @@ class Keeper(StreamBeginnings):
             forgotten = self._records.forget_soon(given_up.runner.key, given_up.name)
             if given_up.account is not None:
                 self.lost.emit(given_up.account, forgotten)
+            self.given_up.emit(given_up)
         self.over.forget_before(now - RECOVER_S)
         self.node_ends.names.forget_before(now - RECOVER_S)
 

@@ -1,4 +1,7 @@
-"""Writes down which streams run, and reads it after a restart. A failure is logged, and the stream goes on."""
+"""Writes down which streams there are, and reads it after a restart.
+
+A failure is logged, and the stream goes on, but where somebody is promised that it survives a restart.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import structlog
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.origins import Origin
+from orchd.domain.phases import StreamPhase
 from orchd.domain.stores import StoredStream, StreamStore
 from orchd.errors import StoreError
 from orchd.hooks.account import Account
@@ -34,12 +38,26 @@ class StreamRecords:
         self._store = store
         self._under_way: set[asyncio.Task[Any]] = set()
 
-    async def save(self, stream: Stream) -> None:
-        """Write down that it runs; on the disk when this returns."""
+    async def keep(self, stream: Stream) -> None:
+        """Write down that it is there, and whether it was started; on the disk when this returns.
+
+        One that is over by now is not written.
+
+        Raises:
+            StoreError: it can't be written.
+        """
+        if stream.phase is StreamPhase.ENDED:
+            return
+        stream.kept = True
         runner, began_at, account = stream.session.runner, stream.began_date, stream.session.account
         paid_by = None if account is None else account.to_json()
+        stored = StoredStream(stream.id, stream.origin, runner, began_at, paid_by, stream.asked)
+        await self._store.save_stream(stored)
+
+    async def save(self, stream: Stream) -> None:
+        """As `keep`; a failure is logged."""
         try:
-            await self._store.save_stream(StoredStream(stream.id, stream.origin, runner, began_at, paid_by))
+            await self.keep(stream)
         except StoreError as exc:
             log.error("stream_not_saved", stream=stream.id, reason=exc.message)
 

@@ -75,7 +75,7 @@ class StreamStarts:
             ContainerSilent: when awaited.
             NoChannels: when awaited; the container was not asked.
         """
-        stream.asked, stream.channels = True, channels
+        stream.asked, stream.kept, stream.channels = True, True, channels
         asking = self._ask_to_start(stream, model, headers, body)
         start = self._starts[stream] = spawn(asking, name="start a stream")
         return _answer_to(start)
@@ -115,7 +115,7 @@ class StreamStarts:
         """
         named = {name: value for name, value in headers.items() if name.lower() != STREAM_ID.lower()}
         named[STREAM_ID] = stream.id
-        if stream.origin.at_node:
+        if stream.origin.reserved:
             named = {name: value for name, value in named.items() if name.lower() != SESSION_ID.lower()}
             named[SESSION_ID] = stream.id
         return await self.containers.call(model, stream.session.address, call, headers=named, body=body)

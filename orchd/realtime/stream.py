@@ -33,6 +33,7 @@ class Stream:
         starts: how often somebody has meant to start it; tells one start from the next.
         asked: its container was asked to start it, and may be at work on it.
         ran: its container has said yes to a start.
+        kept: a record of it is on the disk, or will be in a moment.
         node_knows: the node was the first to know that it is over.
         request_at: loop clock, seconds, when the last request in it began.
         channels: those that orchd has had the node make for it; None = none, or their session's token is not known.
@@ -53,6 +54,7 @@ class Stream:
     starts: int = 0
     asked: bool = False
     ran: bool = False
+    kept: bool = False
     node_knows: bool = False
     request_at: float = 0.0
     channels: SessionChannels | None = field(default=None, repr=False)

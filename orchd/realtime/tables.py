@@ -11,7 +11,7 @@ from orchd.domain.stores import StoredStream
 
 log = structlog.get_logger("orchd.streams")
 
-_TYPES = (str, str, str, str, int, str, float)
+_TYPES = (str, str, str, str, int, str, float, int)
 
 
 class StreamTable:
@@ -34,7 +34,7 @@ class StreamTable:
 def stream_rows(sql: Sql) -> list[Row]:
     """Return every row, oldest first."""
     return sql.rows(
-        "SELECT pipeline, model_id, stream_id, origin, replica, generation, began_at, account FROM streams"
+        "SELECT pipeline, model_id, stream_id, origin, replica, generation, began_at, started, account FROM streams"
         " ORDER BY began_at"
     )
 
@@ -43,9 +43,13 @@ def put_stream(sql: Sql, stream: StoredStream) -> None:
     """Keep it, in place of one of the same model and id."""
     runner = stream.runner
     sql.change(
-        "INSERT OR REPLACE INTO streams (pipeline, model_id, stream_id, origin, replica, generation, began_at, account)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (*runner.key, stream.id, stream.origin, runner.replica, runner.generation, stream.began_at, stream.account),
+        "INSERT OR REPLACE INTO streams"
+        " (pipeline, model_id, stream_id, origin, replica, generation, began_at, started, account)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(*runner.key, stream.id, stream.origin, runner.replica, runner.generation),
+            *(stream.began_at, int(stream.started), stream.account),
+        ),
     )
 
 
@@ -56,11 +60,11 @@ def drop_stream(sql: Sql, key: ModelKey, id: str) -> None:
 
 def _read_row(row: Row) -> StoredStream | None:
     """Return what a row holds; None = it can't be read, and that is logged."""
-    pipeline, model_id, id, origin, replica, generation, began_at, account = row
+    pipeline, model_id, id, origin, replica, generation, began_at, started, account = row
     if tuple(map(type, row[:-1])) == _TYPES:  # SQLite keeps a value of any type in any column.
         runner = RunnerId(ModelKey(pipeline, model_id), replica, generation)
         # An account that is not text is one that can't be read, which is told where it is.
-        return StoredStream(id, origin, runner, began_at, account if account is None else str(account))
+        return StoredStream(id, origin, runner, began_at, account if account is None else str(account), bool(started))
     log.warning(
         "stored_row_unreadable",
         table="streams",
