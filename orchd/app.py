@@ -30,6 +30,7 @@ from orchd.health.part import HealthPart
 from orchd.history.part import HistoryPart
 from orchd.history.ports import Kind
 from orchd.hooks.part import HooksPart
+from orchd.jobs.needs import LongSessions
 from orchd.jobs.part import JobsPart
 from orchd.lag import LoopLag
 from orchd.lifetime import Lifetime, Stage
@@ -127,6 +128,11 @@ class App:
         reconcile = self._add(ReconcilePart)(context, runtimes, health, sessions, catalog, history, database)
         notify = self._add(NotifyPart)(context, reconcile, self._stop.is_set)
         realtime = self._add(RealtimePart)(context, database, sessions, reconcile)
+        sold = None
+        if rules.sells_sessions:
+            from orchd.sold.part import SoldPart
+
+            sold = self._add(SoldPart)(context, database, reconcile, realtime)
         node = None
         if rules.orchestrator.enabled:
             from orchd.node.part import NodePart
@@ -143,7 +149,7 @@ class App:
             shown.append(ledger.show)
             tickets = self._add(TicketsPart)(context, known, ledger)
         hooks = self._add(HooksPart)(context, database, BuiltInHooks(context, node, tickets), rate)
-        jobs = self._add(JobsPart)(context, sessions, reconcile, realtime, node, hooks, self._lines)
+        jobs = self._add(JobsPart)(context, sessions, reconcile, LongSessions(realtime, sold), node, hooks, self._lines)
         self._add(AdminPart)(context, reconcile, self._lifetime.is_running, shown)
         drain = partial(self._lifetime.drain, above=reconcile)
         down = TakeDown(reconcile, runtimes, drain, self.waiting_for, self.stop, history)

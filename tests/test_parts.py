@@ -37,6 +37,8 @@ async def test_the_parts_are_those_that_app_makes_in_start_order(tmp_path: Path)
         "public": {"listen": "127.0.0.1:0"},
     }
     settings = Settings.model_validate({"state_dir": str(tmp_path), **on})
+    public = settings.public.model_copy(update={"doors": ("live-runner",)})
+    settings = settings.model_copy(update={"public": public})
     made = App(settings, {})._parts
     assert [part.name for part in made] == [entry.name for entry in parts.PARTS]
     for part, entry in zip(made, parts.PARTS, strict=True):

@@ -26,6 +26,7 @@ from orchd.domain.state import Problem
 _PRICE_FIELDS = frozenset({"gateway", "price_per_unit", "pixels_per_unit", "price_unit", "currency"})
 _DEFAULT_GATEWAY = "default"
 _IDLE_TIMEOUT_S = 300.0
+_SESSION_IDLE_S = 60.0
 
 S = TypeVar("S", HealthSpec, InferenceSpec, MetricsSpec, StopSpec, StreamSpec)
 
@@ -182,6 +183,7 @@ def _model(draft: Draft, key: ModelKey, context: FileContext) -> Model | None:
         price=_price(draft) if _gateway(draft) == _DEFAULT_GATEWAY else None,
         capability=entry.capability,
         persistent=profile.stream.post_starts_stream if entry.mode is None else entry.mode == "persistent",
+        session_idle_s=entry.session_idle_s or _SESSION_IDLE_S,
         details=_details(entry),
     )
 

@@ -231,6 +231,11 @@ class Entry(Fields):
     idle_timeout_s: Seconds | None = Field(
         None, description="seconds without sessions until a cold model is stopped; default 300"
     )
+    session_idle_s: Seconds | None = Field(
+        None,
+        description="seconds without any request, byte or payment until a session ends that a client has reserved at "
+        "orchd itself; default 60",
+    )
     max_sessions: Count | None = Field(None, description="most sessions at once, over all replicas; default 1")
     capacity: Count | None = Field(None, description="go-livepeer's word for maxSessions of a url entry")
     replicas: Annotated[int, Field(ge=1, le=1_000), WHOLE] | None = Field(

@@ -220,6 +220,7 @@ class Model:
         price: None = not offered for pay.
         capability: what gateways ask for; None = after the daemon's pattern.
         persistent: sessions outlive a request; else each request is one.
+        session_idle_s: one that orchd has sold ends after this long without any use.
         gateway_prices: (gateway address, price), from rows that differ only in `gateway`.
         details: as the entry has them.
     """
@@ -244,6 +245,7 @@ class Model:
     gateway_prices: tuple[tuple[str, Price], ...] = ()
     capability: str | None = None
     persistent: bool = False
+    session_idle_s: float = 60.0
     details: Details = NO_DETAILS
 
     def name_for_gateways(self, pattern: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
@@ -24,6 +24,7 @@ class SoldSession:
         persistent: it outlives a request; else it is a single-shot job.
         fixed: it is paid once, and takes no top-up.
         pending: its payment is being booked: it is counted, and its container does not see it yet.
+        ending: its end has begun: no request and no payment is taken in it, and its container has its last word.
         sign_at: loop clock, seconds: the last request, byte (of its channels, too) or top-up.
         end: ends it soon, with what is in flight; gets how and why. Repeats are fine.
     """
@@ -37,6 +38,15 @@ class SoldSession:
     end: Callable[[Outcome, str], None]
     account: str = ""
     pending: bool = True
+    ending: bool = False
+
+
+class Bought(NamedTuple):
+    """Who pays for a session, and how; see `SoldSession`."""
+
+    payer: str = ""
+    account: str = ""
+    fixed: bool = False
 
 
 class SoldSessions(Protocol):
@@ -54,6 +64,10 @@ class SoldSessions(Protocol):
         be found again; None = there is none."""
         ...
 
+    def was_here(self, id: str) -> bool:
+        """Return whether one of this id has ended lately."""
+        ...
+
     def of_account(self, account: str) -> SoldSession | None:
         """Return the one that this account is for; None = it has ended, or was never sold."""
         ...
@@ -65,7 +79,7 @@ class SoldSessions(Protocol):
 
     def served_ns(self, session: SoldSession) -> int:
         """Return the nanoseconds in which it could be served since it began or, after a restart, since its first sign
-        of life: only while its runner was ready. Never less than before."""
+        of life: only while its runner was ready. Never less than before; of one that has ended it stays as it was."""
         ...
 
     def token(self, session: SoldSession) -> Secret:

@@ -94,6 +94,7 @@ class JobEnding:
     ) -> None:
         self._table = sessions.table
         self._letting_go = sessions.letting_go
+        self._sold = sessions.sold
         self._accounts = accounts
         self._realtime = realtime
         self._metrics = listeners.metrics
@@ -133,6 +134,8 @@ class JobEnding:
         if run.stream is not None:
             self._leave_stream(run, outcome, now)
             session = None
+        elif run.sold is not None and self._sold is not None:
+            self._sold.over(run.sold, f"its job has ended: {outcome}")
         if session is not None:
             if outcome is OK:
                 self._table.end(session, outcome)
@@ -150,6 +153,8 @@ class JobEnding:
         """The stream stays. If hooks are still being asked about its start, that ends first."""
         assert run.stream is not None
         session = run.stream.session
+        if run.status:
+            session.progress_at = now
         if run.status and not session.served.status:
             first_byte_s = now - run.began_at if run.first_byte_s is None else run.first_byte_s
             session.served = Measured(0.0, first_byte_s, run.status, run.held_s)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from orchd.domain.ids import Address
 from orchd.domain.model import Model
@@ -22,15 +24,26 @@ from orchd.relay.event_stream import EventsEnd
 from orchd.relay.ports import Carrier, Connection, RunnerBroke
 from orchd.sessions.session import Session
 
+if TYPE_CHECKING:
+    from orchd.sold.live import LiveSession
+
 
 class Forwarder:
     """The last stage of a job's flow.
 
     Args:
         carrier: connections to runners.
+        session_lines: returns what a runner is told of a session that orchd has sold.
     """
 
-    def __init__(self, settings: JobsSettings, carrier: Carrier, clock: JobClock) -> None:
+    def __init__(
+        self,
+        settings: JobsSettings,
+        carrier: Carrier,
+        clock: JobClock,
+        session_lines: Callable[[LiveSession], bytes],
+    ) -> None:
+        self._session_lines = session_lines
         self._carrier = carrier
         self._now = clock.now
         self._date = clock.date
@@ -46,12 +59,16 @@ class Forwarder:
             }
         )
 
-    def request(self, head: RequestHead, address: Address, model: Model, plan: Plan) -> bytes:
-        """Return the head that the runner gets."""
+    def request(self, head: RequestHead, address: Address, model: Model, plan: Plan, lines: bytes = b"") -> bytes:
+        """Return the head that the runner gets.
+
+        Args:
+            lines: what it is told of the session.
+        """
         # What a proxy leads to is not the runner for which the entry's token is meant.
         token = model.token.value if model.token and plan.elsewhere is None else None
         path = f"{address.base_path}{plan.target}".encode("latin-1")
-        return to_runner(head, path, self._hosts[address], token=token, fates=plan.passing)
+        return to_runner(head, path, self._hosts[address], token=token, fates=plan.passing, lines=lines)
 
     async def pass_on(self, run: Run, session: Session, plan: Plan) -> None:
         """Return when the whole answer has reached the caller.
@@ -65,7 +82,10 @@ class Forwarder:
         address = session.address if elsewhere is None else elsewhere.address
         request = plan.requests.get(address)
         if request is None:
-            request = plan.requests[address] = self.request(run.head, address, model, plan)
+            lines = b"" if run.sold is None else self._session_lines(run.sold)
+            request = self.request(run.head, address, model, plan, lines)
+            if not plan.sells:  # Else the next one with the same head is another session.
+                plan.requests[address] = request
         run.patience_s = self._patience[model.inference.timeout_s]
         connection = self._carrier.take(session.runner) if elsewhere is None else None
         while True:

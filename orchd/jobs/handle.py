@@ -17,7 +17,7 @@ from orchd.domain.ids import ModelKey, new_ids
 from orchd.domain.outcomes import Outcome
 from orchd.doors.entrance import Entrance
 from orchd.doors.own import OwnAnswer, OwnStream
-from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, Beside, HealthAsked, Served, TrialAsked
+from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, Beside, HealthAsked, Reserve, Served, TrialAsked
 from orchd.errors import Code, JobRefused
 from orchd.hooks.calls import HookCalls, awaited
 from orchd.jobs.accounts import Accounts
@@ -32,6 +32,7 @@ from orchd.jobs.own_streams import OwnStreams
 from orchd.jobs.plan import Plan
 from orchd.jobs.realtime import Realtime
 from orchd.jobs.refused import answer_to, crashed
+from orchd.jobs.reserve import Seller
 from orchd.jobs.run import Aborted, Run
 from orchd.jobs.settings import JobsSettings
 from orchd.jobs.slots import SlotTaker
@@ -71,7 +72,6 @@ class Handler:
         self._hooks = hooks
         self._now = now
         self._slots = SlotTaker(sessions.table, settings.hold_timeout_s, now)
-        self._forward = Forwarder(settings, carrier, clock)
         self._ids = new_ids()
         self._served = Served({})
         self._accounts = accounts = Accounts(hooks, keeper.end_soon, self._look_idle)
@@ -82,7 +82,12 @@ class Handler:
             admit=self._admit,
             began=accounts.charge_stream,
             node=sessions.node,
+            sold=sessions.sold,
         )
+        self._seller = Seller(
+            sessions.sold, keeper, self._slots, self._admit, accounts.charge_stream, settings.between_bytes_timeout_s
+        )
+        self._forward = Forwarder(settings, carrier, clock, self._seller.lines)
         self._own = OwnAnswers(self._arrive, settings.between_bytes_timeout_s, OwnLines(now))
         self._own_streams = OwnStreams(carrier, settings.between_bytes_timeout_s)
         self.ending = JobEnding(sessions, accounts, self._realtime, listeners, hooks, now)
@@ -194,9 +199,8 @@ class Handler:
                 return await self._health(run, plan.way)
             plan = await self._plan_by_body(run, plan)
         run.model = model = plan.model
-        run.way = way = plan.job
+        run.way, way = plan.known, plan.job
         assert model is not None
-        assert way is not None
         run.key = key = model.key
         if plan.most and (head.length or 0) > plan.most:
             raise TooMuch
@@ -205,6 +209,9 @@ class Handler:
             await run.outside(awaited(waits))
         if plan.refused is not None:
             raise JobRefused(*plan.refused)
+        if way is None:
+            assert isinstance(plan.way, Reserve)
+            return await self._seller.reserve(run, plan.way)
         if plan.call is not None:
             return await self._realtime.serve(run, plan.call, way, model)
         if plan.in_session:
@@ -220,9 +227,13 @@ class Handler:
                 session = await self._slots.wait(run, key, begun)
             if run.place is not None:
                 self._slots.seat(run, session)
+        if plan.sells:
+            self._seller.sell(run, session)
         if hooks.admitting or hooks.accounting:
             await self._admit(run)
         run.admitted = True
+        if plan.sells:
+            self._seller.begun(run)
         if hooks.charging:
             self._accounts.charge(run, session)
         if head.expects:

@@ -36,6 +36,7 @@ def to_runner(
     *,
     token: str | None = None,
     fates: Memo[bytes, bool] = TO_RUNNER,
+    lines: bytes = b"",
 ) -> bytes:
     """Return the head that the runner gets: the caller's headers in their order, duplicates kept, without secrets and
     without what belongs to the caller's connection.
@@ -45,12 +46,14 @@ def to_runner(
         host: of `host_line`.
         token: bearer token of the entry, if it has one. It stands in place of what the caller presents.
         fates: which of the caller's headers pass, by name: of the door by which the job came.
+        lines: what else the runner is told.
     """
     parts = [head.method, b" ", target, host]
     fields = passing(head.headers, head.hops, fates)
     if token is not None:
         fields = [field for field in fields if plain(field[0]) != b"authorization"]
     parts += [b"%b: %b\r\n" % field for field in fields]
+    parts.append(lines)
     if token is not None:
         parts.append(b"Authorization: Bearer %b\r\n" % token.encode("ascii"))
     if head.length is not None:

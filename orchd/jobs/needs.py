@@ -13,11 +13,14 @@ from orchd.http1.render import Date
 from orchd.lag import LoopLag
 from orchd.names import Names
 from orchd.realtime.keeper import Keeper
+from orchd.realtime.ports import RealtimeStreams
 from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
 
 if TYPE_CHECKING:
     from orchd.node.ports import NodeCalls
+    from orchd.sold.keeper import SoldKeeper
+    from orchd.sold.ports import SellsSessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,26 @@ class SessionKeepers:
         letting_go: keeps the slots of jobs that were cut while their runners may be at work.
         streams: keeps realtime sessions.
         node: where those of Live Runner's have their channels; None = there is no node.
+        sold: keeps the sessions that orchd sells itself; None = it sells none.
     """
 
     table: SessionTable
     letting_go: LettingGo
     streams: Keeper
     node: NodeCalls | None = None
+    sold: SoldKeeper | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LongSessions:
+    """The parts whose sessions outlive their requests.
+
+    Attributes:
+        sold: None = orchd sells none itself.
+    """
+
+    realtime: RealtimeStreams
+    sold: SellsSessions | None = None
 
 
 @dataclass(frozen=True, slots=True)

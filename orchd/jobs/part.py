@@ -16,13 +16,12 @@ from orchd.hooks.terms import Terms
 from orchd.jobs.ending import JobListeners
 from orchd.jobs.lines import JobLines
 from orchd.jobs.metrics import ConnectionCollector, JobCollector
-from orchd.jobs.needs import ModelFacts, SessionKeepers, Surroundings
+from orchd.jobs.needs import LongSessions, ModelFacts, SessionKeepers, Surroundings
 from orchd.jobs.server import JobServer
 from orchd.jobs.waits import waits_for
 from orchd.limits import open_files, share
 from orchd.logs import LineBuffer
 from orchd.part import Context, Part
-from orchd.realtime.ports import RealtimeStreams
 from orchd.reconcile.ports import Reconciler
 from orchd.relay.listener import JobListener, OpenListener
 from orchd.sessions.ports import Sessions
@@ -81,7 +80,7 @@ class JobsPart(Part):
         context: Context,
         sessions: Sessions,
         reconcile: Reconciler,
-        realtime: RealtimeStreams,
+        long: LongSessions,
         node: NodeSide | None,
         hooks: Hooks,
         lines: LineBuffer | None,
@@ -89,7 +88,7 @@ class JobsPart(Part):
         self._context = context
         self._sessions = sessions
         self._reconcile = reconcile
-        self._realtime = realtime
+        self._realtime, self._sold = long.realtime, long.sold
         self._node = node
         self._hooks = hooks
         self._lines = lines
@@ -116,6 +115,7 @@ class JobsPart(Part):
                 self._sessions.letting_go,
                 self._realtime.keeper,
                 None if self._node is None else self._node.access.calls,
+                None if self._sold is None else self._sold.sold,
             ),
             self._hooks.calls,
             JobListeners(collector, JobLines(self._lines), self._reconcile.hurry, self.unanswered.emit),

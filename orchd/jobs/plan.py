@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from orchd.domain.ids import Address
 from orchd.domain.model import ExternalLaunch, Model
+from orchd.domain.origins import Origin
 from orchd.doors.base import Door
 from orchd.doors.entrance import Entrance
 from orchd.doors.paths import MAX_PATH_LENGTH, climbs
-from orchd.doors.routes import HealthAsked, ProxyDestination, Route, Served, ToRunner
+from orchd.doors.routes import HealthAsked, ProxyDestination, Reserve, Route, Served, ToRunner
 from orchd.errors import Code
 from orchd.http1.rules import RequestHead
 from orchd.jobs.early import can_be_early
@@ -31,6 +32,7 @@ class Plan:
         elsewhere: where the job goes in place of a runner; None = to a runner.
         call: what is asked of a stream; None = it is a job.
         in_session: the request belongs to a session that outlives it.
+        sells: the job is a session that orchd sells.
         kind: of the session that it makes if not.
         refused: why its path can't be served to anybody; None = it can.
         most: bytes of the body; 0 = no limit.
@@ -58,6 +60,7 @@ class Plan:
         "refused",
         "reply",
         "requests",
+        "sells",
         "served",
         "target",
         "way",
@@ -68,14 +71,14 @@ class Plan:
         self.entrance = entrance
         self.door = door
         self.way = way
-        self.known: ToRunner | HealthAsked | None = way if isinstance(way, ToRunner | HealthAsked) else None
+        self.known = way if isinstance(way, ToRunner | HealthAsked | Reserve) else None
         self.model: Model | None = None
         self.target = ""
         self.elsewhere: ProxyDestination | None = None
         self.most = 0
         self.call: StreamCall | None = None
         self.refused: tuple[Code, str] | None = None
-        self.in_session = False
+        self.in_session = self.sells = False
         self.kind = SessionKind.NODE_JOB if door.origin.at_node else SessionKind.JOB
         self.job: ToRunner | None = None
         self.first_byte_s = door.first_byte_s(served.beside)
@@ -88,13 +91,16 @@ class Plan:
             self.model = model = served.models[way.key]
             self.target = way.target
             self.most = model.inference.max_body_mb * MIB
-            self.in_session = door.in_session(model)
+            self.in_session = bool(way.session) or door.in_session(model)
+            self.sells = door.origin is Origin.SOLD and not self.in_session
             self.elsewhere = way.elsewhere
             if way.elsewhere is None:
                 self.call = call_of(model, head.method, way.target.partition("?")[0])
                 self.refused = _refused(self.call, way, door, model, head)
             if door.passing_early is not None and model.inference.early_head_s and can_be_early(head):
                 self.early_s, self.passing = model.inference.early_head_s, door.passing_early
+        elif isinstance(way, Reserve):
+            self.model = served.models[way.key]
         self.requests: dict[Address, bytes] = {}
         self.reply: AnswerToCaller | None = None
 

@@ -22,6 +22,7 @@ from orchd.jobs.run import Run
 from orchd.jobs.slots import SlotTaker
 from orchd.jobs.stream_body import check_start, id_in, said_id
 from orchd.jobs.stream_head import name_in, nameless, passing_headers, session_pass
+from orchd.jobs.whole_body import whole_body
 from orchd.realtime.channels import brings_media
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import Keeper
@@ -34,11 +35,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
 
     from orchd.node.ports import NodeCalls
+    from orchd.sold.keeper import SoldKeeper
 
 MIB = 1024 * 1024
 MAX_BODY_BYTES = 16 * MIB
 """A gateway takes 10 MiB for a start (docs/protocol/byoc.md, 7)."""
 JSON = (b"Content-Type", b"application/json")
+FOUND_S = 10.0
+"""Longest wait of a request for the runner of its session, which orchd looks for after a restart."""
 
 
 class Realtime:
@@ -51,6 +55,7 @@ class Realtime:
         admit: asks the hooks that take what a stream costs.
         began: a stream has begun to run: it is charged for from now on.
         node: has the channels of its sessions made; None = there is no node.
+        sold: knows the sessions that orchd sells itself; None = it sells none.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class Realtime:
         admit: Callable[[Run], Awaitable[None]],
         began: Callable[[Stream], None],
         node: NodeCalls | None = None,
+        sold: SoldKeeper | None = None,
     ) -> None:
         self._keeper = keeper
         self._body_timeout_s = body_timeout_s
@@ -69,6 +75,7 @@ class Realtime:
         self._admit = admit
         self._began = began
         self._node = node
+        self._sold = sold
 
     async def serve(self, run: Run, call: StreamCall, way: ToRunner, model: Model) -> None:
         """Answer a call about a stream.
@@ -79,9 +86,11 @@ class Realtime:
         # A stream counts as a job when it has ended; see `Handler.stream_ended`. One that can't begin counts here.
         run.counts = call is StreamCall.START
         body = await self._body(run, model)
-        name = name_in(run.head, run.door.naming)
+        name = way.session or name_in(run.head, run.door.naming)
         said = check_start(body) if call is StreamCall.START else None
-        if run.door.naming.in_body:
+        if way.session:
+            await self._sold_stream(run, way)
+        elif run.door.naming.in_body:
             name = name or (said_id(body) if said is None else id_in(said))
         elif not name:
             raise nameless(run.door.naming)
@@ -109,15 +118,33 @@ class Realtime:
         Raises:
             JobRefused: the request names none, or one that is over; or there is no slot.
         """
-        name = name_in(run.head, run.door.naming)
+        name = way.session or name_in(run.head, run.door.naming)
         if not name:
             raise nameless(run.door.naming)
-        await self._found_again(run, way, name)
-        stream = await self._find(run, way, name)
+        if way.session:
+            stream = await self._sold_stream(run, way)
+        else:
+            await self._found_again(run, way, name)
+            stream = await self._find(run, way, name)
         if not self._keeper.goes_on(stream):
             raise JobRefused(Code.STREAM_UNKNOWN, f"cannot go on with session {name} of {way.key}: it has ended")
         self._own(run, stream)
         return stream.session
+
+    async def _sold_stream(self, run: Run, way: ToRunner) -> Stream:
+        """Return the stream of the session that the path names, waiting a moment for one of an earlier orchd's.
+
+        Raises:
+            JobRefused: STREAM_UNKNOWN: there is no such session, or it has ended; HOLD_TIMEOUT: it is not found yet.
+        """
+        key, name = way.key, way.session
+        if (place := self._keeper.until_found(key, name)) is not None:
+            await self._slots.wait(run, key, place, shared=True, most_s=FOUND_S)
+        stream = self._keeper.streams.find(key, name)
+        run.sold = None if self._sold is None else self._sold.find(name)
+        if stream is None or run.sold is None:
+            raise JobRefused(Code.STREAM_UNKNOWN, f"cannot serve the request: there is no such session of {key}")
+        return stream
 
     async def _found_again(self, run: Run, way: ToRunner, name: str) -> None:
         """Wait for a stream that an earlier orchd has left, if it is one: its runner may be there in a moment."""
@@ -174,7 +201,7 @@ class Realtime:
         await self._admit(run)
         _check_not_stopped(stream, run)
         run.admitted = True
-        headers = passing_headers(run.head, run.door.naming)
+        headers = self._headers(run)
         try:
             channels = None if own_media else self._channels(run, stream)
             start = keeper.start(stream, model, headers, body, channels)
@@ -202,7 +229,7 @@ class Realtime:
         stream = self._which(run, way, name)
         reply = None
         if stream is not None:
-            headers = passing_headers(run.head, run.door.naming)
+            headers = self._headers(run)
             if stream.found and stream.channels is None:
                 stream.channels = self._channels(run, stream)
             reply = await run.outside(self._keeper.stop(stream, headers, body))
@@ -222,7 +249,7 @@ class Realtime:
 
     async def _ask(self, run: Run, stream: Stream, call: StreamCall, way: ToRunner, model: Model, body: bytes) -> None:
         self._own(run, stream)
-        asking = self._keeper.ask(stream, call, model, passing_headers(run.head, run.door.naming), body)
+        asking = self._keeper.ask(stream, call, model, self._headers(run), body)
         reply = await self._asked(run, call, model, asking)
         if reply is None:
             raise JobRefused(Code.BACKEND_UNUSABLE, f"cannot {call}: the container of {model.key} has no such route")
@@ -244,6 +271,13 @@ class Realtime:
         route, token = session_pass(run.head)
         return SessionChannels(self._node, route, stream.id, Secret(token)) if route and token else None
 
+    def _headers(self, run: Run) -> dict[str, str]:
+        """Return the headers that the container gets of those of the caller's, and what it is told of its session."""
+        headers = passing_headers(run.head, run.door.naming)
+        if run.sold is not None and self._sold is not None:
+            headers |= self._sold.headers(run.sold)
+        return headers
+
     def _own(self, run: Run, stream: Stream) -> None:
         run.stream, run.session = stream, stream.session
         self._slots.seat(run, stream.session)
@@ -262,15 +296,8 @@ class Realtime:
         return streams[0] if streams else None
 
     async def _body(self, run: Run, model: Model) -> bytes:
-        caller, seconds = run.caller, self._body_timeout_s
         most = min(model.inference.max_body_mb * MIB or MAX_BODY_BYTES, MAX_BODY_BYTES)
-        text = f"cannot read the body: the caller sent no byte of it for {seconds:g} s"
-        run.within(seconds, Code.BODY_STALLED, lambda *_: text)
-        caller.proceed()
-        caller.collect(most + 1)
-        await run.wait()
-        run.without_limit()
-        body = caller.message.take() if caller.message.pieces else b""
+        body = await whole_body(run, most, self._body_timeout_s)
         if len(body) > most:
             raise JobRefused(
                 Code.BODY_TOO_LARGE,

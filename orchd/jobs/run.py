@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Callable, Coroutine, Generator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.doors.base import Door
-from orchd.doors.routes import HealthAsked, ToRunner
+from orchd.doors.routes import HealthAsked, Reserve, ToRunner
 from orchd.errors import Code, JobRefused
 from orchd.hooks.account import Account
 from orchd.hooks.job import Job, NodeProof
@@ -28,6 +28,9 @@ from orchd.relay.ports import Caller, EventStream, Transfer
 from orchd.sessions.payers import PayerPlace
 from orchd.sessions.session import Session
 from orchd.tasks import caught, spawn
+
+if TYPE_CHECKING:
+    from orchd.sold.live import LiveSession
 
 T = TypeVar("T")
 
@@ -92,6 +95,7 @@ class Run:
     terms: name and price of a model for a payer.
     stream: the realtime session that the request is about; its slot is not ours to free.
     starts: which start of that session the request is; 0 = none.
+    sold: the session that the request begins, belongs to or is, if orchd has sold it.
     events: watches an event stream whose end the caller is told in words.
     begin_by: when the answer must have begun (loop clock, seconds); infinite = at any time.
     early: sends the caller a head when the runner has had the job for some time; None = the head is the runner's.
@@ -101,8 +105,8 @@ class Run:
     __slots__ = (
         "_fault", "_flow", "_gift", "_job", "_late", "_now", "_patience_s", "_waits", "admitted", "arrived",
         "began_at", "begin_by", "caller", "charging", "counts", "door", "early", "events", "explain", "first_byte_s",
-        "head", "held_s", "key", "model", "outer", "patience_s", "peer", "place", "request_id", "session", "starts",
-        "status", "stream", "terms", "transfer", "way",
+        "head", "held_s", "key", "model", "outer", "patience_s", "peer", "place", "request_id", "session", "sold",
+        "starts", "status", "stream", "terms", "transfer", "way",
     )  # fmt: skip
 
     def __init__(self, caller: Caller, request_id: str, now: Callable[[], float], door: Door) -> None:
@@ -111,7 +115,7 @@ class Run:
         self.peer = caller.peer
         self.began_at = now()
         self.door = door
-        self.way: ToRunner | HealthAsked | None = None
+        self.way: ToRunner | HealthAsked | Reserve | None = None
         self.key: ModelKey | None = None
         self.arrived = False
         self.session: Session | None = None
@@ -130,6 +134,7 @@ class Run:
         self.terms: Callable[[Model, str], Terms] = terms_of
         self.stream: Stream | None = None
         self.starts = 0
+        self.sold: LiveSession | None = None
         self.events: EventStream | None = None
         self.begin_by = NEVER
         self.early: Callable[[], None] | None = None
@@ -177,12 +182,18 @@ class Run:
     @property
     def in_session(self) -> bool:
         """It belongs to a session that outlives it."""
-        return isinstance(self.way, ToRunner) and self.model is not None and self.door.in_session(self.model)
+        way = self.way
+        return (
+            isinstance(way, ToRunner)
+            and self.model is not None
+            and (bool(way.session) or self.door.in_session(self.model))
+        )
 
     @property
     def proof(self) -> NodeProof | None:
         """What it shows to prove that the node has sent it; None = nothing, or it names no model that is served."""
-        return None if self.way is None else self.door.proof(self.head, self.way)
+        way = self.way
+        return None if way is None or isinstance(way, Reserve) else self.door.proof(self.head, way)
 
     @property
     def runner(self) -> RunnerId | None:

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from orchd.domain.ids import ModelKey
 from orchd.errors import Code, JobRefused
 from orchd.hooks.job import NO_LIMITS
-from orchd.jobs.run import Run
+from orchd.jobs.run import NEVER, Run
 from orchd.sessions.session import Session, SessionKind
 from orchd.sessions.slots import QueuePlace
 from orchd.sessions.table import SessionTable
 
 JOB = SessionKind.JOB  # Members of enums are slow to look up: each job needs this one.
+
+STARTING_RETRY_S = 5
+"""`Retry-After` of who is told that a model is being started."""
 
 
 class SlotTaker:
@@ -45,6 +48,27 @@ class SlotTaker:
         if session.place is None:
             session.place, run.place = run.place, None
 
+    def at_once(self, run: Run, key: ModelKey) -> Session:
+        """Take a slot for a stream of a model that is ready; the end of the job gives it back unless the stream does.
+
+        Raises:
+            JobRefused: CAPACITY_EXHAUSTED; NOT_READY: the model is cold. It is being started, whoever leaves meanwhile.
+        """
+        self.count(run, key)
+        begun = self._table.begin(key, SessionKind.STREAM)
+        if not isinstance(begun, Session):
+            self._table.leave(begun)
+            self._table.want(key)
+            raise JobRefused(
+                Code.NOT_READY,
+                f"cannot begin a session of {key}: it is being started; ask again",
+                retry_after_s=STARTING_RETRY_S,
+            )
+        run.session = begun
+        begun.abort = run.abort
+        self.seat(run, begun)
+        return begun
+
     async def for_stream(self, run: Run, key: ModelKey) -> Session:
         """Take a slot for a stream; the end of the job gives it back unless a stream has taken it over by then."""
         begun = self._table.begin(key, SessionKind.STREAM)
@@ -54,11 +78,14 @@ class SlotTaker:
         begun.abort = run.abort
         return begun
 
-    async def wait(self, run: Run, key: ModelKey, place: QueuePlace, *, shared: bool = False) -> Session:
+    async def wait(
+        self, run: Run, key: ModelKey, place: QueuePlace, *, shared: bool = False, most_s: float = NEVER
+    ) -> Session:
         """Wait in the queue of a cold model.
 
         Args:
             shared: the slot will be a stream's, and not the run's to give back.
+            most_s: longest wait, seconds, if that is less than a job may wait.
 
         Raises:
             JobRefused: HOLD_TIMEOUT, or whatever the table says of the model.
@@ -73,8 +100,9 @@ class SlotTaker:
 
         place.resolve = resolve
         queued_at = self._now()
-        hold_s = min(self._hold_s, max(0.0, run.begin_by - queued_at))
-        within_s = self._hold_s if hold_s == self._hold_s else run.begin_by - run.began_at
+        may_s = min(self._hold_s, most_s)
+        hold_s = min(may_s, max(0.0, run.begin_by - queued_at))
+        within_s = may_s if hold_s == may_s else run.begin_by - run.began_at
         text = f"cannot begin a session of {key}: it was not ready within {within_s:g} s"
 
         def too_long(*_: object) -> str:

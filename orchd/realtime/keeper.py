@@ -174,9 +174,7 @@ class Keeper(StreamBeginnings):
         date = time.time() - now
         for stored, origin, account in await self._records.left():
             began_at = stored.began_at - date
-            left = ExpectedStream(
-                stored.runner, stored.id, origin, began_at, stored.began_at, account, stored.started
-            )
+            left = ExpectedStream(stored.runner, stored.id, origin, began_at, stored.began_at, account, stored.started)
             self._expected.add(left, now)
 
     async def keep(self, stream: Stream) -> None:

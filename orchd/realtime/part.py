@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchd.database.database import HasDatabase
 from orchd.domain.ids import ModelKey
+from orchd.domain.origins import Origin
 from orchd.domain.signal import Signal
 from orchd.part import Context, Part, Roots
 from orchd.realtime.clients import ClientWatch
@@ -49,6 +50,9 @@ class RealtimePart(Part):
         self._reconcile.snapshots.contribute(self.keeper)
         StreamCollector(context.metrics, self.keeper.streams.counts, self._carries_streams)
         await self.keeper.restore()
+        if not context.settings.sells_sessions:  # Nobody can come back for those that an earlier orchd has sold.
+            for left in self.keeper.expected(Origin.SOLD):
+                self.keeper.stopped(left.runner.key, left.name)
 
     def _carries_streams(self, key: ModelKey) -> bool:
         model = self._reconcile.loop.models().get(key)

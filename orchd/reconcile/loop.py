@@ -152,6 +152,11 @@ class Loop:
         """Return whether there is such a runner, or it can't be known yet."""
         return runner in self.state.fleet.runners or NOT_SEEN in self.state.down.values()
 
+    def serves(self, runner: RunnerId) -> bool:
+        """Return whether a runner answers the sessions that it has: it is ready, or drains."""
+        found = self.state.fleet.runners.get(runner)
+        return found is not None and found.state in (RunnerState.READY, RunnerState.DRAINING)
+
     def given_up(self, runner: RunnerId) -> str:
         """Return why nothing can be expected of a runner any more that is not replaced; empty = it serves."""
         found = self.state.fleet.runners.get(runner)

@@ -27,6 +27,10 @@ class ServedModels(Protocol):
         """Return whether there is such a runner, or it can't be known yet."""
         ...
 
+    def serves(self, runner: RunnerId) -> bool:
+        """Return whether a runner answers the sessions that it has: it is ready, or drains."""
+        ...
+
     def given_up(self, runner: RunnerId) -> str:
         """Return why nothing can be expected of a runner any more that is not replaced; empty = it serves."""
         ...

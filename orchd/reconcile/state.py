@@ -251,7 +251,7 @@ class ReconcileState:
             expected=frozenset(table.expected(key)),
             letting_go=frozenset([each.runner for each in replicas if each.letting_go]),
             idle_since={each.runner: each.idle_since for each in replicas if each.idle_since},
-            awaited=frozenset((key,)) if model is not None and table.waiting(key) else frozenset(),
+            awaited=frozenset((key,)) if model is not None and table.awaited(key) else frozenset(),
             up=self.up,
             stalls=self._stalls(),
             now=now,

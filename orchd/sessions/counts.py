@@ -77,6 +77,11 @@ class SlotCounts:
     def waiting(self, key: ModelKey) -> int:
         return len(self._models[key].waiting) if key in self._models else 0
 
+    def awaited(self, key: ModelKey) -> bool:
+        """Return whether somebody waits for a cold model to start, or will come back for it."""
+        model = self._models.get(key)
+        return model is not None and (model.wanted or bool(model.waiting))
+
     def reason(self, key: ModelKey) -> str:
         """Return what `set_closed` or `close` said last of a model without an open replica; empty = it has one."""
         model = self._models.get(key)

@@ -92,6 +92,7 @@ class ReplicaTable(SlotCounts):
             replica = model.replicas[runner] = ReplicaSlots(runner, address)
             replica.held = HeldAt(model, replica)
         replica.address, replica.limit, replica.is_open, replica.gone = address, limit, True, False
+        model.wanted = False
         for place in model.expected.pop(runner, ()):
             model.expecting -= 1
             place.resolve(self._begin(runner.key, model, replica, place.kind))
@@ -192,6 +193,7 @@ class ReplicaTable(SlotCounts):
             replica.pending.add(slot)
 
     def _turn_away(self, key: ModelKey, model: ModelSlots, code: Code, reason: str) -> None:
+        model.wanted = False
         while model.waiting:
             self.changes.touch(key)
             model.waiting.popleft().resolve(refusal(key, code, reason))

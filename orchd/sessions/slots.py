@@ -93,6 +93,7 @@ class ModelSlots:
     expected: dict[RunnerId, list[QueuePlace]] = field(default_factory=dict)
     expecting: int = 0
     pending: int = 0
+    wanted: bool = False
     homeless: list[PendingSlot] = field(default_factory=list)  # The pending slots that no replica counts.
 
     @property

@@ -90,6 +90,24 @@ class SessionTable(ReplicaTable):
         self._on_wanted(key)
         return place
 
+    def want(self, key: ModelKey) -> None:
+        """Have a cold model started without a place in its queue, for somebody who will ask again.
+
+        That counts until a runner of it opens, or none can be had.
+
+        Raises:
+            JobRefused: as `begin`, where it can't be started.
+        """
+        model = self._models.get(key)
+        if model is None or not model.defined:
+            raise refusal(key, Code.UNKNOWN_MODEL, "it is not served here")
+        if model.is_open:
+            return
+        if not model.startable:
+            raise refusal(key, model.code, model.reason)
+        model.wanted = True
+        self._on_wanted(key)
+
     def reserve(self, key: ModelKey) -> PendingSlot:
         """Keep a slot for somebody who may begin a session; see `confirm` and `release`.
 

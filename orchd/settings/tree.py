@@ -76,6 +76,11 @@ class Settings(CatalogSettings):
         return "tickets" in self.hooks.order
 
     @property
+    def sells_sessions(self) -> bool:
+        """Clients reserve sessions at orchd itself, with no node between."""
+        return bool(self.public.listen) and "live-runner" in self.public.doors
+
+    @property
     def converts_prices(self) -> bool:
         """Prices in USD are converted: for the node, or for hooks that see what a job costs."""
         others = set(self.hooks.order) - {"node-token"}

@@ -363,6 +363,7 @@ def test_knobs_override_the_profile_and_leave_the_rest_of_it() -> None:
                 routePrefix="/api",
                 startTimeoutS=20,
                 idle_timeout_s=9,
+                sessionIdleS=7,
                 health={"intervalS": 1, "ready": ["OK ", "Fine"], "okCodes": [200, 204]},
                 stream={"update_path": "auto"},
                 inference={"path": "/x/{pipeline}", "maxBodyMb": 0},
@@ -373,6 +374,7 @@ def test_knobs_override_the_profile_and_leave_the_rest_of_it() -> None:
         )
     )
     assert (model.start_timeout_s, model.loading_timeout_s, model.idle_timeout_s) == (20, 180, 9)
+    assert (model.session_idle_s, model_of(read(entry())).session_idle_s) == (7, 60)
     assert (model.health.interval_s, model.health.ready, model.health.busy) == (1, ("ok", "fine"), ("ok",))
     assert model.health.ok_codes == (200, 204)
     assert (model.stream.route_prefix, model.stream.update_path) == ("/api", "auto")

@@ -90,7 +90,7 @@ GOOD: dict[str, list[Any]] = {
     "currency": ["wei", "USD"], "gateway": ["default", "0x" + "aF" * 20], "capability": ["mine"],
     "gpu.id": ["GPU-1f2e", 0], "gpu.name": ["NVIDIA L40S"], "gpu.vram_mb": [1, 46_068.0], "version": ["1.2.0", "v 1"],
     "metadata": ["x", " {\"a\": 1}\n"], "mode": ["persistent", "single-shot"], "run": [True],
-    "warm": [True, False], "idle_timeout_s": [1, 0.5, 604_800],
+    "warm": [True, False], "idle_timeout_s": [1, 0.5, 604_800], "session_idle_s": [1, 0.5],
     "max_sessions": [1], "capacity": [1], "replicas": [1, 1.0], "token": ["s3cret!"], "token_file": ["t"],
     "profile": ["byoc", "pytrickle"], "port": [1, 65_535], "start_timeout_s": [9], "loading_timeout_s": [9],
     "route_prefix": ["auto", "", "/api/v1"], "optimization_flags": [{}, {"A": True, "B": None, "C": "x", "D": 1}],

@@ -21,6 +21,7 @@ WAY_OUT = '"run": false'
 VALUES: dict[str, Any] = {
     "price_per_unit": 7, "pixels_per_unit": 9, "price_unit": "hour", "currency": "USD", "capability": "mine",
     "mode": "persistent", "warm": True, "idle_timeout_s": 9, "max_sessions": 3, "capacity": 3, "replicas": 2,
+    "session_idle_s": 9,
     "token": "s3cret", "token_file": "t", "profile": "pytrickle", "port": 9000, "start_timeout_s": 7,
     "loading_timeout_s": 7, "route_prefix": "/x", "optimization_flags": {"SFAST": True}, "env": {"A": "b"},
     "env_file": "e.env", "entrypoint": "x", "args": ["x"], "volumes": ["/a:/b"], "gpus": 2, "memory": "8g",

@@ -47,12 +47,21 @@ class FakeContainers:
 
 
 class FakeRunners:
-    """`keeper.KnownRunners`, from two functions."""
+    """`keeper.KnownRunners`, from two functions.
+
+    Attributes:
+        gone_bad: of which nothing can be expected any more, and why.
+        unserved: that don't answer their sessions now.
+    """
 
     def __init__(self, models: Callable[[], Mapping[ModelKey, Model]], knows: Callable[[RunnerId], bool]) -> None:
         self.models = models
         self.knows = knows
         self.gone_bad: dict[RunnerId, str] = {}
+        self.unserved: set[RunnerId] = set()
+
+    def serves(self, runner: RunnerId) -> bool:
+        return runner not in self.unserved
 
     def given_up(self, runner: RunnerId) -> str:
         return self.gone_bad.get(runner, "")

@@ -35,13 +35,17 @@ from orchd.relay.caller import CallerConnection
 from orchd.relay.wire import Wire
 from orchd.sessions.session import Session
 from orchd.sessions.table import SessionTable
+from orchd.sold.keeper import SoldKeeper
+from tests.fakes.sold_door import SessionDoor
 from tests.fakes.stored import FakeStreamStore
-from tests.fakes.streams import a_keeper, a_letting_go
+from tests.fakes.streams import FakeRunners, a_keeper, a_letting_go
 from tests.faults.message import Message
 from tests.jobs.messages import answer
 from tests.jobs.model import ADDRESS, KEY, a_model, runner_of
 from tests.relay.transport import FakeTransport
 from tests.virtual_time import settle
+
+SECRET = bytes(32)
 
 
 class Network:
@@ -277,7 +281,7 @@ class Bench:
             on_closed=lambda runner: self.server.runner_closed(runner),
             clock=loop.time,
         )
-        self.entrance = Entrance(DOORS)
+        self.entrance = Entrance((SessionDoor(), *DOORS))
         self.hooks = [FakeHook()] if hooks is None else hooks
         for hook in self.hooks:
             hook.sessions = self.table.sessions
@@ -291,10 +295,12 @@ class Bench:
             letting_go=self.letting_go,
             store=store,
         )
+        self.runners = FakeRunners(lambda: self.models, lambda runner: True)
+        self.sold = SoldKeeper(self.keeper, self.runners, SECRET, lambda since: 0.0)
         self.server = JobServer(
             self.settings,
             ModelFacts(lambda: self.models, lambda key: self.health, lambda key: self.node_health),
-            SessionKeepers(self.table, self.letting_go, self.keeper, node),
+            SessionKeepers(self.table, self.letting_go, self.keeper, node, self.sold),
             HookCalls([*self.hooks, *real_hooks], timeout_s=self.settings.hook_timeout_s, books=books),
             JobListeners(
                 self.metrics, self.log, self.hurried.append, lambda key, door: self.unanswered.append((key, door))

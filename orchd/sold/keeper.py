@@ -1,0 +1,248 @@
+"""The one that begins and ends sold sessions, and knows how each of them stands. No await in it.
+
+    pending -- begun --> active -- end --> ending --> ended
+
+A persistent session is carried by a stream (`realtime`), which holds its slot and survives a restart; a single-shot
+one is a job. Jobs tell this object what begins and what they end; streams and runners are only looked at: that a
+session was used, and for how long it could be served, is seen at the next look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from orchd.domain.ids import RunnerId
+from orchd.domain.model import Secret
+from orchd.domain.money import PriceUnit
+from orchd.domain.origins import Origin
+from orchd.domain.outcomes import Outcome
+from orchd.domain.signal import Signal
+from orchd.domain.sold import Bought, SoldSession
+from orchd.hooks.refusal import Refusal
+from orchd.sold.live import LiveSession, LiveSessions
+from orchd.sold.needs import Runners, Slot, SoldStream, SoldStreamLeft, StreamKeeper
+from orchd.sold.token import session_token
+
+log = structlog.get_logger("orchd.sold")
+
+LOOK_S = 1.0
+"""Seconds between two looks at all sessions."""
+ROUTE, SESSION_ID, TOKEN = "Livepeer-Runner-Route", "Livepeer-Session-Id", "Livepeer-Session-Token"
+LIVES = "session_lives"
+"""`Refusal.reason` where a manifest is paid for whose session lives."""
+
+
+FREE = Bought()
+
+
+class SoldKeeper:
+    """After `domain.sold.SoldSessions`.
+
+    Args:
+        streams: carries persistent sessions.
+        runners: what is served, and which runners serve.
+        secret: what tokens are made with.
+        lost_s: returns for how long orchd itself stood still since then (loop clock).
+
+    Attributes:
+        ended: one has ended, and why.
+    """
+
+    def __init__(
+        self, streams: StreamKeeper, runners: Runners, secret: bytes, lost_s: Callable[[float], float]
+    ) -> None:
+        self._streams = streams
+        self._runners = runners
+        self._secret = secret
+        self._lost_s = lost_s
+        self._live = LiveSessions()
+        self.ended: Signal[SoldSession, str] = Signal()
+        for left in streams.expected(Origin.SOLD):
+            self._expect(left)
+        streams.found.connect(self._found)
+        streams.given_up.connect(self._given_up)
+        streams.ended.connect(lambda end: self._stream_ended(end.stream, end.why))
+
+    async def run(self) -> None:
+        """Look at all sessions from time to time until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.look()
+
+    # After `domain.sold.SoldSessions`.
+
+    def find(self, id: str) -> LiveSession | None:
+        return self._live.find(id)
+
+    def was_here(self, id: str) -> bool:
+        return self._live.was_here(id)
+
+    def of_account(self, account: str) -> LiveSession | None:
+        return self._live.of_account(account)
+
+    def touch(self, session: SoldSession) -> None:
+        assert isinstance(session, LiveSession)
+        self._lives(session, _now())
+
+    def served_ns(self, session: SoldSession) -> int:
+        assert isinstance(session, LiveSession)
+        self._look_at_clock(session, _now())
+        return session.clock.ns
+
+    def token(self, session: SoldSession) -> Secret:
+        return session_token(self._secret, session.id)
+
+    def headers(self, session: SoldSession) -> dict[str, str]:
+        """Return what a container is told of its session with each request (docs/protocol/live-runner.md, 4.3)."""
+        return {ROUTE: session.key.slug, SESSION_ID: session.id, TOKEN: self.token(session).value}
+
+    def lines(self, session: SoldSession) -> bytes:
+        """As `headers`, as lines of a head."""
+        return "".join(f"{name}: {value}\r\n" for name, value in self.headers(session).items()).encode("latin-1")
+
+    def all(self) -> list[LiveSession]:
+        """Return all that live now."""
+        return [*self._live]
+
+    # What jobs do.
+
+    def reserve(
+        self, id: str, slot: Slot, bought: Bought, cut: Callable[[str], None], *, persistent: bool
+    ) -> LiveSession:
+        """Note a session that has a slot and may be paid for; `begun` or `over` follows.
+
+        Args:
+            cut: ends the request that it begins with; gets why.
+
+        Raises:
+            Refusal: 409: one of this id lives. Nothing has been taken for this one.
+        """
+        if self._live.find(id) is not None:
+            raise Refusal(409, "cannot begin a session: the one that was paid for lives", reason=LIVES)
+        session = _session(id, slot.runner, bought, persistent=persistent, pending=True)
+        session.slot, session.cut, session.moved_at = slot, cut, slot.progress_at
+        return self._add(session)
+
+    def carried(self, session: LiveSession, stream: SoldStream) -> None:
+        """It is paid for, or free, and this stream carries it from now on."""
+        session.stream, session.cut = stream, None
+
+    def begun(self, session: LiveSession) -> None:
+        """It is pending no more: its time counts from now on."""
+        session.pending = False
+        self.touch(session)
+
+    def over(self, session: LiveSession, why: str) -> None:
+        """Its job has ended, or it did not begin. Repeats are fine."""
+        if not self._live.drop(session):
+            return
+        self._look_at_clock(session, _now())
+        session.ending = True
+        session.clock.end()
+        self.ended.emit(session, why)
+
+    # What time brings.
+
+    def look(self) -> None:
+        """See what was used since the last look, and end what nobody uses."""
+        now, models = _now(), self._runners.models()
+        for session in self._live:
+            self._look_at_clock(session, now)
+            self._look_for_signs(session, now)
+            model = models.get(session.key)
+            if model is None or session.stream is None or session.ending:
+                continue
+            if now - session.sign_at - self._lost_s(session.sign_at) >= model.session_idle_s:
+                session.end(Outcome.TIMEOUT, f"nobody has used it for {model.session_idle_s:g} s")
+
+    def _look_at_clock(self, session: LiveSession, now: float) -> None:
+        clock = session.clock
+        if clock.runs:
+            lost_s = self._lost_s(clock.looked_at)
+            clock.look(now, serves=self._runners.serves(session.runner), lost_s=lost_s)
+
+    def _lives(self, session: LiveSession, at: float) -> None:
+        """It gave a sign of life at this time (loop clock)."""
+        session.sign_at = max(session.sign_at, at)
+        if session.stream is not None:
+            session.stream.sign_at = max(session.stream.sign_at, at)
+        if not session.pending and not session.clock.runs and self._live.find(session.id) is session:
+            session.clock.begin(_now(), serves=self._runners.serves(session.runner))
+
+    def _look_for_signs(self, session: LiveSession, now: float) -> None:
+        """A byte is a sign of life; a request under way says only that somebody uses the session."""
+        if session.slot is not None and session.slot.progress_at > session.moved_at:
+            session.moved_at = session.slot.progress_at
+            self._lives(session, session.moved_at)
+        if session.stream is not None and (session.stream.riders or session.stream.request_at > session.sign_at):
+            session.sign_at = now
+
+    # Beginnings and ends.
+
+    def _end(self, session: LiveSession, outcome: Outcome, why: str) -> None:
+        """After `SoldSession.end`."""
+        if session.ending:
+            return
+        session.ending = True
+        if session.stream is not None:
+            self._streams.end_soon(session.stream, outcome, why)
+        elif session.cut is not None:
+            session.cut(why)
+        else:
+            self._streams.stopped(session.key, session.id)
+
+    def _add(self, session: LiveSession) -> LiveSession:
+        session.end = partial(self._end, session)
+        self._live.add(session)
+        return session
+
+    # What streams tell.
+
+    def _expect(self, left: SoldStreamLeft) -> None:
+        """An earlier orchd has left a session; its stream is found again when its runner is."""
+        account = left.account
+        bought = FREE if account is None else Bought(account.payer, account.id, account.unit is PriceUnit.FIXED)
+        self._add(_session(left.name, left.runner, bought, persistent=True, pending=False))
+
+    def _found(self, stream: SoldStream) -> None:
+        session = self._live.find(stream.id) if stream.origin is Origin.SOLD else None
+        if session is not None:
+            session.slot, session.stream, session.runner = stream.session, stream, stream.session.runner
+            session.moved_at, session.sign_at = stream.session.progress_at, _now()
+
+    def _given_up(self, left: SoldStreamLeft) -> None:
+        session = self._live.find(left.name) if left.origin is Origin.SOLD else None
+        if session is not None:
+            self.over(session, "its runner was not found again")
+
+    def _stream_ended(self, stream: SoldStream, why: str) -> None:
+        session = self._live.find(stream.id) if stream.origin is Origin.SOLD else None
+        if session is not None and (session.stream is stream or (session.stream is None and session.cut is None)):
+            self.over(session, why)
+
+
+def _session(id: str, runner: RunnerId, bought: Bought, *, persistent: bool, pending: bool) -> LiveSession:
+    return LiveSession(
+        id=id,
+        key=runner.key,
+        payer=bought.payer,
+        account=bought.account,
+        fixed=bought.fixed,
+        persistent=persistent,
+        pending=pending,
+        sign_at=_now(),
+        end=_no_end,
+        runner=runner,
+    )
+
+
+def _no_end(outcome: Outcome, why: str) -> None:
+    raise AssertionError("a session was not added in the step that made it")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,95 @@
+"""What sold sessions need of the parts that carry them, as Protocols: streams and runners know nothing of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.model import Model
+from orchd.domain.origins import Origin
+from orchd.domain.outcomes import Outcome
+from orchd.domain.signal import Signal
+from orchd.hooks.account import Account
+
+
+class Slot(Protocol):
+    """A hold on a slot; see `sessions.session.Session`."""
+
+    @property
+    def runner(self) -> RunnerId: ...
+    @property
+    def progress_at(self) -> float: ...
+
+
+class SoldStream(Protocol):
+    """The stream that carries a session; see `realtime.stream.Stream`."""
+
+    sign_at: float
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def key(self) -> ModelKey: ...
+    @property
+    def origin(self) -> Origin: ...
+    @property
+    def session(self) -> Slot: ...
+    @property
+    def request_at(self) -> float: ...
+    @property
+    def riders(self) -> Collection[Any]: ...
+
+
+class SoldStreamLeft(Protocol):
+    """One that an earlier orchd has left; see `realtime.expected.ExpectedStream`."""
+
+    @property
+    def runner(self) -> RunnerId: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def origin(self) -> Origin: ...
+    @property
+    def account(self) -> Account | None: ...
+
+
+class StreamKeeper(Protocol):
+    """See `realtime.keeper.Keeper`.
+
+    Attributes:
+        ended: emits a `realtime.stream.StreamEnd`.
+        found: emits a `SoldStream`.
+        given_up: emits a `SoldStreamLeft`.
+    """
+
+    @property
+    def ended(self) -> Signal[Any]: ...
+    @property
+    def found(self) -> Signal[Any]: ...
+    @property
+    def given_up(self) -> Signal[Any]: ...
+    def expected(self, origin: Origin) -> Sequence[SoldStreamLeft]: ...
+    def end_soon(self, stream: Any, outcome: Outcome, why: str) -> None: ...
+    def stopped(self, key: ModelKey, name: str) -> None: ...
+
+
+class HasStreams(Protocol):
+    """See `realtime.ports.RealtimeStreams`."""
+
+    @property
+    def keeper(self) -> StreamKeeper: ...
+
+
+class Runners(Protocol):
+    """See `reconcile.ports.ServedModels`."""
+
+    def models(self) -> Mapping[ModelKey, Model]: ...
+    def serves(self, runner: RunnerId) -> bool: ...
+
+
+class HasRunners(Protocol):
+    """See `reconcile.ports.Reconciler`."""
+
+    @property
+    def loop(self) -> Runners: ...

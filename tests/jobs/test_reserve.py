@@ -1,0 +1,337 @@
+"""Sessions that clients reserve at orchd itself: one slot each, and all of it taken back whatever breaks off."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from orchd.domain.outcomes import Outcome
+from orchd.domain.phases import StreamPhase
+from orchd.errors import Code, JobRefused, StoreError
+from orchd.hooks.hook import Waits
+from orchd.hooks.job import Job
+from orchd.sold.live import LiveSession
+from tests.jobs.fakes import Bench, FakeHook
+from tests.jobs.messages import request
+from tests.jobs.model import KEY, a_model, runner_of
+from tests.relay.transport import FakeTransport
+from tests.virtual_time import virtual_time
+
+MODEL = a_model(persistent=True)
+SLUG = f"/s/{KEY.slug}"
+PAYER = "0x" + "1" * 40
+
+
+class Paid(FakeHook):
+    """Takes a payment for the manifest that the header names."""
+
+    def identify(self, job: Job) -> Waits:
+        if not job.in_session and (manifest := job.header(b"manifest")) is not None:
+            job.set_payer(PAYER)
+            job.name_session(manifest.decode())
+        return super().identify(job)
+
+
+def a_bench(**knobs: Any) -> Bench:
+    return Bench(**{"models": (MODEL,), "hooks": [Paid()]} | knobs)
+
+
+def reserve(manifest: str = "m1", *, body: bytes = b"{}") -> bytes:
+    return request(*([("Manifest", manifest)] if manifest else []), target=f"{SLUG}/session", body=body)
+
+
+def app(session: str = "m1", path: str = "/x") -> bytes:
+    return request(target=f"{SLUG}/session/{session}/app{path}", body=b"{}")
+
+
+async def reserved(bench: Bench, manifest: str = "m1") -> LiveSession:
+    """Return a session that was reserved."""
+    caller = await bench.serve(reserve(manifest))
+    assert caller.messages[0].status == 200
+    session = bench.sold.find(caller.messages[0].body.decode())
+    assert session is not None
+    return session
+
+
+def nothing_is_left(bench: Bench) -> None:
+    assert bench.table.active(KEY) == 0
+    assert [*bench.keeper.streams] == []
+    assert bench.sold.all() == []
+
+
+@virtual_time
+async def test_a_reserved_session_holds_a_slot_and_is_on_the_disk() -> None:
+    bench = a_bench()
+    session = await reserved(bench)
+    assert (session.id, session.payer, session.pending, session.fixed) == ("m1", PAYER, False, False)
+    assert bench.table.active(KEY) == 1
+    stream = bench.keeper.streams.find(KEY, "m1")
+    assert stream is not None
+    assert stream.phase is StreamPhase.HELD
+    (stored,) = await bench.keeper._records._store.streams()
+    assert (stored.id, stored.origin, stored.started) == ("m1", "sold", False)
+    assert stream.session.account is not None
+    assert bench.sold.of_account(stream.session.account.id) is session
+    assert bench.network.requests == []
+
+
+@virtual_time
+async def test_a_free_session_gets_an_id_that_nobody_can_guess() -> None:
+    bench = a_bench()
+    caller = await bench.serve(reserve(""))
+    name = caller.messages[0].body.decode()
+    assert name.startswith("session_")
+    assert len(name) == len("session_") + 16
+    session = bench.sold.find(name)
+    assert session is not None
+    assert session.payer == ""
+
+
+@virtual_time
+async def test_requests_ride_on_the_session_and_the_runner_is_told_of_it_and_of_no_other() -> None:
+    bench = a_bench()
+    session = await reserved(bench)
+    caller = await bench.serve(app())
+    assert caller.messages[0].status == 200
+    (seen,) = bench.network.requests
+    assert seen.header("Livepeer-Session-Id") == "m1"
+    assert seen.header("Livepeer-Runner-Route") == KEY.slug
+    assert seen.header("Livepeer-Session-Token") == bench.sold.token(session).value
+    assert bench.table.active(KEY) == 1
+
+
+@virtual_time
+async def test_a_request_in_a_session_that_there_is_not_gets_404() -> None:
+    bench = a_bench()
+    caller = await bench.serve(app("nobody"))
+    assert caller.messages[0].status == 404
+    nothing_is_left(bench)
+
+
+@virtual_time
+async def test_the_last_slot_goes_to_one_of_two_and_the_other_is_refused_before_anything_is_taken() -> None:
+    bench = a_bench()
+    first, second = bench.caller(reserve("m1")), bench.caller(reserve("m2"))
+    await bench.idle()
+    assert [each.messages[0].status for each in (first, second)] == [200, 503]
+    assert bench.codes == [Code.CAPACITY_EXHAUSTED]
+    assert [job.session_id for job in bench.hooks[0].admitted] == ["m1"]
+    assert bench.sold.find("m2") is None
+
+
+@virtual_time
+async def test_a_manifest_whose_session_lives_is_refused_before_anything_is_taken() -> None:
+    bench = a_bench(models=(a_model(persistent=True, max_sessions=2),))
+    hook = bench.hooks[0]
+    hook.waits.add("admit")
+    first, second = bench.caller(reserve("m1")), bench.caller(reserve("m1"))
+    await bench.idle()
+    assert [each.messages[0].status for each in (first, second)] == [200, 409]
+    assert len(hook.admitted) == 1
+    assert bench.table.active(KEY) == 1
+
+
+@virtual_time
+async def test_a_cold_model_is_started_and_the_client_is_told_to_come_back() -> None:
+    bench = a_bench(is_open=False)
+    bench.cold()
+    caller = await bench.serve(reserve())
+    assert caller.messages[0].status == 503
+    assert caller.messages[0].header("Retry-After") == "5"
+    assert bench.hooks[0].admitted == []
+    assert bench.table.awaited(KEY), "nobody waits in the queue, and it is started all the same"
+    assert (bench.table.waiting(KEY), bench.table.free(KEY)) == (0, 1)
+    bench.open()
+    assert not bench.table.awaited(KEY)
+    await reserved(bench)
+
+
+@virtual_time
+async def test_a_refused_payment_gives_everything_back() -> None:
+    bench = a_bench()
+    bench.hooks[0].fails["admit"] = JobRefused(Code.PAYMENT_REQUIRED, "cannot begin: no")
+    caller = await bench.serve(reserve())
+    assert caller.messages[0].status == 402
+    nothing_is_left(bench)
+
+
+class FullStore:
+    """Can't keep a stream."""
+
+    async def streams(self) -> tuple[()]:
+        return ()
+
+    async def save_stream(self, stream: object) -> None:
+        raise StoreError("cannot write: the disk is full")
+
+    async def forget_stream(self, key: object, id: str) -> None:
+        """There is none."""
+
+
+@virtual_time
+async def test_a_session_that_can_not_be_kept_over_a_restart_does_not_begin() -> None:
+    bench = a_bench(store=FullStore())
+    caller = await bench.serve(reserve())
+    assert caller.messages[0].status == 503
+    await bench.idle()
+    nothing_is_left(bench)
+
+
+@pytest.mark.parametrize("how", ["leave", "abort"])
+def test_whoever_leaves_at_whatever_step_has_a_session_or_nothing(how: str) -> None:
+    @virtual_time
+    async def run() -> None:
+        seen = set()
+        for step in range(40):
+            bench = a_bench()
+            bench.hooks[0].waits |= {"identify", "admit", "settle"}
+            caller = bench.caller(reserve())
+            for _ in range(step):
+                await asyncio.sleep(0)
+            caller.lose() if how == "leave" else bench.handler.abort_all("a rehearsal")
+            await bench.idle()
+            session = bench.sold.find("m1")
+            seen.add(session is not None)
+            if how == "abort":
+                assert (caller.messages[0].status == 200) is (session is not None)
+            if session is None:
+                nothing_is_left(bench)
+                assert await bench.keeper._records._store.streams() == ()
+            else:
+                assert (bench.table.active(KEY), session.pending, session.ending) == (1, False, False)
+                assert len(await bench.keeper._records._store.streams()) == 1
+        assert seen == {True, False}
+
+    run()
+
+
+@virtual_time
+async def test_a_session_ends_once_however_often_it_is_told_to() -> None:
+    bench = a_bench()
+    session = await reserved(bench)
+    ended: list[tuple[str, str]] = []
+    bench.sold.ended.connect(lambda session, why: ended.append((session.id, why)))
+    session.end(Outcome.OK, "its client has stopped it")
+    session.end(Outcome.TIMEOUT, "again")
+    await bench.idle()
+    assert ended == [("m1", "its client has stopped it")]
+    nothing_is_left(bench)
+    assert bench.sold.was_here("m1")
+    assert not bench.sold.was_here("m2")
+    assert [outcome for _, outcome in bench.hooks[0].settled] == [Outcome.OK]
+    assert await bench.keeper._records._store.streams() == ()
+    await reserved(bench)
+
+
+@virtual_time
+async def test_the_end_of_a_session_cuts_what_is_under_way_in_it() -> None:
+    bench = a_bench()
+    bench.network.reply = None
+    session = await reserved(bench)
+    caller = bench.caller(app())
+    await bench.settle()
+    assert bench.network.requests
+    session.end(Outcome.ABORTED, "its credit is used up")
+    await bench.idle()
+    assert caller.messages[0].status == 503
+    assert bench.table.active(KEY) == 1, "its runner is still at work"
+    bench.network.end.lose()
+    await bench.settle()
+    nothing_is_left(bench)
+
+
+@virtual_time
+async def test_a_session_that_nobody_uses_ends_and_one_that_is_topped_up_does_not() -> None:
+    bench = a_bench(models=(a_model(persistent=True, session_idle_s=30.0, max_sessions=2),))
+    idle, topped_up = await reserved(bench, "m1"), await reserved(bench, "m2")
+    for _ in range(31):
+        await asyncio.sleep(1)
+        bench.sold.touch(topped_up)
+        bench.sold.look()
+    await bench.idle()
+    assert (idle.ending, topped_up.ending) == (True, False)
+    assert bench.table.active(KEY) == 1
+
+
+@virtual_time
+async def test_a_request_under_way_keeps_its_session_alive_and_so_do_bytes() -> None:
+    bench = a_bench(models=(a_model(persistent=True, session_idle_s=5.0),), between_bytes_timeout_s=1000)
+    bench.network.reply = None
+    session = await reserved(bench)
+    bench.caller(app())
+    for _ in range(60):
+        await asyncio.sleep(1)
+        bench.sold.look()
+    assert not session.ending
+    bench.network.reply = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    await bench.idle()
+    for _ in range(4):
+        await asyncio.sleep(1)
+        bench.sold.look()
+    assert not session.ending
+    await asyncio.sleep(2)
+    bench.sold.look()
+    assert session.ending
+    await bench.idle()
+
+
+@virtual_time
+async def test_only_the_time_in_which_the_runner_serves_is_counted() -> None:
+    bench = a_bench()
+    session = await reserved(bench)
+    await asyncio.sleep(3)
+    assert bench.sold.served_ns(session) == 3 * 10**9
+    bench.runners.unserved.add(runner_of(KEY))
+    bench.sold.look()
+    await asyncio.sleep(5)
+    bench.runners.unserved.clear()
+    bench.sold.look()
+    await asyncio.sleep(2)
+    assert bench.sold.served_ns(session) == 5 * 10**9
+    session.end(Outcome.OK, "")
+    await bench.idle()
+    await asyncio.sleep(7)
+    assert bench.sold.served_ns(session) == 5 * 10**9
+
+
+@virtual_time
+async def test_a_single_shot_job_is_a_session_while_it_runs() -> None:
+    bench = a_bench(models=(a_model(),))
+    bench.network.reply = None
+    caller = bench.caller(request(("Manifest", "m1"), target=f"{SLUG}/app/image", body=b"x"))
+    await bench.settle()
+    session = bench.sold.find("m1")
+    assert session is not None
+    assert (session.persistent, session.pending, session.payer) == (False, False, PAYER)
+    assert bench.network.requests[0].header("Livepeer-Session-Id") == "m1"
+    session.end(Outcome.OK, "its client has stopped it")
+    await bench.idle()
+    assert caller.messages[0].status == 503
+    bench.network.end.lose()
+    await bench.settle()
+    nothing_is_left(bench)
+    assert bench.sold.was_here("m1")
+
+
+@virtual_time
+async def test_two_single_shot_jobs_with_the_same_head_are_two_sessions() -> None:
+    bench = a_bench(models=(a_model(),))
+    for _ in range(2):
+        await bench.serve(request(target=f"{SLUG}/app/image", body=b"x"))
+    first, second = bench.network.requests
+    assert first.header("Livepeer-Session-Id") != second.header("Livepeer-Session-Id")
+    nothing_is_left(bench)
+
+
+@virtual_time
+async def test_a_session_ends_when_its_runner_goes() -> None:
+    bench = a_bench()
+    await reserved(bench)
+    bench.table.close(runner_of(KEY), Code.DRAINING, "it drains")
+    bench.table.abort(runner_of(KEY), "its drain is over")
+    await bench.idle()
+    nothing_is_left(bench)
+    caller: FakeTransport = await bench.serve(app())
+    assert caller.messages[0].status == 404
