@@ -49,6 +49,9 @@ class FakeSold:
     def find(self, id: str) -> SoldSession | None:
         return self.live.get(id)
 
+    def was_here(self, id: str) -> bool:
+        return id in self.served and id not in self.live
+
     def of_account(self, account: str) -> SoldSession | None:
         return next((each for each in self.live.values() if each.account == account), None)
 

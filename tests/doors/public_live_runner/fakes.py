@@ -89,6 +89,9 @@ class FakeSold:
     def find(self, id: str) -> SoldSession | None:
         return self.live.get(id)
 
+    def was_here(self, id: str) -> bool:
+        return False
+
     def of_account(self, account: str) -> SoldSession | None:
         return None
 
