@@ -20,7 +20,7 @@ from orchd.sessions.table import SessionTable
 if TYPE_CHECKING:
     from orchd.node.ports import NodeCalls
     from orchd.sold.keeper import SoldKeeper
-    from orchd.sold.ports import SellsSessions
+    from orchd.sold.ports import HasSold
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class LongSessions:
     """
 
     realtime: RealtimeStreams
-    sold: SellsSessions | None = None
+    sold: HasSold | None = None
 
 
 @dataclass(frozen=True, slots=True)

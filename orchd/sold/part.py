@@ -11,7 +11,7 @@ from orchd.sold.tables import kept_secret
 
 
 class SoldPart(Part):
-    """After `ports.SellsSessions`.
+    """After `ports.HasSold`.
 
     Args:
         realtime: carries persistent sessions, and has found out by `open` which an earlier orchd has left.

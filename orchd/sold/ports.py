@@ -7,7 +7,7 @@ from typing import Protocol
 from orchd.sold.keeper import SoldKeeper
 
 
-class SellsSessions(Protocol):
+class HasSold(Protocol):
     """The sessions that orchd sells itself.
 
     Attributes:
