@@ -21,7 +21,7 @@ from orchd.control.part import ControlPart
 from orchd.daemon_metrics import DaemonCollector
 from orchd.database.part import DatabasePart
 from orchd.domain.state import Snapshot
-from orchd.doors.base import Door
+from orchd.doors.way_in import WayIn
 from orchd.errors import SettingsError
 from orchd.exposition import MetricsRegistry
 from orchd.garbage import LongLived, Sweeps, settle_down
@@ -169,8 +169,8 @@ class App:
             self._add(PublicPart)(context, jobs, reconcile, history, doors)
         self._notify, self._reload, self._reconcile, self._history = notify, reload, reconcile, history
 
-    def _byoc_for_payers(self, tickets: TicketsPart | None, hooks: HooksPart, sessions: SessionsPart) -> Door:
-        """Return BYOC's door of the public listener.
+    def _byoc_for_payers(self, tickets: TicketsPart | None, hooks: HooksPart, sessions: SessionsPart) -> WayIn:
+        """Return BYOC's way in at the public listener.
 
         Raises:
             SettingsError: nobody would be paid for what comes by it.
@@ -185,7 +185,7 @@ class App:
 
         public = self._settings.public
         url = f"{public.url}{public.base_path}"
-        return PublicByocDoor(TokenDesk(tickets.payments, tickets.sessions, hooks.terms, sessions.table, url))
+        return WayIn((PublicByocDoor(TokenDesk(tickets.payments, tickets.sessions, hooks.terms, sessions.table, url)),))
 
     def _add(self, part: Callable[P, T]) -> Callable[P, T]:
         """Return what makes this part, or another one in place of it, and puts it at the end of the list."""

@@ -11,6 +11,7 @@ from orchd.daemon_metrics import DaemonCollector
 from orchd.domain.chain import ChainStatus
 from orchd.domain.ids import ModelKey
 from orchd.domain.offer import Callback, NodeStatus, Published
+from orchd.domain.state import ClientsStatus
 from orchd.exposition import MetricsRegistry
 from orchd.health.metrics import HealthCollector
 from orchd.hooks.metrics import HookCollector, HookCounts
@@ -82,7 +83,8 @@ class Metrics:
         self.registry_error = RegistryErrors(registry).registry_error
         self.hooks = HookCounts()
         HookCollector(registry, self.hooks)
-        public = PublicCollector(registry, lambda: self.certificate_expires_at)
+        self.clients: ClientsStatus | None = None
+        public = PublicCollector(registry, lambda: self.certificate_expires_at, lambda: self.clients)
         self.certificate_expires_at: float | None = None
         self.answered = public.answered
         self.reloaded = CatalogCollector(registry).reloaded

@@ -26,7 +26,7 @@ from orchd.domain.model import Secret
 from orchd.domain.offer import Callback, NodeStatus, Published
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
-from orchd.domain.state import Problem, Severity, Snapshot
+from orchd.domain.state import ClientsStatus, Problem, Severity, Snapshot
 from orchd.errors import JOB_ANSWERS, Code
 from orchd.exposition import MetricsRegistry
 from orchd.jobs.metrics import JOB_BUCKETS, OUTCOMES, PROCESSING_ERRORS, STATUS_CLASSES
@@ -101,6 +101,8 @@ INTERFACE = {
     "orchd_registry_wanted": ("gauge", {"pipeline", "model_id", "registry"}),
     "orchd_public_answers": ("counter", {"door", "route", "class"}),
     "orchd_public_certificate_left_seconds": ("gauge", set()),
+    "orchd_public_last_client_timestamp_seconds": ("gauge", {"to"}),
+    "orchd_public_payers": ("gauge", set()),
     "orchd_public_handshakes_failed": ("counter", {"reason"}),
     "orchd_public_connections_refused": ("counter", set()),
     "orchd_public_not_found": ("counter", set()),
@@ -194,6 +196,7 @@ def use_all(metrics: Metrics) -> None:
     metrics.payments.refused("byoc", Fault.NONCE_SEEN)
     metrics.answered("byoc", "token", 200)
     metrics.certificate_expires_at = 1_800_000_000.0
+    metrics.clients = ClientsStatus(1.0, discovery_at=2.0, challenge_at=3.0, paid_at=4.0, payers=1)
 
 
 def test_families_types_and_labels_are_the_documented_ones(metrics: Metrics) -> None:
@@ -378,6 +381,7 @@ def test_a_forgotten_model_leaves_no_series_and_late_news_of_it_make_none(metric
     kept = {"orchd_runtime_up", "orchd_connections", "orchd_node_up", "orchd_node_starts_total"}
     kept |= {"orchd_callback_reached", "orchd_hook_failures_total", "orchd_hook_refusals_total"}
     kept |= {"orchd_public_answers_total", "orchd_public_certificate_left_seconds", "orchd_payments_refused_total"}
+    kept |= {"orchd_public_last_client_timestamp_seconds", "orchd_public_payers"}
     of_the_chain = ("orchd_chain_", "orchd_rpc_")
     assert {name for name, _ in set(samples(metrics)) - before if not name.startswith(of_the_chain)} == kept
     assert value(metrics, "orchd_jobs_total", ModelKey("", ""), outcome="aborted") == 1

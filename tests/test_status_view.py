@@ -15,7 +15,16 @@ from orchd.domain.ids import ModelKey
 from orchd.domain.lifecycle import RunnerState as S
 from orchd.domain.offer import NodeStatus
 from orchd.domain.outcomes import Outcome
-from orchd.domain.state import CertificateStatus, MoneyStatus, Problem, PublicStatus, Severity, Snapshot, Stopped
+from orchd.domain.state import (
+    CertificateStatus,
+    ClientsStatus,
+    MoneyStatus,
+    Problem,
+    PublicStatus,
+    Severity,
+    Snapshot,
+    Stopped,
+)
 from orchd.errors import JOB_ANSWERS, Code, OrchdError
 from orchd.status_view import ReadyWhen, find_model, find_shown, model_state, readiness, status, summary
 from tests.fakes import snapshots
@@ -185,7 +194,9 @@ class TestStatus:
         named = set(re.findall(r"[a-z][a-z0-9_]*", " ".join(re.findall(r"`([a-z.][a-z0-9_.\[\]]*)`", DOCUMENTED))))
         known, stopped = beside(NODE), Stopped("alice", NOW)
         models = {key: replace(one, stopped=stopped) for key, one in known.models.items()}
-        public = PublicStatus(("0.0.0.0:8443",), "https://h", "", ("byoc",), CertificateStatus(NOW, True, ""))
+        public = PublicStatus(
+            ("0.0.0.0:8443",), "https://h", "", ("byoc",), CertificateStatus(NOW, True, ""), clients=ClientsStatus(NOW)
+        )
         known = replace(known, public=public, models=models, stopped_elsewhere={ModelKey("llm", "left"): stopped})
         known = replace(known, chain=ChainStatus(1, "0x12", (RpcStatus("h", up=True),)), money=MoneyStatus())
         shown = names(status(known)) - {"byoc", "live-runner", *({*Outcome, *JOB_ANSWERS} - named)}

@@ -301,6 +301,24 @@ class CertificateStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientsStatus:
+    """Whether clients of Live Runner's find orchd. Unix times; 0 = it has not happened since orchd started.
+
+    Attributes:
+        since: when orchd began to count.
+        discovery_at: somebody asked what is sold. `challenge_at`: somebody was told on which terms.
+        paid_at: a session or job began that is paid for.
+        payers: who have paid for one; of very many only those are counted that did so last.
+    """
+
+    since: float
+    discovery_at: float = 0.0
+    challenge_at: float = 0.0
+    paid_at: float = 0.0
+    payers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PublicStatus:
     """What a reader may know of the listener for payers.
 
@@ -309,6 +327,7 @@ class PublicStatus:
         certificate: None = it does not speak TLS itself.
         runner_listen: where containers reach orchd for their sessions; empty = nowhere.
         runner_trouble: why they can't, in words; empty = they can, or need not.
+        clients: None = no door for Live Runner's clients is open.
     """
 
     listen: tuple[str, ...]
@@ -318,6 +337,7 @@ class PublicStatus:
     certificate: CertificateStatus | None
     runner_listen: tuple[str, ...] = ()
     runner_trouble: str = ""
+    clients: ClientsStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from orchd.domain.state import ClientsStatus
 from orchd.exposition import MetricsRegistry
 from orchd.metric_lines import EmergingCounters, Family, Page, sample
 from orchd.relay.listener import HandshakeFault
@@ -54,6 +55,21 @@ CERTIFICATE = Family(
     unit="seconds",
     good_for="renew it in time",
 )
+CLIENTS = Family(
+    "orchd_public_last_client_timestamp_seconds",
+    "gauge",
+    "Unix time at which a client of Live Runner's came last, by what for; what has not happened is not there.",
+    labels=("to",),
+    unit="seconds",
+    good_for="does anybody find orchd?",
+)
+PAYERS = Family(
+    "orchd_public_payers",
+    "gauge",
+    "Payers of Live Runner's whose sessions or jobs began since orchd started.",
+    unit="payers",
+    good_for="does anybody pay?",
+)
 LIMITS = ("address", "payer")
 CLASSES = ("2xx", "3xx", "4xx", "5xx", "none")
 """`none`: the caller has left before it was answered."""
@@ -64,12 +80,19 @@ class PublicCollector:
 
     Args:
         expires_at: returns when the certificate expires, Unix time; None = there is none.
+        clients: returns whether clients of Live Runner's come; None = there is no door for them.
     """
 
-    families = (ANSWERS, LIMITED, NOT_FOUND, HANDSHAKES, CONNECTIONS, CERTIFICATE)
+    families = (ANSWERS, LIMITED, NOT_FOUND, HANDSHAKES, CONNECTIONS, CERTIFICATE, CLIENTS, PAYERS)
 
-    def __init__(self, registry: MetricsRegistry, expires_at: Callable[[], float | None]) -> None:
+    def __init__(
+        self,
+        registry: MetricsRegistry,
+        expires_at: Callable[[], float | None],
+        clients: Callable[[], ClientsStatus | None],
+    ) -> None:
         self._expires_at = expires_at
+        self._clients = clients
         self._answers: dict[tuple[str, str], dict[str, int]] = {}
         self._lines: dict[tuple[str, str], EmergingCounters] = {}
         self._limited = dict.fromkeys(LIMITS, 0)
@@ -103,7 +126,7 @@ class PublicCollector:
         self._connections_refused += 1
 
     def pieces(self, page: Page) -> Iterator[Sequence[str]]:
-        expires_at = self._expires_at()
+        expires_at, seen = self._expires_at(), self._clients()
         yield (
             "".join(self._lines[of].text(page, counts) for of, counts in self._answers.items()),
             "".join(sample(LIMITED.name, count, by=by) for by, count in self._limited.items()),
@@ -111,4 +134,12 @@ class PublicCollector:
             "".join(sample(HANDSHAKES.name, count, reason=why) for why, count in self._handshakes.items()),
             sample(CONNECTIONS.name, self._connections_refused),
             "" if expires_at is None else sample(CERTIFICATE.name, round(expires_at - time.time())),
+            "".join(sample(CLIENTS.name, round(at), to=to) for to, at in _times(seen)),
+            "" if seen is None else sample(PAYERS.name, seen.payers),
         )
+
+
+def _times(seen: ClientsStatus | None) -> Iterator[tuple[str, float]]:
+    if seen is not None:
+        times = {"discovery": seen.discovery_at, "terms": seen.challenge_at, "payment": seen.paid_at}
+        yield from ((to, at) for to, at in times.items() if at)

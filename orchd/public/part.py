@@ -10,10 +10,10 @@ from typing import Protocol
 import structlog
 
 from orchd.domain.snapshots import SnapshotSource
-from orchd.domain.state import CertificateStatus, PublicStatus, Snapshot
-from orchd.doors.base import Door
+from orchd.domain.state import CertificateStatus, ClientsStatus, PublicStatus, Snapshot
 from orchd.doors.entrance import Entrance
 from orchd.doors.nowhere import NowhereDoor
+from orchd.doors.way_in import WayIn
 from orchd.errors import SettingsError
 from orchd.history.ports import History
 from orchd.limits import open_files, share
@@ -56,7 +56,7 @@ class PublicPart(Part):
     """Has the job server listen for payers.
 
     Args:
-        doors: by the name in `public.doors`, what makes it; called when the parts below are open.
+        ways: by the name in `public.doors`, what makes it; called when the parts below are open.
         runner_side: what is for containers; None = none of the doors needs that.
     """
 
@@ -68,16 +68,17 @@ class PublicPart(Part):
         jobs: ServesListeners,
         reconcile: HasSnapshots,
         history: History,
-        doors: Mapping[str, Callable[[], Door]],
+        ways: Mapping[str, Callable[[], WayIn]],
         runner_side: RunnerSideOpening | None = None,
     ) -> None:
         self._context = context
         self._jobs = jobs
         self._reconcile = reconcile
         self._history = history
-        self._doors = doors
         self._runner_side = runner_side
         self._runners: RunnerListener | None = None
+        self._ways = ways
+        self._opened_ways: list[WayIn] = []
         self._threads = DaemonThreads("certificate")
         self._listener: OpenListener | None = None
         self._tls: PublicTls | None = None
@@ -92,10 +93,11 @@ class PublicPart(Part):
         context, settings = self._context, self._context.settings.public
         if wrong := list(refused(settings)):
             raise SettingsError("\n".join(f"cannot use {name}: {why}" for name, why in wrong))
-        collector = PublicCollector(context.metrics, self._expires_at)
+        collector = PublicCollector(context.metrics, self._expires_at, self._clients)
         if settings.tls:
             await self._open_tls(collector)
-        doors = tuple(self._doors[name]() for name in settings.doors)
+        self._opened_ways = [self._ways[name]() for name in settings.doors]
+        doors = tuple(door for way in self._opened_ways for door in way.doors)
         own = PublicAnswers(settings, collector, asyncio.get_running_loop().time, context.lag.timeout)
         peers = Peers(settings.trusted_proxies)
         containers = () if self._runner_side is None else tuple(self._runner_side.doors())
@@ -142,8 +144,12 @@ class PublicPart(Part):
         return await self._threads.run(lambda: read_files(chain, key), READ_TIMEOUT_S)
 
     def roots(self) -> Roots:
-        roots = {} if self._watch is None else {"certificate": self._watch.run()}
-        return roots if self._runners is None else {**roots, "runner side": self._runners.follow()}
+        roots = {name: root() for way in self._opened_ways for name, root in way.roots.items()}
+        if self._watch is not None:
+            roots["certificate"] = self._watch.run()
+        if self._runners is not None:
+            roots["runner side"] = self._runners.follow()
+        return roots
 
     async def start(self) -> None:
         if self._runners is not None:
@@ -167,6 +173,9 @@ class PublicPart(Part):
     def _expires_at(self) -> float | None:
         return None if self._tls is None else self._tls.certificate.expires_at
 
+    def _clients(self) -> ClientsStatus | None:
+        return next((way.clients() for way in self._opened_ways if way.clients is not None), None)
+
     def _add_to(self, snapshot: Snapshot) -> Snapshot:
         settings, tls, watch = self._context.settings.public, self._tls, self._watch
         certificate = None
@@ -183,5 +192,6 @@ class PublicPart(Part):
             certificate,
             () if runners is None else runners.listen,
             "" if runners is None else runners.trouble,
+            self._clients(),
         )
         return replace(snapshot, public=status)

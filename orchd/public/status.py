@@ -11,6 +11,10 @@ from orchd.text import RED, YELLOW, TextStyle, ago, printable
 SOON_S = 14 * 86400.0
 """A certificate that expires within this time is told of: those who renew by themselves do so well before."""
 
+QUIET_S = 3600.0
+"""If nobody comes for this long, it is told."""
+_ASKED = {"discovery": "asked what is sold", "challenge": "asked for terms", "paid": "began to pay"}
+
 
 def _whole(snapshot: Snapshot) -> Json:
     return {"public": asdict(snapshot.public) if snapshot.public else None}
@@ -38,7 +42,23 @@ def _section(status: Json, style: TextStyle) -> list[str]:
     lines = [style.paint(line, colour) for line in style.hang(printable(f"Public: {', '.join(facts)}"))]
     for trouble in troubles:
         lines += style.wrap(printable(trouble), "    ")
-    return lines
+    return lines + _clients(public["clients"], status["at"], style)
+
+
+def _clients(clients: Json, now: float, style: TextStyle) -> list[str]:
+    """Return in words whether clients of Live Runner's come."""
+    if not clients:
+        return []
+    quiet_s = now - max(clients["since"], *(clients[f"{what}_at"] for what in _ASKED))
+    if quiet_s >= QUIET_S:
+        text = f"Clients: nobody has asked what is sold here for {ago(quiet_s)}; who is to find it must know its URL"
+        return [style.paint(line, YELLOW) for line in style.hang(text)]
+    facts = [
+        f"{words} {ago(now - at)} ago" if (at := clients[f"{what}_at"]) else f"never {words}"
+        for what, words in _ASKED.items()
+    ]
+    count = clients["payers"]
+    return style.hang(f"Clients: {', '.join(facts)}; {count} {'payer' if count == 1 else 'payers'}")
 
 
 def _where(public: Json) -> str:

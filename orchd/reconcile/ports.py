@@ -14,6 +14,7 @@ from orchd.domain.progress import Follow, Progress
 from orchd.domain.signal import Signal
 from orchd.domain.snapshots import SnapshotSource
 from orchd.domain.state import Stopped
+from orchd.reconcile.standing import Standing
 
 
 class ServedModels(Protocol):
@@ -21,6 +22,14 @@ class ServedModels(Protocol):
 
     def models(self) -> Mapping[ModelKey, Model]:
         """Return what is served now; the same mapping as long as nothing changes."""
+        ...
+
+    def standing(self, key: ModelKey) -> Standing:
+        """Return how a model of `models()` stands.
+
+        Raises:
+            KeyError: it is not one of them.
+        """
         ...
 
     def knows(self, runner: RunnerId) -> bool:

@@ -17,6 +17,7 @@ from orchd.domain.origins import Origin
 from orchd.doors.base import Door
 from orchd.doors.own import Answered, OwnAnswer, OwnRequest
 from orchd.doors.routes import Route, Served
+from orchd.doors.way_in import WayIn
 from orchd.history.ports import History
 from orchd.http1.rules import RequestHead
 from orchd.loops import fast_loop
@@ -132,8 +133,8 @@ def with_door(door: Callable[[], Door]) -> Callable[..., PublicPart]:
         jobs: ServesListeners,
         reconcile: HasSnapshots,
         history: History,
-        doors: Mapping[str, Callable[[], Door]],
+        ways: Mapping[str, Callable[[], WayIn]],
     ) -> PublicPart:
-        return PublicPart(context, jobs, reconcile, history, {"byoc": door})
+        return PublicPart(context, jobs, reconcile, history, {"byoc": lambda: WayIn((door(),))})
 
     return make
