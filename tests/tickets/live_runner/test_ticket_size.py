@@ -86,6 +86,21 @@ def test_a_refresh_after_a_gap_brings_terms_on_which_all_of_it_can_be_paid(signe
         assert client.terms.expected_value * 100 > MAX_BATCH_VALUE - 101, "no terms would do"
 
 
+@pytest.mark.soak
+@settings(max_examples=examples(80), deadline=None)
+@given(SIGNERS, WEI, GAPS, st.integers(1, 45))
+def test_no_two_lost_rounds_end_a_session(signer: Rules, wei: int, gap_s: int, lost: int) -> None:
+    """Tickets of a round that is refused or not answered are never sent again, and each second is charged."""
+    client = client_of(signer, WorkPrice(wei), TicketRules(longest_gap_s=gap_s))
+    client.pay()
+    credit, now = client.seconds_paid, Fraction(0)
+    for round_ in range(1, 46):
+        now += Fraction(301, 100)
+        assert credit >= now // 1, "it has ended before this payment"
+        if client.cycle() and round_ not in (lost, lost + 1):
+            credit += client.seconds_paid
+
+
 @given(WEI, GAPS)
 def test_a_ticket_is_worth_two_to_five_seconds_and_touches_no_bound(wei: int, gap_s: int) -> None:
     worth = terms_at(WorkPrice(wei), TicketRules(longest_gap_s=gap_s)).expected_value
