@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchd.chain.ports import Chain
+from orchd.database.database import HasDatabase
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.signal import Signal
@@ -15,14 +16,16 @@ from orchd.domain.sold import SoldSessions
 from orchd.domain.state import DesiredState
 from orchd.hooks.hook import JobHook
 from orchd.hooks.terms import Terms
-from orchd.part import Context, Part
+from orchd.part import Context, Part, Roots
 from orchd.threads import DaemonThreads
 from orchd.tickets.ledger.ports import Ledger
 from orchd.tickets.live_runner.ports import LiveRunnerDesk
 from orchd.tickets.metrics import PaymentCollector
 from orchd.tickets.paid_sessions import PaidSessions
 from orchd.tickets.payments import Payments, TicketRules
-from orchd.tickets.prices import WorkPrice, quote
+
+if TYPE_CHECKING:
+    from orchd.tickets.live_runner.prices import LivePrices
 
 
 class OffersChain(Protocol):
@@ -54,11 +57,13 @@ class SellsSessions:
         sold: has the sessions.
         desired: says which models there are.
         terms: returns name and price of a model for a payer.
+        database: keeps which prices were listed.
     """
 
     sold: OffersSold
     desired: Signal[DesiredState]
     terms: Callable[[Model, str], Terms]
+    database: HasDatabase
 
 
 class TicketsPart(Part):
@@ -69,7 +74,7 @@ class TicketsPart(Part):
 
     Attributes:
         payments, sessions: from `open` on.
-        desk: the same; there only if orchd sells sessions itself.
+        desk, prices: the same, but only where orchd sells sessions itself.
         live_runner: the hook for these sessions, from `open` on; None = orchd sells none.
     """
 
@@ -77,6 +82,7 @@ class TicketsPart(Part):
     payments: Payments
     sessions: PaidSessions
     desk: LiveRunnerDesk
+    prices: LivePrices
 
     def __init__(
         self, context: Context, chain: OffersChain, ledger: OffersLedger, selling: SellsSessions | None = None
@@ -100,26 +106,29 @@ class TicketsPart(Part):
         counts = PaymentCollector(self._context.metrics)
         self.payments = Payments(self._chain.chain, self._ledger.ledger, rules, counts, self._threads)
         self.sessions = PaidSessions(self._ledger.ledger, asyncio.get_running_loop().time)
-
         if self._selling is not None:
-            self._open_live_runner(self._selling)
+            await self._open_live_runner(self._selling)
 
-    def _open_live_runner(self, selling: SellsSessions) -> None:
+    def roots(self) -> Roots:
+        return {} if self._selling is None else {"listed prices": self.prices.keep()}
+
+    async def _open_live_runner(self, selling: SellsSessions) -> None:
         from orchd.tickets.live_runner.challenges import Challenges
         from orchd.tickets.live_runner.charging import Charging
         from orchd.tickets.live_runner.desk import Desk
         from orchd.tickets.live_runner.jobs import LiveRunnerTickets
+        from orchd.tickets.live_runner.prices import LivePrices
         from orchd.tickets.live_runner.till import Till
 
-        def price(model: Model, payer: str) -> WorkPrice:
-            return quote(selling.terms(model, payer))
-
         settings, ledger, sold = self._context.settings, self._ledger.ledger, selling.sold.sold
+        clock = asyncio.get_running_loop().time
+        self.prices = LivePrices(selling.database.database, selling.terms, settings.tickets.former_price_s, clock)
+        await self.prices.load()
         service = f"{settings.public.url}{settings.public.base_path}"
-        challenges = Challenges(self.payments, ledger, service, price)
+        challenges = Challenges(self.payments, ledger, service, self.prices.honoured)
         trusting = settings.tickets.off_chain == "trust"
-        till = Till(self.payments, ledger, sold, challenges, Charging(ledger, sold), trusting)
-        self.desk = Desk(till, price)
+        till = Till(self.payments, ledger, sold, challenges, Charging(ledger, sold, clock), trusting)
+        self.desk = Desk(till)
         self.live_runner = LiveRunnerTickets(till, self._model)
 
     def _edited(self, desired: DesiredState) -> None:

@@ -52,6 +52,9 @@ class FakeLedger:
     def unredeemed(self, payer: bytes) -> int:
         return 0
 
+    def idle_s(self, key: LedgerKey) -> float:
+        return 0.0
+
     def manifest(self, id: str) -> Manifest | None:
         return self.manifests.get(id)
 

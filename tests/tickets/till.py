@@ -55,7 +55,7 @@ class FakeChain:
     Attributes:
         payers: whom an RPC server knows.
         known: whom we know without asking.
-        told: False = no RPC server has answered for too long.
+        told: False = no RPC server has answered for too long. `fresh`: one has answered lately.
         asked: whom an RPC server was asked about.
     """
 
@@ -65,13 +65,14 @@ class FakeChain:
     payers: dict[bytes, PayerFacts] = field(default_factory=lambda: {PAYER.address: FUNDED, OTHER.address: FUNDED})
     known: set[bytes] = field(default_factory=set)
     told: bool = True
+    fresh: bool = True
     credit: list[tuple[bytes, Fraction]] = field(default_factory=list)
     asked: list[bytes] = field(default_factory=list)
 
     def now(self) -> ChainNow | None:
         if not self.told:
             return None
-        return ChainNow(self.facts, TermsOf(self.facts.l1_block, self.facts.round, ROUND_HASH), GAS_PRICE, fresh=True)
+        return ChainNow(self.facts, TermsOf(self.facts.l1_block, self.facts.round, ROUND_HASH), GAS_PRICE, self.fresh)
 
     def payer(self, address: bytes) -> PayerFacts | None:
         return self.payers.get(address) if address in self.known else None

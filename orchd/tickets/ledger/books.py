@@ -174,6 +174,10 @@ class Books:
 
     # -- payments ----------------------------------------------------------------------------------------------------
 
+    def idle_s(self, key: LedgerKey) -> float:
+        account = self.view.accounts.get(key)
+        return max(0.0, self._clock() - account.changed_at) if account else 0.0
+
     def manifest(self, id: str) -> Manifest | None:
         return self.view.manifests.get(id)
 

@@ -110,6 +110,10 @@ class Ledger(Protocol):
         """Return the face values, in wei, of a payer's winning tickets that are not redeemed yet."""
         ...
 
+    def idle_s(self, key: LedgerKey) -> float:
+        """Return the seconds since a balance last changed in the store: 0 = there is none, or a clock was set back."""
+        ...
+
     def manifest(self, id: str) -> Manifest | None:
         """Return what is known of a session that was paid on; None = it never was, or its credit is long gone."""
         ...

@@ -56,6 +56,14 @@ class Challenges:
         self._clock = clock
         self._random = random
 
+    def price(self, model: Model, payer: str = "") -> WorkPrice:
+        """Return what a new session of a model costs for a payer; empty = for everybody.
+
+        Raises:
+            PaymentRefused: its price is not known, or can't be said.
+        """
+        return self._price(model, payer)
+
     def now(self) -> int:
         """Return Unix time, whole seconds."""
         return int(self._clock())
@@ -71,7 +79,7 @@ class Challenges:
         """
         self._payments.require_fresh()
         price = self._price(model, f"0x{payer.hex()}")
-        if not price.wei:  # For this payer alone: who asks has not shown that it is the one.
+        if not price.wei:  # For this payer alone: nobody has shown to be that.
             price = self._price(model, "")
         if not price.wei:
             raise PaymentRefused(Fault.PRICE_UNKNOWN, f"cannot make terms of payment: {model.key} is free")
@@ -86,14 +94,17 @@ class Challenges:
         )
         return await self.again(manifest)
 
-    async def again(self, manifest: Manifest) -> Challenge:
+    async def again(self, manifest: Manifest, unpaid_s: int = 0) -> Challenge:
         """Return a challenge with new terms for a session, at its price.
+
+        Args:
+            unpaid_s: whole seconds since its last payment.
 
         Raises:
             PaymentRefused: no terms can be made for its payer now.
         """
         price = WorkPrice(int(manifest.price), manifest.fixed)
-        terms = await self._payments.terms(LIVE_RUNNER, manifest.key.payer, price, "")
+        terms = await self._payments.terms(LIVE_RUNNER, manifest.key.payer, price, "", unpaid_s)
         return self.worded(manifest, terms)
 
     def worded(self, manifest: Manifest, terms: TicketTerms) -> Challenge:

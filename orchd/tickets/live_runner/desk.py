@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,7 +19,6 @@ from orchd.domain.sold import SoldSession
 from orchd.tickets.ledger.ports import Manifest
 from orchd.tickets.live_runner.ports import Challenge, DeskRequest
 from orchd.tickets.live_runner.till import Till
-from orchd.tickets.prices import WorkPrice
 from orchd.tickets.validation.credentials import read_payer
 from orchd.tickets.validation.credit import rounded
 from orchd.tickets.validation.faults import Fault, PaymentRefused
@@ -35,19 +34,14 @@ ANSWER_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """After `ports.LiveRunnerDesk`.
-
-    Attributes:
-        price: what a new session of a model is quoted, by the payer's address.
-    """
+    """After `ports.LiveRunnerDesk`."""
 
     till: Till
-    price: Callable[[Model, str], WorkPrice]
 
     def is_free(self, model: Model) -> bool:
         """See `ports.LiveRunnerDesk`."""
         with self.till.refusing():
-            return self.till.is_free(self.price(model, ""))
+            return self.till.is_free(self.till.challenges.price(model))
 
     async def challenge(self, asked: DeskRequest, model: Model) -> Challenge:
         """See `ports.LiveRunnerDesk`."""
@@ -70,7 +64,7 @@ class Desk:
             if manifest is None or manifest.key.payer != payer:
                 raise _unknown()
             async with _in_time():
-                return await self.till.challenges.again(manifest)
+                return await self.till.challenges.again(manifest, self.till.charging.unpaid_s(manifest))
 
     def knows(self, manifest: str) -> bool:
         """See `ports.LiveRunnerDesk`."""
@@ -89,24 +83,25 @@ class Desk:
             )
         if session is None or session.key.slug != slug:
             raise _unknown()
-        if session.fixed or not session.payer:
-            raise PaymentRefused(
-                Fault.SESSION_FIXED, "cannot top the session up: it costs nothing, or was paid for as a whole"
-            )
         return session
 
     async def _top_up(self, asked: DeskRequest, session: SoldSession) -> Challenge:
-        paid = self.till.read(asked.job, session.key.slug)
         manifest = self.till.ledger.manifest(session.id)
-        if paid.manifest != session.id or manifest is None or manifest.key.payer != paid.payment.sender:
+        if manifest is None or manifest.fixed:
+            raise PaymentRefused(
+                Fault.SESSION_FIXED, "cannot top the session up: it costs nothing, or was paid for as a whole"
+            )
+        paid = self.till.read(asked.job, session.key.slug)
+        if paid.manifest != session.id or manifest.key.payer != paid.payment.sender:
             raise PaymentRefused(
                 Fault.MANIFEST_DIFFERS, "cannot top the session up: the segment credentials are of another session"
             )
-        asked.limit_payer(session.payer)
+        asked.limit_payer(f"0x{paid.payment.sender.hex()}")
         expected = Expected(LIVE_RUNNER, self.till.payments.recipient, paid.payment.sender, price=manifest.price)
         taken = await self.till.payments.judge(paid.payment, expected)
         await self.till.payments.book(taken, LIVE_RUNNER, manifest.key, manifest.model)
         self.till.sold.touch(session)
+        self.till.charging.paid(session.account)
         log.debug("session_topped_up", session=session.id, tickets=len(taken.nonces), wei=rounded(taken.credit))
         return await self._after(manifest, taken)
 

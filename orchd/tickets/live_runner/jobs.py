@@ -32,7 +32,6 @@ from orchd.tickets.ledger.ports import Manifest
 from orchd.tickets.live_runner.charging import ChargedSession, PaidStart
 from orchd.tickets.live_runner.ports import Challenge
 from orchd.tickets.live_runner.till import Till, headers
-from orchd.tickets.prices import quote
 from orchd.tickets.refusals import refusal
 from orchd.tickets.validation.credentials import read_payer
 from orchd.tickets.validation.credit import rounded
@@ -69,13 +68,10 @@ class LiveRunnerTickets(JobHook):
         """Judge the payment, if the job brings one or must. A request of a session was paid for with that."""
         if job.in_session:
             return None
-        if headers(job) == (b"", b""):
-            with self._till.refusing():
-                assert job.terms is not None
-                if self._till.is_free(quote(job.terms)):
-                    return None
-        elif not self._till.payments.backed and self._till.trusting:
-            return None
+        with self._till.refusing():
+            if self._is_free(job):
+                job.set_price(0)
+                return None
         return self._identify(job)
 
     def admit(self, job: Job) -> Waits:
@@ -85,7 +81,7 @@ class LiveRunnerTickets(JobHook):
 
     def charge(self, account: Account, used: float) -> Waits:
         """Debit each whole second that was served."""
-        if self._find(account) is None or self._till.charging.charge(account.id):
+        if not account.price or self._till.charging.charge(account.id):
             return None
         with self._till.refusing():
             raise PaymentRefused(
@@ -102,6 +98,19 @@ class LiveRunnerTickets(JobHook):
 
     # Its steps.
 
+    def _is_free(self, job: Job) -> bool:
+        """Return whether it costs nothing. Somebody who brings a payment has agreed on a price before."""
+        if headers(job) == (b"", b""):
+            return self._till.is_free(self._till.challenges.price(self._model(job)))
+        return not self._till.payments.backed and self._till.trusting
+
+    def _model(self, job: Job) -> Model:
+        assert job.key is not None
+        model = self._models(job.key)
+        if model is None:
+            raise PaymentRefused(Fault.PRICE_UNKNOWN, f"cannot sell {job.key}: it is not offered any more")
+        return model
+
     async def _identify(self, job: Job) -> None:
         short_of = None
         try:
@@ -117,6 +126,7 @@ class LiveRunnerTickets(JobHook):
             raise await self._refusal(job, why, short_of) from why
         job.set_payer(f"0x{paying.manifest.key.payer.hex()}")
         job.name_session(paying.manifest.id)
+        job.set_price(paying.manifest.price, PriceUnit.FIXED if paying.manifest.fixed else PriceUnit.SECOND)
         job.keep(KEPT, paying)
         self._till.charging.waiting[paying.manifest.id] = paying
 
@@ -155,7 +165,6 @@ class LiveRunnerTickets(JobHook):
         session = self._till.sold.find(manifest.id)
         assert session is not None, "it was registered before"
         self._till.charging.begin(job.account_id, manifest, session)
-        job.set_price(manifest.price, PriceUnit.FIXED if manifest.fixed else PriceUnit.SECOND)
 
     async def _book(self, job: Job, paying: PaidStart) -> None:
         assert job.key is not None
@@ -182,18 +191,8 @@ class LiveRunnerTickets(JobHook):
         return refusal(self._till.payments.counts, LIVE_RUNNER, why, body=challenge)
 
     async def _new_challenge(self, job: Job) -> Challenge:
-        assert job.key is not None
-        model = self._models(job.key)
-        if model is None:
-            raise PaymentRefused(Fault.PRICE_UNKNOWN, f"cannot sell {job.key}: it is not offered any more")
-        return await self._till.challenges.new(model, read_payer(job.header(b"livepeer-payer-address") or b""))
-
-    def _find(self, account: Account) -> ChargedSession | None:
-        """Return a session that is charged, one that was found again included; None = it is free, or just over."""
-        charged = self._till.charging.find(account.id)
-        if charged is None and account.price:
-            charged = self._till.charging.resume(account)
-        return charged
+        payer = read_payer(job.header(b"livepeer-payer-address") or b"")
+        return await self._till.challenges.new(self._model(job), payer)
 
     async def _end(self, account: Account, *, nothing: bool) -> None:
         try:

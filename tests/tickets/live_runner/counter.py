@@ -138,8 +138,10 @@ class Counter:
             self.chain, ledger, rules or TicketRules(value=TICKET), self.counts, DaemonThreads("counter"), at_once=600
         )
         challenges = Challenges(payments, ledger, SERVICE, self.price, lambda: self.now)
-        self.till = Till(payments, ledger, self.sold, challenges, Charging(ledger, self.sold), trusting)
-        self.desk = Desk(self.till, self.price)
+        self.till = Till(
+            payments, ledger, self.sold, challenges, Charging(ledger, self.sold, lambda: self.now), trusting
+        )
+        self.desk = Desk(self.till)
         self.hook = LiveRunnerTickets(self.till, self.models.get)
         self.full = False
 
