@@ -42,14 +42,17 @@ class ListedPrices:
         for key, price, until in kept:
             self._untils.setdefault(key, {})[price] = until
 
-    def list_only(self, prices: Mapping[ModelKey, WorkPrice], now: float) -> bool:
-        """Note that from now on these are listed, and no others; return whether that is a change."""
-        changed = [self._replace(key, prices.get(key), now) for key in {**self._untils, **prices}]
-        return any(changed)
+    def list_only(self, prices: Mapping[ModelKey, WorkPrice], now: float) -> None:
+        """Note that from now on these are listed, and no others."""
+        for key in {**self._untils, **prices}:
+            self._replace(key, prices.get(key), now)
 
     def replace(self, key: ModelKey, price: WorkPrice, now: float) -> bool:
         """Note that the price of a model has changed, if it is listed; return whether that is so."""
-        return self._listed(key) is not None and self._replace(key, price, now)
+        if self._listed(key) in (None, price):
+            return False
+        self._replace(key, price, now)
+        return True
 
     def honoured(self, key: ModelKey, price: WorkPrice, now: float) -> WorkPrice:
         """Return what a new session costs where it should cost `price`: that, or the highest of the listed prices that
@@ -72,16 +75,12 @@ class ListedPrices:
     def _listed(self, key: ModelKey) -> WorkPrice | None:
         return next((price for price, until in self._untils.get(key, {}).items() if until is None), None)
 
-    def _replace(self, key: ModelKey, price: WorkPrice | None, now: float) -> bool:
-        listed = self._listed(key)
-        if price == listed:
-            return False
-        untils = self._untils.setdefault(key, {})
+    def _replace(self, key: ModelKey, price: WorkPrice | None, now: float) -> None:
+        listed, untils = self._listed(key), self._untils.setdefault(key, {})
         if listed is not None:
             untils[listed] = now
         if price is not None:
             untils[price] = None
-        return True
 
     def _carried(self, key: ModelKey, now: float) -> list[WorkPrice]:
         untils = self._untils.get(key, {})

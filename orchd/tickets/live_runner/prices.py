@@ -1,7 +1,8 @@
 """Prices of sessions that orchd sells itself: those of today, and former ones that have to be honoured.
 
 What is listed is kept in the database, written behind: who starts orchd again with a higher price honours the former
-one. A crash loses a change of the last moment, and then the price before it is honoured from the restart on.
+one. A crash loses a change of the last moment, and then the price before it is honoured from the restart on. That a
+model is not listed for a while, since it is full, is not written: it comes and goes too often.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class LivePrices:
         self._honour_s = honour_s
         self._clock = clock
         self._listed = ListedPrices(honour_s)
+        self._kept = frozenset[tuple[ModelKey, WorkPrice]]()
         self._changed = asyncio.Event()
 
     def list_now(self, models: Iterable[Model]) -> Mapping[ModelKey, WorkPrice]:
@@ -62,7 +64,8 @@ class LivePrices:
                 prices[model.key] = quote(self._terms(model, ""))
             except PaymentRefused:
                 continue
-        if self._listed.list_only(prices, self._clock()):
+        self._listed.list_only(prices, self._clock())
+        if not self._kept.issuperset(prices.items()):
             self._changed.set()
         return prices
 
@@ -93,6 +96,7 @@ class LivePrices:
         kept = await self._database.read(tables.listed_prices)
         now, ahead = self._clock(), self._clock() - time.time()
         self._listed = ListedPrices(self._honour_s, [_moved(each, ahead, now) for each in kept])
+        self._kept = _still_listed(kept)
 
     async def keep(self) -> None:
         """Write each change, for as long as orchd runs."""
@@ -109,7 +113,13 @@ class LivePrices:
     async def _write(self) -> None:
         now, ahead = self._clock(), time.time() - self._clock()
         prices = [_moved(each, ahead) for each in self._listed.all(now)]
+        self._kept = frozenset()  # What is listed while it is written is written again.
         await self._database.transaction(lambda sql: tables.put_listed_prices(sql, prices))
+        self._kept = _still_listed(prices)
+
+
+def _still_listed(prices: Iterable[ListedPrice]) -> frozenset[tuple[ModelKey, WorkPrice]]:
+    return frozenset((key, price) for key, price, until in prices if until is None)
 
 
 def _moved(listed: ListedPrice, ahead: float, latest: float | None = None) -> ListedPrice:

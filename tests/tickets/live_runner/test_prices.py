@@ -149,6 +149,36 @@ async def test_prices_that_no_directory_carries_are_not_kept(tmp_path: Path) -> 
         assert now.prices.honoured(model(3000)) == WorkPrice(3000)
 
 
+class SpareDisk(Database):
+    """Counts what is written."""
+
+    writes = 0
+
+    async def transaction(self, work: Callable[[Sql], Any]) -> Any:
+        self.writes += 1
+
+
+def test_a_model_that_is_full_from_time_to_time_costs_no_write(tmp_path: Path) -> None:
+    async def busy() -> None:
+        database = SpareDisk(tmp_path / "orchd.db", {})
+        now = Life(database, 0)
+        keeping = spawn(now.prices.keep(), name="keep")
+        for _ in range(5):
+            now.list(model(1000))
+            await asyncio.sleep(1)
+            now.list()
+            await asyncio.sleep(1)
+        assert database.writes == 1
+        now.list(model(1001))
+        await asyncio.sleep(1)
+        now.list(model(1000))
+        await asyncio.sleep(1)
+        assert database.writes == 3
+        await cancel(keeping)
+
+    run_virtual(busy())
+
+
 class FullDisk(Database):
     """Keeps nothing at first.
 
