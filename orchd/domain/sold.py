@@ -53,8 +53,16 @@ class SoldSessions(Protocol):
     """The sessions that live now.
 
     Attributes:
+        began: one is pending no more.
+        ending: the end of one has begun, and why: the last moment to tell it anything.
         ended: one has ended, and why; its channels and proxies go.
     """
+
+    @property
+    def began(self) -> Signal[SoldSession]: ...
+
+    @property
+    def ending(self) -> Signal[SoldSession, str]: ...
 
     @property
     def ended(self) -> Signal[SoldSession, str]: ...

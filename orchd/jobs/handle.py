@@ -216,6 +216,8 @@ class Handler:
             return await self._realtime.serve(run, plan.call, way, model)
         if plan.in_session:
             session = await self._realtime.ride(run, way)
+        elif plan.sells:
+            session = self._seller.sell(run, key)
         else:
             if hooks.arriving or hooks.identifying:
                 self._slots.count(run, key)
@@ -227,14 +229,12 @@ class Handler:
                 session = await self._slots.wait(run, key, begun)
             if run.place is not None:
                 self._slots.seat(run, session)
-        if plan.sells:
-            self._seller.sell(run, session)
         if hooks.admitting or hooks.accounting:
             await self._admit(run)
         run.admitted = True
         if plan.sells:
             self._seller.begun(run)
-        if hooks.charging:
+        if hooks.charging and (run.stream is not None or not plan.in_session):
             self._accounts.charge(run, session)
         if head.expects:
             run.caller.proceed()

@@ -122,6 +122,8 @@ class Realtime:
         if not name:
             raise nameless(run.door.naming)
         if way.session:
+            if (job := self._sold_job(run, way)) is not None:
+                return job
             stream = await self._sold_stream(run, way)
         else:
             await self._found_again(run, way, name)
@@ -130,6 +132,21 @@ class Realtime:
             raise JobRefused(Code.STREAM_UNKNOWN, f"cannot go on with session {name} of {way.key}: it has ended")
         self._own(run, stream)
         return stream.session
+
+    def _sold_job(self, run: Run, way: ToRunner) -> Session | None:
+        """Return the slot of the job that is the session which the path names, and join it; None = it is no job.
+
+        Raises:
+            JobRefused: STREAM_UNKNOWN: it is ending.
+        """
+        sold = None if self._sold is None else self._sold.find(way.session)
+        if self._sold is None or sold is None or sold.persistent or not isinstance(sold.slot, Session):
+            return None
+        if sold.ending or sold.pending or sold.key != way.key:
+            raise _no_session(way)
+        run.sold, run.session = sold, sold.slot
+        self._sold.join(sold, run.abort)
+        return sold.slot
 
     async def _sold_stream(self, run: Run, way: ToRunner) -> Stream:
         """Return the stream of the session that the path names, waiting a moment for one of an earlier orchd's.
@@ -143,7 +160,7 @@ class Realtime:
         stream = self._keeper.streams.find(key, name)
         run.sold = None if self._sold is None else self._sold.find(name)
         if stream is None or run.sold is None:
-            raise JobRefused(Code.STREAM_UNKNOWN, f"cannot serve the request: there is no such session of {key}")
+            raise _no_session(way)
         return stream
 
     async def _found_again(self, run: Run, way: ToRunner, name: str) -> None:
@@ -313,6 +330,10 @@ class Realtime:
 
     def _say(self, run: Run, what: Mapping[str, Any]) -> None:
         run.caller.answer(200, [JSON, _id(run)], json.dumps(what).encode())
+
+
+def _no_session(way: ToRunner) -> JobRefused:
+    return JobRefused(Code.STREAM_UNKNOWN, f"cannot serve the request: there is no such session of {way.key}")
 
 
 def _check_not_stopped(stream: Stream, run: Run) -> None:

@@ -2,8 +2,9 @@
 
     hooks.identify (before) -> slot -> registered, pending -> hooks.admit -> carried by a stream, on the disk -> answer
 
-Whatever breaks off on the way (a hook's refusal, a caller that leaves, a drain) takes back all of it at one place. What
-was paid by then stays with the session's id, and is good for the next one.
+Whatever breaks off on the way (a hook's refusal, a caller that leaves, a drain) takes back all of it at one place: the
+end of the request (`JobEnding.end`) or, once a stream carries the session, the end of that. What was paid by then stays
+with the session's id, and is good for the next one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from orchd.domain.ids import ModelKey
 from orchd.domain.money import PriceUnit
 from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
@@ -27,7 +29,7 @@ from orchd.jobs.whole_body import whole_body
 from orchd.realtime.keeper import Keeper
 from orchd.realtime.stream import Stream
 from orchd.relay.ports import CallerGone
-from orchd.sessions.session import Session
+from orchd.sessions.session import Session, SessionKind
 
 if TYPE_CHECKING:  # Where orchd sells none, nothing of the part is imported.
     from orchd.sold.keeper import SoldKeeper
@@ -77,14 +79,15 @@ class Seller:
         """Return what a runner is told of a session, as lines of a head."""
         return self._sold.lines(session)
 
-    def sell(self, run: Run, slot: Session) -> None:
-        """Note a job that is a session, whose slot it has. Its end is noted with the job's (`JobEnding.end`).
+    def sell(self, run: Run, key: ModelKey) -> Session:
+        """Take the slot of a job that is a session. Its end is noted with the job's (`JobEnding.end`).
 
         Raises:
+            JobRefused: as `SlotTaker.at_once`.
             Refusal: 409: one with its id lives.
         """
-        id = run.job.session_id or _new_id()
-        run.sold = self._sold.reserve(id, slot, _bought(run), run.abort, persistent=False)
+        slot, run.sold = self._take(run, key, SessionKind.JOB)
+        return slot
 
     def begun(self, run: Run) -> None:
         """A job that is a session is admitted: its time counts from now on."""
@@ -103,23 +106,35 @@ class Seller:
             raise JobRefused(
                 Code.BODY_TOO_LARGE, f"cannot take the body: a request for a session has at most {MAX_BODY_BYTES} bytes"
             )
-        slot = self._slots.at_once(run, way.key)
-        sold = run.sold = self._sold.reserve(
-            run.job.session_id or _new_id(), slot, _bought(run), run.abort, persistent=True
-        )
+        slot, sold = self._take(run, way.key, SessionKind.STREAM)
+        run.sold = sold
         try:
             await self._admit(run)
             run.admitted = True
             await self._carry(run, sold, slot)
+            answer = way.answer(sold.id)
         except BaseException as exc:
-            self._take_back(sold, Outcome.CLIENT_GONE if isinstance(exc, CallerGone) else Outcome.ABORTED)
+            outcome = Outcome.CLIENT_GONE if isinstance(exc, CallerGone) else Outcome.ABORTED
+            sold.end(outcome, "its reservation was not answered")
             raise
         run.counts = False
-        answer = way.answer(sold.id)
         run.status = answer.status
         run.caller.answer(
             answer.status, [*answer.headers, (b"Livepeer-Request-Id", run.request_id.encode())], answer.body
         )
+
+    def _take(self, run: Run, key: ModelKey, kind: SessionKind) -> tuple[Session, LiveSession]:
+        """Take a slot and note the session in it; the end of the request gives back both, until a stream carries them.
+
+        Raises:
+            JobRefused: as `SlotTaker.at_once`.
+            Refusal: 409: one with its id lives.
+        """
+        job, slot = run.job, self._slots.at_once(run, key, kind)
+        terms = job.terms
+        bought = Bought(job.payer, job.account_id, terms is not None and terms.unit is PriceUnit.FIXED)
+        persistent = kind is SessionKind.STREAM
+        return slot, self._sold.reserve(job.session_id or _new_id(), slot, bought, run.abort, persistent=persistent)
 
     async def _carry(self, run: Run, sold: LiveSession, slot: Session) -> None:
         """Have a stream carry the session, and that on the disk."""
@@ -142,20 +157,6 @@ class Seller:
             free=not sold.payer,
             replica=slot.runner.replica,
         )
-
-    def _take_back(self, sold: LiveSession, outcome: Outcome) -> None:
-        """Its slot is freed by the end of the request or, once there is one, of its stream."""
-        if sold.stream is None:
-            self._sold.over(sold, "it did not begin")
-        else:
-            sold.end(outcome, "its reservation was not answered")
-
-
-def _bought(run: Run) -> Bought:
-    """Return who pays for the session that begins with this job, and how."""
-    job = run.job
-    terms = job.terms
-    return Bought(job.payer, job.account_id, terms is not None and terms.unit is PriceUnit.FIXED)
 
 
 def _new_id() -> str:

@@ -48,14 +48,14 @@ class SlotTaker:
         if session.place is None:
             session.place, run.place = run.place, None
 
-    def at_once(self, run: Run, key: ModelKey) -> Session:
-        """Take a slot for a stream of a model that is ready; the end of the job gives it back unless the stream does.
+    def at_once(self, run: Run, key: ModelKey, kind: SessionKind) -> Session:
+        """Take a slot of a model that is ready; the end of the job gives it back unless a stream has taken it over.
 
         Raises:
             JobRefused: CAPACITY_EXHAUSTED; NOT_READY: the model is cold. It is being started, whoever leaves meanwhile.
         """
         self.count(run, key)
-        begun = self._table.begin(key, SessionKind.STREAM)
+        begun = self._table.begin(key, kind)
         if not isinstance(begun, Session):
             self._table.leave(begun)
             self._table.want(key)

@@ -49,6 +49,7 @@ class StreamEndings(StreamStarts):
         self._letting_go = letting_go
         self.over = NamesOver()
         self.node_ends = NodeEnds()
+        self.ending: Signal[Stream, str] = Signal()
         self.ended: Signal[StreamEnd] = Signal()
         self._stops: dict[Stream, asyncio.Task[Reply | None]] = {}
         self._fates: dict[Stream, Fate] = {}
@@ -108,8 +109,10 @@ class StreamEndings(StreamStarts):
     ) -> asyncio.Future[Reply | None]:
         if stream in self._fates:
             self._fates[stream] = self._fates[stream] or fate
-        if fate is not None and stream.origin is Origin.SOLD:
-            self._cut_riders(stream, fate[1])
+        if fate is not None:
+            self._tell_ending(stream, fate[1])
+            if stream.origin is Origin.SOLD:
+                self._cut_riders(stream, fate[1])
         if (task := self._stops.get(stream)) is not None:
             return task
         if not stream.live or not stream.asked:
@@ -191,6 +194,7 @@ class StreamEndings(StreamStarts):
         """Free the slot, or let it go; once. `confirmed`: its container has said that it is not at work on it."""
         if stream.phase is StreamPhase.ENDED:
             return
+        self._tell_ending(stream, why)
         self.streams.move(stream, StreamEvent.OVER)
         self.streams.drop(stream)
         if stream not in self._stops:
@@ -220,6 +224,12 @@ class StreamEndings(StreamStarts):
     def _free(self, stream: Stream, outcome: Outcome) -> None:
         """Free the slot, or let it go; repeats are fine."""
         self._letting_go.end(stream.session, outcome)
+
+    def _tell_ending(self, stream: Stream, why: str) -> None:
+        """Say, once, that its session goes on no more."""
+        if not stream.ends:
+            stream.ends = True
+            self.ending.emit(stream, why)
 
     def _tell_end(self, stream: Stream) -> None:
         """Say that it is over, unless a request is still ending: a hook may be at work for it."""

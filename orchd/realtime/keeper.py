@@ -52,6 +52,7 @@ class Keeper(StreamBeginnings):
         lost_s: returns for how long orchd itself stood still since then (loop clock): no stream is ended for that.
 
     Attributes:
+        ending: emitted once for each stream: the end of its session has begun, and why.
         ended: emitted once for each stream, when it has ended and no request rides on it any more.
         found: a stream that runs was found again after a restart.
         lost: the account of one that was not; it is settled when the task has ended (`StreamEnd.forgotten`).

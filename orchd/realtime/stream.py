@@ -33,6 +33,7 @@ class Stream:
         starts: how often somebody has meant to start it; tells one start from the next.
         asked: its container was asked to start it, and may be at work on it.
         ran: its container has said yes to a start.
+        ends: the end of its session has begun.
         kept: a record of it is on the disk, or will be in a moment.
         node_knows: the node was the first to know that it is over.
         request_at: loop clock, seconds, when the last request in it began.
@@ -54,6 +55,7 @@ class Stream:
     starts: int = 0
     asked: bool = False
     ran: bool = False
+    ends: bool = False
     kept: bool = False
     node_knows: bool = False
     request_at: float = 0.0

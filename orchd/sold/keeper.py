@@ -47,24 +47,36 @@ class SoldKeeper:
         runners: what is served, and which runners serve.
         secret: what tokens are made with.
         lost_s: returns for how long orchd itself stood still since then (loop clock).
+        moved_at: returns when a byte moved last in a channel of a session, by its id (loop clock); None = in none.
 
     Attributes:
+        began: one is pending no more.
+        ending: the end of one has begun, and why: its last word can be said.
         ended: one has ended, and why.
     """
 
     def __init__(
-        self, streams: StreamKeeper, runners: Runners, secret: bytes, lost_s: Callable[[float], float]
+        self,
+        streams: StreamKeeper,
+        runners: Runners,
+        secret: bytes,
+        lost_s: Callable[[float], float],
+        moved_at: Callable[[str], float | None] = lambda session: None,
     ) -> None:
         self._streams = streams
         self._runners = runners
         self._secret = secret
         self._lost_s = lost_s
+        self._moved_at = moved_at
         self._live = LiveSessions()
+        self.began: Signal[SoldSession] = Signal()
+        self.ending: Signal[SoldSession, str] = Signal()
         self.ended: Signal[SoldSession, str] = Signal()
         for left in streams.expected(Origin.SOLD):
             self._expect(left)
         streams.found.connect(self._found)
         streams.given_up.connect(self._given_up)
+        streams.ending.connect(self._stream_ending)
         streams.ended.connect(lambda end: self._stream_ended(end.stream, end.why))
 
     async def run(self) -> None:
@@ -135,6 +147,18 @@ class SoldKeeper:
         """It is pending no more: its time counts from now on."""
         session.pending = False
         self.touch(session)
+        self.began.emit(session)
+
+    def join(self, session: LiveSession, cut: Callable[[str], None]) -> None:
+        """One more request is under way in a session that is a job; `leave` follows. `cut` ends it, and gets why."""
+        session.guests.add(cut)
+
+    def leave(self, session: LiveSession, cut: Callable[[str], None]) -> bool:
+        """Such a request is over; False = it was none."""
+        if cut not in session.guests:
+            return False
+        session.guests.discard(cut)
+        return True
 
     def over(self, session: LiveSession, why: str) -> None:
         """Its job has ended, or it did not begin. Repeats are fine."""
@@ -143,6 +167,8 @@ class SoldKeeper:
         self._look_at_clock(session, _now())
         session.ending = True
         session.clock.end()
+        for cut in list(session.guests):
+            cut(why)
         self.ended.emit(session, why)
 
     # What time brings.
@@ -175,9 +201,11 @@ class SoldKeeper:
 
     def _look_for_signs(self, session: LiveSession, now: float) -> None:
         """A byte is a sign of life; a request under way says only that somebody uses the session."""
-        if session.slot is not None and session.slot.progress_at > session.moved_at:
-            session.moved_at = session.slot.progress_at
-            self._lives(session, session.moved_at)
+        moved_at = 0.0 if session.slot is None else session.slot.progress_at
+        moved_at = max(moved_at, self._moved_at(session.id) or 0.0)
+        if moved_at > session.moved_at:
+            session.moved_at = moved_at
+            self._lives(session, moved_at)
         if session.stream is not None and (session.stream.riders or session.stream.request_at > session.sign_at):
             session.sign_at = now
 
@@ -186,14 +214,14 @@ class SoldKeeper:
     def _end(self, session: LiveSession, outcome: Outcome, why: str) -> None:
         """After `SoldSession.end`."""
         if session.ending:
-            return
-        session.ending = True
+            return None
         if session.stream is not None:
-            self._streams.end_soon(session.stream, outcome, why)
-        elif session.cut is not None:
-            session.cut(why)
-        else:
-            self._streams.stopped(session.key, session.id)
+            return self._streams.end_soon(session.stream, outcome, why)
+        session.ending = True
+        self.ending.emit(session, why)
+        if session.cut is not None:
+            return session.cut(why)
+        return self._streams.stopped(session.key, session.id)
 
     def _add(self, session: LiveSession) -> LiveSession:
         session.end = partial(self._end, session)
@@ -218,6 +246,12 @@ class SoldKeeper:
         session = self._live.find(left.name) if left.origin is Origin.SOLD else None
         if session is not None:
             self.over(session, "its runner was not found again")
+
+    def _stream_ending(self, stream: SoldStream, why: str) -> None:
+        session = self._live.find(stream.id) if stream.origin is Origin.SOLD else None
+        if session is not None and session.stream is stream:
+            session.ending = True
+            self.ending.emit(session, why)
 
     def _stream_ended(self, stream: SoldStream, why: str) -> None:
         session = self._live.find(stream.id) if stream.origin is Origin.SOLD else None

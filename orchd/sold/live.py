@@ -24,7 +24,8 @@ class LiveSession(SoldSession):
         slot: None = an earlier orchd has left it, and it is not found again yet.
         stream: carries a persistent one once it has begun; None = it is a job, or pending, or not found again yet.
         cut: ends the request that it began with; None = that is over.
-        moved_at: loop clock, seconds: the last byte in its slot that was looked at.
+        guests: cuts each further request that is under way in a job.
+        moved_at: loop clock, seconds: the last byte in its slot or its channels, as of the last look.
     """
 
     runner: RunnerId
@@ -32,6 +33,7 @@ class LiveSession(SoldSession):
     slot: Slot | None = field(default=None, repr=False)
     stream: SoldStream | None = field(default=None, repr=False)
     cut: Callable[[str], None] | None = field(default=None, repr=False)
+    guests: set[Callable[[str], None]] = field(default_factory=set, repr=False)
     moved_at: float = 0.0
 
 

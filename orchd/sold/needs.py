@@ -58,11 +58,14 @@ class StreamKeeper(Protocol):
     """See `realtime.keeper.Keeper`.
 
     Attributes:
+        ending: emits a `SoldStream`, and why.
         ended: emits a `realtime.stream.StreamEnd`.
         found: emits a `SoldStream`.
         given_up: emits a `SoldStreamLeft`.
     """
 
+    @property
+    def ending(self) -> Signal[Any, str]: ...
     @property
     def ended(self) -> Signal[Any]: ...
     @property

@@ -25,6 +25,8 @@ class FakeSold:
     live: dict[str, SoldSession] = field(default_factory=dict)
     served: dict[str, float] = field(default_factory=dict)
     touched: list[str] = field(default_factory=list)
+    began: Signal[SoldSession] = field(default_factory=Signal)
+    ending: Signal[SoldSession, str] = field(default_factory=Signal)
     ended: Signal[SoldSession, str] = field(default_factory=Signal)
 
     def begin(

@@ -13,7 +13,7 @@ from orchd.errors import Code, JobRefused, StoreError
 from orchd.hooks.hook import Waits
 from orchd.hooks.job import Job
 from orchd.sold.live import LiveSession
-from tests.jobs.fakes import Bench, FakeHook
+from tests.jobs.fakes import Bench, Charging, FakeHook
 from tests.jobs.messages import request
 from tests.jobs.model import KEY, a_model, runner_of
 from tests.relay.transport import FakeTransport
@@ -32,6 +32,10 @@ class Paid(FakeHook):
             job.set_payer(PAYER)
             job.name_session(manifest.decode())
         return super().identify(job)
+
+
+class PaidCharging(Paid, Charging):
+    pass
 
 
 def a_bench(**knobs: Any) -> Bench:
@@ -335,3 +339,51 @@ async def test_a_session_ends_when_its_runner_goes() -> None:
     nothing_is_left(bench)
     caller: FakeTransport = await bench.serve(app())
     assert caller.messages[0].status == 404
+
+
+@virtual_time
+async def test_a_single_shot_job_of_a_cold_model_is_not_made_to_wait() -> None:
+    bench = a_bench(models=(a_model(),), is_open=False)
+    bench.cold()
+    caller = await bench.serve(request(("Manifest", "m1"), target=f"{SLUG}/app/image", body=b"x"))
+    assert (caller.messages[0].status, caller.messages[0].header("Retry-After")) == (503, "5")
+    assert bench.hooks[0].admitted == []
+    assert bench.table.awaited(KEY)
+    nothing_is_left(bench)
+
+
+@virtual_time
+async def test_another_request_joins_a_job_that_is_a_session_takes_no_slot_and_ends_with_it() -> None:
+    bench = a_bench(models=(a_model(),), hooks=[PaidCharging()])
+    bench.network.reply = None
+    bench.caller(request(("Manifest", "m1"), target=f"{SLUG}/app/image", body=b"x"))
+    await bench.settle()
+    joined, left = bench.caller(app()), bench.caller(app(path="/y"))
+    await bench.settle()
+    assert (len(bench.network.requests), bench.table.active(KEY)) == (3, 1)
+    left.lose()
+    await bench.settle()
+    assert (bench.table.running_on(runner_of(KEY)), bench.sold.find("m1")) == (1, bench.sold.find("m1"))
+    bench.network.ends[0].say(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    await bench.idle()
+    assert joined.messages[0].status == 503
+    assert len(bench.hooks[0].settled) == 1
+    for end in bench.network.ends:
+        end.lose()
+    await bench.settle()
+    nothing_is_left(bench)
+
+
+@virtual_time
+async def test_who_connects_hears_of_each_session_that_it_began_that_its_end_begins_and_that_it_has_ended() -> None:
+    bench = a_bench()
+    heard: list[str] = []
+    bench.sold.began.connect(lambda session: heard.append(f"began {session.id}"))
+    bench.sold.ending.connect(lambda session, why: heard.append(f"ending: {why}, {bench.sold.find('m1') is session}"))
+    bench.sold.ended.connect(lambda session, why: heard.append(f"ended: {why}, {bench.sold.find('m1')}"))
+    await reserved(bench)
+    stream = bench.keeper.streams.find(KEY, "m1")
+    assert stream is not None
+    bench.keeper.end_soon(stream, Outcome.ABORTED, "its credit is used up")
+    await bench.idle()
+    assert heard == ["began m1", "ending: its credit is used up, True", "ended: its credit is used up, None"]

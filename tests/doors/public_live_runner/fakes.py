@@ -75,6 +75,8 @@ class FakeSold:
     def __init__(self) -> None:
         self.live: dict[str, SoldSession] = {}
         self.ends: list[tuple[str, Outcome, str]] = []
+        self.began: Signal[SoldSession] = Signal()
+        self.ending: Signal[SoldSession, str] = Signal()
         self.ended: Signal[SoldSession, str] = Signal()
 
     def begin(self, id: str, key: ModelKey = PERSISTENT) -> SoldSession:

@@ -19,6 +19,8 @@ class LivingSessions:
     """After `domain.sold.SoldSessions`."""
 
     live: dict[str, SoldSession] = field(default_factory=dict)
+    began: Signal[SoldSession] = field(default_factory=Signal)
+    ending: Signal[SoldSession, str] = field(default_factory=Signal)
     ended: Signal[SoldSession, str] = field(default_factory=Signal)
 
     def begin(self, id: str, key: ModelKey = KEY, *, pending: bool = False) -> SoldSession:
