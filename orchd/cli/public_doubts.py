@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
+from orchd.cli.price_direct import direct_price, warnings_of
 from orchd.domain.model import Model
 from orchd.hooks.terms import terms_of
 from orchd.public.doubts import certificate_doubts, doubtful, refused
@@ -36,9 +37,12 @@ def public_doubts(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def unsold(models: Iterable[Model], settings: Settings) -> Iterator[str]:
-    """Yield why models with a price can't be sold for tickets. Of those without one the file's own problems tell."""
+    """Yield why models with a price can't be sold for tickets, or not for what is asked, or only with short gaps.
+
+    Of those without one the file's own problems tell.
+    """
     node, public = settings.orchestrator, settings.public
-    if not (settings.takes_tickets and public.listen and "byoc" in public.doors):
+    if not (settings.takes_tickets and public.listen and {"byoc", "live-runner"}.intersection(public.doors)):
         return
     rate = Fraction(node.eth_usd) if settings.converts_prices and not settings.reads_feed else None
     for model in models:
@@ -55,6 +59,10 @@ def unsold(models: Iterable[Model], settings: Settings) -> Iterator[str]:
             quote(terms_of(model, name=node.capability, eth_usd=rate))
         except PaymentRefused as why:
             yield why.message
+            continue
+        if "live-runner" in public.doors:
+            for text in warnings_of(direct_price(model, rate, settings.tickets)):
+                yield f"{model.key}: {text}"
 
 
 def _with_values(settings: Settings, found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

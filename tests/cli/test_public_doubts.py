@@ -137,3 +137,15 @@ def test_a_model_whose_price_no_payer_can_be_told_is_named(
     assert len(found) == len(said)
     assert all(f"cannot sell {model.key}" in each and part in each for each, part in zip(found, said, strict=True))
     assert not [*unsold([model], Settings.model_validate(settings | {"public": {}}))], "nothing is sold by tickets"
+
+
+def test_a_price_that_no_signer_pays_is_told_where_its_door_is_open() -> None:
+    an_hour = Price(Fraction(30), currency=Currency.USD, unit=PriceUnit.HOUR)
+    model = external_model(price=an_hour)
+    settings = Settings.model_validate(
+        {"public": GOOD, "hooks": {"order": ["tickets"]}, "orchestrator": {"eth_usd": "3000"}}
+    )
+    assert [*unsold([model], settings)] == []
+    open_door = settings.public.model_copy(update={"doors": ("live-runner",)})
+    [said] = unsold([model], settings.model_copy(update={"public": open_door}))
+    assert said.startswith(f"{model.key}: payable by no signer with default limits at the door live-runner: ")
