@@ -33,6 +33,7 @@ class Position(IntEnum):
     HOOKS = 16
     FILE = 17
     TOTALS = 18
+    CHANNELS = 19
     RUNTIMES = 20
     MODELS = 30
     """Made last, with the room that the others leave as the style's height."""

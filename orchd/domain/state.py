@@ -341,6 +341,22 @@ class PublicStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelsStatus:
+    """What a reader may know of the channels of sessions that orchd sells itself: numbers, never names.
+
+    Attributes:
+        bytes: that they hold in memory.
+        requests: reads and writes under way.
+        refused: those for which there was no room, since the start.
+    """
+
+    channels: int
+    bytes: int
+    requests: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a reader may know, at one moment.
 
@@ -351,6 +367,7 @@ class Snapshot:
         jobs: of all models, and those that named none.
         jobs_listen: addresses of the job listeners.
         public: the listener for payers; None = there is none.
+        channels: None = orchd sells no sessions.
         daemon: None = it has no admin pages.
         chain: None = orchd reads none.
         version: grows whenever a model's status has changed, or a model has come or gone.
@@ -369,6 +386,7 @@ class Snapshot:
     jobs: JobCounts = NO_JOBS
     jobs_listen: tuple[str, ...] = ()
     public: PublicStatus | None = None
+    channels: ChannelsStatus | None = None
     daemon: DaemonStatus | None = None
     chain: ChainStatus | None = None
     reload_ok: bool = False

@@ -90,6 +90,7 @@ class Door(ABC):
         compares_paths: `refuses` reads the path in all the ways in which servers do, so it must not be long.
         at_root: paths that are this door's at the root, too, where a listener has a base path, which its clients leave
             out.
+        silent_s: for how many seconds a client of it may be connected before it sends its request.
         passing_early: the same as `passing`, of a request whose caller may get a head before the runner has sent one;
             None = nobody gets such a head here.
     """
@@ -103,6 +104,7 @@ class Door(ABC):
     passing: ClassVar[Memo[bytes, bool]] = TO_RUNNER
     compares_paths: ClassVar[bool] = False
     at_root: ClassVar[frozenset[str]] = frozenset()
+    silent_s: ClassVar[float] = 0.0
     passing_early: ClassVar[Memo[bytes, bool] | None] = None
 
     # Requests.

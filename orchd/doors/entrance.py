@@ -59,6 +59,11 @@ class Entrance:
     peer_of: Callable[[str, RequestHead], str] | None = None
     own: OwnAnswerKeeper | None = None
 
+    @property
+    def silent_s(self) -> float:
+        """For how many seconds a client may be connected before it sends its request; 0 = no longer than usual."""
+        return max((door.silent_s for door in self.doors), default=0.0)
+
     def below(self, target: str) -> str:
         """Return what follows `base_path` in a request target, as its doors see it.
 

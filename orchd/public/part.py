@@ -108,7 +108,7 @@ class PublicPart(Part):
         )
         files = share(open_files(), most, jobs.max_connections)
         addresses = AddressLimit(settings.max_connections_per_address, peers, collector.connection_refused)
-        listener = JobListener("public", limits, entrance, files, self._tls, addresses)
+        listener = JobListener("public", limits, entrance, files, self._tls, addresses, silent_s=entrance.silent_s)
         self._listener = await self._jobs.open_listener(listener)
         if self._runner_side is not None:
             own = PublicAnswers(settings, collector, asyncio.get_running_loop().time, context.lag.timeout)

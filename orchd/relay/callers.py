@@ -96,13 +96,14 @@ class Callers:
         served: who serves their requests.
 
     Attributes:
-        section, settings, clock, leaving, batch, date, serve: as `caller.ServingHub` wants them.
+        section, settings, silent_s, clock, leaving, batch, date, serve: as `caller.ServingHub` wants them.
     """
 
     def __init__(self, listener: JobListener, pool: Pool, date: Date, served: RequestServer) -> None:
         self.section = listener.section
         self.settings = listener.settings
         self.clock = pool.clock
+        self.silent_s = max(listener.silent_s, listener.settings.header_timeout_s)
         self.leaving = False
         # What goes out by TLS is not worth busy-polling for: its answer comes from afar.
         self.batch = pool.batch if listener.tls is None else Batch(0.0)

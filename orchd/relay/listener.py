@@ -68,6 +68,8 @@ class JobListener:
         tls: None = plain TCP.
         addresses: bounds connections by address, before anything is read of them; None = they may have any number.
         setting: that names its addresses; empty = `listen` of the section.
+        silent_s: for how many seconds clients of it may be connected before they send anything, if that is longer than
+            a head may take.
     """
 
     section: str
@@ -77,6 +79,7 @@ class JobListener:
     tls: Tls | None = None
     addresses: ConnectionLimit | None = None
     setting: str = ""
+    silent_s: float = 0.0
 
 
 class OpenListener(Protocol):

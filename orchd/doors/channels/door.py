@@ -41,6 +41,7 @@ class ChannelsDoor(Door):
     name = "channels"
     origin = Origin.SOLD
     public = True
+    silent_s = 35.0  # PyTrickle connects up to 30 s before it has something to write (docs/protocol/trickle.md 9, Q1).
 
     def __init__(self, server: ChannelServer) -> None:
         self._server = server
