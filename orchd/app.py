@@ -130,8 +130,10 @@ class App:
         realtime = self._add(RealtimePart)(context, database, sessions, reconcile)
         sold = None
         if rules.sells_sessions:
+            from orchd.channels.part import ChannelsPart
             from orchd.sold.part import SoldPart
 
+            self._add(ChannelsPart)(context, reconcile)
             sold = self._add(SoldPart)(context, database, reconcile, realtime)
         node = None
         if rules.orchestrator.enabled:

@@ -42,6 +42,7 @@ PARTS = (
     PartEntry("reconcile", "orchd.reconcile"),
     PartEntry("systemd", "orchd.notify"),
     PartEntry("realtime", "orchd.realtime"),
+    PartEntry("channels", "orchd.channels", switch="public.doors"),
     PartEntry("sold", "orchd.sold", switch="public.doors"),
     PartEntry("node", "orchd.node", switch="orchestrator.service_url"),
     PartEntry("ledger", "orchd.tickets.ledger", switch="hooks.order"),

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from orchd.advertise.metrics import CallbackCollector, RegistryErrors, StandingsCollector
 from orchd.catalog.metrics import CatalogCollector
 from orchd.chain.metrics import ChainCollector
+from orchd.channels.bounds import Bounds
+from orchd.channels.channels import Channels
+from orchd.channels.metrics import ChannelsCollector
 from orchd.daemon_metrics import DaemonCollector
 from orchd.domain.chain import ChainStatus
 from orchd.domain.ids import ModelKey
@@ -80,6 +83,7 @@ class Metrics:
         StandingsCollector(registry, lambda: self._node(), lambda: self._published())
         self.callback = Callback("http://127.0.0.1:8737")
         CallbackCollector(registry, lambda: self.callback)
+        ChannelsCollector(registry, Channels(Bounds()))
         self.registry_error = RegistryErrors(registry).registry_error
         self.hooks = HookCounts()
         HookCollector(registry, self.hooks)

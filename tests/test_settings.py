@@ -82,6 +82,7 @@ class TestShippedFile:
             "Gas",
             "times",
             "requests",
+            "channels",
         )
         for setting in SETTINGS.values():
             if type(setting.field.default) in (int, float) and setting.name != "chain.id":

@@ -17,6 +17,7 @@ from orchd.domain.offer import NodeStatus
 from orchd.domain.outcomes import Outcome
 from orchd.domain.state import (
     CertificateStatus,
+    ChannelsStatus,
     ClientsStatus,
     MoneyStatus,
     Problem,
@@ -197,7 +198,9 @@ class TestStatus:
         public = PublicStatus(
             ("0.0.0.0:8443",), "https://h", "", ("byoc",), CertificateStatus(NOW, True, ""), clients=ClientsStatus(NOW)
         )
-        known = replace(known, public=public, models=models, stopped_elsewhere={ModelKey("llm", "left"): stopped})
+        channels = ChannelsStatus(5, 1000, 3, 0)
+        known = replace(known, public=public, channels=channels, models=models)
+        known = replace(known, stopped_elsewhere={ModelKey("llm", "left"): stopped})
         known = replace(known, chain=ChainStatus(1, "0x12", (RpcStatus("h", up=True),)), money=MoneyStatus())
         shown = names(status(known)) - {"byoc", "live-runner", *({*Outcome, *JOB_ANSWERS} - named)}
         assert shown - named == set()

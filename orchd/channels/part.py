@@ -17,7 +17,7 @@ from orchd.part import Context, Part, Roots
 TICK_S = 1.0
 
 
-class HasSnapshots(Protocol):
+class TakesContributions(Protocol):
     """See `reconcile.ports.Reconciler`."""
 
     @property
@@ -34,7 +34,7 @@ class ChannelsPart(Part):
     name = "channels"
     keeper: ChannelStore
 
-    def __init__(self, context: Context, reconcile: HasSnapshots) -> None:
+    def __init__(self, context: Context, reconcile: TakesContributions) -> None:
         self._context = context
         self._reconcile = reconcile
 

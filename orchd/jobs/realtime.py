@@ -26,6 +26,7 @@ from orchd.jobs.whole_body import whole_body
 from orchd.realtime.channels import brings_media
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import Keeper
+from orchd.realtime.node_channels import NodeChannels
 from orchd.realtime.routes import StreamCall
 from orchd.realtime.session_channels import NoChannels, SessionChannels
 from orchd.realtime.stream import Stream
@@ -286,7 +287,7 @@ class Realtime:
         if self._node is None or not stream.origin.at_node:
             return None
         route, token = session_pass(run.head)
-        return SessionChannels(self._node, route, stream.id, Secret(token)) if route and token else None
+        return NodeChannels(self._node, route, stream.id, Secret(token)) if route and token else None
 
     def _headers(self, run: Run) -> dict[str, str]:
         """Return the headers that the container gets of those of the caller's, and what it is told of its session."""

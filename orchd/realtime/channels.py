@@ -1,7 +1,8 @@
-"""Which channels a stream gets at the node where its client brings none, and which URL goes where. Pure.
+"""Which channels a stream gets where its client brings none, and which URL goes where. Pure.
 
 A gateway of BYOC's has its channels from the node. A client of Live Runner's has none: it is up to who serves the
-session to ask for them (docs/protocol/livepeer-node.md, 8.3; docs/protocol/live-runner.md, 5). Names are from the
+session to have them made, by the node (docs/protocol/livepeer-node.md, 8.3; docs/protocol/live-runner.md, 5) or, for a
+session that orchd sells, by orchd. Names are from the
 container's view, as in `docs/protocol/trickle.md`, 10: it subscribes to what the client publishes.
 """
 
@@ -28,6 +29,9 @@ MIME_TYPES: Mapping[str, str] = MappingProxyType(
 )
 """The channels by name, each with its MIME type."""
 
+CLIENT_WRITES = (IN, CONTROL)
+"""Those that the client writes."""
+
 _OTHERS = {CONTROL: "control_url", EVENTS: "events_url", DATA: "data_url"}
 _FOR_CONTAINER = {IN: "subscribe_url", OUT: "publish_url", **_OTHERS}
 _FOR_CLIENT = {IN: "publish_url", OUT: "subscribe_url", **_OTHERS}
@@ -40,8 +44,8 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _BOM = b"\xef\xbb\xbf"
 
 
-class NodeChannel(NamedTuple):
-    """One channel.
+class ChannelUrls(NamedTuple):
+    """Where one channel is.
 
     Attributes:
         url: for the client.
@@ -56,7 +60,7 @@ class NodeChannel(NamedTuple):
 class ChannelSet:
     """All channels of a stream, by name. Who knows their URLs can read and write them, so they are not shown."""
 
-    channels: Mapping[str, NodeChannel] = field(repr=False)
+    channels: Mapping[str, ChannelUrls] = field(repr=False)
 
     def start(self, body: bytes, stream_id: str, model: Model) -> bytes:
         """Return the body of a start for the container: the client's, with our fields behind it, which count then.
@@ -95,11 +99,11 @@ def read_channels(document: object) -> ChannelSet:
         ValueError: a channel is missing, or has no URL. The text holds none.
     """
     listed = document.get("channels") if isinstance(document, dict) else None
-    found: dict[str, NodeChannel] = {}
+    found: dict[str, ChannelUrls] = {}
     for each in listed if isinstance(listed, list) else ():
         if isinstance(each, dict) and _is_url(url := each.get("url")):
             internal_url = each.get("internal_url")
-            found[str(each.get("name"))] = NodeChannel(url, internal_url if _is_url(internal_url) else url)
+            found[str(each.get("name"))] = ChannelUrls(url, internal_url if _is_url(internal_url) else url)
     if missing := [name for name in MIME_TYPES if name not in found]:
         raise ValueError(f"it gave no URL of {', '.join(missing)}")
     return ChannelSet(found)

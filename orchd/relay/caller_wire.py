@@ -107,14 +107,8 @@ class CallerWire(Wire):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-<<<<<<< HEAD
         self.peer = peer_of(transport.get_extra_info("peername"))
-        self.deadline = self._hub.clock() + self._hub.settings.header_timeout_s
-=======
-        name = transport.get_extra_info("peername")
-        self.peer = str(name[0]) if isinstance(name, tuple) else ""
         self.deadline = self._hub.clock() + self._hub.silent_s
->>>>>>> fddda00d (wip)
         if not self._hub.joined(self):
             self.move(CallerEvent.NO_ROOM)
             if self._hub.turned_away() is None:

@@ -1,7 +1,7 @@
 """EDGE. An answer of our own that comes in pieces, or takes a body in pieces, on the caller's connection.
 
 As in an exchange, nothing is queued and nothing runs: a step is taken when the connection moves, or in the turn after
-`wake`, which whoever gives the pieces calls from inside calls of others. While the caller takes no more, the source is
+`wake`, which the giver of the pieces calls from inside calls of others. While the caller takes no more, the source is
 not asked; while the sink has no room, the piece that it has not taken is kept, and nothing more is read.
 
 Every call of the owner may end the request before it returns: design.md, "Re-entrancy".

@@ -16,6 +16,7 @@ from orchd.admin.settings import AdminSettings
 from orchd.advertise.settings import OrchestratorSettings
 from orchd.catalog.settings import CatalogSettings
 from orchd.chain.settings import ChainSettings
+from orchd.channels.settings import ChannelsSettings
 from orchd.hooks.settings import HooksSettings
 from orchd.jobs.settings import JobsSettings
 from orchd.public.settings import PublicSettings
@@ -62,6 +63,7 @@ class Settings(CatalogSettings):
     orchestrator: OrchestratorSettings = OrchestratorSettings()
     chain: ChainSettings = ChainSettings()
     streams: StreamsSettings = StreamsSettings()
+    channels: ChannelsSettings = ChannelsSettings()
     docker: DockerSettings = DockerSettings()
     process: ProcessSettings = ProcessSettings()
     reconcile: ReconcileSettings = ReconcileSettings()

@@ -183,3 +183,42 @@ def test_small_pieces_take_no_more_room_than_their_bytes() -> None:
     for _ in range(5000):
         upload.write(b"x")
     assert rig.get(0).pieces == [bytes(b"x" * 5000)]
+
+
+def test_requests_at_once_are_bounded_for_a_session_and_in_all_and_who_leaves_gives_its_place_back() -> None:
+    rig = Rig(Bounds(requests=3, session_requests=2))
+    for name, session in (("a1", "one"), ("a2", "one"), ("b", "two")):
+        rig.channels.create(name, "text/plain", rig.now, session=session)
+    reader, writer = rig.get(-1, "a1"), rig.preconnect(0, "a2")
+    for busy in (rig.get(-1, "a1"), rig.preconnect(0, "a1")):
+        assert busy.answer is not None
+        assert (busy.answer.status, busy.headers["Retry-After"]) == (503, "1")
+    assert rig.get(-1, "b").answer is None
+    assert rig.get(-1, "b").status == 503
+    assert rig.channels.requests == 3
+    reader.leave()
+    reader.leave()
+    assert rig.get(-1, "b").answer is None
+    rig.delete("a2")
+    writer.look()
+    assert (rig.channels.requests, rig.channels.refused) == (2, 3)
+
+
+def test_questions_that_are_answered_at_once_count_nowhere() -> None:
+    rig = Rig(Bounds(requests=1))
+    waiting = rig.get(-1)
+    assert (rig.head(), rig.delete("a/0"), waiting.look().status) == (0, 200, 200)
+
+
+def test_who_waits_for_room_is_woken_to_see_how_long() -> None:
+    rig = Rig(Bounds(segment_bytes=8, channel_bytes=8, all_bytes=8))
+    full, waiting = rig.preconnect(0), rig.preconnect(1)
+    full.write(b"12345678")
+    assert waiting.write(b"x") is Took.WAIT
+    assert not waiting.now
+    rig.now += rig.bounds.room_wait_s
+    rig.channels.tick(rig.now)
+    assert waiting.now
+    waiting.write(b"x")
+    assert waiting.answer is not None
+    assert (waiting.answer.status, rig.channels.refused) == (503, 1)

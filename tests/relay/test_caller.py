@@ -160,6 +160,23 @@ async def test_a_connection_that_says_nothing_is_closed_without_a_word() -> None
 
 
 @virtual_time
+async def test_where_clients_connect_ahead_a_new_connection_may_be_silent_longer() -> None:
+    bench = Bench(header_timeout_s=10, keepalive_s=90)
+    bench.server.callers.silent_s = 35
+    silent, ahead, slow = (bench.caller() for _ in range(3))
+    await asyncio.sleep(30)
+    ahead.say(request())
+    await bench.idle()
+    slow.say(request()[:5])
+    await asyncio.sleep(6)
+    assert (silent.lost, bytes(silent.sent)) == (True, b"")
+    assert statuses(ahead) == [200]
+    assert not slow.lost
+    await asyncio.sleep(5)
+    assert statuses(slow) == [408], "its head has no longer than any other"
+
+
+@virtual_time
 async def test_who_is_answered_with_close_has_time_to_read_it() -> None:
     bench = Bench(refused_body_s=5)
     caller = await bench.serve(request(("Connection", "close")))

@@ -13,7 +13,8 @@ import pytest
 from orchd.domain.model import Secret
 from orchd.node.client import NodeClient
 from orchd.realtime.channels import IN, MIME_TYPES, ChannelSet
-from orchd.realtime.session_channels import NoChannels, SessionChannels
+from orchd.realtime.node_channels import NodeChannels
+from orchd.realtime.session_channels import NoChannels
 from tests.doubles.golivepeer.live_kit import live_kit
 from tests.doubles.livepeer_node.kit import RUNNER, kit
 from tests.node.test_client import settings_of
@@ -27,8 +28,8 @@ class Place:
     def __init__(self, client: NodeClient, session: str, token: str) -> None:
         self.client, self.session, self.token = client, session, token
 
-    def channels(self, token: str = "", session: str = "") -> SessionChannels:
-        return SessionChannels(self.client, RUNNER, session or self.session, Secret(token or self.token))
+    def channels(self, token: str = "", session: str = "") -> NodeChannels:
+        return NodeChannels(self.client, RUNNER, session or self.session, Secret(token or self.token))
 
     async def statuses(self, made: ChannelSet) -> set[int]:
         """Return what the node says of each channel."""
