@@ -112,7 +112,8 @@ class PublicPart(Part):
         self._listener = await self._jobs.open_listener(listener)
         if self._runner_side is not None:
             own = PublicAnswers(settings, collector, asyncio.get_running_loop().time, context.lag.timeout)
-            inner = JobListener("runner_side", limits, Entrance((*containers, NowhereDoor()), own=own), files)
+            inside = Entrance((*containers, NowhereDoor()), own=own)
+            inner = JobListener("runner_side", limits, inside, files, silent_s=inside.silent_s)
             await self._open_runner_side(self._runner_side, inner)
         self._reconcile.snapshots.contribute(None, self._add_to)
 
