@@ -30,6 +30,7 @@ from orchd.health.part import HealthPart
 from orchd.history.part import HistoryPart
 from orchd.history.ports import Kind
 from orchd.hooks.part import HooksPart
+from orchd.hooks.terms import TermsNow
 from orchd.jobs.needs import LongSessions
 from orchd.jobs.part import JobsPart
 from orchd.lag import LoopLag
@@ -144,12 +145,14 @@ class App:
         if rules.takes_tickets:
             from orchd.chain.off import NoChain
             from orchd.tickets.ledger.part import LedgerPart
-            from orchd.tickets.part import TicketsPart
+            from orchd.tickets.part import SellsSessions, TicketsPart
 
+            terms = TermsNow(rules.orchestrator.capability, rate)
+            selling = None if sold is None else SellsSessions(sold, catalog.desired, terms, database)
             known = chain or NoChain()
             ledger = self._add(LedgerPart)(context, database, history, rules.chain.id, known)
             shown.append(ledger.show)
-            tickets = self._add(TicketsPart)(context, known, ledger)
+            tickets = self._add(TicketsPart)(context, known, ledger, selling)
         hooks = self._add(HooksPart)(context, database, BuiltInHooks(context, node, tickets), rate)
         jobs = self._add(JobsPart)(context, sessions, reconcile, LongSessions(realtime, sold), node, hooks, self._lines)
         self._add(AdminPart)(context, reconcile, self._lifetime.is_running, shown)

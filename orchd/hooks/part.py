@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from orchd.domain.model import Model
 from orchd.domain.redact import scrub
 from orchd.errors import HookError, OrchdError, StoreError
 from orchd.hooks.calls import HookCalls
@@ -19,7 +18,7 @@ from orchd.hooks.metrics import HookCollector, HookCounts
 from orchd.hooks.open_accounts import OpenAccounts
 from orchd.hooks.settings import HooksSettings
 from orchd.hooks.tables import MigratedDatabase, bring_up
-from orchd.hooks.terms import Terms, terms_of
+from orchd.hooks.terms import TermsNow
 from orchd.part import Context, Part, Roots
 from orchd.settings.section import FreeTable
 from orchd.tasks import being_cancelled, spawn
@@ -56,6 +55,7 @@ class HooksPart(Part):
         rate: between USD and ETH; None = prices in USD are not converted.
 
     Attributes:
+        terms: returns name and price of a model for a payer.
         calls: asks the hooks, in the order of the settings, but for the one that takes payment; from `open` on.
         names: of the hooks, in the order in which they are asked; from `open` on.
     """
@@ -70,14 +70,9 @@ class HooksPart(Part):
         self._context = context
         self._database = database
         self._built_in = built_in
-        self._rate = rate
+        self.terms = TermsNow(context.settings.orchestrator.capability, rate)
         self._opened: list[tuple[str, JobHook]] = []
         self._books: OpenAccounts | None = None
-
-    def terms(self, model: Model, payer: str) -> Terms:
-        """Return name and price of a model for a payer, at today's rate."""
-        name = self._context.settings.orchestrator.capability
-        return terms_of(model, payer, name=name, eth_usd=None if self._rate is None else self._rate.eth_usd)
 
     def load(self) -> list[tuple[str, JobHook]]:
         """Return the hooks and their names, in order.

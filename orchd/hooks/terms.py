@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchd.domain.model import Model
 from orchd.domain.money import PriceUnit
+
+if TYPE_CHECKING:
+    from orchd.rate.ports import ExchangeRate
 
 CAPABILITY = "{pipeline}/{model_id}"
 
@@ -23,6 +26,23 @@ class Terms(NamedTuple):
     capability: str
     price: Fraction | None
     unit: PriceUnit
+
+
+class TermsNow:
+    """Names and prices of models at today's rate.
+
+    Args:
+        name: pattern of capability names, with {pipeline} and {model_id}.
+        rate: between USD and ETH; None = prices in USD are not converted.
+    """
+
+    def __init__(self, name: str, rate: ExchangeRate | None) -> None:
+        self._name = name
+        self._rate = rate
+
+    def __call__(self, model: Model, payer: str) -> Terms:
+        """Return those of a model for a payer; an empty one is everybody."""
+        return terms_of(model, payer, name=self._name, eth_usd=None if self._rate is None else self._rate.eth_usd)
 
 
 def terms_of(model: Model, payer: str = "", *, name: str = CAPABILITY, eth_usd: Fraction | None = None) -> Terms:

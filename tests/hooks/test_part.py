@@ -312,7 +312,7 @@ async def test_without_a_node_the_default_order_asks_nobody() -> None:
 def test_what_the_settings_call_built_in_is(name: str) -> None:
     context = SimpleNamespace(settings=Settings(), env={}, names=Names())
     options = {"webhook": {"url": "http://127.0.0.1:1/"}}.get(name, {})
-    node, tickets = SimpleNamespace(tokens=None), SimpleNamespace(payments=None, sessions=None)
+    node, tickets = SimpleNamespace(tokens=None), SimpleNamespace(payments=None, sessions=None, live_runner=None)
     made = BuiltInHooks(context, node, tickets)  # type: ignore[arg-type]
     hook = made.hook(name, FreeTable(options, "orchd.toml:1", {}))
     assert hook is not None

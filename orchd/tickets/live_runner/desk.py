@@ -81,7 +81,7 @@ class Desk:
             raise PaymentRefused(
                 Fault.SESSION_PENDING, "cannot top the session up: its first payment is being looked at; try again"
             )
-        if session is None or session.key.slug != slug:
+        if session is None or session.ending or session.key.slug != slug:
             raise _unknown()
         return session
 

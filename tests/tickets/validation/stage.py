@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from orchd.domain.chain import TermsOf
+from orchd.tickets.live_runner.credentials import read_paid
 from orchd.tickets.validation.credentials import read_job, read_payer
 from orchd.tickets.validation.faults import Fault, PaymentRefused
-from orchd.tickets.validation.grants import AuthKey, Grant, check_grant, make_auth_token, read_auth_token
+from orchd.tickets.validation.grants import AuthKey, Grant, make_auth_token, read_auth_token
 from orchd.tickets.validation.keys import SEED_RANDOM_BYTES, Basis
 from orchd.tickets.validation.messages import (
     AuthToken,
@@ -26,7 +27,7 @@ from orchd.tickets.validation.messages import (
 )
 from orchd.tickets.validation.payment import from_base64, from_protobuf, read_payment, read_terms
 from orchd.tickets.validation.schemes import BYOC, LIVE_RUNNER
-from orchd.tickets.validation.segments import check_segment, read_segment
+from orchd.tickets.validation.segments import read_segment
 from orchd.tickets.validation.signatures import signer_of
 from orchd.tickets.validation.tickets import TicketTerms, commitment_to, ticket_hash
 from orchd.tickets.validation.validate import Expected, Taken
@@ -213,15 +214,12 @@ class Stage:
         return self.receiver.pay(read_payment(header), Expected(BYOC, recipient, job.signed.sender, "work"))
 
     def live_runner(self, step: Recorded, header: bytes) -> Taken:
-        segment = read_segment(self.moved_segment((step.segment or "").encode()))
-        payment = read_payment(header)
-        check_segment(segment, payment.sender)
-        grant = read_auth_token(segment.auth, {AUTH_KEY.id: AUTH_KEY})
-        runner = runner_of(step.target)
-        check_grant(grant, segment.auth, runner=runner or grant.runner, payer=payment.sender, now=0)
+        segment, keys = self.moved_segment((step.segment or "").encode()), {AUTH_KEY.id: AUTH_KEY}
+        runner = runner_of(step.target) or read_auth_token(read_segment(segment).auth, keys).runner
+        paid = read_paid(segment, header, keys, runner=runner, now=0)
         assert self.last is not None
-        expected = Expected(LIVE_RUNNER, self.last.terms.recipient, payment.sender, price=grant.price)
-        return self.receiver.pay(payment, expected, segment.manifest)
+        expected = Expected(LIVE_RUNNER, self.last.terms.recipient, paid.payment.sender, price=paid.grant.price)
+        return self.receiver.pay(paid.payment, expected, paid.manifest)
 
     def moved_segment(self, header: bytes) -> bytes:
         """Return it with our auth token: its signature does not cover the token."""

@@ -114,7 +114,7 @@ WANTED: Mapping[str, tuple[Fault | None, str]] = {
     "terms: creation round long ago": (Fault.ROUND_PASSED, "its winners could not be redeemed"),
     "terms: expiration block +0 from now": (Fault.TERMS_EXPIRED, "go-livepeer's signer looks one block late"),
     "terms: face value 10 ETH (the deposit)": (Fault.FACE_VALUE_ABOVE_FLOAT, "the reserve does not cover it"),
-    "terms: seed 40 bytes": (Fault.SEED_LENGTH, "payments.md, 3.3"),
+    "terms: seed 40 bytes": (Fault.AUTH_TOKEN, "not our terms"),
     "terms: recipient rand hash 31 bytes": (Fault.AUTH_TOKEN, "go-livepeer's signer pads it: not our terms"),
     "nonce run: payment 13, 4.05 s later": (Fault.NONCE_RANGE, "go-livepeer's signer goes past 599"),
     "nonce run: payment 14, 4.05 s later": (Fault.NONCE_RANGE, "go-livepeer's signer goes past 599"),
