@@ -135,10 +135,8 @@ class JobEnding:
             self._leave_stream(run, outcome, now)
             session = None
         elif run.sold is not None and self._sold is not None:
-            if self._sold.leave(run.sold, run.abort):
-                session = None
-            else:
-                self._sold.over(run.sold, f"its job has ended: {outcome}")
+            began_it = self._sold.leave(run.sold, run.abort, f"its job has ended: {outcome}")
+            session = session if began_it else None
         if session is not None:
             if outcome is OK:
                 self._table.end(session, outcome)

@@ -21,6 +21,7 @@ from orchd.doors.routes import READ_AHEAD_BYTES, AskBody, Beside, HealthAsked, R
 from orchd.errors import Code, JobRefused
 from orchd.hooks.calls import HookCalls, awaited
 from orchd.jobs.accounts import Accounts
+from orchd.jobs.asked_for import StreamsAskedFor
 from orchd.jobs.body import model_id_in
 from orchd.jobs.ending import JobEnding, JobListeners, break_off
 from orchd.jobs.forward import Forwarder
@@ -75,10 +76,11 @@ class Handler:
         self._ids = new_ids()
         self._served = Served({})
         self._accounts = accounts = Accounts(hooks, keeper.end_soon, self._look_idle)
+        self._asked_for = StreamsAskedFor(keeper, self._slots, sessions.sold)
         self._realtime = Realtime(
             keeper,
+            self._asked_for,
             body_timeout_s=settings.between_bytes_timeout_s,
-            slots=self._slots,
             admit=self._admit,
             began=accounts.charge_stream,
             node=sessions.node,
@@ -215,7 +217,7 @@ class Handler:
         if plan.call is not None:
             return await self._realtime.serve(run, plan.call, way, model)
         if plan.in_session:
-            session = await self._realtime.ride(run, way)
+            session = await self._asked_for.ride(run, way)
         elif plan.sells:
             session = self._seller.sell(run, key)
         else:

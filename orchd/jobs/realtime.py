@@ -18,8 +18,8 @@ from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
 from orchd.doors.routes import ToRunner
 from orchd.errors import Code, JobRefused
+from orchd.jobs.asked_for import StreamsAskedFor
 from orchd.jobs.run import Run
-from orchd.jobs.slots import SlotTaker
 from orchd.jobs.stream_body import check_start, id_in, said_id
 from orchd.jobs.stream_head import name_in, nameless, passing_headers, session_pass
 from orchd.jobs.whole_body import whole_body
@@ -30,7 +30,6 @@ from orchd.realtime.node_channels import NodeChannels
 from orchd.realtime.routes import StreamCall
 from orchd.realtime.session_channels import NoChannels, SessionChannels
 from orchd.realtime.stream import Stream
-from orchd.sessions.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
@@ -42,8 +41,6 @@ MIB = 1024 * 1024
 MAX_BODY_BYTES = 16 * MIB
 """A gateway takes 10 MiB for a start (docs/protocol/byoc.md, 7)."""
 JSON = (b"Content-Type", b"application/json")
-FOUND_S = 10.0
-"""Longest wait of a request for the runner of its session, which orchd looks for after a restart."""
 
 
 class Realtime:
@@ -51,8 +48,8 @@ class Realtime:
 
     Args:
         keeper: moves the streams.
+        asked_for: knows which of them a request is about.
         body_timeout_s: idle timeout in seconds of a call's body.
-        slots: takes one for a stream, waiting for a cold model.
         admit: asks the hooks that take what a stream costs.
         began: a stream has begun to run: it is charged for from now on.
         node: has the channels of its sessions made; None = there is no node.
@@ -62,17 +59,17 @@ class Realtime:
     def __init__(
         self,
         keeper: Keeper,
+        asked_for: StreamsAskedFor,
         *,
         body_timeout_s: float,
-        slots: SlotTaker,
         admit: Callable[[Run], Awaitable[None]],
         began: Callable[[Stream], None],
         node: NodeCalls | None = None,
         sold: SoldKeeper | None = None,
     ) -> None:
         self._keeper = keeper
+        self._asked_for = asked_for
         self._body_timeout_s = body_timeout_s
-        self._slots = slots
         self._admit = admit
         self._began = began
         self._node = node
@@ -90,13 +87,13 @@ class Realtime:
         name = way.session or name_in(run.head, run.door.naming)
         said = check_start(body) if call is StreamCall.START else None
         if way.session:
-            await self._sold_stream(run, way)
+            await self._asked_for.sold(run, way)
         elif run.door.naming.in_body:
             name = name or (said_id(body) if said is None else id_in(said))
         elif not name:
             raise nameless(run.door.naming)
         if call is not StreamCall.STOP or run.door.origin.at_node:  # BYOC's counts for what is found later.
-            await self._found_again(run, way, name)
+            await self._asked_for.found_again(run, way, name)
         match call:
             case StreamCall.START:
                 own_media = brings_media(said or {}, body)
@@ -104,7 +101,7 @@ class Realtime:
             case StreamCall.STOP:
                 await self._stop(run, way, model, name, body)
             case StreamCall.UPDATE:
-                stream = self._which(run, way, name)
+                stream = self._asked_for.named(run, way, name)
                 if stream is None or not stream.live:
                     raise JobRefused(
                         Code.STREAM_UNKNOWN, f"cannot update {name or 'a stream'} of {model.key}: it does not run"
@@ -112,85 +109,6 @@ class Realtime:
                 await self._ask(run, stream, call, way, model, body)
             case StreamCall.STATUS:
                 await self._status(run, way, model, name, body)
-
-    async def ride(self, run: Run, way: ToRunner) -> Session:
-        """Return the slot of the session of Live Runner's that a request belongs to, taking it if nobody has yet.
-
-        Raises:
-            JobRefused: the request names none, or one that is over; or there is no slot.
-        """
-        name = way.session or name_in(run.head, run.door.naming)
-        if not name:
-            raise nameless(run.door.naming)
-        if way.session:
-            if (job := self._sold_job(run, way)) is not None:
-                return job
-            stream = await self._sold_stream(run, way)
-        else:
-            await self._found_again(run, way, name)
-            stream = await self._find(run, way, name)
-        if not self._keeper.goes_on(stream):
-            raise JobRefused(Code.STREAM_UNKNOWN, f"cannot go on with session {name} of {way.key}: it has ended")
-        self._own(run, stream)
-        return stream.session
-
-    def _sold_job(self, run: Run, way: ToRunner) -> Session | None:
-        """Return the slot of the job that is the session which the path names, and join it; None = it is no job.
-
-        Raises:
-            JobRefused: STREAM_UNKNOWN: it is ending.
-        """
-        sold = None if self._sold is None else self._sold.find(way.session)
-        if self._sold is None or sold is None or sold.persistent or not isinstance(sold.slot, Session):
-            return None
-        if sold.ending or sold.pending or sold.key != way.key:
-            raise _no_session(way)
-        run.sold, run.session = sold, sold.slot
-        self._sold.join(sold, run.abort)
-        return sold.slot
-
-    async def _sold_stream(self, run: Run, way: ToRunner) -> Stream:
-        """Return the stream of the session that the path names, waiting a moment for one of an earlier orchd's.
-
-        Raises:
-            JobRefused: STREAM_UNKNOWN: there is no such session, or it has ended; HOLD_TIMEOUT: it is not found yet.
-        """
-        key, name = way.key, way.session
-        if (place := self._keeper.until_found(key, name)) is not None:
-            await self._slots.wait(run, key, place, shared=True, most_s=FOUND_S)
-        stream = self._keeper.streams.find(key, name)
-        run.sold = None if self._sold is None else self._sold.find(name)
-        if stream is None or run.sold is None:
-            raise _no_session(way)
-        return stream
-
-    async def _found_again(self, run: Run, way: ToRunner, name: str) -> None:
-        """Wait for a stream that an earlier orchd has left, if it is one: its runner may be there in a moment."""
-        if (place := self._keeper.until_found(way.key, name)) is not None:
-            await self._slots.wait(run, way.key, place, shared=True)
-
-    async def _find(self, run: Run, way: ToRunner, name: str) -> Stream:
-        """Return the stream of that name, making one of a new slot if there is none."""
-        keeper, key, origin = self._keeper, way.key, run.door.origin
-        there = keeper.streams.find(key, name)
-        if there is None or there.session.place is None:
-            self._slots.count(run, key)
-        if not origin.at_node:
-            if there is not None:
-                return there
-            session = await self._slots.for_stream(run, key)
-            run.session = None
-            return keeper.hold(name, origin, session)  # Another request may have made it while we waited.
-        found = keeper.join(key, name)
-        if isinstance(found, Stream):
-            return found
-        try:
-            await self._slots.wait(run, key, found, shared=True)
-        finally:
-            keeper.leave(key, name, found)
-        if (stream := keeper.streams.find(key, name)) is None:
-            raise JobRefused(Code.STREAM_UNKNOWN, f"cannot go on with session {name} of {key}: it has ended")
-        return stream
 
     def ended(self, run: Run, outcome: Outcome) -> None:
         """A request on a stream is over; one that broke off in the middle of a start takes the stream with it."""
@@ -210,11 +128,11 @@ class Realtime:
                 Code.BAD_REQUEST,
                 f"cannot start a stream of {key}: its sessions end with each request (the entry's mode is single-shot)",
             )
-        stream = await self._find(run, way, name)
+        stream = await self._asked_for.find(run, way, name)
         if stream.phase is not StreamPhase.HELD:
             # The container would silently replace the running one (docs/protocol/container.md, 2.3).
             raise JobRefused(Code.STREAM_RUNNING, f"cannot start stream {name} of {key}: it runs already")
-        self._own(run, stream)
+        self._asked_for.own(run, stream)
         run.starts = keeper.starting(stream)
         await self._admit(run)
         _check_not_stopped(stream, run)
@@ -244,7 +162,7 @@ class Realtime:
 
         A stop may come three times, and for a stream that ended long ago (docs/protocol/byoc.md, 6.3).
         """
-        stream = self._which(run, way, name)
+        stream = self._asked_for.named(run, way, name)
         reply = None
         if stream is not None:
             headers = self._headers(run)
@@ -259,14 +177,14 @@ class Realtime:
         return self._say(run, {"status": "success", "message": text})
 
     async def _status(self, run: Run, way: ToRunner, model: Model, name: str, body: bytes) -> None:
-        stream = self._keeper.streams.find(way.key, name) if name else self._which(run, way, name)
+        stream = self._keeper.streams.find(way.key, name) if name else self._asked_for.named(run, way, name)
         if stream is not None:
             return await self._ask(run, stream, StreamCall.STATUS, way, model, body)
         count = len(self._keeper.streams.of(model.key))
         return self._say(run, {"status": "OK" if count else "IDLE", "active_streams": count})
 
     async def _ask(self, run: Run, stream: Stream, call: StreamCall, way: ToRunner, model: Model, body: bytes) -> None:
-        self._own(run, stream)
+        self._asked_for.own(run, stream)
         asking = self._keeper.ask(stream, call, model, self._headers(run), body)
         reply = await self._asked(run, call, model, asking)
         if reply is None:
@@ -296,23 +214,6 @@ class Realtime:
             headers |= self._sold.headers(run.sold)
         return headers
 
-    def _own(self, run: Run, stream: Stream) -> None:
-        run.stream, run.session = stream, stream.session
-        self._slots.seat(run, stream.session)
-        self._keeper.request_began(stream, run.abort)
-
-    def _which(self, run: Run, way: ToRunner, name: str) -> Stream | None:
-        """Return the stream that is meant; without a name, the only one of the model."""
-        if name:
-            return self._keeper.claim(way.key, name, run.door.origin)
-        streams = [stream for stream in self._keeper.streams.of(way.key) if stream.live]
-        if len(streams) > 1:
-            raise JobRefused(
-                Code.BAD_REQUEST,
-                f"cannot tell the stream: {way.key} has {len(streams)}; name one in the header X-Stream-Id",
-            )
-        return streams[0] if streams else None
-
     async def _body(self, run: Run, model: Model) -> bytes:
         most = min(model.inference.max_body_mb * MIB or MAX_BODY_BYTES, MAX_BODY_BYTES)
         body = await whole_body(run, most, self._body_timeout_s)
@@ -331,10 +232,6 @@ class Realtime:
 
     def _say(self, run: Run, what: Mapping[str, Any]) -> None:
         run.caller.answer(200, [JSON, _id(run)], json.dumps(what).encode())
-
-
-def _no_session(way: ToRunner) -> JobRefused:
-    return JobRefused(Code.STREAM_UNKNOWN, f"cannot serve the request: there is no such session of {way.key}")
 
 
 def _check_not_stopped(stream: Stream, run: Run) -> None:

@@ -153,11 +153,12 @@ class SoldKeeper:
         """One more request is under way in a session that is a job; `leave` follows. `cut` ends it, and gets why."""
         session.guests.add(cut)
 
-    def leave(self, session: LiveSession, cut: Callable[[str], None]) -> bool:
-        """Such a request is over; False = it was none."""
-        if cut not in session.guests:
-            return False
+    def leave(self, session: LiveSession, cut: Callable[[str], None], why: str) -> bool:
+        """A request that no stream carries is over; return whether the session is, since it began with that request."""
         session.guests.discard(cut)
+        if session.cut != cut:
+            return False
+        self.over(session, why)
         return True
 
     def over(self, session: LiveSession, why: str) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from orchd.domain.model import StreamSpec
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
 from orchd.errors import Code, JobRefused, StoreError
 from orchd.hooks.hook import Waits
 from orchd.hooks.job import Job
+from orchd.realtime.routes import StreamCall
 from orchd.sold.live import LiveSession
+from tests.fakes.streams import FakeContainers
 from tests.jobs.fakes import Bench, Charging, FakeHook
 from tests.jobs.messages import request
 from tests.jobs.model import KEY, a_model, runner_of
@@ -326,6 +329,24 @@ async def test_two_single_shot_jobs_with_the_same_head_are_two_sessions() -> Non
         await bench.serve(request(target=f"{SLUG}/app/image", body=b"x"))
     first, second = bench.network.requests
     assert first.header("Livepeer-Session-Id") != second.header("Livepeer-Session-Id")
+    nothing_is_left(bench)
+
+
+@virtual_time
+async def test_a_request_that_comes_too_late_for_a_session_that_is_ending_changes_nothing() -> None:
+    bench = a_bench(models=(a_model(persistent=True, stream=StreamSpec(post_starts_stream=True)),))
+    session = await reserved(bench)
+    await bench.serve(request(target=f"{SLUG}/session/m1/app/stream/start", body=b"{}"))
+    containers = bench.keeper.containers
+    assert isinstance(containers, FakeContainers)
+    containers.gates[StreamCall.STOP] = asyncio.Event()
+    session.end(Outcome.OK, "its client has stopped it")
+    await bench.settle()
+    late = await bench.serve(app())
+    assert late.messages[0].status == 404
+    assert (bench.sold.find("m1"), session.ending) == (session, True)
+    containers.gates[StreamCall.STOP].set()
+    await bench.idle()
     nothing_is_left(bench)
 
 
