@@ -18,6 +18,7 @@ from orchd.tickets.validation.schemes import LIVE_RUNNER
 from orchd.tickets.validation.tickets import TicketTerms
 from orchd.tickets.validation.worth import make_terms
 from tests.doubles.gateway.purse import Funds
+from tests.doubles.sdk_client.client import MARGIN
 from tests.doubles.signer.asked import Asked, MaxPrice, Refused
 from tests.doubles.signer.paying import Limits, Payer
 from tests.doubles.signer.rules import Rules
@@ -36,6 +37,11 @@ def terms_at(price: WorkPrice, rules: TicketRules, unpaid_s: int = 0) -> TicketT
     economics = rules.economics(LIVE_RUNNER, price, GAS_PRICE, unpaid_s)
     basis = Basis(LIVE_RUNNER.name, PAYER.address, Fraction(price.wei), fixed=price.fixed)
     return make_terms(KEY, secrets.token_bytes(28), basis, RECIPIENT, economics, FUNDED, AT)
+
+
+def highest_paid(listed: int) -> Fraction:
+    """Return what a client pays at most whose directory says `listed`: a double, as it stands in JSON."""
+    return Fraction(Decimal(repr(float(Decimal(listed) * MARGIN))))
 
 
 @dataclass
@@ -73,7 +79,7 @@ class PayingClient:
             "https://r.example:8935", self.terms.on_wire(), QuotedPrice(self.price.wei, 1), RECIPIENT, auth_token=auth
         )
         kind, unit = ("fixed", "fixed") if self.price.fixed else ("live", "seconds")
-        most = MaxPrice(Fraction(Decimal(repr((self.listed or self.price.wei) * 1.012))), "wei", unit)
+        most = MaxPrice(highest_paid(self.listed or self.price.wei), "wei", unit)
         asked = Asked(info, kind, "session_a", "a/b", self.state, most)
         made = Payer(self.signer, PAYER, Limits(), FUNDS, self.now_ns, secrets.token_bytes).pay(asked)
         self.state = made["state"]
