@@ -23,8 +23,8 @@ from orchd.tickets.validation.schemes import LIVE_RUNNER, MAX_BATCH_VALUE, MAX_T
 
 HEADINGS = ("MODEL", "SESSION", "ETH", "USD", "ONE TICKET", "AT START", "LONGEST GAP")
 ABOUT = (
-    "LONGEST GAP is for how long a session may go without a payment, such as over a restart of orchd, and its client's "
-    "signer still pays for all of it"
+    "LONGEST GAP is for how long a session may go without a payment, such as while its client stands still, and the "
+    "client's signer still pays for all of it"
 )
 SECONDS_PER_HOUR = 3600
 

@@ -28,10 +28,11 @@ class TicketsSettings(Section):
     )
     longest_gap_s: Annotated[int, Field(ge=1, le=480)] = Field(
         60,
-        description="Seconds between two payments of a Live Runner session, such as over a restart, after which its "
-        "client's signer can still pay for all of them at once: from 240 on tickets are worth more than by the price. "
-        "Above 3.6 USD an hour at 3,000 USD per ETH the signers' own limits allow less than 60; orchd price shows how "
-        "much. Terms end after 480 seconds, and new ones are made for the time that has passed.",
+        description="Seconds between two payments of a Live Runner session, such as while its client or the client's "
+        "signer stands still, after which the signer can still pay for all of them at once: from 240 on tickets are "
+        "worth more than by the price. Above 3.6 USD an hour at 3,000 USD per ETH the signers' own limits allow less "
+        "than 60; orchd price shows how much. Terms end after 480 seconds, and new ones are made for the time that has "
+        "passed.",
     )
     former_price_s: Annotated[int, Field(ge=0, le=86_400)] = Field(
         1_800,
