@@ -97,7 +97,7 @@ class Booking:
                 group = [self._queue.popleft() for _ in range(min(len(self._queue), AT_ONCE))]
                 try:
                     await self._write(group)
-                except Exception as exc:  # noqa: BLE001 - whoever waits must be told
+                except Exception as exc:  # noqa: BLE001 - those who wait must be told
                     self._break(exc, group)
                 await asyncio.sleep(0)  # Those who were told now may want to be in the next group.
         finally:

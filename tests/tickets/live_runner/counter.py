@@ -162,8 +162,7 @@ class Counter:
         Raises:
             Refusal.
         """
-        sent = {"segment": encoded(offer.segment(payer)), "payment": header(offer.payment(nonces, payer))} | headers
-        return await self.begin(self.job(payer=payer, **sent))
+        return await self.begin(self.job(payer=payer, **self.paid(offer, nonces, payer) | headers))
 
     async def begin(self, job: Job) -> Reserved:
         """Have a paid request served."""
@@ -230,8 +229,7 @@ class Counter:
         Raises:
             Refusal.
         """
-        sent = {"segment": encoded(offer.segment(payer)), "payment": header(offer.payment(nonces, payer))} | headers
-        asked = Asked(self.job(payer=None, **sent))
+        asked = Asked(self.job(payer=None, **self.paid(offer, nonces, payer) | headers))
         return offer_of(await self.desk.top_up(asked, SLUG, path or offer.manifest))
 
     async def refresh(self, manifest: str, payer: Signer = PAYER) -> Offer:
@@ -239,6 +237,10 @@ class Counter:
         return offer_of(await self.desk.refresh(Asked(self.job(payer=None), body)))
 
     # What is seen.
+
+    def paid(self, offer: Offer, nonces: Sequence[int], payer: Signer = PAYER) -> dict[str, bytes]:
+        """Return the headers of a payment."""
+        return {"segment": encoded(offer.segment(payer)), "payment": header(offer.payment(nonces, payer))}
 
     def job(self, *, payer: Signer | None = PAYER, **headers: bytes) -> Job:
         sent = {f"livepeer-{name}".encode(): value for name, value in headers.items()}

@@ -561,8 +561,7 @@ async def test_case_33_tickets_on_another_challenge_of_the_same_payer_are_credit
 async def test_case_34_the_payments_sender_counts_and_not_the_header(tmp_path: Path) -> None:
     async with a_counter(tmp_path) as counter:
         offer = await counter.challenge()
-        sent = {"segment": encoded(offer.segment()), "payment": header(offer.payment([1]))}
-        at = await counter.begin(counter.job(payer=OTHER, **sent))
+        at = await counter.begin(counter.job(payer=OTHER, **counter.paid(offer, [1])))
         assert at.job.payer == f"0x{PAYER.address.hex()}"
         await counter.settle(at)
 
