@@ -51,6 +51,7 @@ from orchd.state_dir import StateDirPart
 from orchd.tickets.built_in import BuiltInHooks
 
 if TYPE_CHECKING:
+    from orchd.sold.part import SoldPart
     from orchd.tickets.part import TicketsPart
 
 log = structlog.get_logger("orchd.app")
@@ -170,8 +171,11 @@ class App:
         if rules.public.listen:
             from orchd.public.part import PublicPart
 
-            doors = {"byoc": partial(self._byoc_for_payers, tickets, hooks, sessions)}
-            self._add(PublicPart)(context, jobs, reconcile, history, doors)
+            ways = {
+                "byoc": partial(self._byoc_for_payers, tickets, hooks, sessions),
+                "live-runner": partial(self._live_runner_for_payers, tickets, sold, sessions, reconcile),
+            }
+            self._add(PublicPart)(context, jobs, reconcile, history, ways)
         self._notify, self._reload, self._reconcile, self._history = notify, reload, reconcile, history
 
     def _byoc_for_payers(self, tickets: TicketsPart | None, hooks: HooksPart, sessions: SessionsPart) -> WayIn:
@@ -181,16 +185,28 @@ class App:
             SettingsError: nobody would be paid for what comes by it.
         """
         if tickets is None:
-            raise SettingsError(
-                "cannot use public.doors: nobody would be paid for the jobs that come by byoc; put tickets into "
-                "hooks.order"
-            )
+            raise _unpaid("byoc")
         from orchd.doors.public_byoc.door import PublicByocDoor
         from orchd.doors.public_byoc.tokens import TokenDesk
 
         public = self._settings.public
         url = f"{public.url}{public.base_path}"
         return WayIn((PublicByocDoor(TokenDesk(tickets.payments, tickets.sessions, hooks.terms, sessions.table, url)),))
+
+    def _live_runner_for_payers(
+        self, tickets: TicketsPart | None, sold: SoldPart | None, sessions: SessionsPart, reconcile: ReconcilePart
+    ) -> WayIn:
+        """Return the way in for Live Runner's clients at the public listener.
+
+        Raises:
+            SettingsError: nobody would be paid for what comes by it.
+        """
+        if tickets is None or sold is None:
+            raise _unpaid("live-runner")
+        from orchd.doors.public_live_runner.way import way_in
+
+        backed = tickets.payments.backed
+        return way_in(self._settings, tickets, sold.sold, reconcile, sessions.table, backed=backed)
 
     def _add(self, part: Callable[P, T]) -> Callable[P, T]:
         """Return what makes this part, or another one in place of it, and puts it at the end of the list."""
@@ -270,3 +286,9 @@ class App:
                 self._sweeps.close()
                 self._long_lived.close()
                 log.info("orchd_stopped")
+
+
+def _unpaid(door: str) -> SettingsError:
+    return SettingsError(
+        f"cannot use public.doors: nobody would be paid for what comes by {door}; put tickets into hooks.order"
+    )

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import structlog
 
 from orchd.domain.details import Gpu, HostGpu
+from orchd.domain.ids import ModelKey
 from orchd.domain.model import ContainerLaunch, GpuRequest, Model
 from orchd.errors import LaunchError
 
 log = structlog.get_logger("orchd.gpus")
+
+
+class FollowedLoop(Protocol):
+    """See `domain.snapshots.SnapshotSource`."""
+
+    @property
+    def turn(self) -> int: ...
+    async def turned(self, after: int) -> None: ...
 
 
 class ToldGpus:
@@ -36,6 +46,13 @@ class ToldGpus:
             self._host = ()
             told = "clients are told of no GPU but where an entry has `gpu`, until orchd is started again"
             log.warning("gpus_unknown", code=exc.code, reason=exc.message, next=told)
+
+    async def follow(self, models: Callable[[], Mapping[ModelKey, Model]], loop: FollowedLoop) -> None:
+        """Have what `of` needs for the models that there are, whichever come, until cancelled."""
+        while True:
+            turn = loop.turn
+            await self.learn(models().values())
+            await loop.turned(turn)
 
     def of(self, model: Model) -> Gpu | None:
         """Return the GPU that clients are told of; None = none is.

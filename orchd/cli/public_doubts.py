@@ -25,8 +25,8 @@ def public_refused(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield each setting with which orchd does not start, and its value with why."""
     public = settings.public
     yield from _with_values(settings, refused(public))
-    if public.listen and "byoc" in public.doors and not settings.takes_tickets:
-        nobody = "nobody would be paid for the jobs that come by byoc; put tickets into hooks.order"
+    if public.listen and (doors := public.paid_doors) and not settings.takes_tickets:
+        nobody = f"nobody would be paid for what comes by {' and '.join(doors)}; put tickets into hooks.order"
         yield from _with_values(settings, [("public.doors", nobody)])
 
 
@@ -42,7 +42,7 @@ def unsold(models: Iterable[Model], settings: Settings) -> Iterator[str]:
     Of those without one the file's own problems tell.
     """
     node, public = settings.orchestrator, settings.public
-    if not (settings.takes_tickets and public.listen and {"byoc", "live-runner"}.intersection(public.doors)):
+    if not (settings.takes_tickets and public.listen and public.paid_doors):
         return
     rate = Fraction(node.eth_usd) if settings.converts_prices and not settings.reads_feed else None
     for model in models:

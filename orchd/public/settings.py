@@ -13,8 +13,10 @@ from orchd.settings.addresses import read_grant, split_listen
 from orchd.settings.basic import IsPath
 from orchd.settings.section import AtLeastOne, Listen, Positive, Section, Url
 
-HERE = ("byoc",)
+HERE = ("byoc", "live-runner")
 """The doors that this version has."""
+PAID = ("byoc", "live-runner")
+"""Those of them by which comes what is paid for with tickets."""
 DoorName = Literal["byoc", "live-runner", "manifest"]
 
 
@@ -99,7 +101,19 @@ class PublicSettings(Section):
     doors: Annotated[tuple[DoorName, ...], BeforeValidator(_split), AfterValidator(_check_doors)] = Field(
         (),
         description="List of the ways in that public.listen carries: byoc = jobs that pay for themselves by "
-        "go-livepeer's BYOC. Empty = none: every path is 404.",
+        "go-livepeer's BYOC; live-runner = sessions and jobs that clients of Live Runner's find, reserve and pay for "
+        "here, with no Livepeer program in between. Empty = none: every path is 404.",
+    )
+    offer_cold: bool = Field(
+        False,
+        description="Whether clients of the door live-runner are told of cold models, which their first session "
+        "starts; it gets 503 until that has come up, and is not charged. The default is no, as today's clients go "
+        "elsewhere after a 503.",
+    )
+    list_full: bool = Field(
+        False,
+        description="Whether clients of the door live-runner are told of models without a free slot. The default is "
+        "no, as Livepeer Node does; go-livepeer tells of them.",
     )
     certificate: Annotated[str, IsPath()] = Field(
         "",
@@ -168,3 +182,8 @@ class PublicSettings(Section):
         "of its session lead, such as 10.0.0.5:9000. Each request there carries the session's token. Empty = to its "
         "own runner only.",
     )
+
+    @property
+    def paid_doors(self) -> tuple[str, ...]:
+        """Those of `doors` by which comes what is paid for with tickets."""
+        return tuple(door for door in self.doors if door in PAID)

@@ -34,10 +34,10 @@ def _payment(settings: Settings) -> Iterator[tuple[str, str]]:
     """Somebody is asked to pay, and nobody can."""
     if not settings.takes_tickets:
         return
-    if not (settings.public.listen and "byoc" in settings.public.doors):
+    if not (settings.public.listen and settings.public.paid_doors):
         why = (
-            f"{', '.join(settings.hooks.order)}: tickets is asked at the door byoc of public.listen alone, which is "
-            'not open; set public.listen, and public.doors = ["byoc"]'
+            f"{', '.join(settings.hooks.order)}: tickets is asked at the doors byoc and live-runner of public.listen "
+            'alone, and none of them is open; set public.listen, and public.doors, such as to ["live-runner"]'
         )
         yield "hooks.order", why
     elif not settings.chain.id and settings.tickets.off_chain == "refuse":

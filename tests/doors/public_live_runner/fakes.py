@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchd.domain.ids import ModelKey
-from orchd.domain.model import InferenceSpec, Model, Secret
-from orchd.domain.outcomes import Outcome
-from orchd.domain.signal import Signal
+from orchd.domain.model import InferenceSpec, Model
 from orchd.domain.sold import SoldSession
 from orchd.doors.own import Answered, OwnAnswer
 from orchd.doors.public_live_runner.calls import ClientCalls
@@ -18,6 +16,7 @@ from orchd.doors.routes import Route, Served
 from orchd.hooks.job import Job
 from orchd.http1.rules import RequestHead
 from orchd.tickets.live_runner.ports import DeskRequest
+from tests.fakes.sold import FakeSold
 from tests.jobs.model import a_model
 
 SERVICE = "https://ai.example.org"
@@ -69,44 +68,6 @@ class FakeDesk:
             raise why
 
 
-class FakeSold:
-    """After `domain.sold.SoldSessions`."""
-
-    def __init__(self) -> None:
-        self.live: dict[str, SoldSession] = {}
-        self.ends: list[tuple[str, Outcome, str]] = []
-        self.began: Signal[SoldSession] = Signal()
-        self.ending: Signal[SoldSession, str] = Signal()
-        self.ended: Signal[SoldSession, str] = Signal()
-
-    def begin(self, id: str, key: ModelKey = PERSISTENT) -> SoldSession:
-        def end(outcome: Outcome, why: str) -> None:
-            self.ends.append((id, outcome, why))
-
-        persistent = MODELS[key].persistent
-        session = SoldSession(id, key, "0xpayer", persistent, fixed=False, sign_at=0.0, end=end)
-        self.live[id] = session
-        return session
-
-    def find(self, id: str) -> SoldSession | None:
-        return self.live.get(id)
-
-    def was_here(self, id: str) -> bool:
-        return False
-
-    def of_account(self, account: str) -> SoldSession | None:
-        return None
-
-    def touch(self, session: SoldSession) -> None:
-        """It has no clock."""
-
-    def served_ns(self, session: SoldSession) -> int:
-        return 0
-
-    def token(self, session: SoldSession) -> Secret:
-        return Secret("token")
-
-
 class FakeClients:
     """After `calls.NotesClients`: counts them."""
 
@@ -151,6 +112,10 @@ class Rig:
         calls = ClientCalls(self.desk, self.sold, FakeMarket(), self.clients, lambda key: self.ready)
         self.door = PublicLiveRunnerDoor(calls, SERVICE, base_path)
         self.served = Served(MODELS)
+
+    def begin(self, id: str, key: ModelKey = PERSISTENT) -> SoldSession:
+        """Let a session live."""
+        return self.sold.begin(id, key, payer="0xpayer", persistent=MODELS[key].persistent)
 
     def route(
         self, target: str, method: str = "POST", *, paid: bool = False, headers: Mapping[str, str] | None = None

@@ -78,7 +78,7 @@ def test_a_paid_job_goes_to_the_runner_byte_for_byte(rest: str, target: str) -> 
 
 def test_a_request_within_a_session_needs_no_payment_of_its_own() -> None:
     rig = Rig()
-    rig.sold.begin("session_a")
+    rig.begin("session_a")
     way = ToRunner(PERSISTENT, "/ws?x", PERSISTENT.slug, session="session_a")
     assert rig.route(f"{SESSION}/app/ws?x", "GET") == way
     assert rig.door.in_session(rig.served.models[PERSISTENT])
@@ -94,7 +94,7 @@ def test_a_request_within_a_session_needs_no_payment_of_its_own() -> None:
 )
 def test_empty_and_dot_segments_are_redirected_as_at_a_node(target: str, leads: str) -> None:
     rig = Rig("/ai")
-    rig.sold.begin("session_a")
+    rig.begin("session_a")
     answer = asyncio.run(rig.ask(target))
     assert (answer.status, answer.body, answer.headers) == (307, b"", ((b"Location", f"/ai{leads}".encode()),))
 
@@ -120,8 +120,8 @@ def test_what_leads_nowhere_is_refused(target: str, method: str, code: Code) -> 
 
 def test_a_session_is_found_under_the_path_of_its_own_model_alone() -> None:
     rig = Rig()
-    rig.sold.begin("session_a")
-    rig.sold.begin("session_b", ONCE)
+    rig.begin("session_a")
+    rig.begin("session_b", ONCE)
     for target in (
         f"/apps/{ONCE.slug}/session/session_a/app",
         f"/apps/{ONCE.slug}/session/session_a/stop",
@@ -135,7 +135,7 @@ def test_a_session_is_found_under_the_path_of_its_own_model_alone() -> None:
 
 def test_a_request_in_a_session_whose_model_is_not_known_now_is_never_told_that_there_is_none() -> None:
     rig = Rig()
-    rig.sold.begin("session_a")
+    rig.begin("session_a")
     rig.served = type(rig.served)({})
     with pytest.raises(JobRefused) as caught:
         rig.route(f"{SESSION}/app")
@@ -145,11 +145,13 @@ def test_a_request_in_a_session_whose_model_is_not_known_now_is_never_told_that_
 @pytest.mark.parametrize("id", ["session_a", "session_over"])
 def test_a_stop_is_200_for_a_session_that_lives_and_for_one_that_is_over(id: str) -> None:
     rig = Rig()
-    rig.sold.begin("session_a")
+    ends: list[tuple[str, Outcome]] = []
+    session = rig.begin("session_a")
+    session.end = lambda outcome, why: ends.append((session.id, outcome))
     rig.desk.paid.add("session_over")
     answer = asyncio.run(rig.ask(f"{RESERVE}/{id}/stop"))
     assert (answer.status, said(answer.body)) == (200, {"ok": True})
-    assert [end[:2] for end in rig.sold.ends] == ([("session_a", Outcome.OK)] if id == "session_a" else [])
+    assert ends == ([("session_a", Outcome.OK)] if id == "session_a" else [])
 
 
 def test_top_ups_and_refreshes_go_to_the_desk_under_all_their_paths() -> None:
