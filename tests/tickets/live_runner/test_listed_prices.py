@@ -55,6 +55,13 @@ def test_a_raise_that_clients_pay_holds_at_once() -> None:
     assert book.new == 1011
 
 
+def test_a_raise_by_the_very_most_that_clients_pay_is_not_relied_on() -> None:
+    book = Book()
+    book.list(250)
+    book.list(253)
+    assert book.new == 250, "with floats it may be more than 1.2 %"
+
+
 def test_lowering_holds_at_once() -> None:
     book = Book()
     book.list(1000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchd.tickets.live_runner.ticket_size import Bound, payability, ticket_value
@@ -51,11 +51,14 @@ def test_a_session_is_paid_for_45_rounds_and_after_the_longest_gap_that_was_prom
 
 
 @given(WEI, GAPS)
+@example(5 * 10**9, 60)  # Rounded up, a hundred tickets would be worth 240 seconds.
 def test_the_gap_asked_for_is_promised_as_far_as_signers_may_pay_for_it(wei: int, gap_s: int) -> None:
     price = WorkPrice(wei)
     longest = payability(price, ticket_value(price, gap_s)).longest_gap_s
     assert longest is not None
     assert longest >= min(gap_s, (MAX_BATCH_VALUE - 101) // wei)
+    worth = terms_at(price, TicketRules(longest_gap_s=gap_s)).expected_value
+    assert longest == min(100, MAX_BATCH_VALUE // worth) * worth // wei, "exactly what they sign at once"
 
 
 @pytest.mark.parametrize("signer", [GO_LIVEPEER, LIVEPEER_NODE], ids=["go-livepeer", "node"])
