@@ -118,6 +118,7 @@ def as_json(told: DirectPrice | None) -> dict[str, Any] | None:
         "tickets_at_start": None if payable is None else payable.at_start,
         "longest_gap_s": None if payable is None else payable.longest_gap_s,
         "bound": None if payable is None else payable.bound,
+        "warnings": list(warnings_of(told)),
     }
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchd.cli import main
 from orchd.cli.price_page import Rate, as_json, as_text, row_of
 from orchd.text import TextStyle
 from orchd.tickets.settings import TicketsSettings
@@ -101,6 +104,19 @@ def test_what_can_not_be_sold_says_why() -> None:
     assert "cannot sell llm/acme/small: its price is not known" in text
 
 
+@pytest.mark.parametrize("doors", ["live-runner", "byoc"])
+def test_it_is_said_where_the_door_is_open(
+    doors: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ORCHD_CONFIG", str(tmp_path / "orchd.toml"))
+    (tmp_path / "orchd.toml").write_text(f"[public]\ndoors = ['{doors}']\n[tickets]\nlongest_gap_s = 300\n")
+    (tmp_path / "aiModels.json").write_text(json.dumps([entry(**an_hour(0.9))]))
+    assert main(["price", "--models-file", str(tmp_path / "aiModels.json"), "--eth-usd", "3000"]) == 0
+    text = capsys.readouterr().out
+    assert ("LONGEST GAP" in text) is (doors == "live-runner")
+    assert len(warnings(text)) == (doors == "live-runner"), "signers pay for 239 s at once, and 300 were asked for"
+
+
 def test_a_script_gets_exact_amounts() -> None:
     [model] = read(entry(**an_hour(0.9))).models.values()
 
@@ -116,7 +132,10 @@ def test_a_script_gets_exact_amounts() -> None:
         "tickets_at_start": 5,
         "longest_gap_s": 239,
         "bound": None,
+        "warnings": [],
     }
-    assert told(RATE, TicketsSettings(value=4 * 10**12))["bound"] == "ticket"
+    dear = told(RATE, TicketsSettings(value=4 * 10**12))
+    assert dear["bound"] == "ticket"
+    assert "one ticket is worth more than" in dear["warnings"][0]
     assert told(None, TicketsSettings())["reason"].startswith("cannot sell llm/acme/small")
     assert told(RATE, None) is None

@@ -142,10 +142,14 @@ def test_a_model_whose_price_no_payer_can_be_told_is_named(
 def test_a_price_that_no_signer_pays_is_told_where_its_door_is_open() -> None:
     an_hour = Price(Fraction(30), currency=Currency.USD, unit=PriceUnit.HOUR)
     model = external_model(price=an_hour)
-    settings = Settings.model_validate(
-        {"public": GOOD, "hooks": {"order": ["tickets"]}, "orchestrator": {"eth_usd": "3000"}}
-    )
-    assert [*unsold([model], settings)] == []
-    open_door = settings.public.model_copy(update={"doors": ("live-runner",)})
-    [said] = unsold([model], settings.model_copy(update={"public": open_door}))
-    assert said.startswith(f"{model.key}: payable by no signer with default limits at the door live-runner: ")
+    said = {}
+    for door in ("byoc", "live-runner"):
+        rules = {
+            "public": GOOD | {"doors": [door]},
+            "hooks": {"order": ["tickets"]},
+            "orchestrator": {"eth_usd": "3000"},
+        }
+        said[door] = [*unsold([model], Settings.model_validate(rules))]
+    assert said["byoc"] == []
+    [warning] = said["live-runner"]
+    assert warning.startswith(f"{model.key}: payable by no signer with default limits at the door live-runner: ")
