@@ -32,8 +32,9 @@ TOGETHER = 500
 """Winners that are marked with one order."""
 ABOUT = """\
 Without a word it shows what tickets came to, in all, by model and by payer: what they should have won (which is what
-was earned), what they have won, what is still owed, and how likely chance alone is to make the difference; then the
-newest winners. It needs no daemon.
+was earned), what they have won, what is still owed, and how likely chance alone is to make the difference; what is left
+on sessions of Live Runner's clients, which is good for a later session of the same name; and the newest winners. It
+needs no daemon.
 
 show PAYER: what a payer, named by its address, has in hand, and each credit and charge of the last day.
 
@@ -97,11 +98,11 @@ def _show_all(args: argparse.Namespace, state_dir: Path) -> int:
 
     kept = KeptLedger(state_dir)
     most = TAIL if args.tail is None else args.tail
-    models, found = by_model(kept.standings()), kept.newest_winners(most)
+    models, left, found = by_model(kept.standings()), kept.leftovers(), kept.newest_winners(most)
     if args.json:
-        print(json.dumps(view.overview_json(models, found.winners, most)))
+        print(json.dumps(view.overview_json(models, left, found.winners, most)))
         return 0
-    print(*view.overview(models, found.winners, most, style_of(sys.stdout)), sep="\n")
+    print(*view.overview(models, left, found.winners, most, style_of(sys.stdout)), sep="\n")
     if found.more and most:
         _say(f"older winners are left out; `--tail {2 * most}` shows more, `orchd tickets export` all that are owed")
     return 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchd.domain.money import in_eth
 from orchd.text import BOLD, DIM, RED, YELLOW, Cell, TextStyle, cut_middle, printable, table
-from orchd.tickets.ledger.read import KeptWinner, Movement, PayerHistory
+from orchd.tickets.ledger.read import LIVE_RUNNER, KeptWinner, Leftover, Movement, PayerHistory
 from orchd.tickets.standing import ModelStanding, PayerStanding, TicketStanding, Winners, total
 from orchd.tickets.statistics import Luck
 from orchd.tickets.validation.credit import rounded
@@ -29,11 +29,17 @@ _CUT_PAYER = 17
 """Columns of a payer's address in a list on a terminal."""
 
 
-def overview(models: Sequence[ModelStanding], winners: Sequence[KeptWinner], most: int, style: TextStyle) -> list[str]:
-    """Return what tickets came to, and the newest winners.
+def overview(
+    models: Sequence[ModelStanding],
+    left: Sequence[Leftover],
+    winners: Sequence[KeptWinner],
+    most: int,
+    style: TextStyle,
+) -> list[str]:
+    """Return what tickets came to, what is left on sessions, and the newest winners.
 
     Args:
-        most: payers of each model that are listed.
+        most: payers of each model, and of what is left, that are listed.
     """
     if not models:
         return ["no ticket has been taken yet"]
@@ -44,6 +50,8 @@ def overview(models: Sequence[ModelStanding], winners: Sequence[KeptWinner], mos
         "",
         *table(_HEAD, _rows(models, most), style),
     ]
+    if left:
+        lines += ["", *table(("LEFT ON SESSIONS, PAYER", "SESSIONS", "IN HAND"), _left_rows(left, most), style)]
     if winners:
         lines += ["", *winner_lines(winners, style)]
     return lines
@@ -70,6 +78,17 @@ def _rows(models: Iterable[ModelStanding], most: int) -> Iterable[list[Cell]]:
             yield _row(f"  {name_of(payer.payer)}", payer.standing)
         if left := each.payers[most:]:
             yield _row(f"  {len(left)} more payers", total(left))
+
+
+def _left_rows(left: Sequence[Leftover], most: int) -> Iterable[list[Cell]]:
+    def row(name: str, payers: Sequence[Leftover]) -> list[Cell]:
+        wei = sum((each.wei for each in payers), Fraction())
+        return [Cell(name), Cell(str(sum(each.sessions for each in payers))), Cell(in_eth(wei))]
+
+    for each in left[:most]:
+        yield row(name_of(each.payer), [each])
+    if more := left[most:]:
+        yield row(f"{len(more)} more payers", more)
 
 
 def _row(name: str, standing: TicketStanding) -> list[Cell]:
@@ -116,6 +135,10 @@ def history_lines(history: PayerHistory, style: TextStyle) -> list[str]:
         [Cell(printable(each.work)), Cell(each.scheme), Cell(in_eth(each.wei), RED if each.wei < 0 else None)]
         for each in history.balances
     ]
+    if history.left is not None:
+        rows.append(
+            [Cell(_several(history.left.sessions, "session")), Cell(LIVE_RUNNER), Cell(in_eth(history.left.wei))]
+        )
     lines = table(("WORK", "SCHEME", "IN HAND"), rows, style)
     if history.movements:
         lines += ["", *(_movement_line(each, style) for each in history.movements)]
@@ -162,7 +185,9 @@ def when(at: float) -> str:
 # -- JSON: amounts are texts, since many programs read numbers as floats -----------------------------------------------
 
 
-def overview_json(models: Sequence[ModelStanding], winners: Iterable[KeptWinner], most: int) -> Json:
+def overview_json(
+    models: Sequence[ModelStanding], left: Sequence[Leftover], winners: Iterable[KeptWinner], most: int
+) -> Json:
     return {
         "total": standing_json(total(models)),
         "models": [
@@ -175,6 +200,8 @@ def overview_json(models: Sequence[ModelStanding], winners: Iterable[KeptWinner]
             }
             for each in models
         ],
+        "left": [{"payer": name_of(each.payer), **_left_json(each)} for each in left[:most]],
+        "more_left": max(0, len(left) - most),
         "winners": [winner_json(each) for each in winners],
     }
 
@@ -218,7 +245,7 @@ def winner_json(winner: KeptWinner) -> Json:
 
 
 def history_json(history: PayerHistory) -> Iterator[Json]:
-    """Yield one object for each balance, then one for each credit and charge."""
+    """Yield one object for each balance, one for what is left on sessions, then one for each credit and charge."""
     for each in history.balances:
         yield {
             "kind": "balance",
@@ -227,6 +254,8 @@ def history_json(history: PayerHistory) -> Iterator[Json]:
             "work": each.work,
             **_amount(each.wei),
         }
+    if history.left is not None:
+        yield {"kind": "left", "scheme": LIVE_RUNNER, **_left_json(history.left)}
     for row in history.movements:
         yield {
             "kind": row.kind,
@@ -242,6 +271,10 @@ def history_json(history: PayerHistory) -> Iterator[Json]:
             "price_wei": str(row.price),
             "state": row.state,
         }
+
+
+def _left_json(left: Leftover) -> Json:
+    return {"sessions": left.sessions, **_amount(left.wei)}
 
 
 def _amount(wei: Fraction) -> Json:

@@ -125,6 +125,38 @@ def test_as_json_amounts_are_exact(filled: World, capsys: pytest.CaptureFixture[
     assert "rand" not in json.dumps(told)
 
 
+async def four_sessions(books: Books) -> None:
+    """Two payers pay for sessions of Live Runner's: one for three, of which one is used up."""
+    for number, payer in enumerate([PAYER, PAYER, PAYER, OTHER_KEY.payer], 1):
+        key = LedgerKey("live-runner", payer, f"session_{number}")
+        await books.take(paid(terms_of(books, number), [1], payer=payer), key, MODEL)
+    used_up = LedgerKey("live-runner", PAYER, "session_3")
+    books.begin(session("job 1", used_up, books.balance(used_up).wei, None))
+    await books.end("job 1", S)
+
+
+def test_what_is_left_on_sessions_is_shown_by_payer_and_not_by_session(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept(world, four_sessions)
+    capsys.readouterr()
+    assert typed(world) == 0
+    shown = lines(capsys)
+    at = shown.index("LEFT ON SESSIONS, PAYER SESSIONS IN HAND")
+    assert shown[at + 1 : at + 3] == [f"{NAME} 2 8000 gwei", f"0x{'22' * 20} 1 4000 gwei"]
+    assert typed(world, "--tail", "1") == 0
+    assert "1 more payers 1 4000 gwei" in lines(capsys)
+    assert typed(world, "show", NAME) == 0
+    assert "2 sessions live-runner 8000 gwei" in lines(capsys)
+    assert typed(world, "--json", "--tail", "1") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(each["payer"], each["sessions"]) for each in told["left"]] == [(NAME, 2)]
+    assert told["more_left"] == 1
+    assert typed(world, "show", NAME, "--json") == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert (first["kind"], first["sessions"], first["wei"]) == ("left", 2, told["left"][0]["wei"])
+
+
 def test_what_is_shown_is_bounded_and_says_how_to_see_more(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     async def many(books: Books) -> None:
         for number in range(1, 31):

@@ -21,6 +21,8 @@ AT_ONCE = 1000
 """Rows of one kind that one turn of tidying touches at most."""
 FORGET_AFTER_S = 31 * 86_400.0
 """An account that holds nothing is kept until its journal may be folded."""
+MOST_MANIFESTS = 100_000
+"""Beyond that, those that were not used for longest go with what is left on them: each job of Live Runner's has one."""
 ROUNDS_VALID = 2
 """A ticket can be redeemed in the round of its terms and in the next (payments.md, 6.5)."""
 
@@ -98,19 +100,32 @@ class Tidy(Change):
     Attributes:
         keep_credit_s: seconds that an idle credit is kept.
         round: the last initialized; 0 = not known.
+        most_manifests: that are kept, but for those of sessions that are charged.
     """
 
     keep_credit_s: float
     round: int
+    most_manifests: int = MOST_MANIFESTS
 
     def draw(self, draft: LedgerDraft) -> None:
         self._expire_terms(draft)
         self._expire_winners(draft)
+        self._forget_manifests(draft)
         for key, account in islice(draft.view.accounts.items(), AT_ONCE):
             if draft.now - account.changed_at < min(self.keep_credit_s, FORGET_AFTER_S):
                 break
-            if key not in draft.accounts and key not in draft.view.sessions:
+            if key not in draft.accounts and key not in draft.forgotten and key not in draft.view.sessions:
                 self._tidy_account(draft, key, account)
+
+    def _forget_manifests(self, draft: LedgerDraft) -> None:
+        view = draft.view
+        unused = (
+            key
+            for key in view.accounts
+            if draft.manifests.of(key) is not None and key not in view.sessions and key not in draft.accounts
+        )
+        for key in islice(unused, max(0, min(len(view.manifests) - self.most_manifests, AT_ONCE))):
+            draft.forget(key)
 
     def _tidy_account(self, draft: LedgerDraft, key: LedgerKey, account: LedgerAccount) -> None:
         idle_s = draft.now - account.changed_at

@@ -131,7 +131,7 @@ class LedgerDraft:
 
     def forget(self, key: LedgerKey) -> None:
         """Drop an account with its journal, and its manifest."""
-        self.forgotten[key] = self.account(key).id
+        self.forgotten[key] = self.view.accounts[key].id
         self.manifests.drop(key)
 
     def expire(self, block: int, commitment: bytes) -> None:

@@ -6,7 +6,7 @@ Everything blocks, and raises StoreError where nothing can be read: in words tha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -32,6 +32,10 @@ _WINNER = (
     "SELECT hash, pipeline, model_id, payer, state, won_at, scheme, work, recipient, face_value, win_prob, commitment,"
     " nonce, sig, rand, creation_round, round_hash, expiration_block FROM ledger_winners"
 )
+
+_LEFT = "SELECT payer, balance FROM ledger_accounts WHERE scheme = ? AND balance <> '0'"
+LIVE_RUNNER = "live-runner"
+"""Name of the payment scheme: whose sessions have an account each."""
 
 T = TypeVar("T")
 
@@ -105,15 +109,31 @@ class KeptBalance(NamedTuple):
     changed_at: float
 
 
+class Leftover(NamedTuple):
+    """What is left on sessions of Live Runner's that a payer has paid for.
+
+    Attributes:
+        sessions: how many have something left.
+        wei: of all of them.
+    """
+
+    payer: bytes
+    sessions: int
+    wei: Fraction
+
+
 class PayerHistory(NamedTuple):
     """What is kept of a payer.
 
     Attributes:
-        balances: by scheme and work. Charges of the last seconds may not be written yet.
+        balances: by scheme and work, but for those of Live Runner's sessions. Charges of the last seconds may not be
+            written yet.
+        left: of these sessions; None = none has anything left.
         movements: oldest first. `more`: there are older ones that were asked for.
     """
 
     balances: list[KeptBalance]
+    left: Leftover | None
     movements: list[Movement]
     more: bool
 
@@ -170,25 +190,32 @@ class KeptLedger:
             most: movements, the newest.
         """
 
-        def find(sql: Sql) -> tuple[list[Row], list[Row]]:
+        def find(sql: Sql) -> tuple[list[Row], list[Leftover], list[Row]]:
             balances = sql.rows(
-                "SELECT scheme, work, balance, changed_at FROM ledger_accounts WHERE payer = ? ORDER BY scheme, work",
-                (payer,),
+                "SELECT scheme, work, balance, changed_at FROM ledger_accounts WHERE payer = ? AND scheme <> ?"
+                " ORDER BY scheme, work",
+                (payer, LIVE_RUNNER),
             )
+            left = _leftovers(sql.rows(f"{_LEFT} AND payer = ?", (LIVE_RUNNER, payer)))
             movements = sql.rows(
                 "SELECT j.began_at, j.at, a.scheme, a.work, j.kind, j.wei, j.tickets, j.units, j.price,"
                 " j.pipeline, j.model_id, j.state FROM ledger_accounts a JOIN ledger_journal j ON j.account = a.id"
                 " WHERE a.payer = ? AND j.began_at >= ? AND j.at >= ? ORDER BY j.at DESC, j.id DESC LIMIT ?",
                 (payer, since - _JOURNAL_ROW_S, since, most + 1),
             )
-            return balances, movements
+            return balances, left, movements
 
-        balances, movements = self.read(find)
+        balances, left, movements = self.read(find)
         return PayerHistory(
             [KeptBalance(scheme, work, from_text(wei), at) for scheme, work, wei, at in balances],
+            left[0] if left else None,
             [_movement(row) for row in movements[:most]][::-1],
             len(movements) > most,
         )
+
+    def leftovers(self) -> list[Leftover]:
+        """Return what is left on Live Runner's sessions, by payer: those with most first."""
+        return _leftovers(self.read(lambda sql: sql.rows(_LEFT, (LIVE_RUNNER,))))
 
     def payers(self) -> list[bytes]:
         """Return all payers of whom anything is kept."""
@@ -208,6 +235,15 @@ class KeptLedger:
             cannot="cannot read the ledger",
             without="has none; one is kept from the first start with `tickets` in hooks.order on",
         )
+
+
+def _leftovers(rows: Iterable[Row]) -> list[Leftover]:
+    """`rows`: of payer and balance."""
+    found: dict[bytes, list[Fraction]] = {}
+    for payer, balance in rows:
+        found.setdefault(payer, []).append(from_text(balance))
+    left = [Leftover(payer, len(amounts), sum(amounts, Fraction())) for payer, amounts in found.items()]
+    return sorted(left, key=lambda each: (-each.wei, each.payer))
 
 
 def _standing(row: Row, owed: Winners) -> PayerStanding:

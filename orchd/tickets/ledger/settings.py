@@ -18,5 +18,6 @@ class LedgerSettings(Section):
     keep_credit_days: Positive = Field(
         7.0,
         description="How many days a credit is kept that its payer neither adds to nor uses; then it is yours. A debt "
-        "is kept for ever.",
+        "is kept for ever. What is left on sessions of Live Runner's clients goes earlier if it is left on more than "
+        "100,000 of them: that which was not used for longest.",
     )
