@@ -21,6 +21,7 @@ from orchd.control.part import ControlPart
 from orchd.daemon_metrics import DaemonCollector
 from orchd.database.part import DatabasePart
 from orchd.domain.state import Snapshot
+from orchd.doors.base import Door
 from orchd.doors.way_in import WayIn
 from orchd.errors import SettingsError
 from orchd.exposition import MetricsRegistry
@@ -51,6 +52,8 @@ from orchd.state_dir import StateDirPart
 from orchd.tickets.built_in import BuiltInHooks
 
 if TYPE_CHECKING:
+    from orchd.channels.part import ChannelsPart
+    from orchd.public.runner_listener import RunnerSideOpening
     from orchd.sold.part import SoldPart
     from orchd.tickets.part import TicketsPart
 
@@ -130,13 +133,13 @@ class App:
         reconcile = self._add(ReconcilePart)(context, runtimes, health, sessions, catalog, history, database)
         notify = self._add(NotifyPart)(context, reconcile, self._stop.is_set)
         realtime = self._add(RealtimePart)(context, database, sessions, reconcile)
-        sold = None
+        channels, sold = None, None
         if rules.sells_sessions:
             from orchd.channels.part import ChannelsPart
             from orchd.sold.part import SoldPart
 
-            self._add(ChannelsPart)(context, reconcile)
-            sold = self._add(SoldPart)(context, database, reconcile, realtime)
+            channels = self._add(ChannelsPart)(context, reconcile)
+            sold = self._add(SoldPart)(context, database, reconcile, realtime, runtimes, channels)
         node = None
         if rules.orchestrator.enabled:
             from orchd.node.part import NodePart
@@ -175,7 +178,8 @@ class App:
                 "byoc": partial(self._byoc_for_payers, tickets, hooks, sessions),
                 "live-runner": partial(self._live_runner_for_payers, tickets, sold, sessions, reconcile),
             }
-            self._add(PublicPart)(context, jobs, reconcile, history, ways)
+            inside = None if sold is None or channels is None else self._for_containers(sold, channels, runtimes)
+            self._add(PublicPart)(context, jobs, reconcile, history, ways, inside)
         self._notify, self._reload, self._reconcile, self._history = notify, reload, reconcile, history
 
     def _byoc_for_payers(self, tickets: TicketsPart | None, hooks: HooksPart, sessions: SessionsPart) -> WayIn:
@@ -207,6 +211,26 @@ class App:
 
         backed = tickets.payments.backed
         return way_in(self._settings, tickets, sold.sold, reconcile, sessions.table, backed=backed)
+
+    def _for_containers(self, sold: SoldPart, channels: ChannelsPart, runtimes: RuntimesPart) -> RunnerSideOpening:
+        """Return what containers of sold sessions are served by."""
+        from orchd.doors.channels.door import ChannelsDoor
+        from orchd.doors.runner_side.callbacks import Callbacks
+        from orchd.doors.runner_side.door import RunnerSideDoor
+        from orchd.public.runner_listener import RunnerSideOpening
+        from orchd.sold.runner_side.grants import Grants
+
+        grants = Grants(self._settings.public.proxy_grants, self._settings.own_ports)
+
+        def doors() -> tuple[Door, ...]:
+            callbacks = Callbacks(sold.sold, sold.runner_side, sold.urls)
+            own = RunnerSideDoor(sold.sold, sold.runner_side, callbacks, grants.allows)
+            return own, ChannelsDoor(channels.keeper)
+
+        def listening(port: int, at: str) -> None:
+            sold.urls.listening(port, at)
+
+        return RunnerSideOpening(doors, lambda: runtimes.host_seen, listening)
 
     def _add(self, part: Callable[P, T]) -> Callable[P, T]:
         """Return what makes this part, or another one in place of it, and puts it at the end of the list."""

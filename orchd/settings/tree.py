@@ -6,6 +6,7 @@ more than to have the line made.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, NamedTuple
 
@@ -81,6 +82,14 @@ class Settings(CatalogSettings):
     def sells_sessions(self) -> bool:
         """Clients reserve sessions at orchd itself, with no node between."""
         return bool(self.public.listen) and "live-runner" in self.public.doors
+
+    @property
+    def own_ports(self) -> frozenset[int]:
+        """The TCP ports at which orchd listens, as far as the settings name them."""
+        public = self.public
+        named = (self.admin.listen, *self.jobs.listen, *public.listen, public.runner_listen)
+        found = (re.search(r":([0-9]+)$", address) for address in named)
+        return frozenset(int(port[1]) for port in found if port is not None)
 
     @property
     def converts_prices(self) -> bool:

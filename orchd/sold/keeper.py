@@ -15,7 +15,7 @@ from functools import partial
 
 import structlog
 
-from orchd.domain.ids import RunnerId
+from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Secret
 from orchd.domain.money import PriceUnit
 from orchd.domain.origins import Origin
@@ -32,6 +32,7 @@ log = structlog.get_logger("orchd.sold")
 LOOK_S = 1.0
 """Seconds between two looks at all sessions."""
 ROUTE, SESSION_ID, TOKEN = "Livepeer-Runner-Route", "Livepeer-Session-Id", "Livepeer-Session-Token"
+CONTROL = "Livepeer-Session-Control"
 LIVES = "session_lives"
 """`Refusal.reason` where a manifest is paid for whose session lives."""
 
@@ -47,6 +48,7 @@ class SoldKeeper:
         runners: what is served, and which runners serve.
         secret: what tokens are made with.
         lost_s: returns for how long orchd itself stood still since then (loop clock).
+        control: returns where the container of a session asks for what is its to ask (`RunnerUrls.control`).
         moved_at: returns when a byte moved last in a channel of a session, by its id (loop clock); None = in none.
 
     Attributes:
@@ -61,12 +63,14 @@ class SoldKeeper:
         runners: Runners,
         secret: bytes,
         lost_s: Callable[[float], float],
+        control: Callable[[ModelKey, str], str],
         moved_at: Callable[[str], float | None] = lambda session: None,
     ) -> None:
         self._streams = streams
         self._runners = runners
         self._secret = secret
         self._lost_s = lost_s
+        self._control = control
         self._moved_at = moved_at
         self._live = LiveSessions()
         self.began: Signal[SoldSession] = Signal()
@@ -110,7 +114,8 @@ class SoldKeeper:
 
     def headers(self, session: SoldSession) -> dict[str, str]:
         """Return what a container is told of its session with each request (docs/protocol/live-runner.md, 4.3)."""
-        return {ROUTE: session.key.slug, SESSION_ID: session.id, TOKEN: self.token(session).value}
+        control = self._control(session.key, session.id)
+        return {ROUTE: session.key.slug, SESSION_ID: session.id, TOKEN: self.token(session).value, CONTROL: control}
 
     def lines(self, session: SoldSession) -> bytes:
         """As `headers`, as lines of a head."""

@@ -9,8 +9,10 @@ from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
+from orchd.domain.ports import HostSeen
 from orchd.domain.signal import Signal
 from orchd.hooks.account import Account
+from orchd.sold.runner_side.runner_side import KeepsChannels
 
 
 class Slot(Protocol):
@@ -96,3 +98,23 @@ class HasRunners(Protocol):
 
     @property
     def loop(self) -> Runners: ...
+
+
+class SeesHost(Protocol):
+    """See `runtime.ports.Runtimes`."""
+
+    @property
+    def host_seen(self) -> HostSeen: ...
+
+
+class SessionChannelKeeper(KeepsChannels, Protocol):
+    """See `channels.ports.ChannelKeeper`."""
+
+    def moved_at(self, session: str) -> float | None: ...
+
+
+class HasChannels(Protocol):
+    """See `channels.part.ChannelsPart`."""
+
+    @property
+    def keeper(self) -> SessionChannelKeeper: ...

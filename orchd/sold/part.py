@@ -6,7 +6,9 @@ from orchd.database.database import HasDatabase
 from orchd.part import Context, Part, Roots
 from orchd.sold.keeper import SoldKeeper
 from orchd.sold.metrics import SoldCollector
-from orchd.sold.needs import HasRunners, HasStreams
+from orchd.sold.needs import HasChannels, HasRunners, HasStreams, SeesHost
+from orchd.sold.runner_side.runner_side import RunnerSide
+from orchd.sold.runner_side.urls import RunnerUrls
 from orchd.sold.tables import kept_secret
 
 
@@ -15,21 +17,41 @@ class SoldPart(Part):
 
     Args:
         realtime: carries persistent sessions, and has found out by `open` which an earlier orchd has left.
+        runtimes: knows where containers reach orchd.
+        channels: has those of sessions.
     """
 
     name = "sold"
     sold: SoldKeeper
+    urls: RunnerUrls
+    runner_side: RunnerSide
 
-    def __init__(self, context: Context, database: HasDatabase, reconcile: HasRunners, realtime: HasStreams) -> None:
+    def __init__(
+        self,
+        context: Context,
+        database: HasDatabase,
+        reconcile: HasRunners,
+        realtime: HasStreams,
+        runtimes: SeesHost,
+        channels: HasChannels,
+    ) -> None:
         self._context = context
         self._database = database
         self._reconcile = reconcile
         self._realtime = realtime
+        self._runtimes = runtimes
+        self._channels = channels
 
     async def open(self) -> None:
-        context = self._context
-        secret = await kept_secret(self._database.database)
-        self.sold = SoldKeeper(self._realtime.keeper, self._reconcile.loop, secret, context.lag.lost_s)
+        context, database, runners = self._context, self._database.database, self._reconcile.loop
+        public, runtimes = context.settings.public, self._runtimes
+        service = f"{public.url}{public.base_path}"
+        self.urls = RunnerUrls(service, public.runner_url, lambda: runtimes.host_seen.name, runners.models)
+        secret = await kept_secret(database)
+        streams, channels = self._realtime.keeper, self._channels.keeper
+        self.sold = SoldKeeper(streams, runners, secret, context.lag.lost_s, self.urls.control, channels.moved_at)
+        self.runner_side = RunnerSide(self.sold, channels, database)
+        await self.runner_side.restore()
         SoldCollector(context.metrics, self.sold)
 
     def roots(self) -> Roots:

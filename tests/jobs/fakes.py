@@ -36,6 +36,7 @@ from orchd.relay.wire import Wire
 from orchd.sessions.session import Session
 from orchd.sessions.table import SessionTable
 from orchd.sold.keeper import SoldKeeper
+from orchd.sold.runner_side.urls import RunnerUrls
 from tests.fakes.sold_door import SessionDoor
 from tests.fakes.stored import FakeStreamStore
 from tests.fakes.streams import FakeRunners, a_keeper, a_letting_go
@@ -46,6 +47,8 @@ from tests.relay.transport import FakeTransport
 from tests.virtual_time import settle
 
 SECRET = bytes(32)
+SERVICE, INSIDE = "https://pay.example:8443/ai", "http://172.18.0.1:8739"
+"""Where clients reach what orchd sells, and containers what is for them."""
 
 
 class Network:
@@ -296,7 +299,8 @@ class Bench:
             store=store,
         )
         self.runners = FakeRunners(lambda: self.models, lambda runner: True)
-        self.sold = SoldKeeper(self.keeper, self.runners, SECRET, lambda since: 0.0)
+        self.urls = RunnerUrls(SERVICE, INSIDE, lambda: "", lambda: self.models)
+        self.sold = SoldKeeper(self.keeper, self.runners, SECRET, lambda since: 0.0, self.urls.control)
         self.server = JobServer(
             self.settings,
             ModelFacts(lambda: self.models, lambda key: self.health, lambda key: self.node_health),

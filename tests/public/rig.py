@@ -23,6 +23,7 @@ from orchd.http1.rules import RequestHead
 from orchd.loops import fast_loop
 from orchd.part import Context
 from orchd.public.part import HasSnapshots, PublicPart, ServesListeners
+from orchd.public.runner_listener import RunnerSideOpening
 from orchd.public.tls import CHAIN, FOLDER, CertificateWatch
 from orchd.tasks import spawn
 from tests.advertise.rig import until
@@ -134,7 +135,8 @@ def with_door(door: Callable[[], Door]) -> Callable[..., PublicPart]:
         reconcile: HasSnapshots,
         history: History,
         ways: Mapping[str, Callable[[], WayIn]],
+        runner_side: RunnerSideOpening | None,
     ) -> PublicPart:
-        return PublicPart(context, jobs, reconcile, history, {"byoc": lambda: WayIn((door(),))})
+        return PublicPart(context, jobs, reconcile, history, {"byoc": lambda: WayIn((door(),))}, runner_side)
 
     return make

@@ -219,9 +219,9 @@ def _channel(said: object) -> tuple[str, str]:
     """
     if not isinstance(said, dict):
         raise refusal(400, "invalid channels request")
-    name, mime_type = said.get("name") or "", said.get("mime_type") or ""
-    if not isinstance(name, str) or not isinstance(mime_type, str):
+    name, mime_type = said.get("name"), said.get("mime_type")
+    if not isinstance(name, str | None) or not isinstance(mime_type, str | None):
         raise refusal(400, "invalid channels request")
     if not name:
         raise refusal(400, "channel name required")
-    return name, mime_type
+    return name, mime_type or ""

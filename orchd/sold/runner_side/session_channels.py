@@ -10,6 +10,8 @@ from orchd.sold.runner_side.random_names import random_name
 MOST_NAME_LENGTH = 256
 DEFAULT_MIME_TYPE = "application/octet-stream"
 _CHANNEL_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_HALF = re.compile(r"[\ud800-\udfff]")
+"""Half a character, which JSON can hold and nothing else can."""
 _MIME_TYPE = re.compile(r"[!-~][ -~]{0,127}")
 """Visible ASCII: it becomes a header of each answer."""
 
@@ -36,7 +38,7 @@ def new_channel(name: str, mime_type: str = "") -> SessionChannel:
     Raises:
         ValueError: it can't have this name or this type.
     """
-    if not name or len(name) > MOST_NAME_LENGTH:
+    if not 0 < len(name) <= MOST_NAME_LENGTH or _HALF.search(name):
         raise ValueError(f"cannot make a channel: its name must have 1 to {MOST_NAME_LENGTH} characters")
     if not _MIME_TYPE.fullmatch(mime_type or DEFAULT_MIME_TYPE):
         raise ValueError("cannot make a channel: its mime_type must be at most 128 visible ASCII characters")

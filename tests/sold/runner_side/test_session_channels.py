@@ -25,6 +25,7 @@ def test_a_channel_bears_its_name_where_that_fits_into_a_url(name: str, ends: st
     [
         ("", ""),
         ("x" * 257, ""),
+        ("\ud800", ""),
         ("in", "text/plain\r\nX: y"),
         ("in", "text/plain\0"),
         ("in", "ü"),
