@@ -182,6 +182,14 @@ class Door(ABC):
             return AS_IT_IS
         return AnswerShape(without=LOCATION, extra=b"Location: %b\r\n" % leads)
 
+    def forwarded(self, request: RequestHead, peer: str) -> bytes:
+        """Return lines of the head that tell a runner whose request it is. Only doors of the public listener are asked.
+
+        Args:
+            peer: the caller's address; empty = not known.
+        """
+        return b""
+
     def lines(self, receipt: Receipt | None) -> bytes:
         """Return lines that the head of each answer gets. Only doors of the public listener are asked.
 

@@ -13,7 +13,7 @@ from dataclasses import field as attribute
 from orchd.domain.ids import Address, ModelKey
 from orchd.domain.model import Model
 from orchd.domain.offer import NodeProgram
-from orchd.doors.own import Answered, OwnAnswer, OwnStream
+from orchd.doors.own import Answered, Dropped, OwnAnswer, OwnStream
 from orchd.errors import Code, JobRefused
 
 PATH_SAFE = "/?%:@!$&'()*+,;="
@@ -87,6 +87,7 @@ class ToRunner:
             infinite = it does not say.
         session: id of the session that the path names; empty = it names none.
         elsewhere: where the request goes in place of the runner; None = to the runner.
+        drops: what is dropped of its body behind a refusal; None = what the listener drops of any.
     """
 
     key: ModelKey
@@ -96,6 +97,7 @@ class ToRunner:
     begins_within_s: float = float("inf")
     session: str = ""
     elsewhere: ProxyDestination | None = None
+    drops: Dropped | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,10 @@ class Handler:
             plan = await self._plan_by_body(run, plan)
         run.model = model = plan.model
         run.way, way = plan.known, plan.job
+        if plan.drops is not None:
+            run.caller.drop(*plan.drops)
+        if way is None and entrance.own is not None:
+            entrance.own.limit_address(run.peer)
         assert model is not None
         run.key = key = model.key
         if plan.most and (head.length or 0) > plan.most:

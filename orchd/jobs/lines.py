@@ -60,7 +60,7 @@ class JobLines:
             failure, status = '"code": "", "error": "", "reason": ""', run.status
         else:
             failure = f'"code": "{refusal.code}", "error": "{refusal.word}", "reason": {quoted(scrub(refusal.message))}'
-            status = run.status or refusal.status
+            status = run.status or run.door.told_status(refusal)
         self._lines.waiting.append(
             f'{self._head[level]}"request_id": {quoted(run.request_id)}, {_MODEL[run.key]}, '
             f'"replica": {"null" if session is None else session.runner.replica}, "outcome": "{_WORD[outcome]}", '
@@ -86,7 +86,7 @@ def fields(run: Run, outcome: Outcome, refusal: JobRefused | None, total_s: floa
         "code": str(refusal.code) if refusal else "",
         "error": str(refusal.word) if refusal else "",
         "reason": refusal.message if refusal else "",
-        "status": run.status or (refusal.status if refusal else 0),
+        "status": run.status or (run.door.told_status(refusal) if refusal else 0),
         "bytes_in": transfer.up.moved if transfer else 0,
         "bytes_out": transfer.down.moved if transfer else 0,
         "held_s": round(run.held_s, 4),

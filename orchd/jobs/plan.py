@@ -7,6 +7,7 @@ from orchd.domain.model import ExternalLaunch, Model
 from orchd.domain.origins import Origin
 from orchd.doors.base import Door
 from orchd.doors.entrance import Entrance
+from orchd.doors.own import Dropped
 from orchd.doors.paths import MAX_PATH_LENGTH, climbs
 from orchd.doors.routes import HealthAsked, ProxyDestination, Reserve, Route, Served, ToRunner
 from orchd.errors import Code
@@ -36,6 +37,7 @@ class Plan:
         kind: of the session that it makes if not.
         refused: why its path can't be served to anybody; None = it can.
         most: bytes of the body; 0 = no limit.
+        drops: what is dropped of it behind a refusal; None = what the listener drops of any.
         first_byte_s: within how many seconds an answer must have begun; infinite = at any time.
         early_s: a caller gets a head once the runner has had the job that many seconds; 0 = the head is the runner's.
         passing: which headers of the caller's reach the runner, by name.
@@ -46,6 +48,7 @@ class Plan:
     __slots__ = (
         "call",
         "door",
+        "drops",
         "early_s",
         "elsewhere",
         "entrance",
@@ -76,6 +79,7 @@ class Plan:
         self.target = ""
         self.elsewhere: ProxyDestination | None = None
         self.most = 0
+        self.drops: Dropped | None = None
         self.call: StreamCall | None = None
         self.refused: tuple[Code, str] | None = None
         self.in_session = self.sells = False
@@ -93,7 +97,7 @@ class Plan:
             self.most = model.inference.max_body_mb * MIB
             self.in_session = bool(way.session) or door.in_session(model)
             self.sells = door.origin is Origin.SOLD and not self.in_session
-            self.elsewhere = way.elsewhere
+            self.elsewhere, self.drops = way.elsewhere, way.drops
             if way.elsewhere is None:
                 self.call = call_of(model, head.method, way.target.partition("?")[0])
                 self.refused = _refused(self.call, way, door, model, head)

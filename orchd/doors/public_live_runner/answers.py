@@ -14,6 +14,7 @@ from orchd.doors.own import Answered
 from orchd.doors.refusal import told
 from orchd.errors import Code, JobRefused
 from orchd.hooks.refusal import Refusal
+from orchd.http1.rules import RequestHead
 from orchd.relay.headers import may_reach_runner, plain
 from orchd.tickets.validation.faults import Blame, Fault
 
@@ -21,7 +22,7 @@ SIGNERS_WORDS = frozenset({480, 482})
 PAYER_UNNAMED = frozenset(str(fault) for fault in Fault if fault.blame is Blame.PAYER_UNNAMED)
 """Where nobody is named who could pay, there are no terms that a challenge could hold."""
 FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
-"""What only a proxy may say of its callers."""
+"""What only a proxy may say of its callers: to a runner that is orchd."""
 
 
 def reaches_runner(name: bytes) -> bool:
@@ -32,6 +33,17 @@ def reaches_runner(name: bytes) -> bool:
     """
     known = plain(name)
     return known == b"authorization" or (may_reach_runner(name) and known not in FORWARDED)
+
+
+def forwarded(request: RequestHead, peer: str) -> bytes:
+    """Return the lines that tell a runner whose request it is (docs/protocol/livepeer-node.md, 9.1).
+
+    Args:
+        peer: the client's address; empty = not known.
+    """
+    client = b"X-Forwarded-For: %b\r\n" % peer.encode("ascii") if peer else b""
+    host = request.value(b"host") or b""
+    return b"%bX-Forwarded-Host: %b\r\nX-Forwarded-Proto: https\r\n" % (client, host)
 
 
 def as_json(status: int, said: Mapping[str, Any]) -> Answered:

@@ -17,7 +17,14 @@ from orchd.doors.live_runner.answers import check_status
 from orchd.doors.node_paths import oddly_spelled, on_runner, on_stream_route
 from orchd.doors.own import Answered, Dropped, OwnAnswer
 from orchd.doors.paths import dotted
-from orchd.doors.public_live_runner.answers import in_clients_words, no_session, reaches_runner, reserved, status_of
+from orchd.doors.public_live_runner.answers import (
+    forwarded,
+    in_clients_words,
+    no_session,
+    reaches_runner,
+    reserved,
+    status_of,
+)
 from orchd.doors.public_live_runner.calls import ClientCalls
 from orchd.doors.public_live_runner.paths import APPS, REFRESH, Asks, ClientPath, app_path, cleaned, read_path
 from orchd.doors.refusal import rendered
@@ -29,7 +36,7 @@ from orchd.http1.rules import RequestHead
 from orchd.realtime.routes import StreamCall
 
 DROP_S = 30.0
-"""For how many seconds the body of an unpaid request is dropped: clients send all of it before they read."""
+"""For how many seconds the body of a job is dropped that is to be paid for: clients send all of it before they read."""
 MIB = 1024 * 1024
 ANY_LENGTH = 1 << 62
 REFRESH_BYTES = 64 * 1024
@@ -106,6 +113,10 @@ class PublicLiveRunnerDoor(Door):
         below = path.removeprefix(self._base_path + app_path(way.slug, way.session))
         return "../" * (below.count("/") - 1) or "./" if below else "app/"
 
+    def forwarded(self, request: RequestHead, peer: str) -> bytes:
+        """See `answers`."""
+        return forwarded(request, peer)
+
     def told_status(self, why: JobRefused) -> int:
         """See `answers`."""
         return status_of(why)
@@ -140,7 +151,8 @@ class PublicLiveRunnerDoor(Door):
         if rest != asked.rest:
             return self._redirect(model, f"{app_path(asked.slug, asked.session)}/{rest}{query}")
         if asked.session or _pays(head) or self._calls.desk.is_free(model):
-            return ToRunner(model.key, on_runner(rest, model) + query, asked.slug, session=asked.session)
+            target, drops = on_runner(rest, model) + query, None if asked.session else _body_of(model)
+            return ToRunner(model.key, target, asked.slug, session=asked.session, drops=drops)
         return self._challenge(model)
 
     def _challenge(self, model: Model) -> OwnAnswer:

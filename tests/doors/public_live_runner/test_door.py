@@ -11,7 +11,7 @@ import pytest
 from orchd.domain.ids import Address
 from orchd.domain.outcomes import Outcome
 from orchd.doors.entrance import Entrance
-from orchd.doors.own import OwnAnswer
+from orchd.doors.own import Dropped, OwnAnswer
 from orchd.doors.public_live_runner.door import DROP_S, MIB
 from orchd.doors.routes import Reserve, ToRunner
 from orchd.errors import JOB_ANSWERS, Code, JobRefused
@@ -71,9 +71,10 @@ def test_a_paid_reserve_and_a_free_one_begin_a_session_with_urls_of_its_own() ->
 )
 def test_a_paid_job_goes_to_the_runner_byte_for_byte(rest: str, target: str) -> None:
     rig = Rig()
-    assert rig.route(APP + rest, "PATCH", paid=True) == ToRunner(ONCE, target, ONCE.slug)
+    way = ToRunner(ONCE, target, ONCE.slug, drops=Dropped(50 * MIB, DROP_S))
+    assert rig.route(APP + rest, "PATCH", paid=True) == way
     rig.desk.free.add(ONCE)
-    assert rig.route(APP + rest) == ToRunner(ONCE, target, ONCE.slug)
+    assert rig.route(APP + rest) == way
 
 
 def test_a_request_within_a_session_needs_no_payment_of_its_own() -> None:
@@ -249,6 +250,13 @@ def test_payment_payer_and_what_names_a_session_never_reach_a_runner() -> None:
         assert not passing[name.encode()]
     for name in ("Authorization", "Cookie", "User-Agent", "Content-Type", "X-Real-Ip", "Accept-Encoding"):
         assert passing[name.encode()]
+
+
+def test_a_runner_is_told_whose_request_it_is_by_orchd_alone() -> None:
+    head = RequestHead(b"POST", APP.encode(), "1.1", [(b"Host", b"ai.example.org"), (b"X-Forwarded-For", b"9.9.9.9")])
+    lines = b"X-Forwarded-Host: ai.example.org\r\nX-Forwarded-Proto: https\r\n"
+    assert Rig().door.forwarded(head, "192.0.2.1") == b"X-Forwarded-For: 192.0.2.1\r\n" + lines
+    assert Rig().door.forwarded(head, "") == lines
 
 
 @pytest.mark.parametrize("status", [402, 480, 482])
