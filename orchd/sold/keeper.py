@@ -76,12 +76,15 @@ class SoldKeeper:
         self.began: Signal[SoldSession] = Signal()
         self.ending: Signal[SoldSession, str] = Signal()
         self.ended: Signal[SoldSession, str] = Signal()
-        for left in streams.expected(Origin.SOLD):
-            self._expect(left)
         streams.found.connect(self._found)
         streams.given_up.connect(self._given_up)
         streams.ending.connect(self._stream_ending)
         streams.ended.connect(lambda end: self._stream_ended(end.stream, end.why))
+
+    def restore(self) -> None:
+        """Know the sessions that an earlier orchd has left; the streams that carry them are expected by now."""
+        for left in self._streams.expected(Origin.SOLD):
+            self._expect(left)
 
     async def run(self) -> None:
         """Look at all sessions from time to time until cancelled."""

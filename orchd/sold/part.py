@@ -50,6 +50,7 @@ class SoldPart(Part):
         secret = await kept_secret(database)
         streams, channels = self._realtime.keeper, self._channels.keeper
         self.sold = SoldKeeper(streams, runners, secret, context.lag.lost_s, self.urls.control, channels.moved_at)
+        self.sold.restore()
         self.runner_side = RunnerSide(self.sold, channels, database)
         await self.runner_side.restore()
         SoldCollector(context.metrics, self.sold)
