@@ -26,6 +26,7 @@ from orchd.reconcile.metrics import ReconcileCollector, StandingCollector
 from orchd.rpc.metrics import RpcCollector
 from orchd.rpc.server import RpcServer
 from orchd.runtime.metrics import RuntimeCollector
+from orchd.sold.metrics import SoldCollector
 from orchd.tickets.ledger.metrics import LedgerCollector
 from orchd.tickets.ledger.values import LedgerState
 from orchd.tickets.ledger.view import LedgerView
@@ -77,6 +78,8 @@ class Metrics:
         ConnectionCollector(registry, lambda: self._connections())
         self._streams: Callable[[], Mapping[ModelKey, Mapping[str, int]]] = dict
         StreamCollector(registry, lambda: self._streams())
+        self._sold: Callable[[], Mapping[ModelKey, Mapping[str, int]]] = dict
+        SoldCollector(registry, lambda: self._sold())
         self._node: Callable[[], NodeStatus | None] = lambda: None
         NodeCollector(registry, lambda: self._node())
         self._published: Callable[[], Mapping[str, Mapping[ModelKey, Published]]] = dict
@@ -115,6 +118,10 @@ class Metrics:
     def registries_from(self, read: Callable[[], Mapping[str, Mapping[ModelKey, Published]]]) -> None:
         """Take how models stand in registries from there from now on."""
         self._published = read
+
+    def sold_from(self, read: Callable[[], Mapping[ModelKey, Mapping[str, int]]]) -> None:
+        """Take the numbers of sold sessions from there from now on."""
+        self._sold = read
 
     def streams_from(self, read: Callable[[], Mapping[ModelKey, Mapping[str, int]]]) -> None:
         """Take the numbers of streams from there from now on."""

@@ -37,6 +37,7 @@ from orchd.reconcile.metrics import RESTART_REASONS
 from orchd.rpc.server import RpcServer
 from orchd.rpc.urls import RpcUrl
 from orchd.runtime.metrics import RUNTIME_EVENTS
+from orchd.sold.live import STATES
 from orchd.tickets.validation.faults import Fault
 from tests.collectors import Metrics
 from tests.fakes.rpc import FakeRpcClient
@@ -126,6 +127,7 @@ INTERFACE = {
     "orchd_sessions_letting_go": ("gauge", {"pipeline", "model_id"}),
     "orchd_sessions_max": ("gauge", {"pipeline", "model_id"}),
     "orchd_sessions_pending": ("gauge", {"pipeline", "model_id"}),
+    "orchd_sold_sessions": ("gauge", {"pipeline", "model_id", "state"}),
     "orchd_streams": ("gauge", {"pipeline", "model_id", "phase"}),
 }
 """Family (without `_total`): type, labels."""
@@ -189,6 +191,7 @@ def use_all(metrics: Metrics) -> None:
     metrics.node_from(lambda: NODE)
     metrics.registries_from(lambda: standings)
     metrics.streams_from(lambda: {KEY: {"running": 2, "held": 1}})
+    metrics.sold_from(lambda: {KEY: {"pending": 1, "active": 2}})
     metrics.registry_error("live-runner", Code.NODE_SECRET)
     metrics.callback = Callback("http://127.0.0.1:8737", by_us=True, by_node=False)
     metrics.hooks.refused("paywall", "payment_required")
@@ -374,6 +377,7 @@ def test_a_forgotten_model_leaves_no_series_and_late_news_of_it_make_none(metric
     use_all(metrics)
     metrics.registries_from(dict)
     metrics.streams_from(dict)
+    metrics.sold_from(dict)
     metrics.held_over = metrics.leaving = set()
     metrics.reloaded(True, 1_700_000_100.0, "abcdef012345")
     metrics.forget(KEY)
@@ -496,6 +500,14 @@ class TestBesideANode:
         of = [value(metrics, "orchd_streams", KEY, phase=phase) for phase in PHASES]
         assert dict(zip(PHASES, of, strict=True)) == {"held": 1, "starting": 0, "running": 2, "ending": 0}
         assert [value(metrics, "orchd_streams", other, phase=phase) for phase in PHASES] == [0, 0, 0, 0]
+
+    def test_sold_sessions_are_counted_by_state_those_without_any_at_zero(self, metrics: Metrics) -> None:
+        other = ModelKey("a", "b")
+        metrics.define(other, 1)
+        use_all(metrics)
+        of = [value(metrics, "orchd_sold_sessions", KEY, state=state) for state in STATES]
+        assert dict(zip(STATES, of, strict=True)) == {"pending": 1, "active": 2, "ending": 0}
+        assert [value(metrics, "orchd_sold_sessions", other, state=state) for state in STATES] == [0, 0, 0]
 
     def standing(self, metrics: Metrics, key: ModelKey, registry: str) -> tuple[float | None, ...]:
         """Return wanted, published, confirmed, and when it changed."""

@@ -52,7 +52,7 @@ class SlotTaker:
         """Take a slot of a model that is ready; the end of the job gives it back unless a stream has taken it over.
 
         Raises:
-            JobRefused: CAPACITY_EXHAUSTED; NOT_READY: the model is cold. It is being started, whoever leaves meanwhile.
+            JobRefused: CAPACITY_EXHAUSTED; NOT_READY: the model is cold, and is started for who asks again.
         """
         self.count(run, key)
         begun = self._table.begin(key, kind)

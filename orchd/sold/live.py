@@ -10,6 +10,7 @@ from orchd.domain.sold import SoldSession
 from orchd.sold.clock import ServedClock
 from orchd.sold.needs import Slot, SoldStream
 
+STATES = ("pending", "active", "ending")
 MOST_OVER = 10_000
 """Ids of ended sessions that are remembered at most; the oldest are forgotten first."""
 
@@ -35,6 +36,11 @@ class LiveSession(SoldSession):
     cut: Callable[[str], None] | None = field(default=None, repr=False)
     guests: set[Callable[[str], None]] = field(default_factory=set, repr=False)
     moved_at: float = 0.0
+
+    @property
+    def state(self) -> str:
+        """One of `STATES`."""
+        return "ending" if self.ending else "pending" if self.pending else "active"
 
 
 class LiveSessions:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orchd.domain.ids import ModelKey
 from orchd.exposition import MetricsRegistry
 from orchd.metric_lines import MODEL_LABELS, Family, Lines, Page, model_labels
-from orchd.sold.keeper import SoldKeeper
-from orchd.sold.live import LiveSession
-
-STATES = ("pending", "active", "ending")
+from orchd.sold.live import STATES
 
 SESSIONS = Family(
     "orchd_sold_sessions",
@@ -24,26 +20,26 @@ SESSIONS = Family(
 
 
 class SoldCollector:
-    """`exposition.Collector` of sold sessions."""
+    """`exposition.Collector` of sold sessions.
+
+    Args:
+        counts: returns their numbers by model and state.
+    """
 
     families = (SESSIONS,)
 
-    def __init__(self, registry: MetricsRegistry, sold: SoldKeeper) -> None:
+    def __init__(self, registry: MetricsRegistry, counts: Callable[[], Mapping[ModelKey, Mapping[str, int]]]) -> None:
         self._models = registry.per_model(_lines)
-        self._sold = sold
+        self._counts = counts
         registry.register(self)
 
     def pieces(self, page: Page) -> Iterator[Sequence[str]]:
-        counts = Counter((each.key, state_of(each)) for each in self._sold.all())
+        counts = self._counts()
         defined = dict(self._models.now())
-        for key in {**defined, **{key: None for key, _ in counts}}:
+        for key in defined | dict.fromkeys(counts):
+            of_key = counts.get(key, {})
             lines = defined.get(key) or _lines(key)
-            yield (lines.text(*(counts[key, state] for state in STATES)),)
-
-
-def state_of(session: LiveSession) -> str:
-    """Return which of `STATES` it is in."""
-    return "ending" if session.ending else "pending" if session.pending else "active"
+            yield (lines.text(*(of_key.get(state, 0) for state in STATES)),)
 
 
 def _lines(key: ModelKey) -> Lines:

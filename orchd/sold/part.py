@@ -53,7 +53,7 @@ class SoldPart(Part):
         self.sold.restore()
         self.runner_side = RunnerSide(self.sold, channels, database)
         await self.runner_side.restore()
-        SoldCollector(context.metrics, self.sold)
+        SoldCollector(context.metrics, self.sold.counts)
 
     def roots(self) -> Roots:
         return {"sold sessions": self.sold.run()}

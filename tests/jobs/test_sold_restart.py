@@ -50,7 +50,8 @@ def copied(store: FakeStreamStore) -> FakeStreamStore:
 
 async def next_orchd(store: FakeStreamStore, **knobs: Any) -> Bench:
     """Start again with what is left; no runner has been looked at yet."""
-    bench = Bench(**{"models": (MODEL,), "hooks": [Paid()], "store": store, "is_open": False} | knobs)
+    given: dict[str, Any] = {"models": (MODEL,), "hooks": [Paid()], "store": store, "is_open": False}
+    bench = Bench(**given | knobs)
     bench.table.set_closed(KEY, startable=False, code=Code.NOT_READY, reason="it is looked at")
     await bench.keeper.restore()
     bench.sold.restore()
