@@ -179,7 +179,7 @@ class Books:
         return max(0.0, self._clock() - account.changed_at) if account else 0.0
 
     def manifest(self, id: str) -> Manifest | None:
-        return self.view.manifests.get(id)
+        return self.view.manifest(id)
 
     async def take(self, taken: Taken, key: LedgerKey, model: ModelKey, manifest: Manifest | None = None) -> Balance:
         if taken.terms is not None:

@@ -121,6 +121,14 @@ class LedgerView:
             if not self.waiting[winner.creation_round]:
                 del self.waiting[winner.creation_round]
 
+    def manifest(self, id: str) -> Manifest | None:
+        """Return a manifest; charged is also one whose charge is not in the store yet."""
+        found = self.manifests.get(id)
+        if found is None or not found.fixed or found.charged:
+            return found
+        running = (self.running[session] for session in self.sessions.get(found.key, ()))
+        return found._replace(charged=any(each.meter.units and not each.give_back for each in running))
+
     def set_sums(self, sums: Mapping[SumsKey, TicketSums]) -> None:
         """Put in the sums of some payers, in place of those that were there."""
         for key, now in sums.items():

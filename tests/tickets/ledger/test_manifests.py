@@ -53,8 +53,10 @@ async def test_a_fixed_price_is_noted_in_the_transaction_that_charges_it(tmp_pat
         made = await take(kept.books, 1, fixed=True)
         kept.books.begin(session("job 1", made.key, rounding=None))
         kept.books.charge("job 1", 0)
-        assert kept.books.manifest(made.id) == made, "not on the disk yet"
+        assert kept.books.manifest(made.id) == made._replace(charged=True), "on its way to the disk"
+        assert kept.books.view.manifests[made.id] == made
         await kept.books.write_charges()
+        assert kept.books.view.manifests[made.id] == made._replace(charged=True)
         assert kept.books.manifest(made.id) == made._replace(charged=True)
         await kept.books.end("job 1", S, nothing=True)
         assert kept.books.manifest(made.id) == made, "given back"
