@@ -21,7 +21,7 @@ from orchd.domain.model import HealthKind, HealthSpec
 from orchd.domain.ports import ProbeWord
 from orchd.health.probe import HttpProber
 from orchd.http_client import connector
-from orchd.names import FRESH_S, LOCALHOST, MOST_LOOK_UPS, Names, NoAddress, has_way, without_look_up
+from orchd.names import FRESH_S, LOCALHOST, MOST_LOOK_UPS, Names, NoAddress, NotAllowed, has_way, without_look_up
 from orchd.relay.pool import Pool
 from orchd.relay.ports import RunnerUnreachable
 from orchd.relay.splice import Pipes
@@ -317,3 +317,49 @@ async def test_localhost_that_nobody_listens_on_is_refused_with_or_without_ipv6(
 def test_an_address_with_a_way_and_one_without() -> None:
     assert has_way("127.0.0.1", 9)
     assert not has_way("2001:db8::1%nowhere", 9)
+
+
+class Judge:
+    """Allows the addresses that it is told of; notes those that it was asked about."""
+
+    def __init__(self, *allowed: str) -> None:
+        self.allowed = allowed
+        self.asked: list[str] = []
+
+    def __call__(self, address: str) -> bool:
+        self.asked.append(address)
+        return address in self.allowed
+
+
+async def test_only_an_address_that_may_be_is_dialled(server: NameServer, names: Names) -> None:
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    server.answers["two.test"] = ("127.0.0.2", "127.0.0.1")
+    judge = Judge("127.0.0.1")
+    transport, _ = await names.connect(asyncio.Protocol, "two.test", port, may_dial=judge)
+    assert transport.get_extra_info("peername") == ("127.0.0.1", port)
+    transport.close()
+    assert judge.asked == ["127.0.0.2", "127.0.0.1"]
+    for host in ("two.test", "127.0.0.1", "localhost"):
+        with pytest.raises(NotAllowed, match="may be dialled"):
+            await names.connect(asyncio.Protocol, host, port, may_dial=Judge("10.0.0.1"))
+    listener.close()
+
+
+async def test_a_name_server_that_changes_its_mind_changes_nothing_for_a_dial_that_was_judged(
+    server: NameServer, names: Names
+) -> None:
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    server.answers["turncoat.test"] = ("127.0.0.1",)
+
+    def judge(address: str) -> bool:
+        server.answers["turncoat.test"] = ("127.0.0.2",)  # Who looks it up again is led elsewhere.
+        names._names.clear()
+        return address == "127.0.0.1"
+
+    transport, _ = await names.connect(asyncio.Protocol, "turncoat.test", port, may_dial=judge)
+    assert transport.get_extra_info("peername") == ("127.0.0.1", port)
+    transport.close()
+    assert server.asked["turncoat.test"] == 1
+    listener.close()

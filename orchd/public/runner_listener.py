@@ -83,7 +83,8 @@ class RunnerListener:
     async def follow(self) -> None:
         """Listen where containers reach orchd, now and whenever that changes. Never returns."""
         while True:
-            if self._follows and (address := self._host_seen().address) not in ("", self._at):
+            address = self._host_seen().address if self._follows and not self._withdrawn else ""
+            if address not in ("", self._at):
                 await self._move(address)
             await asyncio.sleep(LOOK_S)
 

@@ -45,6 +45,13 @@ def test_an_origin_is_kept_as_clients_write_it(url: str, meant: str) -> None:
         ({"doors": "direct"}, "'byoc', 'live-runner' or 'manifest'"),
         ({"trusted_proxies": "10.0.0.1/8"}, "an address or a network"),
         ({"trusted_proxies": "proxy.example.org"}, "an address or a network"),
+        (
+            {"proxy_grants": "10.0.0.5:9000,localhost:9000"},
+            "'localhost:9000' can't be granted: it should be an IP address",
+        ),
+        ({"runner_listen": "8739"}, "it should be host:port"),
+        ({"runner_listen": "unix:/run/x"}, "it should be host:port"),
+        ({"runner_url": "ftp://host"}, "http or https with a host"),
     ],
 )
 def test_what_can_t_be_meant_is_refused_in_words(given: dict[str, Any], said: str) -> None:

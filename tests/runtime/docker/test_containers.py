@@ -82,6 +82,23 @@ async def test_a_container_is_found_by_alias_and_short_id_and_finds_the_host(ben
     assert b"ok" in bench.client.exec_start(bench.client.exec_create(other, ["python3", "-c", asked])["Id"])
 
 
+async def test_a_container_reaches_the_host_where_the_runtime_says(bench: Bench) -> None:
+    seen = bench.runtime.host_seen
+    assert seen.name == seen.address != ""
+    handle = await bench.launch(bench.model())
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nheard")
+        writer.close()
+
+    async with await asyncio.start_server(hear, seen.address, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        asked = f"import urllib.request as u; print(u.urlopen('http://{seen.name}:{port}/').read())"
+        call = bench.client.exec_create(handle, ["python3", "-c", asked])["Id"]
+        assert b"heard" in await asyncio.to_thread(bench.client.exec_start, call)
+
+
 async def test_its_container_is_named_as_docker_names_it(bench: Bench) -> None:
     handle = await bench.prepare(bench.model(env=(("KEY", "planted"),)))
     assert bench.runtime.whereabouts(handle) is None

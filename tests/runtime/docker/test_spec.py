@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from orchd.domain.ids import Address, ModelKey, RunnerId
 from orchd.domain.model import ContainerLaunch
+from orchd.domain.ports import HostSeen
 from orchd.errors import PASSING, Code, EngineUnavailable, LaunchError
 from orchd.runtime.docker import spec
 from orchd.runtime.docker.pulls import PullProgress, pull_error
-from orchd.runtime.docker.reach import Reach, address_of, choose_reach, is_routed
+from orchd.runtime.docker.reach import Reach, address_of, choose_reach, host_seen, is_routed
 from orchd.runtime.docker.settings import DockerSettings
 
 text = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=300)
@@ -272,3 +273,18 @@ def test_a_registry_that_is_away_is_told_from_an_image_that_is_not_there(reason:
 )
 def test_what_only_a_person_can_mend_counts(reason: str) -> None:
     assert pull_error("team/timeout-500:eof", reason).code is Code.IMAGE_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("reach", "gateway", "own", "seen"),
+    [
+        (Reach.ADDRESS, "172.18.0.1", "", HostSeen("172.18.0.1", "172.18.0.1")),
+        (Reach.ADDRESS, "", "", HostSeen()),
+        (Reach.NAME, "172.18.0.1", "172.18.0.7", HostSeen("172.18.0.7", "172.18.0.7")),
+        (Reach.LOOPBACK, "172.18.0.1", "", HostSeen("host.docker.internal")),
+    ],
+)
+def test_where_containers_reach_orchd_follows_from_how_it_reaches_them(
+    reach: Reach, gateway: str, own: str, seen: HostSeen
+) -> None:
+    assert host_seen(reach, gateway, own) == seen
