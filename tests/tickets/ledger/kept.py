@@ -75,8 +75,8 @@ class Kept:
 
 
 @asynccontextmanager
-async def opened(world: World, void_why: str = "") -> AsyncIterator[Kept]:
-    database = Database(world.folder / "orchd.db", MIGRATIONS)
+async def opened(world: World, void_why: str = "", database_type: type[Database] = Database) -> AsyncIterator[Kept]:
+    database = database_type(world.folder / "orchd.db", MIGRATIONS)
     await database.open()
     books = Books(database, world.folder, world.seal, world.chain_id, world.chain.facts, world.clock)
     try:
