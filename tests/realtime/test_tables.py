@@ -27,6 +27,18 @@ def stream(id: str = "s1", began_at: float = 5.25, runner: RunnerId = RUNNER) ->
     return StoredStream(id, "live-runner", runner, began_at)
 
 
+async def test_whether_anything_was_started_is_kept_and_what_an_earlier_version_has_left_was(tmp_path: Path) -> None:
+    held = replace(stream(), started=False)
+    async with opened_own(tmp_path) as database:
+        await StreamTable(database).save_stream(held)
+        assert await StreamTable(database).streams() == (held,)
+        columns = "(pipeline, model_id, stream_id, origin, replica, generation, began_at)"
+        values = "('live', 'b', 'old', 'byoc', 0, '0123456789ab', 6.0)"
+        await database.transaction(lambda sql: sql.change(f"INSERT INTO streams {columns} VALUES {values}"))
+        _, old = await StreamTable(database).streams()
+    assert (old.id, old.started) == ("old", True)
+
+
 async def test_streams_are_there_in_the_next_life_oldest_first(tmp_path: Path) -> None:
     elsewhere = RUNNER._replace(key=ModelKey("live", "a"))
     saved = [stream("young", 9.0), stream("old", 1.5), stream("young", 3.0, elsewhere)]
