@@ -90,6 +90,11 @@ class Buffer:
     def __len__(self) -> int:
         return len(self._events)
 
+    @property
+    def fills_a_batch(self) -> bool:
+        """As much waits as is written together."""
+        return max(len(self._events), len(self._stands)) >= MOST_TOGETHER
+
     def add(self, event: Event) -> None:
         """Let an event wait."""
         self._events.append(event)

@@ -1,7 +1,7 @@
 """What happened, as a part: parts above tell it, and it is written behind them.
 
-Nobody waits for the disk. Events wait in a bounded buffer, and a root task writes them, all that there are in one
-transaction. A kill -9 loses what came in the last moment before it; a disk that is full or hangs loses the oldest of
+Nobody waits for the disk. Events wait in a bounded buffer, and a root task writes them, many in one transaction.
+A kill -9 loses what came in the last moment before it; a disk that is full or hangs loses the oldest of
 the buffer, and says how many.
 """
 
@@ -76,8 +76,8 @@ class HistoryPart(Part):
             return
         try:
             async with asyncio.timeout(CLOSE_S):
-                while await self._write():
-                    pass
+                while self._buffer:
+                    await self._write()
                 await self._write(ended=True)
         except (StoreError, TimeoutError) as exc:
             reason = exc.message if isinstance(exc, StoreError) else "the disk does not answer"
@@ -120,15 +120,18 @@ class HistoryPart(Part):
                 pass
             self._wake.clear()
             try:
-                while await self._write():
-                    pass
+                await self._write()
+                while self._buffer.fills_a_batch:
+                    await self._write()
+                if self._buffer:  # What has come meanwhile gathers first, or each write would be of a few.
+                    self._wake.set()
             except StoreError as exc:
                 self._failed(exc)
                 self._wake.set()
                 await asyncio.sleep(RETRY_S)
 
-    async def _write(self, *, ended: bool = False) -> bool:
-        """Write one batch; return whether more waits.
+    async def _write(self, *, ended: bool = False) -> None:
+        """Write one batch.
 
         Raises:
             StoreError: it waits again.
@@ -140,7 +143,6 @@ class HistoryPart(Part):
             self._buffer.put_back(batch)  # Also if it was written after all: an event is kept once.
             raise
         self._failing = False
-        return bool(self._buffer)
 
     def _failed(self, exc: StoreError) -> None:
         if not self._failing:

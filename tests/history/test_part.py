@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,12 +15,15 @@ from orchd.domain.model import ContainerLaunch
 from orchd.errors import StoreError
 from orchd.history import part as part_module
 from orchd.history import tables
+from orchd.history.buffer import MOST_TOGETHER
+from orchd.history.part import GATHER_S
 from orchd.history.ports import Kind
 from orchd.history.read import KeptEvent, KeptHistory
 from tests.advertise.rig import until
 from tests.database.parts import opened_own
 from tests.fakes.models import container_model
 from tests.history.kept import KEY, RUNNER, history, kept_in
+from tests.virtual_time import virtual_time
 
 ALL = 10**6
 
@@ -75,6 +79,52 @@ async def test_what_can_not_be_written_waits_and_is_kept_once(tmp_path: Path, mo
             await until("nothing waits", lambda: not part._buffer)
     assert kinds(tmp_path) == ["daemon_started", "ready", "unhealthy"]
     assert [line["event"] for line in logs] == ["events_wait"], "it is said once"
+
+
+class SlowDisk:
+    """In place of a database: each transaction takes a while, and something happens meanwhile.
+
+    Attributes:
+        writes: how many transactions there were.
+    """
+
+    def __init__(self) -> None:
+        self.writes = 0
+        self.happens: Callable[[], None] = lambda: None
+
+    async def read(self, work: Callable[[Sql], int]) -> int:
+        return 0
+
+    async def transaction(self, work: Callable[[Sql], Any]) -> None:
+        self.writes += 1
+        self.happens()
+        await asyncio.sleep(0.001)
+
+
+@virtual_time
+async def test_what_happens_during_a_write_gathers_before_the_next_one() -> None:
+    disk = SlowDisk()
+    async with history(cast(Any, disk)) as part:
+        disk.happens = lambda: part.note(Kind.READY, "one more", about=RUNNER)
+        await asyncio.sleep(40 * GATHER_S)
+        disk.happens = lambda: None
+        assert 30 < disk.writes <= 42
+        await asyncio.sleep(3 * GATHER_S)
+        assert not part._buffer, "the last one is written as well"
+
+
+@virtual_time
+async def test_whole_batches_are_written_at_once_and_the_rest_follows() -> None:
+    disk = SlowDisk()
+    async with history(cast(Any, disk)) as part:
+        await asyncio.sleep(2 * GATHER_S)
+        before = disk.writes
+        for _ in range(2 * MOST_TOGETHER + 1):
+            part.note(Kind.READY, "again", about=RUNNER)
+        await asyncio.sleep(1.5 * GATHER_S)
+        assert disk.writes == before + 2
+        await asyncio.sleep(GATHER_S)
+        assert (disk.writes, bool(part._buffer)) == (before + 3, False)
 
 
 async def test_secrets_of_the_model_are_not_kept(tmp_path: Path) -> None:
