@@ -37,6 +37,7 @@ from orchd.jobs.reserve import Seller
 from orchd.jobs.run import Aborted, Run
 from orchd.jobs.settings import JobsSettings
 from orchd.jobs.slots import SlotTaker
+from orchd.jobs.stream_channels import StreamChannels
 from orchd.jobs.verdict import judged, node_gave_up, outcome_of
 from orchd.relay.ports import Caller, CallerGone, Carrier, TooMuch
 from orchd.sessions.session import Session
@@ -83,7 +84,7 @@ class Handler:
             body_timeout_s=settings.between_bytes_timeout_s,
             admit=self._admit,
             began=accounts.charge_stream,
-            node=sessions.node,
+            channels=StreamChannels(sessions.node, sessions.own_channels),
             sold=sessions.sold,
         )
         self._seller = Seller(

@@ -18,7 +18,9 @@ from orchd.sessions.letting_go import LettingGo
 from orchd.sessions.table import SessionTable
 
 if TYPE_CHECKING:
+    from orchd.domain.sold import SoldSession
     from orchd.node.ports import NodeCalls
+    from orchd.realtime.session_channels import SessionChannels
     from orchd.sold.keeper import SoldKeeper
     from orchd.sold.ports import HasSold
 
@@ -52,6 +54,7 @@ class SessionKeepers:
         streams: keeps realtime sessions.
         node: where those of Live Runner's have their channels; None = there is no node.
         sold: keeps the sessions that orchd sells itself; None = it sells none.
+        own_channels: returns how such a session has its channels; None as of `sold`.
     """
 
     table: SessionTable
@@ -59,6 +62,7 @@ class SessionKeepers:
     streams: Keeper
     node: NodeCalls | None = None
     sold: SoldKeeper | None = None
+    own_channels: Callable[[SoldSession], SessionChannels] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from orchd.domain.ids import ModelKey
@@ -26,8 +28,11 @@ from orchd.reconcile.ports import Reconciler
 from orchd.relay.listener import JobListener, OpenListener
 from orchd.sessions.ports import Sessions
 
-if TYPE_CHECKING:  # Where there is no node, nothing of its part is imported.
+if TYPE_CHECKING:  # Where there is no node, nothing of its part is imported; so with sessions that are sold.
+    from orchd.domain.sold import SoldSession
     from orchd.node.ports import NodeAccess
+    from orchd.realtime.session_channels import SessionChannels
+    from orchd.sold.ports import HasSold
 
 
 class NodeSide(Protocol):
@@ -116,6 +121,7 @@ class JobsPart(Part):
                 self._realtime.keeper,
                 None if self._node is None else self._node.access.calls,
                 None if self._sold is None else self._sold.sold,
+                None if self._sold is None else _own_channels(self._sold),
             ),
             self._hooks.calls,
             JobListeners(collector, JobLines(self._lines), self._reconcile.hurry, self.unanswered.emit),
@@ -188,3 +194,9 @@ class JobsPart(Part):
     def _opened(self) -> JobServer:
         assert self._server is not None
         return self._server
+
+
+def _own_channels(sold: HasSold) -> Callable[[SoldSession], SessionChannels]:
+    from orchd.realtime.own_channels import OwnChannels  # Only where sessions are sold.
+
+    return partial(OwnChannels, sold.runner_side, sold.urls)

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchd.domain.model import Model, Secret
+from orchd.domain.model import Model
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
 from orchd.doors.routes import ToRunner
@@ -21,20 +21,19 @@ from orchd.errors import Code, JobRefused
 from orchd.jobs.asked_for import StreamsAskedFor
 from orchd.jobs.run import Run
 from orchd.jobs.stream_body import check_start, id_in, said_id
-from orchd.jobs.stream_head import name_in, nameless, passing_headers, session_pass
+from orchd.jobs.stream_channels import StreamChannels
+from orchd.jobs.stream_head import name_in, nameless, passing_headers
 from orchd.jobs.whole_body import whole_body
 from orchd.realtime.channels import brings_media
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import Keeper
-from orchd.realtime.node_channels import NodeChannels
 from orchd.realtime.routes import StreamCall
-from orchd.realtime.session_channels import NoChannels, SessionChannels
+from orchd.realtime.session_channels import NoChannels
 from orchd.realtime.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
 
-    from orchd.node.ports import NodeCalls
     from orchd.sold.keeper import SoldKeeper
 
 MIB = 1024 * 1024
@@ -52,7 +51,7 @@ class Realtime:
         body_timeout_s: idle timeout in seconds of a call's body.
         admit: asks the hooks that take what a stream costs.
         began: a stream has begun to run: it is charged for from now on.
-        node: has the channels of its sessions made; None = there is no node.
+        channels: knows who makes those of a stream whose client brings no media.
         sold: knows the sessions that orchd sells itself; None = it sells none.
     """
 
@@ -64,7 +63,7 @@ class Realtime:
         body_timeout_s: float,
         admit: Callable[[Run], Awaitable[None]],
         began: Callable[[Stream], None],
-        node: NodeCalls | None = None,
+        channels: StreamChannels,
         sold: SoldKeeper | None = None,
     ) -> None:
         self._keeper = keeper
@@ -72,7 +71,7 @@ class Realtime:
         self._body_timeout_s = body_timeout_s
         self._admit = admit
         self._began = began
-        self._node = node
+        self._channels = channels
         self._sold = sold
 
     async def serve(self, run: Run, call: StreamCall, way: ToRunner, model: Model) -> None:
@@ -139,12 +138,12 @@ class Realtime:
         run.admitted = True
         headers = self._headers(run)
         try:
-            channels = None if own_media else self._channels(run, stream)
+            channels = None if own_media else self._channels.of(run, stream)
             start = keeper.start(stream, model, headers, body, channels)
             reply = await self._asked(run, StreamCall.START, model, start)
         except NoChannels as exc:
             _check_not_stopped(stream, run)
-            keeper.refused(stream, "the node has made no channels for it")
+            keeper.refused(stream, "no channels were made for it")
             raise JobRefused(Code.CHANNELS_UNAVAILABLE, f"cannot start a stream of {key}: {exc}") from exc
         _check_not_stopped(stream, run)
         if reply is None:
@@ -167,7 +166,7 @@ class Realtime:
         if stream is not None:
             headers = self._headers(run)
             if stream.found and stream.channels is None:
-                stream.channels = self._channels(run, stream)
+                stream.channels = self._channels.of(run, stream)
             reply = await run.outside(self._keeper.stop(stream, headers, body))
         elif name and not run.door.origin.at_node:
             self._keeper.stopped(way.key, name)
@@ -199,13 +198,6 @@ class Realtime:
             return await run.outside(asking)
         except ContainerSilent as exc:
             raise JobRefused(Code.BACKEND_UNAVAILABLE, f"cannot {call}: the runner of {model.key} {exc}") from exc
-
-    def _channels(self, run: Run, stream: Stream) -> SessionChannels | None:
-        """Return how to have channels made for a stream; None = it is no session of the node's."""
-        if self._node is None or not stream.origin.at_node:
-            return None
-        route, token = session_pass(run.head)
-        return NodeChannels(self._node, route, stream.id, Secret(token)) if route and token else None
 
     def _headers(self, run: Run) -> dict[str, str]:
         """Return the headers that the container gets of those of the caller's, and what it is told of its session."""

@@ -65,6 +65,10 @@ class KeepsChannels(Protocol):
         """End a channel. One that is gone is fine."""
         ...
 
+    def head(self, name: str) -> int | None:
+        """Return how many segments were begun in a channel; None = it is gone."""
+        ...
+
 
 class KeepsRows(Protocol):
     """See `database.Database`."""
@@ -138,6 +142,11 @@ class RunnerSide:
         """Return how a session's channel is called in URLs; None = it has none of this name."""
         channel = self._made[session].channels.get(name) if session in self._made else None
         return None if channel is None else channel.channel_name
+
+    def channel_head(self, session: str, name: str) -> int | None:
+        """Return how many segments were begun in a session's channel; None = there is no such channel."""
+        channel_name = self.channel_name(session, name)
+        return None if channel_name is None else self._keeper.head(channel_name)
 
     async def make_channels(self, session: SoldSession, wanted: Sequence[tuple[str, str]]) -> list[SessionChannel]:
         """Return the channels of these names, in order. Those that are there stay as they are, type and all.
