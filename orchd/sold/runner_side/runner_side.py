@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from orchd.channels.channels import TooManyChannels
+from orchd.channels.last_event import EVENTS, session_ended
 from orchd.database.sql import Sql
 from orchd.domain.sold import SoldSession, SoldSessions
 from orchd.errors import StoreError
@@ -69,6 +70,10 @@ class KeepsChannels(Protocol):
         """Return how many segments were begun in a channel; None = it is gone."""
         ...
 
+    def publish(self, name: str, body: bytes) -> None:
+        """Write a whole segment."""
+        ...
+
 
 class KeepsRows(Protocol):
     """See `database.Database`."""
@@ -103,6 +108,7 @@ class RunnerSide:
         self._database = database
         self._made: dict[str, _Made] = {}
         self._proxies: dict[str, SessionProxy] = {}
+        sold.ending.connect(self._session_ending)
         sold.ended.connect(self._session_ended)
 
     async def restore(self) -> None:
@@ -270,6 +276,11 @@ class RunnerSide:
         """
         if self._sold.find(session.id) is not session:
             raise SessionOver
+
+    def _session_ending(self, session: SoldSession, why: str) -> None:
+        """Tell who reads its events why it ends, while its channels are still there."""
+        if (events := self.channel_name(session.id, EVENTS)) is not None:
+            self._keeper.publish(events, session_ended(why))
 
     def _session_ended(self, session: SoldSession, why: str) -> None:
         made = self._made.pop(session.id, None)

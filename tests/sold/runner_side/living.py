@@ -65,10 +65,12 @@ class NotedChannels:
     Attributes:
         most: that many at once.
         there: type and session of each.
+        published: name and body of each segment that orchd has written.
     """
 
     most: int = 768
     there: dict[str, tuple[str, str]] = field(default_factory=dict)
+    published: list[tuple[str, bytes]] = field(default_factory=list)
 
     def create(self, name: str, mime_type: str, session: str) -> None:
         if len(self.there) >= self.most:
@@ -77,3 +79,10 @@ class NotedChannels:
 
     def remove(self, name: str) -> None:
         self.there.pop(name, None)
+
+    def head(self, name: str) -> int | None:
+        return sum(of == name for of, _ in self.published) if name in self.there else None
+
+    def publish(self, name: str, body: bytes) -> None:
+        assert name in self.there
+        self.published.append((name, body))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -133,6 +134,22 @@ async def test_what_a_session_had_made_goes_with_it(tmp_path: Path) -> None:
         for late in (life.side.make_channels(session, [("in", "")]), life.side.make_proxy(session, None)):
             with pytest.raises(SessionOver):
                 await late
+
+
+async def test_how_far_a_channel_is_written_is_known_and_its_events_say_last_why_a_session_ends(tmp_path: Path) -> None:
+    async with living(tmp_path) as life:
+        session, quiet = life.sold.begin("session_a"), life.sold.begin("session_b")
+        data, events = await life.side.make_channels(session, [("data", ""), ("events", "application/json")])
+        await life.side.make_channels(quiet, [("data", "")])
+        life.sold.ending.emit(session, "its credit is used up")
+        life.sold.ending.emit(quiet, "it was not used")
+        [(name, said)] = life.channels.published
+        assert name == events.channel_name
+        assert json.loads(said)["event"] == {"type": "session_ended", "reason": "its credit is used up"}
+        heads = [life.side.channel_head("session_a", each) for each in ("events", "data", "other")]
+        assert heads == [1, 0, None]
+        life.channels.remove(data.channel_name)  # As who has its URL may do.
+        assert life.side.channel_head("session_a", "data") is None
 
 
 async def test_a_restart_drops_what_is_left_of_sessions_that_are_over(tmp_path: Path) -> None:
