@@ -53,11 +53,13 @@ class _Selector(selectors.DefaultSelector):
 class JumpingLoop(asyncio.SelectorEventLoop):
     """Attributes:
     now: seconds since the loop was made.
+    stepped: seconds by which the machine's clock was put forward; Unix time alone shows them.
     threads: calls under way in threads; time stands still for them.
     """
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.stepped = 0.0
         self.threads = 0
         selector = _Selector()
         selector.loop = self
@@ -93,7 +95,7 @@ def run_jumping(main: Coroutine[Any, Any, T]) -> T:
     with asyncio.Runner(loop_factory=JumpingLoop) as runner, pytest.MonkeyPatch.context() as patch:
         loop = runner.get_loop()
         assert isinstance(loop, JumpingLoop)
-        patch.setattr(time, "time", lambda: BIRTH + loop.time())
+        patch.setattr(time, "time", lambda: BIRTH + loop.stepped + loop.time())
         patch.setattr(DaemonThreads, "run", _counted(loop, DaemonThreads.run))
 
         async def guarded() -> T:

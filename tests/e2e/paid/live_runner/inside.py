@@ -1,0 +1,252 @@
+"""orchd, whole, in the test's process: real sockets with TLS, the real store, and a clock that jumps.
+
+Clients, signers, the container and the RPC server live on the same loop (`tests/chaos/jumping.py`), so minutes pass in
+no time, and whatever happens between two of their steps is the same each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import structlog
+
+from orchd import tasks
+from orchd.app import App
+from orchd.part import Context, Part
+from orchd.rpc.part import RpcPart
+from orchd.rpc.servers import RpcServers
+from orchd.rpc.urls import rpc_urls
+from orchd.runtime.part import RuntimesPart
+from orchd.sessions.part import SessionsPart
+from orchd.settings.tree import Settings
+from tests.doubles.gateway.purse import Funds
+from tests.doubles.sdk_client.client import Runner as Listed
+from tests.doubles.sdk_client.client import SdkClient
+from tests.doubles.sdk_client.funding import SignerAccess
+from tests.doubles.signer.rules import LIVEPEER_NODE, Rules
+from tests.doubles.signer.signer import RemoteSigner, SignerSettings
+from tests.e2e.paid.chain import DEPOSIT, GATEWAY, OTHER, RESERVE, US
+from tests.e2e.paid.live_runner.models import app_of, entries, key_of
+from tests.e2e.paid.live_runner.payer import Payer
+from tests.fakes.rpc import FakeChain, FakeFunds, FakeRpcClient, FakeRpcServer
+from tests.ports import free_port
+from tests.runners import scripted
+from tests.test_app import NoRuntimes
+from tests.tickets.validation.sender import Signer, checksummed
+
+CHAIN_ID = 31337
+BLOCK_S = 12.0
+"""Of the L1."""
+BOUND_S = 3600.0
+"""Seconds of the loop; nothing that is waited for takes as long."""
+
+
+def funded() -> FakeChain:
+    """Return a chain on which two accounts have deposit and reserve."""
+    payers = {account.address: FakeFunds(deposit=DEPOSIT, reserve=RESERVE) for account in (GATEWAY, OTHER)}
+    return FakeChain(payers=payers)
+
+
+class Container(scripted.Runner):
+    """The scripted runner on a port of this loop."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> str:
+        """Serve, and return the base URL."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: scripted.Connection(self), "127.0.0.1", 0)
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+
+
+@dataclass
+class Shop:
+    """An orchd that sells, what stands behind it, and who comes to it.
+
+    Attributes:
+        url: of its public listener.
+        rpc: its RPC server, with the chain behind it.
+        signers: by account, once somebody has asked for one.
+        log: its last lines.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    container: Container
+    rpc: FakeRpcServer
+    url: str
+    log: deque[MutableMapping[str, Any]] = field(default_factory=lambda: deque(maxlen=500))
+    app: App | None = None
+    _task: asyncio.Task[None] | None = None
+
+    @property
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    @property
+    def chain(self) -> FakeChain:
+        return self.rpc.chain
+
+    # Its life.
+
+    async def start(self) -> None:
+        """Start it, and wait until it serves."""
+        rpc = self.rpc
+
+        class OneRpcServer(Part):
+            name = "rpc"
+
+            def __init__(self, context: Context, _secrets: object) -> None:
+                client, rules = FakeRpcClient(one=rpc), context.settings.chain
+                self.rpc = RpcServers(rpc_urls(client.urls), client, rules.id, rules.call_timeout_s)
+
+        instead = {RuntimesPart: NoRuntimes, RpcPart: OneRpcServer}
+        self.app = app = App(Settings.model_validate(self.settings), {}, instead)
+        self._task = task = tasks.spawn(app.run(), name="orchd")
+        await self.until("it has started, or ended", lambda: task.done() or app.accepting)
+        if task.done():
+            task.result()
+        await self.until("its models are ready", lambda: all(each.ready for each in app.snapshot().models.values()))
+
+    async def stop(self) -> None:
+        """End it as SIGTERM does."""
+        if self.app is not None and self._task is not None:
+            self.app.stop()
+            await self._task
+            self.app = self._task = None
+
+    async def kill(self) -> None:
+        """End it as SIGKILL does: its connections are cut, and nothing more is written."""
+
+        async def nothing(above: Part | None = None) -> None: ...
+
+        assert self.app is not None
+        assert self._task is not None
+        self.app._lifetime.drain = nothing  # type: ignore[method-assign]
+        await tasks.cancel(self._task)
+        self.app = self._task = None
+
+    def active(self, name: str) -> int:
+        """Return how many slots of a model are taken."""
+        assert self.app is not None
+        return self.app.part(SessionsPart).table.active(key_of(name))
+
+    def keep(self, _logger: object, _level: str, event: MutableMapping[str, Any]) -> str:
+        """Keep a line of its log; after structlog's processors."""
+        self.log.append(dict(event))
+        raise structlog.DropEvent
+
+    async def until(self, what: str, holds: Callable[[], object], bound_s: float = BOUND_S) -> None:
+        """Wait until it is so."""
+        end = self.now + bound_s
+        while not holds():
+            assert self.now < end, f"never came true: {what}; {list(self.log)[-10:]}"
+            await asyncio.sleep(0.05)
+
+    # The chain.
+
+    async def let_blocks_come(self) -> None:
+        """Let the L1 go on as long as this runs."""
+        while True:
+            await asyncio.sleep(BLOCK_S)
+            self.chain.l1_block += 1
+
+    def new_round(self) -> None:
+        """Begin the next round."""
+        self.chain.round += 1
+        self.chain.hashes[self.chain.round] = self.chain.round
+
+    async def funds(self, account: Signer = GATEWAY) -> Funds:
+        """Return what an account sees of itself."""
+        chain, its = self.chain, self.chain.payers[account.address]
+        hashed = chain.hashes[chain.round].to_bytes(32, "big")
+        return Funds(chain.l1_block, chain.round, hashed, its.deposit, its.reserve, its.withdraw_round)
+
+    # Who comes.
+
+    def payer(self, account: Signer = GATEWAY) -> Payer:
+        return Payer(account, self.url)
+
+    @asynccontextmanager
+    async def client(self, account: Signer = GATEWAY, rules: Rules = LIVEPEER_NODE) -> AsyncIterator[PayingClient]:
+        """Run a signer of this account, and return an SDK that pays by it."""
+
+        async def funds() -> Funds:
+            return await self.funds(account)
+
+        signer = RemoteSigner(SignerSettings(rules, account), funds, now_ns=lambda: int(time.time() * 10**9))
+        async with signer:
+            yield PayingClient(SdkClient(SignerAccess(signer.url)), signer, self.url)
+
+
+@dataclass(frozen=True)
+class PayingClient:
+    """The SDK's double, and its signer."""
+
+    sdk: SdkClient
+    signer: RemoteSigner
+    url: str
+
+    async def find(self, name: str) -> Listed:
+        """Return a model as discovery lists it."""
+        [found] = await self.sdk.discover(app_of(name), [self.url])
+        return found
+
+
+@asynccontextmanager
+async def shop(folder: Path, more: Mapping[str, Any] = MappingProxyType({}), **fields: Any) -> AsyncIterator[Shop]:
+    """Run an orchd that sells the models of `models.py`.
+
+    Args:
+        more: settings by section, in addition to those that it needs.
+        fields: of each entry of aiModels.json.
+    """
+    container, port = Container(), free_port()
+    file = folder / "aiModels.json"
+    file.write_text(json.dumps(entries(await container.open(), **fields)))
+    said: dict[str, Any] = {
+        "models_file": str(file),
+        "state_dir": str(folder / "state"),
+        "shutdown_drain_s": 5,
+        "jobs": {"listen": [f"127.0.0.1:{free_port()}"]},
+        "admin": {"listen": "127.0.0.1:0"},
+        "hooks": {"order": ["tickets"]},
+        "public": {
+            "listen": [f"127.0.0.1:{port}"],
+            "url": f"https://127.0.0.1:{port}",
+            "doors": ["live-runner"],
+        },
+        "chain": {
+            "id": CHAIN_ID,
+            "controller": "0x" + "c0" * 20,
+            "orchestrator": checksummed(US),
+            "rpc_url_file": "here",
+        },
+    }
+    for section, changes in more.items():
+        said[section] = {**said.get(section, {}), **changes} if isinstance(changes, Mapping) else changes
+    made = Shop(folder, said, container, FakeRpcServer(funded(), CHAIN_ID), f"https://127.0.0.1:{port}")
+    before = structlog.get_config()
+    structlog.configure(processors=[made.keep], cache_logger_on_first_use=False)
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.stop()
+        structlog.configure(**before)
+        await container.close()
