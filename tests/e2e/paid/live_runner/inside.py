@@ -7,10 +7,11 @@ no time, and whatever happens between two of their steps is the same each time.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 import structlog
+from prometheus_client.parser import text_string_to_metric_families
 
 from orchd import tasks
 from orchd.app import App
@@ -28,10 +30,17 @@ from orchd.rpc.urls import rpc_urls
 from orchd.runtime.part import RuntimesPart
 from orchd.sessions.part import SessionsPart
 from orchd.settings.tree import Settings
+from orchd.tickets.ledger.part import LedgerPart
+from orchd.tickets.ledger.ports import LedgerKey
+from orchd.tickets.validation.messages import PaymentMessage
+from orchd.tickets.validation.schemes import LIVE_RUNNER
+from orchd.tickets.validation.wire import decode
+from tests.chaos.jumping import JumpingLoop
 from tests.doubles.gateway.purse import Funds
 from tests.doubles.sdk_client.client import Runner as Listed
 from tests.doubles.sdk_client.client import SdkClient
 from tests.doubles.sdk_client.funding import SignerAccess
+from tests.doubles.shared.caller import Answer
 from tests.doubles.signer.rules import LIVEPEER_NODE, Rules
 from tests.doubles.signer.signer import RemoteSigner, SignerSettings
 from tests.e2e.paid.chain import DEPOSIT, GATEWAY, OTHER, RESERVE, US
@@ -46,6 +55,9 @@ from tests.tickets.validation.sender import Signer, checksummed
 CHAIN_ID = 31337
 BLOCK_S = 12.0
 """Of the L1."""
+PAYERS_READ_S = 31.0
+"""More than `chain.poll_s` and `chain.payer_poll_s`."""
+TICKETS = "orchd_tickets_total"
 BOUND_S = 3600.0
 """Seconds of the loop; nothing that is waited for takes as long."""
 
@@ -158,7 +170,42 @@ class Shop:
             assert self.now < end, f"never came true: {what}; {list(self.log)[-10:]}"
             await asyncio.sleep(0.05)
 
-    # The chain.
+    # What it has taken.
+
+    def tickets(self) -> int:
+        """Return how many tickets it has taken since its start."""
+        assert self.app is not None
+        page = self.app._context.metrics.render().decode()
+        families = text_string_to_metric_families(page)
+        return int(sum(each.value for family in families for each in family.samples if each.name == TICKETS))
+
+    def credit(self, manifest: str, account: Signer = GATEWAY) -> int:
+        """Return what is in hand for a session, in wei, rounded down."""
+        assert self.app is not None
+        key = LedgerKey(LIVE_RUNNER.name, account.address, manifest)
+        return int(self.app.part(LedgerPart).ledger.balance(key).wei)
+
+    # Time, and the chain.
+
+    def unix_time(self) -> int:
+        return int(time.time())
+
+    def step_clock(self, seconds: float) -> None:
+        """Put the machine's clock forward (or back)."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, JumpingLoop)
+        loop.stepped += seconds
+
+    async def sees_the_chain(self) -> None:
+        """Wait until it has read the chain again, and what it knows of payers is too old to be used."""
+        await asyncio.sleep(PAYERS_READ_S)
+
+    async def within_3_s(self, asked: Coroutine[Any, Any, Answer]) -> Answer:
+        """Return an answer, which must come in this time."""
+        began = self.now
+        answer = await asked
+        assert self.now - began <= 3
+        return answer
 
     async def let_blocks_come(self) -> None:
         """Let the L1 go on as long as this runs."""
@@ -171,13 +218,25 @@ class Shop:
         self.chain.round += 1
         self.chain.hashes[self.chain.round] = self.chain.round
 
+    def fund(self, account: Signer) -> FakeFunds:
+        """Give an account deposit and reserve, and return them."""
+        self.chain.payers[account.address] = its = FakeFunds(deposit=DEPOSIT, reserve=RESERVE)
+        return its
+
     async def funds(self, account: Signer = GATEWAY) -> Funds:
         """Return what an account sees of itself."""
         chain, its = self.chain, self.chain.payers[account.address]
         hashed = chain.hashes[chain.round].to_bytes(32, "big")
         return Funds(chain.l1_block, chain.round, hashed, its.deposit, its.reserve, its.withdraw_round)
 
-    # Who comes.
+    # Who stands behind it, and who comes.
+
+    async def container_fails(self) -> None:
+        """Let the container be ill, and wait until no model of it is ready."""
+        self.container.script["health_code"] = 500
+        app = self.app
+        assert app is not None
+        await self.until("it is seen", lambda: not any(each.ready for each in app.snapshot().models.values()))
 
     def payer(self, account: Signer = GATEWAY) -> Payer:
         return Payer(account, self.url)
@@ -206,6 +265,11 @@ class PayingClient:
         """Return a model as discovery lists it."""
         [found] = await self.sdk.discover(app_of(name), [self.url])
         return found
+
+    def commitments(self) -> set[bytes]:
+        """Return which terms it has paid on."""
+        paid = (decode(PaymentMessage, base64.b64decode(each["payment"])) for each in self.signer.paid)
+        return {each.ticket_params.recipient_rand_hash for each in paid if each.ticket_params is not None}
 
 
 @asynccontextmanager
