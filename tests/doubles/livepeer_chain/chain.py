@@ -11,6 +11,7 @@ from typing import Any
 from eth_abi.abi import decode, encode
 from eth_hash.auto import keccak
 
+from tests.doubles.gateway.purse import Funds
 from tests.doubles.livepeer_chain.anvil import Anvil, anvil
 from tests.doubles.livepeer_chain.compile import COMPILED
 
@@ -126,6 +127,15 @@ class LocalChain:
 
     async def withdraw(self, sender: bytes) -> None:
         await self.send(self.broker, "withdraw()", by=sender)
+
+    async def funds(self, sender: bytes) -> Funds:
+        """Return what a sender sees of itself, and of the chain."""
+        block = int(await self.anvil.call("eth_blockNumber"), 16)
+        round = await self.read(self.rounds, "lastInitializedRound()", "uint256")
+        hashed = await self.read(self.rounds, "blockHashForRound(uint256)", "bytes32", round)
+        whole = "((uint256,uint256),(uint256,uint256))"
+        (deposit, withdraw_round), (reserve, _) = await self.read(self.broker, "getSenderInfo(address)", whole, sender)
+        return Funds(block, round, hashed, deposit, reserve, withdraw_round)
 
     # What recipients do.
 

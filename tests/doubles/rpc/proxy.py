@@ -64,8 +64,8 @@ class RpcProxy:
 
     @classmethod
     @asynccontextmanager
-    async def serving(cls, upstream: str) -> AsyncIterator[RpcProxy]:
-        """Serve on loopback, and end afterwards."""
+    async def serving(cls, upstream: str, port: int = 0, path: str = f"/v2/{KEY}") -> AsyncIterator[RpcProxy]:
+        """Serve on loopback (port 0 = a free one), and end afterwards."""
         async with aiohttp.ClientSession() as session:
             proxy = cls(upstream, session)
             async with serving(proxy._handle) as proxy.url:

@@ -62,11 +62,7 @@ class PaidChain:
 
     async def funds(self, account: Signer) -> Funds:
         """Return what an account sees of itself and of the chain."""
-        local = self.local
-        block = int(await local.anvil.call("eth_blockNumber"), 16)
-        round = await local.read(local.rounds, "lastInitializedRound()", "uint256")
-        hashed = await local.read(local.rounds, "blockHashForRound(uint256)", "bytes32", round)
-        return Funds(block, round, hashed, DEPOSIT, RESERVE)
+        return await self.local.funds(account.address)
 
     async def mine(self, blocks: int) -> None:
         """Let so many blocks come."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def paying(session: Session) -> bool:
     return session.task is not None and not session.task.done() and not session.released
 
 
-def story(tmp_path: Path, told: Callable[[Shop], Awaitable[None]], **fields: object) -> None:
+def story(tmp_path: Path, told: Callable[[Shop], Awaitable[None]], **fields: Any) -> None:
     """Run it with an orchd whose blocks come."""
 
     async def run() -> None:
