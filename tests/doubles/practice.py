@@ -56,7 +56,7 @@ async def run(given: argparse.Namespace) -> None:
         async def funds() -> Funds:
             return await chain.funds(payer.address)
 
-        rpc = await running.enter_async_context(RpcProxy.serving(chain.url, given.rpc_port, "/"))
+        rpc = await running.enter_async_context(RpcProxy.serving(chain.url, given.rpc_port))
         signer = RemoteSigner(SignerSettings(LIVEPEER_NODE, payer, listen=given.signer), funds)
         await running.enter_async_context(signer)
         print(f"RPC {rpc.url}, chain {chain.id}, controller {chain.controller}, signer {signer.url}", flush=True)

@@ -64,11 +64,11 @@ class RpcProxy:
 
     @classmethod
     @asynccontextmanager
-    async def serving(cls, upstream: str, port: int = 0, path: str = f"/v2/{KEY}") -> AsyncIterator[RpcProxy]:
+    async def serving(cls, upstream: str, port: int = 0) -> AsyncIterator[RpcProxy]:
         """Serve on loopback (port 0 = a free one), and end afterwards."""
         async with aiohttp.ClientSession() as session:
             proxy = cls(upstream, session)
-            async with serving(proxy._handle) as proxy.url:
+            async with serving(proxy._handle, port) as proxy.url:
                 yield proxy
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:

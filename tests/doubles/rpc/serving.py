@@ -13,14 +13,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[str]:
+async def serving(handler: Handler, port: int = 0) -> AsyncIterator[str]:
     """Let `handler` answer what is posted to the URL that this gives, on loopback."""
     app = web.Application()
     app.router.add_post(f"/v2/{KEY}", handler)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
         yield f"http://127.0.0.1:{runner.addresses[0][1]}/v2/{KEY}"
     finally:
         await runner.cleanup()
