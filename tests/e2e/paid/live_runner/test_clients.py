@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from orchd.tasks import cancel, spawn
@@ -201,6 +202,27 @@ def test_a_client_that_vanishes_gives_its_slot_back(tmp_path: Path) -> None:
             await session.stop()  # It stops paying, and says nothing.
             left_s = at.credit(session.session_id) / PRICE
             await at.until("the slot is free", lambda: not at.active(LIVE), bound_s=left_s + 2)
+
+    story(tmp_path, told)
+
+
+def test_a_websocket_ends_with_the_credit_for_it(tmp_path: Path) -> None:
+    async def told(at: Shop) -> None:
+        async with at.client() as client, aiohttp.ClientSession() as http:
+            session = await client.sdk.reserve([await client.find(LIVE)])
+            async with http.ws_connect(f"{session.app_url}/ws", ssl=False) as socket:
+                for _ in range(5):
+                    await asyncio.sleep(ROUND_S)
+                    await socket.send_str("hello")
+                    assert await socket.receive_str() == "hello"
+                await session.stop()  # It stops paying, and says nothing.
+                left_s = at.credit(session.session_id) / PRICE
+                began = at.now
+                assert (await socket.receive()).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
+                assert left_s - 1 <= at.now - began <= left_s + 2
+            assert at.active(LIVE) == 0
+            assert at.container.counts["cancelled"] == 1
+            assert [line["reason"] for line in at.log if line["event"] == "session_ended"] == ["credit_gone"]
 
     story(tmp_path, told)
 
