@@ -37,10 +37,9 @@ def seller_settings(chain: PaidChain) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Seller:
-    """An orchd, the runner behind it, and the URL of its public listener."""
+    """An orchd on a chain, and the URL of its public listener."""
 
     daemon: Daemon
-    runner: LocalRunner
     chain: PaidChain
     url: str
 
@@ -71,10 +70,17 @@ class Seller:
         return RemoteSigner(SignerSettings(rules, pays, receivers=(self.url,)), funds)
 
 
+@dataclass(frozen=True)
+class ScriptedSeller(Seller):
+    """One whose models a scripted runner serves."""
+
+    runner: LocalRunner
+
+
 @asynccontextmanager
 async def seller(
     make: Start, chain: PaidChain, settings: Mapping[str, str] = NONE, **fields: Any
-) -> AsyncIterator[Seller]:
+) -> AsyncIterator[ScriptedSeller]:
     """Run an orchd that sells the models of `models.py`.
 
     Args:
@@ -86,6 +92,6 @@ async def seller(
         daemon = make("orchd", settings=chosen)
         daemon.write(*entries(runner.url, **fields))
         async with daemon:
-            made = Seller(daemon, runner, chain, chosen["public.url"])
+            made = ScriptedSeller(daemon, chain, chosen["public.url"], runner)
             await made.ready()
             yield made
