@@ -1,6 +1,6 @@
 """`python -m tests.bench.live_runner [--quick]`: what sessions cost that orchd sells itself, as Markdown on stdout.
 
-A request of a session, free and paid, stands against the same request at `/models/...` and through HAProxy; all have the
+A request of a session, free and paid, stands against the same one at `/models/...` and through HAProxy; all have the
 same backend (proxy_load.c) and are loaded in turns. What payment costs is CPU of the daemon for each request, with 64
 clients at once on open plain connections; new connections and TLS handshakes stand apart. Needs HAProxy, a C compiler
 and anvil. It ends with 1 if a bar is missed.
