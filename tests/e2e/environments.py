@@ -1,6 +1,6 @@
 """EDGE. Environments for programs of others, of Python and of npm, which must not share orchd's; made once a machine.
 
-`python -m tests.e2e.environments` makes them; so do the tests where all of them must run.
+`python -m tests.e2e.environments [NAME...]` makes them; so do the tests where all of them must run.
 """
 
 from __future__ import annotations
@@ -148,7 +148,11 @@ CHAIN = NpmEnvironment(
 )
 
 
+ALL: tuple[CachedEnvironment, ...] = (PYTRICKLE, SDK, CHAIN)
+
+
 if __name__ == "__main__":
-    for each in (PYTRICKLE, SDK, CHAIN):
-        each.make()
-        print(each.folder)
+    for each in ALL:
+        if each.name in sys.argv[1:] or not sys.argv[1:]:
+            each.make()
+            print(each.folder)
