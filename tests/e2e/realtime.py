@@ -7,7 +7,7 @@ from typing import Any
 from tests.conftest import REQUIRE_ALL, cannot_run
 from tests.docker_images import BASE
 from tests.e2e.daemon import ROOT
-from tests.e2e.environments import PYTRICKLE, Environment
+from tests.e2e.environments import PYTRICKLE, CachedEnvironment
 
 PIPELINE = "live-video-to-video"
 APP = ROOT / "tests" / "e2e" / "pytrickle_app.py"
@@ -18,7 +18,7 @@ NEAR = 12
 Colour = tuple[int, ...]
 
 
-def need(environment: Environment) -> None:
+def need(environment: CachedEnvironment) -> None:
     """Have an environment made where all tests must run; else go without the test if it is not there."""
     if not environment.ready():
         if not REQUIRE_ALL:

@@ -1,4 +1,4 @@
-"""`docs/how-to/orchestrator.md` is followed as it stands, from a keystore to paid jobs; only ports and paths are others."""
+"""`docs/how-to/orchestrator.md` is followed as it stands, from a keystore to paid jobs; only ports differ."""
 
 from __future__ import annotations
 
