@@ -1,4 +1,4 @@
-"""One model is sold at orchd's own door and by a node beside it: each slot once, and each session charged at one place."""
+"""One model is sold at orchd's own door and by a node beside it: each slot once, whoever sells it."""
 
 from __future__ import annotations
 
