@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -125,7 +126,7 @@ class TicketsPart(Part):
         self.prices = LivePrices(selling.database.database, selling.terms, settings.tickets.former_price_s, clock)
         await self.prices.load()
         service = f"{settings.public.url}{settings.public.base_path}"
-        challenges = Challenges(self.payments, ledger, service, self.prices.honoured)
+        challenges = Challenges(self.payments, ledger, service, self.prices.honoured, time.time)
         trusting = settings.tickets.off_chain == "trust"
         till = Till(self.payments, ledger, sold, challenges, Charging(ledger, sold, clock), trusting)
         self.desk = Desk(till)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import os
-import time
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -46,7 +45,7 @@ class Challenges:
         ledger: Ledger,
         service: str,
         price: Callable[[Model, str], WorkPrice],
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float],
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._payments = payments

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import sqlite3
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, MutableMapping
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -55,8 +57,8 @@ from tests.tickets.validation.sender import Signer, checksummed
 CHAIN_ID = 31337
 BLOCK_S = 12.0
 """Of the L1."""
-PAYERS_READ_S = 31.0
-"""More than `chain.poll_s` and `chain.payer_poll_s`."""
+CHAIN_READ_S = 61.0
+"""After so long nothing is used any more that was read before."""
 TICKETS = "orchd_tickets_total"
 BOUND_S = 3600.0
 """Seconds of the loop; nothing that is waited for takes as long."""
@@ -163,7 +165,7 @@ class Shop:
         self.log.append(dict(event))
         raise structlog.DropEvent
 
-    async def until(self, what: str, holds: Callable[[], object], bound_s: float = BOUND_S) -> None:
+    async def until(self, what: str, holds: Callable[[], object], bound_s: float | Fraction = BOUND_S) -> None:
         """Wait until it is so."""
         end = self.now + bound_s
         while not holds():
@@ -179,11 +181,25 @@ class Shop:
         families = text_string_to_metric_families(page)
         return int(sum(each.value for family in families for each in family.samples if each.name == TICKETS))
 
-    def credit(self, manifest: str, account: Signer = GATEWAY) -> int:
-        """Return what is in hand for a session, in wei, rounded down."""
+    def credit(self, manifest: str, account: Signer = GATEWAY) -> Fraction:
+        """Return what is in hand for a session, in wei."""
         assert self.app is not None
         key = LedgerKey(LIVE_RUNNER.name, account.address, manifest)
-        return int(self.app.part(LedgerPart).ledger.balance(key).wei)
+        return self.app.part(LedgerPart).ledger.balance(key).wei
+
+    @contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """Refuse everything that the ledger wants to write, as a disk does that is full."""
+        with closing(sqlite3.connect(self.folder / "state" / "orchd.db")) as database:
+            found = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'ledger%'")
+            tables = [name for (name,) in found]
+            for table in tables:
+                database.execute(
+                    f"CREATE TRIGGER full_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'full'); END"
+                )
+            yield
+            for table in tables:
+                database.execute(f"DROP TRIGGER full_{table}")
 
     # Time, and the chain.
 
@@ -198,7 +214,7 @@ class Shop:
 
     async def sees_the_chain(self) -> None:
         """Wait until it has read the chain again, and what it knows of payers is too old to be used."""
-        await asyncio.sleep(PAYERS_READ_S)
+        await asyncio.sleep(CHAIN_READ_S)
 
     async def within_3_s(self, asked: Coroutine[Any, Any, Answer]) -> Answer:
         """Return an answer, which must come in this time."""

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import sqlite3
 
-from orchd.database.part import DatabasePart
 from orchd.tickets.ledger.part import LedgerPart
 from orchd.tickets.ledger.read import KeptLedger
 from orchd.tickets.validation.messages import ExpirationParams
@@ -21,9 +20,9 @@ from tests.e2e.paid.live_runner.models import (
 from tests.e2e.paid.live_runner.payer import Paying, read_offer
 
 
-@case(15)
+@case(15, session_idle_s=3600)
 async def test_15_terms_at_their_expiry_block(shop: Shop) -> None:
-    session = await shop.payer().begin(path_of(LIVE), seconds=60)
+    session = await shop.payer().begin(path_of(LIVE), seconds=200)
     payer = session.payer
     late = await payer.offer(path_of(LIVE))
     shop.chain.l1_block = late.terms.expiration_block
@@ -37,9 +36,9 @@ async def test_15_terms_at_their_expiry_block(shop: Shop) -> None:
     assert (shop.tickets(), shop.active(LIVE)) == (taken, 1)
 
 
-@case(16)
+@case(16, session_idle_s=3600)
 async def test_16_terms_of_a_round_that_is_long_over(shop: Shop) -> None:
-    session = await shop.payer().begin(path_of(LIVE), seconds=60)
+    session = await shop.payer().begin(path_of(LIVE), seconds=200)
     payer = session.payer
     old = await payer.offer(path_of(LIVE))
     shop.new_round()
@@ -51,7 +50,7 @@ async def test_16_terms_of_a_round_that_is_long_over(shop: Shop) -> None:
     refused(await session.top_up(), 503)
 
 
-@case(16)
+@case(16, session_idle_s=3600)
 async def test_16_a_round_without_a_hash(shop: Shop) -> None:
     def wrong(good: Paying) -> dict[str, Paying]:
         zero = ExpirationParams(shop.chain.round, bytes(32))
@@ -79,18 +78,18 @@ async def test_17_payers_whose_tickets_are_worth_nothing(shop: Shop) -> None:
     await nothing_kept(shop, poor, poor.pay(fresh, range(1, 6)))
 
 
-@case(18)
+@case(18, session_idle_s=3600)
 async def test_18_an_orchestrator_that_is_not_active(shop: Shop) -> None:
-    session = await shop.payer().begin(path_of(LIVE))
+    session = await shop.payer().begin(path_of(LIVE), seconds=200)
     shop.chain.active = False
     await shop.sees_the_chain()
     refused(await session.payer.ask(path_of(LIVE)), 503)
 
 
-@case(19)
+@case(19, session_idle_s=3600)
 async def test_19_no_rpc_server_answers(shop: Shop) -> None:
     payer, unknown = shop.payer(), shop.payer(STRANGER)
-    session = await payer.begin(path_of(LIVE), seconds=60)
+    session = await payer.begin(path_of(LIVE), seconds=200)
     offered = await payer.offer(path_of(LIVE))
     shop.rpc.hangs = True
     await asyncio.sleep(30)
@@ -107,21 +106,18 @@ async def test_19_no_rpc_server_answers(shop: Shop) -> None:
 
 @case(27)
 async def test_27_a_store_that_takes_nothing(shop: Shop) -> None:
-    assert shop.app is not None
     session = await shop.payer().begin(path_of(LIVE))
     payer, taken = session.payer, shop.tickets()
     offered = await payer.offer(path_of(LIVE))
-    database = shop.app.part(DatabasePart).database
-    await database.transaction(lambda sql: sql.rows("PRAGMA query_only = ON"))
-    refused(await payer.send(path_of(LIVE), payer.pay(offered, range(1, 6))), 503)
-    refused(await session.top_up(), 503)
-    assert (shop.tickets(), shop.active(LIVE)) == (taken, 1)
-    await database.transaction(lambda sql: sql.rows("PRAGMA query_only = OFF"))
+    with shop.full_disk():
+        refused(await payer.send(path_of(LIVE), payer.pay(offered, range(1, 6))), 503)
+        refused(await session.top_up(), 503)
+        assert (shop.tickets(), shop.active(LIVE)) == (taken, 1)
     assert (await payer.send(path_of(LIVE), payer.pay(offered, range(1, 6)))).status == 200
     assert (await session.top_up()).status == 200
 
 
-@case(28, {"tickets": {"max_face_value": 5 * PRICE}})
+@case(28, {"tickets": {"max_face_value": 5 * PRICE, "redeem_gas": 21_000}})
 async def test_28_terms_whose_number_is_out(shop: Shop) -> None:
     assert shop.app is not None
     payer, ledger = shop.payer(), shop.app.part(LedgerPart).ledger

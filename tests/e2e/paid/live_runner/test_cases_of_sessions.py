@@ -63,7 +63,7 @@ async def test_22_a_first_payment_that_falls_short(shop: Shop) -> None:
     assert again.terms.commitment != offered.terms.commitment
     assert (shop.tickets(), shop.active(FIXED)) == (count - 1, 0)
     assert (await payer.send(path_of(FIXED), payer.pay(again, [1]))).status == 200
-    assert 0 <= shop.credit(offered.manifest) == count * offered.terms.expected_value - FIXED_PRICE
+    assert shop.credit(offered.manifest) == count * offered.terms.expected_value - FIXED_PRICE
 
 
 @case(23)
@@ -103,7 +103,8 @@ async def test_25_a_second_that_is_not_covered(shop: Shop) -> None:
     answer = await streaming
     assert answer.broken_off
     assert (await session.app()).status == 404
-    assert (shop.active(LIVE), shop.container.counts["cancelled"]) == (0, 1)
+    await shop.until("its slot is free", lambda: not shop.active(LIVE), bound_s=5)
+    assert shop.container.counts["cancelled"] == 1
     assert shop.credit(session.offered.manifest) < PRICE
 
 
@@ -166,9 +167,11 @@ async def test_38_a_client_that_leaves_before_the_answer(shop: Shop) -> None:
     leaving = Exchange(shop.url, "orchd")
     headers = {"Livepeer-Payer-Address": payer.address, **paying.headers}
     reserving = spawn(leaving.send("POST", path_of(LIVE), headers, b"{}"), name="leave")
-    await shop.until("the payment is booked", lambda: shop.tickets(), bound_s=60)
+    while not shop.active(LIVE):  # noqa: ASYNC110 - no time may pass
+        await asyncio.sleep(0)  # Its payment is on the way to the disk when it leaves.
     leaving.hang_up()
     await reserving
+    await shop.until("the payment is booked", lambda: shop.tickets(), bound_s=5)
     await shop.until("the slot is free", lambda: not shop.active(LIVE), bound_s=10)
     assert shop.credit(offered.manifest) > 0
     assert (await payer.send(path_of(LIVE), payer.pay(offered, [6]))).status == 200
