@@ -57,7 +57,7 @@ from tests.tickets.validation.sender import Signer, checksummed
 CHAIN_ID = 31337
 BLOCK_S = 12.0
 """Of the L1."""
-CHAIN_READ_S = 61.0
+CHAIN_READ_S = 66.0
 """After so long nothing is used any more that was read before."""
 TICKETS = "orchd_tickets_total"
 BOUND_S = 3600.0
@@ -164,6 +164,10 @@ class Shop:
         """Keep a line of its log; after structlog's processors."""
         self.log.append(dict(event))
         raise structlog.DropEvent
+
+    def logged(self, event: str) -> list[MutableMapping[str, Any]]:
+        """Return its lines of this event."""
+        return [line for line in self.log if line["event"] == event]
 
     async def until(self, what: str, holds: Callable[[], object], bound_s: float | Fraction = BOUND_S) -> None:
         """Wait until it is so."""

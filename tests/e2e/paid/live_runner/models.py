@@ -13,7 +13,7 @@ FIXED_PRICE = 10**13
 """Wei a session, or a job: more than one ticket may be worth."""
 LIVE, FIXED, LIVE_JOB, FIXED_JOB, FREE = ("live", "fixed", "live-job", "fixed-job", "free")
 """Sessions that are paid by the second, and once; jobs likewise; and sessions for nothing."""
-_CALM = {"interval_s": 3600, "failures": 1000}
+_CALM = {"interval_s": 5, "failures": 1000}
 _SOLD = {
     LIVE: ("persistent", "second", PRICE),
     FIXED: ("persistent", "fixed", FIXED_PRICE),

@@ -46,9 +46,10 @@ class Beside:
     async def at_the_node(self, path: str, body: str = "{}") -> caller.Answer:
         return await caller.call(self.node.service_url, "POST", path, {}, body)
 
-    async def reserve_at_the_node(self) -> caller.Answer:
+    def path_at_the_node(self) -> str:
+        """Return where it is reserved there."""
         [runner] = (each for each in self.node.live_runners.registry.runners() if each.entry.app == app_of(LIVE))
-        return await self.at_the_node(f"/apps/{runner.entry.runner_id}/session")
+        return f"/apps/{runner.entry.runner_id}/session"
 
 
 @asynccontextmanager
@@ -80,13 +81,14 @@ def test_a_slot_is_sold_once_whoever_sells_it(tmp_path: Path) -> None:
             at, payer = both.shop, both.shop.payer()
             await at.until("the node offers it", lambda: both.free_at_the_node() == 1, bound_s=QUIET_S)
             assert await both.free_here() == 1
-            ours = await payer.begin(path_of(LIVE), seconds=600)
+            there = both.path_at_the_node()
+            ours = await payer.begin(path_of(LIVE), seconds=200)
             await at.until("the node has none to give", lambda: both.free_at_the_node() == 0, bound_s=QUIET_S)
-            assert (await both.reserve_at_the_node()).status in (404, 409)
+            assert (await both.at_the_node(there)).status in (404, 409)
             assert (await ours.app()).status == 200
             assert (await ours.stop()).status == 200
             await at.until("the node offers it again", lambda: both.free_at_the_node() == 1, bound_s=QUIET_S)
-            theirs = await both.reserve_at_the_node()
+            theirs = await both.at_the_node(there)
             assert theirs.status == 200, theirs.text
             taken = at.tickets()
             said = json.loads(theirs.text)

@@ -21,6 +21,9 @@ from tests.e2e.paid.live_runner.models import (
 )
 from tests.e2e.paid.live_runner.payer import read_offer
 
+LET_GO_S = 61.0
+"""What a container was cut off from, and may still work at, holds its slot for `inference.timeout_s` at most."""
+
 
 @case(20)
 async def test_20_one_manifest_twice_at_once(shop: Shop) -> None:
@@ -103,7 +106,7 @@ async def test_25_a_second_that_is_not_covered(shop: Shop) -> None:
     answer = await streaming
     assert answer.broken_off
     assert (await session.app()).status == 404
-    await shop.until("its slot is free", lambda: not shop.active(LIVE), bound_s=5)
+    await shop.until("its slot is free", lambda: not shop.active(LIVE), bound_s=LET_GO_S)
     assert shop.container.counts["cancelled"] == 1
     assert shop.credit(session.offered.manifest) < PRICE
 
@@ -167,11 +170,10 @@ async def test_38_a_client_that_leaves_before_the_answer(shop: Shop) -> None:
     leaving = Exchange(shop.url, "orchd")
     headers = {"Livepeer-Payer-Address": payer.address, **paying.headers}
     reserving = spawn(leaving.send("POST", path_of(LIVE), headers, b"{}"), name="leave")
-    while not shop.active(LIVE):  # noqa: ASYNC110 - no time may pass
-        await asyncio.sleep(0)  # Its payment is on the way to the disk when it leaves.
+    while not shop.logged("payment_taken"):  # noqa: ASYNC110 - no time may pass
+        await asyncio.sleep(0)
     leaving.hang_up()
     await reserving
-    await shop.until("the payment is booked", lambda: shop.tickets(), bound_s=5)
     await shop.until("the slot is free", lambda: not shop.active(LIVE), bound_s=10)
     assert shop.credit(offered.manifest) > 0
     assert (await payer.send(path_of(LIVE), payer.pay(offered, [6]))).status == 200
