@@ -47,6 +47,18 @@ class Seller:
     def payer(self) -> Payer:
         return Payer(self.chain.gateway, self.url)
 
+    async def listens(self) -> None:
+        """Wait until it lets payers in."""
+
+        async def connects() -> bool:
+            try:
+                await self.payer.call("/discovery", method="GET", body="")
+            except ConnectionError:
+                return False
+            return True
+
+        await self.daemon.until("payers are let in", connects)
+
     async def ready(self) -> None:
         """Wait until all models are, and until it knows the payer's account."""
 
@@ -57,6 +69,7 @@ class Seller:
         async def is_known() -> bool:
             return (await self.payer.ask(path_of(LIVE))).status == 402
 
+        await self.listens()
         await self.daemon.until("all models are ready", all_ready)
         await self.daemon.until("the payer is known", is_known)
 

@@ -19,6 +19,7 @@ async def test_whenever_it_is_killed_a_session_goes_on(make: Start, chain: PaidC
         for _ in range(kills):
             await shop.daemon.kill()
             await shop.daemon.start()
+            await shop.listens()
             answer = await session.app()
             assert answer.status == 200, answer.text
             again = await session.payer.top_up(session.offered, session.payer.pay(session.offered, [session.paid]))
