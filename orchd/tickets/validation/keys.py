@@ -10,6 +10,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from typing import Protocol
 
 from orchd.tickets.validation.signatures import ZERO_HASH, keccak256, u256
@@ -75,7 +76,7 @@ class TermsKey:
             (
                 _LABEL,
                 u256(self.id),
-                keccak256(basis.scheme.encode()),
+                _name_hash(basis.scheme),
                 keccak256(basis.work.encode()) if basis.work else ZERO_HASH,
                 basis.payer.rjust(32, b"\0"),
                 terms.recipient.rjust(32, b"\0"),
@@ -106,3 +107,9 @@ class TermsKeys:
         """As `Rands.rand`."""
         key = self.by_id.get(terms.seed >> 8 * SEED_RANDOM_BYTES)
         return None if key is None else key.rand(terms, basis)
+
+
+@cache
+def _name_hash(scheme: str) -> bytes:
+    """Return the hash of a scheme's name, of which there are two."""
+    return keccak256(scheme.encode())

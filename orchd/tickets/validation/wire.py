@@ -151,28 +151,46 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 def encode(message: WireMessage) -> bytes:
     """Return the bytes of a message: fields in the order of their numbers, those with their default left out."""
     parts: list[bytes] = []
-    for number, field in sorted(message.WIRE.items()):
+    kind = type(message)
+    layout = _LAYOUTS.get(kind)
+    if layout is None:
+        layout = _LAYOUTS[kind] = _layout(kind)
+    for tag, field in layout:
         value = getattr(message, field.name)
         match field.kind:
             case WireKind.INT64 | WireKind.UINT32:
                 if value:
-                    parts += (_as_varint(number << 3), _as_varint(value % _INT64))
+                    parts += (tag, _as_varint(value % _INT64))
             case WireKind.ONE:
                 if value is not None:
-                    parts.append(_with_length(number, encode(value)))
+                    parts += _with_length(tag, encode(value))
             case WireKind.MANY:
-                parts += (_with_length(number, encode(each)) for each in value)
+                for each in value:
+                    parts += _with_length(tag, encode(each))
             case WireKind.TEXT | WireKind.BYTES:
                 if value:
-                    parts.append(_with_length(number, value.encode() if isinstance(value, str) else value))
+                    parts += _with_length(tag, value.encode() if isinstance(value, str) else value)
     return b"".join(parts)
 
 
-def _with_length(number: int, data: bytes) -> bytes:
-    return _as_varint(number << 3 | 2) + _as_varint(len(data)) + data
+_LAYOUTS: dict[type[WireMessage], tuple[tuple[bytes, WireField], ...]] = {}
+
+
+def _layout(message: type[WireMessage]) -> tuple[tuple[bytes, WireField], ...]:
+    """Return the fields of a message in the order of their numbers, each with the tag that stands before its value."""
+    return tuple(
+        (_as_varint(number << 3 | (0 if field.kind in _VARINTS else 2)), field)
+        for number, field in sorted(message.WIRE.items())
+    )
+
+
+def _with_length(tag: bytes, data: bytes) -> tuple[bytes, bytes, bytes]:
+    return tag, _as_varint(len(data)), data
 
 
 def _as_varint(value: int) -> bytes:
+    if value < 0x80:
+        return value.to_bytes(1, "big")
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
