@@ -230,12 +230,11 @@ class SoldKeeper:
 
     def _end(self, session: LiveSession, outcome: Outcome, why: str) -> None:
         """After `SoldSession.end`."""
+        if session.stream is not None:  # Also if its end had begun before: it may have been pending then.
+            return self._streams.end_soon(session.stream, outcome, why)
         if session.ending:
             return None
-        if session.stream is not None:
-            return self._streams.end_soon(session.stream, outcome, why)
-        session.ending = True
-        self.ending.emit(session, why)
+        self._tell_ending(session, why)
         if session.cut is not None:
             return session.cut(why)
         return self._streams.stopped(session.key, session.id)
@@ -267,6 +266,10 @@ class SoldKeeper:
     def _stream_ending(self, stream: SoldStream, why: str) -> None:
         session = self._live.find(stream.id) if stream.origin is Origin.SOLD else None
         if session is not None and session.stream is stream:
+            self._tell_ending(session, why)
+
+    def _tell_ending(self, session: LiveSession, why: str) -> None:
+        if not session.ending:
             session.ending = True
             self.ending.emit(session, why)
 
