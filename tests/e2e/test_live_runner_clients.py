@@ -5,91 +5,28 @@ The client brings no media URLs. However it ends, nothing is left: no stream in 
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from orchd.tasks import cancel, spawn
 from tests.e2e.beside import GO_LIVEPEER_0_10, LIVEPEER_NODE, NodeProcess, orchd_beside
-from tests.e2e.daemon import PATIENCE_S, ROOT, Daemon
+from tests.e2e.daemon import Daemon
 from tests.e2e.environments import PYTRICKLE, SDK
-from tests.e2e.realtime import BLUE, Colour, inverted, name, near, need, pytrickle
+from tests.e2e.realtime import BLUE, inverted, name, need, pytrickle
+from tests.e2e.sdk_user import SdkUser, sdk_user
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CLIENT = ROOT / "tests" / "e2e" / "sdk_client.py"
 MODEL = "one"
 PATIENT_NODE = replace(LIVEPEER_NODE, flags=(*LIVEPEER_NODE.flags, "--heartbeat-ttl", "900s"))
 """By default it ends the sessions of an orchd that is away for 30 s: on a busy machine a start may take that long."""
 START_URLS = ("publish_url", "subscribe_url", "control_url", "events_url", "data_url")
-
-
-class Client:
-    """The SDK's user, as a process.
-
-    Attributes:
-        told: how it introduces itself: session, manifest, app_url, channels.
-        frames: mean colours of what came back, oldest first.
-        events: types of what the events channel said.
-        done: what it was told and has done.
-    """
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.told: dict[str, Any] = {}
-        self.frames: list[Colour] = []
-        self.events: set[str] = set()
-        self.done: list[str] = []
-        self.failed = ""
-        self._news = asyncio.Event()
-
-    async def listen(self) -> None:
-        assert self.process.stdout is not None
-        while line := await self.process.stdout.readline():
-            said = json.loads(line)
-            if "failed" in said:
-                self.failed = said["failed"]
-            elif "frame" in said:
-                self.frames.append(tuple(said["frame"]))
-            elif "event" in said:
-                self.events.add(said["event"])
-            elif "done" in said:
-                self.done.append(said["done"])
-            else:
-                self.told = said
-            self._news.set()
-
-    async def until(self, what: str, condition: Callable[[], object]) -> None:
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while not condition():
-                    assert not self.failed, self.failed
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            raise AssertionError(f"never came true: {what}; {self.told}, {self.frames[-3:]}, {self.events}") from None
-
-    async def shows(self, colour: Colour) -> None:
-        """Wait until a frame comes back from now on that has this colour."""
-        before = len(self.frames)
-        seen = lambda: any(near(list(frame), colour) for frame in self.frames[before:])  # noqa: E731
-        await self.until(f"{colour} comes back", seen)
-
-    async def do(self, order: str) -> None:
-        """Have it done, and wait until it is."""
-        assert self.process.stdin is not None
-        before = len(self.done)
-        self.process.stdin.write(f"{order}\n".encode())
-        await self.until(f"{order} is done", lambda: len(self.done) > before)
 
 
 class Stage:
@@ -99,23 +36,10 @@ class Stage:
         self.node, self.daemon = node, daemon
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
+    async def client(self) -> AsyncIterator[SdkUser]:
         """Start one that must get its video back; nothing of it may be left in the end."""
-        process = await asyncio.create_subprocess_exec(
-            *(str(SDK.python), str(CLIENT), self.node.url, name(MODEL), ",".join(map(str, BLUE))),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        client = Client(process)
-        listening = spawn(client.listen(), name="listen to the client")
-        try:
-            await client.shows(inverted(BLUE))
+        async with sdk_user(self.node.url, name(MODEL), BLUE) as client:
             yield client
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-            await cancel(listening)
         await self.nothing_left(client.told["channels"])
 
     async def nothing_left(self, channels: Iterable[str]) -> None:
