@@ -180,7 +180,7 @@ class JobsPart(Part):
     def _open_files(self) -> int | None:
         """Return how many files `jobs.listen` may count on: without `public.listen` all of them."""
         public, most = self._context.settings.public, self._context.settings.jobs.max_connections
-        return share(open_files(), most, public.max_connections) if public.listen else open_files()
+        return share(open_files(), most, public.all_connections) if public.listen else open_files()
 
     def _see_node(self, status: NodeStatus) -> None:
         """The doors do as the node program expects that is beside orchd now."""

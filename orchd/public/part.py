@@ -106,13 +106,17 @@ class PublicPart(Part):
         limits = jobs.model_copy(
             update={"listen": settings.listen, "max_connections": most, "max_header_kb": settings.max_header_kb}
         )
-        files = share(open_files(), most, jobs.max_connections)
+        others = jobs.max_connections + settings.all_connections
+        files = share(open_files(), most, others - most)
         addresses = AddressLimit(settings.max_connections_per_address, peers, collector.connection_refused)
         listener = JobListener("public", limits, entrance, files, self._tls, addresses, silent_s=entrance.silent_s)
         self._listener = await self._jobs.open_listener(listener)
         if self._runner_side is not None:
             own = PublicAnswers(settings, collector, asyncio.get_running_loop().time, context.lag.timeout)
             inside = Entrance((*containers, NowhereDoor()), own=own)
+            half = max(1, most // 2)  # One for loopback, and one for the network of the containers.
+            limits = limits.model_copy(update={"max_connections": half})
+            files = share(open_files(), half, others - half)
             inner = JobListener("runner_side", limits, inside, files, silent_s=inside.silent_s)
             await self._open_runner_side(self._runner_side, inner)
         self._reconcile.snapshots.contribute(None, self._add_to)

@@ -184,6 +184,11 @@ class PublicSettings(Section):
     )
 
     @property
+    def all_connections(self) -> int:
+        """Most connections of payers and of containers together: of these as many as of those."""
+        return self.max_connections * (2 if "live-runner" in self.doors else 1)
+
+    @property
     def paid_doors(self) -> tuple[str, ...]:
         """Those of `doors` by which comes what is paid for with tickets."""
         return tuple(door for door in self.doors if door in PAID)
