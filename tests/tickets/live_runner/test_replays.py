@@ -99,7 +99,7 @@ class Replays:
         """Pay with something that was taken before: it is refused, and changes nothing."""
         past = self.chance.choice(self.past)
         self.tried += 1
-        before = self.balances()
+        before = self.booked()
         message = self.again(past)
         paid = (
             self.pay(self.chance.choice(self.sessions), message)
@@ -109,7 +109,7 @@ class Replays:
         with pytest.raises(Refusal) as refused:
             await paid
         assert refused.value.word in REFUSED | {"session_lives", "terms_expired"}
-        assert self.balances() == before
+        assert self.booked() == before
 
     def again(self, past: Past) -> PaymentMessage:
         """Return a payment that was taken, as it was or dressed up."""
@@ -142,6 +142,12 @@ class Replays:
         assert [each.word for each in refused] == ["nonce_seen"]
         self.tried += 1
         self.note(Past(session.payer, session.offer, message))
+
+    def booked(self) -> tuple[int, int]:
+        """Return how often the ledger has booked something, and on how many terms nonces are on their way."""
+        ledger = self.counter.ledger
+        assert isinstance(ledger, Books)
+        return ledger.view.state.commits, len(ledger.view.reserved)
 
     def balances(self) -> dict[object, Fraction]:
         ledger = self.counter.ledger

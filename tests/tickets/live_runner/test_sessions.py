@@ -13,10 +13,12 @@ import pytest
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import Price
 from orchd.domain.outcomes import Outcome
+from orchd.doors.public_byoc.door import PublicByocDoor
+from orchd.doors.public_live_runner.door import PublicLiveRunnerDoor
 from orchd.hooks.hook import HookOptions, JobHook, Waits
 from orchd.hooks.job import Job
 from orchd.hooks.refusal import Refusal
-from orchd.tickets.hook import TicketsByDoor
+from orchd.tickets.hook import BYOC_DOOR, LIVE_RUNNER_DOOR, TicketsByDoor
 from orchd.tickets.ledger.ports import LedgerKey, Manifest
 from orchd.tickets.live_runner.ticket_size import ticket_value
 from orchd.tickets.payments import TicketRules
@@ -224,10 +226,14 @@ class ByDoor(JobHook):
         return None
 
 
+def test_the_doors_are_named_as_they_name_themselves() -> None:
+    assert (PublicByocDoor.name, PublicLiveRunnerDoor.name) == (BYOC_DOOR, LIVE_RUNNER_DOOR)
+
+
 async def test_each_door_has_the_hook_of_its_own_payments(tmp_path: Path) -> None:
     async with a_counter(tmp_path) as counter:
         mine, other = ByDoor(), ByDoor()
-        hook = TicketsByDoor({"public-live-runner": mine, "public-byoc": other})
+        hook = TicketsByDoor({LIVE_RUNNER_DOOR: mine, BYOC_DOOR: other})
         job = counter.job()
         job.set_payer("0x1")
         assert hook.identify(job) is hook.admit(job) is hook.charge(counter.account(job), 1.0) is None
