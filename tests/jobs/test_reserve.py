@@ -408,3 +408,25 @@ async def test_who_connects_hears_of_each_session_that_it_began_that_its_end_beg
     bench.keeper.end_soon(stream, Outcome.ABORTED, "its credit is used up")
     await bench.idle()
     assert heard == ["began m1", "ending: its credit is used up, True", "ended: its credit is used up, None"]
+
+
+def test_a_session_that_is_ended_at_whatever_step_leaves_nothing() -> None:
+    @virtual_time
+    async def run() -> None:
+        seen = set()
+        for step in range(40):
+            bench = a_bench()
+            bench.hooks[0].waits |= {"identify", "admit"}
+            bench.caller(reserve())
+            for _ in range(step):
+                await asyncio.sleep(0)
+            if (session := bench.sold.find("m1")) is not None:
+                seen.add(session.pending)
+                session.end(Outcome.OK, "its client has stopped it")
+                await bench.idle()
+                nothing_is_left(bench)
+            else:
+                await bench.idle()
+        assert seen == {True, False}
+
+    run()
