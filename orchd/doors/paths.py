@@ -112,7 +112,8 @@ def _is_route(read: str, below: Sequence[Names], exact: Sequence[Names]) -> bool
     if ".." in finest:
         # What dot segments leave over depends on the server, but it is always some of these, in this order.
         return any(_in_order(route, finest) for route in (*below, *exact))
-    for pieces in (_SLASHES.split(read), _SLASHES.split(_before_query(read))):
+    # To servers that take a backslash for a letter, `/stream/\` is something in `/stream/`.
+    for pieces in (split(each) for each in (read, _before_query(read)) for split in (_SLASHES.split, _by_slash)):
         if _names(pieces) in exact or any(_is_below(route, pieces) for route in below):
             return True
     return False
@@ -155,6 +156,10 @@ def _readings(path: str) -> Iterable[str]:
     yield decoded(path)
     if ";" in path:
         yield decoded(_PARAMETERS.sub("", path))
+
+
+def _by_slash(path: str) -> list[str]:
+    return path.split("/")
 
 
 def _before_query(path: str) -> str:

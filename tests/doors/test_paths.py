@@ -144,6 +144,7 @@ def test_what_stays_inside_passes(path: str) -> None:
 @example("/stream/%2f")
 @example("/stream/\\")
 @example("/api/str%65am/%5c")
+@example("/stream%2f%5c")
 def test_no_spelling_hides_a_stream_route(path: str) -> None:
     """Whichever server takes a path for a route of streams, orchd does."""
     if stream_route(STREAMING, b"POST", path):
