@@ -24,10 +24,12 @@ from orchd.doors.live_runner.answers import check_status
 from orchd.doors.node_paths import oddly_spelled, on_runner
 from orchd.doors.own import OwnAnswer
 from orchd.doors.paths import climbs
+from orchd.doors.public_live_runner.answers import forwarded, reaches_runner
 from orchd.doors.routes import ProxyDestination, Route, Served, ToRunner, origin_form
 from orchd.doors.runner_side.callbacks import MAX_BODY_BYTES, Callbacks, SessionMakings, refusal
 from orchd.errors import Code
 from orchd.hooks.refusal import Refusal
+from orchd.http1.names import Memo
 from orchd.http1.rules import AnswerHead, RequestHead
 from orchd.realtime.routes import StreamCall
 
@@ -48,6 +50,7 @@ class RunnerSideDoor(Door):
     origin: ClassVar[Origin] = Origin.SOLD
     public: ClassVar[bool] = True
     compares_paths: ClassVar[bool] = True
+    passing: ClassVar[Memo[bytes, bool]] = Memo(reaches_runner)
 
     def __init__(
         self,
@@ -107,6 +110,10 @@ class RunnerSideDoor(Door):
     def in_session(self, model: Model) -> bool:
         """Every call of a proxy is a request in its session."""
         return True
+
+    def forwarded(self, request: RequestHead, peer: str) -> bytes:
+        """As of any request of a client's."""
+        return forwarded(request, peer)
 
     def check_status(self, status: int, key: ModelKey) -> None:
         """As the node's door: some statuses are words of the client's signer."""

@@ -91,6 +91,7 @@ async def test_what_is_not_granted_is_not_dialled(target: str) -> None:
 async def test_nothing_of_its_caller_s_stands_for_the_session_or_for_a_payment() -> None:
     bench = await a_bench(*GRANTED)
     theirs = [(name, "mine") for name in (*OURS, "Livepeer-Payment", "Livepeer-Segment", "Livepeer-Payer-Address")]
+    theirs += [("X-Forwarded-For", "mine"), ("Forwarded", "mine")]
     underscored = [(name.replace("-", "_"), "mine") for name, _ in theirs]
     for target in (None, TARGET):
         await bench.answer_to(request(*theirs, *underscored, target=f"/run/{await bench.made_proxy(target)}/x"))
@@ -98,6 +99,7 @@ async def test_nothing_of_its_caller_s_stands_for_the_session_or_for_a_payment()
     for seen in bench.network.requests:
         assert "mine" not in [value for _, value in seen.headers]
         assert session_lines(seen)["Livepeer-Session-Id"] == SESSION
+        assert seen.header("X-Forwarded-For") == "192.0.2.1"
 
 
 @pytest.mark.parametrize("rest", ["/../x", "/%2e%2e/x", "/a/../../x", "/..%2fx", "/..", "/a\\..\\..\\x", "/.%2e"])
