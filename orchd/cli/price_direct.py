@@ -148,8 +148,8 @@ def _why_not(told: DirectPrice, payable: Payability, bound: Bound) -> str:
         case Bound.NONCES:
             return (
                 "sessions at the door live-runner may end within eight minutes: tickets are so small that those on the "
-                "same terms run out before, and go-livepeer's signer, unlike Livepeer Node's, does not ask for new terms "
-                f"then; {way_out}"
+                "same terms run out before, and go-livepeer's signer, unlike Livepeer Node's, does not ask for new "
+                f"ones then; {way_out}"
             )
     return f"payable by no signer with default limits at the door live-runner: {why}"
 
