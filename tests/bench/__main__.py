@@ -23,6 +23,7 @@ from tests.bench import loop
 from tests.bench.database import transactions
 from tests.bench.jobs import job_path
 from tests.bench.ledger import payments
+from tests.bench.readers import readers
 from tests.bench.report import Section, markdown
 from tests.bench.turns import turns
 from tests.bench.waits import fresh_daemon, none_left
@@ -37,7 +38,7 @@ class Effort:
     turns, seconds: how often and how long each side of a load is measured.
     rounds: payments of a hundred tickets by each of 64 payers.
     times: of each happening. `adopted`: containers at a start. `starts`: of the daemon.
-    models: how many of them the loop turns for.
+    models: how many of them the loop turns for. `readers`: that wait for a segment.
     """
 
     turns: int
@@ -47,10 +48,11 @@ class Effort:
     adopted: int
     starts: int
     models: tuple[int, ...]
+    readers: tuple[int, ...]
 
 
-FULL = Effort(turns=4, seconds=2.0, rounds=6, times=5, adopted=20, starts=3, models=(100, 300, 1000))
-QUICK = Effort(turns=1, seconds=0.2, rounds=1, times=1, adopted=2, starts=1, models=(5, 50))
+FULL = Effort(turns=4, seconds=2.0, rounds=6, times=5, adopted=20, starts=3, models=(100, 300, 1000), readers=(1000,))
+QUICK = Effort(turns=1, seconds=0.2, rounds=1, times=1, adopted=2, starts=1, models=(5, 50), readers=(50,))
 
 
 async def sections(folder: Path, effort: Effort, no_docker: str) -> AsyncIterator[Section]:
@@ -58,6 +60,7 @@ async def sections(folder: Path, effort: Effort, no_docker: str) -> AsyncIterato
     yield transactions(folder, effort.seconds)
     yield payments(folder, effort.rounds)
     yield await turns(effort.models)
+    yield await readers(effort.readers)
     async with fresh_daemon(folder / "process") as daemon:
         for section in await job_path(daemon, effort.turns, effort.seconds):
             yield section

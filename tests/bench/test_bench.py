@@ -17,6 +17,7 @@ TITLES = (
     "Transactions",
     "Payments",
     "Turns of the reconcile loop",
+    "Readers of a channel that wait",
     "Latency at 1 connection",
     "Requests per second at 16 connections",
     "Frames at 4 connections",
