@@ -102,17 +102,18 @@ def process_of(daemon: Daemon, port: int = 0) -> Program:
 
 async def requests(seller: Seller, runner: Runner, haproxy: Program, turns: int) -> tuple[Section, list[str]]:
     """Load a session's requests in turns with those that they stand against."""
-    sessions = {name: await seller.payer.begin(path_of(model), 60) for name, model in _SOLD.items()}
+    paid = await seller.payer.begin(path_of(LIVE), 60)
+    sessions = {FREE_SESSION: await seller.payer.begin_free(path_of(FREE)), PAID_SESSION: paid.app_path}
     public = process_of(seller.daemon, int(seller.url.rpartition(":")[2]))
     plain = replace(LOADS["small16"], path=f"/models/{app_of(FREE)}/small")
     loads = {
         PLAIN: (plain, process_of(seller.daemon, seller.daemon.jobs_port)),
-        **{name: (replace(plain, path=f"{each.app_path}/small"), public) for name, each in sessions.items()},
+        **{name: (replace(plain, path=f"{path}/small"), public) for name, path in sessions.items()},
         HAPROXY: (plain, haproxy),
     }
     cpu: dict[str, list[float]] = {name: [] for name in loads}
     for _ in range(turns):
-        assert (await sessions[PAID_SESSION].top_up(tickets=10)).status == 200
+        assert (await paid.top_up(tickets=10)).status == 200
         for name, (load, program) in loads.items():
             sample = await asyncio.to_thread(runner.measure, load, program)
             cpu[name].append(sample.cpu_us)
@@ -132,9 +133,6 @@ async def requests(seller: Seller, runner: Runner, haproxy: Program, turns: int)
     )
     head = ("", "CPU each", f"to {PLAIN}", f"to {HAPROXY}", "bars")
     return Section("Requests of a session", about, head, tuple(rows)), missed
-
-
-_SOLD = {FREE_SESSION: FREE, PAID_SESSION: LIVE}
 
 
 def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:

@@ -314,6 +314,7 @@ async def shop(folder: Path, more: Mapping[str, Any] = MappingProxyType({}), **f
             "listen": [f"127.0.0.1:{port}"],
             "url": f"https://127.0.0.1:{port}",
             "doors": ["live-runner"],
+            "runner_listen": f"127.0.0.1:{free_port()}",
         },
         "chain": {
             "id": CHAIN_ID,

@@ -30,6 +30,7 @@ def seller_settings(chain: PaidChain) -> dict[str, str]:
         "public.listen": f"127.0.0.1:{port}",
         "public.url": f"https://127.0.0.1:{port}",
         "public.doors": "live-runner",
+        "public.runner_listen": f"127.0.0.1:{free_port()}",
         "hooks.order": "tickets",
         **chain.settings,
     }
