@@ -57,6 +57,7 @@ bench: $(VENV)/.dev ## figures against direct calls to the runner
 	@$(BIN)/python -m tests.bench.pages
 	@$(BIN)/python -m tests.bench.commands
 	@$(BIN)/python -m tests.bench.hooks
+	@$(BIN)/python -m tests.bench.live_runner
 
 bench-proxy: $(VENV)/.dev ## figures against nginx and HAProxy; ten minutes
 	@$(BIN)/python -m tests.bench.proxy $(BENCH_ARGS)

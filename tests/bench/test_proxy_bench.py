@@ -15,7 +15,7 @@ import pytest
 from tests.bench import proxy_programs, proxy_report
 from tests.bench.proxy_loads import LOADS, Sample
 from tests.bench.proxy_programs import NAMES, Missing
-from tests.bench.test_bench import assert_empty
+from tests.bench.test_bench import assert_empty, bench
 from tests.conftest import cannot_run
 from tests.e2e.daemon import PATIENCE_S, ROOT
 
@@ -139,3 +139,14 @@ def test_memory_is_flat_if_a_big_body_takes_no_more_than_a_small_one() -> None:
     rows = {row.cells[0]: row.cells[3] for row in proxy_report.bars({}, memory).rows}
     assert rows["memory with a body of 1 GiB, up"] == "yes"
     assert rows["memory with a body of 1 GiB, down"] == "no"
+
+
+@pytest.mark.usefixtures("programs")
+async def test_what_sold_sessions_cost_is_measured(tmp_path: Path) -> None:
+    text = await bench(tmp_path, module="tests.bench.live_runner")
+    found = {title: [row[0] for row in rows] for title, rows in tables(f"\n{text}").items()}
+    assert found == {
+        "Requests of a session": ["/models/...", "a free session", "a paid session", "HAProxy"],
+        "What payment costs": ["a challenge", "a paid reserve"],
+        "What a connection costs": ["an open connection", "a new one", "a new one, TLS"],
+    }
