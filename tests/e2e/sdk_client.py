@@ -1,6 +1,6 @@
 """A client of Live Runner's as `docs/how-to/realtime.md` has one, with Livepeer's Python SDK, in `environments.SDK`.
 
-NODE APP R,G,B   reserve a session of the app at the node, start a stream, send frames of one colour until told to end
+NODE APP R,G,B [SIGNER]   reserve a session of the app at the node, start a stream, send frames of one colour
 
 It prints a JSON object a line: once {"session", "app_url", "channels"}, then {"frame": [r, g, b]} for each that comes
 back and {"event": type}. On stdin it takes a line `params JSON`, `end` (the stream and the session,
@@ -86,8 +86,8 @@ async def obey(session: LiveRunnerSession, job: LiveVideoToVideo, sending: async
             return
 
 
-async def main(node: str, app: str, colour: tuple[int, ...]) -> None:
-    session, job = await PAGE["start"](node, app, {"width": WIDTH, "height": HEIGHT, "name": app})
+async def main(node: str, app: str, colour: tuple[int, ...], signer: str | None) -> None:
+    session, job = await PAGE["start"](node, app, {"width": WIDTH, "height": HEIGHT, "name": app}, signer)
     channels = [job.publish_url, job.subscribe_url, job.control_url, job.events_url, job.raw["data_url"]]
     say(session=session.session_id, manifest=job.manifest_id, app_url=session.app_url, channels=channels)
     async with asyncio.TaskGroup() as others:
@@ -98,9 +98,9 @@ async def main(node: str, app: str, colour: tuple[int, ...]) -> None:
 
 
 async def run() -> None:
-    node, app, colour = sys.argv[1:]
+    node, app, colour, *signer = sys.argv[1:]
     try:
-        await main(node, app, tuple(map(int, colour.split(","))))
+        await main(node, app, tuple(map(int, colour.split(","))), signer[0] if signer else None)
     except Exception as exc:  # noqa: BLE001 - told to the test, whatever it is
         traceback.print_exc()
         say(failed=repr(exc))

@@ -76,10 +76,14 @@ class SdkUser:
 
 
 @asynccontextmanager
-async def sdk_user(url: str, app: str, colour: Colour) -> AsyncIterator[SdkUser]:
-    """Start one at this orchestrator, and wait until its video of one colour has come back inverted."""
+async def sdk_user(url: str, app: str, colour: Colour, signer: str = "") -> AsyncIterator[SdkUser]:
+    """Start one at this orchestrator, and wait until its video of one colour has come back inverted.
+
+    Args:
+        signer: URL of the signer that pays; empty = nothing is paid.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(str(SDK.python), str(CLIENT), url, app, ",".join(map(str, colour))),
+        *(str(SDK.python), str(CLIENT), url, app, ",".join(map(str, colour)), *filter(None, [signer])),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

@@ -92,20 +92,29 @@ class ScriptedSeller(Seller):
 
 
 @asynccontextmanager
-async def seller(
-    make: Start, chain: PaidChain, settings: Mapping[str, str] = NONE, **fields: Any
-) -> AsyncIterator[ScriptedSeller]:
-    """Run an orchd that sells the models of `models.py`.
+async def selling(
+    make: Start, chain: PaidChain, *models: dict[str, Any], settings: Mapping[str, str] = NONE
+) -> AsyncIterator[Seller]:
+    """Run an orchd that sells these models.
 
     Args:
         settings: in addition to those that it needs.
+    """
+    chosen = seller_settings(chain) | dict(settings)
+    daemon = make("orchd", settings=chosen)
+    daemon.write(*models)
+    async with daemon:
+        yield Seller(daemon, chain, chosen["public.url"])
+
+
+@asynccontextmanager
+async def seller(make: Start, chain: PaidChain, **fields: Any) -> AsyncIterator[ScriptedSeller]:
+    """Run an orchd that sells the models of `models.py`.
+
+    Args:
         fields: of each entry of aiModels.json.
     """
-    async with scripted() as runner:
-        chosen = seller_settings(chain) | dict(settings)
-        daemon = make("orchd", settings=chosen)
-        daemon.write(*entries(runner.url, **fields))
-        async with daemon:
-            made = ScriptedSeller(daemon, chain, chosen["public.url"], runner)
-            await made.ready()
-            yield made
+    async with scripted() as runner, selling(make, chain, *entries(runner.url, **fields)) as made:
+        ready = ScriptedSeller(made.daemon, chain, made.url, runner)
+        await ready.ready()
+        yield ready
