@@ -33,8 +33,9 @@ class Position(IntEnum):
     HOOKS = 16
     FILE = 17
     TOTALS = 18
-    CHANNELS = 19
-    RUNTIMES = 20
+    SOLD = 19
+    CHANNELS = 20
+    RUNTIMES = 21
     MODELS = 30
     """Made last, with the room that the others leave as the style's height."""
     PROBLEMS = 31

@@ -24,6 +24,7 @@ from orchd.domain.state import (
     PublicStatus,
     Severity,
     Snapshot,
+    SoldCount,
     Stopped,
 )
 from orchd.errors import JOB_ANSWERS, Code, OrchdError
@@ -199,12 +200,14 @@ class TestStatus:
             ("0.0.0.0:8443",), "https://h", "", ("byoc",), CertificateStatus(NOW, True, ""), clients=ClientsStatus(NOW)
         )
         channels = ChannelsStatus(5, 1000, 3, 0)
-        known = replace(known, public=public, channels=channels, models=models)
+        sold = (SoldCount(ModelKey("llm", "m"), persistent=True, paid=1),)
+        known = replace(known, public=public, channels=channels, sold=sold, models=models)
         known = replace(known, stopped_elsewhere={ModelKey("llm", "left"): stopped})
         known = replace(known, chain=ChainStatus(1, "0x12", (RpcStatus("h", up=True),)), money=MoneyStatus())
         shown = names(status(known)) - {"byoc", "live-runner", *({*Outcome, *JOB_ANSWERS} - named)}
         assert shown - named == set()
         words = {"true", "null", "error", "warning", "container", "process", "external", "ready", "gateway", "byoc"}
+        words |= {"persistent"}
         words |= {"gone"}  # of `orchd status --json --watch`
         assert named - shown - words == set()
 

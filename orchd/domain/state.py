@@ -357,6 +357,23 @@ class ChannelsStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SoldCount:
+    """How many sessions of a model that orchd has sold itself live now; at least one does.
+
+    Attributes:
+        persistent: they outlive their requests; else each is a single-shot job.
+        paid, free: those that have begun, and those that are ending.
+        pending: those that are being paid for.
+    """
+
+    key: ModelKey
+    persistent: bool
+    paid: int = 0
+    free: int = 0
+    pending: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a reader may know, at one moment.
 
@@ -368,6 +385,7 @@ class Snapshot:
         jobs_listen: addresses of the job listeners.
         public: the listener for payers; None = there is none.
         channels: None = orchd sells no sessions.
+        sold: by model and mode; None = orchd sells no sessions.
         daemon: None = it has no admin pages.
         chain: None = orchd reads none.
         version: grows whenever a model's status has changed, or a model has come or gone.
@@ -387,6 +405,7 @@ class Snapshot:
     jobs_listen: tuple[str, ...] = ()
     public: PublicStatus | None = None
     channels: ChannelsStatus | None = None
+    sold: tuple[SoldCount, ...] | None = None
     daemon: DaemonStatus | None = None
     chain: ChainStatus | None = None
     reload_ok: bool = False

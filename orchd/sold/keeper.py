@@ -23,7 +23,7 @@ from orchd.domain.outcomes import Outcome
 from orchd.domain.signal import Signal
 from orchd.domain.sold import Bought, SoldSession
 from orchd.hooks.refusal import Refusal
-from orchd.sold.live import STATES, LiveSession, LiveSessions
+from orchd.sold.live import LiveSession, LiveSessions
 from orchd.sold.needs import Runners, Slot, SoldStream, SoldStreamLeft, StreamKeeper
 from orchd.sold.token import session_token
 
@@ -127,14 +127,6 @@ class SoldKeeper:
     def all(self) -> list[LiveSession]:
         """Return all that live now."""
         return [*self._live]
-
-    def counts(self) -> dict[ModelKey, dict[str, int]]:
-        """Return how many there are, by model and state."""
-        found: dict[ModelKey, dict[str, int]] = {}
-        for session in self._live:
-            states = found.setdefault(session.key, dict.fromkeys(STATES, 0))
-            states[session.state] += 1
-        return found
 
     # What jobs do.
 

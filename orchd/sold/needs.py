@@ -11,6 +11,7 @@ from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
 from orchd.domain.ports import HostSeen
 from orchd.domain.signal import Signal
+from orchd.domain.snapshots import SnapshotSource
 from orchd.hooks.account import Account
 from orchd.sold.runner_side.runner_side import KeepsChannels
 
@@ -98,6 +99,8 @@ class HasRunners(Protocol):
 
     @property
     def loop(self) -> Runners: ...
+    @property
+    def snapshots(self) -> SnapshotSource: ...
 
 
 class SeesHost(Protocol):

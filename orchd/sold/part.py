@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchd.database.database import HasDatabase
+from orchd.domain.state import Snapshot
 from orchd.part import Context, Part, Roots
 from orchd.sold.keeper import SoldKeeper
 from orchd.sold.metrics import SoldCollector
@@ -10,6 +13,7 @@ from orchd.sold.needs import HasChannels, HasRunners, HasStreams, SeesHost
 from orchd.sold.runner_side.runner_side import RunnerSide
 from orchd.sold.runner_side.urls import RunnerUrls
 from orchd.sold.tables import kept_secret
+from orchd.sold.tally import by_mode, by_state
 
 
 class SoldPart(Part):
@@ -53,7 +57,11 @@ class SoldPart(Part):
         self.sold.restore()
         self.runner_side = RunnerSide(self.sold, channels, database)
         await self.runner_side.restore()
-        SoldCollector(context.metrics, self.sold.counts)
+        SoldCollector(context.metrics, lambda: by_state(self.sold.all()))
+        self._reconcile.snapshots.contribute(None, self._add_to)
 
     def roots(self) -> Roots:
         return {"sold sessions": self.sold.run()}
+
+    def _add_to(self, snapshot: Snapshot) -> Snapshot:
+        return replace(snapshot, sold=by_mode(self.sold.all()))
