@@ -266,8 +266,14 @@ class Bench:
         store: FakeStreamStore | None = None,
         node: NodeCalls | None = None,
         books: OpenAccounts | None = None,
+        streams: Mapping[str, Any] = {},
         **settings: Any,
     ) -> None:
+        """Make one.
+
+        Args:
+            streams: settings of streams that are no default.
+        """
         loop = asyncio.get_running_loop()
         self.models: Mapping[ModelKey, Model] = {model.key: model for model in models}
         self.wanted: list[ModelKey] = []
@@ -297,6 +303,7 @@ class Bench:
             lambda end: self.server.stream_ended(end),
             letting_go=self.letting_go,
             store=store,
+            **streams,
         )
         self.runners = FakeRunners(lambda: self.models, lambda runner: True)
         self.urls = RunnerUrls(SERVICE, INSIDE, lambda: "", lambda: self.models)

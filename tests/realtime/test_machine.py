@@ -31,7 +31,7 @@ from orchd.realtime.starts import Containers
 from orchd.realtime.stream import Stream, StreamEnd
 from orchd.tasks import cancel, spawn
 from tests.fakes.stored import FakeStreamStore
-from tests.fakes.streams import a_keeper, held_for_node
+from tests.fakes.streams import held_for_node
 from tests.jobs.fakes import Bench, FakeHook
 from tests.jobs.messages import request
 from tests.jobs.model import a_model, runner_of
@@ -153,28 +153,19 @@ class StreamMachine(RuleBasedStateMachine):
 
     async def live(self) -> None:
         self.hook = Hook()
-        self.bench = bench = Bench(models=(MODEL,), hooks=[self.hook], is_open=False)
+        streams = {"idle_s": IDLE_S, "unused_s": UNUSED_S, "silence_s": SILENCE_S}
+        bench = Bench(models=(MODEL,), hooks=[self.hook], is_open=False, store=self.store, streams=streams)
         if not hasattr(self, "boxes"):
             self.boxes = Boxes()
         self.ends: Counter[Stream] = Counter()
 
         def ended(end: StreamEnd) -> None:
             self.ends[end.stream] += 1
-            bench.server.stream_ended(end)
 
-        self.keeper = keeper = a_keeper(
-            bench.table,
-            lambda: bench.models,
-            ended,
-            store=self.store,
-            letting_go=bench.letting_go,
-            idle_s=IDLE_S,
-            unused_s=UNUSED_S,
-            silence_s=SILENCE_S,
-        )
+        self.bench, self.keeper = bench, (keeper := bench.keeper)
+        keeper.ended.connect(ended)
         containers: Containers = self.boxes
         keeper.containers = containers
-        bench.keeper = bench.handler._realtime._keeper = keeper
         keeper.over_at_node.connect(lambda key, session: self.node.discard(session))
         bench.table.set_closed(KEY, startable=True, code=Code.NOT_READY, reason="it is cold")
         self.sweep = spawn(keeper.run(), name="sweep")
