@@ -84,6 +84,7 @@ class Door(ABC):
         origin: of the streams that begin here.
         of_node: the node program beside us comes by this door, and what comes must prove that it is from the node.
         public: a listener carries it that everybody reaches, and no node stands before it.
+        sells: what a client begins here is a session that orchd sells itself, a job by its own too.
         open_health: anybody may ask for health, and no hook is asked about that.
         naming: how requests name streams.
         passing: whether a header of the caller's reaches the runner, by its name.
@@ -99,6 +100,7 @@ class Door(ABC):
     origin: ClassVar[Origin]
     of_node: ClassVar[bool] = False
     public: ClassVar[bool] = False
+    sells: ClassVar[bool] = False
     open_health: ClassVar[bool] = False
     naming: ClassVar[StreamNaming] = BY_STREAM_ID
     passing: ClassVar[Memo[bytes, bool]] = TO_RUNNER

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from orchd.domain.ids import Address
 from orchd.domain.model import ExternalLaunch, Model
-from orchd.domain.origins import Origin
 from orchd.doors.base import Door
 from orchd.doors.entrance import Entrance
 from orchd.doors.own import Dropped
@@ -96,7 +95,7 @@ class Plan:
             self.target = way.target
             self.most = model.inference.max_body_mb * MIB
             self.in_session = bool(way.session) or door.in_session(model)
-            self.sells = door.origin is Origin.SOLD and not self.in_session
+            self.sells = door.sells and not self.in_session
             self.elsewhere, self.drops = way.elsewhere, way.drops
             if way.elsewhere is None:
                 self.call = call_of(model, head.method, way.target.partition("?")[0])

@@ -18,7 +18,6 @@ import structlog
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import PriceUnit
-from orchd.domain.origins import Origin
 from orchd.domain.outcomes import Outcome
 from orchd.domain.sold import Bought
 from orchd.doors.routes import Reserve
@@ -138,7 +137,7 @@ class Seller:
 
     async def _carry(self, run: Run, sold: LiveSession, slot: Session) -> None:
         """Have a stream carry the session, and that on the disk."""
-        stream = run.stream = self._keeper.hold(sold.id, Origin.SOLD, slot)
+        stream = run.stream = self._keeper.hold(sold.id, run.door.origin, slot)
         self._keeper.request_began(stream, run.abort)
         self._sold.carried(sold, stream)
         try:

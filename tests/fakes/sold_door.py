@@ -20,6 +20,7 @@ class SessionDoor(Door):
     name: ClassVar[str] = "sessions"
     origin: ClassVar[Origin] = Origin.SOLD
     public: ClassVar[bool] = True
+    sells: ClassVar[bool] = True
     naming: ClassVar[StreamNaming] = BY_STREAM_ID
 
     def takes(self, path: str) -> bool:

@@ -55,6 +55,7 @@ class PublicLiveRunnerDoor(Door):
     name: ClassVar[str] = "public-live-runner"
     origin: ClassVar[Origin] = Origin.SOLD
     public: ClassVar[bool] = True
+    sells: ClassVar[bool] = True
     compares_paths: ClassVar[bool] = True
     passing: ClassVar[Memo[bytes, bool]] = Memo(reaches_runner)
     at_root: ClassVar[frozenset[str]] = frozenset({REFRESH})
