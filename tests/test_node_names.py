@@ -11,7 +11,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NAME = "go-livepeer"
-ITS_OWN = ("BYOC", "byoc_", "CLI port", "cert.pem", "-orchSecret", "-liveRunnerConfig", "go-livepeer 0.", "certificate")
+ITS_OWN = (
+    "BYOC",
+    "gRPC",
+    "byoc_",
+    "CLI port",
+    "cert.pem",
+    "-orchSecret",
+    "-liveRunnerConfig",
+    "go-livepeer 0.",
+    "certificate",
+)
 """What Livepeer Node does not have: a text that speaks of one of these is about go-livepeer."""
 ABOUT_IT = {
     "orchd/advertise/byoc": "BYOC",

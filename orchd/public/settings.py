@@ -113,7 +113,7 @@ class PublicSettings(Section):
     list_full: bool = Field(
         False,
         description="Whether clients of the door live-runner are told of models without a free slot. The default is "
-        "no, as Livepeer Node does; go-livepeer tells of them.",
+        "no: who is told of one would come and get 409.",
     )
     certificate: Annotated[str, IsPath()] = Field(
         "",
