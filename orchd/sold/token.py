@@ -23,6 +23,6 @@ def session_token(secret: bytes, session: str) -> Secret:
     return Secret(hmac.new(secret, b"session token\0" + session.encode(), hashlib.sha256).hexdigest())
 
 
-def is_token(shown: str, token: Secret) -> bool:
+def is_token(shown: bytes, token: Secret) -> bool:
     """Return whether this token was shown; takes the same time whatever was."""
-    return hmac.compare_digest(shown.encode(), token.value.encode())
+    return hmac.compare_digest(shown, token.value.encode())

@@ -13,11 +13,11 @@ SECRET, OTHER = bytes(32), bytes(31) + b"\x01"
 
 def test_a_token_is_of_one_session_and_one_secret() -> None:
     token = session_token(SECRET, "m1")
-    assert is_token(token.value, token)
+    assert is_token(token.value.encode(), token)
     assert len({token.value, session_token(SECRET, "m2").value, session_token(OTHER, "m1").value}) == 3
-    assert not is_token(session_token(SECRET, "m2").value, token)
-    assert not is_token("", token)
-    assert not is_token("ü", token)
+    assert not is_token(session_token(SECRET, "m2").value.encode(), token)
+    assert not is_token(b"", token)
+    assert not is_token("ü".encode(), token)
 
 
 def test_a_token_is_not_shown() -> None:

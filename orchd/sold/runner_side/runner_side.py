@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from hmac import compare_digest
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -23,6 +22,7 @@ from orchd.errors import StoreError
 from orchd.sold.runner_side import tables
 from orchd.sold.runner_side.proxies import SessionProxy, new_proxy_id, read_target
 from orchd.sold.runner_side.session_channels import SessionChannel, new_channel
+from orchd.sold.token import is_token
 from orchd.tasks import caught, spawn
 
 log = structlog.get_logger("orchd.sold")
@@ -138,9 +138,8 @@ class RunnerSide:
     # Who asks.
 
     def speaks_for(self, session: SoldSession, token: bytes) -> bool:
-        """Return whether this token is the session's, in the same time for each wrong one. A container has not seen
-        the one of a pending session."""
-        return compare_digest(self._sold.token(session).value.encode(), token) and not session.pending
+        """Return whether this token is the session's. A container has not seen the one of a pending session."""
+        return is_token(token, self._sold.token(session)) and not session.pending
 
     # Channels.
 
