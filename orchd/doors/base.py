@@ -184,11 +184,12 @@ class Door(ABC):
             return AS_IT_IS
         return AnswerShape(without=LOCATION, extra=b"Location: %b\r\n" % leads)
 
-    def forwarded(self, request: RequestHead, peer: str) -> bytes:
+    def forwarded(self, request: RequestHead, peer: str, scheme: str) -> bytes:
         """Return lines of the head that tell a runner whose request it is. Only doors of the public listener are asked.
 
         Args:
             peer: the caller's address; empty = not known.
+            scheme: of the URL that was asked for.
         """
         return b""
 

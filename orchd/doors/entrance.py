@@ -52,12 +52,14 @@ class Entrance:
         base_path: what stands before every path here; empty, or begins with a slash and does not end with one.
         peer_of: the caller's address by that of its connection and the head; None = the connection's.
         own: keeps what the doors answer themselves; None = it is our own side that asks, and none does.
+        scheme: of the URLs that clients know: `https` also where a proxy of the operator's ends TLS.
     """
 
     doors: Sequence[Door]
     base_path: str = ""
     peer_of: Callable[[str, RequestHead], str] | None = None
     own: OwnAnswerKeeper | None = None
+    scheme: str = "http"
 
     @property
     def silent_s(self) -> float:

@@ -86,7 +86,7 @@ class Forwarder:
             request = self.request(run.head, address, model, plan, lines)
             if not plan.sells:  # Else the next one with the same head is another session.
                 plan.requests[address] = request
-        if plan.door.public and (told := plan.door.forwarded(run.head, run.peer)):
+        if plan.door.public and (told := plan.door.forwarded(run.head, run.peer, plan.entrance.scheme)):
             request = request[:-2] + told + b"\r\n"  # Others may send the same head.
         run.patience_s = self._patience[model.inference.timeout_s]
         connection = self._carrier.take(session.runner) if elsewhere is None else None

@@ -101,7 +101,7 @@ class PublicPart(Part):
         own = PublicAnswers(settings, collector, asyncio.get_running_loop().time, context.lag.timeout)
         peers = Peers(settings.trusted_proxies)
         containers = () if self._runner_side is None else tuple(self._runner_side.doors())
-        entrance = Entrance((*doors, *containers, NowhereDoor()), settings.base_path, peers.peer_of, own)
+        entrance = Entrance((*doors, *containers, NowhereDoor()), settings.base_path, peers.peer_of, own, "https")
         most, jobs = settings.max_connections, context.settings.jobs
         limits = jobs.model_copy(
             update={"listen": settings.listen, "max_connections": most, "max_header_kb": settings.max_header_kb}

@@ -26,10 +26,12 @@ class Container:
 
     Attributes:
         told: of its session, with the last request.
+        scheme: of the URL that was asked for last.
     """
 
     port: int = field(default_factory=free_port)
     told: dict[str, str] = field(default_factory=dict)
+    scheme: str = ""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Container]:
@@ -49,6 +51,7 @@ class Container:
 
     async def _answer(self, request: web.Request) -> web.Response:
         self.told = {name: value for name, value in request.headers.items() if name.startswith("Livepeer-")}
+        self.scheme = request.headers["X-Forwarded-Proto"]
         return web.json_response({"path": request.path_qs, "body": (await request.read()).decode()})
 
     async def asks(self, what: str, body: object = None, method: str = "POST") -> tuple[int, Any]:
@@ -124,6 +127,7 @@ async def test_a_container_behind_orchd_alone_speaks_for_its_session_over_a_rest
             assert status == 200, session
             app_url = place.seen(session["app_url"])
             assert (await called("POST", f"{app_url}/begin", data="x"))[0] == 200
+            assert container.scheme == "https", "as clients see it, whoever ends TLS"
             assert container.told["Livepeer-Session-Control"].startswith(f"{place.inside}/runner/{slug}/session/")
             status, made = await container.asks("channels", {"channels": [{"name": "out", "mime_type": "text/plain"}]})
             assert status == 200
@@ -135,6 +139,8 @@ async def test_a_container_behind_orchd_alone_speaks_for_its_session_over_a_rest
             assert status == 200
             proxied = place.seen(proxy["url"])
             assert (await called("GET", f"{proxied}/deep?a=b"))[1]["path"] == "/deep?a=b"
+            assert (await called("GET", proxied.replace(place.url, place.inside)))[0] == 200
+            assert container.scheme == "http"
             for elsewhere in ("/discovery", f"/apps/{slug}/session", "/status", "/"):
                 assert (await called("GET", f"{place.inside}{elsewhere}"))[0] == 404
             token = container.told["Livepeer-Session-Token"]

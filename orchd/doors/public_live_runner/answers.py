@@ -35,15 +35,16 @@ def reaches_runner(name: bytes) -> bool:
     return known == b"authorization" or (may_reach_runner(name) and known not in FORWARDED)
 
 
-def forwarded(request: RequestHead, peer: str) -> bytes:
+def forwarded(request: RequestHead, peer: str, scheme: str) -> bytes:
     """Return the lines that tell a runner whose request it is (docs/protocol/livepeer-node.md, 9.1).
 
     Args:
         peer: the client's address; empty = not known.
+        scheme: of the URL that it has asked for.
     """
     client = b"X-Forwarded-For: %b\r\n" % peer.encode("ascii") if peer else b""
     host = request.value(b"host") or b""
-    return b"%bX-Forwarded-Host: %b\r\nX-Forwarded-Proto: https\r\n" % (client, host)
+    return b"%bX-Forwarded-Host: %b\r\nX-Forwarded-Proto: %b\r\n" % (client, host, scheme.encode("ascii"))
 
 
 def as_json(status: int, said: Mapping[str, Any]) -> Answered:

@@ -114,9 +114,9 @@ class PublicLiveRunnerDoor(Door):
         below = path.removeprefix(self._base_path + app_path(way.slug, way.session))
         return "../" * (below.count("/") - 1) or "./" if below else "app/"
 
-    def forwarded(self, request: RequestHead, peer: str) -> bytes:
+    def forwarded(self, request: RequestHead, peer: str, scheme: str) -> bytes:
         """See `answers`."""
-        return forwarded(request, peer)
+        return forwarded(request, peer, scheme)
 
     def told_status(self, why: JobRefused) -> int:
         """See `answers`."""

@@ -111,9 +111,9 @@ class RunnerSideDoor(Door):
         """Every call of a proxy is a request in its session."""
         return True
 
-    def forwarded(self, request: RequestHead, peer: str) -> bytes:
+    def forwarded(self, request: RequestHead, peer: str, scheme: str) -> bytes:
         """As of any request of a client's."""
-        return forwarded(request, peer)
+        return forwarded(request, peer, scheme)
 
     def check_status(self, status: int, key: ModelKey) -> None:
         """As the node's door: some statuses are words of the client's signer."""

@@ -255,8 +255,8 @@ def test_payment_payer_and_what_names_a_session_never_reach_a_runner() -> None:
 def test_a_runner_is_told_whose_request_it_is_by_orchd_alone() -> None:
     head = RequestHead(b"POST", APP.encode(), "1.1", [(b"Host", b"ai.example.org"), (b"X-Forwarded-For", b"9.9.9.9")])
     lines = b"X-Forwarded-Host: ai.example.org\r\nX-Forwarded-Proto: https\r\n"
-    assert Rig().door.forwarded(head, "192.0.2.1") == b"X-Forwarded-For: 192.0.2.1\r\n" + lines
-    assert Rig().door.forwarded(head, "") == lines
+    assert Rig().door.forwarded(head, "192.0.2.1", "https") == b"X-Forwarded-For: 192.0.2.1\r\n" + lines
+    assert Rig().door.forwarded(head, "", "https") == lines
 
 
 @pytest.mark.parametrize("status", [402, 480, 482])

@@ -100,6 +100,7 @@ async def test_nothing_of_its_caller_s_stands_for_the_session_or_for_a_payment()
         assert "mine" not in [value for _, value in seen.headers]
         assert session_lines(seen)["Livepeer-Session-Id"] == SESSION
         assert seen.header("X-Forwarded-For") == "192.0.2.1"
+        assert seen.header("X-Forwarded-Proto") == "http", "containers call over plain HTTP"
 
 
 @pytest.mark.parametrize("rest", ["/../x", "/%2e%2e/x", "/a/../../x", "/..%2fx", "/..", "/a\\..\\..\\x", "/.%2e"])
