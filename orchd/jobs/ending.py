@@ -173,6 +173,7 @@ class JobEnding:
 
     def stream_found(self, stream: Stream) -> None:
         """Charge for a stream that was found again, as before the restart."""
+        self._realtime.found(stream)
         account, books = stream.session.account, self._hooks.books
         used_s = None if books is None or account is None else books.used_before(account.id)
         # Where it is known what was used, the time without orchd is not charged.

@@ -20,7 +20,7 @@ from orchd.sessions.table import SessionTable
 if TYPE_CHECKING:
     from orchd.domain.sold import SoldSession
     from orchd.node.ports import NodeCalls
-    from orchd.realtime.session_channels import SessionChannels
+    from orchd.realtime.session_channels import OwnSessionChannels
     from orchd.sold.keeper import SoldKeeper
     from orchd.sold.ports import HasSold
 
@@ -62,7 +62,7 @@ class SessionKeepers:
     streams: Keeper
     node: NodeCalls | None = None
     sold: SoldKeeper | None = None
-    own_channels: Callable[[SoldSession], SessionChannels] | None = None
+    own_channels: Callable[[SoldSession], OwnSessionChannels] | None = None
 
 
 @dataclass(frozen=True, slots=True)

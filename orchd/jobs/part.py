@@ -31,7 +31,7 @@ from orchd.sessions.ports import Sessions
 if TYPE_CHECKING:  # Where there is no node, nothing of its part is imported; so with sessions that are sold.
     from orchd.domain.sold import SoldSession
     from orchd.node.ports import NodeAccess
-    from orchd.realtime.session_channels import SessionChannels
+    from orchd.realtime.session_channels import OwnSessionChannels
     from orchd.sold.ports import HasSold
 
 
@@ -196,7 +196,7 @@ class JobsPart(Part):
         return self._server
 
 
-def _own_channels(sold: HasSold) -> Callable[[SoldSession], SessionChannels]:
+def _own_channels(sold: HasSold) -> Callable[[SoldSession], OwnSessionChannels]:
     from orchd.realtime.own_channels import OwnChannels  # Only where sessions are sold.
 
     return partial(OwnChannels, sold.runner_side, sold.urls)

@@ -109,6 +109,13 @@ class Realtime:
             case StreamCall.STATUS:
                 await self._status(run, way, model, name, body)
 
+    def found(self, stream: Stream) -> None:
+        """A stream was found again after a restart. By its channels, if orchd has made them, is seen whether its client
+        is there."""
+        session = None if self._sold is None else self._sold.carried_by(stream)
+        if session is not None and stream.ran:
+            stream.channels = self._channels.left(session)
+
     def ended(self, run: Run, outcome: Outcome) -> None:
         """A request on a stream is over; one that broke off in the middle of a start takes the stream with it."""
         stream = run.stream

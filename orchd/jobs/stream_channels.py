@@ -9,7 +9,7 @@ from orchd.domain.model import Secret
 from orchd.jobs.run import Run
 from orchd.jobs.stream_head import session_pass
 from orchd.realtime.node_channels import NodeChannels
-from orchd.realtime.session_channels import SessionChannels
+from orchd.realtime.session_channels import OwnSessionChannels, SessionChannels
 from orchd.realtime.stream import Stream
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class StreamChannels:
         own: returns those of a session that orchd has sold; None = it sells none.
     """
 
-    def __init__(self, node: NodeCalls | None, own: Callable[[SoldSession], SessionChannels] | None) -> None:
+    def __init__(self, node: NodeCalls | None, own: Callable[[SoldSession], OwnSessionChannels] | None) -> None:
         self._node = node
         self._own = own
 
@@ -37,3 +37,10 @@ class StreamChannels:
             return None
         route, token = session_pass(run.head)
         return NodeChannels(self._node, route, stream.id, Secret(token)) if route and token else None
+
+    def left(self, session: SoldSession) -> SessionChannels | None:
+        """Return the channels that an earlier orchd has made for the stream of a session; None = its client has brought
+        its own.
+        """
+        channels = None if self._own is None else self._own(session)
+        return channels if channels is not None and channels.all_there else None

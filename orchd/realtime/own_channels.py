@@ -53,7 +53,7 @@ class KnowsUrls(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OwnChannels:
-    """The channels of one session. After `session_channels.SessionChannels`.
+    """The channels of one session. After `session_channels.OwnSessionChannels`.
 
     Their names are those of the session for as long as it lives, over a restart too; then they are empty.
     """
@@ -61,6 +61,10 @@ class OwnChannels:
     side: MakesChannels
     urls: KnowsUrls
     session: SoldSession
+
+    @property
+    def all_there(self) -> bool:
+        return all(self.side.channel_head(self.session.id, name) is not None for name in MIME_TYPES)
 
     async def make(self) -> ChannelSet:
         try:

@@ -32,3 +32,12 @@ class SessionChannels(Protocol):
         None: that can't be told now.
         """
         ...
+
+
+class OwnSessionChannels(SessionChannels, Protocol):
+    """Those of a session that orchd has sold; see `own_channels.OwnChannels`."""
+
+    @property
+    def all_there(self) -> bool:
+        """All of them were made, maybe by an earlier orchd, and were not removed."""
+        ...

@@ -151,6 +151,11 @@ class SoldKeeper:
         """It is paid for, or free, and this stream carries it from now on."""
         session.stream, session.cut = stream, None
 
+    def carried_by(self, stream: SoldStream) -> LiveSession | None:
+        """Return the session that this stream carries; None = it carries none that lives."""
+        session = self._live.find(stream.id)
+        return session if session is not None and session.stream is stream else None
+
     def begun(self, session: LiveSession) -> None:
         """It is pending no more: its time counts from now on."""
         session.pending = False
@@ -256,8 +261,7 @@ class SoldKeeper:
             self.over(session, "its runner was not found again")
 
     def _stream_ending(self, stream: SoldStream, why: str) -> None:
-        session = self._live.find(stream.id) if stream.origin is Origin.SOLD else None
-        if session is not None and session.stream is stream:
+        if (session := self.carried_by(stream)) is not None:
             self._tell_ending(session, why)
 
     def _tell_ending(self, session: LiveSession, why: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from orchd.domain.ids import ModelKey, RunnerId, SessionId
 from orchd.domain.model import Model
 from orchd.domain.outcomes import Outcome
+from orchd.domain.sold import SoldSession
 from orchd.doors.entrance import Entrance
 from orchd.doors.listed import DOORS
 from orchd.errors import Code, JobRefused
@@ -31,6 +32,7 @@ from orchd.jobs.run import Run
 from orchd.jobs.server import JobServer
 from orchd.jobs.settings import JobsSettings
 from orchd.node.ports import NodeCalls
+from orchd.realtime.session_channels import OwnSessionChannels
 from orchd.relay.caller import CallerConnection
 from orchd.relay.wire import Wire
 from orchd.sessions.session import Session
@@ -266,6 +268,7 @@ class Bench:
         store: FakeStreamStore | None = None,
         node: NodeCalls | None = None,
         books: OpenAccounts | None = None,
+        own_channels: Callable[[SoldSession], OwnSessionChannels] | None = None,
         streams: Mapping[str, Any] = {},
         **settings: Any,
     ) -> None:
@@ -311,7 +314,7 @@ class Bench:
         self.server = JobServer(
             self.settings,
             ModelFacts(lambda: self.models, lambda key: self.health, lambda key: self.node_health),
-            SessionKeepers(self.table, self.letting_go, self.keeper, node, self.sold),
+            SessionKeepers(self.table, self.letting_go, self.keeper, node, self.sold, own_channels),
             HookCalls([*self.hooks, *real_hooks], timeout_s=self.settings.hook_timeout_s, books=books),
             JobListeners(
                 self.metrics, self.log, self.hurried.append, lambda key, door: self.unanswered.append((key, door))
