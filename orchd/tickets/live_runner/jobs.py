@@ -140,6 +140,11 @@ class LiveRunnerTickets(JobHook):
         paid = self._till.read(job, job.key.slug)
         self._till.payments.require_fresh()
         manifest = self._till.ledger.manifest(paid.manifest) or paid.agreed(job.key)
+        if manifest.persistent is not self._model(job).persistent:
+            raise PaymentRefused(
+                Fault.MANIFEST_FOREIGN,
+                "cannot take the payment: it is for a session, and work is sold by the job now, or the other way round",
+            )
         if self._till.sold.find(manifest.id) is not None:
             raise PaymentRefused(Fault.SESSION_LIVES, "cannot begin the session: it lives already")
         if manifest.charged:

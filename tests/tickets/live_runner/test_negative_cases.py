@@ -261,6 +261,16 @@ async def test_case_8_a_manifest_of_another_runner_or_payer_is_answered_with_a_n
         await counter.settle(at)
 
 
+async def test_a_manifest_of_a_job_is_none_of_a_session_once_the_entry_was_edited(tmp_path: Path) -> None:
+    async with a_counter(tmp_path, replace(LIVE, persistent=False)) as counter:
+        offer = await counter.challenge()
+        counter.model = counter.models[LIVE.key] = LIVE
+        with pytest.raises(Refusal) as refused:
+            await counter.reserve(offer)
+        assert refused.value.word == "manifest_foreign"
+        await counter.settle(await counter.reserve(healing(refused.value)))
+
+
 async def test_case_9_a_manifest_whose_session_lives_is_refused(tmp_path: Path) -> None:
     async with a_counter(tmp_path) as counter:
         offer = await counter.challenge()
