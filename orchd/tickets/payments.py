@@ -186,7 +186,7 @@ class Payments:
         funds = _NOTHING
         if price.wei:
             check_active(now.facts)
-            funds = check_funds(await self._funds(payer), now.facts)
+            funds = check_funds(payer, await self._funds(payer), now.facts)
         basis = Basis(scheme.name, payer, Fraction(price.wei), work if scheme.bound_to_work else "", price.fixed)
         economics = self._rules.economics(scheme, price, now.gas_price, unpaid_s)
         random = self._random(SEED_RANDOM_BYTES)

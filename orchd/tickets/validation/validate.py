@@ -92,7 +92,7 @@ def validate(payment: Payment, expected: Expected, rands: Rands, facts: PaymentF
     _check_count(payment, scheme)
     check_active(facts.chain)
     price = _price(payment, expected)
-    check_funds(facts.payer, facts.chain)
+    check_funds(payment.sender, facts.payer, facts.chain)
     rand = _rand(payment, terms, expected, price, rands)
     _check_terms(terms, facts)
     used = set[int]()
@@ -148,7 +148,7 @@ def check_again(taken: Taken, scheme: Scheme, facts: PaymentFacts) -> None:
     if taken.terms is None:
         return
     check_active(facts.chain)
-    check_funds(facts.payer, facts.chain)
+    check_funds(taken.payer, facts.payer, facts.chain)
     _check_terms(taken.terms, facts)
     used = set[int]()
     for nonce in taken.nonces:
@@ -204,20 +204,24 @@ def _price(payment: Payment, expected: Expected) -> Fraction:
     return price
 
 
-def check_funds(payer: PayerFacts | None, chain: ChainFacts) -> PayerFacts:
+def check_funds(address: bytes, payer: PayerFacts | None, chain: ChainFacts) -> PayerFacts:
     """Check what backs a payer's tickets, and return it.
+
+    Args:
+        address: 20 bytes; it is named in the refusal, since the operator may want to know who comes without funds.
 
     Raises:
         PaymentRefused.
     """
+    whom = f"cannot be paid by 0x{address.hex()}"
     if payer is None:
-        raise _refused(Fault.SENDER_UNKNOWN, "what backs its tickets is not known now; try again")
+        raise PaymentRefused(Fault.SENDER_UNKNOWN, f"{whom}: what backs its tickets is not known now; try again")
     if payer.unlocks_soon(chain.round):
-        raise _refused(Fault.SENDER_UNLOCKING, "its sender is set to unlock its deposit and reserve soon")
+        raise PaymentRefused(Fault.SENDER_UNLOCKING, f"{whom}: it is set to unlock its deposit and reserve soon")
     if payer.deposit <= 0 or payer.reserve <= 0:
-        raise _refused(Fault.SENDER_FUNDS, "its sender has no deposit or no reserve")
+        raise PaymentRefused(Fault.SENDER_FUNDS, f"{whom}: it has no deposit or no reserve")
     if payer.unredeemed > payer.available:
-        raise _refused(Fault.SENDER_FUNDS, "its sender's tickets that have won exceed its deposit and reserve")
+        raise PaymentRefused(Fault.SENDER_FUNDS, f"{whom}: its tickets that have won exceed its deposit and reserve")
     return payer
 
 

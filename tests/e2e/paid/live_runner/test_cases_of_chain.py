@@ -68,6 +68,8 @@ async def test_17_payers_whose_tickets_are_worth_nothing(shop: Shop) -> None:
         setattr(its, what, 0)
         await shop.sees_the_chain()
         refused(await poor.send(path_of(LIVE), poor.pay(offered, range(1, 6))), 400)
+        reason = shop.logged("job_done")[-1]["reason"]
+        assert reason == f"cannot be paid by {poor.address.lower()}: it has no deposit or no reserve"
         setattr(its, what, wei)
     its.withdraw_round = shop.chain.round + 1
     await shop.sees_the_chain()
