@@ -230,7 +230,7 @@ class App:
         def listening(port: int, at: str) -> None:
             sold.urls.listening(port, at)
 
-        return RunnerSideOpening(doors, lambda: runtimes.host_seen, listening)
+        return RunnerSideOpening(doors, lambda: runtimes.host_seen, runtimes.host_known, listening)
 
     def _add(self, part: Callable[P, T]) -> Callable[P, T]:
         """Return what makes this part, or another one in place of it, and puts it at the end of the list."""

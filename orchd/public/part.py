@@ -128,6 +128,7 @@ class PublicPart(Part):
 
         setting = self._context.settings.public.runner_listen
         self._runners = RunnerListener(setting, opening.host_seen, open_at)
+        opening.host_known.connect(self._runners.look)
         opening.listening(*await self._runners.open())
 
     async def _open_tls(self, collector: PublicCollector) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from orchd.domain.ports import HostSeen
+from orchd.domain.signal import Signal
 from orchd.doors.base import Door
 from orchd.errors import OrchdError
 from orchd.relay.listener import OpenListener
@@ -22,7 +23,7 @@ from orchd.settings.addresses import split_listen
 log = structlog.get_logger("orchd.public")
 
 LOOK_S = 1.0
-"""How often the containers' network is looked at; that costs nothing, as the engine is not asked for it."""
+"""How often the containers' network is looked at, beside when the engine says something; the engine is not asked."""
 LOOPBACK = "127.0.0.1"
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 WAITING = "containers can't reach orchd for their sessions yet: the engine has not said at which address they would"
@@ -35,11 +36,13 @@ class RunnerSideOpening:
     Attributes:
         doors: makes them; called when the parts below are open.
         host_seen: returns where containers reach orchd.
+        host_known: the engine has said it.
         listening: is told the port, and the address if it is one alone.
     """
 
     doors: Callable[[], Sequence[Door]]
     host_seen: Callable[[], HostSeen]
+    host_known: Signal[()]
     listening: Callable[[int, str], None]
 
 
@@ -64,6 +67,7 @@ class RunnerListener:
         self._at = ""
         self._withdrawn = False
         self._trouble = ""
+        self._news = asyncio.Event()
 
     async def open(self) -> tuple[int, str]:
         """Take the port that the setting names; return it, and the address if it is one alone.
@@ -83,10 +87,19 @@ class RunnerListener:
     async def follow(self) -> None:
         """Listen where containers reach orchd, now and whenever that changes. Never returns."""
         while True:
+            self._news.clear()
             address = self._host_seen().address if self._follows and not self._withdrawn else ""
             if address not in ("", self._at):
                 await self._move(address)
-            await asyncio.sleep(LOOK_S)
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+
+    def look(self) -> None:
+        """Look now: where containers reach orchd has become known, and they may be asking already."""
+        self._news.set()
 
     async def _move(self, address: str) -> None:
         assert self._first is not None

@@ -12,12 +12,16 @@ from orchd.settings.tree import Settings
 
 
 def make_runtimes(
-    settings: Settings, state_dir: Path, on_event: Callable[[str, str], None] = lambda kind, event: None
+    settings: Settings,
+    state_dir: Path,
+    on_event: Callable[[str, str], None] = lambda kind, event: None,
+    on_open: Callable[[], None] = lambda: None,
 ) -> dict[RuntimeId, Runtime]:
     """Return the runtimes that the settings allow, not opened.
 
     Args:
         on_event: called with the kind and a word for what a runtime reports about our runners.
+        on_open: called when that of containers has been opened.
     """
     made: list[Runtime] = [ProcessRuntime(settings.process, instance=settings.instance, state_dir=state_dir)]
     if settings.docker.enabled:
@@ -29,6 +33,7 @@ def make_runtimes(
             state_dir=str(state_dir),
             models_folder=str(Path(settings.models_file).absolute().parent),
             on_event=on_event,
+            on_open=on_open,
         )
         made.append(docker)
     return {runtime.id: runtime for runtime in made}

@@ -8,6 +8,7 @@ from orchd.domain.details import HostGpu
 from orchd.domain.model import RunnerKind
 from orchd.domain.ports import HostSeen, Runtime
 from orchd.domain.runtime_id import RuntimeId
+from orchd.domain.signal import Signal
 from orchd.part import Context, Part
 from orchd.runtime.keep import KeptReader
 from orchd.runtime.make import make_runtimes
@@ -36,11 +37,13 @@ class RuntimesPart(Part):
     def __init__(self, context: Context) -> None:
         self._context = context
         self.kept = KeptReader(context.state_dir)
+        self.host_known: Signal[()] = Signal()
 
     def make(self) -> Mapping[RuntimeId, Runtime]:
         """Return the runtimes that the settings allow, not opened."""
         context = self._context
-        return make_runtimes(context.settings, context.state_dir, self.collector.runtime_event)
+        reported = self.collector.runtime_event
+        return make_runtimes(context.settings, context.state_dir, reported, self.host_known.emit)
 
     async def open(self) -> None:
         self.collector = RuntimeCollector(self._context.metrics)

@@ -81,6 +81,21 @@ async def test_it_is_at_loopback_from_the_start_on_and_at_the_gateway_once_that_
 
 
 @virtual_time
+async def test_it_is_at_the_gateway_in_the_moment_in_which_that_is_known() -> None:
+    machine = Machine()
+    listener = machine.listener()
+    await listener.open()
+    following = spawn(listener.follow(), name="follow")
+    await asyncio.sleep(LOOK_S / 2)
+    machine.seen = GATEWAY
+    listener.look()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert listener.listen == ("127.0.0.1:8739", "172.18.0.1:8739")
+    await cancel(following)
+
+
+@virtual_time
 async def test_a_port_that_the_system_chooses_is_the_same_at_the_gateway() -> None:
     machine = Machine(GATEWAY)
     listener = machine.listener(":0")

@@ -55,6 +55,7 @@ class DockerRuntime:
     Args:
         models_folder: absolute; where the models file lies, and volumes beside it.
         on_event: told of each container event of this instance, as (kind, event): a metric.
+        on_open: called whenever it has been opened, before anything is said of a container: `host_seen` is known.
     """
 
     id = RuntimeId(RunnerKind.CONTAINER)
@@ -67,11 +68,13 @@ class DockerRuntime:
         state_dir: str,
         models_folder: str = "/etc/orchd",
         on_event: Callable[[str, str], None] = ignore,
+        on_open: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._instance = instance
         self._state_dir = state_dir
         self._on_event = on_event
+        self._on_open = on_open
         self._models_folder = models_folder
         self._own_mounts: list[dict[str, Any]] | None = None
         self._own_address = ""
@@ -81,6 +84,7 @@ class DockerRuntime:
         self._whereabouts = ContainerWhereabouts(self._engine)
         self._claim: Claim | None = None
         self._reach = Reach.ADDRESS
+        self._was_open = False
         # Held from the choice of GPUs until the label that tells of it exists.
         self._choosing = asyncio.Lock()
         self._network = SharedNetwork(self._engine, settings.network, {spec.INSTANCE: instance})
@@ -91,6 +95,8 @@ class DockerRuntime:
     @property
     def host_seen(self) -> HostSeen:
         """See `reach.host_seen`."""
+        if not self._was_open:
+            return HostSeen()
         return host_seen(self._reach, self._network.gateway, self._own_address)
 
     @property
@@ -122,6 +128,8 @@ class DockerRuntime:
             routed=is_routed(await self._engine.info(), local=self._engine.local),
         )
         log.info("engine_connected", engine=self._engine.where, network=network, reach=self._reach.value)
+        self._was_open = True
+        self._on_open()
 
     async def _own_container(self) -> dict[str, Any] | None:
         """Return the inspection of the container that orchd runs in, if it is one of this engine."""

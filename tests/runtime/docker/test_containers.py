@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from orchd.domain.model import ContainerLaunch, GpuRequest, StopSpec
-from orchd.domain.ports import Runtime, SightedAs, StopReport
+from orchd.domain.ports import HostSeen, Runtime, SightedAs, StopReport
 from orchd.domain.whereabouts import Whereabouts
 from orchd.errors import Code, EngineUnavailable, LaunchError, OrchdError
 from orchd.reconcile.hints import why_it_failed
@@ -80,6 +80,17 @@ async def test_a_container_is_found_by_alias_and_short_id_and_finds_the_host(ben
         assert bench.client.exec_inspect(looked_up)["ExitCode"] == 0, name
     asked = f"import urllib.request as u; print(u.urlopen('http://{wanted.key.slug}-0:8000/health').read())"
     assert b"ok" in bench.client.exec_start(bench.client.exec_create(other, ["python3", "-c", asked])["Id"])
+
+
+async def test_where_containers_reach_the_host_is_told_as_soon_as_it_is_known(instance: str) -> None:
+    told: list[HostSeen] = []
+    settings = DockerSettings(network=f"{instance}-net")
+    runtime = DockerRuntime(settings, instance=instance, state_dir="/", on_open=lambda: told.append(runtime.host_seen))
+    assert runtime.host_seen == HostSeen()
+    await runtime.open()
+    assert told == [runtime.host_seen]
+    assert told[0].address
+    await runtime.close()
 
 
 async def test_a_container_reaches_the_host_where_the_runtime_says(bench: Bench) -> None:
