@@ -13,6 +13,7 @@ from fractions import Fraction
 
 from orchd.domain.model import Model
 from orchd.tickets.ledger.ports import Ledger, LedgerKey, Manifest
+from orchd.tickets.live_runner.listed_prices import is_paid
 from orchd.tickets.live_runner.ports import Challenge
 from orchd.tickets.payments import Payments
 from orchd.tickets.prices import WorkPrice
@@ -66,6 +67,21 @@ class Challenges:
     def now(self) -> int:
         """Return Unix time, whole seconds."""
         return int(self._clock())
+
+    def check_price(self, model: Model, manifest: Manifest) -> None:
+        """Check that a new session may still begin at a manifest's price: new terms for it can be had for ever.
+
+        Raises:
+            PaymentRefused: it was issued longer ago than any challenge holds, and the price was raised.
+        """
+        if self.now() - manifest.issued_at < AUTH_VALID_S:
+            return
+        price = self._price(model, f"0x{manifest.key.payer.hex()}")
+        if price.wei and (price.fixed is not manifest.fixed or not is_paid(price.wei, int(manifest.price))):
+            raise PaymentRefused(
+                Fault.PRICE_RAISED,
+                f"cannot begin the session: its price of {manifest.price} wei was raised to {price.wei}",
+            )
 
     async def new(self, model: Model, payer: bytes) -> Challenge:
         """Return a challenge for a new session.

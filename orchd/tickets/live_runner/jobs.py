@@ -147,8 +147,8 @@ class LiveRunnerTickets(JobHook):
             )
         if self._till.sold.find(manifest.id) is not None:
             raise PaymentRefused(Fault.SESSION_LIVES, "cannot begin the session: it lives already")
-        if manifest.charged:
-            raise PaymentRefused(Fault.MANIFEST_USED, "cannot begin the session: its price was paid, and it is over")
+        _check_unused(manifest)
+        self._till.challenges.check_price(self._model(job), manifest)
         sender = paid.payment.sender
         expected = Expected(
             LIVE_RUNNER, self._till.payments.recipient, sender, price=manifest.price, fixed=manifest.fixed
@@ -164,12 +164,26 @@ class LiveRunnerTickets(JobHook):
         manifest = paying.manifest
         self._till.charging.waiting.pop(manifest.id, None)  # From now on its session is found.
         try:
+            self._check_covered(paying)
             await self._book(job, paying)
         except PaymentRefused as why:
             raise await self._refusal(job, why) from why
         session = self._till.sold.find(manifest.id)
         assert session is not None, "it was registered before"
         self._till.charging.begin(job.account_id, manifest, session)
+
+    def _check_covered(self, paying: PaidStart) -> None:
+        """Check that a fixed price is still covered: since it was, another session may have come, been paid for with
+        the same credit, and ended.
+
+        Raises:
+            PaymentRefused: it is not; nothing of this payment was used up.
+        """
+        if not paying.manifest.fixed:
+            return
+        _check_unused(self._till.ledger.manifest(paying.manifest.id) or paying.manifest)
+        if (missing := self._missing(paying)) > 0:
+            raise PaymentRefused(Fault.CREDIT_SHORT, f"cannot begin: {missing} wei of {paying.manifest.price} are gone")
 
     async def _book(self, job: Job, paying: PaidStart) -> None:
         assert job.key is not None
@@ -204,6 +218,16 @@ class LiveRunnerTickets(JobHook):
             await self._till.charging.end(account.id, nothing=nothing)
         except StoreError as exc:
             log.warning("charge_not_written", account=account.id, why=exc.message, then="it is tried again")
+
+
+def _check_unused(manifest: Manifest) -> None:
+    """Check that no session was charged the fixed price of a manifest.
+
+    Raises:
+        PaymentRefused.
+    """
+    if manifest.charged:
+        raise PaymentRefused(Fault.MANIFEST_USED, "cannot begin the session: its price was paid, and it is over")
 
 
 def is_due(charged: ChargedSession, outcome: Outcome, usage: Usage) -> bool:

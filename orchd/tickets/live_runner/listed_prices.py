@@ -59,9 +59,9 @@ class ListedPrices:
         clients of all directories pay."""
         carried = [wei for wei, fixed in self._carried(key, now) if wei and fixed == price.fixed]
         least = min(carried, default=price.wei)
-        if _is_paid(price.wei, least):
+        if is_paid(price.wei, least):
             return price
-        return WorkPrice(max(wei for wei in carried if _is_paid(wei, least)), price.fixed)
+        return WorkPrice(max(wei for wei in carried if is_paid(wei, least)), price.fixed)
 
     def all(self, now: float) -> Iterator[ListedPrice]:
         """Yield those that directories may carry, and forget the others."""
@@ -87,6 +87,6 @@ class ListedPrices:
         return [price for price, until in untils.items() if until is None or now < until + self._honour_s]
 
 
-def _is_paid(wei: int, listed: int) -> bool:
+def is_paid(wei: int, listed: int) -> bool:
     """Return whether a client pays this whose directory says `listed`: it computes with floats, so not at the edge."""
     return wei <= listed or wei * 1000 < listed * _MORE_PER_1000

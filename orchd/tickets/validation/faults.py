@@ -78,6 +78,7 @@ class Fault(StrEnum):
     MANIFEST_DIFFERS = "manifest_differs", Grade.REJECT, Blame.CREDENTIALS
     MANIFEST_FOREIGN = "manifest_foreign", Grade.REJECT, Blame.MANIFEST
     MANIFEST_USED = "manifest_used", Grade.REJECT, Blame.MANIFEST
+    PRICE_RAISED = "price_raised", Grade.REJECT, Blame.MANIFEST
     REFRESH_BODY = "refresh_body", Grade.UNREADABLE, Blame.UNREADABLE
 
     # The session that is paid for.

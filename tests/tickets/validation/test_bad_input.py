@@ -185,7 +185,7 @@ ELSEWHERE = {
     Fault.CAPABILITY_MISSING,  # With the tokens.
     # With the sessions that are sold here.
     *(Fault.MANIFEST_USED, Fault.REFRESH_BODY, Fault.SESSION_UNKNOWN, Fault.SESSION_LIVES, Fault.SESSION_FIXED),
-    *(Fault.SESSION_PENDING, Fault.ANSWER_LATE),
+    *(Fault.SESSION_PENDING, Fault.ANSWER_LATE, Fault.PRICE_RAISED),
 }
 """Tested where they come about."""
 

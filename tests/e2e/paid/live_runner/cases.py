@@ -27,10 +27,21 @@ def case(
     """Make a test of what plays the case of this number, or a part of it.
 
     Args:
+        more, fields: as of `whole`.
+    """
+    PLAYED.add(number)
+    return whole(more, **fields)
+
+
+def whole(
+    more: dict[str, Any] | None = None, **fields: Any
+) -> Callable[[Callable[[Shop], Awaitable[None]]], Callable[[Path], None]]:
+    """Make a test of what is played with a whole orchd.
+
+    Args:
         more: settings by section.
         fields: of each entry of aiModels.json.
     """
-    PLAYED.add(number)
 
     def test_of(played: Callable[[Shop], Awaitable[None]]) -> Callable[[Path], None]:
         async def story(folder: Path) -> None:
