@@ -396,6 +396,22 @@ async def test_another_request_joins_a_job_that_is_a_session_takes_no_slot_and_e
 
 
 @virtual_time
+async def test_nobody_joins_a_job_that_is_still_being_paid_for() -> None:
+    bench = a_bench(models=(a_model(),))
+    bench.hooks[0].hangs.add("admit")
+    paying = bench.caller(request(("Manifest", "m1"), target=f"{SLUG}/app/image", body=b"x"))
+    await bench.settle()
+    session = bench.sold.find("m1")
+    assert session is not None
+    assert session.pending
+    assert (await bench.serve(app())).messages[0].status == 404
+    assert bench.network.requests == []
+    paying.lose()
+    await bench.idle()
+    nothing_is_left(bench)
+
+
+@virtual_time
 async def test_who_connects_hears_of_each_session_that_it_began_that_its_end_begins_and_that_it_has_ended() -> None:
     bench = a_bench()
     heard: list[str] = []
