@@ -56,7 +56,7 @@ def way_in(
     gpus = ToldGpus(reconcile.gpus, settings.docker.gpu_ids)
     prices: Prices = tickets.prices.list_now
     if not backed:
-        prices = _unpaid(prices, all_free=settings.tickets.off_chain == "trust")
+        prices = for_nothing(prices, all_free=settings.tickets.off_chain == "trust")
     findable = Findable(settings.orchestrator.capability, public.offer_cold, public.list_full)
     market = Market(reconcile.loop, slots, prices, gpus.of, findable)
     clients = ClientsSeen(time.time)
@@ -73,7 +73,7 @@ def way_in(
 Prices = Callable[[Iterable[Model]], Mapping[ModelKey, WorkPrice]]
 
 
-def _unpaid(prices: Prices, *, all_free: bool) -> Prices:
+def for_nothing(prices: Prices, *, all_free: bool) -> Prices:
     """Return the prices where nobody can be paid: only what is free can be had, or everything is free."""
 
     def free(models: Iterable[Model]) -> Mapping[ModelKey, WorkPrice]:

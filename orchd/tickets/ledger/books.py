@@ -97,7 +97,8 @@ class Books:
         )
         self.view, self._keys = opened.view, opened.keys
         if opened.died:
-            log.warning("ledger_sessions_died", count=opened.died, why="orchd ended before they did")
+            then = "they are charged up to the last written charge; those that go on, again from their first answer on"
+            log.warning("ledger_sessions_died", count=opened.died, why="orchd ended before they did", then=then)
         try:
             self._marker.open(self.view.state.ledger, self.view.state.commits)
         except StoreError as exc:  # No payment is taken until it can be.
