@@ -6,10 +6,7 @@ our own and terms that have expired on their way are 503, and each answer comes 
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -18,7 +15,7 @@ from orchd.domain.model import Model
 from orchd.domain.sold import SoldSession
 from orchd.tickets.ledger.ports import Manifest
 from orchd.tickets.live_runner.ports import Challenge, DeskRequest
-from orchd.tickets.live_runner.till import Till
+from orchd.tickets.live_runner.till import Till, in_time
 from orchd.tickets.validation.credentials import read_payer
 from orchd.tickets.validation.credit import rounded
 from orchd.tickets.validation.faults import Fault, PaymentRefused
@@ -27,9 +24,6 @@ from orchd.tickets.validation.signatures import read_address
 from orchd.tickets.validation.validate import Expected, Taken
 
 log = structlog.get_logger("orchd.tickets")
-
-ANSWER_S = 2.0
-"""Longest time for one answer: clients wait for 5 s in all, and their request may have taken some of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +41,13 @@ class Desk:
         """See `ports.LiveRunnerDesk`."""
         with self.till.refusing():
             payer = read_payer(asked.job.header(b"livepeer-payer-address") or b"")
-            async with _in_time():
+            async with in_time():
                 return await self.till.challenges.new(model, payer)
 
     async def top_up(self, asked: DeskRequest, slug: str, manifest: str) -> Challenge:
         """See `ports.LiveRunnerDesk`."""
         with self.till.refusing(Occasion.TOP_UP):
-            async with _in_time():
+            async with in_time():
                 return await self._top_up(asked, self._to_be_paid(slug, manifest))
 
     async def refresh(self, asked: DeskRequest) -> Challenge:
@@ -63,7 +57,7 @@ class Desk:
             manifest = self.till.ledger.manifest(id)
             if manifest is None or manifest.key.payer != payer:
                 raise _unknown()
-            async with _in_time():
+            async with in_time():
                 return await self.till.challenges.again(manifest, self.till.charging.unpaid_s(manifest))
 
     def knows(self, manifest: str) -> bool:
@@ -112,17 +106,6 @@ class Desk:
             return await self.till.challenges.again(manifest)
         except PaymentRefused:
             return self.till.challenges.worded(manifest, taken.terms)
-
-
-@asynccontextmanager
-async def _in_time() -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(ANSWER_S):
-            yield
-    except TimeoutError as exc:
-        raise PaymentRefused(
-            Fault.ANSWER_LATE, f"cannot answer within {ANSWER_S:g} s: an RPC server or the disk is too slow; try again"
-        ) from exc
 
 
 def _read_refresh(body: bytes) -> tuple[bytes, str]:

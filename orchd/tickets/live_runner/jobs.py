@@ -31,7 +31,7 @@ from orchd.tickets.byoc_tickets import BAD_BODY
 from orchd.tickets.ledger.ports import Manifest
 from orchd.tickets.live_runner.charging import ChargedSession, PaidStart
 from orchd.tickets.live_runner.ports import Challenge
-from orchd.tickets.live_runner.till import Till, headers
+from orchd.tickets.live_runner.till import Till, headers, in_time
 from orchd.tickets.refusals import refusal
 from orchd.tickets.validation.credentials import read_payer
 from orchd.tickets.validation.credit import rounded
@@ -114,9 +114,12 @@ class LiveRunnerTickets(JobHook):
     async def _identify(self, job: Job) -> None:
         short_of = None
         try:
-            paying = await self._judged(job)
-            if paying.manifest.fixed and (missing := self._missing(paying)) > 0:
-                await self._book(job, paying)
+            async with in_time():
+                paying = await self._judged(job)
+                missing = self._missing(paying) if paying.manifest.fixed else 0
+                if missing > 0:
+                    await self._book(job, paying)
+            if missing > 0:
                 short_of = paying.manifest
                 raise PaymentRefused(
                     Fault.CREDIT_SHORT,
@@ -165,7 +168,8 @@ class LiveRunnerTickets(JobHook):
         self._till.charging.waiting.pop(manifest.id, None)  # From now on its session is found.
         try:
             self._check_covered(paying)
-            await self._book(job, paying)
+            async with in_time():
+                await self._book(job, paying)
         except PaymentRefused as why:
             raise await self._refusal(job, why) from why
         session = self._till.sold.find(manifest.id)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from orchd.domain.sold import SoldSessions
@@ -14,7 +16,11 @@ from orchd.tickets.live_runner.credentials import Paid, read_paid
 from orchd.tickets.payments import Payments
 from orchd.tickets.prices import WorkPrice
 from orchd.tickets.refusals import refusing
+from orchd.tickets.validation.faults import Fault, PaymentRefused
 from orchd.tickets.validation.schemes import LIVE_RUNNER, Occasion
+
+ANSWER_S = 2.0
+"""Longest time for one answer: clients wait for 5 s in all, and their request may have taken some of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +55,19 @@ class Till:
 def headers(job: Job) -> tuple[bytes, bytes]:
     """Return segment and payment of a request; empty = it has none."""
     return job.header(b"livepeer-segment") or b"", job.header(b"livepeer-payment") or b""
+
+
+@asynccontextmanager
+async def in_time() -> AsyncIterator[None]:
+    """Do what a client waits for within `ANSWER_S`.
+
+    Raises:
+        PaymentRefused: it takes longer.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            yield
+    except TimeoutError as exc:
+        raise PaymentRefused(
+            Fault.ANSWER_LATE, f"cannot answer within {ANSWER_S:g} s: an RPC server or the disk is too slow; try again"
+        ) from exc
