@@ -32,6 +32,7 @@ class Code(StrEnum):
     STREAM_RUNNING = "stream_running"
     STREAM_UNKNOWN = "stream_unknown"
     STREAM_ROUTE = "stream_route"
+    SESSION_ENDED = "session_ended"
     CHANNELS_UNAVAILABLE = "channels_unavailable"
     HOOK_FAILED = "hook_failed"
     HOOK_REFUSED = "hook_refused"
@@ -210,6 +211,7 @@ JOB_ANSWERS: dict[Code, int] = {
     Code.STREAM_RUNNING: 503,
     Code.STREAM_UNKNOWN: 404,
     Code.STREAM_ROUTE: 403,
+    Code.SESSION_ENDED: 503,
     Code.CHANNELS_UNAVAILABLE: 503,
     Code.HOOK_FAILED: 503,
     Code.HOOK_REFUSED: 403,

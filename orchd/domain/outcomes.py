@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 
@@ -21,3 +22,8 @@ class Outcome(StrEnum):
     """Cut by orchd: drain deadline, runner gone, the node gone that had reserved the session, shutdown."""
     ERROR = "error"
     """A bug of ours."""
+
+
+Cut = Callable[[str, str], None]
+"""Ends a request that is under way, soon; only the first call counts. Gets why, and the same in a word for programs if
+it is the end of its session that ends it; empty = it is not."""

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.outcomes import Outcome
 from orchd.domain.signal import Signal
+
+
+class EndWord(StrEnum):
+    """Why a session has ended, for programs: what the requests in it are told that are cut then."""
+
+    STOPPED = "session_stopped"
+    """Its client or its container has ended it."""
+    IDLE = "session_idle"
+    """Nobody has used it."""
+
+
+class EndSession(Protocol):
+    """Ends a session soon, with what is in flight. Repeats are fine."""
+
+    def __call__(self, outcome: Outcome, why: str, word: str = "") -> None:
+        """Begin its end.
+
+        Args:
+            word: for programs; empty = `session_ended`.
+        """
+        ...
 
 
 @dataclass(eq=False, slots=True)
@@ -26,7 +47,7 @@ class SoldSession:
         pending: its payment is being booked: it is counted, and its container does not see it yet.
         ending: its end has begun: no request and no payment is taken in it, and its container has its last word.
         sign_at: loop clock, seconds: the last request, byte (of its channels, too) or top-up.
-        end: ends it soon, with what is in flight; gets how and why. Repeats are fine.
+        end: ends it.
     """
 
     id: str
@@ -35,7 +56,7 @@ class SoldSession:
     persistent: bool
     fixed: bool
     sign_at: float
-    end: Callable[[Outcome, str], None]
+    end: EndSession
     account: str = ""
     pending: bool = True
     ending: bool = False
@@ -74,6 +95,11 @@ class SoldSessions(Protocol):
 
     def was_here(self, id: str) -> bool:
         """Return whether one of this id has ended lately."""
+        ...
+
+    async def forgotten(self, session: SoldSession, within_s: float) -> None:
+        """Return when a session whose end has begun can't come back after a restart. If the disk is broken, or takes
+        longer than so many seconds, that is logged."""
         ...
 
     def of_account(self, account: str) -> SoldSession | None:

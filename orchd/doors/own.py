@@ -17,12 +17,15 @@ class OwnRequest(Protocol):
     Attributes:
         job: the request, as the hooks have seen it: head, peer, and whatever they keep with it.
         body: the whole of it, if the route takes any.
+        seconds: longest time of one answer.
     """
 
     @property
     def job(self) -> Job: ...
     @property
     def body(self) -> bytes: ...
+    @property
+    def seconds(self) -> float: ...
 
     def limit_payer(self, payer: str) -> None:
         """Count a request of this payer's, once it is known who asks.

@@ -28,14 +28,14 @@ class Accounts:
 
     Args:
         hooks: who charges and settles.
-        end_stream: ends a stream that a hook will not charge for any more; gets why.
+        end_stream: ends a stream that a hook will not charge for any more; gets why, in words and for programs.
         closed: called when an account has been closed.
     """
 
     def __init__(
         self,
         hooks: HookCalls,
-        end_stream: Callable[[Stream, Outcome, str], None],
+        end_stream: Callable[[Stream, Outcome, str, str], None],
         closed: Callable[[], None],
     ) -> None:
         self._hooks = hooks
@@ -140,7 +140,7 @@ class Accounts:
                 account,
                 stream.session.began_at,
                 ended,
-                lambda no: self._end_stream(stream, Outcome.ABORTED, no.message),
+                lambda no: self._end_stream(stream, Outcome.ABORTED, no.message, no.word),
             )
             self._streams[stream] = ended, spawn(charge, name=f"charge stream {stream.id}")
 

@@ -28,6 +28,10 @@ class _Asked:
     body: bytes = b""
     payer: str = ""
 
+    @property
+    def seconds(self) -> float:
+        return self.keeper.seconds
+
     def limit_payer(self, payer: str) -> None:
         self.payer = payer
         self.keeper.limit_payer(payer)

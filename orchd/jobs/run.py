@@ -305,9 +305,9 @@ class Run:
             raise error
         return result  # type: ignore[no-any-return]
 
-    def abort(self, reason: str) -> None:
-        """After `Session.abort`."""
-        self.cut(Aborted(Code.DRAINING, f"cannot go on: {reason}"))
+    def abort(self, reason: str, word: str = "") -> None:
+        """After `Session.abort`, and `domain.outcomes.Cut`."""
+        self.cut(Aborted(Code.SESSION_ENDED if word else Code.DRAINING, f"cannot go on: {reason}", word=word))
 
     # Timeouts. One runs at a time; its code tells who caused it.
 

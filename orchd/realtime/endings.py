@@ -6,22 +6,25 @@ ending, the stream is over, but its slot is letting go (`sessions.letting_go`).
 
 A caller's stop ends a stream, but not the session that was reserved for it, at the node or here: that is the client's
 to end, who may start another one in it. Whatever else ends a stream ends its session at the node, too (`node_ends.py`).
-The requests in a session that orchd has sold are cut as soon as its end begins: nobody pays for them any more.
+The requests in a session that orchd has sold are cut as soon as its end begins: nobody pays for them any more. Its
+record is dropped at once, too: it must not be there again after a restart, even if its container takes long to stop.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import structlog
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.origins import Origin
-from orchd.domain.outcomes import Outcome
+from orchd.domain.outcomes import Cut, Outcome
 from orchd.domain.phases import StreamEvent, StreamPhase
 from orchd.domain.signal import Signal
 from orchd.domain.stores import StreamStore
+from orchd.errors import Code
 from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.node_ends import NodeEnds
 from orchd.realtime.over import NamesOver
@@ -35,8 +38,19 @@ log = structlog.get_logger("orchd.streams")
 
 NOTHING_TO_STOP = (400, 404, 405, 410)
 """With these a container says that it carries no such stream. PyTrickle: 400 when none was started."""
-Fate = tuple[Outcome, str] | None
-"""What becomes of a session when its container has stopped: how it ends and why; None = it goes on."""
+
+
+class Fate(NamedTuple):
+    """What becomes of a session when its container has stopped.
+
+    Attributes:
+        why: in words.
+        word: the same for programs; empty = there is none.
+    """
+
+    outcome: Outcome
+    why: str
+    word: str = ""
 
 
 class StreamEndings(StreamStarts):
@@ -52,7 +66,7 @@ class StreamEndings(StreamStarts):
         self.ending: Signal[Stream, str] = Signal()
         self.ended: Signal[StreamEnd] = Signal()
         self._stops: dict[Stream, asyncio.Task[Reply | None]] = {}
-        self._fates: dict[Stream, Fate] = {}
+        self._fates: dict[Stream, Fate | None] = {}  # None = its session goes on.
         self._ended: dict[Stream, StreamEnd] = {}
 
     @property
@@ -73,28 +87,33 @@ class StreamEndings(StreamStarts):
         """
         # A stop by BYOC comes from the node, which gives its slot back by itself.
         stream.node_knows |= stream.origin is Origin.BYOC
-        fate = None if stream.origin.reserved else (Outcome.OK, "it was stopped")
+        fate = None if stream.origin.reserved else Fate(Outcome.OK, "it was stopped")
         return await asyncio.shield(self._begin_end(stream, fate, headers, body))
 
     def give_up_start(self, stream: Stream, outcome: Outcome, why: str) -> None:
         """End a stream whose start did not succeed, though its container may be at work on it. As `stop`."""
         if stream.live:
-            self._begin_end(stream, None if stream.origin.reserved else (outcome, why))
+            self._begin_end(stream, None if stream.origin.reserved else Fate(outcome, why))
 
     async def end(self, stream: Stream, outcome: Outcome, why: str) -> None:
         """End a stream and its session, asking its container to stop. Repeats are fine."""
-        await asyncio.shield(self._begin_end(stream, (outcome, why)))
+        await asyncio.shield(self._begin_end(stream, Fate(outcome, why)))
 
-    def end_soon(self, stream: Stream, outcome: Outcome, why: str) -> None:
-        """As `end`, without waiting."""
+    def end_soon(self, stream: Stream, outcome: Outcome, why: str, word: str = "") -> None:
+        """As `end`, without waiting; the requests in it are told `word`."""
         if self.goes_on(stream):
-            self._begin_end(stream, (outcome, why))
+            self._begin_end(stream, Fate(outcome, why, word))
+
+    def forget_left(self, key: ModelKey, name: str) -> asyncio.Task[None]:
+        """Drop the record of a stream that an earlier orchd has left and that is to end when it is found again."""
+        self.over.note(key, name, _now())
+        return self._records.forget_soon(key, name)
 
     def goes_on(self, stream: Stream) -> bool:
         """Return whether its session has not begun to end, though its container may be stopping."""
         return stream.live or (stream in self._fates and self._fates[stream] is None)
 
-    def request_ended(self, stream: Stream, cut: Callable[[str], None]) -> None:
+    def request_ended(self, stream: Stream, cut: Cut) -> None:
         stream.riders.discard(cut)
         stream.sign_at = _now()
         self._tell_end(stream)
@@ -105,14 +124,15 @@ class StreamEndings(StreamStarts):
         asyncio.get_running_loop().call_soon(lambda: self._finish(stream, Outcome.ABORTED, reason, confirmed=False))
 
     def _begin_end(
-        self, stream: Stream, fate: Fate, headers: Mapping[str, str] = {}, body: bytes = b""
+        self, stream: Stream, fate: Fate | None, headers: Mapping[str, str] = {}, body: bytes = b""
     ) -> asyncio.Future[Reply | None]:
         if stream in self._fates:
             self._fates[stream] = self._fates[stream] or fate
         if fate is not None:
-            self._tell_ending(stream, fate[1])
+            self._tell_ending(stream, fate.why)
             if stream.origin is Origin.SOLD:
-                self._cut_riders(stream, fate[1])
+                self._forget(stream)
+                self._cut_riders(stream, fate.why, fate.word or Code.SESSION_ENDED)
         if (task := self._stops.get(stream)) is not None:
             return task
         if not stream.live or not stream.asked:
@@ -155,7 +175,7 @@ class StreamEndings(StreamStarts):
         if fate is None and confirmed and stream.phase is StreamPhase.ENDING:
             self._go_on(stream)
         else:
-            self._finish(stream, *(fate or (Outcome.OK, "it was stopped")), confirmed=confirmed)
+            self._finish(stream, *(fate or Fate(Outcome.OK, "it was stopped")), confirmed=confirmed)
         return reply
 
     def _is_free(self, stream: Stream, why: str) -> None:
@@ -165,7 +185,7 @@ class StreamEndings(StreamStarts):
         """
         fate = self._fates.pop(stream, None)
         if stream.origin is not Origin.SOLD or fate is not None:
-            return self._finish(stream, *(fate or (Outcome.OK, why)))
+            return self._finish(stream, *(fate or Fate(Outcome.OK, why)))
         if stream.phase is StreamPhase.RUNNING:
             self.streams.move(stream, StreamEvent.STOP_ASKED)
         return self._go_on(stream)
@@ -186,11 +206,16 @@ class StreamEndings(StreamStarts):
             stream.kept = False
             self._records.forget_soon(stream.key, stream.id)
 
-    def _cut_riders(self, stream: Stream, why: str) -> None:
+    def _cut_riders(self, stream: Stream, why: str, word: str = "") -> None:
         for cut in list(stream.riders):
-            cut(why)
+            cut(why, word)
 
-    def _finish(self, stream: Stream, outcome: Outcome, why: str, *, confirmed: bool = True) -> None:
+    def _forget(self, stream: Stream) -> None:
+        """Drop its record, if there is one; repeats are fine."""
+        if stream.kept and stream.forgetting is None:
+            stream.forgetting = self._records.forget_soon(stream.key, stream.id)
+
+    def _finish(self, stream: Stream, outcome: Outcome, why: str, word: str = "", *, confirmed: bool = True) -> None:
         """Free the slot, or let it go; once. `confirmed`: its container has said that it is not at work on it."""
         if stream.phase is StreamPhase.ENDED:
             return
@@ -214,9 +239,9 @@ class StreamEndings(StreamStarts):
             total_s=round(_now() - stream.began_at, 3),
         )
         self._end_at_node(stream)
-        forgotten = self._records.forget_soon(key, stream.id) if stream.kept else None
-        self._ended[stream] = StreamEnd(stream, outcome, why, forgotten)
-        self._cut_riders(stream, why)
+        self._forget(stream)
+        self._ended[stream] = StreamEnd(stream, outcome, why, stream.forgetting)
+        self._cut_riders(stream, why, word)
         # They are cut in the loop's next turn, and then it is known what their runner may still be at work on.
         asyncio.get_running_loop().call_soon(self._free, stream, outcome)
         self._tell_end(stream)

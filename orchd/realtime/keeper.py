@@ -20,7 +20,7 @@ from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Model
 from orchd.domain.origins import AT_NODE, Origin
-from orchd.domain.outcomes import Outcome
+from orchd.domain.outcomes import Cut, Outcome
 from orchd.domain.phases import StreamEvent, StreamPhase
 from orchd.domain.ports import ProbeWord
 from orchd.domain.signal import Signal
@@ -120,7 +120,7 @@ class Keeper(StreamBeginnings):
         elif stream.live:
             self._finish(stream, Outcome.REFUSED, why)
 
-    def request_began(self, stream: Stream, cut: Callable[[str], None]) -> None:
+    def request_began(self, stream: Stream, cut: Cut) -> None:
         stream.riders.add(cut)
         stream.sign_at = stream.request_at = _now()
         stream.used = True

@@ -41,12 +41,12 @@ class StreamRecords:
     async def keep(self, stream: Stream) -> None:
         """Write down that it is there, and whether it was started; on the disk when this returns.
 
-        One that is over by now is not written.
+        One that is over by now is not written, nor one whose record is being dropped.
 
         Raises:
             StoreError: it can't be written.
         """
-        if stream.phase is StreamPhase.ENDED:
+        if stream.phase is StreamPhase.ENDED or stream.forgetting is not None:
             return
         stream.kept = True
         runner, began_at, account = stream.session.runner, stream.began_date, stream.session.account

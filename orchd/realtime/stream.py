@@ -6,13 +6,13 @@ A stream holds one slot from its start (or its reservation at the node) to its e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from orchd.domain.changes import Changes
 from orchd.domain.ids import ModelKey
 from orchd.domain.origins import Origin
-from orchd.domain.outcomes import Outcome
+from orchd.domain.outcomes import Cut, Outcome
 from orchd.domain.phases import StreamEvent, StreamPhase, next_phase
 from orchd.realtime.session_channels import SessionChannels
 from orchd.sessions.session import Session
@@ -40,6 +40,7 @@ class Stream:
         channels: those that orchd has had the node make for it; None = none, or their session's token is not known.
         found: it runs since an earlier orchd, which may have had channels made.
         riders: cuts each request that is under way.
+        forgetting: drops its record; None = nobody does.
     """
 
     id: str
@@ -61,7 +62,8 @@ class Stream:
     request_at: float = 0.0
     channels: SessionChannels | None = field(default=None, repr=False)
     found: bool = False
-    riders: set[Callable[[str], None]] = field(default_factory=set)
+    riders: set[Cut] = field(default_factory=set)
+    forgetting: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
     def live(self) -> bool:

@@ -19,9 +19,10 @@ from orchd.domain.ids import ModelKey, RunnerId
 from orchd.domain.model import Secret
 from orchd.domain.money import PriceUnit
 from orchd.domain.origins import Origin
-from orchd.domain.outcomes import Outcome
+from orchd.domain.outcomes import Cut, Outcome
 from orchd.domain.signal import Signal
-from orchd.domain.sold import Bought, SoldSession
+from orchd.domain.sold import Bought, EndWord, SoldSession
+from orchd.errors import Code
 from orchd.hooks.refusal import Refusal
 from orchd.sold.live import LiveSession, LiveSessions
 from orchd.sold.needs import Runners, Slot, SoldStream, SoldStreamLeft, StreamKeeper
@@ -100,6 +101,14 @@ class SoldKeeper:
     def was_here(self, id: str) -> bool:
         return self._live.was_here(id)
 
+    async def forgotten(self, session: SoldSession, within_s: float) -> None:
+        assert isinstance(session, LiveSession)
+        forgetting = session.forgetting if session.stream is None else session.stream.forgetting
+        if forgetting is None:
+            return  # Nothing of it is on the disk.
+        if not (await asyncio.wait({forgetting}, timeout=within_s))[0]:
+            log.warning("session_stays_on_disk", session=session.id, next="it is dropped as soon as the disk answers")
+
     def of_account(self, account: str) -> LiveSession | None:
         return self._live.of_account(account)
 
@@ -130,13 +139,11 @@ class SoldKeeper:
 
     # What jobs do.
 
-    def reserve(
-        self, id: str, slot: Slot, bought: Bought, cut: Callable[[str], None], *, persistent: bool
-    ) -> LiveSession:
+    def reserve(self, id: str, slot: Slot, bought: Bought, cut: Cut, *, persistent: bool) -> LiveSession:
         """Note a session that has a slot and may be paid for; `begun` or `over` follows.
 
         Args:
-            cut: ends the request that it begins with; gets why.
+            cut: ends the request that it begins with.
 
         Raises:
             Refusal: 409: one of this id lives. Nothing has been taken for this one.
@@ -162,11 +169,11 @@ class SoldKeeper:
         self.touch(session)
         self.began.emit(session)
 
-    def join(self, session: LiveSession, cut: Callable[[str], None]) -> None:
-        """One more request is under way in a session that is a job; `leave` follows. `cut` ends it, and gets why."""
+    def join(self, session: LiveSession, cut: Cut) -> None:
+        """One more request is under way in a session that is a job; `leave` follows. `cut` ends it."""
         session.guests.add(cut)
 
-    def leave(self, session: LiveSession, cut: Callable[[str], None], why: str) -> bool:
+    def leave(self, session: LiveSession, cut: Cut, why: str) -> bool:
         """A request that no stream carries is over; return whether the session is, since it began with that request."""
         session.guests.discard(cut)
         if session.cut != cut:
@@ -182,7 +189,7 @@ class SoldKeeper:
         session.ending = True
         session.clock.end()
         for cut in list(session.guests):
-            cut(why)
+            cut(why, Code.SESSION_ENDED)
         self.ended.emit(session, why)
 
     # What time brings.
@@ -197,7 +204,7 @@ class SoldKeeper:
             if model is None or session.stream is None or session.ending:
                 continue
             if now - session.sign_at - self._lost_s(session.sign_at) >= model.session_idle_s:
-                session.end(Outcome.TIMEOUT, f"nobody has used it for {model.session_idle_s:g} s")
+                session.end(Outcome.TIMEOUT, f"nobody has used it for {model.session_idle_s:g} s", EndWord.IDLE)
 
     def _look_at_clock(self, session: LiveSession, now: float) -> None:
         clock = session.clock
@@ -225,16 +232,17 @@ class SoldKeeper:
 
     # Beginnings and ends.
 
-    def _end(self, session: LiveSession, outcome: Outcome, why: str) -> None:
+    def _end(self, session: LiveSession, outcome: Outcome, why: str, word: str = "") -> None:
         """After `SoldSession.end`."""
         if session.stream is not None:  # Also if its end had begun before: it may have been pending then.
-            return self._streams.end_soon(session.stream, outcome, why)
+            return self._streams.end_soon(session.stream, outcome, why, word)
         if session.ending:
             return None
         self._tell_ending(session, why)
         if session.cut is not None:
-            return session.cut(why)
-        return self._streams.stopped(session.key, session.id)
+            return session.cut(why, word or Code.SESSION_ENDED)
+        session.forgetting = self._streams.forget_left(session.key, session.id)
+        return None
 
     def _add(self, session: LiveSession) -> LiveSession:
         session.end = partial(self._end, session)
@@ -290,7 +298,7 @@ def _session(id: str, runner: RunnerId, bought: Bought, *, persistent: bool, pen
     )
 
 
-def _no_end(outcome: Outcome, why: str) -> None:
+def _no_end(outcome: Outcome, why: str, word: str = "") -> None:
     raise AssertionError("a session was not added in the step that made it")
 
 

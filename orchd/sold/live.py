@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from orchd.domain.ids import RunnerId
+from orchd.domain.outcomes import Cut
 from orchd.domain.sold import SoldSession
 from orchd.sold.clock import ServedClock
 from orchd.sold.needs import Slot, SoldStream
@@ -26,6 +28,7 @@ class LiveSession(SoldSession):
         stream: carries a persistent one once it has begun; None = it is a job, or pending, or not found again yet.
         cut: ends the request that it began with; None = that is over.
         guests: cuts each further request that is under way in a job.
+        forgetting: drops the record of its stream, if it ends before that is found again.
         moved_at: loop clock, seconds: the last byte in its slot or its channels, as of the last look.
     """
 
@@ -33,8 +36,9 @@ class LiveSession(SoldSession):
     clock: ServedClock = field(default_factory=ServedClock, repr=False)
     slot: Slot | None = field(default=None, repr=False)
     stream: SoldStream | None = field(default=None, repr=False)
-    cut: Callable[[str], None] | None = field(default=None, repr=False)
-    guests: set[Callable[[str], None]] = field(default_factory=set, repr=False)
+    cut: Cut | None = field(default=None, repr=False)
+    guests: set[Cut] = field(default_factory=set, repr=False)
+    forgetting: asyncio.Task[None] | None = field(default=None, repr=False)
     moved_at: float = 0.0
 
     @property

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Secret
 from orchd.domain.outcomes import Outcome
 from orchd.domain.signal import Signal
-from orchd.domain.sold import SoldSession
+from orchd.domain.sold import EndSession, SoldSession
 
 
 @dataclass
@@ -20,11 +19,13 @@ class FakeSold:
         live: by id.
         served: seconds, by id; kept after the end.
         touched: ids, in order.
+        forgot: ids of those that somebody has seen to be forgotten, in order.
     """
 
     live: dict[str, SoldSession] = field(default_factory=dict)
     served: dict[str, float] = field(default_factory=dict)
     touched: list[str] = field(default_factory=list)
+    forgot: list[str] = field(default_factory=list)
     began: Signal[SoldSession] = field(default_factory=Signal)
     ending: Signal[SoldSession, str] = field(default_factory=Signal)
     ended: Signal[SoldSession, str] = field(default_factory=Signal)
@@ -66,8 +67,11 @@ class FakeSold:
     def token(self, session: SoldSession) -> Secret:
         return Secret(f"token of {session.id}")
 
-    def _end(self, id: str) -> Callable[[Outcome, str], None]:
-        def end(outcome: Outcome, why: str) -> None:
+    async def forgotten(self, session: SoldSession, within_s: float) -> None:
+        self.forgot.append(session.id)
+
+    def _end(self, id: str) -> EndSession:
+        def end(outcome: Outcome, why: str, word: str = "") -> None:
             if (session := self.live.pop(id, None)) is not None:
                 self.ended.emit(session, why)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,9 +12,11 @@ import pytest
 from orchd.domain.model import StreamSpec
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
+from orchd.domain.sold import EndWord
 from orchd.errors import Code, JobRefused, StoreError
 from orchd.hooks.hook import Waits
 from orchd.hooks.job import Job
+from orchd.hooks.refusal import Refusal
 from orchd.realtime.routes import StreamCall
 from orchd.sold.live import LiveSession
 from tests.fakes.streams import FakeContainers
@@ -232,21 +236,51 @@ async def test_a_session_ends_once_however_often_it_is_told_to() -> None:
     await reserved(bench)
 
 
-@virtual_time
-async def test_the_end_of_a_session_cuts_what_is_under_way_in_it() -> None:
-    bench = a_bench()
-    bench.network.reply = None
-    session = await reserved(bench)
-    caller = bench.caller(app())
-    await bench.settle()
-    assert bench.network.requests
-    session.end(Outcome.ABORTED, "its credit is used up")
-    await bench.idle()
-    assert caller.messages[0].status == 503
-    assert bench.table.active(KEY) == 1, "its runner is still at work"
-    bench.network.end.lose()
-    await bench.settle()
-    nothing_is_left(bench)
+def stopped(bench: Bench, session: LiveSession) -> None:
+    session.end(Outcome.OK, "its client has stopped it", EndWord.STOPPED)
+
+
+def unused(bench: Bench, session: LiveSession) -> None:
+    session.end(Outcome.TIMEOUT, "nobody has used it for 60 s", EndWord.IDLE)
+
+
+def unpaid(bench: Bench, session: LiveSession) -> None:
+    bench.hooks[0].fails["charge"] = Refusal(402, "cannot go on: its credit is used up", reason="credit_gone")
+
+
+def silent(bench: Bench, session: LiveSession) -> None:
+    session.end(Outcome.TIMEOUT, "its client has sent nothing for 30 s")
+
+
+@pytest.mark.parametrize(
+    ("end", "word"),
+    [(stopped, "session_stopped"), (unused, "session_idle"), (unpaid, "credit_gone"), (silent, "session_ended")],
+)
+def test_the_end_of_a_session_cuts_what_is_under_way_in_it_and_says_what_it_was(
+    end: Callable[[Bench, LiveSession], None], word: str
+) -> None:
+    @virtual_time
+    async def run() -> None:
+        bench = a_bench(hooks=[PaidCharging()])
+        bench.network.reply = None
+        session = await reserved(bench)
+        caller = bench.caller(app())
+        await bench.settle()
+        assert bench.network.requests
+        end(bench, session)
+        await asyncio.sleep(2)
+        await bench.idle()
+        (message,) = caller.messages
+        assert (message.status, message.header("Livepeer-Error")) == (503, word)
+        assert json.loads(message.body)["error"] == word
+        (line,) = bench.log.lines
+        assert (line["code"], line["error"], line["status"]) == ("session_ended", word, 503)
+        assert bench.table.active(KEY) == 1, "its runner is still at work"
+        bench.network.end.lose()
+        await bench.settle()
+        nothing_is_left(bench)
+
+    run()
 
 
 @virtual_time
@@ -313,9 +347,9 @@ async def test_a_single_shot_job_is_a_session_while_it_runs() -> None:
     assert session is not None
     assert (session.persistent, session.pending, session.payer) == (False, False, PAYER)
     assert bench.network.requests[0].header("Livepeer-Session-Id") == "m1"
-    session.end(Outcome.OK, "its client has stopped it")
+    session.end(Outcome.OK, "its client has stopped it", EndWord.STOPPED)
     await bench.idle()
-    assert caller.messages[0].status == 503
+    assert (caller.messages[0].status, caller.messages[0].header("Livepeer-Error")) == (503, "session_stopped")
     bench.network.end.lose()
     await bench.settle()
     nothing_is_left(bench)

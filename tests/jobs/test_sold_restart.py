@@ -7,16 +7,19 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import structlog
 
+from orchd.domain.ids import ModelKey
 from orchd.domain.outcomes import Outcome
 from orchd.domain.phases import StreamPhase
 from orchd.domain.stores import StoredStream
-from orchd.errors import Code
+from orchd.errors import Code, StoreError
 from orchd.hooks.account import Account
 from orchd.hooks.hook import Waits
 from orchd.hooks.job import Job
 from orchd.hooks.open_accounts import OpenAccounts
 from orchd.hooks.usage import Usage
+from orchd.sold.live import LiveSession
 from orchd.tasks import cancel, spawn
 from tests.fakes.accounts import FakeAccountDatabase
 from tests.fakes.stored import FakeStreamStore
@@ -136,6 +139,59 @@ async def test_who_stops_a_session_that_is_not_found_again_yet_ends_it() -> None
 
 
 @virtual_time
+async def test_one_that_was_stopped_before_it_was_found_again_is_not_there_after_a_second_restart() -> None:
+    _, bench = await restarted()
+    session = end(bench)
+    assert session is not None
+    await bench.sold.forgotten(session, 2.0)
+    third = await next_orchd(copied(store_of(bench)))
+    assert third.sold.find("m1") is None
+
+
+class TroubledStore(FakeStreamStore):
+    """Its disk is slow for so many seconds, or broken for good."""
+
+    slow_s = 0.0
+    broken = False
+
+    async def forget_stream(self, key: ModelKey, id: str) -> None:
+        await asyncio.sleep(self.slow_s)
+        if self.broken:
+            raise StoreError("cannot write the database: disk I/O error")
+        await super().forget_stream(key, id)
+
+
+@pytest.mark.parametrize(
+    ("slow_s", "broken", "after_s", "told"),
+    [
+        (0.0, False, 0.0, []),
+        (1.0, False, 1.0, []),
+        (9.0, False, 2.5, ["session_stays_on_disk"]),
+        (0.0, True, 0.0, ["stream_not_forgotten"]),
+    ],
+)
+def test_who_stops_a_session_waits_for_the_disk_but_not_for_long(
+    slow_s: float, broken: bool, after_s: float, told: list[str]
+) -> None:
+    @virtual_time
+    async def run() -> None:
+        store = TroubledStore()
+        store.slow_s, store.broken = slow_s, broken
+        bench = Bench(models=(MODEL,), hooks=[Paid()], store=store)
+        await reserved(bench)
+        began = asyncio.get_running_loop().time()
+        session = end(bench)
+        assert session is not None
+        with structlog.testing.capture_logs() as logs:
+            await bench.sold.forgotten(session, 2.5)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(after_s, abs=0.01)
+        assert [line["event"] for line in logs if line["log_level"] != "info"] == told
+        await bench.idle()
+
+    run()
+
+
+@virtual_time
 async def test_time_counts_from_the_first_answer_after_the_restart() -> None:
     _, bench = await restarted()
     session = bench.sold.find("m1")
@@ -208,7 +264,7 @@ def test_whenever_orchd_dies_who_was_answered_has_a_session_and_nothing_is_settl
         for step in range(40):
             with a_database() as database:
                 bench = Bench(models=(MODEL,), hooks=[Booking()], store=LateStore(), books=OpenAccounts(database))
-                answered, over = await client(bench, step, ends=ends)
+                answered, over, told = await client(bench, step, ends=ends)
                 left, rows, closed = copied(store_of(bench)), database.rows, booking(bench).closed.copy()
                 with a_database(rows) as kept:
                     again = await after_crash(left, kept)
@@ -216,21 +272,25 @@ def test_whenever_orchd_dies_who_was_answered_has_a_session_and_nothing_is_settl
                     if answered and not over:
                         assert lives, f"died at step {step}"
                         assert (await again.serve(app())).messages[0].status == 200
+                    assert not (told and lives), f"stopped, told so, and back: died at step {step}"
                     seen["lives" if lives else "gone"] += 1
+                    seen["told"] += told
                     await all_over(again)
                     assert kept.rows == []
                     twice = (closed + booking(again).closed).most_common(1)
                     assert not twice or twice[0][1] == 1 or over, f"died at step {step}"
                 await all_over(bench)
         assert min(seen["lives"], seen["gone"]) > 2, "both have been tried"
+        assert (seen["told"] > 2) is ends
 
     run()
 
 
-async def client(bench: Bench, step: int, *, ends: bool) -> tuple[bool, bool]:
-    """Reserve, ride and maybe stop, for so many turns; return whether there was an answer, and a stop."""
+async def client(bench: Bench, step: int, *, ends: bool) -> tuple[bool, bool, bool]:
+    """Reserve, ride and maybe stop, for so many turns; return whether there was an answer, a stop, and its answer."""
     caller = bench.caller(reserve())
     rides = over = False
+    stopping: asyncio.Task[None] | None = None
     for _ in range(step):
         await turns(1)
         bench.network.turn()
@@ -239,13 +299,16 @@ async def client(bench: Bench, step: int, *, ends: bool) -> tuple[bool, bool]:
             bench.caller(app())
         elif ends and not over and bench.network.requests:
             over = True
-            end(bench)
-    return bool(caller.messages), over
+            session = end(bench)
+            assert session is not None
+            stopping = spawn(bench.sold.forgotten(session, 2.0), name="stop")
+    return bool(caller.messages), over, stopping is not None and stopping.done()
 
 
-def end(bench: Bench) -> None:
+def end(bench: Bench) -> LiveSession | None:
     if (session := bench.sold.find("m1")) is not None:
         session.end(Outcome.OK, "its client has stopped it")
+    return session
 
 
 async def all_over(bench: Bench) -> None:

@@ -52,6 +52,17 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+class Cuts:
+    """What riders were told that were cut, in words and for programs."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def note(self, why: str, word: str) -> None:
+        """A `domain.outcomes.Cut`."""
+        self.told.append((why, word))
+
+
 class World:
     """A keeper and its table, and all that they tell. Time begins at 1000 s: 0 is no time of a real loop."""
 
@@ -372,7 +383,7 @@ async def test_a_session_that_was_used_or_may_have_been_is_not_ended_for_want_of
         used = w.keeper.streams.find(KEY, "used")
         assert used is not None
 
-        def cut(reason: str) -> None:
+        def cut(reason: str, word: str) -> None:
             raise AssertionError(reason)
 
         w.keeper.request_began(used, cut)
@@ -549,7 +560,7 @@ async def test_a_session_without_any_sign_of_life_is_ended_and_one_with_signs_is
     async with world(replace(MODEL, max_sessions=4), silence_s=60) as w:
         silent, busy, ridden, moving = [await w.started(name) for name in ("silent", "busy", "ridden", "moving")]
         busy.session.runner = runner_of(KEY, 1)  # Another replica, whose word it has.
-        w.keeper.request_began(ridden, lambda why: None)
+        w.keeper.request_began(ridden, lambda why, word: None)
         for _ in range(10):
             await asyncio.sleep(10)
             w.says(ProbeWord.BUSY, replica=1)
@@ -566,14 +577,14 @@ async def test_a_session_without_any_sign_of_life_is_ended_and_one_with_signs_is
 @virtual_time
 async def test_whoever_rides_is_cut_and_the_end_is_told_when_the_last_one_has_left() -> None:
     async with world() as w:
-        cut: list[str] = []
+        cut = Cuts()
         stream = await w.started()
         for _ in range(2):
-            w.keeper.request_began(stream, cut.append)  # The same rider counts once.
+            w.keeper.request_began(stream, cut.note)  # The same rider counts once.
         await w.keeper.end(stream, Outcome.OK, "it was stopped")
-        assert (w.active, cut, w.ended) == (0, ["it was stopped"], [])
-        w.keeper.request_ended(stream, cut.append)
-        w.keeper.request_ended(stream, cut.append)
+        assert (w.active, cut.told, w.ended) == (0, [("it was stopped", "")], [])
+        w.keeper.request_ended(stream, cut.note)
+        w.keeper.request_ended(stream, cut.note)
         assert [(end.stream, end.outcome, end.why) for end in w.ended] == [(stream, Outcome.OK, "it was stopped")]
 
 

@@ -56,7 +56,7 @@ class Side:
 
 
 def a_session() -> SoldSession:
-    def end(*how: Any) -> None: ...
+    def end(*how: Any, **word: Any) -> None: ...
 
     return SoldSession("session_s", KEY, "", True, False, 0.0, end)
 

@@ -14,7 +14,7 @@ from orchd.realtime.container import ContainerSilent, Reply
 from orchd.realtime.keeper import WIND_DOWN_S
 from orchd.realtime.routes import StreamCall
 from orchd.realtime.stream import Stream
-from tests.realtime.test_keeper import AI_RUNNER, World, world
+from tests.realtime.test_keeper import AI_RUNNER, Cuts, World, world
 from tests.virtual_time import virtual_time
 
 
@@ -105,15 +105,17 @@ async def test_its_end_cuts_its_requests_at_once_and_is_told_once_while_its_cont
         heard: list[str] = []
         w.keeper.ending.connect(lambda stream, why: heard.append(why))
         stream = await sold(w)
-        cut: list[str] = []
-        w.keeper.request_began(stream, cut.append)
+        cut = Cuts()
+        w.keeper.request_began(stream, cut.note)
         w.containers.gates[StreamCall.STOP] = asyncio.Event()
-        w.keeper.end_soon(stream, Outcome.ABORTED, "its credit is used up")
+        w.keeper.end_soon(stream, Outcome.ABORTED, "its credit is used up", "credit_gone")
         await asyncio.sleep(0.1)
-        assert (cut, heard, stream.phase) == (["its credit is used up"], ["its credit is used up"], StreamPhase.ENDING)
+        assert cut.told == [("its credit is used up", "credit_gone")]
+        assert (heard, stream.phase) == (["its credit is used up"], StreamPhase.ENDING)
+        assert stored(w) == [], "no restart brings it back, though its container still stops"
         assert not w.keeper.goes_on(stream)
         w.containers.gates[StreamCall.STOP].set()
-        w.keeper.request_ended(stream, cut.append)
+        w.keeper.request_ended(stream, cut.note)
         await asyncio.sleep(0.1)
         assert (heard, w.outcomes) == (["its credit is used up"], ["aborted"])
 

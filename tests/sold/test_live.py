@@ -8,7 +8,7 @@ from tests.jobs.model import KEY, runner_of
 
 
 def a_session(id: str, account: str = "") -> LiveSession:
-    def end(outcome: Outcome, why: str) -> None:
+    def end(outcome: Outcome, why: str, word: str = "") -> None:
         """It is not asked to."""
 
     return LiveSession(

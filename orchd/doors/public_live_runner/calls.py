@@ -12,7 +12,7 @@ from typing import Protocol
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.outcomes import Outcome
-from orchd.domain.sold import SoldSession, SoldSessions
+from orchd.domain.sold import EndWord, SoldSession, SoldSessions
 from orchd.doors.base import Readiness
 from orchd.doors.own import Answered, OwnRequest
 from orchd.doors.public_live_runner.answers import as_json, no_session
@@ -94,15 +94,18 @@ class ClientCalls:
         """
         return as_json(200, await self.desk.refresh(asked))
 
-    def stop(self, path: ClientPath, asked: OwnRequest) -> Answered:
+    async def stop(self, path: ClientPath, asked: OwnRequest) -> Answered:
         """End a session. One that is over already is fine: a client that is told otherwise raises an error.
+
+        It is not there again after a restart, unless the disk is in trouble: the client is done with it all the same.
 
         Raises:
             JobRefused: STREAM_UNKNOWN: there never was such a session.
         """
         session = self.of_path(path)
         if session is not None:
-            session.end(Outcome.OK, "its client has stopped it")
+            session.end(Outcome.OK, "its client has stopped it", EndWord.STOPPED)
+            await self.sold.forgotten(session, asked.seconds / 2)
         elif not (self.sold.was_here(path.session) or self.desk.knows(path.session)):
             raise no_session()
         return as_json(200, {"ok": True})

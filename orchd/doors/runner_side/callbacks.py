@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from orchd.channels.channels import TooManyChannels
 from orchd.domain.ids import ModelKey
 from orchd.domain.outcomes import Outcome
-from orchd.domain.sold import SoldSession, SoldSessions
+from orchd.domain.sold import EndWord, SoldSession, SoldSessions
 from orchd.doors.own import Answered, OwnRequest
 from orchd.errors import Code, StoreError
 from orchd.hooks.refusal import Refusal
@@ -59,7 +59,7 @@ class Callbacks:
         self._makings = makings
         self._urls = urls
 
-    def stop(self, slug: str, id: str, asked: OwnRequest) -> Answered:
+    async def stop(self, slug: str, id: str, asked: OwnRequest) -> Answered:
         """Answer `POST .../stop`.
 
         Raises:
@@ -67,7 +67,9 @@ class Callbacks:
         """
         if self._find(slug, id) is None:
             raise refusal(404, "session not found")
-        self._session(slug, id, asked).end(Outcome.OK, "its container has stopped it")
+        session = self._session(slug, id, asked)
+        session.end(Outcome.OK, "its container has stopped it", EndWord.STOPPED)
+        await self._sold.forgotten(session, asked.seconds / 2)
         return answered({"ok": True})
 
     async def make_channels(self, slug: str, id: str, asked: OwnRequest) -> Answered:

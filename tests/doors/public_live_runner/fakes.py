@@ -94,6 +94,7 @@ class FakeAsked:
 
     job: Job = field(default=None, repr=False)  # type: ignore[assignment]
     body: bytes = b""
+    seconds: float = 5.0
 
     def limit_payer(self, payer: str) -> None:
         """Nobody is limited."""

@@ -146,13 +146,18 @@ def test_a_request_in_a_session_whose_model_is_not_known_now_is_never_told_that_
 @pytest.mark.parametrize("id", ["session_a", "session_over"])
 def test_a_stop_is_200_for_a_session_that_lives_and_for_one_that_is_over(id: str) -> None:
     rig = Rig()
-    ends: list[tuple[str, Outcome]] = []
+    ends: list[tuple[str, Outcome, str]] = []
     session = rig.begin("session_a")
-    session.end = lambda outcome, why: ends.append((session.id, outcome))
+
+    def end(outcome: Outcome, why: str, word: str = "") -> None:
+        ends.append((session.id, outcome, word))
+
+    session.end = end
     rig.desk.paid.add("session_over")
     answer = asyncio.run(rig.ask(f"{RESERVE}/{id}/stop"))
     assert (answer.status, said(answer.body)) == (200, {"ok": True})
-    assert ends == ([("session_a", Outcome.OK)] if id == "session_a" else [])
+    assert ends == ([("session_a", Outcome.OK, "session_stopped")] if id == "session_a" else [])
+    assert rig.sold.forgot == (["session_a"] if id == "session_a" else []), "it can't come back after a restart"
 
 
 def test_top_ups_and_refreshes_go_to_the_desk_under_all_their_paths() -> None:

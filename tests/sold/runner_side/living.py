@@ -26,7 +26,7 @@ class LivingSessions:
     def begin(self, id: str, key: ModelKey = KEY, *, pending: bool = False) -> SoldSession:
         """Return a session that lives from now on."""
 
-        def end(outcome: Outcome, why: str) -> None:
+        def end(outcome: Outcome, why: str, word: str = "") -> None:
             self.end(made, why)
 
         made = SoldSession(id, key, "", persistent=True, fixed=False, sign_at=0.0, end=end, pending=pending)
@@ -44,6 +44,9 @@ class LivingSessions:
 
     def was_here(self, id: str) -> bool:
         return False
+
+    async def forgotten(self, session: SoldSession, within_s: float) -> None:
+        pass
 
     def of_account(self, account: str) -> SoldSession | None:
         return None
