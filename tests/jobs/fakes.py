@@ -310,7 +310,11 @@ class Bench:
         )
         self.runners = FakeRunners(lambda: self.models, lambda runner: True)
         self.urls = RunnerUrls(SERVICE, INSIDE, lambda: "", lambda: self.models)
-        self.sold = SoldKeeper(self.keeper, self.runners, SECRET, lambda since: 0.0, self.urls.control)
+        self.moved_at: dict[str, float] = {}
+        self.lost_s = 0.0
+        self.sold = SoldKeeper(
+            *(self.keeper, self.runners, SECRET, lambda since: self.lost_s, self.urls.control, self.moved_at.get)
+        )
         self.server = JobServer(
             self.settings,
             ModelFacts(lambda: self.models, lambda key: self.health, lambda key: self.node_health),

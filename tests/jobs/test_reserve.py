@@ -297,6 +297,25 @@ async def test_a_session_that_nobody_uses_ends_and_one_that_is_topped_up_does_no
 
 
 @virtual_time
+async def test_bytes_in_its_channels_keep_a_session_alive_and_time_in_which_orchd_stood_still_does_not_end_it() -> None:
+    bench, clock = a_bench(models=(a_model(persistent=True, session_idle_s=5.0),)), asyncio.get_running_loop().time
+    session = await reserved(bench)
+    for _ in range(20):
+        await asyncio.sleep(1)
+        bench.moved_at["m1"] = clock()
+        bench.sold.look()
+    assert not session.ending
+    bench.lost_s = 10.0
+    await asyncio.sleep(14)
+    bench.sold.look()
+    assert not session.ending
+    await asyncio.sleep(2)
+    bench.sold.look()
+    assert session.ending
+    await bench.idle()
+
+
+@virtual_time
 async def test_a_request_under_way_keeps_its_session_alive_and_so_do_bytes() -> None:
     bench = a_bench(models=(a_model(persistent=True, session_idle_s=5.0),), between_bytes_timeout_s=1000)
     bench.network.reply = None

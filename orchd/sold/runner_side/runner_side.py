@@ -100,12 +100,20 @@ class RunnerSide:
 
     Args:
         keeper: of the channels.
+        most_proxies: of all sessions together.
     """
 
-    def __init__(self, sold: SoldSessions, keeper: KeepsChannels, database: KeepsRows) -> None:
+    def __init__(
+        self,
+        sold: SoldSessions,
+        keeper: KeepsChannels,
+        database: KeepsRows,
+        most_proxies: int = MOST_PROXIES_IN_ALL,
+    ) -> None:
         self._sold = sold
         self._keeper = keeper
         self._database = database
+        self._most_proxies = most_proxies
         self._made: dict[str, _Made] = {}
         self._proxies: dict[str, SessionProxy] = {}
         sold.ending.connect(self._session_ending)
@@ -243,7 +251,7 @@ class RunnerSide:
             self._check_lives(session)
             if len(made.proxies) >= MOST_PROXIES:
                 raise TooManyProxies(of_session=True)
-            if len(self._proxies) >= MOST_PROXIES_IN_ALL:
+            if len(self._proxies) >= self._most_proxies:
                 raise TooManyProxies(of_session=False)
             await self._database.transaction(
                 partial(tables.put_proxy, session=session.id, proxy_id=proxy.id, target=target)

@@ -221,6 +221,18 @@ async def test_a_session_has_so_many_channels_and_proxies_at_most(tmp_path: Path
         assert len(life.channels.there) == MOST_CHANNELS
 
 
+async def test_all_sessions_together_have_so_many_proxies_at_most(tmp_path: Path) -> None:
+    async with living(tmp_path, "s", "t") as life:
+        side = RunnerSide(life.sold, life.channels, life.database, most_proxies=2)
+        for session in (life.sold.live["s"], life.sold.live["t"]):
+            await side.make_proxy(session, None)
+        with pytest.raises(TooManyProxies) as refused:
+            await side.make_proxy(session, None)
+        assert not refused.value.of_session
+        life.sold.end(life.sold.live["s"])
+        await side.make_proxy(session, None)
+
+
 async def test_where_the_channels_of_all_are_too_many_none_of_a_request_is_made(tmp_path: Path) -> None:
     async with living(tmp_path, "s") as life:
         life.channels.most = 1
