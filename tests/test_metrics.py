@@ -84,6 +84,7 @@ INTERFACE = {
     "orchd_node_starts": ("counter", set()),
     "orchd_node_up": ("gauge", set()),
     "orchd_ledger_failures": ("counter", set()),
+    "orchd_tickets_forfeited_eth": ("counter", set()),
     "orchd_paid_sessions": ("gauge", {"pipeline", "model_id"}),
     "orchd_payments": ("counter", {"result", "scheme"}),
     "orchd_payments_refused": ("counter", {"reason"}),

@@ -244,8 +244,9 @@ class Books:
             raise StoreError("cannot sync the ledger's marker: its disk does not answer") from exc
         self._marker.advance(self.view.state.commits)  # It may have been written again meanwhile.
 
-    async def tidy(self, keep_credit_s: float) -> None:
-        """Drop what is over and change the secrets if it is time; a bounded part of it.
+    async def tidy(self, keep_credit_s: float) -> bool:
+        """Drop what is over and change the secrets if it is time; a bounded part of it. Return whether there may be
+        more.
 
         Args:
             keep_credit_s: seconds that an idle credit is kept.
@@ -254,9 +255,11 @@ class Books:
             StoreError: it can't be written now.
         """
         facts, now = self._chain(), self._clock()
-        await self._book(Tidy(keep_credit_s, facts.round if facts else 0))
+        tidy = Tidy(keep_credit_s, facts.round if facts else 0)
+        await self._book(tidy)
         if self._keys.due(now):
             await self._set_keys(self._keys.turned(now, secrets.token_bytes))
+        return tidy.more
 
     async def fold(self) -> bool:
         """Fold some of the journal's rows that are older than 30 days; return whether there may be more.

@@ -74,6 +74,7 @@ class LedgerDraft:
     keys: tuple[Keyring, Sequence[tables.KeyRow]] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        self._forfeited = ZERO
         self.manifests = ManifestDraft(self.view)
         state, day = self.view.state, int(self.now // DAY_S)
         self.state = state._replace(
@@ -128,6 +129,7 @@ class LedgerDraft:
         """Take an idle credit."""
         wei = -self.account(key).balance
         self._enter(self.add(key, wei), EntryKind.FORFEITED, wei, ModelKey("", ""))
+        self._forfeited -= wei
 
     def forget(self, key: LedgerKey) -> None:
         """Drop an account with its journal, and its manifest."""
@@ -273,6 +275,7 @@ class LedgerDraft:
             view.owe(hash, winner)
         view.set_sums(self.sums)
         self._apply_sessions()
+        view.forfeited += self._forfeited
         return None if self.keys is None else self.keys[0]
 
     def _apply_expired(self) -> None:

@@ -85,6 +85,14 @@ FAILURES = Family(
     unit="changes",
     good_for="is paid work refused because of the disk?",
 )
+FORFEITED = Family(
+    "orchd_tickets_forfeited_eth_total",
+    "counter",
+    "Credit of payers that was taken since orchd has started, as nobody had used it: for `ledger.keep_credit_days`, or "
+    "when there were too many sessions to keep what is left on each.",
+    unit="ETH",
+    good_for="how much was paid for nothing? A payer's part is in `orchd tickets show`",
+)
 
 
 OF_MODELS = (SESSIONS, EXPECTED, WON, OWED, EXPIRED, WINNERS_EXPECTED, WINNERS)
@@ -105,7 +113,7 @@ class ShowsBooks(Protocol):
 class LedgerCollector:
     """`exposition.Collector` of the ledger."""
 
-    families = (*OF_MODELS, LEFT, FAILURES)
+    families = (*OF_MODELS, LEFT, FAILURES, FORFEITED)
 
     def __init__(self, registry: MetricsRegistry, books: ShowsBooks) -> None:
         self._books = books
@@ -119,11 +127,12 @@ class LedgerCollector:
             *("" for _ in OF_MODELS),
             "" if left is None else sample(LEFT.name, left),
             sample(FAILURES.name, self._books.failures),
+            sample(FORFEITED.name, float(view.forfeited / WEI_PER_ETH)),
         )
         running = self._books.paid_sessions()
         for key, lines in self._models.now():
             values = (running.get(key, 0), *_amounts(view.model_sums.get(key, NO_SUMS), view.owed_wei.get(key, 0)))
-            yield *(line.text(value) for line, value in zip(lines, values, strict=True)), "", ""
+            yield *(line.text(value) for line, value in zip(lines, values, strict=True)), "", "", ""
 
 
 def _amounts(sums: TicketSums, owed_wei: int) -> tuple[float, ...]:

@@ -125,7 +125,8 @@ class LedgerPart(Part):
         while True:
             await asyncio.sleep(TIDY_S)
             try:
-                await self.ledger.tidy(self._context.settings.ledger.keep_credit_days * DAY_S)
+                while await self.ledger.tidy(self._context.settings.ledger.keep_credit_days * DAY_S):
+                    pass
                 while await self.ledger.fold():
                     pass
             except StoreError as exc:

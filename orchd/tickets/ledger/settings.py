@@ -19,5 +19,5 @@ class LedgerSettings(Section):
         7.0,
         description="How many days a credit is kept that its payer neither adds to nor uses; then it is yours. A debt "
         "is kept for ever. What is left on sessions of Live Runner's clients goes earlier if it is left on more than "
-        "100,000 of them: that which was not used for longest.",
+        "100,000 of them: that which was not used for longest. What goes is counted and in the journal (forfeited).",
     )

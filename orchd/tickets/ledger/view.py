@@ -76,6 +76,7 @@ class LedgerView:
         running: sessions by id.
         sessions: ids of those of each account.
         unwritten: wei of them that are charged and not in the store.
+        forfeited: wei of credit that were taken since this orchd has started, as nobody had used it.
         next_account, next_entry: ids of the next rows.
     """
 
@@ -94,6 +95,7 @@ class LedgerView:
     running: dict[str, RunningSession] = field(default_factory=dict)
     sessions: dict[LedgerKey, set[str]] = field(default_factory=dict)
     unwritten: dict[LedgerKey, Fraction] = field(default_factory=dict)
+    forfeited: Fraction = ZERO
     next_account: int = 1
     next_entry: int = 1
 

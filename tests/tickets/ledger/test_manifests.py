@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import pytest
 
 from orchd.errors import StoreError
 from orchd.tickets.ledger.books import Books
-from orchd.tickets.ledger.changes import FORGET_AFTER_S, Tidy
+from orchd.tickets.ledger.changes import AT_ONCE, FORGET_AFTER_S, Tidy
 from orchd.tickets.ledger.draft import LedgerDraft
 from orchd.tickets.ledger.ports import LedgerKey, Manifest
-from tests.tickets.ledger.kept import DAY_S, KEY, MODEL, PAYER, PRICE, S, World, opened, paid, session, terms_of
+from tests.tickets.ledger.kept import DAY_S, KEY, MODEL, PAYER, PRICE, Kept, S, World, opened, paid, session, terms_of
 
 
 def manifest(number: int = 1, *, fixed: bool = False) -> Manifest:
@@ -92,9 +93,61 @@ async def test_of_too_many_manifests_those_go_that_were_not_used_for_longest(tmp
             await take(books, number)
         books.begin(session("job 1", manifest(1).key))
         await books.take(paid(terms_of(books, 2), [2]), manifest(2).key, MODEL, manifest(2))
-        draft = LedgerDraft(books.view, 1_790_000_000.0, 1000)
-        Tidy(7 * DAY_S, 10, most_manifests=3).draw(draft)
-        draft.apply()
+        left = sum(books.balance(manifest(number).key).wei for number in (3, 4))
+        await tidy(kept, most_manifests=3)
         assert [*books.view.manifests] == ["session_1", "session_2", "session_5"], "one runs, one was topped up"
         assert books.balance(manifest(3).key).wei == 0
         assert books.balance(KEY).wei > 0, "an account without a manifest stays"
+        assert books.view.forfeited == left > 0
+
+
+async def test_credit_that_goes_with_its_manifest_is_told_by_the_journal_for_as_long_as_there_is_room(
+    tmp_path: Path,
+) -> None:
+    async with opened(World(tmp_path)) as kept:
+        books = kept.books
+        for number in range(1, 6):
+            await take(books, number)
+        books.begin(session("job 1", manifest(1).key))
+        await tidy(kept, most_manifests=3)
+        kinds = await kept.database.read(
+            lambda sql: sql.rows("SELECT kind, count(*) FROM ledger_journal GROUP BY kind")
+        )
+        assert sorted(kinds) == [("credit", 5), ("forfeited", 2)]
+        assert len(books.view.accounts) == 5
+        await tidy(kept, most_manifests=3, most_accounts=4)
+        assert len(books.view.accounts) == 4
+        assert manifest(2).key not in books.view.accounts, "that of which was told first"
+        await books.end("job 1", S)
+
+
+async def test_whatever_has_come_up_since_the_last_turn_is_done_in_more_turns(tmp_path: Path) -> None:
+    async with opened(World(tmp_path)) as kept:
+        books = kept.books
+        for number in range(1, 9):
+            await take(books, number)
+        left: list[int] = []
+        while await tidy(kept, most_manifests=1, at_once=3):
+            left.append(len(books.view.manifests))
+        assert (left, [*books.view.manifests]) == ([5, 2], ["session_8"])
+
+
+async def test_turns_are_told_that_there_is_more(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with opened(world) as kept:
+        await asyncio.gather(*(take(kept.books, number) for number in range(AT_ONCE + 1)))
+        world.chain.l1_block += 1000
+        assert await kept.books.tidy(7 * DAY_S)
+        assert len(kept.books.view.terms) == 1
+        assert not await kept.books.tidy(7 * DAY_S)
+        assert not kept.books.view.terms
+
+
+async def tidy(kept: Kept, **most: int) -> bool:
+    """Tidy up with other bounds; return whether there is more to do."""
+    tidying = Tidy(7 * DAY_S, 10, **most)
+    draft = LedgerDraft(kept.books.view, 1_790_000_000.0, 1000)
+    tidying.draw(draft)
+    await kept.database.transaction(draft.write)
+    draft.apply()
+    return tidying.more

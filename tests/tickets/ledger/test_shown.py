@@ -111,6 +111,8 @@ async def test_metrics_have_what_each_model_earns_in_eth(tmp_path: Path) -> None
         assert found["orchd_ticket_winners_expected_total", paint] == pytest.approx(10 / 9000)
         assert found["orchd_tickets_expected_eth_total", chat] == 0
         assert found["orchd_ledger_failures_total", ""] == 0
+        part.ledger.view.forfeited = worth
+        assert values(metrics)["orchd_tickets_forfeited_eth_total", ""] == pytest.approx(float(worth) / 1e18)
         await part.ledger.end("job 1", S)
         assert values(metrics)["orchd_paid_sessions", paint] == 0
 
