@@ -36,6 +36,7 @@ from orchd.tickets.refusals import refusal
 from orchd.tickets.validation.credentials import read_payer
 from orchd.tickets.validation.credit import rounded
 from orchd.tickets.validation.faults import Blame, Fault, PaymentRefused
+from orchd.tickets.validation.payment import read_payment
 from orchd.tickets.validation.schemes import LIVE_RUNNER
 from orchd.tickets.validation.validate import Expected
 
@@ -214,14 +215,27 @@ class LiveRunnerTickets(JobHook):
         return refusal(self._till.payments.counts, LIVE_RUNNER, why, body=challenge)
 
     async def _new_challenge(self, job: Job) -> Challenge:
-        payer = read_payer(job.header(b"livepeer-payer-address") or b"")
-        return await self._till.challenges.new(self._model(job), payer)
+        return await self._till.challenges.new(self._model(job), _payer(job))
 
     async def _end(self, account: Account, *, nothing: bool) -> None:
         try:
             await self._till.charging.end(account.id, nothing=nothing)
         except StoreError as exc:
             log.warning("charge_not_written", account=account.id, why=exc.message, then="it is tried again")
+
+
+def _payer(job: Job) -> bytes:
+    """Return who is to be told new terms: the sender of the payment, whoever the header of the payer names. That counts
+    where no payment can be read.
+
+    Raises:
+        PaymentRefused: nobody is named.
+    """
+    try:
+        sender = read_payment(headers(job)[1]).sender
+    except PaymentRefused:
+        sender = b""
+    return sender or read_payer(job.header(b"livepeer-payer-address") or b"")
 
 
 def _check_unused(manifest: Manifest) -> None:

@@ -39,7 +39,7 @@ from tests.tickets.live_runner.counter import (
 )
 from tests.tickets.validation.made import NOTHING, OTHER, PAYER, ROUND
 from tests.tickets.validation.receiver import FUNDED
-from tests.tickets.validation.sender import header, high_s
+from tests.tickets.validation.sender import Signer, header, high_s
 
 
 @dataclass(frozen=True)
@@ -241,6 +241,27 @@ async def test_case_7_an_expired_auth_token_is_answered_with_a_new_challenge(tmp
         assert told(refused.value) == (503, "auth_expired")
         await counter.top_up(await counter.refresh(again.manifest), [1])
         await counter.settle(at)
+
+
+@pytest.mark.parametrize("named", [None, OTHER], ids=["nobody", "another"])
+async def test_a_new_challenge_is_for_who_pays_whomever_the_header_names(tmp_path: Path, named: Signer | None) -> None:
+    async with a_counter(tmp_path) as counter:
+        offer = await counter.challenge()
+        counter.now += 3600
+        with pytest.raises(Refusal) as refused:
+            await counter.begin(counter.job(payer=named, **counter.paid(offer, [1, 2, 3, 4, 5])))
+        await counter.settle(await counter.reserve(healing(refused.value)))
+
+
+async def test_who_pays_with_nothing_that_can_be_read_is_told_terms_by_the_header(tmp_path: Path) -> None:
+    async with a_counter(tmp_path) as counter:
+        job = counter.job(payer=PAYER, **counter.paid(await counter.challenge(), [1]) | {"payment": b"!"})
+        assert isinstance(counter.ledger, Books)
+        await counter.ledger.rotate()
+        with pytest.raises(Refusal) as refused:
+            await counter.begin(job)
+        assert refused.value.word == "auth_key"
+        await counter.settle(await counter.reserve(healing(refused.value)))
 
 
 async def test_case_8_a_manifest_of_another_runner_or_payer_is_answered_with_a_new_challenge(tmp_path: Path) -> None:
