@@ -225,8 +225,8 @@ class LiveRunnerTickets(JobHook):
 
 
 def _payer(job: Job) -> bytes:
-    """Return who is to be told new terms: the sender of the payment, whoever the header of the payer names. That counts
-    where no payment can be read.
+    """Return who is to be told new terms: the sender of the payment, even if the header names somebody else. The header
+    counts where no payment can be read.
 
     Raises:
         PaymentRefused: nobody is named.
