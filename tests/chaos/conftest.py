@@ -15,7 +15,7 @@ from orchd.node.route_secrets import RouteSecrets
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Without inotify, whose thread lives in real time; tokens in the loop's; the garbage collector as it was."""
+    """Without inotify, whose thread lives in real time; tokens in the loop's; the garbage collector as it is."""
 
     async def nothing(_places: watch.Places) -> AsyncIterator[object]:
         await asyncio.Event().wait()
@@ -25,7 +25,6 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(
         "orchd.node.part.RouteSecrets", lambda key, each_s: RouteSecrets(key, each_s, lambda: time.time())
     )
-    thresholds = gc.get_threshold()
+    monkeypatch.setattr("orchd.app.settle_down", lambda: None)  # It looks at all objects of pytest, for 0.1 s.
     yield
     gc.unfreeze()
-    gc.set_threshold(*thresholds)

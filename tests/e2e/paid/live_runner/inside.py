@@ -21,7 +21,6 @@ from types import MappingProxyType
 from typing import Any
 
 import structlog
-from prometheus_client.parser import text_string_to_metric_families
 
 from orchd import tasks
 from orchd.app import App
@@ -59,7 +58,7 @@ BLOCK_S = 12.0
 """Of the L1."""
 CHAIN_READ_S = 66.0
 """After so long nothing is used any more that was read before."""
-TICKETS = "orchd_tickets_total"
+TICKETS = "orchd_tickets_total{"
 BOUND_S = 3600.0
 """Seconds of the loop; nothing that is waited for takes as long."""
 
@@ -181,9 +180,8 @@ class Shop:
     def tickets(self) -> int:
         """Return how many tickets it has taken since its start."""
         assert self.app is not None
-        page = self.app._context.metrics.render().decode()
-        families = text_string_to_metric_families(page)
-        return int(sum(each.value for family in families for each in family.samples if each.name == TICKETS))
+        lines = self.app._context.metrics.render().decode().splitlines()
+        return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(TICKETS)))
 
     def credit(self, manifest: str, account: Signer = GATEWAY) -> Fraction:
         """Return what is in hand for a session, in wei."""
@@ -263,12 +261,13 @@ class Shop:
 
     @asynccontextmanager
     async def client(self, account: Signer = GATEWAY, rules: Rules = LIVEPEER_NODE) -> AsyncIterator[PayingClient]:
-        """Run a signer of this account, and return an SDK that pays by it."""
+        """Run a signer of this account, which lists this orchd if it can, and return an SDK that pays by it."""
 
         async def funds() -> Funds:
             return await self.funds(account)
 
-        signer = RemoteSigner(SignerSettings(rules, account), funds, now_ns=lambda: int(time.time() * 10**9))
+        settings = SignerSettings(rules, account, receivers=(self.url,))
+        signer = RemoteSigner(settings, funds, now_ns=lambda: int(time.time() * 10**9))
         async with signer:
             yield PayingClient(SdkClient(SignerAccess(signer.url)), signer, self.url)
 
@@ -286,10 +285,15 @@ class PayingClient:
         [found] = await self.sdk.discover(app_of(name), [self.url])
         return found
 
-    def commitments(self) -> set[bytes]:
-        """Return which terms it has paid on."""
-        paid = (decode(PaymentMessage, base64.b64decode(each["payment"])) for each in self.signer.paid)
-        return {each.ticket_params.recipient_rand_hash for each in paid if each.ticket_params is not None}
+    def nonces(self) -> dict[bytes, list[int]]:
+        """Return which it has used, by the commitment of the terms that it has paid on, in order."""
+        used: dict[bytes, list[int]] = {}
+        for each in self.signer.paid:
+            payment = decode(PaymentMessage, base64.b64decode(each["payment"]))
+            assert payment.ticket_params is not None
+            tickets = used.setdefault(payment.ticket_params.recipient_rand_hash, [])
+            tickets += (ticket.sender_nonce for ticket in payment.ticket_sender_params)
+        return used
 
 
 @asynccontextmanager

@@ -193,7 +193,6 @@ async def test_10_a_fixed_manifest_is_good_once(shop: Shop) -> None:
     payer = shop.payer()
     session = await payer.begin(path_of(FIXED), seconds=1)
     assert (await session.stop()).status == 200
-    await asyncio.sleep(1)  # Until its charge is written.
     taken = shop.tickets()
     fresh = range(session.paid + 1, 2 * session.paid + 1)
     again = challenged(await payer.send(path_of(FIXED), payer.pay(session.offered, fresh)))

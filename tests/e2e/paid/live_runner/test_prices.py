@@ -5,37 +5,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from orchd.tasks import cancel, spawn
 from orchd.tickets.validation.messages import PaymentMessage
 from orchd.tickets.validation.wire import decode
-from tests.chaos.jumping import run_jumping
 from tests.doubles.sdk_client.client import NoRunner, Runner
 from tests.doubles.sdk_client.http import request
-from tests.e2e.paid.live_runner.inside import PayingClient, Shop, shop
+from tests.e2e.paid.live_runner.inside import PayingClient, Shop
 from tests.e2e.paid.live_runner.models import LIVE, PRICE
+from tests.e2e.paid.live_runner.stories import story
 
 HONOURED_S = 60
+HONOURED = {"tickets": {"former_price_s": HONOURED_S}}
 DEARER = 2 * PRICE
 TOO_DEAR = 3 * 10**12
-
-
-def story(tmp_path: Path, told: Callable[[Shop], Awaitable[None]]) -> None:
-    """Run it with an orchd whose blocks come."""
-
-    async def run() -> None:
-        async with shop(tmp_path, {"tickets": {"former_price_s": HONOURED_S}}) as at:
-            coming = spawn(at.let_blocks_come(), name="blocks")
-            try:
-                await told(at)
-            finally:
-                await cancel(coming)
-
-    run_jumping(run())
 
 
 def write_price(at: Shop, wei: int) -> None:
@@ -81,7 +66,7 @@ def test_after_a_raise_clients_of_old_directories_pay_what_those_say(tmp_path: P
             write_price(at, PRICE)
             assert await paid(client, await listed_at(client, PRICE)) == PRICE
 
-    story(tmp_path, told)
+    story(tmp_path, told, HONOURED)
 
 
 def test_a_raise_while_it_was_stopped_is_one_too(tmp_path: Path) -> None:
@@ -96,7 +81,7 @@ def test_a_raise_while_it_was_stopped_is_one_too(tmp_path: Path) -> None:
             await asyncio.sleep(HONOURED_S)
             assert await paid(client, after) == DEARER
 
-    story(tmp_path, told)
+    story(tmp_path, told, HONOURED)
 
 
 def test_who_has_begun_pays_the_price_of_the_beginning(tmp_path: Path) -> None:
@@ -112,7 +97,7 @@ def test_who_has_begun_pays_the_price_of_the_beginning(tmp_path: Path) -> None:
             payments = [decode(PaymentMessage, base64.b64decode(each["payment"])) for each in client.signer.paid]
             assert {each.expected_price.price_per_unit for each in payments if each.expected_price} == {PRICE}
 
-    story(tmp_path, told)
+    story(tmp_path, told, HONOURED)
 
 
 def test_a_signer_that_stood_still_pays_for_all_of_the_gap(tmp_path: Path) -> None:
@@ -132,7 +117,7 @@ def test_a_signer_that_stood_still_pays_for_all_of_the_gap(tmp_path: Path) -> No
             assert at.credit(session.session_id) > credit + 45 * PRICE
             await session.close()
 
-    story(tmp_path, told)
+    story(tmp_path, told, HONOURED)
 
 
 def test_what_no_signer_pays_is_sold_to_nobody(tmp_path: Path) -> None:
@@ -146,4 +131,4 @@ def test_what_no_signer_pays_is_sold_to_nobody(tmp_path: Path) -> None:
             assert client.signer.paid == []
             assert at.active(LIVE) == 0
 
-    story(tmp_path, told)
+    story(tmp_path, told, HONOURED)

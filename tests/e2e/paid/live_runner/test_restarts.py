@@ -13,7 +13,7 @@ from tests.soak import examples
 
 @pytest.mark.soak
 async def test_whenever_it_is_killed_a_session_goes_on(make: Start, chain: PaidChain) -> None:
-    kills = examples(20, share=0.2)
+    kills = examples(20, share=0.1)
     async with seller(make, chain, session_idle_s=3600) as shop:
         session = await shop.payer.begin(path_of(LIVE), seconds=120)
         for _ in range(kills):
