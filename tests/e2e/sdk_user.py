@@ -22,7 +22,7 @@ class SdkUser:
     Attributes:
         told: how it introduces itself: session, manifest, app_url, channels.
         frames: mean colours of what came back, oldest first.
-        events: types of what the events channel said.
+        events: types of what the events channel said, each with the reason that the newest gave.
         done: what it was told and has done.
     """
 
@@ -30,7 +30,7 @@ class SdkUser:
         self.process = process
         self.told: dict[str, Any] = {}
         self.frames: list[Colour] = []
-        self.events: set[str] = set()
+        self.events: dict[str, str | None] = {}
         self.done: list[str] = []
         self.failed = ""
         self._news = asyncio.Event()
@@ -44,7 +44,7 @@ class SdkUser:
             elif "frame" in said:
                 self.frames.append(tuple(said["frame"]))
             elif "event" in said:
-                self.events.add(said["event"])
+                self.events[said["event"]] = said["why"]
             elif "done" in said:
                 self.done.append(said["done"])
             else:

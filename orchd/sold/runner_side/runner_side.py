@@ -162,7 +162,8 @@ class RunnerSide:
         return None if channel_name is None else self._keeper.head(channel_name)
 
     async def make_channels(self, session: SoldSession, wanted: Sequence[tuple[str, str]]) -> list[SessionChannel]:
-        """Return the channels of these names, in order. Those that are there stay as they are, type and all.
+        """Return the channels of these names, in order. Those that are there stay as they are, type and all; one that
+        somebody has ended is there again, empty.
 
         Args:
             wanted: name and MIME type of each; an empty type is `DEFAULT_MIME_TYPE`.
@@ -182,9 +183,11 @@ class RunnerSide:
         made = self._of(session)
         async with made.changing:
             self._check_lives(session)
-            missing = [channel for name, channel in new.items() if name not in made.channels]
-            if len(made.channels) + len(missing) > MOST_CHANNELS:
+            wanted = {name: made.channels.get(name, channel) for name, channel in new.items()}
+            if len(made.channels.keys() | wanted.keys()) > MOST_CHANNELS:
                 raise TooManyChannels(session.id)
+            # Whoever writes or reads a channel may have ended it, as the clients of the protocol do.
+            missing = [each for each in wanted.values() if self._keeper.head(each.channel_name) is None]
             if missing:
                 await self._add_channels(session, made, missing)
             return [made.channels[name] for name in names]

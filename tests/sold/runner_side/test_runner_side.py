@@ -99,6 +99,17 @@ async def test_a_channel_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
         assert life.side.channel_name("s", "none") is life.side.channel_name("other", "in") is None
 
 
+async def test_a_channel_that_its_writer_has_ended_is_there_again_for_who_asks(tmp_path: Path) -> None:
+    async with living(tmp_path, "s") as life:
+        session = life.sold.live["s"]
+        made = await life.side.make_channels(session, [("in", "video/mp2t"), ("out", "")])
+        life.channels.remove(made[0].channel_name)
+        assert await life.side.make_channels(session, [("in", ""), ("out", "")]) == made
+        assert life.channels.there == {each.channel_name: (each.mime_type, "s") for each in made}
+    async with living(tmp_path, "s") as life:
+        assert life.side.channel_name("s", "in") == made[0].channel_name
+
+
 async def test_channels_are_removed_by_either_name_and_what_is_unknown_is_no_error(tmp_path: Path) -> None:
     async with living(tmp_path, "s", "t") as life:
         session, other = life.sold.live["s"], life.sold.live["t"]

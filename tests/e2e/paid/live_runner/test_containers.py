@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+from contextlib import AsyncExitStack
+from functools import partial
 from urllib.parse import urlsplit
 
+import docker
+import pytest
+
+from tests.doubles.signer.signer import RemoteSigner
 from tests.e2e.conftest import Start
 from tests.e2e.daemon import ROOT
 from tests.e2e.environments import PYTRICKLE, SDK
 from tests.e2e.paid.chain import PaidChain
 from tests.e2e.paid.live_runner.models import LIVE, PRICE, path_of
 from tests.e2e.paid.live_runner.outside import selling
-from tests.e2e.realtime import BLUE, inverted, name, need, pytrickle
+from tests.e2e.realtime import BLUE, boxed, inverted, name, need, pytrickle
 from tests.e2e.scripts import PIPELINE
 from tests.e2e.sdk_user import sdk_user
+from tests.ports import free_port
 
 APP = ROOT / "tests" / "e2e" / "paid" / "live_runner" / "callback_app.py"
 ENTRY = {
@@ -55,17 +63,56 @@ async def test_a_container_makes_channels_and_proxies_for_its_session_and_ends_i
         assert {(await payer.call(path, method="GET", body="")).status for path in (f"{channel}/0", proxy)} == {404}
 
 
-async def test_a_realtime_container_is_paid_for_while_its_video_comes_back(make: Start, chain: PaidChain) -> None:
+def has_paid(signer: RemoteSigner, times: int) -> bool:
+    return len(signer.paid) >= times
+
+
+@pytest.mark.docker
+async def test_a_paid_stream_of_a_container_is_started_again_in_its_session_after_a_restart(
+    docked: Start, chain: PaidChain, api: docker.APIClient
+) -> None:
+    need(PYTRICKLE)
+    need(SDK)
+    entry = {**boxed(LIVE), "price_per_unit": PRICE}
+    settings = {"public.runner_listen": f":{free_port()}"}
+    async with selling(docked, chain, entry, settings=settings) as shop, shop.signer() as signer:
+        daemon = shop.daemon
+        await daemon.until_state(LIVE, "ready")
+        await shop.listens()
+        async with sdk_user(shop.url, name(LIVE), BLUE, signer.url) as client:
+            session = client.told["session"]
+            for ends in (daemon.end, daemon.kill):
+                await daemon.until("it is topped up", partial(has_paid, signer, len(signer.paid) + 1))
+                await client.do('params {"keep": 0}')
+                await client.shows((inverted(BLUE)[0], 0, 0))
+                await ends()
+                await daemon.start()
+                await daemon.until_model(LIVE, "has found its session", lambda model: model["streams"])
+                await client.do("again")
+                await client.shows(inverted(BLUE))
+                assert client.told["session"] == session
+            [runner] = (await daemon.model(LIVE))["runners"]
+            api.kill(runner["handle"])
+            await client.until("its events say that it has ended", lambda: "session_ended" in client.events)
+        [only] = daemon.events("session_began")
+        assert only["session"] == session
+        code, printed = await daemon.command("tickets", "reconcile", *daemon.flags("state_dir"))
+        assert code == 0, printed
+
+
+async def test_a_stream_whose_credit_is_gone_ends_and_its_events_say_why(make: Start, chain: PaidChain) -> None:
     need(PYTRICKLE)
     need(SDK)
     entry = pytrickle(LIVE, price_per_unit=PRICE)
-    async with selling(make, chain, entry, settings={"streams.idle_s": "1"}) as shop, shop.signer() as signer:
+    hasty = partial(make, main=("tests.e2e.paid.hasty",))
+    async with selling(hasty, chain, entry, settings={"streams.idle_s": "1"}) as shop, AsyncExitStack() as paying:
+        signer = await paying.enter_async_context(shop.signer())
         await shop.daemon.until_state(LIVE, "ready")
         await shop.listens()
         async with sdk_user(shop.url, name(LIVE), BLUE, signer.url) as client:
-            paid = len(signer.paid)
-            await shop.daemon.until("it is topped up twice", lambda: len(signer.paid) >= paid + 2)
-            await client.shows(inverted(BLUE))
-            await client.do("end")
+            await paying.aclose()
+            assert shop.daemon.process is not None
+            shop.daemon.process.send_signal(signal.SIGWINCH)
+            await client.until("its events say that it has ended", lambda: "session_ended" in client.events)
+            assert str(client.events["session_ended"]).endswith("is used up")
         await shop.daemon.until_model(LIVE, "is free", lambda model: not model["sessions"]["active"])
-        assert await shop.daemon.metric("orchd_tickets_total") > 0
