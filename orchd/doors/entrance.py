@@ -33,6 +33,9 @@ class OwnAnswerKeeper(Protocol):
             JobRefused: RATE_LIMITED: there were too many.
         """
 
+    def check_address(self, peer: str) -> None:
+        """As `limit_address`, but count nothing: it is not known yet whether the request counts."""
+
     def limit_payer(self, payer: str) -> None:
         """As `limit_address`, for who pays."""
 

@@ -73,7 +73,8 @@ class StreamsAskedFor:
         """Return the stream of the session that the path names, waiting a moment for one of an earlier orchd's.
 
         Raises:
-            JobRefused: STREAM_UNKNOWN: there is no such session, or it has ended; HOLD_TIMEOUT: it is not found yet.
+            JobRefused: STREAM_UNKNOWN: there is no such session, or it has ended; HOLD_TIMEOUT: it is not found yet;
+                NOT_READY: it has not begun.
         """
         key, name = way.key, way.session
         if (place := self._keeper.until_found(key, name)) is not None:
@@ -82,6 +83,8 @@ class StreamsAskedFor:
         run.sold = None if self._kept is None else self._kept.find(name)
         if stream is None or run.sold is None:
             raise _no_session(way)
+        if run.sold.pending:  # Nobody's time is charged yet, and it may come to nothing.
+            raise JobRefused(Code.NOT_READY, f"cannot serve the request: session {name} is still being reserved")
         return stream
 
     async def found_again(self, run: Run, way: ToRunner, name: str) -> None:

@@ -184,7 +184,9 @@ class Handler:
             served = self._served = Served(models, served.beside)
         plan = head.memo
         if not isinstance(plan, Plan) or plan.served is not served or plan.entrance is not entrance:
-            plan = head.memo = await self._plan(run, served, entrance)
+            plan = await self._plan(run, served, entrance)
+            if not plan.fleeting:
+                head.memo = plan
         run.door = plan.door
         if isinstance(plan.way, OwnAnswer):
             return await self._own.answer(run, plan.way, entrance)
@@ -205,15 +207,21 @@ class Handler:
         run.way, way = plan.known, plan.job
         if plan.drops is not None:
             run.caller.drop(*plan.drops)
-        if way is None and entrance.own is not None:
-            entrance.own.limit_address(run.peer)
+        keeper = entrance.own if way is None or plan.sells else None
+        if keeper is not None:
+            keeper.limit_address(run.peer) if way is None else keeper.check_address(run.peer)
         assert model is not None
         run.key = key = model.key
         if plan.most and (head.length or 0) > plan.most:
             raise TooMuch
         hooks = self._hooks
-        if hooks.identifying and (waits := hooks.identify(run.job)) is not None:
-            await run.outside(awaited(waits))
+        try:
+            if hooks.identifying and (waits := hooks.identify(run.job)) is not None:
+                await run.outside(awaited(waits))
+        except JobRefused:
+            if keeper is not None and way is not None:  # To look at what pays for nothing costs more than to send it.
+                keeper.limit_address(run.peer)
+            raise
         if plan.refused is not None:
             raise JobRefused(*plan.refused)
         if way is None:

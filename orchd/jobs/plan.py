@@ -33,6 +33,7 @@ class Plan:
         call: what is asked of a stream; None = it is a job.
         in_session: the request belongs to a session that outlives it.
         sells: the job is a session that orchd sells.
+        fleeting: it holds for one request, however often its head comes.
         kind: of the session that it makes if not.
         refused: why its path can't be served to anybody; None = it can.
         most: bytes of the body; 0 = no limit.
@@ -52,6 +53,7 @@ class Plan:
         "elsewhere",
         "entrance",
         "first_byte_s",
+        "fleeting",
         "in_session",
         "job",
         "kind",
@@ -81,7 +83,7 @@ class Plan:
         self.drops: Dropped | None = None
         self.call: StreamCall | None = None
         self.refused: tuple[Code, str] | None = None
-        self.in_session = self.sells = False
+        self.in_session = self.sells = self.fleeting = False
         self.kind = SessionKind.NODE_JOB if door.origin.at_node else SessionKind.JOB
         self.job: ToRunner | None = None
         self.first_byte_s = door.first_byte_s(served.beside)
@@ -96,7 +98,7 @@ class Plan:
             self.most = model.inference.max_body_mb * MIB
             self.in_session = bool(way.session) or door.in_session(model)
             self.sells = door.sells and not self.in_session
-            self.elsewhere, self.drops = way.elsewhere, way.drops
+            self.elsewhere, self.drops, self.fleeting = way.elsewhere, way.drops, way.fleeting
             if way.elsewhere is None:
                 self.call = call_of(model, head.method, way.target.partition("?")[0])
                 self.refused = _refused(self.call, way, door, model, head)

@@ -52,6 +52,10 @@ class PublicAnswers:
         """As `OwnAnswerKeeper`."""
         self._limit("address", self._addresses.take(address_key(peer), self._now()))
 
+    def check_address(self, peer: str) -> None:
+        """As `OwnAnswerKeeper`."""
+        self._limit("address", self._addresses.wait_s(address_key(peer), self._now()))
+
     def limit_payer(self, payer: str) -> None:
         """As `OwnAnswerKeeper`."""
         self._limit("payer", self._payers.take(payer, self._now()))

@@ -58,6 +58,11 @@ class TokenBuckets:
         bucket.tokens = tokens - 1.0 if tokens >= 1.0 else tokens
         return 0.0 if tokens >= 1.0 else (1.0 - tokens) / self._rate
 
+    def wait_s(self, key: str, now: float) -> float:
+        """Return what `take` would, and take nothing."""
+        tokens = self._tokens(self._buckets.get(key, self._shared), now)
+        return 0.0 if tokens >= 1.0 else (1.0 - tokens) / self._rate
+
     def _bucket(self, key: str, now: float) -> _Bucket:
         buckets = self._buckets
         if (bucket := buckets.get(key)) is not None:

@@ -155,7 +155,8 @@ class PublicSettings(Section):
     address_rate: Positive = Field(
         50.0,
         description="Most requests per second from one address (of IPv6, a /64) that orchd answers itself; more get "
-        "429. Jobs are not counted. A gateway asks once before each job.",
+        "429. Jobs are not counted, but for those of Live Runner's clients whose payment is refused. A gateway asks "
+        "once before each job.",
     )
     address_burst: AtLeastOne = Field(
         200, description="How many requests an address may save up for one moment, beyond public.address_rate."

@@ -51,6 +51,10 @@ class FakeKeeper:
         if peer in self.limited:
             raise JobRefused(Code.RATE_LIMITED, f"cannot answer {peer}: too many requests")
 
+    def check_address(self, peer: str) -> None:
+        if peer in self.limited:
+            raise JobRefused(Code.RATE_LIMITED, f"cannot answer {peer}: too many requests")
+
     def limit_payer(self, payer: str) -> None:
         self.limit_address(payer)
 

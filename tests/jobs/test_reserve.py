@@ -190,6 +190,31 @@ async def test_a_session_that_can_not_be_kept_over_a_restart_does_not_begin() ->
     nothing_is_left(bench)
 
 
+class SlowStore(FullStore):
+    """Keeps a stream when it is told to."""
+
+    def __init__(self) -> None:
+        self.may = asyncio.Event()
+
+    async def save_stream(self, stream: object) -> None:
+        await self.may.wait()
+
+
+@virtual_time
+async def test_nothing_is_served_in_a_session_before_its_time_counts() -> None:
+    store = SlowStore()
+    bench = a_bench(store=store)
+    reserving = bench.caller(reserve())
+    await bench.settle()
+    early = bench.caller(app())
+    await bench.settle()
+    assert (early.messages[0].status, bench.network.requests) == (503, [])
+    store.may.set()
+    await bench.settle()
+    assert reserving.messages[0].status == 200
+    assert (await bench.serve(app())).messages[0].status == 200
+
+
 @pytest.mark.parametrize("how", ["leave", "abort"])
 def test_whoever_leaves_at_whatever_step_has_a_session_or_nothing(how: str) -> None:
     @virtual_time

@@ -55,6 +55,14 @@ def test_a_hundred_thousand_addresses_at_once_take_bounded_memory_and_nothing_of
     assert len(buckets) == MOST_BUCKETS
 
 
+def test_how_long_one_would_wait_can_be_asked_for_nothing() -> None:
+    buckets = TokenBuckets(2.0, 1)
+    assert [buckets.wait_s("a", 0.0) for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert buckets.take("a", 0.0) == 0.0
+    assert buckets.wait_s("a", 0.0) == buckets.take("a", 0.0) == 0.5
+    assert len(buckets) == 1
+
+
 def test_a_host_is_one_address_of_ipv4_and_a_64_of_ipv6() -> None:
     assert address_key("192.0.2.1") == "192.0.2.1"
     assert address_key("2001:db8:1:2:3:4:5:6") == address_key("2001:db8:1:2::") != address_key("2001:db8:1:3::")

@@ -80,11 +80,14 @@ class RunnerSideDoor(Door):
             return OwnAnswer("proxy", self._callbacks.no_proxy, hooks=False)
         key = session.key
         if proxy.target is None:
-            return ToRunner(key, on_runner(rest, served.models[key]) + mark + query, key.slug, session=session.id)
+            there = on_runner(rest, served.models[key]) + mark + query
+            return ToRunner(key, there, key.slug, session=session.id, fleeting=True)
         if climbs(f"/{rest}"):
             raise refusal(400, "invalid path")
         elsewhere = ProxyDestination(proxy.target.address, self._may_dial)
-        return ToRunner(key, proxy.target.below(rest, query), key.slug, session=session.id, elsewhere=elsewhere)
+        return ToRunner(
+            key, proxy.target.below(rest, query), key.slug, session=session.id, elsewhere=elsewhere, fleeting=True
+        )
 
     def _callback(self, head: RequestHead, path: str) -> OwnAnswer:
         match path.split("/")[2:]:

@@ -13,6 +13,7 @@ from orchd.domain.model import Model, Secret
 from orchd.doors.entrance import Entrance
 from orchd.doors.public_live_runner.calls import ClientCalls
 from orchd.doors.public_live_runner.door import PublicLiveRunnerDoor
+from orchd.errors import Code, JobRefused
 from orchd.hooks.refusal import Refusal
 from tests.doors.public_live_runner.fakes import CHALLENGE, MODELS, ONCE, PERSISTENT, FakeClients, FakeDesk, FakeMarket
 from tests.faults.message import Message
@@ -134,6 +135,23 @@ async def test_reservations_of_an_address_that_asks_too_often_are_refused_before
         assert (refused.status, said(refused)["error"]["code"]) == (429, "rate_limited")
     assert bench.hooks[0].identified == []
     assert bench.table.active(PERSISTENT) == 0
+
+
+@virtual_time
+async def test_an_address_whose_payments_for_jobs_are_refused_too_often_is_refused_before_they_are_looked_at() -> None:
+    bench = Clients()
+    bench.hooks[0].fails["identify"] = JobRefused(Code.FORBIDDEN, "cannot take the payment: it is forged")
+    assert (await bench.told(*PAID, target=APP)).status == 403
+    keeper = bench.keeper_of_own
+    assert keeper.asked == ["192.0.2.1"], "what is refused counts"
+    keeper.limited.add("192.0.2.1")
+    refused = await bench.told(*PAID, target=APP)
+    assert (refused.status, said(refused)["error"]["code"]) == (429, "rate_limited")
+    assert len(bench.hooks[0].identified) == 1
+    keeper.limited.clear()
+    bench.hooks[0].fails.clear()
+    assert (await bench.told(*PAID, target=APP)).status == 200
+    assert len(keeper.asked) == 1, "a job that is served counts nowhere"
 
 
 @virtual_time

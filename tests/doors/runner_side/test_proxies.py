@@ -141,6 +141,21 @@ async def test_a_call_is_cut_with_its_session_and_the_proxy_is_gone(target: str 
     assert bench.table.active(KEY) == letting_go
 
 
+@pytest.mark.parametrize("target", [None, TARGET])
+@virtual_time
+async def test_a_proxy_leads_into_no_later_session_of_the_same_name(target: str | None) -> None:
+    bench = await a_bench(*GRANTED)
+    id = await bench.made_proxy(target)
+    call = request(target=f"/run/{id}/x")
+    assert (await bench.answer_to(call)).status == 200
+    session = bench.sold.find(SESSION)
+    assert session is not None
+    session.end(Outcome.OK, "its client has stopped it")
+    await bench.idle()
+    await bench.reserved()
+    assert (await bench.answer_to(call)).status == 404
+
+
 @virtual_time
 async def test_a_call_is_use_of_its_session() -> None:
     bench = await a_bench(*GRANTED)
