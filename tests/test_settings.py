@@ -187,6 +187,25 @@ class TestAdvice:
         assert self.advised() == []
         assert self.advised(orchestrator={"service_url": "https://127.0.0.1:8935"}) == []
 
+    @pytest.mark.parametrize(
+        ("sections", "named"),
+        [
+            ({"admin": {"listen": "127.0.0.1:8737"}}, ["jobs.listen"]),
+            ({"jobs": {"listen": "127.0.0.1:8443"}}, ["public.listen"]),
+            ({"jobs": {"listen": "0.0.0.0:8443"}}, ["public.listen"]),
+            ({"jobs": {"listen": "10.0.0.2:8443"}}, []),
+            ({"public": {"runner_listen": ":8443"}}, ["public.runner_listen"]),
+            ({"public": {"runner_listen": "0.0.0.0:8443"}}, ["public.runner_listen"]),
+            ({"public": {"runner_listen": ":8443", "doors": ["byoc"]}}, []),
+            ({"jobs": {"listen": "127.0.0.1:0"}, "admin": {"listen": "127.0.0.1:0"}}, []),
+        ],
+    )
+    def test_two_listeners_with_the_same_port_are_named(self, sections: dict[str, Any], named: list[str]) -> None:
+        public = {"listen": "127.0.0.1:8443", "doors": ["live-runner"]} | sections.get("public", {})
+        rules = {"hooks": {"order": ["tickets"]}, "chain": {"id": 42161}} | sections | {"public": public}
+        found = [(name, why) for name, why in self.advised(**rules) if "has the same port" in why]
+        assert [name for name, _ in found] == named
+
     @pytest.mark.parametrize("port", [8935, 8937, 8942])
     def test_a_port_of_livepeers_programs_is_named(self, port: int) -> None:
         ((jobs, why), (admin, _)) = [

@@ -16,7 +16,7 @@ from orchd.cli.price_direct import DirectPrice, direct_price
 from orchd.domain.ids import ModelKey
 from orchd.domain.model import Model
 from orchd.domain.money import PriceUnit
-from orchd.text import YELLOW, Cell, TextStyle, printable, table
+from orchd.text import YELLOW, Cell, TextStyle, printable, table, units
 from orchd.tickets.settings import TicketsSettings
 
 Json = dict[str, Any]
@@ -114,7 +114,7 @@ def as_text(rows: Iterable[Row], rate: Rate, style: TextStyle) -> str:
 
 def _amounts(row: Row, told: Quote) -> tuple[Cell, ...]:
     times = (told.wei_per_second, told.wei_per_hour, told.usd_per_second, told.usd_per_hour)
-    unit = f"{_amount(told.wei_per_unit)} wei, {_amount(told.usd_per_unit)} USD per {told.unit}"
+    unit = f"{_amount(told.wei_per_unit)} wei, {_amount(told.usd_per_unit)} USD per {units(1, told.unit)}"
     return tuple(map(Cell, (printable(str(row.key)), *map(_amount, times), unit)))
 
 

@@ -8,10 +8,14 @@ from urllib.parse import urlsplit
 
 from orchd.public.settings import PublicSettings
 from orchd.public.status import SOON_S
+from orchd.settings.addresses import port_of
 from orchd.text import ago
 
 if TYPE_CHECKING:  # Its library takes a while to import, and who has no listener for payers does without.
     from orchd.public.certificate import Certificate
+
+
+HTTPS_PORT = 443
 
 
 def host_of(settings: PublicSettings) -> str:
@@ -39,8 +43,23 @@ def doubtful(settings: PublicSettings) -> Iterator[tuple[str, str]]:
         return
     if not settings.doors:
         yield "public.listen", "no door is open there, so that all is 404; name some in public.doors"
+    if settings.tls and settings.url and not settings.trusted_proxies and (port := _strange_port(settings)):
+        yield (
+            "public.url",
+            (
+                f"payers come to port {port}, and no address of public.listen ({', '.join(settings.listen)}) has it; "
+                "unless something forwards that port to orchd, write the one of public.listen behind the host"
+            ),
+        )
     if not settings.tls and settings.certificate:
         yield "public.certificate", "it is not used, since public.tls is false"
+
+
+def _strange_port(settings: PublicSettings) -> int | None:
+    """Return the port of `public.url` if orchd listens elsewhere, as far as the settings say where."""
+    port = urlsplit(settings.url).port or HTTPS_PORT
+    here = [port_of(listen) for listen in settings.listen]
+    return None if port in here or None in here or 0 in here else port
 
 
 def certificate_doubts(settings: PublicSettings, certificate: Certificate, now: float) -> Iterator[tuple[str, str]]:

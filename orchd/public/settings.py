@@ -13,11 +13,9 @@ from orchd.settings.addresses import read_grant, split_listen
 from orchd.settings.basic import IsPath
 from orchd.settings.section import AtLeastOne, Listen, Positive, Section, Url
 
-HERE = ("byoc", "live-runner")
-"""The doors that this version has."""
 PAID = ("byoc", "live-runner")
-"""Those of them by which comes what is paid for with tickets."""
-DoorName = Literal["byoc", "live-runner", "manifest"]
+"""The doors by which comes what is paid for with tickets."""
+DoorName = Literal["byoc", "live-runner"]
 
 
 def _split(value: object) -> object:
@@ -28,8 +26,6 @@ def _split(value: object) -> object:
 def _check_doors(doors: tuple[DoorName, ...]) -> tuple[DoorName, ...]:
     if len(set(doors)) != len(doors):
         raise ValueError("it should name each door once")
-    if missing := [door for door in doors if door not in HERE]:
-        raise ValueError(f"this version of orchd has no door {' or '.join(missing)} yet; it has {', '.join(HERE)}")
     return doors
 
 

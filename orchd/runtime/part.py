@@ -53,7 +53,9 @@ class RuntimesPart(Part):
     def host_seen(self) -> HostSeen:
         """See `ports.Runtimes`."""
         docker = self.by_id.get(RuntimeId(RunnerKind.CONTAINER))
-        return HostSeen() if docker is None else docker.host_seen
+        if docker is not None:
+            return docker.host_seen
+        return HostSeen() if self._context.settings.docker.enabled else HostSeen("127.0.0.1")
 
     async def gpus(self) -> Sequence[HostGpu]:
         if not self._context.settings.docker.enabled:

@@ -49,7 +49,7 @@ class Runtimes(Protocol):
 
     @property
     def host_seen(self) -> HostSeen:
-        """Where containers reach orchd; its name is empty while the engine has not said."""
+        """Where containers reach orchd; its name is empty while the engine has not said. Without one it is loopback."""
         ...
 
     async def gpus(self) -> Sequence[HostGpu]:

@@ -19,6 +19,14 @@ def split_listen(listen: str) -> tuple[str, int]:
     return found[1] or found[2], int(found[3])
 
 
+def port_of(listen: str) -> int | None:
+    """Return the port of an address to listen on, also of a port alone (`:8739`); None for a socket of another kind."""
+    try:
+        return split_listen(f"*{listen}" if listen.startswith(":") else listen)[1]
+    except ValueError:  # A unix socket, or systemd's.
+        return None
+
+
 class DialGrant(NamedTuple):
     """Addresses that may be dialled.
 

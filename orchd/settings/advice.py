@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from orchd.settings.addresses import split_listen
+from orchd.settings.addresses import port_of, split_listen
 from orchd.settings.tree import Settings
 
 LIVEPEER_PORTS = range(8935, 8943)
 """Ports that Livepeer's own programs take on loopback: docs/protocol/go-livepeer-cli.md, docs/protocol/byoc.md."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
 def advice(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -20,14 +21,36 @@ def advice(settings: Settings) -> Iterator[tuple[str, str]]:
     ports += [("public.listen", listen) for listen in settings.public.listen]
     first, last = LIVEPEER_PORTS[0], LIVEPEER_PORTS[-1]
     for name, listen in ports:
-        if _port(listen) in LIVEPEER_PORTS:
+        if port_of(listen) in LIVEPEER_PORTS:
             why = (
                 f"{listen}: Livepeer's own programs take the ports {first} to {last}, and one that starts first keeps "
                 f"orchd from starting; {_default(name)}"
             )
             yield name, why
+    yield from _same_port(settings)
     yield from _callback(settings)
     yield from _payment(settings)
+
+
+def _same_port(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Two of our own listeners want the same port."""
+    named = [("admin.listen", settings.admin.listen)]
+    named += [("jobs.listen", listen) for listen in settings.jobs.listen]
+    named += [("public.listen", listen) for listen in settings.public.listen]
+    if settings.sells_sessions:
+        named.append(("public.runner_listen", settings.public.runner_listen))
+    for at, (name, listen) in enumerate(named):
+        for other, taken in named[:at]:
+            if port_of(listen) and port_of(listen) == port_of(taken) and _hosts_meet(listen, taken):
+                yield name, f"{listen}: {other} has the same port ({taken}), and orchd does not start so; take another"
+
+
+def _hosts_meet(one: str, other: str) -> bool:
+    """Return whether one of them takes the port from the other: of `:port` the host is not known before orchd runs."""
+    if one.startswith(":") or other.startswith(":"):
+        return True
+    hosts = {split_listen(one)[0], split_listen(other)[0]}
+    return len(hosts) == 1 or not hosts.isdisjoint(EVERYWHERE)
 
 
 def _payment(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -59,7 +82,7 @@ def _callback(settings: Settings) -> Iterator[tuple[str, str]]:
             "address of this machine at which the node reaches the job listener"
         )
         yield "orchestrator.callback_url", why
-    here = [_port(listen) for listen in settings.jobs.listen]
+    here = [port_of(listen) for listen in settings.jobs.listen]
     if not rules.enabled or url.hostname not in LOOPBACK or None in here or 0 in here:
         return  # Elsewhere, or a socket whose port is not known: a proxy may stand between.
     port = url.port or (443 if url.scheme == "https" else 80)
@@ -72,13 +95,6 @@ def _callback(settings: Settings) -> Iterator[tuple[str, str]]:
     elif url.hostname == "localhost" and node in LOOPBACK:
         why = f"{rules.callback_url}: Livepeer Node dials no names; write 127.0.0.1 in place of localhost"
         yield "orchestrator.callback_url", why
-
-
-def _port(listen: str) -> int | None:
-    try:
-        return split_listen(listen)[1]
-    except ValueError:  # A unix socket, or systemd's.
-        return None
 
 
 def _default(name: str) -> str:

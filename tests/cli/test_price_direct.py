@@ -75,11 +75,21 @@ def test_a_gap_that_is_shorter_than_asked_for_is_said_with_the_reason() -> None:
     [
         (an_hour(21.6), {}, "ask for less than 0.0072 ETH (21.6 USD) an hour"),
         (once(0.08), {}, "a session costs 0.0000267 ETH (0.08 USD)"),
+        (an_hour(500), {}, "ask for less than 0.0072 ETH (21.6 USD) an hour"),
+        (once(5), {}, "a session costs 0.00167 ETH (5 USD)"),
         (an_hour(0.9), {"value": 8 * 10**9}, "a start takes 105 tickets"),
         (an_hour(0.9), {"value": 4 * 10**12}, "one ticket is worth more than 3000 gwei"),
         (an_hour(0.9), {"face": 10**9}, "raise it, or set it to 0"),
     ],
-    ids=["a start too dear", "a session too dear", "tickets too small", "a ticket too dear", "tickets that always win"],
+    ids=[
+        "a start too dear",
+        "a session too dear",
+        "by far",
+        "once, by far",
+        "tickets too small",
+        "a ticket too dear",
+        "tickets that always win",
+    ],
 )
 def test_a_price_that_no_signer_pays_is_said_with_what_to_change(
     price: Price, tickets: dict[str, Any], said: str

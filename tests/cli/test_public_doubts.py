@@ -54,6 +54,11 @@ def test_nothing_is_said_where_it_is_off_or_all_is_well(tmp_path: Path) -> None:
         ({"listen": ["127.0.0.1:0"]}, "public.listen", "127.0.0.1:0: no door is open there"),
         (GOOD | {"certificate": "/c.pem", "key": "/k.pem"}, "public.certificate", "/c.pem: No such file"),
         (GOOD | {"certificate": "/c.pem", "key": "/k.pem", "tls": False}, "public.certificate", "it is not used"),
+        (
+            {"listen": ["127.0.0.1:8443"], "doors": ["byoc"], "url": "https://ai.example.org"},
+            "public.url",
+            "https://ai.example.org: payers come to port 443, and no address of public.listen (127.0.0.1:8443) has it",
+        ),
     ],
 )
 def test_settings_that_can_t_be_meant_are_told(public: dict[str, Any], name: str, said: str) -> None:
@@ -104,6 +109,15 @@ def test_a_port_that_another_program_has_is_told_with_its_name() -> None:
         said = doubts(**GOOD | {"listen": [f"127.0.0.1:{port}"]})["public.listen"]
     assert f"port {port} is taken by " in said
     assert f"(pid {os.getpid()})" in said
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{}, {"url": "https://ai.example.org", "tls": False}, {"url": "https://a.org", "trusted_proxies": ["10.0.0.1"]}],
+    ids=["the same port", "a proxy speaks TLS", "a proxy is named"],
+)
+def test_a_port_that_leads_to_orchd_is_no_mistake(other: dict[str, Any]) -> None:
+    assert "public.url" not in doubts(**GOOD | {"listen": ["127.0.0.1:8443"]} | other)
 
 
 def price(currency: Currency, unit: PriceUnit) -> Price:

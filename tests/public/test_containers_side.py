@@ -90,7 +90,7 @@ class Place:
         return f"http://127.0.0.1:{self.inner_port}"
 
     @asynccontextmanager
-    async def daemon(self) -> AsyncIterator[App]:
+    async def daemon(self, **more: Any) -> AsyncIterator[App]:
         public = {
             "listen": [f"127.0.0.1:{self.port}"],
             "url": f"https://127.0.0.1:{self.port}",
@@ -99,7 +99,7 @@ class Place:
             "doors": ["live-runner"],
             "runner_listen": f":{self.inner_port}",
         }
-        app = app_with(self.folder, public=public, hooks={"order": ["tickets"]}, tickets={"off_chain": "trust"})
+        app = app_with(self.folder, public=public, hooks={"order": ["tickets"]}, tickets={"off_chain": "trust"}, **more)
         entry = {"pipeline": "image", "model_id": "org/one", "url": f"http://127.0.0.1:{self.container.port}"}
         (self.folder / "aiModels.json").write_text(json.dumps([{**entry, "mode": "persistent", "price_per_unit": 0}]))
         running = spawn(app.run(), name="daemon")
@@ -116,6 +116,16 @@ class Place:
     def seen(self, told: str) -> str:
         """Return a URL that clients are told as this test reaches it: by plain HTTP."""
         return told.replace("https://", "http://", 1)
+
+
+async def test_where_there_are_no_containers_none_is_missed(tmp_path: Path) -> None:
+    async with Container().running() as container:
+        place = Place(tmp_path, container)
+        async with place.daemon(docker={"enabled": False}) as app:
+            public = app.snapshot().public
+            assert public is not None
+            assert public.runner_listen == (f"127.0.0.1:{place.inner_port}",)
+            assert public.runner_trouble == ""
 
 
 async def test_a_container_behind_orchd_alone_speaks_for_its_session_over_a_restart(tmp_path: Path) -> None:

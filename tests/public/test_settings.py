@@ -40,9 +40,8 @@ def test_an_origin_is_kept_as_clients_write_it(url: str, meant: str) -> None:
         ({"base_path": "ai"}, "a path of letters"),
         ({"base_path": "/a//b"}, "a path of letters"),
         ({"base_path": "/../x"}, "a path of letters"),
-        ({"doors": "byoc,manifest"}, "this version of orchd has no door manifest yet; it has byoc, live-runner"),
         ({"doors": "byoc,byoc"}, "each door once"),
-        ({"doors": "direct"}, "'byoc', 'live-runner' or 'manifest'"),
+        ({"doors": "live_runner"}, "'byoc' or 'live-runner'"),
         ({"trusted_proxies": "10.0.0.1/8"}, "an address or a network"),
         ({"trusted_proxies": "proxy.example.org"}, "an address or a network"),
         (

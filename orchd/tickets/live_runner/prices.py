@@ -51,19 +51,24 @@ class LivePrices:
         self._clock = clock
         self._listed = ListedPrices(honour_s)
         self._kept = frozenset[tuple[ModelKey, WorkPrice]]()
+        self._untold: Mapping[ModelKey, str] = {}
         self._changed = asyncio.Event()
 
     def list_now(self, models: Iterable[Model]) -> Mapping[ModelKey, WorkPrice]:
         """Return the prices of these models, which are listed from now on, and no others; 0 wei = it is free.
 
-        One whose price can't be told is left out.
+        One whose price can't be told is left out, and the log says why.
         """
-        prices = dict[ModelKey, WorkPrice]()
+        prices, untold = dict[ModelKey, WorkPrice](), dict[ModelKey, str]()
         for model in models:
             try:
                 prices[model.key] = quote(self._terms(model, ""))
-            except PaymentRefused:
-                continue
+            except PaymentRefused as why:
+                untold[model.key] = why.message
+        for key, reason in untold.items():
+            if self._untold.get(key) != reason:
+                log.warning("model_not_sold", pipeline=key.pipeline, model_id=key.model_id, reason=reason)
+        self._untold = untold
         self._listed.list_only(prices, self._clock())
         if not self._kept.issuperset(prices.items()):
             self._changed.set()

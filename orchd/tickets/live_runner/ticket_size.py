@@ -103,7 +103,8 @@ def _bound(price: WorkPrice, value: int, covered: int, at_start: int) -> Bound |
     if value > MAX_TICKET_VALUE:
         return Bound.TICKET
     if covered < (1 if price.fixed else START_S):
-        return Bound.COUNT if at_start > LIVE_RUNNER.max_tickets else Bound.BATCH
+        dear = price.wei * (1 if price.fixed else START_S) >= MAX_BATCH_VALUE  # No size of tickets helps then.
+        return Bound.BATCH if dear or at_start <= LIVE_RUNNER.max_tickets else Bound.COUNT
     if not price.fixed and LIVE_RUNNER.nonces[1] * value < (START_S + ceil(TERMS_S * PAID_PER_S)) * price.wei:
         return Bound.NONCES
     return None

@@ -74,8 +74,8 @@ def test_every_price_in_every_unit_and_what_becomes_of_it(models_file: str, caps
         "hourly": ["~111111111111", "400000000000000", "~0.000333333", "1.2", "400000000000000 wei, 1.2 USD per hour"],
         "wei": ["1200", "4320000", "3.6e-12", "1.296e-8", "1200 wei, 3.6e-12 USD per second"],
         "third": ["~0.333333", "1200", "1e-15", "3.6e-12", "~0.333333 wei, 1e-15 USD per second"],
-        "video": ["—", "—", "—", "—", "~166666666666667 wei, 0.5 USD per 720p"],
-        "once": ["—", "—", "—", "—", "10000000000000 wei, 0.03 USD per fixed"],
+        "video": ["—", "—", "—", "—", "~166666666666667 wei, 0.5 USD per hour of 720p video"],
+        "once": ["—", "—", "—", "—", "10000000000000 wei, 0.03 USD per job or session"],
         "free": ["0", "0", "0", "0", "0 wei, 0 USD per second"],
     }
     assert rows_of(out, "NODE REPORTS") == {

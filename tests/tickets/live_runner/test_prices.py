@@ -209,3 +209,19 @@ def test_what_can_not_be_kept_is_tried_again(tmp_path: Path) -> None:
         await cancel(keeping)
 
     run_virtual(trying())
+
+
+def test_what_is_not_sold_for_want_of_a_price_is_logged_once(tmp_path: Path) -> None:
+    async def asked() -> None:
+        async with life(tmp_path) as now:
+            now.rate = None
+            with capture_logs() as logs:
+                assert now.list(USD) == now.list(USD) == {}
+                now.rate = Fraction(3000)
+                assert now.list(USD)
+                now.rate = None
+                assert now.list(USD) == {}
+        assert [line["event"] for line in logs] == ["model_not_sold"] * 2
+        assert f"cannot sell {KEY}: its price is not known" in logs[0]["reason"]
+
+    asyncio.run(asked())
