@@ -25,6 +25,8 @@ HOP_BY_HOP = frozenset(
 )
 # Each connection has its own: we write the runner's host, and the framing that the body came with.
 OURS = frozenset({b"host", b"expect", b"content-length"})
+FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
+"""What only a proxy may say of its callers: to a runner that is orchd."""
 NEVER_HOPS = frozenset({b"content-length"})
 """What a `Connection` header may not declare away: without it the other side would frame the body differently."""
 
@@ -43,8 +45,8 @@ def persistence(request: RequestHead, *, keep_alive: bool) -> bytes:
 
 
 def trailers_to_runner(head: RequestHead, trailers: Sequence[Header]) -> list[Header]:
-    """Return those trailers that may pass."""
-    return list(passing(trailers, head.hops, TO_RUNNER))
+    """Return those trailers that may pass: who has asked is not for a caller to say, behind the body either."""
+    return [field for field in passing(trailers, head.hops, TO_RUNNER) if plain(field[0]) not in FORWARDED]
 
 
 def trailers_to_caller(head: AnswerHead, trailers: Sequence[Header]) -> list[Header]:

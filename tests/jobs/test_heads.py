@@ -173,6 +173,12 @@ def test_trailers_are_held_to_the_same_rules() -> None:
     assert trailers_to_caller(reply, trailers) == [(b"X-Sum", b"1"), (b"Authorization", b"x")]
 
 
+@pytest.mark.parametrize("name", [b"X-Forwarded-For", b"x_forwarded_host", b"FORWARDED", b"X-Forwarded-Proto"])
+def test_no_trailer_tells_a_runner_whose_request_it_is(name: bytes) -> None:
+    head = asked([("Transfer-Encoding", "chunked")])
+    assert trailers_to_runner(head, [(name, b"192.0.2.1"), (b"X-Sum", b"1")]) == [(b"X-Sum", b"1")]
+
+
 NAMES = st.one_of(
     st.sampled_from([*(name.decode() for name in HOP_BY_HOP), "authorization", "livepeer", "livepeer-payment", "x-a"]),
     st.sampled_from(["x_a", "Livepeer_Segment", "expect"]),

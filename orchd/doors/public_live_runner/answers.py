@@ -15,14 +15,12 @@ from orchd.doors.refusal import told
 from orchd.errors import Code, JobRefused
 from orchd.hooks.refusal import Refusal
 from orchd.http1.rules import RequestHead
-from orchd.relay.headers import may_reach_runner, plain
+from orchd.relay.headers import FORWARDED, may_reach_runner, plain
 from orchd.tickets.validation.faults import Blame, Fault
 
 SIGNERS_WORDS = frozenset({480, 482})
 PAYER_UNNAMED = frozenset(str(fault) for fault in Fault if fault.blame is Blame.PAYER_UNNAMED)
 """Where nobody is named who could pay, there are no terms that a challenge could hold."""
-FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
-"""What only a proxy may say of its callers: to a runner that is orchd."""
 
 
 def reaches_runner(name: bytes) -> bool:
