@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchd.hooks.refusal import Refusal
-from tests.tickets.live_runner.counter import FIXED, PRICE, SERVICE, SLUG, TICKET, a_counter, told
-from tests.tickets.validation.made import RECIPIENT
+from tests.tickets.live_runner.counter import FIXED, LIVE, PRICE, SERVICE, SLUG, TICKET, a_counter, done, told
+from tests.tickets.validation.made import PAYER, RECIPIENT
 
 
 async def test_a_challenge_holds_what_clients_and_signers_insist_on(tmp_path: Path) -> None:
@@ -28,6 +29,25 @@ async def test_a_challenge_holds_what_clients_and_signers_insist_on(tmp_path: Pa
     assert info.auth_token.session_id == offer.manifest
     assert info.auth_token.expiration >= counter.now + 3600
     assert offer.price == PRICE
+
+
+async def test_the_chain_hears_of_each_credit_and_what_changed_since_a_payment_was_read_counts(tmp_path: Path) -> None:
+    async with a_counter(tmp_path) as counter:
+        offer, late = await counter.challenge(), await counter.challenge()
+        await counter.reserve(offer, [1, 2])
+        await counter.top_up(offer, [3])
+        one = counter.credit(offer.manifest) / 3
+        assert counter.chain.credit == [(PAYER.address, 2 * one), (PAYER.address, one)]
+        job = counter.job(payer=PAYER, **counter.paid(late, [1]))
+        await done(counter.hook.identify(job))
+        counter.sold.begin(late.manifest, LIVE.key, job.account_id, payer=job.payer)
+        facts = counter.chain.payers[PAYER.address]
+        counter.chain.payers[PAYER.address] = replace(facts, deposit=0)
+        with pytest.raises(Refusal) as refused:
+            await done(counter.hook.admit(job))
+        assert told(refused.value) == (400, "sender_funds")
+        assert counter.credit(late.manifest) == 0
+        assert len(counter.chain.credit) == 2
 
 
 async def test_a_session_is_paid_charged_topped_up_and_keeps_what_is_left(tmp_path: Path) -> None:
