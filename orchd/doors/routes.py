@@ -88,7 +88,7 @@ class ToRunner:
         session: id of the session that the path names; empty = it names none.
         elsewhere: where the request goes in place of the runner; None = to the runner.
         drops: what is dropped of its body behind a refusal; None = what the listener drops of any.
-        fleeting: it may lead nowhere a moment later, though models stay the same: each request is routed anew.
+        fleeting: it may lead nowhere a moment later, though models stay the same: each request is routed by itself.
     """
 
     key: ModelKey
