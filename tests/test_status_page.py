@@ -10,7 +10,7 @@ import pytest
 
 from orchd.admin.status_page import StatusPage
 from orchd.domain.ids import ModelKey
-from orchd.domain.state import Snapshot
+from orchd.domain.state import Snapshot, SoldCount
 from orchd.errors import OrchdError
 from orchd.pieces import PIECE_BYTES, PIECES
 from orchd.status_view import Json, status
@@ -19,9 +19,13 @@ from tests.fakes.snapshots import NODE, beside, snapshot
 
 
 def many(count: int) -> Snapshot:
+    """Return a snapshot of so many models, problems and models of which sessions were sold."""
     of = [snapshots.model("llm", f"m-{n}") for n in range(count)]
     [problem, *_] = snapshot().problems
-    return replace(snapshot(), models={one.key: snapshots.status(one) for one in of}, problems=(problem,) * count)
+    sold = tuple(SoldCount(one.key, persistent=True, paid=1) for one in of)
+    return replace(
+        snapshot(), models={one.key: snapshots.status(one) for one in of}, problems=(problem,) * count, sold=sold
+    )
 
 
 class Pages:
@@ -65,7 +69,9 @@ async def test_the_page_is_the_same_as_the_whole(shown: Snapshot) -> None:
 async def test_between_two_pauses_few_models_and_few_bytes_are_rendered() -> None:
     pages = Pages(many(500))
     await pages.read()
-    assert sum(map(len, pages.between)) + len(pages.made) == 1001, "and what is beside them"
+    assert sum(map(len, pages.between)) + len(pages.made) == 3 * 500 + len(pages.shown.runtimes) + 1, (
+        "and what is beside them"
+    )
     for texts in (*pages.between, pages.made):
         assert len(texts) <= PIECES + 1
         assert sum(map(len, texts[:-1])) <= PIECE_BYTES
@@ -73,7 +79,7 @@ async def test_between_two_pauses_few_models_and_few_bytes_are_rendered() -> Non
 
 
 async def test_only_a_model_that_has_changed_is_made_again() -> None:
-    pages = Pages(replace(many(50), problems=()))
+    pages = Pages(replace(many(50), problems=(), sold=None))
     await pages.read()
     pages.between.clear()
     key = ModelKey("llm", "m-7")
@@ -82,7 +88,7 @@ async def test_only_a_model_that_has_changed_is_made_again() -> None:
     del models[ModelKey("llm", "m-8")]
     pages.shown = replace(pages.shown, models=models)
     assert await pages.read() == json.loads(json.dumps(status(pages.shown)))
-    assert sum(map(len, pages.between)) + len(pages.made) == 2, "and what is beside them"
+    assert sum(map(len, pages.between)) + len(pages.made) == 2 + len(pages.shown.runtimes), "and what is beside them"
 
 
 async def test_readers_at_once_share_one_rendering() -> None:

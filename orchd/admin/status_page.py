@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from itertools import chain
 
 from orchd.domain.ids import ModelKey
 from orchd.domain.state import ModelStatus, Snapshot
@@ -55,20 +54,26 @@ class StatusPage:
 
     def _steps(self, snapshot: Snapshot, only: ModelKey | None) -> Steps[tuple[bytes, ...]]:
         measure = Measure()
-        problems: list[str] = []
-        for problem in problems_of(snapshot, only):
-            problems.append(self._dump(problem_json(problem)))
-            if measure.due(len(problems[-1])):
-                yield
-        models: list[str] = []
-        for status in [snapshot.models[only]] if only else [*snapshot.models.values()]:
-            models.append(self._model(status))
-            if measure.due(len(models[-1])):
-                yield
-        first = self._dump(head(snapshot))
-        whole = chain([first[:-1], ', "problems": ['], _list(problems), ['], "models": ['], _list(models), ["]}"])
+        facts = head(snapshot)
+        lists: dict[str, Iterable[str]] = {
+            name: map(self._dump, value) for name, value in facts.items() if isinstance(value, list)
+        }
+        lists["problems"] = (self._dump(problem_json(problem)) for problem in problems_of(snapshot, only))
+        statuses = [snapshot.models[only]] if only else [*snapshot.models.values()]
+        lists["models"] = map(self._model, statuses)
+        texts = [self._dump({name: value for name, value in facts.items() if name not in lists})[:-1]]
+        for name, items in lists.items():
+            texts.append(f', "{name}": [')
+            comma = ""
+            for item in items:
+                texts += comma, item
+                comma = ", "
+                if measure.due(len(item)):
+                    yield
+            texts.append("]")
+        texts.append("}")
         made: list[bytes] = []
-        for chunk in chunks(whole):
+        for chunk in chunks(texts):
             made.append(chunk)
             yield
         return tuple(made)
@@ -78,11 +83,3 @@ class StatusPage:
         if kept is None or kept[0] is not status:
             kept = self._texts[status.model.key] = status, self._dump(model_json(status))
         return kept[1]
-
-
-def _list(items: Iterable[str]) -> Iterable[str]:
-    """Yield the items with commas between them."""
-    comma = ""
-    for item in items:
-        yield comma + item
-        comma = ", "

@@ -20,7 +20,6 @@ from orchd.settings.secrets import read_secret
 from orchd.tickets.ledger.books import Books
 from orchd.tickets.ledger.metrics import LedgerCollector
 from orchd.tickets.ledger.sealing import Seal
-from orchd.tickets.ledger.values import NO_SUMS
 from orchd.tickets.validation.signatures import MAX_U256
 
 log = structlog.get_logger("orchd.ledger")
@@ -90,9 +89,7 @@ class LedgerPart(Part):
 
     def show(self, snapshot: Snapshot) -> Snapshot:
         """Add what tickets came to."""
-        ledger, every = self.ledger, NO_SUMS
-        for sums in ledger.view.model_sums.values():
-            every = every.plus(sums, NO_SUMS)
+        ledger, every = self.ledger, self.ledger.view.all_sums
         money = MoneyStatus(
             sessions=sum(ledger.paid_sessions().values()),
             earned_today=ledger.earned_today().wei,

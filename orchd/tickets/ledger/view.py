@@ -72,7 +72,7 @@ class LedgerView:
         owed: winners that may still be paid, by hash.
         unredeemed: their face values by payer; `owed_wei`: by model.
         waiting: how many of them were not exported, by the round in which their terms were made.
-        sums: by model and payer; `model_sums`: of all payers, by model.
+        sums: by model and payer; `model_sums`: of all payers, by model; `all_sums`: of all models.
         running: sessions by id.
         sessions: ids of those of each account.
         unwritten: wei of them that are charged and not in the store.
@@ -92,6 +92,7 @@ class LedgerView:
     waiting: Counter[int] = field(default_factory=Counter)
     sums: dict[SumsKey, TicketSums] = field(default_factory=dict)
     model_sums: dict[ModelKey, TicketSums] = field(default_factory=dict)
+    all_sums: TicketSums = NO_SUMS
     running: dict[str, RunningSession] = field(default_factory=dict)
     sessions: dict[LedgerKey, set[str]] = field(default_factory=dict)
     unwritten: dict[LedgerKey, Fraction] = field(default_factory=dict)
@@ -134,8 +135,9 @@ class LedgerView:
     def set_sums(self, sums: Mapping[SumsKey, TicketSums]) -> None:
         """Put in the sums of some payers, in place of those that were there."""
         for key, now in sums.items():
-            of_model = self.model_sums.get(key.model, NO_SUMS)
-            self.model_sums[key.model] = of_model.plus(now, self.sums.get(key, NO_SUMS))
+            of_model, before = self.model_sums.get(key.model, NO_SUMS), self.sums.get(key, NO_SUMS)
+            self.model_sums[key.model] = of_model.plus(now, before)
+            self.all_sums = self.all_sums.plus(now, before)
             self.sums[key] = now
 
     def seen(self, commitment: bytes) -> NonceSet:
