@@ -1,6 +1,7 @@
 """`orchd price [MODEL]`: every price in every unit, what the registries are told of it and what the node then reports.
 
-Where orchd sells sessions itself, also what of that the signers of its clients can pay.
+Where orchd sells sessions itself, also what of that the signers of its clients can pay; without a node then, nothing of
+registries.
 
 Reads the file, and the rate where that comes from a feed. Whether the node is on chain is not asked: it is taken to be.
 """
@@ -27,7 +28,13 @@ from orchd.streams import write
 from orchd.text import printable, style_of
 
 ABOUT = WHICH_FILE
-_DIRECT = ("public.doors", "tickets.value", "tickets.max_face_value", "tickets.longest_gap_s")
+_DIRECT = (
+    "orchestrator.service_url",
+    "public.doors",
+    "tickets.value",
+    "tickets.max_face_value",
+    "tickets.longest_gap_s",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +59,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         models = {key: models[key]}
     rate = _rate_given(args.eth_usd) if args.eth_usd else rate_set(settings)
     tickets = settings.tickets if "live-runner" in settings.public.doors else None
-    rows = [row_of(model, rate.eth_usd, tickets) for model in models.values()]
+    node = settings.orchestrator.enabled or tickets is None
+    rows = [row_of(model, rate.eth_usd, tickets, node=node) for model in models.values()]
     write(json.dumps(as_json(rows, rate), indent=2) if args.json else as_text(rows, rate, style_of(sys.stdout)))
     return 1 if reading.count(Severity.ERROR) else 0
 

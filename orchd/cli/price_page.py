@@ -50,7 +50,7 @@ class Row:
 
     Attributes:
         quote: None = it has no price.
-        told: its price by registry; empty = it has no price.
+        told: its price by registry; empty = it has no price, or there is no node to tell it to.
         gateways: those that have a price of their own.
         direct: what its sessions cost at the door for clients of Live Runner; None = that is not open.
     """
@@ -63,11 +63,12 @@ class Row:
     direct: DirectPrice | None = None
 
 
-def row_of(model: Model, eth_usd: Fraction | None, tickets: TicketsSettings | None = None) -> Row:
+def row_of(model: Model, eth_usd: Fraction | None, tickets: TicketsSettings | None = None, *, node: bool = True) -> Row:
     """Return what there is to say about a model's price.
 
     Args:
         tickets: None = the door for clients of Live Runner is not open.
+        node: there is one, or there may be, so it matters what its registries make of the price.
     """
     gateways = tuple(gateway for gateway, _ in model.gateway_prices)
     price = model.price
@@ -76,7 +77,7 @@ def row_of(model: Model, eth_usd: Fraction | None, tickets: TicketsSettings | No
     return Row(
         model.key,
         quote(price, eth_usd),
-        {name: registries.module(name, "prices").describe(price, eth_usd) for name in registries.names()},
+        {name: registries.module(name, "prices").describe(price, eth_usd) for name in registries.names() if node},
         warnings(price, None, eth_usd, None),
         gateways,
         None if tickets is None else direct_price(model, eth_usd, tickets),
@@ -96,14 +97,16 @@ def as_text(rows: Iterable[Row], rate: Rate, style: TextStyle) -> str:
             (_amounts(row, row.quote) for row in priced if row.quote),
             style,
         )
+    told = [row for row in priced if row.told]
+    if told:
         headings = (registries.module(name, "prices").HEADING for name in registries.names())
         head = ("MODEL", *(text for heading in headings for text in (heading, "NODE REPORTS")))
-        lines += ["", *table(head, (_published(row) for row in priced), style), ""]
+        lines += ["", *table(head, (_published(row) for row in told), style), ""]
         lines += style.wrap(_REPORTS, "")
     sold = [(printable(str(row.key)), row.direct) for row in priced if row.direct]
     if sold:
-        told = (price_direct.cells_of(name, direct, ABSENT) for name, direct in sold)
-        lines += ["", *table(price_direct.HEADINGS, told, style), "", *style.wrap(price_direct.ABOUT, "")]
+        cells = (price_direct.cells_of(name, direct, ABSENT) for name, direct in sold)
+        lines += ["", *table(price_direct.HEADINGS, cells, style), "", *style.wrap(price_direct.ABOUT, "")]
     lines += style.wrap(printable(rate.why) or f"ETH/USD {_amount(rate.eth_usd)}", "")
     notes = sorted(_notes(rows).items(), key=lambda note: not note[0].startswith(_WARNING))
     for text, keys in notes:

@@ -51,13 +51,19 @@ def transactions(folder: Path, seconds: float) -> Section:
     """Measure and return the section."""
     if (compiler := shutil.which("cc")) is None:
         return Section(TITLE, ABOUT, left_out="no C compiler, which the count of fsyncs needs")
-    counter = folder / "fsync_count.so"
-    source = Path(__file__).with_name("fsync_count.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", counter, source, "-ldl"], check=True)
+    counter = fsync_counter(compiler, folder)
     alone = _measured(folder, counter, 1, seconds)
     many = _measured(folder, counter, AT_ONCE, seconds)
     disk = Row(("the disk: fsyncs after 8 KiB each", f"{fsyncs_per_s(folder, seconds):.0f}", "1", "", ""))
     return Section(TITLE, ABOUT, HEAD, (_row("alone", alone), _row(f"{AT_ONCE} at once", many, bars=True), disk))
+
+
+def fsync_counter(compiler: str, folder: Path) -> Path:
+    """Return the library that counts fsyncs in the process into which it is preloaded."""
+    made = folder / "fsync_count.so"
+    source = Path(__file__).with_name("fsync_count.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", made, source, "-ldl"], check=True)
+    return made
 
 
 def fsyncs_per_s(folder: Path, seconds: float) -> float:

@@ -1,9 +1,11 @@
 """`python -m tests.bench.live_runner [--quick]`: what sessions cost that orchd sells itself, as Markdown on stdout.
 
 A request of a session, free and paid, stands against the same one at `/models/...` and through HAProxy; all have the
-same backend (proxy_load.c) and are loaded in turns. What payment costs is CPU of the daemon for each request, with 64
-clients at once on open plain connections; new connections and TLS handshakes stand apart. Needs HAProxy, a C compiler
-and anvil. It ends with 1 if a bar is missed.
+same backend (proxy_load.c) and are loaded in turns. Sessions are reached at the public listener and `/models/...` at
+the job listener of one daemon: the same server, plain TCP for both; the public one counts each request against its
+address as well. What payment costs is CPU of the daemon for each request, with 64 clients at once on open plain
+connections, and how many are on the disk by one fsync (fsync_count.c); new connections and TLS handshakes stand apart.
+Needs HAProxy, a C compiler and anvil. It ends with 1 if a bar is missed.
 
 --quick   every row once and briefly, and no bar: tells that the bench works, not how fast anything is
 """
@@ -21,9 +23,10 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.bench.database import fsync_counter
 from tests.bench.live_runner_calls import Client, all_sent, challenge_request, reserve_request
 from tests.bench.proxy_loads import LOADS, Runner
-from tests.bench.proxy_programs import Missing, Program, Stand, check, on_core
+from tests.bench.proxy_programs import Missing, Program, Stand, check, find, on_core
 from tests.bench.report import Row, Section, markdown
 from tests.doubles.shared.caller import Answer
 from tests.e2e.daemon import Daemon
@@ -35,6 +38,8 @@ from tests.tickets.validation.sender import Signer
 
 AT_ONCE = 64
 SESSION_BAR, CHALLENGE_BAR_US, RESERVE_BAR_US = 1.10, 300.0, 2000.0
+LEAST_PER_FSYNC = 4
+"""Paid reserves that are on the disk by one fsync, at 64 at once."""
 NODE_TO_HAPROXY = 13.0
 """CPU of a job through Livepeer Node's own hop, in times of HAProxy's, at 16 connections."""
 SECONDS = 10
@@ -72,12 +77,19 @@ class Shops:
     stand: Stand
     chain: PaidChain
     folder: Path
+    counter: Path
+
+    @property
+    def fsyncs(self) -> Path:
+        """Where the plain one's are counted."""
+        return self.folder / "fsyncs"
 
     async def open(self, *, tls: bool) -> Seller:
         """Start one; it ends with `running`."""
         settings = seller_settings(self.chain) | UNBOUNDED | {"public.tls": str(tls).lower()}
         name = "tls" if tls else "plain"
-        daemon = Daemon(self.folder / name, f"t-bench-{name}", settings=settings)
+        counting = {"LD_PRELOAD": str(self.counter), "FSYNC_COUNT": str(self.fsyncs)}
+        daemon = Daemon(self.folder / name, f"t-bench-{name}", settings=settings, env={} if tls else counting)
         backend = f"http://127.0.0.1:{self.stand.backend_port}"
         daemon.write(*entries(backend, maxSessions=10_000, session_idle_s=3600))
         with on_core(self.stand.proxy_core):
@@ -149,12 +161,31 @@ async def payment(shops: Shops, seller: Seller, rounds: int) -> tuple[Section, l
         Client(seller.url, [reserve_request(payer, answer, SECONDS) for answer in answers])
         for payer, answers in zip(payers, challenges, strict=True)
     ]
+    before = _count(shops.fsyncs)
     reserve_us, _ = await _measured(seller, paying, 200)
+    per_fsync = rounds * len(paying) / (_count(shops.fsyncs) - before)
     found = (("a challenge", challenge_us, CHALLENGE_BAR_US), ("a paid reserve", reserve_us, RESERVE_BAR_US))
-    rows = tuple(Row((name, f"{us:.0f} us", f"at most {bar:.0f} us")) for name, us, bar in found)
     missed = [f"{name} costs {us:.0f} us" for name, us, bar in found if us > bar]
-    about = f"{AT_ONCE} clients at once on open plain connections, {rounds} requests each: CPU of the daemon for each."
-    return Section("What payment costs", about, ("", "CPU each", "bars"), rows), missed
+    if per_fsync < LEAST_PER_FSYNC:
+        missed.append(f"{per_fsync:.1f} paid reserves share an fsync")
+    rows = (
+        Row(("a challenge", f"{challenge_us:.0f} us", "", f"at most {CHALLENGE_BAR_US:.0f} us")),
+        Row(
+            (
+                *("a paid reserve", f"{reserve_us:.0f} us", f"{per_fsync:.1f}"),
+                f"at most {RESERVE_BAR_US:.0f} us, at least {LEAST_PER_FSYNC} per fsync",
+            )
+        ),
+    )
+    about = (
+        f"{AT_ONCE} clients at once on open plain connections, {rounds} requests each: CPU of the daemon for each. All "
+        "fsyncs of the daemon meanwhile are counted: those of what was taken, of sessions' records, and of checkpoints."
+    )
+    return Section("What payment costs", about, ("", "CPU each", "per fsync", "bars"), rows), missed
+
+
+def _count(fsyncs: Path) -> int:
+    return int.from_bytes(fsyncs.read_bytes(), sys.byteorder)
 
 
 async def _measured(seller: Seller, clients: Sequence[Client], expected: int) -> tuple[float, list[list[Answer]]]:
@@ -191,7 +222,7 @@ async def bench(folder: Path, effort: Effort) -> tuple[list[Section], list[str]]
         haproxy = stand.start("haproxy")
         async with AsyncExitStack() as running:
             chain = await running.enter_async_context(PaidChain.started(folder))
-            shops = Shops(running, stand, chain, folder)
+            shops = Shops(running, stand, chain, folder, fsync_counter(find("cc"), folder))
             seller = await shops.open(tls=False)
             runner = Runner(stand, folder, token, effort.seconds)
             of_requests, slow = await requests(seller, runner, haproxy, effort.turns)

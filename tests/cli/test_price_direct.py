@@ -127,6 +127,20 @@ def test_it_is_said_where_the_door_is_open(
     assert len(warnings(text)) == (doors == "live-runner"), "signers pay for 239 s at once, and 300 were asked for"
 
 
+@pytest.mark.parametrize("node", ["", "https://127.0.0.1:8935"])
+def test_what_a_nodes_registries_make_of_a_price_is_said_where_there_is_a_node(
+    node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ORCHD_CONFIG", str(tmp_path / "orchd.toml"))
+    (tmp_path / "orchd.toml").write_text(f"[public]\ndoors = ['live-runner']\n[orchestrator]\nservice_url = '{node}'\n")
+    (tmp_path / "aiModels.json").write_text(json.dumps([entry(**once(0.03))]))
+    assert main(["price", "--models-file", str(tmp_path / "aiModels.json"), "--eth-usd", "3000"]) == 0
+    text = capsys.readouterr().out
+    assert row(text) == ["once", "0.00001 ETH", "0.03", "1000 gwei", "10 tickets", "—"]
+    for said in ("NODE REPORTS", "cannot publish to BYOC"):
+        assert (said in text) is bool(node)
+
+
 def test_a_script_gets_exact_amounts() -> None:
     [model] = read(entry(**an_hour(0.9))).models.values()
 
