@@ -15,7 +15,7 @@ class Bounds:
         channels: at once.
         segment_bytes: of one segment; a longer upload is answered 413.
         channel_bytes: of one channel, what slow readers still read of it included.
-        all_bytes: of all channels together, counted alike.
+        all_bytes: of all channels together, counted alike; shared fairly between sessions (`channels`).
         room_wait_s: how long an upload may wait for room before it is answered 503.
         requests: reads and writes under way at once; more are answered 503.
         session_requests: the same of one session's channels.

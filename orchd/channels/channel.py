@@ -96,6 +96,7 @@ class Channel:
             self._begin(segment.seq)
         self.size += len(piece)
         self._tally.size += len(piece)
+        self.crowd.size += len(piece)
         segment.append(piece)
 
     def finish(self, segment: TrickleSegment, now: float) -> None:
@@ -140,17 +141,23 @@ class Channel:
     def to_spare(self) -> Iterator[TrickleSegment]:
         """Yield what may be dropped when bytes are short: first what lags behind, then the lowest number.
 
-        What is being written is not among it.
+        What is being written is not among it: see `written`.
         """
         yield from tuple(self._lagging)
         idle = (segment for segment in self.segments() if segment.data and not segment.writers)
         yield from sorted(idle, key=lambda segment: segment.seq)
 
+    def written(self) -> tuple[TrickleSegment, ...]:
+        """Return what has bytes and is being written."""
+        return tuple(segment for segment in self.segments() if segment.data and segment.writers)
+
     def drop(self, segment: TrickleSegment) -> None:
-        """Give the bytes of a segment back at once; its readers are cut off."""
+        """Give the bytes of a segment back at once; its readers are cut off, and its writers refused."""
         if segment.in_window:
             self._places[segment.seq % WINDOW] = None
             segment.in_window = False
+            segment.given_up = True
+            self._tally.refused += len(segment.writers)
         self._give_back(segment)
 
     def _make(self, seq: int) -> TrickleSegment:
@@ -194,4 +201,5 @@ class Channel:
         size = len(segment.data)
         segment.drop()
         self.size -= size
+        self.crowd.size -= size
         self._tally.give_back(size)

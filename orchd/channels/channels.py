@@ -1,12 +1,19 @@
 """The channels of a server: their names, what they may hold together, what time brings. Pure.
 
-**When bytes are short**, the channel that holds most gives first: what only slow readers still hold, then its oldest
-segments. So a channel that holds little loses nothing to one that holds much. What is being written is not dropped;
-if nothing else is left, the upload that asks waits, and is refused when it has waited long enough.
+**When bytes are short**, each session has a fair share: what all may hold, divided by the sessions that hold bytes. A
+session alone may use all; one within its share loses nothing to others. Sessions that hold more give what is not being
+written: the largest channel first, of that what only slow readers still hold, then its oldest segments. If that is not
+enough, an upload that would bring its session above the share waits, and is refused when it has waited long enough; one
+that would not gets its room from the session that holds most, which gives up what is being written, its largest segment
+first: readers are cut off, so that nobody takes what they have for complete, and its writer is refused.
+
+That is always enough: where a session within its share finds no room, the others hold more than theirs on average, and
+who holds most holds more than the piece needs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import inf
 
 from orchd.channels import answers
@@ -59,7 +66,7 @@ class Channels:
     def moved_at(self, session: str) -> float | None:
         """Return when the last byte came in a channel of this session, or one was made; None = it has none."""
         crowd = self._crowds.get(session)
-        return None if crowd is None else crowd.moved_at
+        return crowd.moved_at if crowd is not None and crowd.channels else None
 
     def create(self, name: str, mime_type: str, now: float, idle_s: float = inf, session: str = "") -> Channel:
         """Make a channel; one that is there already stays as it is, its type too.
@@ -89,8 +96,6 @@ class Channels:
         channel.remove()
         del self._by_name[name]
         channel.crowd.channels -= 1
-        if not channel.crowd.channels:
-            del self._crowds[channel.crowd.session]
         if channel.size:
             self._removed[channel] = None
         return True
@@ -152,6 +157,7 @@ class Channels:
         idle = [name for name, channel in self._by_name.items() if channel.is_idle(now)]
         for name in idle:
             self.remove(name)
+        self._crowds = {session: crowd for session, crowd in self._crowds.items() if crowd.counts}
         return idle
 
     # What uploads ask for: `RoomKeeper`.
@@ -164,18 +170,33 @@ class Channels:
             if channel.size + size <= self._bounds.channel_bytes:
                 break
             channel.drop(segment)
-        return channel.size + size <= self._bounds.channel_bytes and self._make_room_in_all(size)
+        return channel.size + size <= self._bounds.channel_bytes and self._make_room_in_all(channel.crowd, size)
 
-    def _make_room_in_all(self, size: int) -> bool:
+    def _make_room_in_all(self, asker: Crowd, size: int) -> bool:
         if self._tally.size + size <= self._bounds.all_bytes:
             return True
-        everywhere = (*self._removed, *self._by_name.values())
-        for channel in sorted(everywhere, key=lambda each: each.size, reverse=True):
-            for segment in channel.to_spare():
-                channel.drop(segment)
-                if self._tally.size + size <= self._bounds.all_bytes:
-                    return True
+        for channel, segment in self._to_give(asker, size):
+            channel.drop(segment)
+            if self._tally.size + size <= self._bounds.all_bytes:
+                return True
         return False
+
+    def _to_give(self, asker: Crowd, size: int) -> Iterator[tuple[Channel, TrickleSegment]]:
+        """Yield what is to be dropped for `size` more bytes of a session, as long as there is no room."""
+        holders = [crowd for crowd in self._crowds.values() if crowd.size or crowd is asker]
+        share = self._bounds.all_bytes // len(holders)
+        within = asker.size + size <= share
+        everywhere = sorted((*self._removed, *self._by_name.values()), key=lambda each: each.size, reverse=True)
+        for channel in everywhere:
+            for segment in channel.to_spare():
+                if channel.crowd.size > share or (channel.crowd is asker and not within):
+                    yield channel, segment
+        if within:
+            most = max(holders, key=lambda crowd: crowd.size)
+            left = [
+                (channel, segment) for channel in everywhere if channel.crowd is most for segment in channel.written()
+            ]
+            yield from sorted(left, key=lambda each: len(each[1].data), reverse=True)
 
     def wait_for_room(self, upload: object, wake: Wake, now: float) -> bool:
         since = self._short_since.setdefault(upload, now)

@@ -47,15 +47,17 @@ class TrickleSegment:
         data: one buffer, whatever the pieces were: small pieces must not cost more memory than large ones.
         readers, writers: the requests that hold it, with how to wake them.
         in_window: it can be found by its number; if not, only who reads it already knows of it.
+        given_up: it was dropped while it could be found: nobody gets what its writers still bring.
     """
 
-    __slots__ = ("data", "in_window", "readers", "seq", "state", "writers")
+    __slots__ = ("data", "given_up", "in_window", "readers", "seq", "state", "writers")
 
     def __init__(self, seq: int) -> None:
         self.seq = seq
         self.state = SegmentState.WAITING
         self.data = bytearray()
         self.in_window = True
+        self.given_up = False
         self.readers: dict[object, Wake] = {}
         self.writers: dict[object, Wake] = {}
 

@@ -14,8 +14,9 @@ class ChannelsSettings(Section):
 
     memory_mb: AtLeastOne = Field(
         256,
-        description="Most MiB that all channels hold together. When it is used up, the channel that holds most gives "
-        "its oldest segments first. The default is enough for 50 streams of 8 Mbit/s.",
+        description="Most MiB that all channels hold together. When it is used up, sessions that hold more than a fair "
+        "share (this, divided by the sessions that hold any) give their oldest segments, and at last what is being "
+        "written, whose upload gets 503. The default is enough for 50 streams of 8 Mbit/s.",
     )
     channel_mb: AtLeastOne = Field(32, description="Most MiB that one channel holds; its five last segments fit.")
     segment_mb: AtLeastOne = Field(

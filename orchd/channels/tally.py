@@ -6,21 +6,27 @@ from orchd.channels.segment import Wake
 
 
 class Crowd:
-    """The requests under way on the channels of one session.
+    """What the channels of one session hold, and the requests under way on them.
 
     Attributes:
         session: its id.
+        size: bytes in memory, what is still read of removed channels included.
         requests: reads and writes that hold a segment.
         channels: that the session has.
         moved_at: seconds; when the last byte came in one of them, or one was made.
     """
 
-    __slots__ = ("channels", "moved_at", "requests", "session")
+    __slots__ = ("channels", "moved_at", "requests", "session", "size")
 
     def __init__(self, session: str) -> None:
         self.session = session
-        self.requests = self.channels = 0
+        self.size = self.requests = self.channels = 0
         self.moved_at = 0.0
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is still something of this session."""
+        return bool(self.channels or self.size or self.requests)
 
 
 class Tally:

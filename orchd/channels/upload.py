@@ -46,7 +46,7 @@ class Upload:
     """A writer's hold on a segment, from the request to `leave`.
 
     What comes for a segment that was over before is read and lost, and answered as usual: clients that post a number
-    twice must not be told an error (docs/protocol/trickle.md 9, Q2).
+    twice must not be told an error (docs/protocol/trickle.md 9, Q2). Whose segment is given up for others is refused.
 
     Args:
         wake: called when `early` may have an answer, or a piece that was not taken may be offered again.
@@ -65,8 +65,10 @@ class Upload:
     def early(self) -> TrickleAnswer | None:
         """Return the answer to an upload that has nothing to wait for; None = go on reading.
 
-        Ask when woken and no byte of the body has come: its segment may have ended by others.
+        Ask when woken: its segment may have ended by others before a byte of the body came, or been given up.
         """
+        if self._is_given_up:
+            return answers.no_room(self._segment.seq)
         if self._size or self._segment.is_open:
             return None
         return answers.written(self._segment.seq, any_byte=False, gone=self._channel.gone)
@@ -80,6 +82,8 @@ class Upload:
         Returns:
             What became of it, or the answer if the upload can't go on.
         """
+        if self._is_given_up:
+            return answers.no_room(self._segment.seq)
         length = max(self._size, len(self._segment.data) if self._adds else 0) + len(piece)
         if not self._keeper.fits(length):
             return self._refuse(answers.too_long(self._segment.seq), now)
@@ -95,6 +99,8 @@ class Upload:
 
     def end(self, now: float) -> TrickleAnswer:
         """End the segment with the body, and return the answer; readers are not waited for."""
+        if self._is_given_up:
+            return answers.no_room(self._segment.seq)
         if self._adds:
             self._channel.finish(self._segment, now)
         return answers.written(self._segment.seq, any_byte=self._size > 0, gone=self._channel.gone)
@@ -111,6 +117,10 @@ class Upload:
         if self._segment.state is SegmentState.FLOWING and not self._segment.writers:
             self._keeper.broke_off(self._segment, now)
         self._keeper.writer_left()
+
+    @property
+    def _is_given_up(self) -> bool:
+        return self._adds and self._segment.given_up
 
     def _refuse(self, answer: TrickleAnswer, now: float) -> TrickleAnswer:
         if self._adds:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 
 from orchd.channels.bounds import Bounds
@@ -175,6 +178,98 @@ def test_an_upload_that_leaves_while_it_waits_is_forgotten() -> None:
     rig.delete("a")
     assert not upload.now
     assert rig.channels.size == 0
+
+
+def crowded() -> tuple[Rig, list[Post]]:
+    """Return channels that are full of what one session, of `a` and `b`, is writing; `c` and `d` are of others."""
+    rig = rig_with("b", everything=30)
+    for name in "cd":
+        rig.channels.create(name, "text/plain", rig.now, session=name)
+    writers = [rig.preconnect(0), rig.preconnect(0, "b"), rig.preconnect(1, "b"), rig.preconnect(2, "b")]
+    for writer, size in zip(writers, (8, 9, 10, 3), strict=True):
+        assert writer.write(bytes(size)) is Took.TAKEN
+    return rig, writers
+
+
+def test_a_session_within_its_share_takes_the_largest_segment_that_who_holds_most_is_writing() -> None:
+    rig, writers = crowded()
+    begun, late = rig.get(1, "b"), Get(rig, "b/1")
+    assert rig.post(0, bytes(10), "c").headers == {SEQ: "0"}
+    assert (begun.look().mark, late.look().status) == (ReadMark.CUT, 470)
+    assert [status(writer.look()) for writer in writers] == [None, None, 503, None]
+    assert (writers[2].headers[SEQ], writers[2].headers["Connection"]) == ("1", "close")
+    assert (rig.channels.size, rig.channels.refused) == (30, 1)
+    assert [status(writer.finish()) for writer in writers] == [200, 200, 503, 200]
+    assert rig.get(0, "c").data == bytes(10)
+
+
+@pytest.mark.parametrize("goes_on", [partial(Post.write, piece=b"x"), Post.finish, Post.look])
+def test_whose_segment_is_given_up_is_refused_however_it_goes_on(goes_on: Callable[[Post], object]) -> None:
+    rig, writers = crowded()
+    second = rig.preconnect(1, "b")
+    rig.post(0, bytes(10), "c")
+    for writer in (writers[2], second):
+        goes_on(writer)
+        assert status(writer) == 503
+    assert (rig.channels.size, rig.channels.refused) == (30, 2)
+    writers[0].finish()
+    assert rig.post(1, b"again", "b").headers[SEQ] == "1"
+    assert rig.get(1, "b").data == b"again"
+
+
+def test_who_was_late_for_a_segment_that_is_given_up_is_told_no_error() -> None:
+    rig, _ = crowded()
+    rig.delete("b/1")
+    late = Post(rig, "b/1")
+    assert late.write(b"late") is Took.TAKEN
+    rig.post(0, bytes(10), "c")
+    assert status(late.look()) is None
+    assert status(late.finish()) == 200
+
+
+def test_a_session_above_its_share_waits_and_takes_nothing_from_one_within() -> None:
+    rig, writers = crowded()
+    rig.post(0, bytes(10), "c")
+    assert writers[3].write(b"x") is Took.WAIT
+    rig.now += rig.bounds.room_wait_s
+    assert writers[3].write(b"x") is None
+    assert (status(writers[3]), len(rig.get(0, "c").data)) == (503, 10)
+
+
+def test_a_session_above_its_share_gives_what_it_has_finished_itself() -> None:
+    rig, writers = crowded()
+    for seq, size in enumerate((10, 5, 5)):
+        rig.post(seq, bytes(size), "c")
+    assert [rig.get(seq, "c").status for seq in range(3)] == [470, 200, 200]
+    assert [status(writer.look()) for writer in writers] == [None, 503, 503, None]
+
+
+def test_what_is_finished_above_a_share_gives_before_what_is_being_written() -> None:
+    rig, writers = crowded()
+    writers[3].finish()
+    assert status(rig.post(0, bytes(3), "c")) == 200
+    assert [status(writer.look()) for writer in writers[:3]] == [None] * 3
+    assert rig.get(2, "b").status == 470
+
+
+def test_a_session_alone_may_use_all() -> None:
+    rig, _ = crowded()
+    assert rig.channels.size == rig.bounds.all_bytes
+
+
+def test_what_is_read_of_removed_channels_counts_for_their_session_and_as_one_share() -> None:
+    rig = rig_with(everything=30)
+    for name in "bcb":
+        rig.channels.create(name, "text/plain", rig.now, session="b")
+        rig.post(0, bytes(10), name)
+        Get(rig, f"{name}/0").look(most=1)
+        rig.delete(name)
+        rig.channels.tick(rig.now)
+    writer = rig.preconnect(0)
+    assert [writer.write(bytes(5)), writer.write(bytes(5))] == [Took.TAKEN] * 2
+    assert rig.post(1, bytes(5)).headers == {SEQ: "1"}
+    assert rig.get(0).data + rig.get(1).data == bytes(15)
+    assert rig.channels.moved_at("b") is None
 
 
 def test_small_pieces_take_no_more_room_than_their_bytes() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -144,21 +146,30 @@ def test_requests_in_any_order_are_answered_as_by_the_model(story: list[tuple[st
     assert both.rig.channels.size == 0
 
 
+MOST = ["post"] * 4 + ["write"] * 12
+"""What a story has most of: so bytes are short most of the time."""
 tight = st.lists(
     st.tuples(
-        st.sampled_from(["get", "take", "leave", "post", "write", "write", "end", "vanish", "delete", "wait", "make"]),
-        st.sampled_from("abc"),
+        st.sampled_from(["get", "take", "leave", "post", "write", "end", "vanish", "delete", "wait", "make", *MOST]),
+        st.sampled_from("abcd"),
         st.integers(0, 9),
     ),
-    max_size=80,
+    min_size=30,  # Shorter ones fill no memory, and are what would come most.
+    max_size=120,
 )
 
 
+SESSIONS = {"a": "", "b": "one", "c": "one", "d": "two"}
+
+
 class Tight:
-    """Channels with room for a few bytes, and what was taken for each segment."""
+    """Channels with room for a few bytes, and what was taken for each segment. Two of them are of one session."""
 
     def __init__(self) -> None:
-        self.rig = Rig(Bounds(channels=3, segment_bytes=8, channel_bytes=12, all_bytes=20))
+        self.rig = Rig(Bounds(channels=4, segment_bytes=8, channel_bytes=12, all_bytes=20))
+        for name in SESSIONS:
+            self.do("make", name, 0)
+        self.owners: dict[TrickleSegment, str] = {}
         self.texts: dict[TrickleSegment, bytes] = {}
         self.gets: list[tuple[Get, TrickleSegment]] = []
         self.posts: list[tuple[Post, TrickleSegment, bool]] = []  # True = it came when the segment was over.
@@ -167,7 +178,7 @@ class Tight:
     def do(self, what: str, name: str, number: int) -> None:
         match what:
             case "make":
-                self.rig.channels.create(name, "text/plain", self.rig.now)
+                self.rig.channels.create(name, "text/plain", self.rig.now, session=SESSIONS[name])
             case "delete":
                 self.rig.delete(name)
             case "wait":
@@ -187,6 +198,8 @@ class Tight:
         seq = channel.head if word == -1 else word
         request = Get(self.rig, f"{name}/{word}") if what == "get" else Post(self.rig, f"{name}/{word}")
         segment = channel.held(seq)
+        if segment is not None:
+            self.owners[segment] = SESSIONS[name]
         if segment is None:
             assert request.answer is not None
         elif isinstance(request, Get):
@@ -211,8 +224,9 @@ class Tight:
         post, segment, late = self.posts[at]
         if what == "write":
             self.count += 1
-            piece = bytes([self.count % 256]) * (self.count % 3 + 1)
-            if post.write(piece) is Took.TAKEN and segment.in_window and not late:
+            piece = bytes([self.count % 256]) * (self.count % 4 + 1)
+            took = self.write_fairly(post, piece, self.owners[segment])
+            if took is Took.TAKEN and segment.in_window and not late:
                 self.texts[segment] = self.texts.get(segment, b"") + piece
             if post.answer is None:
                 return
@@ -222,8 +236,35 @@ class Tight:
             post.vanish()
         del self.posts[at]
 
+    def write_fairly(self, post: Post, piece: bytes, session: str) -> Took | None:
+        """Write: who has a share left need not wait for others, and takes nothing from those within theirs."""
+        before = self.held()
+        share = self.rig.bounds.all_bytes // len({session, *before})
+        took = post.write(piece)
+        if before[session] + len(piece) <= min(share, self.rig.bounds.channel_bytes):
+            assert took is not Took.WAIT
+        after = self.held()
+        for other in before:
+            assert other == session or before[other] > share or after[other] == before[other]
+        return took
+
+    def held(self) -> Counter[str]:
+        """Return how many bytes each session holds that holds any."""
+        held: Counter[str] = Counter()
+        for segment, session in self.owners.items():
+            held[session] += len(segment.data)
+        return +held
+
     def check(self) -> None:
-        known = [channel for name in "abc" if (channel := self.rig.channels.get(name)) is not None]
+        for post, segment, late in tuple(self.posts):
+            refused = segment.given_up and not late
+            answer = post.look().answer
+            if answer is None:
+                assert not refused
+            else:
+                assert answer.status == (503 if refused else 200)
+                self.posts.remove((post, segment, late))
+        known = [channel for name in "abcd" if (channel := self.rig.channels.get(name)) is not None]
         for channel in known:
             assert sum(len(segment.data) for segment in channel.segments()) <= channel.size <= 12
         assert sum(channel.size for channel in known) <= self.rig.channels.size <= 20
@@ -242,6 +283,6 @@ def test_with_little_memory_bounds_hold_and_no_reader_is_deceived(story: list[tu
         get.leave()
     for post, _, _ in channels.posts:
         post.vanish()
-    for name in "abc":
+    for name in "abcd":
         channels.rig.delete(name)
     assert channels.rig.channels.size == 0
