@@ -24,7 +24,9 @@ async def make(request: web.Request) -> web.Response:
         aiohttp.ClientSession() as session,
         session.post(f"{channel['internal_url']}/0", data=b"hello", headers={"Content-Type": "text/plain"}) as answer,
     ):
-        return web.json_response({"channel": channel["url"], "proxy": proxy.url, "written": answer.status})
+        token = request.headers["Livepeer-Session-Token"]  # No client is told that, but our test has to know it.
+        said = {"channel": channel["url"], "proxy": proxy.url, "written": answer.status, "token": token}
+        return web.json_response(said)
 
 
 async def behind(request: web.Request) -> web.Response:

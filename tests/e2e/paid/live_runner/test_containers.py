@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from base64 import b64encode
 from contextlib import AsyncExitStack
 from functools import partial
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ import pytest
 
 from tests.doubles.signer.signer import RemoteSigner
 from tests.e2e.conftest import Start
-from tests.e2e.daemon import ROOT
+from tests.e2e.daemon import ROOT, Daemon
 from tests.e2e.environments import PYTRICKLE, SDK
 from tests.e2e.paid.chain import PaidChain
 from tests.e2e.paid.live_runner.models import LIVE, PRICE, path_of
@@ -41,7 +42,7 @@ async def test_a_container_makes_channels_and_proxies_for_its_session_and_ends_i
     make: Start, chain: PaidChain
 ) -> None:
     need(SDK)
-    async with selling(make, chain, ENTRY) as shop:
+    async with selling(make, chain, ENTRY, settings={"log.level": "debug"}) as shop:
         await shop.daemon.until_state(LIVE, "ready")
         await shop.ready()
         payer = shop.payer
@@ -61,6 +62,23 @@ async def test_a_container_makes_channels_and_proxies_for_its_session_and_ends_i
         await shop.daemon.until_model(LIVE, "is free", lambda model: not model["sessions"]["active"])
         assert (await session.app("/make")).status == 404
         assert {(await payer.call(path, method="GET", body="")).status for path in (f"{channel}/0", proxy)} == {404}
+        # Who knows one of these could speak in the session, or pay in its name.
+        auth = session.offered.auth.token
+        secrets = [said["token"], *(path.rpartition("/")[2] for path in (channel, proxy))]
+        shown = await all_that_is_said(shop.daemon)
+        assert [secret for secret in (*secrets, b64encode(auth).decode(), auth.hex()) if secret in shown] == []
+        assert session.offered.manifest in shown, "this test sees what is logged"
+
+
+async def all_that_is_said(daemon: Daemon) -> str:
+    """Return what its pages, commands and log show."""
+    async with daemon.client.get(f"http://127.0.0.1:{daemon.admin_port}/metrics") as answer:
+        said = [json.dumps(await daemon.status()), await answer.text()]
+    for words in (("tickets",), ("tickets", "--json"), ("events",)):
+        code, printed = await daemon.command(*words, *daemon.flags("state_dir"))
+        assert code == 0, printed
+        said.append(printed)
+    return "\n".join((*said, daemon.log_text()))
 
 
 def has_paid(signer: RemoteSigner, times: int) -> bool:
