@@ -106,10 +106,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def missing_secrets(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield each setting that names a file with a secret where there is none, and why that matters.
+    """Yield each setting that names a file with a secret where there is none, or nothing of use in it, and why that
+    matters.
 
     Only absolute paths: others may be systemd's credentials, which only the service sees. A file that this user is not
-    allowed to see may be there.
+    allowed to see may be there, and good.
     """
     node, chain = settings.orchestrator, settings.chain
     named = {
@@ -126,6 +127,18 @@ def missing_secrets(settings: Settings) -> Iterator[tuple[str, str]]:
                 yield name, f"{file}: there is no such file, and orchd does not start without it: make it"
             except OSError:
                 continue
+            else:
+                yield from _unusable(name, file)
+
+
+def _unusable(name: str, file: str) -> Iterator[tuple[str, str]]:
+    if not name.endswith(("secret_file", "key_file", RPC_URL_FILE)):
+        return  # A list of addresses, which may be empty.
+    try:
+        read_secret(name, file, {}, lines=name == RPC_URL_FILE)
+    except SettingsError as exc:
+        if exc.__cause__ is None:  # Else this user can't read it.
+            yield name, f"{exc.message}; orchd does not start with it"
 
 
 def unusable_urls(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -136,7 +149,7 @@ def unusable_urls(settings: Settings) -> Iterator[tuple[str, str]]:
     try:
         text = read_secret(RPC_URL_FILE, chain.rpc_url_file, os.environ, lines=True)
     except SettingsError:
-        return  # `missing_secrets` names it where that is sure.
+        return  # `missing_secrets` tells of it where that is sure.
     if text is not None:
         try:
             rpc_urls(text)

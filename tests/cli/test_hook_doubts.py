@@ -75,6 +75,19 @@ def test_files_that_hooks_need_and_that_are_not_there_are_named(
         assert f"setting {name} = /gone/" in out
 
 
+def test_files_with_nothing_of_use_in_them_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("\n")
+    settings = (
+        f'[hooks]\norder = ["webhook", "tickets"]\n[hooks.webhook]\n{URL}secret_file = "{empty}"\n[tickets]\n'
+        f'key_file = "{empty}"\n[orchestrator]\nservice_url = "http://127.0.0.1:8935"\nsecret_file = "{empty}"\n'
+        f'[chain]\nid = 42161\norchestrator = "0x{"ab" * 20}"\nrpc_url_file = "{empty}"\n'
+    )
+    _, out = check(tmp_path, settings, capsys)
+    for name in ("hooks.webhook.secret_file", "tickets.key_file", "orchestrator.secret_file", "chain.rpc_url_file"):
+        assert f"setting {name} = cannot use the content of {empty}" in out, out
+
+
 def test_every_file_of_an_option_is_looked_for() -> None:
     """So that `hook_files` finds them by their names."""
     for name in WITH_OPTIONS:
