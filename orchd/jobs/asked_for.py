@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchd.doors.routes import ToRunner
 from orchd.errors import Code, JobRefused
-from orchd.jobs.run import Run
+from orchd.jobs.run import NEVER, Run
 from orchd.jobs.slots import SlotTaker
 from orchd.jobs.stream_head import name_in, nameless
 from orchd.realtime.keeper import Keeper
@@ -77,8 +77,7 @@ class StreamsAskedFor:
                 NOT_READY: it has not begun.
         """
         key, name = way.key, way.session
-        if (place := self._keeper.until_found(key, name)) is not None:
-            await self._slots.wait(run, key, place, shared=True, most_s=FOUND_S)
+        await self.found_again(run, way, name, FOUND_S)
         stream = self._keeper.streams.find(key, name)
         run.sold = None if self._kept is None else self._kept.find(name)
         if stream is None or run.sold is None:
@@ -87,10 +86,14 @@ class StreamsAskedFor:
             raise JobRefused(Code.NOT_READY, f"cannot serve the request: session {name} is still being reserved")
         return stream
 
-    async def found_again(self, run: Run, way: ToRunner, name: str) -> None:
-        """Wait for a stream that an earlier orchd has left, if it is one: its runner may be there in a moment."""
+    async def found_again(self, run: Run, way: ToRunner, name: str, most_s: float = NEVER) -> None:
+        """Wait for a stream that an earlier orchd has left, if it is one: its runner may be there in a moment.
+
+        Args:
+            most_s: longest wait, seconds, if that is less than a job may wait.
+        """
         if (place := self._keeper.until_found(way.key, name)) is not None:
-            await self._slots.wait(run, way.key, place, shared=True)
+            await self._slots.wait(run, way.key, place, shared=True, most_s=most_s)
 
     async def find(self, run: Run, way: ToRunner, name: str) -> Stream:
         """Return the stream of that name, making one of a new slot if there is none."""

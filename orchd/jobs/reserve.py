@@ -9,8 +9,6 @@ with the session's id, and is good for the next one.
 
 from __future__ import annotations
 
-import base64
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,7 @@ import structlog
 from orchd.domain.ids import ModelKey
 from orchd.domain.money import PriceUnit
 from orchd.domain.outcomes import Outcome
+from orchd.domain.random_names import new_session_id
 from orchd.domain.sold import Bought
 from orchd.doors.routes import Reserve
 from orchd.errors import Code, JobRefused, StoreError
@@ -38,7 +37,6 @@ log = structlog.get_logger("orchd.sold")
 
 MAX_BODY_BYTES = 1024 * 1024
 """Nobody reads it: a client may send the parameters of its job along."""
-ID_BYTES = 10
 
 
 class Seller:
@@ -133,7 +131,9 @@ class Seller:
         terms = job.terms
         bought = Bought(job.payer, job.account_id, terms is not None and terms.unit is PriceUnit.FIXED)
         persistent = kind is SessionKind.STREAM
-        return slot, self._sold.reserve(job.session_id or _new_id(), slot, bought, run.abort, persistent=persistent)
+        return slot, self._sold.reserve(
+            job.session_id or new_session_id(), slot, bought, run.abort, persistent=persistent
+        )
 
     async def _carry(self, run: Run, sold: LiveSession, slot: Session) -> None:
         """Have a stream carry the session, and that on the disk."""
@@ -156,8 +156,3 @@ class Seller:
             free=not sold.payer,
             replica=slot.runner.replica,
         )
-
-
-def _new_id() -> str:
-    """Return an id that nobody can guess, as Livepeer Node's clients know them: `session_` and 16 of a-z and 2-7."""
-    return f"session_{base64.b32encode(secrets.token_bytes(ID_BYTES)).decode().lower()}"

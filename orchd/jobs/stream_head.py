@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from orchd.domain.live_runner import ROUTE, TOKEN
 from orchd.doors.base import StreamNaming
 from orchd.errors import Code, JobRefused
 from orchd.http1.names import LOWER, Header
 from orchd.http1.rules import RequestHead
 from orchd.jobs.stream_body import stream_id
-
-ROUTE, TOKEN = b"livepeer-runner-route", b"livepeer-session-token"
 
 
 def nameless(naming: StreamNaming) -> JobRefused:
@@ -31,7 +30,7 @@ def session_pass(head: RequestHead) -> tuple[str, str]:
     Raises:
         JobRefused: BAD_REQUEST.
     """
-    return _said(head, ROUTE, "Livepeer-Runner-Route"), _said(head, TOKEN, "Livepeer-Session-Token")
+    return _said(head, ROUTE.lower().encode(), ROUTE), _said(head, TOKEN.lower().encode(), TOKEN)
 
 
 def passing_headers(head: RequestHead, naming: StreamNaming) -> dict[str, str]:

@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 import aiohttp
 from yarl import URL
 
+from orchd.domain.live_runner import TRICKLE
 from orchd.domain.model import Secret
 from orchd.errors import Code
 from orchd.http_client import cause_of, connector, read_at_most, speaks_otherwise, why
@@ -34,8 +35,6 @@ BODY_BYTES = 4 << 20
 
 KEEPALIVE_S = 30.0
 """An idle connection is kept; the node keeps its side for ten minutes (docs/protocol/byoc.md, 1)."""
-
-TRICKLE = "/ai/trickle/"
 
 
 class NodeClient:

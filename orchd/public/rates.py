@@ -56,11 +56,13 @@ class TokenBuckets:
         tokens = self._tokens(bucket, now)
         bucket.at = now
         bucket.tokens = tokens - 1.0 if tokens >= 1.0 else tokens
-        return 0.0 if tokens >= 1.0 else (1.0 - tokens) / self._rate
+        return self._until_one_s(tokens)
 
     def wait_s(self, key: str, now: float) -> float:
         """Return what `take` would, and take nothing."""
-        tokens = self._tokens(self._buckets.get(key, self._shared), now)
+        return self._until_one_s(self._tokens(self._buckets.get(key, self._shared), now))
+
+    def _until_one_s(self, tokens: float) -> float:
         return 0.0 if tokens >= 1.0 else (1.0 - tokens) / self._rate
 
     def _bucket(self, key: str, now: float) -> _Bucket:

@@ -18,14 +18,13 @@ from orchd.domain.signal import Signal
 from orchd.doors.base import Door
 from orchd.errors import OrchdError
 from orchd.relay.listener import OpenListener
-from orchd.settings.addresses import split_listen
+from orchd.settings.addresses import EVERYWHERE, split_listen
 
 log = structlog.get_logger("orchd.public")
 
 LOOK_S = 1.0
 """How often the containers' network is looked at, beside when the engine says something; the engine is not asked."""
 LOOPBACK = "127.0.0.1"
-WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 WAITING = "containers can't reach orchd for their sessions yet: the engine has not said at which address they would"
 
 
@@ -77,7 +76,7 @@ class RunnerListener:
         """
         self._first = await self._open_at(self._setting)
         host = split_listen(self._setting)[0]
-        return self._first.port, "" if self._follows or host in WILDCARDS else host
+        return self._first.port, "" if self._follows or host in EVERYWHERE else host
 
     async def start(self) -> None:
         """Take connections from now on."""

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import structlog
 
+from orchd.domain.live_runner import TOKEN, TRICKLE
 from orchd.domain.model import Secret
 from orchd.domain.redact import scrub
 from orchd.errors import OrchdError
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from orchd.node.ports import NodeAnswer, NodeCalls
 
 log = structlog.get_logger("orchd.streams")
-
-TRICKLE = "/ai/trickle/"
-TOKEN = "Livepeer-Session-Token"  # noqa: S105 - a header's name
 
 
 class NodeChannels:

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
 from orchd.domain.ids import Address, ModelKey, RunnerId
+from orchd.domain.live_runner import SESSION_ID
 from orchd.domain.model import Model
 from orchd.domain.stores import StreamStore
 from orchd.realtime.container import ContainerSilent, Reply
@@ -16,7 +17,7 @@ from orchd.realtime.session_channels import NoChannels, SessionChannels
 from orchd.realtime.stream import Stream, Streams
 from orchd.tasks import cancel, spawn
 
-STREAM_ID, SESSION_ID = "X-Stream-Id", "Livepeer-Session-Id"
+STREAM_ID = "X-Stream-Id"
 
 
 class Containers(Protocol):

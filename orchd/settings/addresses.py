@@ -6,6 +6,9 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NamedTuple
 
+EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
+"""Hosts that stand for all addresses of the machine."""
+
 
 def split_listen(listen: str) -> tuple[str, int]:
     """Return host and port of `host:port`; an IPv6 host is given in brackets and returned without.

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from orchd.settings.addresses import port_of, split_listen
+from orchd.settings.addresses import EVERYWHERE, port_of, split_listen
 from orchd.settings.tree import Settings
 
 LIVEPEER_PORTS = range(8935, 8943)
 """Ports that Livepeer's own programs take on loopback: docs/protocol/go-livepeer-cli.md, docs/protocol/byoc.md."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
 def advice(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from functools import partial
 import structlog
 
 from orchd.domain.ids import ModelKey, RunnerId
+from orchd.domain.live_runner import CONTROL, ROUTE, SESSION_ID, TOKEN
 from orchd.domain.model import Secret
 from orchd.domain.money import PriceUnit
 from orchd.domain.origins import Origin
@@ -32,8 +33,6 @@ log = structlog.get_logger("orchd.sold")
 
 LOOK_S = 1.0
 """Seconds between two looks at all sessions."""
-ROUTE, SESSION_ID, TOKEN = "Livepeer-Runner-Route", "Livepeer-Session-Id", "Livepeer-Session-Token"
-CONTROL = "Livepeer-Session-Control"
 LIVES = "session_lives"
 """`Refusal.reason` where a manifest is paid for whose session lives."""
 

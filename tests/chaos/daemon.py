@@ -11,12 +11,11 @@ from orchd.app import App
 from orchd.domain.ids import ModelKey
 from orchd.domain.ports import Runtime
 from orchd.domain.runtime_id import RuntimeId
-from orchd.part import Part
 from orchd.reconcile.part import ReconcilePart
 from orchd.runtime.part import RuntimesPart
-from orchd.sessions.part import SessionsPart
 from orchd.settings.tree import Settings
 from tests.chaos.entries import ETH_USD, JOB_S
+from tests.chaos.in_task import OrchdInTask
 from tests.chaos.shelf import Shelf
 from tests.doubles.golivepeer.node import Node
 from tests.ports import free_port
@@ -62,7 +61,7 @@ def runtimes_on(shelf: Shelf) -> type[RuntimesPart]:
     return Shelves
 
 
-class Orchd:
+class Orchd(OrchdInTask):
     def __init__(self, settings: Settings, shelf: Shelf) -> None:
         self._settings, self._shelf = settings, shelf
         self._task: asyncio.Task[None] | None = None
@@ -80,28 +79,6 @@ class Orchd:
         if self._task is not None and self._task.done():
             self._task.result()
             raise AssertionError("orchd has ended")
-
-    async def stop(self) -> None:
-        """As by SIGTERM."""
-        if self.app is not None and self._task is not None:
-            self.app.stop()
-            await self._task
-            self.app = self._task = None
-
-    async def kill(self) -> None:
-        """As by SIGKILL: sockets are closed, and nothing is said to anybody."""
-
-        async def nothing(above: Part | None = None) -> None: ...
-
-        assert self.app is not None
-        assert self._task is not None
-        self.app._lifetime.drain = nothing  # type: ignore[method-assign]
-        await tasks.cancel(self._task)
-        self.app = self._task = None
-
-    def active(self, key: ModelKey) -> int:
-        assert self.app is not None
-        return self.app.part(SessionsPart).table.active(key)
 
     def most(self, key: ModelKey) -> int:
         """Return the model's maxSessions as orchd knows it; 0 = it does not know the model."""

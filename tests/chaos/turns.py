@@ -215,7 +215,7 @@ class Turns:
         """What is offered is what can be served; orchd says so, counts the same slots, and knows the program."""
         if any(found != should for found, should in self.offered().values()):
             return False
-        if any(self.orchd.active(key) != self.taken(key) for key in MOST):
+        if any(self.orchd.slots_taken(key) != self.taken(key) for key in MOST):
             return False
         assert self.orchd.app is not None
         node = self.orchd.app.part(AdvertisePart).advertiser.listings.node
@@ -267,7 +267,7 @@ class Turns:
         lines += [f"{name} offers {sorted(f)}, should {sorted(s)}" for name, (f, s) in self.offered().items()]
         if self.orchd.app is not None:
             lines += [f"node for orchd: {self.orchd.app.part(AdvertisePart).advertiser.listings.node}", *self.doubts()]
-            lines += [f"{key}: {self.orchd.active(key)} for orchd, {self.taken(key)} in truth" for key in MOST]
+            lines += [f"{key}: {self.orchd.slots_taken(key)} for orchd, {self.taken(key)} in truth" for key in MOST]
         return "\n".join([*lines, "what has happened:", *self.story, "what orchd said at last:", *self.log[-30:]])
 
 

@@ -102,7 +102,7 @@ class World:
 
     @property
     def busy(self) -> bool:
-        return any(self.sessions(key) or self.orchd.active(key) for key in self._all())
+        return any(self.sessions(key) or self.orchd.slots_taken(key) for key in self._all())
 
     def _all(self) -> list[ModelKey]:
         return [*self.entries, *self.missing]
@@ -174,14 +174,14 @@ class World:
         return True
 
     def slots_true(self) -> bool:
-        return all(self.orchd.active(key) == self.sessions(key) for key in self._all())
+        return all(self.orchd.slots_taken(key) == self.sessions(key) for key in self._all())
 
     def at_any_time(self) -> None:
         """What must hold at every moment, whatever has just happened."""
         self.orchd.alive()
         assert not self.shelf.too_many, self.shelf.too_many
         for key in self._all():
-            active, most = self.orchd.active(key), self.shelf.allowed[key]
+            active, most = self.orchd.slots_taken(key), self.shelf.allowed[key]
             assert active <= most, f"{active} sessions of {key}, where {most} are allowed\n{self.picture()}"
 
     async def check(self) -> None:
@@ -246,7 +246,8 @@ class World:
             ]
         lines.append(f"slots that the node takes for taken: {self.leaked()}")
         lines += [
-            f"{key}: {self.orchd.active(key)} sessions for orchd, {self.sessions(key)} in truth" for key in self._all()
+            f"{key}: {self.orchd.slots_taken(key)} sessions for orchd, {self.sessions(key)} in truth"
+            for key in self._all()
         ]
         return "\n".join([*lines, "what has happened:", *self.story, "what orchd said at last:", *self.log])
 

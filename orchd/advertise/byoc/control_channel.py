@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from orchd.domain.live_runner import TRICKLE
 from orchd.errors import Code
 from orchd.node.ports import NodeCalls, NodeError
 
@@ -24,7 +25,7 @@ async def lives(client: NodeCalls, stream: str) -> bool:
     """
     if not PLAIN.fullmatch(stream):
         return True
-    answer = await client.service("GET", f"/ai/trickle/{stream}-control/next")
+    answer = await client.service("GET", f"{TRICKLE}{stream}-control/next")
     gone = answer.has_no_channel()
     if answer.status != 200 and not gone:
         raise NodeError(

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from orchd.channels.channels import Channels
 from orchd.channels.requests import ask
+from orchd.domain.live_runner import TRICKLE
 from orchd.domain.origins import Origin
 from orchd.doors.base import Door
 from orchd.doors.channels.holds import begun
@@ -20,7 +21,6 @@ from orchd.doors.routes import Route, Served, origin_form
 from orchd.http1.rules import RequestHead
 from orchd.relay.ports import OwnHead, OwnSink, OwnSource
 
-TRICKLE = "/ai/trickle/"
 _RESET = b"lp-trickle-reset"
 
 

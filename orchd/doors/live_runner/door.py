@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from orchd.domain.ids import ModelKey
+from orchd.domain.live_runner import CONTROL, ROUTE, SESSION_ID, TOKEN
 from orchd.domain.model import Model
 from orchd.domain.offer import NodeProgram
 from orchd.domain.origins import Origin
@@ -21,10 +22,7 @@ from orchd.http1.rules import RequestHead
 from orchd.realtime.routes import StreamCall
 from orchd.relay.headers import may_reach_runner, plain
 
-SESSION_HEADERS = frozenset(
-    {b"livepeer-runner-route", b"livepeer-session-id", b"livepeer-session-token", b"livepeer-session-control"}
-)
-"""What Live Runner tells a container, so that it can open channels and stop (docs/protocol/live-runner.md, 4.3, 5)."""
+SESSION_HEADERS = frozenset(name.lower().encode() for name in (ROUTE, SESSION_ID, TOKEN, CONTROL))
 
 FIRST_BYTE_S = 55.0
 """How long Livepeer Node's clients wait for the first byte of an answer: 5 s less than the node does itself."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from orchd.channels.channels import TooManyChannels
 from orchd.domain.ids import ModelKey
+from orchd.domain.live_runner import TOKEN
 from orchd.domain.outcomes import Outcome
 from orchd.domain.sold import EndWord, SoldSession, SoldSessions
 from orchd.doors.own import Answered, OwnRequest
@@ -21,7 +22,6 @@ from orchd.sold.runner_side.proxies import SessionProxy
 from orchd.sold.runner_side.runner_side import MOST_PROXIES, SessionOver, TooManyProxies
 from orchd.sold.runner_side.session_channels import SessionChannel
 
-TOKEN = b"livepeer-session-token"
 MOST_CHANNELS = 25
 """In one request."""
 MOST_NAMES = 256
@@ -157,7 +157,7 @@ class Callbacks:
         Raises:
             Refusal: it brings no token of such a session.
         """
-        session, token = self._find(slug, id), asked.job.header(TOKEN) or b""
+        session, token = self._find(slug, id), asked.job.header(TOKEN.lower().encode()) or b""
         if session is None or not self._makings.speaks_for(session, token):
             raise refusal(403, "invalid session token")
         return session

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from orchd.domain.ids import Address
-from orchd.sold.runner_side.random_names import random_name
+from orchd.domain.random_names import random_name
 
 MOST_TARGET_LENGTH = 2048
 _URL = re.compile(r"[!-\[\]-~]+")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from orchd.sold.runner_side.random_names import random_name
+from orchd.domain.random_names import random_name
 
 MOST_NAME_LENGTH = 256
 DEFAULT_MIME_TYPE = "application/octet-stream"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from orchd.domain.ids import Address, ModelKey
+from orchd.domain.live_runner import TRICKLE
 from orchd.domain.model import ContainerLaunch, Model
 
 LOOPBACK = "127.0.0.1"
-TRICKLE, RUN = "/ai/trickle/", "/run/"
+RUN = "/run/"
 
 
 class RunnerUrls:

@@ -7,11 +7,11 @@ its auth token, under our HMAC; the terms need no memory either.
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable
 from fractions import Fraction
 
 from orchd.domain.model import Model
+from orchd.domain.random_names import new_session_id
 from orchd.tickets.ledger.ports import Ledger, LedgerKey, Manifest
 from orchd.tickets.live_runner.listed_prices import is_paid
 from orchd.tickets.live_runner.ports import Challenge
@@ -26,7 +26,6 @@ from orchd.tickets.validation.wire import encode
 
 AUTH_VALID_S = 3600
 """Seconds for which an auth token holds. Signers ask for a new one three minutes before."""
-MANIFEST_BYTES = 10
 
 
 class Challenges:
@@ -37,7 +36,6 @@ class Challenges:
         service: URL below which payers reach this orchd.
         price: what a new session of a model is quoted, by the payer's address.
         clock: Unix time, seconds.
-        random: returns so many fresh random bytes.
     """
 
     def __init__(
@@ -47,14 +45,12 @@ class Challenges:
         service: str,
         price: Callable[[Model, str], WorkPrice],
         clock: Callable[[], float],
-        random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._payments = payments
         self._ledger = ledger
         self._service = service
         self._price = price
         self._clock = clock
-        self._random = random
 
     def price(self, model: Model, payer: str = "") -> WorkPrice:
         """Return what a new session of a model costs for a payer; empty = for everybody.
@@ -99,7 +95,7 @@ class Challenges:
         if not price.wei:
             raise PaymentRefused(Fault.PRICE_UNKNOWN, f"cannot make terms of payment: {model.key} is free")
         manifest = Manifest(
-            key=LedgerKey(LIVE_RUNNER.name, payer, self._new_id()),
+            key=LedgerKey(LIVE_RUNNER.name, payer, new_session_id()),
             runner=model.key.slug,
             model=model.key,
             price=Fraction(price.wei),
@@ -137,10 +133,6 @@ class Challenges:
             "manifest_id": manifest.id,
             "payment_url": f"{self._service}/apps/{manifest.runner}/session/{manifest.id}/payment",
         }
-
-    def _new_id(self) -> str:
-        """Return a new session's id: 80 random bits, which nobody guesses and which no other session has."""
-        return f"session_{base64.b32encode(self._random(MANIFEST_BYTES)).decode().lower()}"
 
 
 def _grant(manifest: Manifest) -> Grant:

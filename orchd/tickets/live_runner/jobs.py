@@ -144,7 +144,8 @@ class LiveRunnerTickets(JobHook):
         paid = self._till.read(job, job.key.slug)
         self._till.payments.require_fresh()
         manifest = self._till.ledger.manifest(paid.manifest) or paid.agreed(job.key)
-        if manifest.persistent is not self._model(job).persistent:
+        model = self._model(job)
+        if manifest.persistent is not model.persistent:
             raise PaymentRefused(
                 Fault.MANIFEST_FOREIGN,
                 "cannot take the payment: it is for a session, and work is sold by the job now, or the other way round",
@@ -152,7 +153,7 @@ class LiveRunnerTickets(JobHook):
         if self._till.sold.find(manifest.id) is not None:
             raise PaymentRefused(Fault.SESSION_LIVES, "cannot begin the session: it lives already")
         _check_unused(manifest)
-        self._till.challenges.check_price(self._model(job), manifest)
+        self._till.challenges.check_price(model, manifest)
         sender = paid.payment.sender
         expected = Expected(
             LIVE_RUNNER, self._till.payments.recipient, sender, price=manifest.price, fixed=manifest.fixed

@@ -29,13 +29,13 @@ from orchd.rpc.part import RpcPart
 from orchd.rpc.servers import RpcServers
 from orchd.rpc.urls import rpc_urls
 from orchd.runtime.part import RuntimesPart
-from orchd.sessions.part import SessionsPart
 from orchd.settings.tree import Settings
 from orchd.tickets.ledger.part import LedgerPart
 from orchd.tickets.ledger.ports import LedgerKey
 from orchd.tickets.validation.messages import PaymentMessage
 from orchd.tickets.validation.schemes import LIVE_RUNNER
 from orchd.tickets.validation.wire import decode
+from tests.chaos.in_task import OrchdInTask
 from tests.chaos.jumping import JumpingLoop
 from tests.doubles.gateway.purse import Funds
 from tests.doubles.sdk_client.client import Runner as Listed
@@ -88,7 +88,7 @@ class Container(scripted.Runner):
 
 
 @dataclass
-class Shop:
+class Shop(OrchdInTask):
     """An orchd that sells, what stands behind it, and who comes to it.
 
     Attributes:
@@ -136,28 +136,9 @@ class Shop:
             task.result()
         await self.until("its models are ready", lambda: all(each.ready for each in app.snapshot().models.values()))
 
-    async def stop(self) -> None:
-        """End it as SIGTERM does."""
-        if self.app is not None and self._task is not None:
-            self.app.stop()
-            await self._task
-            self.app = self._task = None
-
-    async def kill(self) -> None:
-        """End it as SIGKILL does: its connections are cut, and nothing more is written."""
-
-        async def nothing(above: Part | None = None) -> None: ...
-
-        assert self.app is not None
-        assert self._task is not None
-        self.app._lifetime.drain = nothing  # type: ignore[method-assign]
-        await tasks.cancel(self._task)
-        self.app = self._task = None
-
     def active(self, name: str) -> int:
         """Return how many slots of a model are taken."""
-        assert self.app is not None
-        return self.app.part(SessionsPart).table.active(key_of(name))
+        return self.slots_taken(key_of(name))
 
     def keep(self, _logger: object, _level: str, event: MutableMapping[str, Any]) -> str:
         """Keep a line of its log; after structlog's processors."""
